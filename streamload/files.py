@@ -1,0 +1,217 @@
+"""Data files as the kernel knows them: fingerprints, descriptors, mappings, and the proof that nothing changed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streamload.errors import ConfigError, CorruptDataError, SourceChangedError, SourceError
+from streamload.sizes import format_nbytes
+
+MOST_DESCRIPTORS = 256
+"""Files that one process keeps open at a time; the least recently used is closed first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One file at one moment: the same five values mean the same bytes."""
+
+    path: str
+    """Absolute, links resolved."""
+    device: int
+    inode: int
+    nbytes: int
+    mtime_ns: int
+
+    @property
+    def identity(self) -> tuple[int, int, int, int]:
+        """What `os.stat` must still say for the bytes to be the same."""
+        return self.device, self.inode, self.nbytes, self.mtime_ns
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """The part of `os.stat` that a fingerprint compares."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
+    """The fingerprint of a regular file.
+
+    Raises SourceError when it is missing or cannot be looked at, ConfigError when it is not a regular file, and
+    CorruptDataError when it is empty.
+    """
+    name = os.fspath(path)
+    try:
+        real = os.path.realpath(name, strict=True)
+        status = os.stat(real)
+    except OSError as error:
+        raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check the path and its permissions.", path=name) from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise ConfigError(f"{name} is {kind}, where a data file was expected.", hint="Name the data file itself.", path=name)
+    if status.st_size == 0:
+        raise CorruptDataError(f"{name} is empty (0 bytes).", hint="Was the download or the copy interrupted? Fetch it again.", path=name)
+    return Fingerprint(real, *identity_of(status))
+
+
+def changed(was: Fingerprint, status: os.stat_result) -> SourceChangedError:
+    """The error for a file that no longer is what it was when it was opened."""
+    if (status.st_dev, status.st_ino) != (was.device, was.inode):
+        what = "was replaced by another file"
+    elif status.st_size < was.nbytes:
+        what = f"shrank from {was.nbytes:,} to {status.st_size:,} bytes"
+    elif status.st_size > was.nbytes:
+        what = f"grew from {was.nbytes:,} to {status.st_size:,} bytes"
+    else:
+        what = "was written to"
+    return SourceChangedError(
+        f"{was.path} {what} after it was opened.",
+        hint="Leave data files alone while they are read; open the source again to read the new contents.",
+        path=was.path,
+    )
+
+
+def recheck(was: Fingerprint) -> None:
+    """Raise SourceChangedError unless the path still leads to the same bytes."""
+    try:
+        status = os.stat(was.path)
+    except OSError as error:
+        raise SourceChangedError(
+            f"{was.path} is gone: {error.strerror}.", hint="Put the file back, and open the source again.", path=was.path
+        ) from error
+    if identity_of(status) != was.identity:
+        raise changed(was, status)
+
+
+class OpenFiles:
+    """The files of a source in one process, by number: opened on first use, and verified after every run of reads.
+
+    Not shared between processes or threads. `descriptor` and `address` note the file as touched; `verify` then proves
+    that nothing which was read since the last call can have come from other bytes.
+    """
+
+    def __init__(self, fingerprints: Sequence[Fingerprint], *, limit: int = MOST_DESCRIPTORS) -> None:
+        self.fingerprints = fingerprints
+        self._limit = limit
+        self._descriptors: OrderedDict[int, int] = OrderedDict()
+        self._maps: dict[int, Mapping] = {}
+        self._touched: set[int] = set()
+
+    def descriptor(self, number: int) -> int:
+        """A read-only descriptor of file `number`, checked against its fingerprint when it is opened."""
+        self._touched.add(number)
+        if number in self._descriptors:
+            if len(self.fingerprints) > 1:
+                self._descriptors.move_to_end(number)
+            return self._descriptors[number]
+        was = self.fingerprints[number]
+        try:
+            fd = os.open(was.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            recheck(was)
+            raise
+        except OSError as error:
+            raise SourceError(f"{was.path} cannot be opened: {error.strerror}.", hint="Check its permissions and `ulimit -n`.", path=was.path) from error
+        status = os.fstat(fd)
+        if identity_of(status) != was.identity:
+            os.close(fd)
+            raise changed(was, status)
+        self._descriptors[number] = fd
+        if len(self._descriptors) > self._limit:
+            oldest, old = self._descriptors.popitem(last=False)
+            os.close(old)
+            self._touched.discard(oldest)
+            if oldest != number:
+                recheck(self.fingerprints[oldest])
+        return fd
+
+    def map(self, number: int) -> Mapping:
+        """Map file `number` whole, read-only, or return the mapping that exists."""
+        if number not in self._maps:
+            self._maps[number] = Mapping(self.descriptor(number), self.fingerprints[number].nbytes)
+        return self._maps[number]
+
+    def address(self, number: int) -> int | None:
+        """Where file `number` is mapped, if all of it is mapped and present; else None."""
+        mapping = self._maps.get(number)
+        if mapping is None or not mapping.populated:
+            return None
+        self._touched.add(number)
+        return mapping.address
+
+    def verify(self) -> None:
+        """Raise SourceChangedError if a file touched since the last call is not what its fingerprint says."""
+        for number in self._touched:
+            was = self.fingerprints[number]
+            fd = self._descriptors.get(number)
+            if fd is not None:
+                status = os.fstat(fd)
+                if identity_of(status) != was.identity:
+                    raise changed(was, status)
+            recheck(was)
+        self._touched.clear()
+
+    def close(self) -> None:
+        """Close every descriptor and mapping. The object may be used again: files are then opened anew."""
+        for mapping in self._maps.values():
+            mapping.close()
+        for fd in self._descriptors.values():
+            os.close(fd)
+        self._maps.clear()
+        self._descriptors.clear()
+        self._touched.clear()
+
+
+class Mapping:
+    """A whole file, mapped read-only, made present a stretch at a time."""
+
+    STRETCH_NBYTES = 32 * 1024**2
+    """How much one call of `populate` brings in: a few milliseconds where the page cache holds it."""
+
+    def __init__(self, fd: int, nbytes: int) -> None:
+        import numpy as np
+
+        self._map = mmap.mmap(fd, nbytes, prot=mmap.PROT_READ) if hasattr(mmap, "PROT_READ") else mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
+        self._bytes = np.frombuffer(self._map, np.uint8)
+        self.address: int = self._bytes.ctypes.data
+        self.nbytes = nbytes
+        self._present = 0
+
+    @property
+    def populated(self) -> bool:
+        """Whether every page has been made present once."""
+        return self._present >= self.nbytes
+
+    def populate(self) -> None:
+        """Make the next stretch present. SIGBUS follows if the file has shrunk: only workers do this."""
+        populate_read = getattr(mmap, "MADV_POPULATE_READ", 22)
+        stop = min(self._present + self.STRETCH_NBYTES, self.nbytes)
+        try:
+            self._map.madvise(populate_read, self._present, stop - self._present)
+        except OSError:
+            self._bytes[self._present : stop : mmap.PAGESIZE].sum()
+        self._present = stop
+        if self.populated and hasattr(mmap, "MADV_RANDOM"):
+            self._map.madvise(mmap.MADV_RANDOM)
+
+    def close(self) -> None:
+        """Unmap, unless an array still looks at the mapping; it then goes with the array."""
+        del self._bytes
+        try:
+            self._map.close()
+        except BufferError:
+            pass
+
+
+def short_read(was: Fingerprint, offset: int, nbytes: int) -> SourceError:
+    """The error for bytes that should be in a file and could not be read there."""
+    recheck(was)
+    return CorruptDataError(
+        f"{was.path} ends before {format_nbytes(nbytes)} at offset {offset:,} (it has {was.nbytes:,} bytes).",
+        hint="The file is damaged or was cut short; fetch or write it again.",
+        path=was.path,
+    )
