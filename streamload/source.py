@@ -62,10 +62,10 @@ class Column(Protocol):
         ...
 
     @property
-    def cuts(self) -> NDArray[np.int64]:
+    def cuts(self) -> NDArray[np.int64] | None:
         """Record numbers at which storage blocks begin, over all files, the number of records last.
 
-        A column without blocks (raw records) has cuts at file borders only: the engine then chooses its own runs.
+        None where a block may begin at any record (contiguous raw records, or values held in memory).
         """
         ...
 
