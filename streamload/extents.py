@@ -1,0 +1,224 @@
+"""Columns whose records need no decoding: raw records at a fixed stride in files, and values held in memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.errors import SourceError
+from streamload.files import OpenFiles, short_read
+from streamload.schema import Field
+from streamload.source import Meter, Reader
+
+PROBES = 8
+"""Records looked up in the page cache before advice is given for all of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Extents:
+    """Raw records in runs: within a run, record r lies `stride` bytes after record r - 1.
+
+    A contiguous dataset is one run a file; chunks without filters, Parquet pages and Arrow batches are a run each.
+    """
+
+    field: Field
+    """As it is delivered, in native byte order."""
+    stored: np.dtype
+    """The dtype as it lies in the file: the field's, perhaps in the other byte order."""
+    starts: NDArray[np.int64]
+    """Record numbers at which runs begin, the number of records last: shape (runs + 1,)."""
+    numbers: NDArray[np.int32]
+    """The file that holds each run: shape (runs,)."""
+    offsets: NDArray[np.int64]
+    """The byte in that file at which each run's first record begins: shape (runs,)."""
+    strides: NDArray[np.int64]
+    """Bytes from one record to the next in each run: shape (runs,)."""
+    blocks: bool
+    """Whether runs are storage blocks (chunks, pages): cuts then fall on their borders."""
+    label: str
+    """How it is stored, for people: "contiguous"."""
+
+    @property
+    def addressable(self) -> bool:
+        """Always: a record is read by its offset."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where runs begin, if they are blocks."""
+        return self.starts if self.blocks else None
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None worth counting: records go straight to where they are wanted."""
+        return 0
+
+    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
+        """A reader by offset, without the library of the format."""
+        return ExtentReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.label
+
+
+class ExtentReader:
+    """Gathers raw records by offset: a copy from a mapping where the file is mapped and present, else `pread`."""
+
+    def __init__(self, column: Extents, files: OpenFiles, meter: Meter) -> None:
+        self._column = column
+        self._files = files
+        self._meter = meter
+        self._nbytes = column.field.nbytes
+        self._swap = column.stored.newbyteorder("=") == column.field.dtype and not column.stored.isnative
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`."""
+        if self._nbytes == 0 or not len(records):
+            return
+        began = time.perf_counter_ns()
+        for number, offsets, chosen in self._by_file(records):
+            self._fetch(number, offsets, out.ctypes.data, rows if chosen is None else rows[chosen])
+        if self._swap:
+            flat = out.reshape(len(out), -1)
+            flat[rows] = flat[rows].byteswap()
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += self._nbytes * len(records)
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Ask the kernel to begin reading these records, unless it seems to hold them already."""
+        if self._nbytes == 0 or not len(records) or not hasattr(os, "posix_fadvise"):
+            return
+        for number, offsets, _ in self._by_file(records):
+            if self._files.address(number) is not None:
+                continue
+            fd = self._files.descriptor(number)
+            spread = offsets[:: max(1, len(offsets) // PROBES)] + self._nbytes // 2
+            if all(_is_cached(fd, offset) for offset in spread.tolist()):
+                continue
+            for offset, nbytes in _merged(offsets, self._nbytes):
+                os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _by_file(self, records: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.intp] | None]]:
+        """For each file that holds some of the records: its number, their offsets in it, and which they are (None: all)."""
+        column = self._column
+        if len(column.numbers) == 1:
+            yield int(column.numbers[0]), column.offsets[0] + records * column.strides[0], None
+            return
+        runs = np.searchsorted(column.starts, records, side="right") - 1
+        offsets = column.offsets[runs] + (records - column.starts[runs]) * column.strides[runs]
+        numbers = column.numbers[runs]
+        first = int(numbers[0])
+        if (numbers == first).all():
+            yield first, offsets, None
+            return
+        for number in np.unique(numbers).tolist():
+            chosen = np.flatnonzero(numbers == number)
+            yield number, offsets[chosen], chosen
+
+    def _fetch(self, number: int, offsets: NDArray[np.int64], out_address: int, rows: NDArray[np.int64]) -> None:
+        address = self._files.address(number)
+        if address is not None:
+            kernels.gather_kernels().copy_rows(address, offsets, self._nbytes, out_address, rows)
+            return
+        fd = self._files.descriptor(number)
+        first = 0
+        while True:
+            failed = kernels.gather_kernels().read_rows(fd, offsets[first:], self._nbytes, out_address, rows[first:])
+            if failed < 0:
+                return
+            first += failed
+            self._explain(number, fd, int(offsets[first]))
+
+    def _explain(self, number: int, fd: int, offset: int) -> None:
+        """Read a record that a kernel could not, so that the system says why; returns if it can be read after all."""
+        was = self._files.fingerprints[number]
+        try:
+            got = os.pread(fd, self._nbytes, offset)
+        except OSError as error:
+            raise SourceError(
+                f"{was.path}: reading {self._nbytes:,} bytes of '{self._column.field.name}' at offset {offset:,} failed: {error.strerror}.",
+                hint="Check the disk and the system log; a copy of the file on another disk may help.",
+                path=was.path,
+                dataset=self._column.field.name,
+                errno=error.errno,
+            ) from error
+        if len(got) < self._nbytes:
+            raise short_read(was, offset, self._nbytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Resident:
+    """A small field, decoded once and held in memory: one copy that all workers share."""
+
+    field: Field
+    """As it is delivered."""
+    values: NDArray[np.generic]
+    """All of it: shape (records, *field.shape)."""
+    label: str
+    """How it is stored, for people."""
+
+    @property
+    def addressable(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """None: a block may begin at any record."""
+        return None
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None: the values are counted with the index."""
+        return 0
+
+    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
+        """A reader of the values."""
+        return ResidentReader(self.values)
+
+    def describe(self) -> str:
+        """How it is stored, and that it is held."""
+        return f"{self.label}, held in memory"
+
+
+class ResidentReader:
+    """Gathers from values in memory."""
+
+    def __init__(self, values: NDArray[np.generic]) -> None:
+        self._values = values
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`."""
+        out[rows] = self._values[records]
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing to do: the values are in memory."""
+
+    def close(self) -> None:
+        """Nothing is held but the values themselves."""
+
+
+def _is_cached(fd: int, offset: int) -> bool:
+    """Whether the page cache holds the byte at `offset`; False where the system cannot tell."""
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except (OSError, AttributeError):
+        return False
+
+
+def _merged(offsets: NDArray[np.int64], nbytes: int) -> Iterator[tuple[int, int]]:
+    """Stretches that cover records of `nbytes` at `offsets`, neighbours joined: (offset, length)."""
+    edges = np.flatnonzero(np.diff(offsets) != nbytes) + 1
+    firsts = np.concatenate([[0], edges])
+    counts = np.diff(np.concatenate([firsts, [len(offsets)]]))
+    return zip(offsets[firsts].tolist(), (counts * nbytes).tolist(), strict=True)

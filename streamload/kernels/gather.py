@@ -1,0 +1,80 @@
+"""Compiled gathers: records by offset, from a descriptor or from memory, into rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# A cached kernel calls functions of this module only: numba does not notice when another module changes.
+_pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, types.uintp, types.int64))
+_memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
+
+
+@intrinsic
+def _pointer(typing_context, address):  # type: ignore[no-untyped-def]  # pyright: ignore
+    """An integer address as a pointer."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # pyright: ignore
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
+def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]  # pyright: ignore
+    """Ask for the cache line at an address, for one read."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # pyright: ignore
+        pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        name = f"llvm.prefetch.p0{'' if getattr(pointer.type, 'is_opaque', False) else 'i8'}"
+        from llvmlite import ir
+
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        builder.call(function, [pointer, number(0), number(1), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@njit(["int64(int32, int64[::1], int64, int64, int64[::1])"], nogil=True, cache=True)
+def read_rows(fd, offsets, nbytes, out_address, rows):  # type: ignore[no-untyped-def]
+    """Read `nbytes` at `offsets[k]` into row `rows[k]` of a table at `out_address`; -1, or the first k that failed.
+
+    Neighbours in the file that are neighbours in the table are read with one call.
+    """
+    count = offsets.size
+    k = 0
+    while k < count:
+        stop = k + 1
+        while stop < count and offsets[stop] == offsets[stop - 1] + nbytes and rows[stop] == rows[stop - 1] + 1:
+            stop += 1
+        wanted = nbytes * (stop - k)
+        done = 0
+        while done < wanted:
+            got = _pread(fd, _pointer(out_address + rows[k] * nbytes + done), np.uintp(wanted - done), offsets[k] + done)
+            if got <= 0:
+                return k + done // nbytes
+            done += got
+        k = stop
+    return -1
+
+
+@njit(["void(int64, int64[::1], int64, int64, int64[::1])"], nogil=True, cache=True)
+def copy_rows(address, offsets, nbytes, out_address, rows):  # type: ignore[no-untyped-def]
+    """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`.
+
+    Small records come from all over memory, so the next ones are asked for while this one is copied.
+    """
+    count = offsets.size
+    ahead = 0 if nbytes > 8192 else (8 if nbytes > 256 else 16)
+    lines = (nbytes + 63) // 64
+    for k in range(count):
+        if ahead and k + ahead < count:
+            base = address + offsets[k + ahead]
+            for line in range(lines):
+                _prefetch(base + line * 64)
+        _memcpy(_pointer(out_address + rows[k] * nbytes), _pointer(address + offsets[k]), np.uintp(nbytes))
