@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import stat
@@ -165,6 +166,10 @@ class OpenFiles:
         self._descriptors.clear()
         self._touched.clear()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_touched"):
+            self.close()
+
 
 class Mapping:
     """A whole file, mapped read-only, made present a stretch at a time."""
@@ -186,10 +191,15 @@ class Mapping:
         """Whether every page has been made present once."""
         return self._present >= self.nbytes
 
-    def populate(self) -> None:
-        """Make the next stretch present. SIGBUS follows if the file has shrunk: only workers do this."""
+    def populate(self) -> bool:
+        """Make the next stretch present, if the page cache holds it; False if it does not.
+
+        SIGBUS follows if the file has shrunk: only workers do this.
+        """
         populate_read = getattr(mmap, "MADV_POPULATE_READ", 22)
         stop = min(self._present + self.STRETCH_NBYTES, self.nbytes)
+        if not self._cached(self._present, stop):
+            return False
         try:
             self._map.madvise(populate_read, self._present, stop - self._present)
         except OSError:
@@ -197,6 +207,18 @@ class Mapping:
         self._present = stop
         if self.populated and hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
+        return True
+
+    def _cached(self, start: int, stop: int) -> bool:
+        """Whether the page cache holds every page of [start, stop); True where the system cannot tell."""
+        pages = -(-(stop - start) // mmap.PAGESIZE)
+        there = (ctypes.c_ubyte * pages)()
+        try:
+            if ctypes.CDLL(None).mincore(ctypes.c_void_p(self.address + start), ctypes.c_size_t(stop - start), there) != 0:
+                return True
+        except (AttributeError, OSError, TypeError):
+            return True
+        return bytes(there).count(0) == 0
 
     def close(self) -> None:
         """Unmap, unless an array still looks at the mapping; it then goes with the array."""

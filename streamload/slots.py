@@ -1,0 +1,191 @@
+"""The ring: one batch's piece of shared memory each, from being asked for until the user's last array of it dies.
+
+Rules, which everything here keeps:
+
+1. A slot is free, asked for (a worker may be writing), filled, or leased (the user may be reading). Nothing else.
+2. free -> asked for -> filled -> leased -> free; or filled -> free, when a batch is dropped or copied.
+3. A slot that is asked for stays so until its worker has answered, whatever became of the epoch: a late worker must never
+   write into memory that somebody else was given.
+4. A lease ends when the last array that looks at the slot has died, wherever and in whatever thread that happens. The
+   finaliser only notes the slot's number; the slot is free when the loader looks at its notes.
+5. `spare` slots may be leased at a time; the others must keep going round. A batch beyond that is copied to private memory.
+6. A slot says, in its first word, which task filled it, and its last word never changes. A worker that answers the wrong
+   task, or writes past its slot, is found out before its bytes are shown.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.schema import Field, Schema
+from streamload.shared import SharedBlock, aligned
+
+HEAD_NBYTES = 64
+CANARY = 0x5F51_0745_7EA3_10AD
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """Where in a slot each field of a batch begins."""
+
+    schema: Schema
+    batch_size: int
+    offsets: tuple[int, ...]
+    """Bytes from the slot's begin to each field, in the order of the schema."""
+    records_offset: int
+    """Bytes from the slot's begin to the record numbers."""
+    nbytes: int
+    """Bytes of a whole slot."""
+
+    @classmethod
+    def of(cls, schema: Schema, batch_size: int) -> SlotLayout:
+        """The layout for batches of up to `batch_size` records."""
+        at = HEAD_NBYTES + aligned(8 * batch_size)
+        offsets: list[int] = []
+        for field in schema:
+            offsets.append(at)
+            at += aligned(field.nbytes * batch_size)
+        return cls(schema, batch_size, tuple(offsets), HEAD_NBYTES, aligned(at + 8, 4096))
+
+
+class SlotViews:
+    """One slot as arrays of a whole batch: what a worker writes into."""
+
+    def __init__(self, layout: SlotLayout, ring: SharedBlock, slot: int) -> None:
+        whole = ring.bytes[slot * layout.nbytes : (slot + 1) * layout.nbytes]
+        self.task = whole[:8].view(np.int64)
+        self.canary = whole[-8:].view(np.int64)
+        size = layout.batch_size
+        self.records: NDArray[np.int64] = whole[layout.records_offset :][: 8 * size].view(np.int64)
+        self.fields: dict[str, NDArray[Any]] = {
+            field.name: _typed(whole, offset, field, size) for field, offset in zip(layout.schema, layout.offsets, strict=True)
+        }
+
+
+def _typed(whole: NDArray[np.uint8], offset: int, field: Field, count: int) -> NDArray[Any]:
+    return np.ndarray((count, *field.shape), field.dtype, whole, offset)
+
+
+class SlotState(Enum):
+    """Who may touch a slot."""
+
+    FREE = "free"
+    ASKED = "asked for"
+    FILLED = "filled"
+    LEASED = "leased"
+
+
+class Lease:
+    """A batch's hold on its slot: the object that all its arrays lead back to."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "ring")
+
+    def __init__(self, ring: SharedBlock, offset: int, nbytes: int) -> None:
+        self.ring = ring
+        self.__array_interface__ = {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (ring.address + offset, False)}
+
+
+class Slots:
+    """The loader's side of the ring."""
+
+    def __init__(self, layout: SlotLayout, *, count: int, spare: int) -> None:
+        if not 0 < spare < count:
+            raise ValueError(f"{spare} of {count} slots cannot be spare")
+        self.layout = layout
+        self.spare = spare
+        self.ring = SharedBlock.create(layout.nbytes * count, purpose="the ring of batches")
+        self.ring.keep_from_forks()
+        self._states = [SlotState.FREE] * count
+        self._free = list(reversed(range(count)))
+        self._returned: deque[int] = deque()
+        self._owner = os.getpid()
+        self._leased = 0
+        heads = np.ndarray((count,), np.int64, self.ring.bytes, 0, (layout.nbytes,))
+        heads[:] = -1
+        self._heads = heads
+        self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
+        self._canaries[:] = CANARY
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    @property
+    def states(self) -> tuple[SlotState, ...]:
+        """The state of every slot."""
+        return tuple(self._states)
+
+    @property
+    def leased(self) -> int:
+        """Slots that the user's arrays still hold, as far as is known."""
+        return self._leased
+
+    def ask(self) -> int | None:
+        """Take a free slot for a task: the one used last, since caches know it best. None when there is none."""
+        while self._returned:
+            self._release(self._returned.popleft())
+        if not self._free:
+            return None
+        slot = self._free.pop()
+        self._move(slot, SlotState.FREE, SlotState.ASKED)
+        return slot
+
+    def answered(self, slot: int, task: int) -> bool:
+        """A worker has answered the task that this slot was asked for. False if the slot does not bear it out (rule 6)."""
+        self._move(slot, SlotState.ASKED, SlotState.FILLED)
+        return int(self._heads[slot]) == task and int(self._canaries[slot]) == CANARY
+
+    def failed(self, slot: int) -> None:
+        """A worker has answered without filling the slot."""
+        self._move(slot, SlotState.ASKED, SlotState.FREE)
+        self._free.append(slot)
+
+    def drop(self, slot: int) -> None:
+        """Nobody wants this filled slot."""
+        self._move(slot, SlotState.FILLED, SlotState.FREE)
+        self._free.append(slot)
+
+    def lease(self, slot: int, count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], bool]:
+        """Show a filled slot of `count` records: its fields, the record numbers, and whether they had to be copied (rule 5)."""
+        while self._returned:
+            self._release(self._returned.popleft())
+        layout = self.layout
+        if self._leased >= self.spare:
+            views = self._arrays(self.ring.bytes[slot * layout.nbytes : (slot + 1) * layout.nbytes], count)
+            fields = {name: array.copy() for name, array in views[0].items()}
+            records = views[1].copy()
+            self.drop(slot)
+            return fields, records, True
+        self._move(slot, SlotState.FILLED, SlotState.LEASED)
+        self._leased += 1
+        lease = Lease(self.ring, slot * layout.nbytes, layout.nbytes)
+        weakref.finalize(lease, self._returned.append, slot).atexit = False
+        fields, records = self._arrays(np.asarray(lease), count)
+        return fields, records, False
+
+    def _arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+        layout = self.layout
+        fields = {field.name: _typed(whole, offset, field, count) for field, offset in zip(layout.schema.fields, layout.offsets, strict=True)}
+        return fields, np.ndarray((count,), np.int64, whole, layout.records_offset)
+
+    def _release(self, slot: int) -> None:
+        self._move(slot, SlotState.LEASED, SlotState.FREE)
+        self._leased -= 1
+        self._free.append(slot)
+
+    def _move(self, slot: int, was: SlotState, now: SlotState) -> None:
+        if self._states[slot] is not was:
+            raise RuntimeError(f"slot {slot} is {self._states[slot].value}, where it should be {was.value}: a fault in streamload")
+        self._states[slot] = now
+
+    def close(self) -> None:
+        """Let go of the ring. Leased arrays stay valid: the memory goes with the last of them."""
+        self._heads = self._canaries = np.empty(0, np.int64)
+        self.ring.close()
