@@ -1,0 +1,230 @@
+"""What holds for every test: nothing is left behind, nothing is blurted out, and Hypothesis has no clock."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "house",
+    deadline=None,  # two busy cores make any deadline a lottery
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],  # leakcheck is once a test, and means to be
+)
+settings.load_profile("house")
+
+GRACE_SECONDS = 3.0
+"""How long dying processes and closing descriptors may take after a test."""
+BLURTED = ("resource_tracker", "Traceback (most recent call last)", "Exception ignored")
+"""What stderr must not hold after a test that passed."""
+MARK = "STREAMLOAD_TEST_RUN"
+"""An environment variable that every process started by this run inherits: orphans are found by it at the end."""
+
+FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a temporary folder of its own, so that what is left in it is ours, and a mark for its processes."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays where it always is
+    private = tempfile.mkdtemp(prefix="streamload-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = private
+    os.environ[MARK] = str(os.getpid())
+    config.add_cleanup(lambda: shutil.rmtree(private, ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note failures for leakcheck, and fail a test that passed but let a traceback of some process reach stderr."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    elif report.when == "teardown" and not item.stash.get(FAILED, False) and item.get_closest_marker("noisy") is None:
+        words = [word for word in BLURTED if word in report.capstderr]
+        if words:
+            report.outcome = "failed"
+            report.longrepr = f"stderr holds {', '.join(words)}:\n{report.capstderr}"
+    return report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holdings:
+    """What this process holds at one moment that could outlive a test."""
+
+    children: Counter[str]
+    """Descendants, zombies included, as "pid command"; an idle launcher of workers is left out."""
+    launchers: int
+    """Launchers that have no workers: one may stay, since all loaders of a process share it."""
+    descriptors: Counter[str]
+    """Open descriptors by what they lead to; sockets, pipes and the like by kind."""
+    mappings: Counter[str]
+    """Mapped memory without a name: memfd and deleted files."""
+    threads: Counter[str]
+    """Python threads by name and identity."""
+    files: Counter[str]
+    """Entries of /dev/shm and of the temporary folder."""
+
+    def beyond(self, before: Holdings) -> dict[str, Counter[str]]:
+        """What is held here and was not held before, by kind."""
+        kinds = ("children", "descriptors", "mappings", "threads", "files")
+        new = {kind: getattr(self, kind) - getattr(before, kind) for kind in kinds}
+        if self.launchers > max(1, before.launchers):
+            new["children"]["launchers"] = self.launchers
+        return {kind: found for kind, found in new.items() if found}
+
+
+def command_of(pid: str) -> str:
+    """The command line of a process, "(zombie)" for one that nobody has reaped, or "" once it is gone."""
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+            return "(zombie)"
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip() or "(no command line)"
+    except OSError:
+        return ""
+
+
+def children_of(pid: str) -> list[str]:
+    """The children of all threads of a process."""
+    found: list[str] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += file.read().split()
+    except OSError:
+        pass
+    return found
+
+
+def descendants() -> tuple[Counter[str], int]:
+    """All processes below this one, and how many of them are idle launchers of workers."""
+    found: Counter[str] = Counter()
+    launchers = 0
+    waiting = [(pid, True) for pid in children_of("self")]
+    while waiting:
+        pid, direct = waiting.pop()
+        command, below = command_of(pid), children_of(pid)
+        waiting += [(child, False) for child in below]
+        if direct and not below and "streamload.worker" in command:
+            launchers += 1
+        elif command:
+            found[f"{pid} {command}"] += 1
+    return found, launchers
+
+
+def descriptors() -> Counter[str]:
+    """Open descriptors by what they lead to."""
+    found: Counter[str] = Counter()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue  # the descriptor of this very listing
+        found[re.sub(r":\[\d+\]$", "", target)] += 1
+    return found
+
+
+def mappings() -> Counter[str]:
+    """Mappings of memory without a name. libffi's own page of trampolines is not ours."""
+    with open("/proc/self/maps", "rb") as file:
+        lines = file.read()
+    names = re.findall(rb"(?:/memfd:| )(\S+ \(deleted\))$", lines, re.MULTILINE)
+    return Counter(name.decode() for name in names if b"libffi" not in name)
+
+
+def holdings() -> Holdings:
+    """What this process holds now."""
+    threads = Counter(f"{thread.name} ({thread.ident})" for thread in threading.enumerate())
+    files = Counter(os.path.join(tempfile.gettempdir(), name) for name in os.listdir(tempfile.gettempdir()))
+    if not sys.platform.startswith("linux"):
+        return Holdings(children=Counter(), launchers=0, descriptors=Counter(), mappings=Counter(), threads=threads, files=files)
+    files.update(os.path.join("/dev/shm", name) for name in os.listdir("/dev/shm"))
+    children, launchers = descendants()
+    return Holdings(
+        children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(), threads=threads, files=files
+    )
+
+
+class Launcher:
+    """What one idle launcher costs its parent in descriptors and mappings, learned once by stopping it."""
+
+    descriptors: Counter[str] | None = None
+    mappings: Counter[str] | None = None
+
+    @classmethod
+    def allowance(cls, now: Holdings) -> tuple[Counter[str], Counter[str]]:
+        """Descriptors and mappings that a launcher's presence explains."""
+        if cls.descriptors is None or cls.mappings is None:
+            workers = sys.modules.get("streamload.workers")
+            if workers is None:
+                return Counter(), Counter()
+            workers.shutdown()
+            without = holdings()
+            cls.descriptors, cls.mappings = now.descriptors - without.descriptors, now.mappings - without.mappings
+        return cls.descriptors, cls.mappings
+
+
+def leftovers(before: Holdings) -> dict[str, Counter[str]]:
+    """What is held now beyond what was held before, but for a launcher that was started meanwhile."""
+    now = holdings()
+    found = now.beyond(before)
+    if found and now.launchers > before.launchers:
+        spared_descriptors, spared_mappings = Launcher.allowance(now)
+        for kind, spared in (("descriptors", spared_descriptors), ("mappings", spared_mappings)):
+            found[kind] = found.get(kind, Counter()) - spared
+    return {kind: what for kind, what in found.items() if what}
+
+
+@pytest.fixture(autouse=True)
+def leakcheck(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test leaves processes, descriptors, nameless mappings, threads or temporary files behind."""
+    before = holdings()
+    yield
+    if request.node.stash.get(FAILED, False) or not leftovers(before):
+        return  # the traceback of a failed test keeps what it looked at
+    deadline = time.monotonic() + GRACE_SECONDS
+    gc.collect()
+    while found := leftovers(before):
+        if time.monotonic() > deadline:
+            pytest.fail("left behind:\n" + "\n".join(f"  {kind}: {name}" for kind, names in found.items() for name in names), pytrace=False)
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_orphans() -> Iterator[None]:
+    """No process that this run started outlives it, whoever its parent is by then."""
+    yield
+    workers = sys.modules.get("streamload.workers")
+    if workers is not None:
+        workers.shutdown()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while found := marked():
+        if time.monotonic() > deadline:
+            pytest.fail("processes of this run are still alive:\n  " + "\n  ".join(found), pytrace=False)
+        time.sleep(0.05)
+
+
+def marked() -> list[str]:
+    """Living processes that carry this run's mark, but for this one and those above it."""
+    if not sys.platform.startswith("linux"):
+        return []
+    mark = f"{MARK}={os.getpid()}".encode()
+    found: list[str] = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark in environment and int(pid) != os.getpid():
+            found.append(f"{pid} {command_of(pid)}")
+    return found
