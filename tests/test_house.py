@@ -1,0 +1,179 @@
+"""The house keeps its own rules: floors, sizes, words, what an import costs, and what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = sorted((ROOT / "streamload").rglob("*.py"))
+TOOLS = sorted((ROOT / "tools").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+BENCH = sorted((ROOT / "bench").rglob("*.py"))
+README = ROOT / "README.md"
+
+MOST_LINES = 400
+HEAVY = ("h5py", "pyarrow", "numba", "llvmlite", "imagecodecs", "cloudpickle", "torch", "jax", "tensorflow", "PIL", "rich")
+VAGUE_NAMES = {"base", "common", "core", "helper", "helpers", "manager", "misc", "util", "utils"}
+OTHER_WORDS = re.compile(r"\b(samples?|datapoints?|minibatch(es)?|data point|training items?|dataset rows?)\b", re.IGNORECASE)
+
+
+def name_of(path: Path) -> str:
+    """A path as it is written in the tree, for the ids of tests."""
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(modules: set[str], name: str) -> bool:
+    """Whether `name`, or something in it, is among the modules."""
+    return any(module == name or module.startswith(name + ".") for module in modules)
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language in the README."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_a_room_imports_only_from_floors_below():
+    """import-linter keeps its contracts, and no module stands outside the floors."""
+    command = [sys.executable, "-c", "import sys; from importlinter.cli import lint_imports_command as main; sys.exit(main())"]
+    done = subprocess.run([*command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+def test_the_library_never_imports_its_tools_tests_or_benchmarks(path: Path):
+    """Tools, tests and benchmarks stand on the library, not the other way round."""
+    modules = imported(path)
+    assert not any(within(modules, name) for name in ("streamload.tools", "tools", "tests", "bench"))
+
+
+@pytest.mark.parametrize("path", LIBRARY + TOOLS + TESTS + BENCH, ids=name_of)
+def test_a_module_is_small_and_says_what_it_is_for(path: Path):
+    """At most 400 lines, and a docstring that begins with a sentence."""
+    source = path.read_text()
+    assert len(source.splitlines()) <= MOST_LINES
+    docstring = ast.get_docstring(ast.parse(source))
+    if source.strip():
+        assert docstring, "a module's docstring says what the room is for"
+        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), docstring
+
+
+@pytest.mark.parametrize("path", LIBRARY + TOOLS + TESTS + BENCH, ids=name_of)
+def test_names_of_modules_say_something(path: Path):
+    """No room for odds and ends."""
+    assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & VAGUE_NAMES
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_faults_are_real(path: Path):
+    """No test replaces what it tests: no mocks."""
+    modules = imported(path)
+    assert not within(modules, "unittest.mock")
+    assert not within(modules, "mock")
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
+def test_nothing_is_a_stub(path: Path):
+    """What is there works: nothing raises NotImplementedError, no note says that the work is still to be done."""
+    source = path.read_text()
+    assert "NotImplementedError" not in source
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", source)
+
+
+@pytest.mark.parametrize("path", LIBRARY + TOOLS, ids=name_of)
+def test_docstrings_use_the_words_of_the_house(path: Path):
+    """A record is a record: never a sample, an item or a row of a dataset."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found = OTHER_WORDS.search(ast.get_docstring(node) or "")
+            assert found is None, f"line {getattr(node, 'lineno', 1)}: {found and found[0]!r}"
+
+
+def test_importing_the_library_loads_numpy_and_nothing_heavier():
+    """`import streamload` costs NumPy; a file format or a compiler is loaded when it is needed."""
+    code = "import json, sys, streamload; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd="/", capture_output=True, text=True, check=True, env=environment())
+    loaded = set(json.loads(done.stdout))
+    assert "numpy" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_few_names_are_public_and_all_of_them_exist():
+    """One screen of names: under 25."""
+    import streamload
+
+    names = list(streamload.__all__)
+    assert 0 < len(names) < 25
+    assert len(names) == len(set(names))
+    assert all(getattr(streamload, name) is not None for name in names)
+    assert set(names) <= set(dir(streamload))
+
+
+def test_every_package_is_listed_for_the_wheel():
+    """pyproject names each folder that holds code, and no other."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY} | {"streamload.tools"}
+    assert listed == folders
+
+
+def test_no_package_index_is_named():
+    """Where packages come from is for pip's own settings to say."""
+    for path in (ROOT / "pyproject.toml", ROOT / ".ci" / "run", *(ROOT / "tools").iterdir(), README):
+        if path.is_file():
+            assert not re.search(r"index-url|find-links|https?://[^\s\"')]*(pypi|/simple)", path.read_text()), path
+
+
+def test_the_top_level_stays_as_it_is():
+    """A newcomer sees six things."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a checkout")
+    top = {line.partition("/")[0] for line in done.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= {"pyproject.toml", "README.md", "streamload", "bench", "tests", "tools"}
+
+
+@pytest.mark.parametrize("command", ["./tools/demo", "./tools/test"])
+def test_the_readme_shows_both_commands_on_its_first_screen(command: str):
+    """What to type stands within the first 40 lines, and can be run."""
+    assert command in "\n".join(README.read_text().splitlines()[:40])
+    assert (ROOT / command).stat().st_mode & 0o111
+
+
+def test_ci_runs_the_command_that_the_readme_names():
+    """What CI passes is what a newcomer runs."""
+    assert "./tools/test" in (ROOT / ".ci" / "run").read_text()
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_tour_in_the_readme_runs(tmp_path: Path):
+    """Every Python block of the README, one after the other, in a script without a `__main__` guard."""
+    script = tmp_path / "tour.py"
+    script.write_text("\n".join(blocks("python")))
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the library on the path even where it is not installed."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
