@@ -1,0 +1,39 @@
+"""Which formats can be read: a registry of modules, asked in order whether the first bytes of a file are theirs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from streamload.source import Source
+
+FORMATS = ("streamload.formats.hdf5",)
+"""Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
+
+Fields = Sequence[str] | Mapping[str, str]
+"""Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""
+
+
+class Format(Protocol):
+    """What the module of a format must have."""
+
+    NAME: str
+    """For people: "HDF5"."""
+
+    def matches(self, head: bytes, path: str) -> bool:
+        """Whether a file that begins with `head` is of this format; `path` is there to read further, not to be believed."""
+        ...
+
+    def plan(self, paths: Sequence[str], fields: Fields | None, **options: Any) -> Source:
+        """A source over files of this format that have one schema."""
+        ...
+
+
+def format_of(head: bytes, path: str) -> Format | None:
+    """The format whose magic bytes the file has, or None. Modules are imported only when they are asked."""
+    for name in FORMATS:
+        module = cast(Format, importlib.import_module(name))
+        if module.matches(head, path):
+            return module
+    return None

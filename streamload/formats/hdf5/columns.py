@@ -1,0 +1,145 @@
+"""From facts to columns: raw records where bytes allow it, chunks to decode, and the HDF5 library for the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.extents import Extents
+from streamload.formats.hdf5 import filters
+from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, Stored
+from streamload.formats.hdf5.foreign import Foreign, ForeignFile
+from streamload.schema import Field
+from streamload.sizes import format_nbytes
+from streamload.source import Column
+
+BLOCK_NBYTES = 4 * 1024**2
+"""Blocks that a contiguous file is cut into where other files of the source are chunked."""
+SPAN_NBYTES = 1024**2
+"""What the HDF5 library reads at a time where there are no chunks."""
+MOST_SPAN_NBYTES = 64 * 1024**2
+"""What the HDF5 library reads at a time at most, where chunks are boxes in a wide band of records."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One field in one file of a source."""
+
+    number: int
+    """Of the file."""
+    stored: Stored
+    """What is known of it."""
+    index: ChunkIndex | None
+    """Where its chunks lie, if it was worth asking."""
+    sources: tuple[int, ...]
+    """Numbers of the files that a virtual dataset draws on."""
+
+
+def column_of(field: Field, parts: Sequence[Part]) -> Column:
+    """The fastest way to read one field of all files."""
+    some = [part for part in parts if part.stored.records]
+    if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
+        return _extents(field, some or parts)
+    return _foreign(field, some)
+
+
+def _runs_of(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """First record and byte offset of each run of raw records in a file; None where records are not raw."""
+    stored = part.stored
+    if not (stored.raw and stored.packed) or stored.filters:
+        return None
+    if stored.layout == CONTIGUOUS:
+        return np.zeros(1, np.int64), np.array([stored.offset], np.int64)
+    index = part.index
+    if stored.layout != CHUNKED or index is None or stored.chunk[1:] != stored.shape[1:]:
+        return None
+    if (index.nbytes != stored.chunk[0] * stored.stride_nbytes).any() or (index.offsets < 0).any():
+        return None
+    return np.arange(len(index.offsets), dtype=np.int64) * stored.chunk[0], index.offsets
+
+
+def _extents(field: Field, parts: Sequence[Part]) -> Extents:
+    blocks = any(part.stored.layout == CHUNKED for part in parts)
+    starts: list[NDArray[np.int64]] = []
+    offsets: list[NDArray[np.int64]] = []
+    numbers: list[NDArray[np.int32]] = []
+    strides: list[NDArray[np.int64]] = []
+    first = 0
+    for part in parts:
+        if not part.stored.records:
+            continue
+        runs = _runs_of(part)
+        assert runs is not None
+        begin, at = _cut(part.stored, *runs) if blocks and part.stored.layout == CONTIGUOUS else runs
+        starts.append(begin + first)
+        offsets.append(at)
+        numbers.append(np.full(len(at), part.number, np.int32))
+        strides.append(np.full(len(at), part.stored.stride_nbytes, np.int64))
+        first += part.stored.records
+    return Extents(
+        field=field,
+        stored=parts[0].stored.dtype,
+        starts=np.concatenate([*starts, np.array([first], np.int64)]),
+        numbers=np.concatenate(numbers) if numbers else np.zeros(0, np.int32),
+        offsets=np.concatenate(offsets) if offsets else np.zeros(0, np.int64),
+        strides=np.concatenate(strides) if strides else np.zeros(0, np.int64),
+        blocks=blocks,
+        label=label([part.stored for part in parts]),
+    )
+
+
+def _cut(stored: Stored, begin: NDArray[np.int64], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A contiguous run cut into blocks."""
+    firsts = np.arange(0, stored.records, max(1, BLOCK_NBYTES // stored.stride_nbytes), dtype=np.int64)
+    return begin[0] + firsts, at[0] + firsts * stored.stride_nbytes
+
+
+def _foreign(field: Field, parts: Sequence[Part]) -> Foreign:
+    first = parts[0].stored
+    pieces: list[ForeignFile] = []
+    cache_nbytes = 0
+    for part in parts:
+        stored = part.stored
+        span = max(1, SPAN_NBYTES // stored.stride_nbytes)
+        if stored.chunk:
+            span = max(1, min(stored.chunk[0], MOST_SPAN_NBYTES // stored.stride_nbytes))
+            if stored.chunk != (span, *stored.shape[1:]):
+                cache_nbytes = max(cache_nbytes, math.prod(stored.chunk) * stored.dtype.itemsize)
+        pieces.append(ForeignFile(number=part.number, records=stored.records, span=span, path=stored.path, sources=part.sources))
+    return Foreign(
+        field=field,
+        member=first.member,
+        parts=tuple(pieces),
+        cache_nbytes=cache_nbytes,
+        plugins=any(filters.needs_plugins(part.stored.filters) for part in parts),
+        stride_nbytes=max(part.stored.stride_nbytes for part in parts),
+        label=f"{label([part.stored for part in parts])}, read through the HDF5 library",
+    )
+
+
+def label(stored: Sequence[Stored]) -> str:
+    """How a field is stored in all files, for people."""
+    kinds = list(dict.fromkeys(map(_label, stored)))
+    text = " or ".join(kinds[:2]) + (f" or {len(kinds) - 2} other ways" if len(kinds) > 2 else "")
+    if any(one.filters for one in stored):
+        held, full = sum(one.stored_nbytes for one in stored), sum(one.stride_nbytes * one.records for one in stored)
+        text += f", {format_nbytes(held)} stored of {format_nbytes(full)}"
+    place = stored[0].key
+    return f"'{place}', {text}"
+
+
+def _label(stored: Stored) -> str:
+    swapped = "" if stored.dtype.isnative else ", bytes swapped"
+    if stored.layout == VIRTUAL:
+        return f"virtual ({len(stored.sources)} files){swapped}"
+    if stored.layout != CHUNKED:
+        return stored.layout + swapped
+    records, box = stored.chunk[0], stored.chunk[1:]
+    what = f"chunks of {records:,} record{'s' if records != 1 else ''}"
+    if box:
+        what += f" {box}" + ("" if box == stored.shape[1:] else f" (a part of each record: {math.prod(stored.grid[1:])} chunks a record)")
+    return f"{what}, {' + '.join(map(filters.title, stored.filters)) or 'no filter'}{swapped}"

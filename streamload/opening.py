@@ -1,0 +1,100 @@
+"""From paths to a source: local files only, one format, whatever their names say."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.files import fingerprint
+from streamload.formats import Fields, Format, detect, format_of
+from streamload.source import Source
+
+Path = str | os.PathLike[str]
+
+
+def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None, **options: Any) -> Source:
+    """The records of one data file, of a list of files, or of all files that match a glob pattern ("train-*.h5").
+
+    Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
+    (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
+    it the fields are found, and `repr` of the source says how. Nothing is read but what describes the data, and fields
+    small enough to be held in memory.
+
+    Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
+    """
+    paths = _expanded(path)
+    wanted = [fields] if isinstance(fields, str) else fields
+    if wanted is not None and not len(wanted):
+        raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
+    chosen: Format | None = None
+    for name in paths:
+        was = fingerprint(name)
+        with open(was.path, "rb") as file:
+            head = file.read(detect.HEAD_NBYTES)
+        found = format_of(head, was.path)
+        if found is None:
+            raise detect.unrecognised(head, name, was.nbytes)
+        if chosen is not None and found.NAME != chosen.NAME:
+            raise SchemaMismatchError(
+                f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
+                hint="Open them as two sources.",
+                path=name,
+            )
+        chosen = found
+    assert chosen is not None
+    return chosen.plan(paths, wanted, **options)
+
+
+def natural_key(path: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts names as people do: part-2 before part-10."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
+
+
+def _expanded(path: Path | Iterable[Path]) -> list[str]:
+    if isinstance(path, (str, os.PathLike)):
+        paths = _matching(os.fspath(path))
+    elif isinstance(path, Iterable):
+        paths = [found for one in path for found in _matching(_local(one))]
+    else:
+        raise ConfigError(f"{path!r} is not a path.", hint="Give a path, a list of paths, or a pattern such as train-*.h5.")
+    if not paths:
+        raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
+    seen: set[str] = set()
+    for name in paths:
+        real = os.path.realpath(name)
+        if real in seen:
+            raise ConfigError(f"{name} is named twice: its records would be read twice in every epoch.", hint="Name each file once.")
+        seen.add(real)
+    return paths
+
+
+def _local(path: object) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"{path!r} is not a path.", hint="Give a path, a list of paths, or a pattern such as train-*.h5.")
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise ConfigError(f"{name!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
+    return name
+
+
+def _matching(path: str) -> list[str]:
+    """The file itself, or the files that a pattern matches, in natural order."""
+    _local(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        scheme = path.split("://", 1)[0]
+        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")
+    if "\x00" in path:
+        raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder, where data files were expected.", hint=f"Name its files: {os.path.join(path, '*.h5')}.")
+    if glob.has_magic(path) and not os.path.lexists(path):
+        found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
+        if not found:
+            raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
+        return found
+    return [path]
