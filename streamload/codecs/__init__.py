@@ -1,0 +1,101 @@
+"""HDF5 filters, undone outside libhdf5: which can be, and the pipeline that takes a stored chunk back to its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.codecs.steps import STEPS, Undo
+from streamload.errors import CorruptDataError, StreamloadError
+
+Filters = Sequence[tuple[int, Sequence[int]]]
+"""A dataset's filters in the order in which they were applied: HDF5's number, and the values stored with it."""
+
+NAMES = {number: step.name for number, step in STEPS.items()}
+"""What people call the filters that can be undone here, by HDF5's number."""
+
+
+def supported(filters: Filters, dtype: np.dtype) -> bool:
+    """Whether chunks of `dtype`, as it is stored, with these filters can be decoded here; if not, libhdf5 has to."""
+    if dtype.hasobject or find_spec("imagecodecs") is None:
+        return False
+    return all(number in STEPS and STEPS[number].accepts(tuple(values)) for number, values in filters)
+
+
+class Pipeline:
+    """The way back from stored bytes to a chunk's elements, for one list of filters. Not shared between threads.
+
+    Whatever the stored bytes say, no more than `scratch_nbytes` of memory is used: damage is an error.
+    """
+
+    def __init__(self, filters: Filters, itemsize: int, chunk_nbytes: int) -> None:
+        self._filters = [(number, tuple(values)) for number, values in filters]
+        self._itemsize = itemsize
+        self._chunk_nbytes = chunk_nbytes
+        self._plans: dict[int, list[tuple[str, Undo, NDArray[np.uint8] | None]]] = {}
+        self._rooms: list[NDArray[np.uint8] | None] = [None, None]
+        self._bounds = [chunk_nbytes]
+        for number, _ in self._filters:
+            self._bounds.append(STEPS[number].most(self._bounds[-1]))
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """The most memory that decoding uses besides its input and its output, in bytes."""
+        inner = [nbytes for (number, _), nbytes in zip(self._filters, self._bounds, strict=False) if STEPS[number].writes][1:]
+        extra = sum(STEPS[number].scratch(nbytes) for (number, _), nbytes in zip(self._filters, self._bounds, strict=False))
+        return (max(inner) * min(2, len(inner)) if inner else 0) + extra
+
+    def decode(self, stored: NDArray[np.uint8] | memoryview, mask: int = 0, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The chunk that `stored` holds, in `out` (`chunk_nbytes` of uint8, contiguous) or in a new array.
+
+        Bit i of `mask` says that filter i was not applied to this chunk. Raises ChecksumError where a checksum is wrong
+        and CorruptDataError where the bytes cannot be what the filters wrote; the text names neither file nor chunk.
+        """
+        if out is None:
+            out = np.empty(self._chunk_nbytes, np.uint8)
+        plan = self._plans.get(mask)
+        if plan is None:
+            plan = self._plans[mask] = self._planned(mask)
+        data = stored if isinstance(stored, np.ndarray) else np.frombuffer(stored, np.uint8)
+        name = ""
+        try:
+            for name, undo, room in plan:
+                data = undo(data, out if room is None else room)
+        except (StreamloadError, MemoryError):
+            raise
+        except Exception as error:
+            raise CorruptDataError(f"{name} cannot decode {len(data):,} bytes ({error}).") from error
+        if len(data) != self._chunk_nbytes:
+            raise CorruptDataError(f"{name} gave {len(data):,} bytes where the chunk has {self._chunk_nbytes:,}.")
+        return out
+
+    def _planned(self, mask: int) -> list[tuple[str, Undo, NDArray[np.uint8] | None]]:
+        """The steps for a mask, last filter first; the last step that writes goes to the caller's buffer (None)."""
+        applied = [i for i in range(len(self._filters)) if not mask >> i & 1]
+        writing = [i for i in applied if STEPS[self._filters[i][0]].writes]
+        plan: list[tuple[str, Undo, NDArray[np.uint8] | None]] = []
+        for i in reversed(applied):
+            number, values = self._filters[i]
+            room = None if i not in writing or i == writing[0] else self._room(writing.index(i) % 2)
+            plan.append((STEPS[number].name, STEPS[number].make(values, self._itemsize), room))
+        if not writing:
+            plan.append(("a chunk without compression", copied, None))
+        return plan
+
+    def _room(self, which: int) -> NDArray[np.uint8]:
+        """One of the two buffers between steps: they take turns, so that no step writes where it reads."""
+        room = self._rooms[which]
+        if room is None:
+            room = self._rooms[which] = np.empty(max(self._bounds), np.uint8)
+        return room
+
+
+def copied(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`data` in `room`, or as it is where it does not fit."""
+    if len(data) != len(room):
+        return data
+    room[:] = data
+    return room
