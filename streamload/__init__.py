@@ -6,63 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from streamload import errors
-from streamload.errors import (
-    ChecksumError as ChecksumError,
-)
-from streamload.errors import (
-    ConfigError as ConfigError,
-)
-from streamload.errors import (
-    ConversionError as ConversionError,
-)
-from streamload.errors import (
-    CorruptDataError as CorruptDataError,
-)
-from streamload.errors import (
-    LoaderClosedError as LoaderClosedError,
-)
-from streamload.errors import (
-    ResourceError as ResourceError,
-)
-from streamload.errors import (
-    SchemaMismatchError as SchemaMismatchError,
-)
-from streamload.errors import (
-    SourceBusyError as SourceBusyError,
-)
-from streamload.errors import (
-    SourceChangedError as SourceChangedError,
-)
-from streamload.errors import (
-    SourceError as SourceError,
-)
-from streamload.errors import (
-    StateError as StateError,
-)
-from streamload.errors import (
-    StreamloadError as StreamloadError,
-)
-from streamload.errors import (
-    TransformError as TransformError,
-)
-from streamload.errors import (
-    UnsafeSourceError as UnsafeSourceError,
-)
-from streamload.errors import (
-    UnsupportedFeatureError as UnsupportedFeatureError,
-)
-from streamload.errors import (
-    WorkerCrashedError as WorkerCrashedError,
-)
-from streamload.errors import (
-    WorkerError as WorkerError,
-)
-from streamload.errors import (
-    WorkerStartError as WorkerStartError,
-)
-from streamload.errors import (
-    WorkerTimeoutError as WorkerTimeoutError,
-)
 from streamload.opening import open_source as open
 from streamload.schema import Field, Schema
 from streamload.source import Source
@@ -102,6 +45,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in errors.FAMILY:
+        return errors.FAMILY[name]
     if name not in _LATER:
         raise AttributeError(f"module 'streamload' has no attribute {name!r}")
     value = getattr(importlib.import_module(_LATER[name]), name)
@@ -110,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *errors.FAMILY])
