@@ -63,9 +63,9 @@ class Holdings:
     """What this process holds at one moment that could outlive a test."""
 
     children: Counter[str]
-    """Descendants, zombies included, as "pid command"; an idle launcher of workers is left out."""
+    """Descendants, zombies included, as "pid command"; the launcher of workers is left out."""
     launchers: int
-    """Launchers that have no workers: one may stay, since all loaders of a process share it."""
+    """1 where the launcher of workers is up, which all loaders of a process share."""
     descriptors: Counter[str]
     """Open descriptors by what they lead to; sockets, pipes and the like by kind."""
     mappings: Counter[str]
@@ -79,8 +79,6 @@ class Holdings:
         """What is held here and was not held before, by kind."""
         kinds = ("children", "descriptors", "mappings", "threads", "files")
         new = {kind: getattr(self, kind) - getattr(before, kind) for kind in kinds}
-        if self.launchers > max(1, before.launchers):
-            new["children"]["launchers"] = self.launchers
         return {kind: found for kind, found in new.items() if found}
 
 
@@ -107,17 +105,17 @@ def children_of(pid: str) -> list[str]:
 
 
 def descendants() -> tuple[Counter[str], int]:
-    """All processes below this one, and how many of them are idle launchers of workers."""
+    """All processes below this one, and whether the launcher of workers, which is not among them, is up."""
     found: Counter[str] = Counter()
     launchers = 0
-    waiting = [(pid, True) for pid in children_of("self")]
+    launcher = launcher_pid()
+    waiting = children_of("self")
     while waiting:
-        pid, direct = waiting.pop()
-        command, below = command_of(pid), children_of(pid)
-        waiting += [(child, False) for child in below]
-        if direct and not below and "streamload.worker" in command:
-            launchers += 1
-        elif command:
+        pid = waiting.pop()
+        waiting += children_of(pid)
+        if pid == launcher:
+            launchers = 1
+        elif command := command_of(pid):
             found[f"{pid} {command}"] += 1
     return found, launchers
 
@@ -155,20 +153,31 @@ def holdings() -> Holdings:
     )
 
 
-class Launcher:
+def launcher_pid() -> str | None:
+    """The process that forks this process's workers, if there is one; nothing is imported to find out."""
+    module = sys.modules.get("streamload.launcher")
+    current = None if module is None else module.Launcher._current
+    return str(current.pid) if current is not None and current.alive else None
+
+
+def stop_launcher() -> None:
+    """End the launcher of workers, if there is one."""
+    module = sys.modules.get("streamload.launcher")
+    if module is not None:
+        module.Launcher.shutdown()
+
+
+class Allowance:
     """What one idle launcher costs its parent in descriptors and mappings, learned once by stopping it."""
 
     descriptors: Counter[str] | None = None
     mappings: Counter[str] | None = None
 
     @classmethod
-    def allowance(cls, now: Holdings) -> tuple[Counter[str], Counter[str]]:
+    def learned(cls, now: Holdings) -> tuple[Counter[str], Counter[str]]:
         """Descriptors and mappings that a launcher's presence explains."""
         if cls.descriptors is None or cls.mappings is None:
-            workers = sys.modules.get("streamload.workers")
-            if workers is None:
-                return Counter(), Counter()
-            workers.shutdown()
+            stop_launcher()
             without = holdings()
             cls.descriptors, cls.mappings = now.descriptors - without.descriptors, now.mappings - without.mappings
         return cls.descriptors, cls.mappings
@@ -178,8 +187,8 @@ def leftovers(before: Holdings) -> dict[str, Counter[str]]:
     """What is held now beyond what was held before, but for a launcher that was started meanwhile."""
     now = holdings()
     found = now.beyond(before)
-    if found and now.launchers > before.launchers:
-        spared_descriptors, spared_mappings = Launcher.allowance(now)
+    if found and "children" not in found and now.launchers > before.launchers:
+        spared_descriptors, spared_mappings = Allowance.learned(now)
         for kind, spared in (("descriptors", spared_descriptors), ("mappings", spared_mappings)):
             found[kind] = found.get(kind, Counter()) - spared
     return {kind: what for kind, what in found.items() if what}
@@ -204,9 +213,7 @@ def leakcheck(request: pytest.FixtureRequest) -> Iterator[None]:
 def no_orphans() -> Iterator[None]:
     """No process that this run started outlives it, whoever its parent is by then."""
     yield
-    workers = sys.modules.get("streamload.workers")
-    if workers is not None:
-        workers.shutdown()
+    stop_launcher()
     deadline = time.monotonic() + GRACE_SECONDS
     while found := marked():
         if time.monotonic() > deadline:
