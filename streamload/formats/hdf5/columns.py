@@ -53,13 +53,13 @@ def _runs_of(part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     if not (stored.raw and stored.packed) or stored.filters:
         return None
     if stored.layout == CONTIGUOUS:
-        return np.zeros(1, np.int64), np.array([stored.offset], np.int64)
+        return np.zeros(1, np.int64), np.array([stored.offset], np.int64) + stored.member_offset
     index = part.index
     if stored.layout != CHUNKED or index is None or stored.chunk[1:] != stored.shape[1:]:
         return None
     if (index.nbytes != stored.chunk[0] * stored.stride_nbytes).any() or (index.offsets < 0).any():
         return None
-    return np.arange(len(index.offsets), dtype=np.int64) * stored.chunk[0], index.offsets
+    return np.arange(len(index.offsets), dtype=np.int64) * stored.chunk[0], index.offsets + stored.member_offset
 
 
 def _extents(field: Field, parts: Sequence[Part]) -> Extents:

@@ -44,7 +44,9 @@ class Stored:
     packed: bool
     """Whether the bytes of one record lie together: not so for a member of several compound values a record."""
     offset: int | None
-    """The byte in the file of the first element (contiguous only); None where nothing is stored."""
+    """The byte in the file of the dataset's first (contiguous only); None where nothing is stored."""
+    member_offset: int
+    """The byte of a compound member within its record."""
     stride_nbytes: int
     """Bytes from one record of the dataset to the next: more than `record_nbytes` for a compound member."""
     stored_nbytes: int

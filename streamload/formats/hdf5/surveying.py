@@ -147,7 +147,7 @@ def _refuse_impossible(stored: Stored, path: str, file_nbytes: int) -> None:
             **details,
         )
     if stored.layout == CONTIGUOUS:
-        stop = (stored.offset or 0) + (stored.records - 1) * stored.stride_nbytes + stored.record_nbytes
+        stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
         if stop > file_nbytes:
             raise CorruptDataError(
                 f"{where} ends at byte {stop:,}, and the file has {file_nbytes:,} bytes.",
