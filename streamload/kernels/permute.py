@@ -4,6 +4,9 @@ Every sum and product of uint32 is wrapped, since numba promotes it to uint64: t
 which LLVM makes into vector instructions. `permute_plain` holds the same functions for NumPy alone, equal to the bit.
 """
 
+# pyright: basic
+# The types of arguments stand in the signatures; numba's own stubs know nothing of them.
+
 from __future__ import annotations
 
 import numpy as np
@@ -12,10 +15,8 @@ from numba import njit
 RUN = 512
 """Positions that go through the network together, one round after the other: two runs of halves stay in the first-level cache."""
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
 
-
-@njit(**_OPTIONS, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _mix(x):
     x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
     x = np.uint32(x * np.uint32(0x21F0AAAD))
@@ -24,26 +25,26 @@ def _mix(x):
     return np.uint32(x ^ np.uint32(x >> np.uint32(15)))
 
 
-@njit(**_OPTIONS, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _share(x, size):
     """A hash of x below `size`."""
     return np.uint32((np.uint64(_mix(x)) * np.uint64(size)) >> np.uint64(32))
 
 
-@njit(**_OPTIONS, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _plus(x, y, size):
     """(x + y) % size without a sum that could pass 2**32: x and y are below `size`."""
     rest = np.uint32(size - y)
     return np.uint32(x - rest) if x >= rest else np.uint32(x + y)
 
 
-@njit(**_OPTIONS, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _minus(x, y, size):
     """(x - y) % size."""
     return np.uint32(x - y) if x >= y else np.uint32(x + np.uint32(size - y))
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _forward_rounds(left, right, count, a, b, words):
     for j in range(0, 8, 2):
         k0, k1 = words[j], words[j + 1]
@@ -53,7 +54,7 @@ def _forward_rounds(left, right, count, a, b, words):
             right[t] = _plus(right[t], _share(np.uint32(left[t] ^ k1), b), b)
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _backward_rounds(left, right, count, a, b, words):
     for j in range(6, -1, -2):
         k0, k1 = words[j], words[j + 1]
@@ -63,7 +64,7 @@ def _backward_rounds(left, right, count, a, b, words):
             left[t] = _minus(left[t], _share(np.uint32(right[t] ^ k0), a), a)
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _walk(value, n, a, b, words, left, right, backward):
     """Cycle walking: go through the network again until the value falls below n. One in sqrt(n) values, at most, needs it."""
     while value >= n:
@@ -77,7 +78,7 @@ def _walk(value, n, a, b, words, left, right, backward):
     return value
 
 
-@njit(**_OPTIONS)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _joined(left, right, count, n, a, b, words, out, backward):
     """Write left * b + right, each walked on until it falls below n."""
     outside = False
@@ -92,7 +93,7 @@ def _joined(left, right, count, n, a, b, words, out, backward):
                 out[t] = np.int64(_walk(value, n, a, b, words, left, right, backward))
 
 
-@njit("void(int64, int64, int64, uint32[::1], int64, int64, int64[::1])", **_OPTIONS)
+@njit("void(int64, int64, int64, uint32[::1], int64, int64, int64[::1])", nogil=True, cache=True, error_model="numpy")
 def feistel_records(n, a, b, words, start, stop, out):
     """out[t] = the record at position start + t, for positions [start, stop)."""
     left, right = np.empty(RUN, np.uint32), np.empty(RUN, np.uint32)
@@ -111,7 +112,7 @@ def feistel_records(n, a, b, words, start, stop, out):
         _joined(left, right, count, np.uint64(n), np.uint64(a), np.uint64(b), words, out[at : at + count], False)
 
 
-@njit("void(int64, int64, int64, uint32[::1], int64[::1], int64[::1], boolean)", **_OPTIONS)
+@njit("void(int64, int64, int64, uint32[::1], int64[::1], int64[::1], boolean)", nogil=True, cache=True, error_model="numpy")
 def feistel_at(n, a, b, words, numbers, out, backward):
     """out[t] = the record at position numbers[t], or, backward, the position of record numbers[t]."""
     left, right = np.empty(RUN, np.uint32), np.empty(RUN, np.uint32)
@@ -128,7 +129,7 @@ def feistel_at(n, a, b, words, numbers, out, backward):
         _joined(left, right, count, np.uint64(n), np.uint64(a), np.uint64(b), words, out[first : first + count], backward)
 
 
-@njit("void(int64, uint32[::1], int64[::1])", **_OPTIONS)
+@njit("void(int64, uint32[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
 def shuffled_table(n, words, out):
     """Fisher-Yates over range(n), driven by splitmix64 from words[0] + words[1] * 2**32; n <= 2**32."""
     state = np.uint64(words[0]) | (np.uint64(words[1]) << np.uint64(32))
@@ -143,7 +144,7 @@ def shuffled_table(n, words, out):
         out[i], out[j] = out[j], out[i]
 
 
-@njit("void(int64, int64, int64, int64, int64[::1], uint32[:,::1], int64[::1], int64[::1])", **_OPTIONS)
+@njit("void(int64, int64, int64, int64, int64[::1], uint32[:,::1], int64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
 def window_blocks(windows, table_limit, a, b, low, keys, block_starts, blocks):
     """Fill in which blocks each window holds: `blocks[block_starts[w]:block_starts[w + 1]]`, in stratum order.
 

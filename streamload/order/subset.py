@@ -49,7 +49,11 @@ def _loaded(indices: object) -> NDArray[Any]:
             raise ConfigError(f"indices= is not an array: {error}.", hint="Give record numbers, or one boolean a record.") from error
     path = os.fspath(indices)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        found.close()
+        raise ValueError("it is an archive of arrays")
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(
             f"indices={path!r} cannot be read: {error}.", hint="Name a .npy file of record numbers or booleans (numpy.save)."
