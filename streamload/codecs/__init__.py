@@ -62,7 +62,7 @@ class Pipeline:
         data = stored if isinstance(stored, np.ndarray) else np.frombuffer(stored, np.uint8)
         name = ""
         try:
-            for name, undo, room in plan:
+            for name, undo, room in plan:  # noqa: B007 - the handlers below say which step it was
                 data = undo(data, out if room is None else room)
         except (StreamloadError, MemoryError):
             raise

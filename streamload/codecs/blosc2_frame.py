@@ -30,7 +30,12 @@ def unpack(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8
     (start,) = struct.unpack_from(">i", frame, 11)
     nbytes, stored_nbytes = struct.unpack_from(">q", frame, 30)[0], struct.unpack_from(">q", frame, 39)[0]
     typesize, chunk_nbytes = struct.unpack_from(">i", frame, 48)[0], struct.unpack_from(">i", frame, 58)[0]
-    if not MINIMUM_NBYTES <= start <= min(len(data), len(frame)) or not 0 <= stored_nbytes <= len(data) - start or nbytes != chunk_nbytes or typesize < 1:
+    if (
+        not MINIMUM_NBYTES <= start <= min(len(data), len(frame))
+        or not 0 <= stored_nbytes <= len(data) - start
+        or nbytes != chunk_nbytes
+        or typesize < 1
+    ):
         raise CorruptDataError(f"blosc2's frame of {len(data):,} bytes has a damaged header, or more than one chunk.")
     shapes = _shapes(frame[:start])
     if shapes is None:
@@ -99,7 +104,9 @@ def _read_shapes(header: bytes, place: int) -> tuple[tuple[int, ...], tuple[int,
         place += 1 + dimensions * (size + 1)
     shape, chunk, blocks = lists
     if shape != chunk or not all(0 < block <= side < 2**31 for side, block in zip(shape, blocks, strict=True)):
-        raise CorruptDataError(f"blosc2's frame says shape {shape} in chunks of {chunk} and blocks of {blocks}; a chunk of HDF5 is one chunk of whole blocks.")
+        raise CorruptDataError(
+            f"blosc2's frame says shape {shape} in chunks of {chunk} and blocks of {blocks}; a chunk of HDF5 is one chunk of whole blocks."
+        )
     return shape, blocks
 
 

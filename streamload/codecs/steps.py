@@ -128,7 +128,9 @@ def blosc(values: tuple[int, ...], itemsize: int) -> Undo:
             raise CorruptDataError(f"blosc needs a header of 16 bytes, and there are {len(data)} bytes.")
         nbytes, _, stored_nbytes = struct.unpack("<III", data[4:16])
         if nbytes > len(room) or stored_nbytes > len(data):
-            raise CorruptDataError(f"blosc's header says {stored_nbytes:,} to {nbytes:,} bytes, where {len(data):,} are stored for at most {len(room):,}.")
+            raise CorruptDataError(
+                f"blosc's header says {stored_nbytes:,} to {nbytes:,} bytes, where {len(data):,} are stored for at most {len(room):,}."
+            )
         return blosc_decode(data[:stored_nbytes], out=room[:nbytes])
 
     return undo
@@ -174,7 +176,9 @@ def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
             wanted = min(block_nbytes, whole - done)
             (nbytes,) = struct.unpack(">I", data[place : place + 4])
             if nbytes > len(data) - place - 4:
-                raise CorruptDataError(f"bitshuffle's block at byte {place:,} says {nbytes:,} bytes, and {len(data) - place - 4:,} are left.")
+                raise CorruptDataError(
+                    f"bitshuffle's block at byte {place:,} says {nbytes:,} bytes, and {len(data) - place - 4:,} are left."
+                )
             got = expand(data[place + 4 : place + 4 + nbytes], out=planes[done : done + wanted])
             if len(got) != wanted:
                 raise CorruptDataError(f"bitshuffle's block at byte {place:,} holds {len(got):,} bytes, not {wanted:,}.")

@@ -1,0 +1,148 @@
+"""The geometry of chunks: which of them hold the wanted records, and where each one's elements belong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ELEMENTS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Wanted:
+    """The chunks that hold some records, one line a chunk; records of one band of chunks are one run."""
+
+    chunks: NDArray[np.int64]
+    """Number of each chunk in C order of the grid."""
+    places: NDArray[np.int64]
+    """The byte of `out` at which the whole chunk may be decoded; -1 where its records have to be copied out."""
+    runs: NDArray[np.int64]
+    """The run that each chunk serves."""
+    edges: NDArray[np.int64]
+    """Where runs begin in `local` and `rows`, their length last."""
+    local: NDArray[np.int64]
+    """Records of the file, band after band."""
+    rows: NDArray[np.int64]
+    """The row for each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Grid:
+    """How the records of one dataset are cut into bands of some records, and a band into boxes, each one chunk."""
+
+    chunk_shape: tuple[int, ...]
+    """Records of a band first."""
+    shape: tuple[int, ...]
+    """Of one record."""
+    total: int
+    """Records in the file."""
+    element: np.dtype
+    """Stands for an element of the same size while bytes are moved."""
+    boxes: int
+    """Chunks in a band."""
+
+    @classmethod
+    def of(cls, *, chunk_shape: tuple[int, ...], shape: tuple[int, ...], total: int, itemsize: int) -> Grid:
+        """The grid of `total` records of `shape` in chunks of `chunk_shape`."""
+        if len(chunk_shape) - 1 != len(shape) and math.prod(chunk_shape[1:]) == math.prod(shape):
+            shape = chunk_shape[1:]
+        boxes = math.prod(-(-side // box) for side, box in zip(shape, chunk_shape[1:], strict=True))
+        element = _ELEMENTS.get(itemsize, np.dtype(f"V{itemsize}"))
+        return cls(chunk_shape=chunk_shape, shape=shape, total=total, element=element, boxes=boxes)
+
+    @property
+    def band_records(self) -> int:
+        """Records in a band; the last band may have fewer."""
+        return self.chunk_shape[0]
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Bytes of a decoded chunk, padding included."""
+        return math.prod(self.chunk_shape) * self.element.itemsize
+
+    @property
+    def record_nbytes(self) -> int:
+        """Bytes of a record."""
+        return math.prod(self.shape) * self.element.itemsize
+
+    @property
+    def whole(self) -> bool:
+        """Whether a chunk holds its records whole and without padding between them."""
+        return self.chunk_shape[1:] == self.shape
+
+    @property
+    def slabs(self) -> bool:
+        """Whether a chunk is one stretch of one record."""
+        return self.band_records == 1 and len(self.shape) > 0 and self.chunk_shape[2:] == self.shape[1:]
+
+    def records_in(self, chunk: int) -> int:
+        """How many records a chunk holds."""
+        return min(self.band_records, self.total - chunk // self.boxes * self.band_records)
+
+    def cutouts(self, box: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """For box number `box` of a band: the part of a record that it holds, and the part of the chunk that holds it."""
+        counts = [-(-side // step) for side, step in zip(self.shape, self.chunk_shape[1:], strict=True)]
+        place = np.unravel_index(box, counts)
+        starts = [int(p) * step for p, step in zip(place, self.chunk_shape[1:], strict=True)]
+        stops = [min(start + step, side) for start, step, side in zip(starts, self.chunk_shape[1:], self.shape, strict=True)]
+        return (
+            tuple(slice(start, stop) for start, stop in zip(starts, stops, strict=True)),
+            tuple(slice(0, stop - start) for start, stop in zip(starts, stops, strict=True)),
+        )
+
+    def table(self, out: NDArray[np.generic]) -> NDArray[np.generic]:
+        """`out`, the records' rows, as elements that are only moved."""
+        return out.reshape(-1).view(np.uint8).view(self.element).reshape(len(out), *self.shape)
+
+    def wanted(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> Wanted:
+        """The chunks that hold records `local` of the file, which go to `rows`; sorted by band unless they are already."""
+        bands = local // self.band_records
+        if len(bands) > 1 and bool((bands[1:] < bands[:-1]).any()):
+            order = np.argsort(bands, kind="stable")
+            local, rows, bands = local[order], rows[order], bands[order]
+        edges = np.concatenate(([0], np.flatnonzero(bands[1:] != bands[:-1]) + 1, [len(bands)]))
+        firsts = edges[:-1]
+        chunks = bands[firsts]
+        places = np.full(len(firsts), -1, np.int64)
+        direct = self._direct(local, rows, edges)
+        places[direct] = rows[firsts[direct]] * self.record_nbytes
+        runs = np.arange(len(firsts))
+        if not self.whole:
+            inner = np.arange(self.boxes)
+            steps = inner * self.chunk_nbytes
+            if self.slabs and self.shape[0] % self.chunk_shape[1]:
+                steps[-1] = -(2**62)
+            chunks = (chunks[:, None] * self.boxes + inner).reshape(-1)
+            places = np.maximum(np.where(places[:, None] < 0, -1, places[:, None] + steps), -1).reshape(-1)
+            runs = np.repeat(runs, self.boxes)
+        return Wanted(chunks=chunks, places=places, runs=runs, edges=edges, local=local, rows=rows)
+
+    def _direct(self, local: NDArray[np.int64], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """For each run, whether its chunks lie in `out` as they are decoded: whole bands in order, or single records."""
+        counts = edges[1:] - edges[:-1]
+        if self.band_records == 1:
+            return (counts == 1) & (self.slabs or self.whole)
+        if not self.whole:
+            return np.zeros(len(counts), np.bool_)
+        direct = counts == self.band_records
+        if direct.any():
+            breaks = np.concatenate(([0], np.cumsum((local[1:] - local[:-1] != 1) | (rows[1:] - rows[:-1] != 1))))
+            direct &= breaks[edges[1:] - 1] == breaks[edges[:-1]]
+        return direct
+
+
+def together(offsets: NDArray[np.int64], nbytes: NDArray[np.int64], most: int) -> tuple[list[int], list[int]]:
+    """Chunks that are read with one call: neighbours in the file, up to `most` bytes; firsts and stops."""
+    count = len(offsets)
+    apart = offsets[1:] != offsets[:-1] + nbytes[:-1]
+    if apart.all():
+        return list(range(count)), list(range(1, count + 1))
+    before = np.cumsum(nbytes) - nbytes
+    stretch = np.concatenate(([0], np.cumsum(apart)))
+    heads = np.concatenate(([0], np.flatnonzero(apart) + 1))
+    part = (before - before[heads][stretch]) // most
+    breaks = np.flatnonzero(apart | (part[1:] != part[:-1])) + 1
+    return [0, *breaks.tolist()], [*breaks.tolist(), count]
