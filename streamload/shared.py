@@ -105,6 +105,32 @@ class SharedBlock:
             self.fd = -1
 
 
+class Scrap:
+    """A file without a name, for a few lines that another process may write before it dies."""
+
+    def __init__(self) -> None:
+        try:
+            self.fd = _anonymous_file()
+        except OSError as error:
+            raise ResourceError(
+                f"no descriptor for a worker's last words: {error.strerror}.", hint="Raise `ulimit -n`, or lower num_workers.", errno=error.errno
+            ) from error
+
+    def text(self) -> str:
+        """What was written."""
+        return os.pread(self.fd, 1 << 16, 0).decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            self.close()
+
+
 def _anonymous_file() -> int:
     """A descriptor of an empty file that has no name: in memory, or where there is no memfd, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):

@@ -168,7 +168,8 @@ class Slots:
         lease = Lease(self.ring, slot * layout.nbytes, layout.nbytes)
         weakref.finalize(lease, self._returned.append, slot).atexit = False
         fields, records = self._arrays(np.asarray(lease), count)
-        return fields, records, False
+        # People collect record numbers; a copy of a few bytes spares them a held slot.
+        return fields, records.copy(), False
 
     def _arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         layout = self.layout

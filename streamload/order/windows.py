@@ -50,6 +50,14 @@ class BlockOrder:
         return int(np.maximum.reduceat(np.diff(self.cuts), self.low[:-1]).sum()) if self.strata else 0
 
     @property
+    def least_window_records(self) -> int:
+        """Every window of any epoch holds at least as many records; 0 where some may hold none."""
+        if not self.strata:
+            return 0
+        fewest = np.minimum.reduceat(np.diff(self.cuts), self.low[:-1])
+        return int(fewest[np.diff(self.low) == self.windows].sum())
+
+    @property
     def most_window_nbytes(self) -> int:
         """No window of any epoch holds more stored bytes."""
         return int(np.maximum.reduceat(self.block_nbytes, self.low[:-1]).sum()) if self.strata else 0

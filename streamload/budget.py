@@ -1,0 +1,159 @@
+"""What a loader will need of memory, worked out and checked before anything is read."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from streamload.errors import ResourceError
+from streamload.limits import available_nbytes
+from streamload.order import BlockOrder, BoundOrder, window_beyond_memory
+from streamload.schema import Schema
+from streamload.sizes import format_nbytes
+from streamload.source import Column
+
+SPARE_SLOTS = 3
+"""Batches that a user may hold without a copy: the one at hand, the one before, and one to spare."""
+LEAST_SPARE_SLOTS = 2
+SLOTS_NBYTES = 24 * 1024**2
+"""Small batches get more slots, up to this much and `MOST_SLOTS`: a pause of anybody's then costs nobody time."""
+MOST_SLOTS = 16
+AHEAD_RECORDS = 256
+AHEAD_NBYTES = 32 * 1024**2
+"""How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
+PAGE_TABLE_SHARE = 512
+"""A mapping costs a byte of page tables for as many bytes mapped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Memory of a loader, in bytes: all of it, by what it is for."""
+
+    slots: int
+    """The ring of batches."""
+    arena: int
+    """Decoded windows."""
+    tables: int
+    """Block tables of two epochs."""
+    scratch: int
+    """Private memory of the workers: decoders, transforms."""
+    index: int
+    """Where records lie, and small fields held whole: one copy for all workers."""
+    page_tables: int
+    """What mapping the files costs, where they are mapped."""
+    budget: int
+    """What the loader may use."""
+
+    @property
+    def total(self) -> int:
+        """Everything together."""
+        return self.slots + self.arena + self.tables + self.scratch + self.index + self.page_tables
+
+    def __str__(self) -> str:
+        parts = [f"{f.name.replace('_', ' ')} {format_nbytes(getattr(self, f.name))}" for f in fields(self) if f.name != "budget" and getattr(self, f.name)]
+        return f"{format_nbytes(self.total)} of {format_nbytes(self.budget)}: " + " · ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How large the parts of a loader are."""
+
+    slots: int
+    spare: int
+    mapped: bool
+    """Whether files are mapped."""
+    ahead: int
+    """Positions by which the kernel is told ahead."""
+    footprint: Footprint
+
+
+def default_memory_nbytes() -> int:
+    """A quarter of what the machine and the control group leave free, shared out among the ranks of this machine."""
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return available_nbytes() // 4 // max(1, int(ranks) if ranks.isdigit() else 1)
+
+
+def shape_of(
+    *,
+    columns: Sequence[Column],
+    stored: Schema,
+    order: BoundOrder,
+    slot_nbytes: int,
+    batch_size: int,
+    workers: int,
+    arena_nbytes: int,
+    tables_nbytes: int,
+    raw_nbytes: int,
+    transformed: bool,
+    memory_nbytes: int,
+    io: str,
+) -> Shape:
+    """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
+    available = available_nbytes()
+    scratch = max(1, workers) * sum(column.scratch_nbytes for column in columns)
+    scratch += max(1, workers) * stored.record_nbytes * batch_size if transformed else 0
+    index = index_nbytes(columns)
+
+    def footprint(slots: int, *, mapped: bool) -> Footprint:
+        page_tables = raw_nbytes // PAGE_TABLE_SHARE * max(1, workers) if mapped else 0
+        return Footprint(
+            slots=slots * slot_nbytes,
+            arena=arena_nbytes,
+            tables=tables_nbytes,
+            scratch=scratch,
+            index=index,
+            page_tables=page_tables,
+            budget=memory_nbytes,
+        )
+
+    least = footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=False)
+    if least.total > memory_nbytes:
+        raise _too_little(least, order)
+    if least.total > available:
+        raise ResourceError(
+            f"The loader needs {format_nbytes(least.total)} ({least}), and this machine or its control group leaves {format_nbytes(available)} free.",
+            hint="Free memory, raise the limit, or lower batch_size, num_workers or the window.",
+            needed_nbytes=least.total,
+            available_nbytes=available,
+        )
+    roomy = (available - least.total) // 2
+    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and raw_nbytes <= roomy))
+    mapped = mapped and (io == "mmap" or footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=True).total <= memory_nbytes)
+    around = max(2 * workers + 1, 2 if workers else 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes) if workers else 1)
+    wanted = SPARE_SLOTS + around
+    while wanted > LEAST_SPARE_SLOTS + max(1, workers) and footprint(wanted, mapped=mapped).total > min(memory_nbytes, available):
+        wanted -= 1
+    spare = min(SPARE_SLOTS, wanted - max(1, workers))
+    return Shape(slots=wanted, spare=spare, mapped=mapped, ahead=_ahead(order, stored, raw_nbytes, available), footprint=footprint(wanted, mapped=mapped))
+
+
+def _ahead(order: BoundOrder, stored: Schema, raw_nbytes: int, available: int) -> int:
+    if not raw_nbytes or not order.n:
+        return 0
+    record_nbytes = max(1, stored.record_nbytes)
+    most = max(1, available // 4 // record_nbytes)
+    if isinstance(order, BlockOrder):
+        return min(order.most_window_records, most)
+    return min(max(AHEAD_RECORDS, AHEAD_NBYTES // record_nbytes), most)
+
+
+def _too_little(least: Footprint, order: BoundOrder) -> Exception:
+    if isinstance(order, BlockOrder) and least.arena * 2 > least.total:
+        return window_beyond_memory(order.most_window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget)
+    return ResourceError(
+        f'memory="{format_nbytes(least.budget)}" is too little: the least that works here is {format_nbytes(least.total)} ({least}).',
+        hint=f'Give memory="{format_nbytes(least.total * 1.01)}", or lower batch_size or num_workers.',
+        needed_nbytes=least.total,
+        available_nbytes=least.budget,
+    )
+
+
+def index_nbytes(columns: Sequence[Column]) -> int:
+    """Bytes of the arrays that columns carry."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickle.dumps(columns, protocol=5, buffer_callback=buffers.append)
+    return sum(np.frombuffer(buffer, np.uint8).nbytes for buffer in buffers)

@@ -1,0 +1,94 @@
+"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and pipeline, made together and ended together."""
+
+from __future__ import annotations
+
+import math
+
+from streamload.board import Board
+from streamload.budget import Shape
+from streamload.inline import Inline
+from streamload.job import ArenaLayout, Job
+from streamload.order import BlockOrder
+from streamload.pipeline import Pipeline, Pool
+from streamload.schema import Schema
+from streamload.shared import SharedBlock
+from streamload.slots import Slots
+from streamload.tables import Tables
+
+
+class Engine:
+    """Everything that runs behind one loader."""
+
+    def __init__(self, job: Job, shape: Shape, *, end: int, workers: int, timeout: float) -> None:
+        assert job.layout is not None
+        self._closed = False
+        self._blocks: list[SharedBlock] = []
+        self.slots: Slots | None = None
+        self.board: Board | None = None
+        self._pool: Pool | None = None
+        try:
+            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
+            self.board = Board.create(job.workers)
+            arena = self._block(job.arena.nbytes, "the arena of decoded blocks") if job.arena else None
+            tables = self._block(Tables.nbytes(job.order), "the block tables") if isinstance(job.order, BlockOrder) else None
+            ring = self.slots.ring
+            if workers:
+                from streamload.workers import Workers
+
+                self._pool = Workers(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout)
+            else:
+                self._pool = Inline(job, ring=ring, board=self.board, arena=arena, tables=tables)
+            self.pipeline = Pipeline(
+                batch_size=job.layout.batch_size,
+                end=end,
+                pool=self._pool,
+                slots=self.slots,
+                tables=Tables(job.order, tables) if isinstance(job.order, BlockOrder) and tables is not None else None,
+                arena=job.arena,
+                ahead=shape.ahead,
+                sharing=workers,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _block(self, nbytes: int, purpose: str) -> SharedBlock:
+        block = SharedBlock.create(nbytes, purpose=purpose)
+        block.keep_from_forks()
+        self._blocks.append(block)
+        return block
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return self._pool.pids if self._pool is not None else []
+
+    def work(self) -> dict[str, int]:
+        """What the workers have spent and done so far."""
+        return self.board.total() if self.board is not None and not self._closed else {}
+
+    def close(self) -> None:
+        """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pool is not None:
+            self._pool.stop()
+        if self.slots is not None:
+            self.slots.close()
+        if self.board is not None:
+            self.board.close()
+        for block in self._blocks:
+            block.close()
+
+
+def arena_of(job: Job, batch_size: int) -> ArenaLayout | None:
+    """The arena that a job needs: for block order over fields that must be decoded; None where there are none."""
+    order = job.order
+    names = tuple(column.field.name for column in job.columns if not column.addressable)
+    if not isinstance(order, BlockOrder) or not names or not order.n:
+        return None
+    schema = Schema(tuple(column.field for column in job.columns))
+    touched = min(order.windows, 1 + math.ceil((batch_size - 1) / max(1, order.least_window_records)))
+    return ArenaLayout.of(schema, names, records=order.most_window_records, parts=touched + 1)
+

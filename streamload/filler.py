@@ -1,0 +1,273 @@
+"""The work itself, the same in a worker and in the calling process: fill a step's slot, decode a window's blocks."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.board import Board
+from streamload.errors import StreamloadError, WorkerError
+from streamload.files import OpenFiles
+from streamload.job import Job
+from streamload.killpoints import reach
+from streamload.order import BlockOrder, WindowTable
+from streamload.schema import Schema
+from streamload.shared import SharedBlock
+from streamload.slots import SlotViews
+from streamload.source import Meter, Reader
+from streamload.tables import Tables
+from streamload.transforms import Transforming
+from streamload.wire import StepTask, WindowTask, cut
+
+
+class OpenWindow:
+    """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
+
+    def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
+        self.task = task
+        self.blocks = table.blocks_of(task.window)
+        self.rows = table.held_starts(task.window)
+        self.share = share
+        self.done = 0
+
+
+class Filler:
+    """Does tasks, one at a time, with readers of its own."""
+
+    def __init__(
+        self, job: Job, *, index: int, board: Board, slots: Sequence[SlotViews], arena: SharedBlock | None, tables: SharedBlock | None
+    ) -> None:
+        self.job = job
+        self.index = index
+        self.board = board
+        self.meter = Meter()
+        self.disk_ns = 0
+        self.files = OpenFiles(job.fingerprints)
+        self._slots = slots
+        self._arena = arena
+        self._tables = Tables(job.order, tables) if isinstance(job.order, BlockOrder) and tables is not None else None
+        self.schema = Schema(tuple(column.field for column in job.columns))
+        readers = [column.reader(self.files, self.meter) for column in job.columns]
+        decoded = job.arena.fields if job.arena is not None else ()
+        self._direct: list[tuple[str, Reader]] = [(f.name, r) for f, r in zip(self.schema, readers, strict=True) if f.name not in decoded]
+        self._decoded: list[tuple[str, Reader]] = [(f.name, r) for f, r in zip(self.schema, readers, strict=True) if f.name in decoded]
+        self._parts: list[dict[str, NDArray[Any]]] = []
+        if job.arena is not None and arena is not None:
+            self._parts = [job.arena.views(arena, self.schema, part) for part in range(job.arena.parts)]
+        self._open: dict[tuple[int, int], OpenWindow] = {}
+        self._unmapped = list(range(len(job.fingerprints))) if job.mapped else []
+        self._transforming: Transforming | None = None
+        if job.transform is not None and job.layout is not None:
+            self._transforming = Transforming(job.transform, seed=job.seed, stored=self.schema, batch_size=job.layout.batch_size)
+        self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
+
+    # Steps
+
+    def fill(self, task: StepTask) -> int:
+        """Fill the task's slot; returns how many records are in it. Raises a StreamloadError that names epoch and records."""
+        views = self._slots[task.slot]
+        count = task.stop - task.start
+        records: NDArray[np.int64] | None = None
+        try:
+            self._map_a_stretch()
+            records = self._records(task.epoch, task.start, task.stop)
+            reach("before_read")
+            views.task[0] = -1
+            views.records[:count] = records
+            target = views.fields if self._transforming is None else self._transforming.stored_arrays
+            for name, reader in self._direct:
+                self._gather(reader, records, target[name], self._rows[:count])
+                reach("mid_slot_write")
+            if self._decoded:
+                self._gather_decoded(task, target)
+            self.files.verify()
+            if self._transforming is not None:
+                began = time.perf_counter_ns()
+                try:
+                    self._transforming.apply(task.epoch, task.start, records, views.fields)
+                finally:
+                    self.meter.decode_ns += time.perf_counter_ns() - began
+            views.task[0] = task.number
+            return count
+        except StreamloadError as error:
+            raise self._placed(error, task)
+        except Exception as error:
+            self.files.verify()
+            raise self._placed(unforeseen(error), task) from error
+
+    def _gather(self, reader: Reader, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        """Gather, and count as the disk's the part of the reading time in which this process did not run."""
+        read, wall, ran = self.meter.read_ns, time.perf_counter_ns(), time.thread_time_ns()
+        reader.gather(records, out, rows)
+        blocked = time.perf_counter_ns() - wall - (time.thread_time_ns() - ran)
+        self.disk_ns += max(0, min(blocked, self.meter.read_ns - read))
+
+    def counters(self) -> dict[str, int]:
+        """What reading and decoding have cost so far, as the board counts it."""
+        return {"disk_ns": self.disk_ns, "decode_ns": self.meter.decode_ns, "read_nbytes": self.meter.read_nbytes}
+
+    def _placed(self, error: StreamloadError, task: StepTask) -> StreamloadError:
+        """The error, with the step that met it."""
+        size = self.job.layout.batch_size if self.job.layout else 1
+        error.details.setdefault("epoch", task.epoch)
+        error.details.setdefault("batch_index", task.start // size)
+        error.details.setdefault("worker_id", self.index)
+        return error
+
+    def _records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        order = self.job.order
+        if isinstance(order, BlockOrder):
+            return self._table(epoch).records(start, stop)
+        return order.records(epoch, start, stop)
+
+    def advise(self, epoch: int, start: int, stop: int) -> None:
+        """Tell the kernel which stored bytes these positions will need. Never an error."""
+        if not self._direct or start >= stop:
+            return
+        try:
+            order = self.job.order
+            if isinstance(order, BlockOrder):
+                self._advise_blocks(order, epoch, start, stop)
+                return
+            records = self._records(epoch, start, stop)
+            for _, reader in self._direct:
+                reader.advise(records)
+        except StreamloadError:
+            pass  # Whatever is wrong, the step that reads these records will say it.
+
+    def _advise_blocks(self, order: BlockOrder, epoch: int, start: int, stop: int) -> None:
+        """The share of their windows' blocks that the positions [start, stop) are of the windows' positions."""
+        table = self._table(epoch)
+        for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
+            low, high = int(table.starts[window]), int(table.starts[window + 1])
+            blocks = table.blocks_of(window)
+            first = len(blocks) * (max(start, low) - low) // (high - low)
+            last = len(blocks) * (min(stop, high) - low) // (high - low)
+            for block in blocks[first:last].tolist():
+                records = order.block_records(block)
+                for _, reader in self._direct:
+                    reader.advise(records)
+
+    def _map_a_stretch(self) -> None:
+        """Map a little more of the files, as long as the page cache holds them: reading is then a plain copy."""
+        while self._unmapped:
+            mapping = self.files.map(self._unmapped[-1])
+            if mapping.populated:
+                self._unmapped.pop()
+                continue
+            if not mapping.populate():
+                self._unmapped.insert(0, self._unmapped.pop())
+            return
+
+    # Windows
+
+    def open_window(self, task: WindowTask) -> None:
+        """Take on this worker's share of a window."""
+        table = self._table(task.epoch)
+        for key in [key for key, window in self._open.items() if window.task.part == task.part]:
+            del self._open[key]
+        count = len(table.blocks_of(task.window))
+        self._open[task.epoch, task.window] = OpenWindow(task, table, range(self.index, count, self.job.workers))
+        self.board.publish(self.index, task.part, task.serial, 0)
+
+    def forget_windows(self) -> None:
+        """Leave every window that was opened."""
+        self._open.clear()
+
+    def decode_next(self) -> bool:
+        """Decode the next block of this worker's share, in the order in which windows were opened. False if there is none."""
+        for window in self._open.values():
+            if window.done < len(window.share):
+                self._decode(window, window.share[window.done])
+                window.done += 1
+                self.board.publish(self.index, window.task.part, window.task.serial, window.done)
+                return True
+        return False
+
+    def _decode(self, window: OpenWindow, which: int) -> None:
+        order = self.job.order
+        assert isinstance(order, BlockOrder)
+        records = order.block_records(int(window.blocks[which]))
+        rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
+        arrays = self._parts[window.task.part]
+        reach("mid_block_decode")
+        for name, reader in self._decoded:
+            self._gather(reader, records, arrays[name], rows)
+        self.files.verify()
+
+    def ready(self, task: StepTask) -> bool:
+        """Whether every block that the step needs is in the arena."""
+        if not self._decoded:
+            return True
+        table = self._table(task.epoch)
+        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
+            window = self._open.get((task.epoch, number))
+            if window is None:
+                return False
+            for worker in range(self.job.workers):
+                wanted = len(range(worker, len(window.blocks), self.job.workers))
+                if not self.board.published(worker, window.task.part, window.task.serial, wanted):
+                    return False
+        return True
+
+    def _gather_decoded(self, task: StepTask, target: dict[str, NDArray[Any]]) -> None:
+        table = self._table(task.epoch)
+        copy_rows = kernels.gather_kernels().copy_rows
+        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
+            low, high = int(table.starts[number]), int(table.starts[number + 1])
+            first, last = max(task.start, low), min(task.stop, high)
+            held = table.deal(number, first - low, last - low)
+            arrays = self._parts[self._open[task.epoch, number].task.part]
+            rows = self._rows[first - task.start : last - task.start]
+            for name, _ in self._decoded:
+                nbytes = self.schema[name].nbytes
+                copy_rows(arrays[name].ctypes.data, held * nbytes, nbytes, target[name].ctypes.data, rows)
+
+    def _table(self, epoch: int) -> WindowTable:
+        """The table of an epoch: in shared memory, one of two places by the parity of the epoch."""
+        assert self._tables is not None
+        return self._tables.read(epoch)
+
+    def forget_tables(self) -> None:
+        """The tables in shared memory may be of other epochs from now on."""
+        if self._tables is not None:
+            self._tables.forget()
+
+    def close(self) -> None:
+        """Let go of files, mappings and readers."""
+        for _, reader in (*self._direct, *self._decoded):
+            reader.close()
+        self.files.close()
+
+
+def unforeseen(error: BaseException) -> WorkerError:
+    """An exception that nothing here expects, as text: it must not take its objects across a process border."""
+    trace = "".join(traceback.format_exception(error))
+    return WorkerError(
+        f"a worker failed with {type(error).__name__}: {cut(str(error))}",
+        hint="This is a fault in streamload or in a column of your own; the traceback is below.",
+        traceback=cut(trace),
+    )
+
+
+def probe(job: Job) -> Schema:
+    """The schema of what the job's transform makes of a record, found by trying it on the first."""
+    meter, files = Meter(), OpenFiles(job.fingerprints)
+    stored = Schema(tuple(column.field for column in job.columns))
+    assert job.transform is not None
+    try:
+        transforming = Transforming(job.transform, seed=job.seed, stored=stored, batch_size=1)
+        first = np.asarray(job.order.records(0, 0, 1), np.int64)
+        for column in job.columns:
+            reader = column.reader(files, meter)
+            reader.gather(first, transforming.stored_arrays[column.field.name], np.zeros(1, np.int64))
+            reader.close()
+        return transforming.schema(int(first[0]))
+    finally:
+        files.close()

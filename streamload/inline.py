@@ -1,0 +1,83 @@
+"""The same work without other processes: `num_workers=0` does each task in the calling process when it is asked for."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from streamload.board import Board
+from streamload.errors import StreamloadError, to_plain
+from streamload.filler import Filler
+from streamload.job import Job
+from streamload.kernels import compile_kernels
+from streamload.shared import SharedBlock
+from streamload.slots import SlotViews
+from streamload.transforms import received_error
+from streamload.wire import Failed, Filled, StepTask, WindowTask
+
+
+class Inline:
+    """What `workers.Workers` is, for the calling process itself."""
+
+    def __init__(self, job: Job, *, ring: SharedBlock, board: Board, arena: SharedBlock | None, tables: SharedBlock | None) -> None:
+        assert job.layout is not None
+        compile_kernels()
+        slots = [SlotViews(job.layout, ring, slot) for slot in range(ring.nbytes // job.layout.nbytes)]
+        self._filler = Filler(job, index=0, board=board, slots=slots, arena=arena, tables=tables)
+        self._board = board
+        self._steps: deque[StepTask] = deque()
+        self._counts = {"steps": 0, "blocks": 0, "busy_ns": 0}
+
+    @property
+    def room(self) -> bool:
+        """One task at a time: what is asked for ahead would only be waited for."""
+        return not self._steps
+
+    @property
+    def pids(self) -> list[int]:
+        """None: there are no other processes."""
+        return []
+
+    def send_step(self, task: StepTask) -> None:
+        """Keep a step for later."""
+        self._steps.append(task)
+
+    def send_window(self, task: WindowTask) -> None:
+        """Keep a window for later."""
+        self._filler.open_window(task)
+
+    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+        """Do the next step if it is waited for."""
+        if waiting_for is None or not self._steps:
+            return []
+        began = time.perf_counter_ns()
+        task = self._steps.popleft()
+        try:
+            while not self._filler.ready(task):
+                self._filler.decode_next()
+                self._counts["blocks"] += 1
+            self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
+            reply: Filled | Failed = Filled(task.number, task.slot, self._filler.fill(task))
+        except StreamloadError as error:
+            reply = Failed(task.number, task.slot, to_plain(error))
+        finally:
+            self._counts["steps"] += 1
+            self._counts["busy_ns"] += time.perf_counter_ns() - began
+            self._board.record(0, **self._filler.counters(), **self._counts)
+        return [reply]
+
+    def forget(self) -> list[Filled | Failed]:
+        """Call off what has not been done."""
+        replies: list[Filled | Failed] = [Failed(task.number, task.slot, {}) for task in self._steps]
+        self._steps.clear()
+        self._filler.forget_windows()
+        self._filler.forget_tables()
+        return replies
+
+    def error_of(self, failed: Failed) -> StreamloadError:
+        """The error that a task met."""
+        return received_error(failed.error)
+
+    def stop(self) -> None:
+        """Let go of files and readers."""
+        self._filler.close()

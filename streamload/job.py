@@ -1,0 +1,139 @@
+"""Everything that a worker must know, said once: pickled into shared memory, its arrays out of band, mapped by all."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.files import Fingerprint
+from streamload.order import BoundOrder
+from streamload.schema import Schema
+from streamload.shared import SharedBlock, aligned
+from streamload.slots import SlotLayout
+from streamload.source import Column
+
+Transform = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is to be done, whoever does it and however often."""
+
+    columns: tuple[Column, ...]
+    fingerprints: tuple[Fingerprint, ...]
+    order: BoundOrder
+    seed: int
+    layout: SlotLayout | None
+    """Where in a slot things go; None while it is still to be found out what a transform returns."""
+    transform: Transform | None
+    workers: int
+    """How many share the work; 1 for the calling process itself."""
+    mapped: bool
+    """Whether files may be mapped."""
+    arena: ArenaLayout | None
+    """Where decoded windows go; None where every record is read by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArenaLayout:
+    """Parts of the arena, each for one window: a region for each field that must be decoded, records in block order."""
+
+    fields: tuple[str, ...]
+    records: int
+    """The most records that a window holds."""
+    offsets: tuple[int, ...]
+    """Bytes from a part's begin to each field's region."""
+    part_nbytes: int
+    parts: int
+    """Windows in flight: as many as a batch can touch, and one more."""
+
+    @classmethod
+    def of(cls, schema: Schema, names: tuple[str, ...], *, records: int, parts: int) -> ArenaLayout:
+        """The layout for windows of up to `records` records of the fields `names`."""
+        offsets: list[int] = []
+        at = 0
+        for name in names:
+            offsets.append(at)
+            at += aligned(schema[name].nbytes * records)
+        return cls(fields=names, records=records, offsets=tuple(offsets), part_nbytes=aligned(at, 4096), parts=parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole arena."""
+        return self.part_nbytes * self.parts
+
+    def views(self, arena: SharedBlock, schema: Schema, part: int) -> dict[str, NDArray[Any]]:
+        """One part as arrays, by field."""
+        return {
+            name: np.ndarray((self.records, *schema[name].shape), schema[name].dtype, arena.bytes, part * self.part_nbytes + offset)
+            for name, offset in zip(self.fields, self.offsets, strict=True)
+        }
+
+
+_HEAD = struct.Struct("<QQ")
+
+
+def write_job(job: Job) -> SharedBlock:
+    """The job in shared memory. Raises ConfigError, saying what, if a part of it cannot be pickled."""
+    import cloudpickle
+
+    buffers: list[pickle.PickleBuffer] = []
+    stream = io.BytesIO()
+    try:
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(job)
+    except Exception as error:
+        raise ConfigError(
+            f"{_unpicklable(job)} cannot be sent to worker processes: {error}.",
+            hint="Open files, locks and h5py objects cannot travel: open them inside the function, or use num_workers=0.",
+        ) from error
+    raws = [buffer.raw() for buffer in buffers]
+    lengths = struct.pack(f"<{len(raws)}Q", *(raw.nbytes for raw in raws))
+    pickled = stream.getvalue()
+    at = aligned(_HEAD.size + len(lengths) + len(pickled))
+    total = at + sum(aligned(raw.nbytes) for raw in raws)
+    block = SharedBlock.create(total, purpose="the index of the data")
+    head = _HEAD.pack(len(raws), len(pickled)) + lengths + pickled
+    block.bytes[: len(head)] = np.frombuffer(head, np.uint8)
+    for raw in raws:
+        block.bytes[at : at + raw.nbytes] = np.frombuffer(raw, np.uint8)
+        at += aligned(raw.nbytes)
+    return block
+
+
+def read_job(block: SharedBlock) -> Job:
+    """The job that `write_job` wrote; its arrays are read-only views of the block."""
+    count, pickled_nbytes = _HEAD.unpack_from(block.bytes)
+    lengths = struct.unpack_from(f"<{count}Q", block.bytes, _HEAD.size)
+    begin = _HEAD.size + 8 * count
+    at = aligned(begin + pickled_nbytes)
+    buffers: list[NDArray[np.uint8]] = []
+    for length in lengths:
+        buffers.append(block.bytes[at : at + length])
+        at += aligned(length)
+    return pickle.loads(block.bytes[begin : begin + pickled_nbytes], buffers=buffers)
+
+
+def _unpicklable(job: Job) -> str:
+    """Which part of the job does not pickle, as the user knows it."""
+    import cloudpickle
+
+    for name, part in (("transform", job.transform), ("the order", job.order), *((f"field '{c.field.name}'", c) for c in job.columns)):
+        try:
+            cloudpickle.dumps(part)
+        except Exception:
+            held = getattr(part, "__dict__", {}) or {}
+            for attribute, value in held.items():
+                try:
+                    cloudpickle.dumps(value)
+                except Exception:
+                    return f"{name}.{attribute} ({type(value).__name__})"
+            return name
+    return "the job"

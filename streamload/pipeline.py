@@ -1,0 +1,308 @@
+"""Asks for steps ahead of the user, and hands them out in order.
+
+Rules:
+
+1. Steps are asked for in the order in which they will be handed out, across the border of epochs, as slots and sockets allow.
+2. At most the epoch after the one being handed out is asked for: two block tables exist, and no task may look at a third.
+3. A window is opened when a part of the arena is free, in the order of use, and retired when the last step that touches it
+   is filled. There is one part more than a batch can touch, so the oldest unfilled step always has its windows.
+4. What has been filled is handed out before an error is raised; after an error the same error is raised again.
+5. Beginning anywhere else than where the asking would go on anyway first calls everything off, and waits until nothing is
+   under way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import StreamloadError, WorkerError
+from streamload.job import ArenaLayout
+from streamload.slots import Slots
+from streamload.tables import Tables
+from streamload.wire import Failed, Filled, StepTask, WindowTask
+
+
+class Pool(Protocol):
+    """Whoever does the tasks: `workers.Workers`, or `inline.Inline` in the calling process."""
+
+    @property
+    def room(self) -> bool:
+        """Whether another step may be sent."""
+        ...
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids, if there are other processes."""
+        ...
+
+    def send_step(self, task: StepTask) -> None:
+        """Ask for a step."""
+        ...
+
+    def send_window(self, task: WindowTask) -> None:
+        """Ask for a window."""
+        ...
+
+    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+        """Replies; at least one if `waiting_for` names a task."""
+        ...
+
+    def forget(self) -> list[Filled | Failed]:
+        """Call everything off."""
+        ...
+
+    def error_of(self, failed: Failed) -> StreamloadError:
+        """The error of a reply."""
+        ...
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A step as it is handed out."""
+
+    epoch: int
+    start: int
+    stop: int
+    fields: dict[str, NDArray[Any]]
+    records: NDArray[np.int64]
+
+
+class _Asked:
+    """A step that has been asked for."""
+
+    __slots__ = ("reply", "task")
+
+    def __init__(self, task: StepTask) -> None:
+        self.task = task
+        self.reply: Filled | Failed | None = None
+
+
+class _Open:
+    """A window in the arena, and how many positions of it are still to be filled."""
+
+    __slots__ = ("left", "part")
+
+    def __init__(self, part: int, left: int) -> None:
+        self.part = part
+        self.left = left
+
+
+class Pipeline:
+    """The order of work for one loader."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        end: int,
+        pool: Pool,
+        slots: Slots,
+        tables: Tables | None,
+        arena: ArenaLayout | None,
+        ahead: int,
+        sharing: int,
+    ) -> None:
+        self._batch_size = batch_size
+        self._end = end
+        self._pool = pool
+        self._slots = slots
+        self._tables = tables
+        self._arena = arena
+        self._ahead = ahead
+        self._share = max(batch_size, -(-ahead // max(1, sharing)))
+        self._number = 0
+        self._serial = 0
+        self._queue: deque[_Asked] = deque()
+        self._at = (0, 0)
+        self._advised = (0, 0)
+        self._next_window = (0, 0)
+        self._floor = (0, 0)
+        self._windows: dict[tuple[int, int], _Open] = {}
+        self._parts = list(range(arena.parts)) if arena else []
+        self._stop: int | None = 0
+        self._epoch = 0
+        self._started = False
+        self.broken: BaseException | None = None
+        self.wait_ns = 0
+        self.copies = 0
+        self.copied_nbytes = 0
+
+    def begin(self, epoch: int, position: int, stop: int | None) -> None:
+        """Hand out from here on, up to epoch `stop` (None: without end)."""
+        if not self._started or self._next() != (epoch, position):
+            self._restart(epoch, position)
+        self._epoch, self._stop = epoch, stop
+        self._ask()
+
+    def _next(self) -> tuple[int, int]:
+        """Where the step that will be handed out next begins."""
+        return (self._queue[0].task.epoch, self._queue[0].task.start) if self._queue else self._at
+
+    def _restart(self, epoch: int, position: int) -> None:
+        """Call everything off, and stand at a position (rule 5)."""
+        if self._started:
+            for reply in self._pool.forget():
+                self._take(reply)
+            for asked in self._queue:
+                if isinstance(asked.reply, Filled):
+                    self._slots.drop(asked.task.slot)
+        self._queue.clear()
+        self._windows.clear()
+        self._parts = list(range(self._arena.parts)) if self._arena else []
+        self._started = True
+        self._at = self._floor = self._advised = (epoch, position)
+        if self._tables is not None:
+            self._tables.forget()
+            if position < self._end:
+                table = self._tables.write(epoch)
+                window = table.window_of(position)
+                self._next_window = (epoch, window)
+                self._advised = (epoch, int(table.starts[window]))
+
+    def step(self) -> Step | None:
+        """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
+        self._listen()
+        if not self._queue or self._queue[0].task.epoch != self._epoch:
+            if self.broken is not None and self._at < (self._epoch, self._end):
+                raise self.broken
+            return None
+        asked = self._queue[0]
+        if asked.reply is None:
+            began = time.perf_counter_ns()
+            try:
+                while asked.reply is None:
+                    if self.broken is not None:
+                        raise self.broken
+                    for reply in self._pool.receive(asked.task.number):
+                        self._take(reply)
+                    self._ask()
+            except StreamloadError as error:
+                self.broken = error
+                raise
+            finally:
+                self.wait_ns += time.perf_counter_ns() - began
+        if isinstance(asked.reply, Failed):
+            raise self._pool.error_of(asked.reply)
+        task = asked.task
+        self._queue.popleft()
+        fields, records, copied = self._slots.lease(task.slot, task.stop - task.start)
+        if copied:
+            self.copies += 1
+            self.copied_nbytes += sum(array.nbytes for array in fields.values())
+        self._ask()
+        return Step(epoch=task.epoch, start=task.start, stop=task.stop, fields=fields, records=records)
+
+    def _listen(self) -> None:
+        """Take in what has arrived, and ask for more."""
+        try:
+            for reply in self._pool.receive(None):
+                self._take(reply)
+            self._ask()
+        except StreamloadError as error:
+            self.broken = self.broken or error
+
+    def _take(self, reply: Filled | Failed) -> None:
+        """Note a reply: its slot, and the windows that it leaves."""
+        asked = next((asked for asked in self._queue if asked.task.number == reply.number), None)
+        if asked is None or asked.reply is not None:
+            raise WorkerError(f"a worker answered task {reply.number}, which nobody asked for: a fault in streamload.")
+        asked.reply = reply
+        if isinstance(reply, Failed):
+            self._slots.failed(reply.slot)
+        elif reply.slot != asked.task.slot or not self._slots.answered(reply.slot, reply.number):
+            raise WorkerError(
+                f"slot {reply.slot} does not hold what task {reply.number} should have put there.",
+                hint="A function of yours, or a column of your own, wrote past the end of its array.",
+            )
+        if self._windows:
+            self._leave_windows(asked.task)
+
+    # Asking
+
+    def _ask(self) -> None:
+        """Ask for as many steps as there is room for, and open the windows that they will need."""
+        if self.broken is not None:
+            return
+        self._open_windows()
+        while self._pool.room and self._has_more() and (slot := self._slots.ask()) is not None:
+            epoch, start = self._at
+            stop = min(start + self._batch_size, self._end)
+            if self._tables is not None:
+                self._tables.write(epoch)
+            task = StepTask(self._number, slot, epoch, start, stop, *self._advice(epoch, stop))
+            self._number += 1
+            self._queue.append(_Asked(task))
+            self._at = (epoch, stop) if stop < self._end else (epoch + 1, 0)
+            self._pool.send_step(task)
+            self._open_windows()
+
+    def _has_more(self) -> bool:
+        """Whether there is a step to ask for (rule 2)."""
+        return self._end > 0 and self._allowed(self._at[0])
+
+    def _allowed(self, epoch: int) -> bool:
+        return epoch <= self._epoch + 1 and (self._stop is None or epoch < self._stop)
+
+    def _advice(self, epoch: int, stop: int) -> tuple[int, int, int]:
+        """The positions that the kernel should hear of now: (epoch, start, stop). Shares the first ones out."""
+        at_epoch, at = self._advised
+        if at >= self._end:
+            at_epoch, at = at_epoch + 1, 0
+        if not self._ahead or not self._allowed(at_epoch):
+            return 0, 0, 0
+        if at_epoch > epoch:
+            limit = stop + self._ahead - self._end
+        else:
+            limit = stop + self._ahead if at_epoch == epoch else 0
+        upto = min(max(limit, 0), at + self._share, self._end)
+        if upto <= at:
+            return 0, 0, 0
+        if self._tables is not None:
+            self._tables.write(at_epoch)
+        self._advised = (at_epoch, upto)
+        return at_epoch, at, upto
+
+    # Windows
+
+    def _open_windows(self) -> None:
+        """Open windows while parts of the arena are free (rule 3)."""
+        while self._tables is not None and self._parts and self._end:
+            epoch, window = self._next_window
+            if not self._allowed(epoch):
+                return
+            table = self._tables.write(epoch)
+            if window + 1 >= len(table.starts):
+                self._next_window = (epoch + 1, 0)
+                continue
+            self._next_window = (epoch, window + 1)
+            floor = self._floor[1] if epoch == self._floor[0] else 0
+            left = min(int(table.starts[window + 1]), self._end) - max(int(table.starts[window]), floor)
+            if left <= 0:
+                continue
+            part = self._parts.pop()
+            self._windows[epoch, window] = _Open(part, left)
+            self._serial += 1
+            self._pool.send_window(WindowTask(self._serial, epoch, window, part))
+
+    def _leave_windows(self, task: StepTask) -> None:
+        """A step is done with its windows; those with nothing left to give are retired."""
+        assert self._tables is not None
+        table = self._tables.write(task.epoch)
+        for window in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
+            held = self._windows.get((task.epoch, window))
+            if held is None:
+                continue
+            held.left -= min(task.stop, int(table.starts[window + 1])) - max(task.start, int(table.starts[window]))
+            if held.left == 0:
+                self._parts.append(held.part)
+                del self._windows[task.epoch, window]

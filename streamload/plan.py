@@ -1,0 +1,201 @@
+"""From what the user asked for to what will be done: every argument checked, every size known, nothing read yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.budget import Shape, shape_of
+from streamload.engine import arena_of
+from streamload.errors import ConfigError
+from streamload.extents import Extents, Resident
+from streamload.files import recheck
+from streamload.job import Job
+from streamload.limits import usable_cores
+from streamload.order import BlockOrder, BoundOrder, Layout, Spec, choose, layout_of, restricted, subset
+from streamload.schema import Schema
+from streamload.sizes import parse_nbytes
+from streamload.slots import SlotLayout
+from streamload.source import Source
+from streamload.tables import Tables
+
+MOST_WORKERS = 8
+MOST_MAPPED_FILES = 256
+"""Each mapping holds a descriptor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """The arguments of a Loader, as they were given."""
+
+    batch_size: int
+    shuffle: object
+    seed: int
+    num_workers: int | None
+    drop_last: bool
+    memory: int | str | None
+    indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None
+    transform: Callable[..., dict[str, Any]] | None
+    io: str
+    timeout: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a loader does, and how large its parts are."""
+
+    data: Source
+    spec: Spec
+    order: BoundOrder
+    schema: Schema
+    """The fields of a batch's records, as they are delivered."""
+    seed: int
+    batch_size: int
+    drop_last: bool
+    end: int
+    """Positions of an epoch that are delivered."""
+    steps: int
+    workers: int
+    timeout: float
+    slot_nbytes: int
+    job: Job
+    shape: Shape
+    warning: str | None
+    """What the user should hear once."""
+
+
+def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], int]) -> Plan:
+    """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says."""
+    if not isinstance(cast(object, data), Source):
+        raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
+    batch_size = _whole(options.batch_size, "batch_size", least=1)
+    seed = _whole(options.seed, "seed", least=-(2**63), most=2**64 - 1)
+    workers = _workers(options.num_workers)
+    if options.io not in ("auto", "mmap", "read"):
+        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap" or "read".')
+    if not options.timeout > 0:
+        raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
+    for was in data.fingerprints:
+        recheck(was)
+    layout = _layout(data)
+    if options.indices is not None:
+        layout = restricted(layout, subset(options.indices, len(data)))
+    spec = choose(options.shuffle, layout)
+    order = spec.bind(layout, seed)
+    end = order.n - order.n % batch_size if options.drop_last else order.n
+    job = Job(
+        columns=data.columns,
+        fingerprints=data.fingerprints,
+        order=order,
+        seed=seed,
+        layout=None,
+        transform=options.transform,
+        workers=max(1, workers),
+        mapped=False,
+        arena=None,
+    )
+    # More records than there are never share a batch, so slots need not hold them.
+    fitting = max(1, min(batch_size, order.n))
+    schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
+    slot_layout = SlotLayout.of(schema, fitting)
+    job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
+    memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
+    raw = any(isinstance(column, Extents) for column in data.columns)
+    many = len(data.fingerprints) > MOST_MAPPED_FILES
+    shape = shape_of(
+        columns=data.columns,
+        stored=data.schema,
+        order=order,
+        slot_nbytes=slot_layout.nbytes,
+        batch_size=fitting,
+        workers=workers,
+        arena_nbytes=job.arena.nbytes if job.arena else 0,
+        tables_nbytes=Tables.nbytes(order) if isinstance(order, BlockOrder) else 0,
+        raw_nbytes=sum(was.nbytes for was in data.fingerprints) if raw else 0,
+        transformed=options.transform is not None,
+        memory_nbytes=memory_nbytes,
+        io="read" if many else options.io,
+    )
+    return Plan(
+        data=data,
+        spec=spec,
+        order=order,
+        schema=schema,
+        seed=seed,
+        batch_size=batch_size,
+        drop_last=bool(options.drop_last),
+        end=end,
+        steps=-(-end // batch_size),
+        workers=workers,
+        timeout=float(options.timeout),
+        slot_nbytes=slot_layout.nbytes,
+        job=replace(job, mapped=shape.mapped),
+        shape=shape,
+        warning=_warning(data, order),
+    )
+
+
+def _layout(data: Source) -> Layout:
+    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any."""
+    cut = [column for column in data.columns if column.cuts is not None]
+    cut.sort(key=lambda column: (not column.addressable, column.field.nbytes), reverse=True)
+    return layout_of(
+        data.file_starts,
+        cuts=cut[0].cuts if cut else None,
+        record_nbytes=data.schema.record_nbytes,
+        addressable=data.addressable,
+    )
+
+
+def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
+    """The schema of batches: the stored one, or what the transform makes of the first record."""
+    stored = Schema(tuple(column.field for column in job.columns))
+    if job.transform is None or empty:
+        return stored
+    if workers == 0:
+        from streamload.filler import probe
+
+        return probe(job)
+    from streamload.workers import probe_schema
+
+    return probe_schema(replace(job, workers=1), timeout=timeout)
+
+
+def _workers(asked: int | None) -> int:
+    import sys
+
+    if asked is None:
+        return max(0, min(MOST_WORKERS, usable_cores() - 1)) if sys.platform == "linux" else 0
+    count = _whole(asked, "num_workers", least=0, most=256)
+    if count and sys.platform != "linux":
+        raise ConfigError(f"num_workers={count}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
+    return count
+
+
+def _whole(value: object, name: str, *, least: int, most: int | None = None) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ConfigError(f"{name}={value!r} is not a whole number.", hint=f"Give an int, at least {least:,}.")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
+        raise ConfigError(f"{name}={value} is out of range.", hint=f"Give an int, {limits}.")
+    return int(value)
+
+
+def _warning(data: Source, order: BoundOrder) -> str | None:
+    return order.advice(distinct_labels(data)) if isinstance(order, BlockOrder) else None
+
+
+def distinct_labels(data: Source) -> int | None:
+    """How many labels the data has, where a small whole-number field that is held in memory can be counted quickly."""
+    for column in data.columns:
+        if isinstance(column, Resident) and column.field.shape == () and column.field.dtype.kind in "iu" and len(column.values):
+            values = column.values
+            low, high = int(values.min()), int(values.max())
+            if 0 < high - low < min(1_000_000, len(values)):
+                return int(np.count_nonzero(np.bincount((values - low).astype(np.int64))))
+    return None

@@ -1,0 +1,66 @@
+"""What a loader has done and what it waited for, in figures and in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamload.sizes import format_nbytes
+
+KEEPS_UP = 0.1
+"""Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stats:
+    """A snapshot of a loader's counters, since it was made. Times are in seconds."""
+
+    steps: int
+    """Batches handed out."""
+    records: int
+    """Records handed out."""
+    nbytes: int
+    """Bytes of those records, as delivered."""
+    copies: int
+    """Batches that were copied to private memory, because the user held too many."""
+    copied_nbytes: int
+    """Bytes of those batches."""
+    wait_seconds: float
+    """How long the user's loop waited for batches."""
+    consumer_seconds: float
+    """How long the user's loop worked on them."""
+    disk_seconds: float
+    """How long workers waited for storage, added up over workers."""
+    decode_seconds: float
+    """How long workers decoded, or ran the transform, added up over workers."""
+    transport_seconds: float
+    """How long workers copied, handed over, or stood idle while the user waited, added up over workers."""
+    read_nbytes: int
+    """Stored bytes that workers read."""
+
+    @property
+    def bottleneck(self) -> str:
+        """What sets the pace: "disk", "decode", "transport" or "consumer"."""
+        both = self.wait_seconds + self.consumer_seconds
+        if both == 0 or self.wait_seconds < KEEPS_UP * both:
+            return "consumer"
+        shares = {"disk": self.disk_seconds, "decode": self.decode_seconds, "transport": self.transport_seconds}
+        return max(shares, key=lambda name: shares[name])
+
+    @property
+    def verdict(self) -> str:
+        """One line: what sets the pace, how fast it went, and what would help."""
+        both = self.wait_seconds + self.consumer_seconds
+        if not self.steps or both == 0:
+            return "nothing has been handed out yet"
+        rate = f"{self.records / both:,.0f} records/s, {format_nbytes(self.nbytes / both)}/s"
+        waited = f"the loop waited {100 * self.wait_seconds / both:.0f} % of the time"
+        cure = {
+            "consumer": "the loader keeps up; your own code sets the pace",
+            "disk": "for storage: a faster disk, smaller records or shuffle=Block() would help",
+            "decode": "for decoding or the transform: more workers or a lighter codec would help",
+            "transport": "for copying and handing over: memory bandwidth is the limit, or the workers lack cores",
+        }[self.bottleneck]
+        return f"{self.bottleneck}: {rate}; {waited}: {cure}" if self.bottleneck != "consumer" else f"consumer: {rate}; {waited}; {cure}"
+
+    def __str__(self) -> str:
+        return self.verdict

@@ -1,0 +1,146 @@
+"""The user's function: one record in, one record out, with randomness that depends on seed, epoch and record alone."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain
+from streamload.order import key
+from streamload.schema import Field, Schema
+from streamload.wire import cut
+
+
+AUGMENTATION = 4
+"""The purpose, in `order.key`, of randomness in a user's function."""
+
+
+class Transforming:
+    """A transform at work: stored records in, in arrays of a batch; its results out, into a slot."""
+
+    def __init__(self, function: Callable[..., dict[str, Any]], *, seed: int, stored: Schema, batch_size: int) -> None:
+        self._function = function
+        self._seed = seed
+        self._wants_random = _takes_two(function)
+        self.stored_arrays: dict[str, NDArray[Any]] = {f.name: np.empty((batch_size, *f.shape), f.dtype) for f in stored}
+
+    def schema(self, record: int) -> Schema:
+        """The schema of the result for the stored record in row 0."""
+        result = self._call(0, 0, record)
+        fields: list[Field] = []
+        for name, value in result.items():
+            array = np.asarray(value)
+            if array.dtype.hasobject:
+                raise ConfigError(
+                    f"the transform's field {name!r} is of dtype {array.dtype}, which cannot lie in shared memory.",
+                    hint="Return numbers, arrays of numbers, or fixed-length bytes.",
+                )
+            fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape))
+        return Schema(tuple(fields))
+
+    def apply(self, epoch: int, start: int, records: NDArray[np.int64], out: dict[str, NDArray[Any]]) -> None:
+        """Transform the stored records, and put results into `out`. Raises TransformError, naming the record."""
+        words = key(self._seed, epoch, AUGMENTATION, -1 - start)
+        random.seed(int(words[0]) | int(words[1]) << 32)
+        np.random.seed(int(words[2]))  # noqa: NPY002  (a user's function may draw from the global generators)
+        for row, record in enumerate(records.tolist()):
+            result = self._call(epoch, row, record)
+            if result.keys() != out.keys():
+                raise SchemaMismatchError(
+                    f"the transform returned fields {sorted(result)} for record {record}, and {sorted(out)} for the first record.",
+                    hint="Return the same fields for every record.",
+                    records=(record, record + 1),
+                )
+            for name, value in result.items():
+                array, place = np.asarray(value), out[name]
+                if array.shape != place.shape[1:] or array.dtype != place.dtype:
+                    raise SchemaMismatchError(
+                        f"the transform's field {name!r} is {array.dtype} {array.shape} for record {record}, "
+                        f"and {place.dtype} {place.shape[1:]} for the first record.",
+                        hint="Return the same dtype and shape for every record: crop, pad or cast in the transform.",
+                        dataset=name,
+                        records=(record, record + 1),
+                    )
+                place[row] = array
+
+    def _call(self, epoch: int, row: int, record: int) -> dict[str, Any]:
+        stored = {name: array[row] for name, array in self.stored_arrays.items()}
+        try:
+            if self._wants_random:
+                words = key(self._seed, epoch, AUGMENTATION, record)
+                seed = [int(words[0]) | int(words[1]) << 32, int(words[2]) | int(words[3]) << 32]
+                result = self._function(stored, np.random.Generator(np.random.Philox(key=np.array(seed, np.uint64))))
+            else:
+                result = self._function(stored)
+        except (SystemExit, MemoryError) as error:
+            if isinstance(error, SystemExit):
+                raise
+            raise transform_error(error, record) from None
+        except BaseException as error:
+            raise transform_error(error, record) from None
+        if not isinstance(result, dict):
+            raise ConfigError(
+                f"the transform returned {type(result).__name__} for record {record}, where a dict of arrays was expected.",
+                hint='Return the fields by name: return {"image": image, "label": label}.',
+            )
+        return result
+
+
+def transform_error(error: BaseException, record: int) -> TransformError:
+    """The user's exception as text and plain fields, which cannot do harm where they arrive."""
+    try:
+        said = str(error)
+    except Exception:
+        said = f"<unprintable {type(error).__name__}>"
+    try:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
+    except Exception:
+        trace = f"<traceback of {type(error).__name__} cannot be printed>"
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    return TransformError(
+        f"the transform failed on record {record} with {type(error).__name__}: {cut(said)}",
+        hint="Its traceback is below." if trace else "",
+        traceback=cut(trace),
+        kinds=kinds,
+        record=record,
+    )
+
+
+def received_error(plain: dict[str, Any]) -> StreamloadError:
+    """The error that another process wrote down; a TransformError is also an instance of the user's own exception type.
+
+    That type is looked up among the modules that this process has imported already: nothing is imported, and no object of
+    the other process is rebuilt. `except ValueError` therefore catches a ValueError of the transform's.
+    """
+    error = from_plain(plain)
+    for name in error.details.get("kinds") or ():
+        module, _, kind_name = str(name).partition(".") if str(name).startswith("builtins.") else str(name).rpartition(".")
+        kind = getattr(sys.modules.get(module), kind_name, None)
+        if isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (BaseException, Exception):
+            try:
+                both = type(f"TransformError({kind.__name__})", (TransformError, kind), {"__module__": __name__})
+                error = both(error.message, hint=error.hint, **error.details)
+            except TypeError:
+                pass  # Types whose layouts do not go together: the plain TransformError says it all.
+            break
+    trace = error.details.get("traceback")
+    if trace:
+        error.add_note(f"\n{trace}")
+    return error
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function must be given a second argument: the random generator."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    return len(required) == 2

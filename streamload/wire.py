@@ -1,0 +1,136 @@
+"""What goes over a worker's socket: a few integers a step, framed; text only when something went wrong."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+_FRAME = struct.Struct("<IB")
+_TASK = struct.Struct("<qqqqqqqq")
+_WINDOW = struct.Struct("<qqqq")
+_FILLED = struct.Struct("<qqq")
+MOST_TEXT_NBYTES = 1 << 20
+"""Longest text that an error may bring along; the rest of it is cut."""
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    STEP = 1
+    WINDOW = 2
+    FORGET = 3
+    FILLED = 16
+    FAILED = 17
+    FORGOTTEN = 18
+    PROBED = 19
+    BROKEN = 20
+    """A worker that cannot go on: a block does not decode, or it could not begin."""
+
+
+class StepTask(NamedTuple):
+    """Fill one slot with one step."""
+
+    number: int
+    """Counts on through the life of the loader."""
+    slot: int
+    epoch: int
+    start: int
+    """First position of the step."""
+    stop: int
+    advise_epoch: int
+    """Positions to tell the kernel about, of which epoch, before filling: [advise_start, advise_stop)."""
+    advise_start: int
+    advise_stop: int
+
+
+class WindowTask(NamedTuple):
+    """Decode this worker's share of one window into one part of the arena."""
+
+    serial: int
+    """Counts on through the life of the loader; a progress word says which serial it speaks of."""
+    epoch: int
+    window: int
+    part: int
+
+
+class Filled(NamedTuple):
+    """A step is in its slot."""
+
+    number: int
+    slot: int
+    count: int
+    """Records in it."""
+
+
+class Failed(NamedTuple):
+    """A step could not be filled."""
+
+    number: int
+    slot: int
+    error: dict[str, Any]
+    """As `errors.to_plain` gives it."""
+
+
+def pack_step(task: StepTask) -> bytes:
+    """A frame for a step task."""
+    return _FRAME.pack(_TASK.size, Kind.STEP) + _TASK.pack(*task)
+
+
+def pack_window(task: WindowTask) -> bytes:
+    """A frame for a window task."""
+    return _FRAME.pack(_WINDOW.size, Kind.WINDOW) + _WINDOW.pack(*task)
+
+
+def pack_filled(reply: Filled) -> bytes:
+    """A frame for a filled step."""
+    return _FRAME.pack(_FILLED.size, Kind.FILLED) + _FILLED.pack(*reply)
+
+
+def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
+    """A frame that carries JSON."""
+    payload = json.dumps(content).encode()
+    return _FRAME.pack(len(payload), kind) + payload
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, received: bytes) -> list[tuple[Kind, Any]]:
+        """The frames that are complete now, each as its kind and its content."""
+        self._held += received
+        complete: list[tuple[Kind, Any]] = []
+        at = 0
+        while len(self._held) - at >= _FRAME.size:
+            length, kind = _FRAME.unpack_from(self._held, at)
+            if len(self._held) - at - _FRAME.size < length:
+                break
+            payload = bytes(self._held[at + _FRAME.size : at + _FRAME.size + length])
+            complete.append((Kind(kind), _content(Kind(kind), payload)))
+            at += _FRAME.size + length
+        del self._held[:at]
+        return complete
+
+
+def _content(kind: Kind, payload: bytes) -> Any:
+    if kind is Kind.STEP:
+        return StepTask(*_TASK.unpack(payload))
+    if kind is Kind.WINDOW:
+        return WindowTask(*_WINDOW.unpack(payload))
+    if kind is Kind.FILLED:
+        return Filled(*_FILLED.unpack(payload))
+    content = json.loads(payload)
+    return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
+
+
+def cut(text: str) -> str:
+    """`text`, shortened in the middle if it is too long to send."""
+    if len(text) <= MOST_TEXT_NBYTES // 4:
+        return text
+    half = MOST_TEXT_NBYTES // 8
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters left out ...]\n{text[-half:]}"

@@ -1,0 +1,296 @@
+"""What runs in the other processes: a launcher with one thread that forks workers, and the loop of a worker.
+
+The user's process starts the launcher (`workers.Launcher` has the rules); neither ever imports the user's main module.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from streamload.board import Board
+from streamload.errors import StreamloadError, to_plain
+from streamload.filler import Filler, probe, unforeseen
+from streamload.job import read_job
+from streamload.kernels import compile_kernels
+from streamload.killpoints import arm, reach
+from streamload.shared import SharedBlock
+from streamload.slots import SlotViews
+from streamload.wire import Filled, Frames, Kind, StepTask, WindowTask, pack_filled, pack_text
+
+PATIENCE_S = 0.0003
+"""How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """The loop of one worker: whatever can be done next, until the socket ends."""
+
+    def __init__(self, channel: socket.socket, filler: Filler, board: Board) -> None:
+        self._channel = channel
+        self._filler = filler
+        self._board = board
+        self._frames = Frames()
+        self._steps: deque[StepTask] = deque()
+        self._ended = False
+        self._counts = {"steps": 0, "blocks": 0, "busy_ns": 0, "idle_ns": 0, "send_ns": 0}
+
+    def run(self) -> None:
+        """Work until the loader closes its end."""
+        while not self._ended:
+            began = time.perf_counter_ns()
+            busy = self._work()
+            waited = time.perf_counter_ns()
+            if busy:
+                self._counts["busy_ns"] += waited - began
+                self._listen(0)
+            else:
+                self._listen(PATIENCE_S if self._steps else None)
+                self._counts["idle_ns"] += time.perf_counter_ns() - waited
+            self._board.record(self._filler.index, **self._filler.counters(), **self._counts)
+
+    def _work(self) -> bool:
+        """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
+        for place, task in enumerate(self._steps):
+            if self._filler.ready(task):
+                del self._steps[place]
+                self._do(task)
+                self._counts["steps"] += 1
+                return True
+        try:
+            if self._filler.decode_next():
+                self._counts["blocks"] += 1
+                return True
+        except StreamloadError as error:
+            self._fail_waiting(error)
+            return True
+        except Exception as error:
+            self._fail_waiting(unforeseen(error))
+            return True
+        return False
+
+    def _do(self, task: StepTask) -> None:
+        self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
+        try:
+            count = self._filler.fill(task)
+        except StreamloadError as error:
+            self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
+            return
+        began = time.perf_counter_ns()
+        reach("after_write_before_publish")
+        self._send(pack_filled(Filled(task.number, task.slot, count)))
+        reach("after_publish")
+        self._counts["send_ns"] += time.perf_counter_ns() - began
+
+    def _fail_waiting(self, error: StreamloadError) -> None:
+        """A block does not decode: every step that this loader may still ask for fails the same way."""
+        error.details.setdefault("worker_id", self._filler.index)
+        self._send(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
+        self._filler.forget_windows()
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._channel.sendall(frame)
+        except OSError:
+            self._ended = True
+
+    def _listen(self, timeout: float | None) -> None:
+        """Take in every task that has arrived; wait for one for up to `timeout` seconds (None: for ever)."""
+        reach("idle")
+        if timeout:
+            select.select([self._channel], [], [], timeout)
+        try:
+            received = self._channel.recv(1 << 16, 0 if timeout is None else socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self._ended = True
+            return
+        for kind, content in self._frames.feed(received):
+            if kind is Kind.STEP:
+                self._steps.append(content)
+            elif kind is Kind.WINDOW:
+                self._filler.open_window(WindowTask(*content))
+            elif kind is Kind.FORGET:
+                self._steps.clear()
+                self._filler.forget_windows()
+                self._filler.forget_tables()
+                self._send(pack_text(Kind.FORGOTTEN, content))
+
+
+def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
+    """The life of a worker: take what the request names, then run until the socket ends."""
+    index = int(request["worker"])
+    arm(index)
+    reach("start")
+    channel = socket.socket(fileno=descriptors["channel"])
+    faulthandler.enable(descriptors["trace"], all_threads=True)
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR1, descriptors["stack"], all_threads=True)
+    blocks = {name: SharedBlock(descriptors[name], nbytes, writable=name != "job") for name, nbytes in request["blocks"].items()}
+    try:
+        job = read_job(blocks["job"])
+        if request.get("probe"):
+            fields = [[f.name, f.dtype.str, list(f.shape)] for f in probe(job)]
+            channel.sendall(pack_text(Kind.PROBED, {"fields": fields}))
+            return
+        board = Board(blocks["board"], job.workers)
+        assert job.layout is not None
+        slots = [SlotViews(job.layout, blocks["ring"], slot) for slot in range(blocks["ring"].nbytes // job.layout.nbytes)]
+        filler = Filler(job, index=index, board=board, slots=slots, arena=blocks.get("arena"), tables=blocks.get("tables"))
+    except StreamloadError as error:
+        channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
+        return
+    except Exception as error:
+        channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(unforeseen(error))}))
+        return
+    reach("open")
+    Worker(channel, filler, board).run()
+    reach("close")
+
+
+class Launcher:
+    """One process with one thread: it forks workers when asked, reaps them, says how each ended, and dies with its parent."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self._control = control
+        self._parent = parent
+        self._workers: dict[int, int] = {}
+        self._poll = select.poll()
+
+    def run(self) -> None:
+        """Serve until the parent closes its end or dies."""
+        woken, waker = socket.socketpair()
+        for end in (woken, waker):
+            end.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        watched = {self._control.fileno(), woken.fileno()}
+        try:
+            watched.add(os.pidfd_open(self._parent))
+        except (OSError, AttributeError):
+            pass  # Then the end of the control socket alone says that the parent is gone.
+        for fd in watched:
+            self._poll.register(fd, select.POLLIN)
+        ours = {self._control.fileno(), woken.fileno()}
+        self._say({"ready": os.getpid()})
+        while os.getppid() == self._parent:
+            events = self._poll.poll(None if hasattr(os, "pidfd_open") else 500)
+            if any(fd not in ours for fd, _ in events):
+                break
+            if any(fd == woken.fileno() for fd, _ in events):
+                woken.recv(4096)
+            self._reap()
+            if any(fd == self._control.fileno() for fd, _ in events) and not self._serve():
+                break
+        for pid in self._workers:
+            _kill(pid)
+        os._exit(0)
+
+    def _serve(self) -> bool:
+        """Do what one message asks; False at the end of the socket."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
+        except OSError:
+            return False
+        if not message:
+            return False
+        request = json.loads(message)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for fd in descriptors:
+                os.close(fd)
+            self._say({"refused": request["key"], "errno": error.errno, "why": error.strerror})
+            return True
+        if pid == 0:
+            self._become_worker(request, descriptors)
+        self._workers[pid] = int(request["key"])
+        for fd in descriptors:
+            os.close(fd)
+        self._say({"started": request["key"], "pid": pid})
+        return True
+
+    def _become_worker(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        """In the new process: leave everything of the launcher's behind, work, and never return."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setpgid(0, 0)
+            _die_with_parent()
+            self._control.close()
+            work(request, dict(zip(request["descriptors"], descriptors, strict=True)))
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except Exception:
+                    pass
+            os._exit(status & 0xFF)
+
+    def _reap(self) -> None:
+        """Collect workers that ended, and whatever they started and left behind."""
+        for pid in list(self._workers):
+            try:
+                ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                continue
+            if ended is None:
+                continue
+            _kill(pid)
+            _, status = os.waitpid(pid, 0)
+            self._say({"ended": self._workers.pop(pid), "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        try:
+            self._control.send(json.dumps(message).encode())
+        except OSError:
+            pass  # The parent is gone; the loop will see it.
+
+
+def _kill(pid: int) -> None:
+    """Kill a worker and its process group: what a user's function started does not outlive it."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this worker when the launcher dies (the launcher has one thread, so the request is safe)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent or parent == 1:
+            os._exit(0)
+
+
+def main(control_fd: int, parent: int, stderr_fd: int) -> None:
+    """Be the launcher: import what workers need, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    control = socket.socket(fileno=control_fd)
+    reach("import")
+    compile_kernels()
+    os.dup2(stderr_fd, 2)
+    os.close(stderr_fd)
+    Launcher(control, parent).run()
