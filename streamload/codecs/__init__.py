@@ -14,6 +14,8 @@ from streamload.errors import CorruptDataError, StreamloadError
 Filters = Sequence[tuple[int, Sequence[int]]]
 """A dataset's filters in the order in which they were applied: HDF5's number, and the values stored with it."""
 
+SHUFFLE = 2
+"""The filter that does nothing to elements of one byte."""
 NAMES = {number: step.name for number, step in STEPS.items()}
 """What people call the filters that can be undone here, by HDF5's number."""
 
@@ -38,15 +40,18 @@ class Pipeline:
         self._plans: dict[int, list[tuple[str, Undo, NDArray[np.uint8] | None]]] = {}
         self._rooms: list[NDArray[np.uint8] | None] = [None, None]
         self._bounds = [chunk_nbytes]
-        for number, _ in self._filters:
+        self._idle = 0
+        for i, (number, values) in enumerate(self._filters):
             self._bounds.append(STEPS[number].most(self._bounds[-1]))
+            self._idle |= (number == SHUFFLE and (values[0] if values else itemsize) <= 1) << i
 
     @property
     def scratch_nbytes(self) -> int:
         """The most memory that decoding uses besides its input and its output, in bytes."""
-        inner = [nbytes for (number, _), nbytes in zip(self._filters, self._bounds, strict=False) if STEPS[number].writes][1:]
+        writing = [i for i, (number, _) in enumerate(self._filters) if STEPS[number].writes and not self._idle >> i & 1]
+        inner = [self._bounds[i] for i in writing[1:]]
         extra = sum(STEPS[number].scratch(nbytes) for (number, _), nbytes in zip(self._filters, self._bounds, strict=False))
-        return (max(inner) * min(2, len(inner)) if inner else 0) + extra
+        return max(self._bounds) * min(2, len(inner)) + extra
 
     def decode(self, stored: NDArray[np.uint8] | memoryview, mask: int = 0, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The chunk that `stored` holds, in `out` (`chunk_nbytes` of uint8, contiguous) or in a new array.
@@ -74,7 +79,7 @@ class Pipeline:
 
     def _planned(self, mask: int) -> list[tuple[str, Undo, NDArray[np.uint8] | None]]:
         """The steps for a mask, last filter first; the last step that writes goes to the caller's buffer (None)."""
-        applied = [i for i in range(len(self._filters)) if not mask >> i & 1]
+        applied = [i for i in range(len(self._filters)) if not (mask | self._idle) >> i & 1]
         writing = [i for i in applied if STEPS[self._filters[i][0]].writes]
         plan: list[tuple[str, Undo, NDArray[np.uint8] | None]] = []
         for i in reversed(applied):

@@ -22,8 +22,9 @@ def unpack(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8
 
     Raises CorruptDataError for a frame whose lengths do not fit the bytes that are there, or the room.
     """
-    from imagecodecs import blosc2_decode
+    import imagecodecs
 
+    blosc2_decode: Any = imagecodecs.blosc2_decode
     frame = bytes(data[:16384]) if len(data) > 16384 else bytes(data)
     if len(data) < MINIMUM_NBYTES or frame[2:10] != b"b2frame\0":
         raise CorruptDataError(f"blosc2's frame does not begin as one ({len(data):,} bytes).")
@@ -65,7 +66,7 @@ def _chunk_nbytes(data: NDArray[np.uint8], start: int, stop: int) -> int:
     """What a chunk's own header says of its decoded length; -1 if it says that more is stored than there is."""
     if stop - start < 16:
         return -1
-    nbytes, _, stored_nbytes = struct.unpack("<iii", data[start + 4 : start + 16])
+    nbytes, _, stored_nbytes = struct.unpack("<iii", data[start + 4 : start + 16].data)
     return nbytes if stored_nbytes <= stop - start else -1
 
 

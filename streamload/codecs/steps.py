@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.codecs.blosc2_frame import MOST_PADDING, unpack
 from streamload.errors import ChecksumError, CorruptDataError
 
-Undo = Callable[[Any, NDArray[np.uint8]], NDArray[np.uint8]]
+Undo = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 """Takes stored bytes and a buffer that is large enough for honest ones; returns what they were, in the buffer or in the input."""
 
 STRIPE = 1 << 15
@@ -55,14 +55,25 @@ class Step:
     """Bytes of private memory used on the way to a result of so many."""
 
 
-def deflate(values: tuple[int, ...], itemsize: int) -> Undo:
-    """Filter 1, zlib streams; their Adler-32 is verified."""
-    from imagecodecs import deflate_decode
+def codec(name: str) -> Any:
+    """A function of imagecodecs, loaded on first use; its annotations do not admit the arrays that it takes."""
+    import imagecodecs
 
-    def undo(data: Any, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return deflate_decode(data, out=room)
+    return getattr(imagecodecs, name)
 
-    return undo
+
+def stream(name: str) -> Callable[[tuple[int, ...], int], Undo]:
+    """A filter whose bytes are a codec's, without framing of HDF5's: 1 (zlib, whose Adler-32 is verified), 32000, 32015."""
+
+    def make(values: tuple[int, ...], itemsize: int) -> Undo:
+        decode = codec(name)
+
+        def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return decode(data, out=room)
+
+        return undo
+
+    return make
 
 
 def shuffle(values: tuple[int, ...], itemsize: int) -> Undo:
@@ -93,13 +104,13 @@ def shuffle(values: tuple[int, ...], itemsize: int) -> Undo:
 
 def fletcher32(values: tuple[int, ...], itemsize: int) -> Undo:
     """Filter 3: four bytes of checksum behind the data, verified and cut off."""
-    from imagecodecs import h5checksum_fletcher32
+    h5checksum_fletcher32 = codec("h5checksum_fletcher32")
 
     def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(data) < 4:
             raise CorruptDataError(f"fletcher32 needs 4 bytes of checksum, and there are {len(data)} bytes.")
         body = data[:-4]
-        (stored,) = struct.unpack("<I", data[-4:])
+        (stored,) = struct.unpack("<I", data[-4:].data)
         computed = h5checksum_fletcher32(body, None) if len(body) else 0
         # HDF5 before 1.6.3 swapped the bytes of each half on some machines; libhdf5 still takes that too.
         if stored != computed and stored != (computed >> 8 & 0x00FF00FF) | (computed << 8 & 0xFF00FF00):
@@ -109,24 +120,14 @@ def fletcher32(values: tuple[int, ...], itemsize: int) -> Undo:
     return undo
 
 
-def lzf(values: tuple[int, ...], itemsize: int) -> Undo:
-    """Filter 32000, h5py's own."""
-    from imagecodecs import lzf_decode
-
-    def undo(data: Any, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return lzf_decode(data, out=room)
-
-    return undo
-
-
 def blosc(values: tuple[int, ...], itemsize: int) -> Undo:
     """Filter 32001: one Blosc buffer, whose header is checked because the library trusts its lengths."""
-    from imagecodecs import blosc_decode
+    blosc_decode = codec("blosc_decode")
 
     def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(data) < 16:
             raise CorruptDataError(f"blosc needs a header of 16 bytes, and there are {len(data)} bytes.")
-        nbytes, _, stored_nbytes = struct.unpack("<III", data[4:16])
+        nbytes, _, stored_nbytes = struct.unpack("<III", data[4:16].data)
         if nbytes > len(room) or stored_nbytes > len(data):
             raise CorruptDataError(
                 f"blosc's header says {stored_nbytes:,} to {nbytes:,} bytes, where {len(data):,} are stored for at most {len(room):,}."
@@ -138,7 +139,7 @@ def blosc(values: tuple[int, ...], itemsize: int) -> Undo:
 
 def lz4(values: tuple[int, ...], itemsize: int) -> Undo:
     """Filter 32004: total and block sizes, big-endian, then blocks with their sizes."""
-    from imagecodecs import lz4h5_decode
+    lz4h5_decode = codec("lz4h5_decode")
 
     def undo(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return lz4h5_decode(data, out=room[: _total(data, room, "lz4")])
@@ -148,23 +149,22 @@ def lz4(values: tuple[int, ...], itemsize: int) -> Undo:
 
 def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
     """Filter 32008: bits of elements in planes, block by block; each block LZ4 or Zstandard, or nothing."""
-    from imagecodecs import bitshuffle_decode, lz4_decode, zstd_decode
-
+    bitshuffle_decode = codec("bitshuffle_decode")
     width = values[2] if len(values) > 2 else itemsize
     elements = values[3] if len(values) > 3 else 0
     inner = values[4] if len(values) > 4 else 0
-    expand = zstd_decode if inner == 3 else lz4_decode
+    expand = codec("zstd_decode" if inner == 3 else "lz4_decode")
     planes = np.empty(0, np.uint8)
 
     # Memoryviews, because for an array the codec takes the array's own itemsize, whatever it is told.
     def bits(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        bitshuffle_decode(memoryview(data), itemsize=width, blocksize=elements, out=memoryview(room[: len(data)]))
+        bitshuffle_decode(data.data, itemsize=width, blocksize=elements, out=room[: len(data)].data)
         return room[: len(data)]
 
     def blocks(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
         nonlocal planes
         total = _total(data, room, "bitshuffle")
-        (block_nbytes,) = struct.unpack(">I", data[8:12])
+        (block_nbytes,) = struct.unpack(">I", data[8:12].data)
         unit = 8 * width
         if block_nbytes == 0 or block_nbytes % unit or total % width:
             raise CorruptDataError(f"bitshuffle's header says blocks of {block_nbytes:,} bytes for elements of {width}.")
@@ -174,7 +174,7 @@ def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
         place, done = 12, 0
         while done < whole:
             wanted = min(block_nbytes, whole - done)
-            (nbytes,) = struct.unpack(">I", data[place : place + 4])
+            (nbytes,) = struct.unpack(">I", data[place : place + 4].data)
             if nbytes > len(data) - place - 4:
                 raise CorruptDataError(
                     f"bitshuffle's block at byte {place:,} says {nbytes:,} bytes, and {len(data) - place - 4:,} are left."
@@ -186,20 +186,10 @@ def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
         if len(data) - place < total - whole:
             raise CorruptDataError(f"bitshuffle's last {total - whole} bytes are missing.")
         planes[whole:total] = data[place : place + total - whole]
-        bitshuffle_decode(memoryview(planes[:total]), itemsize=width, blocksize=block_nbytes // width, out=memoryview(room[:total]))
+        bitshuffle_decode(planes[:total].data, itemsize=width, blocksize=block_nbytes // width, out=room[:total].data)
         return room[:total]
 
     return blocks if inner in (2, 3) else bits
-
-
-def zstd(values: tuple[int, ...], itemsize: int) -> Undo:
-    """Filter 32015: one Zstandard frame."""
-    from imagecodecs import zstd_decode
-
-    def undo(data: Any, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return zstd_decode(data, out=room)
-
-    return undo
 
 
 def blosc2(values: tuple[int, ...], itemsize: int) -> Undo:
@@ -211,7 +201,7 @@ def _total(data: NDArray[np.uint8], room: NDArray[np.uint8], name: str) -> int:
     """The length of the result, which stands big-endian before the blocks of lz4 and bitshuffle."""
     if len(data) < 12:
         raise CorruptDataError(f"{name} needs a header of 12 bytes, and there are {len(data)} bytes.")
-    (total,) = struct.unpack(">Q", data[:8])
+    (total,) = struct.unpack(">Q", data[:8].data)
     if total > len(room):
         raise CorruptDataError(f"{name}'s header says {total:,} bytes, where there can be {len(room):,} at most.")
     return total
@@ -227,14 +217,14 @@ def _one_of(place: int, allowed: set[int]) -> Callable[[tuple[int, ...]], bool]:
 
 
 STEPS: dict[int, Step] = {
-    1: Step(name="deflate", make=deflate),
+    1: Step(name="deflate", make=stream("deflate_decode")),
     2: Step(name="shuffle", make=shuffle, most=_same),
     3: Step(name="fletcher32", make=fletcher32, writes=False, most=lambda nbytes: nbytes + 4),
-    32000: Step(name="lzf", make=lzf),
+    32000: Step(name="lzf", make=stream("lzf_decode")),
     32001: Step(name="blosc", make=blosc, accepts=_one_of(6, {0, 1, 2, 4, 5})),
     32004: Step(name="lz4", make=lz4),
     32008: Step(name="bitshuffle", make=bitshuffle, accepts=_one_of(4, {0, 2, 3}), scratch=_same),
-    32015: Step(name="zstd", make=zstd),
+    32015: Step(name="zstd", make=stream("zstd_decode")),
     32026: Step(name="blosc2", make=blosc2, accepts=_one_of(6, {0, 1, 2, 4, 5}), scratch=lambda nbytes: 2 * MOST_PADDING * nbytes),
 }
 """Every filter that can be undone here, by HDF5's number."""

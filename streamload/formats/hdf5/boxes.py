@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+SMALL_NBYTES = 16384
+"""The largest chunk, as stored, that is read with others from all over the file."""
 _ELEMENTS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
 
 
@@ -134,15 +136,30 @@ class Grid:
         return direct
 
 
-def together(offsets: NDArray[np.int64], nbytes: NDArray[np.int64], most: int) -> tuple[list[int], list[int]]:
-    """Chunks that are read with one call: neighbours in the file, up to `most` bytes; firsts and stops."""
-    count = len(offsets)
+def together(offsets: NDArray[np.int64], nbytes: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Chunks that are neighbours in the file, up to `most` bytes (or one chunk): firsts and stops of the groups."""
     apart = offsets[1:] != offsets[:-1] + nbytes[:-1]
-    if apart.all():
-        return list(range(count)), list(range(1, count + 1))
     before = np.cumsum(nbytes) - nbytes
-    stretch = np.concatenate(([0], np.cumsum(apart)))
     heads = np.concatenate(([0], np.flatnonzero(apart) + 1))
-    part = (before - before[heads][stretch]) // most
+    part = (before - np.repeat(before[heads], np.diff(np.append(heads, len(offsets))))) // most
     breaks = np.flatnonzero(apart | (part[1:] != part[:-1])) + 1
-    return [0, *breaks.tolist()], [*breaks.tolist(), count]
+    return np.concatenate(([0], breaks)), np.append(breaks, len(offsets))
+
+
+def reads(
+    offsets: NDArray[np.int64], nbytes: NDArray[np.int64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """How chunks are brought in: firsts and stops of groups, where in its group's buffer each chunk begins, and a stride.
+
+    Groups are neighbours in the file, read as one (stride 0). Where few chunks have a neighbour and all are small, a group
+    is any chunks, each read as `stride` bytes: one compiled loop reads more bytes than needed in less time than Python
+    takes to ask for each chunk.
+    """
+    firsts, stops = together(offsets, nbytes, most)
+    stride = int(nbytes.max())
+    count = len(offsets)
+    if 2 * len(firsts) > count > 1 and stride <= SMALL_NBYTES and stride * count <= 2 * int(nbytes.sum()):
+        size = max(1, most // stride)
+        firsts = np.arange(0, count, size)
+        return firsts, np.minimum(firsts + size, count), np.arange(count) % size * stride, stride
+    return firsts, stops, offsets - np.repeat(offsets[firsts], stops - firsts), 0

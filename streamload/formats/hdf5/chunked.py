@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.codecs import Pipeline
 from streamload.errors import CorruptDataError, SourceError
 from streamload.files import OpenFiles, recheck, short_read
-from streamload.formats.hdf5.boxes import Grid, Wanted, together
+from streamload.formats.hdf5.boxes import Grid, Wanted, reads, together
 from streamload.formats.hdf5.kept import KeptChunks, most_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
@@ -136,7 +136,8 @@ class ChunkedReader:
             fd = self._files.descriptor(part.number)
             if all(_is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
                 continue
-            for first, stop in zip(*together(offsets, nbytes, READ_NBYTES), strict=True):
+            firsts, stops = together(offsets, nbytes, READ_NBYTES)
+            for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
                 length = int(offsets[stop - 1] + nbytes[stop - 1] - offsets[first])
                 os.posix_fadvise(fd, int(offsets[first]), length, os.POSIX_FADV_WILLNEED)
 
@@ -214,15 +215,18 @@ class ChunkedReader:
         nbytes, masks = part.nbytes[chunks], part.masks[chunks]
         decode, chunk_nbytes = self._pipeline(part, grid).decode, grid.chunk_nbytes
         target = out.reshape(-1).view(np.uint8)
-        firsts, stops = together(offsets, nbytes, READ_NBYTES)
-        place_of, mask_of, offset_of, nbytes_of = places.tolist(), masks.tolist(), offsets.tolist(), nbytes.tolist()
+        firsts, stops, begins, stride = reads(offsets, nbytes, READ_NBYTES)
+        place_of, mask_of, begin_of, nbytes_of = places.tolist(), masks.tolist(), begins.tolist(), nbytes.tolist()
         k = 0
         try:
-            for first, stop in zip(firsts, stops, strict=True):
-                at = offset_of[first]
-                stored = self._read(part.number, at, offset_of[stop - 1] + nbytes_of[stop - 1] - at)
+            for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
+                k = first
+                if stride:
+                    stored = self._read_apart(part.number, offsets[first:stop], nbytes[first:stop], stride)
+                else:
+                    stored = self._read(part.number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
                 for k in range(first, stop):
-                    begin = offset_of[k] - at
+                    begin = begin_of[k]
                     data = stored[begin : begin + nbytes_of[k]]
                     place = place_of[k]
                     if place >= 0:
@@ -242,12 +246,37 @@ class ChunkedReader:
             recheck(self._files.fingerprints[part.number])
             raise self._located(error, part, grid, int(chunks[k])) from error
 
-    def _read(self, number: int, offset: int, nbytes: int) -> NDArray[np.uint8]:
-        """Bytes of a file, in the buffer for stored bytes."""
-        began = time.perf_counter_ns()
+    def _room(self, nbytes: int) -> NDArray[np.uint8]:
+        """The buffer for stored bytes, enlarged if it has to be."""
         if len(self._stored) < nbytes:
             self._stored = np.empty(max(nbytes, min(2 * nbytes, READ_NBYTES)), np.uint8)
-        stored = self._stored[:nbytes]
+        return self._stored
+
+    def _read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
+        """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel."""
+        began = time.perf_counter_ns()
+        room = self._room(len(offsets) * stride)
+        rows = np.arange(len(offsets))
+        fd = self._files.descriptor(number)
+        first = 0
+        while first < len(offsets):
+            failed = gather_kernels().read_rows(fd, offsets[first:], stride, room.ctypes.data, rows[first:])
+            if failed < 0:
+                break
+            # What follows the last chunk of a file may be too short for a stride: only its own bytes have to be there.
+            first += failed
+            self._read(number, int(offsets[first]), int(nbytes[first]), room[first * stride :])
+            first += 1
+        self._meter.read_nbytes += int(nbytes.sum())
+        self._meter.read_ns += time.perf_counter_ns() - began
+        return room
+
+    def _read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Bytes of a file, in a buffer."""
+        began = time.perf_counter_ns()
+        if room is None:
+            room = self._room(nbytes)
+        stored = room[:nbytes]
         fd = self._files.descriptor(number)
         done = 0
         while done < nbytes:
@@ -338,7 +367,7 @@ def _copy_out(grid: Grid, wanted: Wanted, run: int, chunk: int, data: NDArray[np
 def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
     """Read into `target`; the number of bytes that came."""
     if hasattr(os, "preadv"):
-        return os.preadv(fd, [target], offset)
+        return os.preadv(fd, [target.data], offset)
     os.lseek(fd, offset, os.SEEK_SET)
     data = os.read(fd, len(target))
     target[: len(data)] = np.frombuffer(data, np.uint8)
