@@ -13,6 +13,8 @@ from streamload.files import fingerprint
 from streamload.formats import Fields, Format, detect, format_of
 from streamload.source import Source
 
+_PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
+
 Path = str | os.PathLike[str]
 
 
@@ -55,12 +57,14 @@ def natural_key(path: str) -> list[tuple[bool, int, str]]:
 
 
 def _expanded(path: Path | Iterable[Path]) -> list[str]:
-    if isinstance(path, (str, os.PathLike)):
-        paths = _matching(os.fspath(path))
-    elif isinstance(path, Iterable):
-        paths = [found for one in path for found in _matching(_local(one))]
+    if isinstance(path, (str, bytes, os.PathLike)):
+        paths = _matching(_local(path))
     else:
-        raise ConfigError(f"{path!r} is not a path.", hint="Give a path, a list of paths, or a pattern such as train-*.h5.")
+        try:
+            listed = list(path)
+        except TypeError as error:
+            raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
+        paths = [found for one in listed for found in _matching(_local(one))]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
     seen: set[str] = set()
@@ -73,17 +77,16 @@ def _expanded(path: Path | Iterable[Path]) -> list[str]:
 
 
 def _local(path: object) -> str:
-    if not isinstance(path, (str, os.PathLike)):
-        raise ConfigError(f"{path!r} is not a path.", hint="Give a path, a list of paths, or a pattern such as train-*.h5.")
-    name = os.fspath(path)
-    if not isinstance(name, str):
-        raise ConfigError(f"{name!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
+    name = os.fspath(path) if isinstance(path, (str, bytes, os.PathLike)) else None
+    if isinstance(name, bytes):
+        raise ConfigError(f"{path!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
+    if name is None:
+        raise ConfigError(f"{path!r} is not a path.", hint=_PATHS)
     return name
 
 
 def _matching(path: str) -> list[str]:
     """The file itself, or the files that a pattern matches, in natural order."""
-    _local(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
         raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")

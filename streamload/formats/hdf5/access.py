@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import h5py
@@ -17,7 +17,7 @@ REFUSED_SETTINGS = ("HDF5_VOL_CONNECTOR", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFI
 
 
 @contextmanager
-def opened(path: str, *, cache_nbytes: int = 0) -> Iterator[h5py.File]:
+def opened(path: str, *, cache_nbytes: int = 0) -> Generator[h5py.File]:
     """The file, open for reading; closed on the way out, and errors of the HDF5 library turned into ours."""
     file = open_file(path, cache_nbytes=cache_nbytes)
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.extents import Extents
 from streamload.formats.hdf5 import filters
+from streamload.formats.hdf5.chunked import Chunked, ChunkedFile
 from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, Stored
 from streamload.formats.hdf5.foreign import Foreign, ForeignFile
 from streamload.schema import Field
@@ -44,6 +45,12 @@ def column_of(field: Field, parts: Sequence[Part]) -> Column:
     some = [part for part in parts if part.stored.records]
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
         return _extents(field, some or parts)
+    if all(_decodable(field, part) for part in some):
+        return Chunked(
+            field=field,
+            parts=tuple(_chunked(field, part) for part in some),
+            label=label([part.stored for part in some]),
+        )
     return _foreign(field, some)
 
 
@@ -96,6 +103,47 @@ def _cut(stored: Stored, begin: NDArray[np.int64], at: NDArray[np.int64]) -> tup
     """A contiguous run cut into blocks."""
     firsts = np.arange(0, stored.records, max(1, BLOCK_NBYTES // stored.stride_nbytes), dtype=np.int64)
     return begin[0] + firsts, at[0] + firsts * stored.stride_nbytes
+
+
+def _decodable(field: Field, part: Part) -> bool:
+    """Whether a file's chunks can be decoded here, or its records are raw."""
+    if _runs_of(part) is not None:
+        return not part.stored.member
+    stored, index = part.stored, part.index
+    return (
+        index is not None
+        and not stored.member
+        and (bool(stored.fill) or bool((index.offsets >= 0).all()))
+        and (stored.shape[1:] == field.shape or math.prod(stored.chunk[1:]) == 1)
+    )
+
+
+def _chunked(field: Field, part: Part) -> ChunkedFile:
+    """The chunks of a file; a contiguous one is seen as chunks without filters, of a number of records that divides it."""
+    stored, index = part.stored, part.index
+    if index is None:
+        most = max(1, BLOCK_NBYTES // stored.stride_nbytes)
+        records = next(count for count in range(min(most, stored.records), 0, -1) if stored.records % count == 0)
+        begin = np.arange(0, stored.records, records, dtype=np.int64)
+        index = ChunkIndex(
+            offsets=(stored.offset or 0) + begin * stored.stride_nbytes,
+            nbytes=np.full(len(begin), records * stored.stride_nbytes, np.int64),
+            masks=np.zeros(len(begin), np.uint32),
+        )
+        chunk_shape = records, *field.shape
+    else:
+        chunk_shape = stored.chunk[: 1 + len(field.shape)]
+    return ChunkedFile(
+        number=part.number,
+        records=stored.records,
+        chunk_shape=chunk_shape,
+        offsets=index.offsets,
+        nbytes=index.nbytes,
+        masks=index.masks,
+        filters=filters.pipeline(stored),
+        stored=stored.dtype,
+        fill=stored.fill,
+    )
 
 
 def _foreign(field: Field, parts: Sequence[Part]) -> Foreign:

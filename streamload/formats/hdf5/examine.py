@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import h5py
 import numpy as np
-from h5py import h5d, h5t
+from h5py import h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5 import tree
@@ -239,7 +239,7 @@ def _sources_within(real: str, target: str, file_path: str, path: str, level: in
             dataset = tree.locate(other, target)
         except tree.MissingError:
             dataset = None
-        if not isinstance(dataset, h5d.DatasetID):
+        if dataset is None or not isinstance(dataset, h5d.DatasetID):
             raise SourceError(
                 f"{file_path}: virtual dataset '{path}' draws on '{target}' of {real}, where no dataset of that name is.",
                 hint="Write the virtual dataset again.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from h5py import h5z
+from h5py import h5z  # pyright: ignore[reportAttributeAccessIssue]
 
+from streamload.codecs import supported
 from streamload.errors import UnsupportedFeatureError
 from streamload.formats.hdf5.access import plugin_folder_check
 from streamload.formats.hdf5.facts import Filter, Stored
@@ -47,7 +48,14 @@ def title(step: Filter) -> str:
 
 def by_offset(stored: Stored) -> bool:
     """Whether chunks of the dataset can be read without the HDF5 library."""
-    return stored.raw and stored.packed and not stored.filters
+    if not stored.raw or not stored.packed:
+        return False
+    return not stored.filters or (not stored.member and supported(pipeline(stored), stored.dtype))
+
+
+def pipeline(stored: Stored) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The dataset's filters as the codecs take them."""
+    return tuple((step.number, step.values) for step in stored.filters)
 
 
 def refuse_missing(stored: Stored, path: str) -> None:

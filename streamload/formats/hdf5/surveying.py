@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g
+from h5py import h5d, h5g  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.files import Fingerprint, fingerprint, recheck

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 import h5py
-from h5py import h5d, h5g, h5l, h5o
+from h5py import h5d, h5g, h5i, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import SourceError, UnsafeSourceError
 
@@ -64,7 +64,7 @@ def _follow(file: h5py.File, start: h5g.GroupID, path: str) -> h5d.DatasetID | h
 
 def leaving(file: h5py.File, group: h5g.GroupID, name: bytes, kind: int) -> UnsafeSourceError:
     """The error for a link that leads out of the file."""
-    place = ((h5py.h5i.get_name(group) or b"").rstrip(b"/") + b"/" + name).decode(errors="replace")
+    place = ((h5i.get_name(group) or b"").rstrip(b"/") + b"/" + name).decode(errors="replace")
     if kind == h5l.TYPE_EXTERNAL:
         other, target = group.links.get_val(name)
         what = f"a link into another file, {other.decode(errors='replace')}:{target.decode(errors='replace')}"
