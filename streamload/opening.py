@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.files import fingerprint
 from streamload.formats import Fields, Format, detect, format_of
 from streamload.source import Source
@@ -35,9 +35,7 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
     chosen: Format | None = None
     for name in paths:
         was = fingerprint(name)
-        with open(was.path, "rb") as file:
-            head = file.read(detect.HEAD_NBYTES)
-        found = format_of(head, was.path)
+        head, found = _recognised(was.path, name)
         if found is None:
             raise detect.unrecognised(head, name, was.nbytes)
         if chosen is not None and found.NAME != chosen.NAME:
@@ -49,6 +47,18 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
         chosen = found
     assert chosen is not None
     return chosen.plan(paths, wanted, **options)
+
+
+def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
+    """The beginning of a file, and the format that it is of."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(detect.HEAD_NBYTES)
+        return head, format_of(head, path)
+    except OSError as error:
+        if isinstance(error, StreamloadError):
+            raise
+        raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
 
 
 def natural_key(path: str) -> list[tuple[bool, int, str]]:

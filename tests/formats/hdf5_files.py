@@ -1,4 +1,4 @@
-"""HDF5 files of every layout, each with the arrays that a source over it must deliver."""
+"""HDF5 files of every layout, each with the arrays that a source over it must deliver, and how opening refuses others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
+
+from streamload.opening import open_source
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,7 +27,7 @@ def labels(records: int = 100) -> np.ndarray:
     return np.arange(records, dtype=np.int64) * 3 - 7
 
 
-def write(path: Path, *, keep: Arrays | None = None, **datasets: object) -> Arrays:
+def write(path: Path, **datasets: object) -> Arrays:
     """Write datasets: an array, or (array, keywords of create_dataset). Returns what must be delivered."""
     expected: Arrays = {}
     with h5py.File(path, "w", **WRITTEN) as file:
@@ -32,7 +35,15 @@ def write(path: Path, *, keep: Arrays | None = None, **datasets: object) -> Arra
             data, keywords = given if isinstance(given, tuple) else (given, {})
             file.create_dataset(name, data=data, **keywords)
             expected[name] = data
-    return expected if keep is None else keep
+    return expected
+
+
+def refused(kind: type[Exception], path: object, **options: object) -> str:
+    """The text of the error that opening raises; its class must be exactly `kind`."""
+    with pytest.raises(kind) as caught:
+        open_source(path, **options)
+    assert type(caught.value) is kind
+    return str(caught.value)
 
 
 def _typed(dtype: str) -> Callable[[Path], Arrays]:

@@ -9,23 +9,15 @@ import sys
 import tomllib
 from pathlib import Path
 
-import hdf5_files
 import h5py
+import hdf5_files
 import numpy as np
 import pytest
-from hdf5_files import images, labels, write
+from hdf5_files import images, labels, refused, write
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.opening import natural_key, open_source
-
-
-def refused(kind: type[Exception], path: object, **options: object) -> str:
-    """The text of the error that opening raises; its class must be exactly `kind`."""
-    with pytest.raises(kind) as caught:
-        open_source(path, **options)
-    assert type(caught.value) is kind
-    return str(caught.value)
 
 
 def test_importing_streamload_loads_numpy_and_nothing_heavier():
@@ -105,6 +97,8 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
 
 # Content
 
+DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
+UNKNOWN = "Is it complete, and is it the file you mean? Known formats begin with a signature of their own."
 CONTENTS = {
     "Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -114,20 +108,17 @@ CONTENTS = {
     "web page": (
         b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
         CorruptDataError,
-        "(49 B) is a web page (HTML), not the data. A download stored an answer of the server instead of the file: "
-        "open it in a text editor to see why, and fetch the file again.",
+        f"(49 B) is a web page (HTML), not the data. {DOWNLOAD}",
     ),
     "XML answer": (
         b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
         CorruptDataError,
-        "(61 B) is an XML text, not the data. A download stored an answer of the server instead of the file: "
-        "open it in a text editor to see why, and fetch the file again.",
+        f"(61 B) is an XML text, not the data. {DOWNLOAD}",
     ),
     "JSON answer": (
         b'{"message": "not found"}',
         CorruptDataError,
-        "(24 B) is a JSON text, not the data. A download stored an answer of the server instead of the file: "
-        "open it in a text editor to see why, and fetch the file again.",
+        f"(24 B) is a JSON text, not the data. {DOWNLOAD}",
     ),
     "zip": (b"PK\x03\x04" + bytes(30), CorruptDataError, "(34 B) is a zip file (or an .npz). Unpack it first: `unzip`."),
     "HDF4": (
@@ -150,8 +141,7 @@ CONTENTS = {
     "anything": (
         b"hello, world",
         CorruptDataError,
-        "(12 B) is of no known format: it begins with the bytes 68 65 6c 6c 6f 2c 20 77. "
-        "Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
+        f"(12 B) is of no known format: it begins with the bytes 68 65 6c 6c 6f 2c 20 77. {UNKNOWN}",
     ),
 }
 

@@ -147,10 +147,10 @@ def _members(kind: h5t.TypeID, where: str, file_path: str, path: str) -> Iterato
 
 
 def _type_name(kind: h5t.TypeID, dtype: np.dtype) -> str:
-    if isinstance(kind, h5t.TypeVlenID) or h5t.check_vlen_dtype(dtype):
-        return f"variable-length arrays of {h5t.check_vlen_dtype(dtype)}"
     if h5t.check_string_dtype(dtype):
         return "variable-length strings"
+    if isinstance(kind, h5t.TypeVlenID):
+        return f"variable-length arrays of {h5t.check_vlen_dtype(dtype)}"
     if h5t.check_ref_dtype(dtype):
         return "references to other objects"
     if isinstance(kind, h5t.TypeOpaqueID):

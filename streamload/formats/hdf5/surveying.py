@@ -88,7 +88,7 @@ def _candidates(file: h5py.File, path: str, notes: list[str]) -> list[Stored]:
         except UnsafeSourceError:
             raise
         except (ConfigError, UnsupportedFeatureError) as error:
-            reason = error.message.split(f"dataset '{name}' ", 1)[-1]
+            reason = error.message.split(f"dataset '{name}' ", 1)[-1].rstrip(".")
             notes.append(f"'{name}' left out: it {reason}")
             continue
         candidates.extend(stored)
