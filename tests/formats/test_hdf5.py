@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from streamload.formats.hdf5.surveying import survey
 from streamload.opening import open_source
 from streamload.source import Source
 
@@ -127,3 +129,53 @@ def test_raw_layouts_are_read_without_the_hdf5_library(tmp_path: Path, monkeypat
         for name, array in source[:].items():
             np.testing.assert_array_equal(array, expected[name])
         source.close()
+
+
+def test_the_librarys_part_of_planning_gives_plain_values(tmp_path: Path):
+    """What `survey` finds can be sent from another process: nothing of the HDF5 library is in it."""
+    LAYOUTS["gzip"](tmp_path / "a.h5")
+    found = survey([str(tmp_path / "a.h5")], None)
+    copy = pickle.loads(pickle.dumps(found))
+    assert copy.names == ("images", "labels")
+    assert copy.files[0].fields == found.files[0].fields
+    assert copy.files[0].indexes[0].offsets.tolist() == found.files[0].indexes[0].offsets.tolist()
+
+
+def test_small_fields_are_held_and_the_largest_never_is(tmp_path: Path):
+    """At most 64 bytes a record; not the only field, nor the one with the largest records."""
+    path = tmp_path / "a.h5"
+    small, large = np.arange(800, dtype=">u8").reshape(100, 8), np.arange(900).reshape(100, 9)
+    hdf5_files.write(path, photo=hdf5_files.images(), small=small, large=large)
+    source = open_source(path)
+    assert [type(column).__name__ for column in source.columns] == ["Extents", "Extents", "Resident"]
+    np.testing.assert_array_equal(source[::-1]["small"], small[::-1])
+    assert open_source(path, fields=["small"]).columns[0].cuts is None
+    assert type(open_source(path, fields=["small"]).columns[0]).__name__ == "Extents"
+    source.close()
+
+
+def test_a_forked_process_opens_its_own_handles(tmp_path: Path):
+    """A reader that goes through the library keeps its handles to the process that opened them."""
+    expected = LAYOUTS["scale-offset"](tmp_path / "a.h5")["images"]
+    source = open_source(tmp_path / "a.h5")
+    np.testing.assert_array_equal(source[50]["images"], expected[50])
+    child = os.fork()
+    if child == 0:
+        try:
+            good = bool((source[:]["images"] == expected).all())
+        except BaseException:
+            good = False
+        os._exit(0 if good else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(source[99]["images"], expected[99])
+    source.close()
+
+
+def test_repr_shows_what_a_field_costs(tmp_path: Path):
+    """Records decoded for each one delivered, and fields that only the library can read."""
+    LAYOUTS["gzip"](tmp_path / "a.h5")
+    text = "'images': exact order decodes 8 records for each one delivered; block order decodes each once"
+    assert text in open_source(tmp_path / "a.h5").notes
+    LAYOUTS["scale-offset"](tmp_path / "b.h5")
+    text = "'images': only the HDF5 library can read this layout, one thread at a time; `streamload convert` makes it fast"
+    assert text in open_source(tmp_path / "b.h5").notes

@@ -157,6 +157,31 @@ def test_d12_a_filter_that_is_not_installed_is_refused_by_number_and_name(tmp_pa
     )
 
 
+def test_d12_filters_of_hdf5plugin_are_used_where_it_is_installed_and_named_where_not(tmp_path: Path):
+    """bzip2: read through the library with the package, refused with `pip install` without it."""
+    path = tmp_path / "a.h5"
+    code = (
+        "import sys, h5py, hdf5plugin, numpy as np\n"
+        "data = np.arange(1000).reshape(100, 10)\n"
+        "with h5py.File(sys.argv[1], 'w') as file:\n"
+        "    file.create_dataset('x', data=data, chunks=(7, 10), **hdf5plugin.BZip2())\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    read = (
+        "import sys, streamload as sl; source = sl.open(sys.argv[1]); assert (source[:]['x'].ravel() == range(1000)).all(); source.close()"
+    )
+    subprocess.run([sys.executable, "-c", read, str(path)], check=True)
+    without = (
+        "import sys, streamload as sl\nsys.modules['hdf5plugin'] = None\n"
+        "try:\n    sl.open(sys.argv[1])\nexcept sl.UnsupportedFeatureError as error:\n    print(error, end='')"
+    )
+    said = subprocess.run([sys.executable, "-c", without, str(path)], check=True, capture_output=True, text=True).stdout
+    assert said == (
+        f"{path}: dataset 'x' needs HDF5 filter 307 (bzip2), which is not installed. "
+        "pip install hdf5plugin, or write the file again with gzip (h5repack -f GZIP=4)."
+    )
+
+
 def test_d30_plugins_are_not_looked_for_where_everyone_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Neither plugins nor drivers that the environment names are loaded for a data file."""
     path = tmp_path / "a.h5"

@@ -25,6 +25,9 @@ SPAN_NBYTES = 1024**2
 MOST_SPAN_NBYTES = 64 * 1024**2
 """What the HDF5 library reads at a time at most, where chunks are boxes in a wide band of records."""
 
+LARGE_CHUNK_NBYTES = 64 * 1024**2
+"""Chunks above this show their size: a window must hold several of them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
@@ -190,4 +193,6 @@ def _label(stored: Stored) -> str:
     what = f"chunks of {records:,} record{'s' if records != 1 else ''}"
     if box:
         what += f" {box}" + ("" if box == stored.shape[1:] else f" (a part of each record: {math.prod(stored.grid[1:])} chunks a record)")
-    return f"{what}, {' + '.join(map(filters.title, stored.filters)) or 'no filter'}{swapped}"
+    size = math.prod(stored.chunk) * stored.dtype.itemsize
+    large = f" ({format_nbytes(size)} each)" if size > LARGE_CHUNK_NBYTES else ""
+    return f"{what}{large}, {' + '.join(map(filters.title, stored.filters)) or 'no filter'}{swapped}"
