@@ -130,7 +130,7 @@ def _members(kind: h5t.TypeID, where: str, file_path: str, path: str) -> Iterato
     """The type itself, or the members of a compound type, nested ones included: (names, type, dtype, byte offset)."""
     try:
         dtype = kind.dtype
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise _unsupported(f"a type that NumPy has no name for ({error})", where, file_path, path) from error
     if isinstance(kind, h5t.TypeCompoundID) and dtype.names is not None:
         for number in range(kind.get_nmembers()):
