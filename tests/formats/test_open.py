@@ -33,8 +33,8 @@ def test_every_public_name_exists_and_the_version_is_the_projects():
     for name in (*streamload.__all__, *streamload.errors.FAMILY):
         assert getattr(streamload, name) is not None
     assert streamload.ConfigError is ConfigError
-    with pytest.raises(AttributeError, match="module 'streamload' has no attribute 'Loder'"):
-        streamload.Loder
+    with pytest.raises(AttributeError, match="module 'streamload' has no attribute 'Lodr'"):
+        streamload.Lodr
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert streamload.__version__ == project["version"]
 
@@ -226,8 +226,8 @@ def test_an_unknown_or_ambiguous_field_is_refused_with_the_names_that_exist(tmp_
     """Did you mean; the full path where a last component is not unique; no field twice."""
     path = tmp_path / "a.h5"
     write(path, **{"train/image": images(), "train/label": labels(), "test/image": images()})
-    assert refused(ConfigError, path, fields=["lable"]) == (
-        f"{path} holds no dataset 'lable'; it holds 'test/image', 'train/image', 'train/label'. Did you mean 'label'?"
+    assert refused(ConfigError, path, fields=["labl"]) == (
+        f"{path} holds no dataset 'labl'; it holds 'test/image', 'train/image', 'train/label'. Did you mean 'label'?"
     )
     assert refused(ConfigError, path, fields=["zzz"]) == (
         f"{path} holds no dataset 'zzz'; it holds 'test/image', 'train/image', 'train/label'. Choose among these with fields=[...]."
