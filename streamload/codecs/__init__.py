@@ -16,6 +16,8 @@ Filters = Sequence[tuple[int, Sequence[int]]]
 
 SHUFFLE = 2
 """The filter that does nothing to elements of one byte."""
+MOST_PLANS = 64
+"""Different filter masks for which the steps are remembered: honest files have a few, damaged ones any number."""
 NAMES = {number: step.name for number, step in STEPS.items()}
 """What people call the filters that can be undone here, by HDF5's number."""
 
@@ -37,6 +39,7 @@ class Pipeline:
         self._filters = [(number, tuple(values)) for number, values in filters]
         self._itemsize = itemsize
         self._chunk_nbytes = chunk_nbytes
+        self._undos: dict[int, Undo] = {}
         self._plans: dict[int, list[tuple[str, Undo, NDArray[np.uint8] | None]]] = {}
         self._rooms: list[NDArray[np.uint8] | None] = [None, None]
         self._bounds = [chunk_nbytes]
@@ -49,9 +52,9 @@ class Pipeline:
     def scratch_nbytes(self) -> int:
         """The most memory that decoding uses besides its input and its output, in bytes."""
         writing = [i for i, (number, _) in enumerate(self._filters) if STEPS[number].writes and not self._idle >> i & 1]
-        inner = [self._bounds[i] for i in writing[1:]]
+        inner = writing[1:] if writing[:1] == [0] else writing
         extra = sum(STEPS[number].scratch(nbytes) for (number, _), nbytes in zip(self._filters, self._bounds, strict=False))
-        return max(self._bounds) * min(2, len(inner)) + extra
+        return max(self._bounds[:-1], default=0) * min(2, len(inner)) + extra
 
     def decode(self, stored: NDArray[np.uint8] | memoryview, mask: int = 0, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The chunk that `stored` holds, in `out` (`chunk_nbytes` of uint8, contiguous) or in a new array.
@@ -63,6 +66,8 @@ class Pipeline:
             out = np.empty(self._chunk_nbytes, np.uint8)
         plan = self._plans.get(mask)
         if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
             plan = self._plans[mask] = self._planned(mask)
         data = stored if isinstance(stored, np.ndarray) else np.frombuffer(stored, np.uint8)
         name = ""
@@ -78,23 +83,25 @@ class Pipeline:
         return out
 
     def _planned(self, mask: int) -> list[tuple[str, Undo, NDArray[np.uint8] | None]]:
-        """The steps for a mask, last filter first; the last step that writes goes to the caller's buffer (None)."""
+        """The steps for a mask, last filter first; the very last writes to the caller's buffer (None)."""
         applied = [i for i in range(len(self._filters)) if not (mask | self._idle) >> i & 1]
         writing = [i for i in applied if STEPS[self._filters[i][0]].writes]
         plan: list[tuple[str, Undo, NDArray[np.uint8] | None]] = []
         for i in reversed(applied):
             number, values = self._filters[i]
-            room = None if i not in writing or i == writing[0] else self._room(writing.index(i) % 2)
-            plan.append((STEPS[number].name, STEPS[number].make(values, self._itemsize), room))
-        if not writing:
-            plan.append(("a chunk without compression", copied, None))
+            if i not in self._undos:
+                self._undos[i] = STEPS[number].make(values, self._itemsize)
+            room = None if i not in writing or i == applied[0] else self._room(writing.index(i) % 2)
+            plan.append((STEPS[number].name, self._undos[i], room))
+        if not writing or writing[0] != applied[0]:
+            plan.append((plan[-1][0] if plan else "a chunk without filters", copied, None))
         return plan
 
     def _room(self, which: int) -> NDArray[np.uint8]:
         """One of the two buffers between steps: they take turns, so that no step writes where it reads."""
         room = self._rooms[which]
         if room is None:
-            room = self._rooms[which] = np.empty(max(self._bounds), np.uint8)
+            room = self._rooms[which] = np.empty(max(self._bounds[:-1]), np.uint8)
         return room
 
 
