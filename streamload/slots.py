@@ -86,10 +86,11 @@ class SlotState(Enum):
 class Lease:
     """A batch's hold on its slot: the object that all its arrays lead back to."""
 
-    __slots__ = ("__array_interface__", "__weakref__", "ring")
+    __slots__ = ("__array_interface__", "__weakref__", "memory")
 
     def __init__(self, ring: SharedBlock, offset: int, nbytes: int) -> None:
-        self.ring = ring
+        # The mapping itself, not the block: a block lets go of it when the loader is closed.
+        self.memory = ring.bytes
         self.__array_interface__ = {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (ring.address + offset, False)}
 
 
