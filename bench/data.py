@@ -1,0 +1,114 @@
+"""The files that benchmarks read, made once and kept in a cache folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHAPES = {150_528: (224, 224, 3), 12_288: (64, 64, 3), 3_072: (32, 32, 3), 784: (28, 28)}
+"""Images by their bytes; any other size is a plain vector."""
+CLASSES = 1_000
+PIECE_NBYTES = 32 << 20
+SMALL = (32, 32, 3)
+POOL = 4_096
+"""Smooth images that compressible records are made from, each with noise of its own."""
+NOISE = 32
+"""Noise is below this, in grey levels: deflate then gains about what it gains on photographs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """A file of images and labels."""
+
+    path: Path
+    records: int
+    shape: tuple[int, ...]
+    stored_nbytes: int
+    """Bytes of the images as they lie in the file."""
+
+    @property
+    def record_nbytes(self) -> int:
+        """Bytes of an image, decoded."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images, decoded."""
+        return self.records * self.record_nbytes
+
+
+def cache_folder(asked: str | None) -> Path:
+    """Where files are kept: the folder asked for, else one beside the user's other caches."""
+    folder = Path(asked) if asked else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "streamload-bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def raw(folder: Path, *, record_nbytes: int, nbytes: int) -> Made:
+    """A contiguous dataset of random bytes: no disk and no file system can make less of them."""
+    shape = SHAPES.get(record_nbytes, (record_nbytes,))
+    records = max(1, nbytes // record_nbytes)
+    rng = np.random.default_rng(record_nbytes)
+
+    def pieces() -> Iterator[NDArray[np.uint8]]:
+        step = max(1, PIECE_NBYTES // record_nbytes)
+        for start in range(0, records, step):
+            count = min(step, records - start)
+            yield np.frombuffer(rng.bytes(count * record_nbytes), np.uint8).reshape(count, *shape)
+
+    return _made(folder / f"raw-{record_nbytes}-{records}.h5", records, shape, {}, pieces)
+
+
+def compressed(folder: Path, *, codec: str, chunk_records: int, nbytes: int) -> Made:
+    """A dataset of smooth, noisy images of 32 x 32 x 3 in compressed chunks; `codec` is "gzip" or "lzf"."""
+    record_nbytes = int(np.prod(SMALL))
+    records = max(chunk_records, nbytes // record_nbytes // chunk_records * chunk_records)
+    rng = np.random.default_rng(7)
+    pool = _smooth(rng)
+
+    def pieces() -> Iterator[NDArray[np.uint8]]:
+        step = chunk_records * max(1, 4_096 // chunk_records)
+        for start in range(0, records, step):
+            count = min(step, records - start)
+            noise = rng.integers(NOISE, size=(count, *SMALL), dtype=np.uint8)
+            yield pool[rng.integers(POOL, size=count)] + noise
+
+    options = {"chunks": (chunk_records, *SMALL), "compression": codec}
+    return _made(folder / f"{codec}-{chunk_records}-{records}.h5", records, SMALL, options, pieces)
+
+
+def _smooth(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Images without edges: four by four values, drawn out between them. Shape (POOL, 32, 32, 3), at most 255 - NOISE."""
+    corners = rng.uniform(0, 255 - NOISE, size=(POOL, 5, 5, 3))
+    at = np.linspace(0, 3.999, SMALL[0])
+    low, part = at.astype(int), (at % 1)
+    rows = corners[:, low] * (1 - part)[None, :, None, None] + corners[:, low + 1] * part[None, :, None, None]
+    both = rows[:, :, low] * (1 - part)[None, None, :, None] + rows[:, :, low + 1] * part[None, None, :, None]
+    return both.astype(np.uint8)
+
+
+def _made(path: Path, records: int, shape: tuple[int, ...], options: dict[str, Any], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> Made:
+    """The file, written under another name first, so that half a file is never taken for a whole one."""
+    import h5py
+
+    if not path.exists():
+        print(f"making {path.name} ...", flush=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with h5py.File(partial, "w") as file:
+            images = file.create_dataset("image", (records, *shape), np.uint8, **options)
+            file.create_dataset("label", data=np.arange(records) * CLASSES // records)
+            start = 0
+            for piece in pieces():
+                images[start : start + len(piece)] = piece
+                start += len(piece)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.rename(path)
+    with h5py.File(path) as file:
+        return Made(path=path, records=records, shape=shape, stored_nbytes=file["image"].id.get_storage_size())

@@ -1,0 +1,80 @@
+"""The device itself: reads that pass the page cache by, at a chosen size and queue depth."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from bench.peers.serving import Clock, Config, Sink, serve
+
+SECTOR = 512
+PAGE = 4_096
+
+
+class Direct:
+    """A file opened for direct reads, with the alignment that its device asks for."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        self.nbytes = os.fstat(self.fd).st_size
+        self.align = SECTOR
+        with mmap.mmap(-1, PAGE) as buffer:
+            try:
+                os.preadv(self.fd, [memoryview(buffer)[:SECTOR]], SECTOR)
+            except OSError:
+                self.align = PAGE
+
+    def read(self, offsets: list[int], nbytes: int, depth: int) -> int:
+        """Read `nbytes` at each offset, rounded to the alignment, `depth` at once; the bytes that came."""
+        length = -(-nbytes // self.align) * self.align
+        turn = itertools.count()  # its next() is one step under the interpreter's lock
+        came, failed = [0] * depth, []
+
+        def reader(which: int) -> None:
+            with mmap.mmap(-1, -(-length // PAGE) * PAGE) as buffer, memoryview(buffer)[:length] as view:
+                try:
+                    while (k := next(turn)) < len(offsets):
+                        came[which] += os.preadv(self.fd, [view], offsets[k] // self.align * self.align)
+                except OSError as error:
+                    failed.append(error)
+
+        threads = [threading.Thread(target=reader, args=(which,)) for which in range(depth)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return sum(came)
+
+
+def make(config: Config) -> Any:
+    """Passes over a file: `order` "random" or "sequential", in reads of `size` bytes, `depth` at once.
+
+    A pass reads the whole file, or `most` bytes of it at random places.
+    """
+    file = Direct(config["path"])
+    rng = np.random.default_rng(0)
+    sink = Sink(1, 1)
+
+    def one_pass(request: Config) -> dict[str, Any]:
+        size, depth = request.get("size", config.get("size")), request.get("depth", config.get("depth"))
+        order, most = request.get("order", config.get("order", "random")), request.get("most", file.nbytes)
+        slots = max(1, file.nbytes // size)
+        count = max(1, min(slots, most // size))
+        places = rng.permutation(slots)[:count] if order == "random" else np.arange(count)
+        clock = Clock(sink)
+        came = file.read((places * size).tolist(), size, depth)
+        sink.records, sink.nbytes = count, min(came, count * size)
+        return clock.stop()
+
+    return one_pass
+
+
+if __name__ == "__main__":
+    serve(make)

@@ -1,0 +1,57 @@
+"""streamload: a loader over the file, settled before the first pass is timed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import streamload as sl
+from bench.peers.serving import Clock, Config, Sink, serve
+
+
+def make(config: Config) -> Any:
+    """A loader that has handed out `settle` epochs (0: one batch, after which it begins anew).
+
+    Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
+    """
+    pairs = config.get("pairs", False)
+    data = sl.open(config["path"], fields=["image", "label"] if pairs else ["image"])
+    order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
+    shuffle = order(window=config["window"]) if "window" in config else order()
+    loader = sl.Loader(
+        data,
+        batch_size=config["batch"],
+        shuffle=shuffle,
+        num_workers=config["workers"],
+        memory=config.get("memory"),
+        io=config.get("io", "auto"),
+    )
+    sink = Sink(config["batch"], data.schema["image"].nbytes)
+    numbers = itertools.count()
+    consume = config.get("consume", True)
+    begin = loader.state_dict()
+
+    def one_pass(request: Config) -> dict[str, Any]:
+        number = next(numbers)
+        clock = Clock(sink)
+        steps = 0
+        for epoch in loader.epochs(number + 1):
+            for batch in epoch:
+                steps += 1
+                if consume:
+                    sink.take(batch["image"], batch["label"] if pairs else None)
+        if not consume:
+            sink.records, sink.nbytes = len(data), len(data) * data.schema["image"].nbytes
+        return clock.stop(steps=steps, verdict=str(loader.stats))
+
+    if config.get("settle", 1):
+        for _ in range(config.get("settle", 1)):
+            one_pass({})
+    else:
+        next(iter(loader))
+        loader.load_state_dict(begin)
+    return one_pass
+
+
+if __name__ == "__main__":
+    serve(make)

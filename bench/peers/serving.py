@@ -1,0 +1,69 @@
+"""The other end of a contender: makes a pass when told to, and the consumer that all peers share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Config = dict[str, Any]
+
+
+class Sink:
+    """The consumer: copies the images of every batch into one buffer, as a copy to a device would, and its labels into another."""
+
+    def __init__(self, batch_size: int, record_nbytes: int) -> None:
+        self._images = np.ones((batch_size, record_nbytes), np.uint8)
+        self._labels = np.ones(batch_size, np.int64)
+        self.records = 0
+        self.nbytes = 0
+
+    def take(self, images: NDArray[Any], labels: NDArray[Any] | None = None) -> None:
+        """Copy one batch; images of shape (records, ...), labels of shape (records,)."""
+        count = len(images)
+        self._images[:count] = images.reshape(count, -1)
+        if labels is not None:
+            self._labels[:count] = labels
+        self.records += count
+        self.nbytes += images.nbytes
+
+
+class Clock:
+    """Takes the time of one pass."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        sink.records = sink.nbytes = 0
+        self._cpu = time.process_time()
+        self._began = time.perf_counter()
+
+    def stop(self, **extra: Any) -> dict[str, Any]:
+        """The figures of the pass that just ended."""
+        seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
+        return {"seconds": seconds, "records": self._sink.records, "nbytes": self._sink.nbytes, "cpu_seconds": cpu, "extra": extra}
+
+
+def serve(make: Callable[[Config], Callable[[Config], dict[str, Any]]]) -> None:
+    """Make a peer from the configuration on the command line, then a pass for every line of standard input.
+
+    Answers go to the standard output that the process was started with; what libraries print goes to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        one_pass = make(json.loads(sys.argv[1]))
+    except ModuleNotFoundError as error:
+        answers.write(json.dumps({"missing": error.name}) + "\n")
+        answers.flush()
+        return
+    answers.write(json.dumps({"ready": True}) + "\n")
+    answers.flush()
+    for line in sys.stdin:
+        answers.write(json.dumps(one_pass(json.loads(line))) + "\n")
+        answers.flush()
