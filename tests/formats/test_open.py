@@ -137,7 +137,6 @@ CONTENTS = {
         CorruptDataError,
         "(64 B) is nothing but zero bytes at its beginning. The copy or the download was interrupted: fetch it again.",
     ),
-    "NumPy array": (b"\x93NUMPY\x01\x00", UnsupportedFeatureError, "(8 B) is a NumPy .npy file. Convert it to HDF5 first."),
     "anything": (
         b"hello, world",
         CorruptDataError,

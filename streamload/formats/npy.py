@@ -1,0 +1,280 @@
+"""NumPy's own files, .npy and .npz: records read by offset; nothing in them is ever unpickled."""
+
+from __future__ import annotations
+
+import ast
+import io
+import math
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.extents import Resident
+from streamload.files import Fingerprint, fingerprint, recheck
+from streamload.formats.fortran import Transposed, TransposedFile
+from streamload.formats.tables import RESIDENT_NBYTES, Fields, Part, Runs, Stored, Table, assemble, extents_of
+from streamload.schema import Field
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Source
+
+NAME = "NumPy"
+MAGIC = b"\x93NUMPY"
+ZIP = b"PK\x03\x04"
+MOST_HEADER_NBYTES = 10_000
+"""Of the text that describes an array; NumPy's own limit for files that are not trusted."""
+MOST_MEMBERS = 10_000
+"""Arrays in one .npz."""
+
+
+def matches(head: bytes, path: str) -> bool:
+    """Whether it is an .npy, or a zip file of nothing but these."""
+    if head.startswith(MAGIC):
+        return True
+    if not head.startswith(ZIP):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, RuntimeError):
+        return head[30:].split(b".npy", 1)[0].isascii() and b".npy" in head[30:300]
+
+
+def plan(paths: Sequence[str], fields: Fields | None) -> Source:
+    """A source over .npy files (one field each, or those of a structured dtype), or .npz files with the same members."""
+    tables = [_table(path, _array_name(paths)) for path in paths]
+    return assemble(NAME, tables, fields, _column)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Array:
+    """One array, or one field of a structured one, in a file."""
+
+    offset: int
+    """Of its first byte."""
+    stride: int
+    """Bytes from one record to the next."""
+    dtype: np.dtype
+    """As it lies in the file."""
+    fortran: bool
+    """Whether the first axis is the one that lies side by side."""
+    values: np.ndarray | None
+    """The array itself, where it was stored compressed."""
+
+
+def _array_name(paths: Sequence[str]) -> str:
+    """What the array of an .npy is called: its file, without what tells several files apart."""
+    stems = [re.sub(r"\.npy$", "", os.path.basename(path)) for path in paths]
+    common = stems[0]
+    if len(set(stems)) > 1:
+        while not all(stem.startswith(common) for stem in stems):
+            common = common[:-1]
+        common = re.sub(r"[-_.]*(part|shard)?[-_.]*[0-9]*$", "", common)
+    return common or "array"
+
+
+def _table(path: str, name: str) -> Table:
+    was = fingerprint(path)
+    try:
+        with open(was.path, "rb") as file:
+            head = file.read(len(MAGIC))
+            file.seek(0)
+            if head == MAGIC:
+                records, columns = _array(file, was.nbytes, path, name)
+            else:
+                records, columns = _archive(file, was, path)
+    except OSError as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=path) from error
+    recheck(was)
+    return Table(path=path, fingerprint=was, records=records, columns=columns, aside={}, refused={})
+
+
+def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and dtype, read from the header alone; leaves the file at the first byte of data."""
+    where = path if not member else f"{path}: member '{member}'"
+    try:
+        version = npy_format.read_magic(file)
+        nbytes = struct.unpack("<H" if version == (1, 0) else "<I", file.read(2 if version == (1, 0) else 4))[0]
+        if version not in ((1, 0), (2, 0), (3, 0)) or nbytes > MOST_HEADER_NBYTES:
+            raise ValueError(f"version {version}, a header of {nbytes:,} bytes")
+        text = file.read(nbytes)
+        if len(text) < nbytes:
+            raise ValueError("the header is cut short")
+        if not text.endswith(b"\n"):
+            raise ValueError("the header does not end with its line")
+        found = ast.literal_eval(text.decode("utf-8" if version == (3, 0) else "latin1").strip())
+        if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
+            raise ValueError("the header does not name descr, fortran_order and shape")
+        shape, fortran = found["shape"], found["fortran_order"]
+        dtype = npy_format.descr_to_dtype(found["descr"])
+        if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape) or type(fortran) is not bool:
+            raise ValueError(f"shape {shape!r}, fortran_order {fortran!r}")
+    except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError, UnicodeDecodeError) as error:
+        raise CorruptDataError(
+            f"{where} has no header that NumPy could have written: {error}.", hint="The file is damaged; write it again.", path=path
+        ) from error
+    if dtype.hasobject:
+        raise UnsafeSourceError(
+            f"{where} holds Python objects (dtype {dtype}), stored as pickles, which can run any program: they are never loaded.",
+            hint="Load it where you trust it, and save arrays of numbers: np.save(path, np.stack(list(objects))).",
+            path=path,
+        )
+    if not shape:
+        raise ConfigError(f"{where} holds a single value, no axis that counts records.", hint="Save arrays of records.", path=path)
+    return shape, fortran, dtype
+
+
+def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, Stored]]:
+    """The fields of one array whose data ends by byte `stop`."""
+    shape, fortran, dtype = _header(file, path, member)
+    offset = file.tell()
+    expected = math.prod(shape) * dtype.itemsize
+    if expected > stop - offset:
+        where = path if not member else f"{path}: member '{member}'"
+        raise CorruptDataError(
+            f"{where} claims {shape} {dtype}, {format_nbytes(expected)}, and holds {format_nbytes(max(0, stop - offset))} of data.",
+            hint="The file is damaged or was cut short; fetch or write it again.",
+            path=path,
+        )
+    fortran = fortran and len(shape) > 1 and math.prod(shape[1:]) > 1
+    stride = dtype.itemsize * math.prod(shape[1:])
+    columns: dict[str, Stored] = {}
+    for names, leaf, at in _leaves(dtype):
+        element, inner = (leaf.subdtype[0], leaf.subdtype[1]) if leaf.subdtype else (leaf, ())
+        key = ".".join((*((name,) if member or not names else ()), *names))
+        apart = bool(names) and math.prod(shape[1:]) > 1
+        if element.kind not in "biufcSMm" or element.itemsize == 0 or apart or (names and fortran):
+            what = "several structures a record" if apart else f"dtype {leaf}"
+            raise UnsupportedFeatureError(
+                f"{path}: '{key}' holds {what}, which cannot be read as a field.",
+                hint="Save numbers, booleans or fixed-size bytes, one structure a record.",
+                path=path,
+                dataset=key,
+            )
+        record_shape = (() if names else shape[1:]) + tuple(inner)
+        array = Array(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
+        kind = f"{element.newbyteorder('=') if element.isnative else element.str} {record_shape}"
+        columns[key] = Stored(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
+    return shape[0], columns
+
+
+def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[tuple[tuple[str, ...], np.dtype, int]]:
+    """The members of a structured dtype down to those that are plain: names, dtype, offset."""
+    if dtype.names is None:
+        return [(names, dtype, at)]
+    found: list[tuple[tuple[str, ...], np.dtype, int]] = []
+    for name in dtype.names:
+        inner, offset = dtype.fields[name][:2]  # pyright: ignore[reportOptionalSubscript]
+        found += _leaves(inner, (*names, name), at + offset)
+    return found
+
+
+def _archive(file: BinaryIO, was: Fingerprint, path: str) -> tuple[int, dict[str, Stored]]:
+    """The arrays of an .npz: stored members by offset, compressed ones decoded where they are small."""
+    columns: dict[str, Stored] = {}
+    lengths: dict[str, int] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if len(members) > MOST_MEMBERS:
+                raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
+            for member in members:
+                name = re.sub(r"\.npy$", "", member.filename)
+                records, found = _member(file, archive, member, was, path, name)
+                columns.update(found)
+                lengths[name] = records
+    except ConfigError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
+        kind = ChecksumError if "CRC" in str(error) else CorruptDataError
+        raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name}: {records:,}" for name, records in lengths.items())
+        raise ConfigError(
+            f"{path}: its arrays differ in their number of records ({listed}).",
+            hint="Save arrays of one length in one .npz.",
+            path=path,
+        )
+    return next(iter(lengths.values()), 0), columns
+
+
+def _member(
+    file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, was: Fingerprint, path: str, name: str
+) -> tuple[int, dict[str, Stored]]:
+    if member.flag_bits & 1:
+        raise UnsupportedFeatureError(f"{path}: member '{name}' is encrypted.", hint="Save it without a password.", path=path, dataset=name)
+    if member.compress_type == zipfile.ZIP_STORED:
+        file.seek(member.header_offset)
+        local = file.read(30)
+        if local[:4] != ZIP:
+            raise zipfile.BadZipFile(f"member '{name}' does not begin where the index says")
+        start = member.header_offset + 30 + sum(struct.unpack("<HH", local[26:30]))
+        file.seek(start)
+        if start + member.compress_size > was.nbytes or member.compress_size != member.file_size:
+            raise zipfile.BadZipFile(f"member '{name}' is cut short")
+        return _array(file, start + member.file_size, path, name, member=name)
+    if member.file_size > RESIDENT_NBYTES:
+        raise UnsupportedFeatureError(
+            f"{path}: member '{name}' is compressed as one stream of {format_nbytes(member.file_size)}; "
+            f"up to {format_nbytes(RESIDENT_NBYTES)} are decoded at open.",
+            hint="Save it uncompressed (np.savez), or as HDF5 with `streamload convert`.",
+            path=path,
+            dataset=name,
+        )
+    data = archive.read(member)
+    records, found = _array(io.BytesIO(data), len(data), path, name, member=name)
+    return records, {key: _decoded(stored, data, records) for key, stored in found.items()}
+
+
+def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
+    """A field of a compressed member, with its values."""
+    array: Array = stored.detail
+    if array.fortran:
+        flat = np.frombuffer(data, array.dtype, records * math.prod(stored.shape), array.offset)
+        values = flat.reshape((records, *stored.shape), order="F")
+    else:
+        inner = np.dtype(array.dtype).itemsize
+        strides = (array.stride, *(inner * math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))))
+        values = np.ndarray((records, *stored.shape), array.dtype, data, array.offset, strides)
+    native = np.ascontiguousarray(values, stored.dtype)
+    detail = Array(offset=array.offset, stride=array.stride, dtype=array.dtype, fortran=array.fortran, values=native)
+    return Stored(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
+
+
+def _column(field: Field, parts: Sequence[Part]) -> Column:
+    arrays: list[Array] = [part.stored.detail for part in parts]
+    if arrays and all(array.values is not None for array in arrays):
+        return Resident(field=field, values=np.concatenate([array.values for array in arrays]), label="compressed")  # pyright: ignore[reportArgumentType]
+    if any(array.values is not None for array in arrays):
+        raise UnsupportedFeatureError(
+            f"'{field.name}' is compressed in some files and not in others.", hint="Save them alike: np.savez.", dataset=field.name
+        )
+    if any(array.fortran for array in arrays) or len({array.dtype for array in arrays}) > 1:
+        return Transposed(
+            field=field,
+            parts=tuple(
+                TransposedFile(
+                    number=part.number,
+                    records=part.records,
+                    offset=array.offset,
+                    stored=array.dtype,
+                    fortran=array.fortran,
+                    stride=array.stride,
+                )
+                for part, array in zip(parts, arrays, strict=True)
+            ),
+        )
+    first = np.zeros(1, np.int64)
+    runs = [Runs(firsts=first, offsets=np.array([array.offset]), stride=array.stride, dtype=array.dtype) for array in arrays]
+    apart = any(array.stride != field.nbytes for array in arrays)
+    return extents_of(field, parts, runs, blocks=False, label="records of a structure" if apart else "contiguous")

@@ -1,0 +1,35 @@
+"""What every format is held to: records equal to the arrays that were written, however they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from streamload.opening import open_source
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def assert_delivers(path: object, expected: Arrays, **options: Any) -> None:
+    """Every kind of index gives exactly the expected arrays, dtypes and shapes included."""
+    source = open_source(path, **options)  # pyright: ignore[reportArgumentType]
+    records = len(next(iter(expected.values())))
+    try:
+        assert len(source) == records
+        assert set(source.schema.names) == set(expected)
+        choices: list[Any] = [slice(None), slice(3, 40, 7), slice(None, None, -1), np.arange(records) % 3 == 0]
+        choices += [[5 % records, -1, 0, 5 % records]] if records else []
+        for choice in choices:
+            taken = source[choice]
+            for name, array in expected.items():
+                assert taken[name].dtype == array.dtype
+                assert taken[name].dtype.isnative
+                np.testing.assert_array_equal(taken[name], array[choice])
+        if records:
+            one = source[records - 1]
+            for name, array in expected.items():
+                np.testing.assert_array_equal(one[name], array[-1])
+    finally:
+        source.close()
