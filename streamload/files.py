@@ -192,7 +192,7 @@ class Mapping:
         return self._present >= self.nbytes
 
     def populate(self) -> bool:
-        """Make the next stretch present, if the page cache holds it; False if it does not.
+        """Make the next stretch present, if the page cache holds most of it; False if it does not.
 
         SIGBUS follows if the file has shrunk: only workers do this.
         """
@@ -210,7 +210,7 @@ class Mapping:
         return True
 
     def _cached(self, start: int, stop: int) -> bool:
-        """Whether the page cache holds every page of [start, stop); True where the system cannot tell."""
+        """Whether the page cache holds most pages of [start, stop); True where the system cannot tell."""
         pages = -(-(stop - start) // mmap.PAGESIZE)
         there = (ctypes.c_ubyte * pages)()
         try:
@@ -218,7 +218,7 @@ class Mapping:
                 return True
         except (AttributeError, OSError, TypeError):
             return True
-        return bytes(there).count(0) == 0
+        return bytes(there).count(0) <= pages // 2
 
     def close(self) -> None:
         """Unmap, unless an array still looks at the mapping; it then goes with the array."""

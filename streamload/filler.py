@@ -26,6 +26,10 @@ from streamload.transforms import Transforming
 from streamload.wire import StepTask, WindowTask, cut
 
 
+MOST_MAP_PAUSE = 256
+"""Steps between two looks at whether the page cache holds enough of a file to map it."""
+
+
 class OpenWindow:
     """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
 
@@ -62,6 +66,7 @@ class Filler:
             self._parts = [job.arena.views(arena, self.schema, part) for part in range(job.arena.parts)]
         self._open: dict[tuple[int, int], OpenWindow] = {}
         self._unmapped = list(range(len(job.fingerprints))) if job.mapped else []
+        self._map_pause, self._map_after = 1, 0
         self._transforming: Transforming | None = None
         if job.transform is not None and job.layout is not None:
             self._transforming = Transforming(job.transform, seed=job.seed, stored=self.schema, batch_size=job.layout.batch_size)
@@ -156,13 +161,21 @@ class Filler:
 
     def _map_a_stretch(self) -> None:
         """Map a little more of the files, as long as the page cache holds them: reading is then a plain copy."""
+        if self._map_after > 0:
+            self._map_after -= 1
+            return
         while self._unmapped:
             mapping = self.files.map(self._unmapped[-1])
             if mapping.populated:
                 self._unmapped.pop()
                 continue
-            if not mapping.populate():
+            if mapping.populate():
+                self._map_pause = 1
+            else:
+                # Looking costs as much as a small step: after a refusal, look half as often, and at another file.
                 self._unmapped.insert(0, self._unmapped.pop())
+                self._map_pause = min(2 * self._map_pause, MOST_MAP_PAUSE)
+                self._map_after = self._map_pause
             return
 
     # Windows
