@@ -42,6 +42,9 @@ class Inline:
         """Keep a step for later."""
         self._steps.append(task)
 
+    def flush(self) -> None:
+        """Nothing has to travel."""
+
     def send_window(self, task: WindowTask) -> None:
         """Keep a window for later."""
         self._filler.open_window(task)

@@ -42,7 +42,11 @@ class Pool(Protocol):
         ...
 
     def send_step(self, task: StepTask) -> None:
-        """Ask for a step."""
+        """Ask for a step; it may wait for `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Let everything that was asked for go out."""
         ...
 
     def send_window(self, task: WindowTask) -> None:
@@ -123,6 +127,9 @@ class Pipeline:
         self._number = 0
         self._serial = 0
         self._queue: deque[_Asked] = deque()
+        self._waiting: dict[int, _Asked] = {}
+        # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
+        self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
         self._at = (0, 0)
         self._advised = (0, 0)
         self._next_window = (0, 0)
@@ -171,7 +178,10 @@ class Pipeline:
 
     def step(self) -> Step | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
-        self._listen()
+        if not self._queue or self._queue[0].reply is None:
+            self._listen()
+        elif self._slots.available >= self._worthwhile and self.broken is None:
+            self._ask()
         if not self._queue or self._queue[0].task.epoch != self._epoch:
             if self.broken is not None and self._at < (self._epoch, self._end):
                 raise self.broken
@@ -185,7 +195,8 @@ class Pipeline:
                         raise self.broken
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
-                    self._ask()
+                    if self._slots.available >= self._worthwhile or self._parts:
+                        self._ask()
             except StreamloadError as error:
                 self.broken = error
                 raise
@@ -199,7 +210,6 @@ class Pipeline:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        self._ask()
         return Step(epoch=task.epoch, start=task.start, stop=task.stop, fields=fields, records=records)
 
     def _listen(self) -> None:
@@ -213,8 +223,8 @@ class Pipeline:
 
     def _take(self, reply: Filled | Failed) -> None:
         """Note a reply: its slot, and the windows that it leaves."""
-        asked = next((asked for asked in self._queue if asked.task.number == reply.number), None)
-        if asked is None or asked.reply is not None:
+        asked = self._waiting.pop(reply.number, None)
+        if asked is None:
             raise WorkerError(f"a worker answered task {reply.number}, which nobody asked for: a fault in streamload.")
         asked.reply = reply
         if isinstance(reply, Failed):
@@ -241,10 +251,11 @@ class Pipeline:
                 self._tables.write(epoch)
             task = StepTask(self._number, slot, epoch, start, stop, *self._advice(epoch, stop))
             self._number += 1
-            self._queue.append(_Asked(task))
+            asked = self._waiting[task.number] = _Asked(task)
+            self._queue.append(asked)
             self._at = (epoch, stop) if stop < self._end else (epoch + 1, 0)
             self._pool.send_step(task)
-            self._open_windows()
+        self._pool.flush()
 
     def _has_more(self) -> bool:
         """Whether there is a step to ask for (rule 2)."""

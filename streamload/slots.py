@@ -7,7 +7,7 @@ Rules, which everything here keeps:
 3. A slot that is asked for stays so until its worker has answered, whatever became of the epoch: a late worker must never
    write into memory that somebody else was given.
 4. A lease ends when the last array that looks at the slot has died, wherever and in whatever thread that happens. The
-   finaliser only notes the slot's number; the slot is free when the loader looks at its notes.
+   weak reference's callback only notes the slot's number; the slot is free when the loader looks at its notes.
 5. `spare` slots may be leased at a time; the others must keep going round. A batch beyond that is copied to private memory.
 6. A slot says, in its first word, which task filled it, and its last word never changes. A worker that answers the wrong
    task, or writes past its slot, is found out before its bytes are shown.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -74,6 +75,19 @@ def _typed(whole: NDArray[np.uint8], offset: int, field: Field, count: int) -> N
     return np.ndarray((count, *field.shape), field.dtype, whole, offset)
 
 
+def _interface(address: int, nbytes: int) -> dict[str, Any]:
+    return {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
+
+
+def _note_on(notes: deque[int], slot: int) -> Callable[[object], None]:
+    """What happens when a lease dies, wherever that is: the slot's number is noted, and nothing else."""
+
+    def note(_: object) -> None:
+        notes.append(slot)
+
+    return note
+
+
 class SlotState(Enum):
     """Who may touch a slot."""
 
@@ -88,10 +102,10 @@ class Lease:
 
     __slots__ = ("__array_interface__", "__weakref__", "memory")
 
-    def __init__(self, ring: SharedBlock, offset: int, nbytes: int) -> None:
+    def __init__(self, memory: NDArray[np.uint8], interface: dict[str, Any]) -> None:
         # The mapping itself, not the block: a block lets go of it when the loader is closed.
-        self.memory = ring.bytes
-        self.__array_interface__ = {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (ring.address + offset, False)}
+        self.memory = memory
+        self.__array_interface__ = interface
 
 
 class Slots:
@@ -114,6 +128,11 @@ class Slots:
         self._heads = heads
         self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
         self._canaries[:] = CANARY
+        self._places = [(field.name, field.shape, field.dtype, at) for field, at in zip(layout.schema, layout.offsets, strict=True)]
+        begin = self.ring.address
+        self._interfaces = [_interface(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
+        self._notes = [_note_on(self._returned, slot) for slot in range(count)]
+        self._deaths: list[weakref.ref[Lease] | None] = [None] * count
 
     def __len__(self) -> int:
         return len(self._states)
@@ -127,6 +146,11 @@ class Slots:
     def leased(self) -> int:
         """Slots that the user's arrays still hold, as far as is known."""
         return self._leased
+
+    @property
+    def available(self) -> int:
+        """Slots that could be asked for now."""
+        return len(self._free) + len(self._returned)
 
     def ask(self) -> int | None:
         """Take a free slot for a task: the one used last, since caches know it best. None when there is none."""
@@ -166,16 +190,15 @@ class Slots:
             return fields, records, True
         self._move(slot, SlotState.FILLED, SlotState.LEASED)
         self._leased += 1
-        lease = Lease(self.ring, slot * layout.nbytes, layout.nbytes)
-        weakref.finalize(lease, self._returned.append, slot).atexit = False
+        lease = Lease(self.ring.bytes, self._interfaces[slot])
+        self._deaths[slot] = weakref.ref(lease, self._notes[slot])
         fields, records = self._arrays(np.asarray(lease), count)
         # People collect record numbers; a copy of a few bytes spares them a held slot.
         return fields, records.copy(), False
 
     def _arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-        layout = self.layout
-        fields = {field.name: _typed(whole, offset, field, count) for field, offset in zip(layout.schema.fields, layout.offsets, strict=True)}
-        return fields, np.ndarray((count,), np.int64, whole, layout.records_offset)
+        fields = {name: np.ndarray((count, *shape), dtype, whole, offset) for name, shape, dtype, offset in self._places}
+        return fields, np.ndarray((count,), np.int64, whole, self.layout.records_offset)
 
     def _release(self, slot: int) -> None:
         self._move(slot, SlotState.LEASED, SlotState.FREE)
