@@ -53,9 +53,10 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
         report.compare(
             Comparison(what=what, ours="streamload, images", theirs=ring.name, pairs=in_turns(loader.run, ring.run, options.pairs), cache=cache, target=ring_aim)
         )
-        with Contender("a plain copy by one core", "copying", config) as copying:
-            pairs = in_turns(loader.run, copying.run, options.pairs)
-        report.compare(Comparison(what=what, ours="streamload, images", theirs=copying.name, pairs=pairs, cache=cache))
+        for name, scattered in (("one core copying in order", False), ("one core copying at random", True)):
+            with Contender(name, "copying", {**config, "scattered": scattered}) as copying:
+                pairs = in_turns(loader.run, copying.run, options.peer_pairs)
+            report.compare(Comparison(what=what, ours="streamload, images", theirs=name, pairs=pairs, cache=cache))
     if options.without_torch:
         return
     with Contender("streamload", "ours", {**ours, "pairs": True}) as loader:

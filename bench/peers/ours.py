@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import streamload as sl
 from bench.peers.serving import Clock, Config, Sink, serve
+
+
+def wait_until_quiet(loader: sl.Loader) -> None:
+    """Until the workers read nothing more: every slot is full, and no page comes into the cache behind the clock's back."""
+    before = -1
+    while before != (now := loader.stats.read_nbytes):
+        before = now
+        time.sleep(0.2)
 
 
 def make(config: Config) -> Any:
@@ -42,7 +51,9 @@ def make(config: Config) -> Any:
                     sink.take(batch["image"], batch["label"] if pairs else None)
         if not consume:
             sink.records, sink.nbytes = len(data), len(data) * data.schema["image"].nbytes
-        return clock.stop(steps=steps, verdict=str(loader.stats))
+        done = clock.stop(steps=steps)
+        done["extra"]["verdict"] = str(loader.stats)
+        return done
 
     if config.get("settle", 1):
         for _ in range(config.get("settle", 1)):
@@ -50,6 +61,7 @@ def make(config: Config) -> Any:
     else:
         next(iter(loader))
         loader.load_state_dict(begin)
+        wait_until_quiet(loader)
     return one_pass
 
 

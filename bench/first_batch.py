@@ -1,0 +1,95 @@
+"""The first batch: how long after `Loader(...)`, and after the start of Python; and the first run ever, which compiles."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.command import Report, arguments
+from bench.data import Made, raw
+from bench.page_cache import make_cold, make_warm
+from bench.race import ROOT
+
+AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
+FIRST_EVER_AIM = 10.0
+
+
+def start(made: Made, *, batch: int, workers: int, order: str, environment: dict[str, str] | None = None) -> tuple[dict[str, float], str]:
+    """One process from its start to its first batch: what each part took in seconds, and what it wrote to stderr."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "bench" / "peers" / "first.py"), str(made.path), str(batch), str(workers), order],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    seconds = time.perf_counter() - began
+    _, said = process.communicate()
+    if process.returncode or not line:
+        raise RuntimeError(f"the first batch did not come: {said}")
+    return {**json.loads(line), "python": seconds}, said.strip()
+
+
+def measure(report: Report, made: Made, *, batch: int, workers: int, order: str, times: int, cold: bool, aims: dict[str, float]) -> None:
+    """Medians over several processes, kernels cached."""
+    start(made, batch=batch, workers=workers, order=order)
+    taken: list[dict[str, float]] = []
+    state = make_warm([made.path])
+    for _ in range(times):
+        if cold:
+            state = make_cold([made.path])
+        taken.append(start(made, batch=batch, workers=workers, order=order)[0])
+    middle = {name: statistics.median(one[name] for one in taken) for name in taken[0]}
+    figures = {"from Loader(...), once imported": middle["first"], "from the start of Python": middle["python"]}
+    report.say(f"first batch, {order.title()}, {made.path.name}, {batch} records, {workers} workers, median of {times}; page cache {state}")
+    for name, seconds in figures.items():
+        aim = aims.get(name)
+        verdict = "" if aim is None else f" (aim: {aim:.1f} s{', reached' if seconds <= aim else ', MISSED'}; ratio {seconds / aim:.2f})"
+        report.say(f"    {name:<34} {seconds:.3f} s{verdict}", seconds=seconds, aim=aim)
+    parts = ", ".join(f"{name} {middle[name]:.3f}" for name in ("import", "open", "loader"))
+    worst = max(one["first"] for one in taken)
+    report.say(f"    of which: {parts}; the slowest of {times} from Loader(...): {worst:.3f} s", **middle)
+
+
+def first_ever(report: Report, made: Made, *, batch: int, workers: int) -> None:
+    """A run with an empty cache of kernels, and the one after it."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {"STREAMLOAD_CACHE_DIR": str(Path(folder) / "cache"), "XDG_CACHE_HOME": folder}
+        first, said = start(made, batch=batch, workers=workers, order="exact", environment=environment)
+        second, said_again = start(made, batch=batch, workers=workers, order="exact", environment=environment)
+    lines = [line for line in said.splitlines() if line]
+    reached = "reached" if first["python"] <= FIRST_EVER_AIM else "MISSED"
+    report.say(
+        f"first run ever, compiling: {first['python']:.1f} s from the start of Python (aim: {FIRST_EVER_AIM:g} s, {reached}); the run after it {second['python']:.2f} s",
+        first=first,
+        second=second,
+    )
+    report.say(f"    it said: {lines[0] if lines else 'nothing (a line was promised)'}; the run after it said: {said_again or 'nothing'}")
+
+
+def main(given: list[str] | None = None) -> None:
+    """The command."""
+    parser = arguments("first_batch", __doc__ or "")
+    parser.add_argument("--record", type=int, default=150_528, help="bytes of a record (default 150,528)")
+    options = parser.parse_args(given)
+    report = Report("first_batch", options)
+    made = raw(report.folder, record_nbytes=options.record, nbytes=options.nbytes)
+    settings = {"batch": options.batch, "workers": options.workers}
+    for cold in (False, True):
+        measure(report, made, **settings, order="exact", times=options.pairs, cold=cold, aims={} if cold else AIMS)
+    first_ever(report, made, **settings)
+    report.end()
+
+
+if __name__ == "__main__":
+    main()
