@@ -54,24 +54,32 @@ def read_state(state: object, plan: Plan) -> tuple[int, int]:
     missing = [name for name in (*_FIELDS, "epoch", "position") if name not in given]
     if missing:
         raise StateError(f"the state lacks {', '.join(missing)}.", hint="Give what state_dict() returned, whole.")
-    unknown = sorted(str(name)[:40] for name in given if name not in _FIELDS and name not in ("epoch", "position"))
+    unknown = sorted(_shown(name) for name in given if name not in _FIELDS and name not in ("epoch", "position"))
     if unknown:
         raise StateError(f"the state has entries that are not known here: {', '.join(unknown[:5])}.", hint="It may come from a newer streamload.")
     for name, (kind, meaning) in _FIELDS.items():
         value = given[name]
         if type(value) is not kind or value != ours[name]:
             raise StateError(
-                f"the state belongs to other data or another loader: its {meaning} is {str(value)[:60]}, and here it is {ours[name]}.",
+                f"the state belongs to other data or another loader: its {meaning} is {_shown(value)}, and here it is {ours[name]}.",
                 hint=_cure(name),
                 difference=name,
             )
     epoch, position = given["epoch"], given["position"]
     for name, value, most in (("epoch", epoch, 2**62), ("position", position, plan.order.n)):
         if type(value) is not int or not 0 <= value <= most:
-            raise StateError(f"the state's {name} is {str(value)[:60]}, which is not a whole number from 0 to {most:,}.", hint="It is damaged.")
+            raise StateError(f"the state's {name} is {_shown(value)}, which is not a whole number from 0 to {most:,}.", hint="It is damaged.")
     if position % plan.batch_size and position != plan.order.n:
         raise StateError(f"the state's position {position:,} is not at the end of a batch of {plan.batch_size:,}.", hint="It is damaged.")
     return epoch, min(position, plan.end)
+
+
+def _shown(value: object) -> str:
+    """A value as text for an error, whatever it is: Python refuses to write out very long integers."""
+    try:
+        return str(value)[:60]
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 def _cure(name: str) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamload.schema import Field, Schema
-from streamload.slots import CANARY, Lease, Slots, SlotLayout, SlotState, SlotViews
+from streamload.slots import CANARY, Slots, SlotLayout, SlotState, SlotViews, interface_of
 
 SCHEMA = Schema((Field("image", np.dtype("u1"), (3, 5)), Field("label", np.dtype("i8"), ()), Field("none", np.dtype("f4"), (0,))))
 BATCH = 4
@@ -273,13 +273,3 @@ def test_the_memory_goes_with_the_last_array() -> None:
     fields["image"][0] = 9
     del fields
     assert ring() is None
-
-
-def test_a_lease_says_where_it_lies() -> None:
-    slots = filled_ring(count=2, spare=1)
-    array = np.asarray(Lease(slots.ring, 64, 128))
-    assert array.ctypes.data == slots.ring.address + 64
-    assert array.flags.writeable
-    assert array.shape == (128,)
-    del array
-    slots.close()
