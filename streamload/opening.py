@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import inspect
 import os
 import re
 from collections.abc import Iterable
@@ -46,7 +47,19 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
             )
         chosen = found
     assert chosen is not None
+    _refuse_unknown(options, chosen)
     return chosen.plan(paths, wanted, **options)
+
+
+def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
+    """Raise ConfigError for an option that the format does not have."""
+    known = [name for name, one in inspect.signature(chosen.plan).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise ConfigError(
+                f"{name}= is no option of {chosen.NAME} files.",
+                hint=f"It has {', '.join(f'{one}=' for one in known)}." if known else "It has none but fields=.",
+            )
 
 
 def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:

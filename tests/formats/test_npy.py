@@ -138,14 +138,12 @@ DAMAGE: dict[str, tuple[bytes, type[StreamloadError], str]] = {
     "pickled objects": (
         npy("'|O'", "(3,)", data=pickle.dumps([1, 2, 3])),
         UnsafeSourceError,
-        "{path} holds Python objects (dtype object), stored as pickles, which can run any program: they are never loaded. "
-        "Load it where you trust it, and save arrays of numbers: np.save(path, np.stack(list(objects))).",
+        "{path} holds Python objects (dtype object), stored as pickles, which can run any program: they are never loaded. Load it",
     ),
     "a shape far beyond the file": (
         npy("'|u1'", "(1152921504606846976, 2)"),
         CorruptDataError,
-        "{path} claims (1152921504606846976, 2) uint8, 2.1e+06 TB, and holds 0 B of data. "
-        "The file is damaged or was cut short; fetch or write it again.",
+        "{path} claims (1152921504606846976, 2) uint8, 2.1e+06 TB, and holds 0 B of data. The file is damaged or was cut short;",
     ),
     "data cut short": (
         npy("'<i4'", "(10,)", data=b"1234"),
@@ -229,7 +227,7 @@ def test_a_compressed_member_with_a_wrong_checksum_is_refused(tmp_path: Path):
     where = content.rindex(b"PK\x01\x02") + 16
     content[where] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ChecksumError, match="Bad CRC-32 for file 'x.npy'"):
+    with pytest.raises(ChecksumError, match=r"Bad CRC-32 for file 'x\.npy'"):
         open_source(path)
 
 

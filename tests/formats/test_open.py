@@ -16,7 +16,7 @@ import pytest
 from hdf5_files import images, labels, refused, write
 
 import streamload
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
 from streamload.opening import natural_key, open_source
 
 

@@ -1,0 +1,34 @@
+"""Parquet: raw pages read by offset without Arrow, every other encoding decoded a row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streamload.source import Source
+
+NAME = "Parquet"
+
+
+def matches(head: bytes, path: str) -> bool:
+    """Whether it begins as Parquet files do, encrypted ones included."""
+    return head.startswith((b"PAR1", b"PARE"))
+
+
+def plan(
+    paths: Sequence[str],
+    fields: Sequence[str] | Mapping[str, str] | None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    fill: Any = None,
+    verify: bool = True,
+) -> Source:
+    """A source over Parquet files of one schema; see `streamload.opening.open_source`.
+
+    `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
+    `fill` is what stands for nulls, one value or {column: value}; without it a null is an error. `verify=False` skips
+    the checksums of raw pages.
+    """
+    from streamload.formats.parquet.planning import plan_files
+
+    return plan_files(paths, fields, shapes=shapes or {}, fill=fill, verify=verify)

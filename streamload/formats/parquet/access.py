@@ -1,0 +1,58 @@
+"""The way into pyarrow's Parquet reader: files opened with limits, and its errors said in our words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streamload.errors import ChecksumError, CorruptDataError, ResourceError, SourceError, StreamloadError, UnsupportedFeatureError
+
+STREAM_NBYTES = 1024**2
+"""Stored bytes that the library reads ahead within a column, instead of whole column chunks."""
+MOST_STRING_NBYTES = 64 * 1024**2
+"""Of a string in a footer."""
+MOST_CONTAINER = 4_000_000
+"""Elements of a list in a footer."""
+
+FAILURES = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
+"""What pyarrow raises for files that it cannot read."""
+
+
+def open_file(path: str) -> Any:
+    """A Parquet file as pyarrow reads it, checksums verified, nothing mapped and nothing read ahead of time."""
+    return pq.ParquetFile(
+        path,
+        memory_map=False,
+        buffer_size=STREAM_NBYTES,
+        pre_buffer=False,
+        page_checksum_verification=True,
+        thrift_string_size_limit=MOST_STRING_NBYTES,
+        thrift_container_size_limit=MOST_CONTAINER,
+    )
+
+
+def unreadable(path: str, error: Exception, column: str | None = None) -> SourceError | StreamloadError:
+    """The error for a file that pyarrow gave up on."""
+    where = path if column is None else f"{path}: column '{column}'"
+    text = " ".join(str(error).split())[:300].rstrip(".")
+    details = {"path": path, "dataset": column}
+    lower = text.lower()
+    if isinstance(error, MemoryError):
+        return ResourceError(
+            f"{where} needs more memory to decode than there is: {text}.",
+            hint="The file may lie about its sizes; or free memory, and write it in smaller row groups: `streamload convert`.",
+            **details,
+        )
+    if "crypt" in lower:
+        return UnsupportedFeatureError(f"{where} is encrypted: {text}.", hint="Decrypt it first; keys are never asked for.", **details)
+    if "checksum" in lower or "crc" in lower:
+        return ChecksumError(f"{where} holds a page whose checksum is wrong: {text}.", hint="Fetch or write it again.", **details)
+    if type(error).__name__.startswith("ArrowNotImpl") or "not built" in lower or "unsupported" in lower:
+        return UnsupportedFeatureError(f"{where} cannot be decoded by pyarrow {pa.__version__}: {text}.", hint="Write it anew.", **details)
+    return CorruptDataError(
+        f"{where} cannot be read as Parquet: {text or type(error).__name__}.",
+        hint="The file is damaged or was cut short; fetch or write it again.",
+        **details,
+    )

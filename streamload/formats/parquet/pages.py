@@ -1,0 +1,191 @@
+"""Pages of raw values: where their records lie in the file, read from the page headers alone.
+
+A page is a header in Thrift's compact protocol, then its body. Of a body in PLAIN encoding without compression, whose
+column is not repeated, the values lie side by side, behind the definition levels where the column is optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.formats.parquet.thrift import CutShortError, ThriftError, read_struct
+
+DATA, INDEX, DICTIONARY, DATA_V2 = range(4)
+PLAIN, RLE = 0, 3
+
+FIRST_READ = 256
+"""Bytes read at a page's beginning: header and definition levels of most pages."""
+MOST_HEADER = 16 * 1024**2
+"""Bytes of a page header: one holds statistics, which may be two whole records."""
+
+ReadAt = Callable[[int, int], bytes]
+"""Bytes at (offset, most nbytes): fewer at the end of the file."""
+
+
+class NotRawError(Exception):
+    """Pages that must be decoded; internal to planning."""
+
+
+class PageError(ValueError):
+    """Pages that contradict themselves, or the footer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ColumnChunk:
+    """One column of one row group, as the footer has it."""
+
+    offset: int
+    """Of its first page."""
+    nbytes: int
+    """Of all its pages, headers included."""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Pages:
+    """The data pages of one column in one file."""
+
+    firsts: NDArray[np.int64]
+    """The record, counted in the file, with which each page begins."""
+    offsets: NDArray[np.int64]
+    """The byte at which its first value lies."""
+    bodies: NDArray[np.int64]
+    """The byte at which its body begins, levels included."""
+    nbytes: NDArray[np.int64]
+    """Of its body."""
+    checksums: NDArray[np.int64]
+    """CRC-32 of its body, or -1."""
+
+
+def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional: bool) -> Pages:
+    """The pages of a column, chunk after chunk.
+
+    Raises NotRawError where a page is encoded, or holds nulls; PageError where headers and footer disagree.
+    """
+    firsts: list[int] = []
+    offsets: list[int] = []
+    bodies: list[int] = []
+    sizes: list[int] = []
+    checksums: list[int] = []
+    start = 0
+    for chunk in chunks:
+        at, stop, rows = chunk.offset, chunk.offset + chunk.nbytes, 0
+        while at < stop and rows < chunk.rows:
+            header, body, head = _header(read, at, stop)
+            nbytes = _whole(header, 3)
+            at = body + nbytes
+            if at > stop:
+                raise PageError(f"the page at byte {body:,} ends at {at:,}, beyond its column chunk, which ends at {stop:,}")
+            kind = header.get(1)
+            if kind == INDEX:
+                continue
+            if kind not in (DATA, DATA_V2):
+                raise NotRawError
+            count, levels = (_version_1 if kind == DATA else _version_2)(header, head, read, body, optional)
+            expected = count * value_nbytes + levels
+            if expected != nbytes or header.get(2) != nbytes:
+                raise PageError(f"the page at byte {body:,} has {nbytes:,} bytes where its {count:,} values take {expected:,}")
+            if count:
+                firsts.append(start + rows)
+                offsets.append(body + levels)
+                bodies.append(body)
+                sizes.append(nbytes)
+                checksums.append(-1 if header.get(4) is None else header[4] & 0xFFFFFFFF)
+            rows += count
+        if rows != chunk.rows:
+            raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
+        start += rows
+    arrays = (np.array(numbers, np.int64) for numbers in (firsts, offsets, bodies, sizes, checksums))
+    return Pages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
+
+
+def _header(read: ReadAt, at: int, stop: int) -> tuple[dict[int, Any], int, bytes]:
+    """The page header at byte `at`, the byte at which the body begins, and what was read of the body with it."""
+    nbytes = FIRST_READ
+    while True:
+        data = read(at, min(nbytes, stop - at))
+        try:
+            header, end = read_struct(data)
+            return header, at + end, data[end:]
+        except CutShortError as error:
+            if len(data) < nbytes or nbytes >= MOST_HEADER:
+                raise PageError(f"the page header at byte {at:,} has no end") from error
+            nbytes *= 16
+        except ThriftError as error:
+            raise PageError(f"at byte {at:,} stands no page header: {error}") from error
+
+
+def _version_1(header: dict[int, Any], head: bytes, read: ReadAt, body: int, optional: bool) -> tuple[int, int]:
+    """Values of a page of version 1, and the bytes of levels before them."""
+    inner = header.get(5)
+    if not isinstance(inner, dict):
+        raise PageError(f"the page header before byte {body:,} does not describe a data page")
+    count = _whole(inner, 1)
+    if inner.get(2) != PLAIN:
+        raise NotRawError
+    if not optional:
+        return count, 0
+    if inner.get(3) != RLE:
+        raise NotRawError
+    prefix = head[:4] if len(head) >= 4 else read(body, 4)
+    nbytes = int.from_bytes(prefix, "little")
+    if len(prefix) < 4 or nbytes > _whole(header, 3) - 4:
+        raise PageError(f"the definition levels at byte {body:,} claim {nbytes:,} bytes")
+    levels = head[4 : 4 + nbytes] if len(head) >= 4 + nbytes else read(body + 4, nbytes)
+    _require_defined(levels, count)
+    return count, 4 + nbytes
+
+
+def _version_2(header: dict[int, Any], head: bytes, read: ReadAt, body: int, optional: bool) -> tuple[int, int]:
+    """Values of a page of version 2, and the bytes of levels before them."""
+    inner = header.get(8)
+    if not isinstance(inner, dict):
+        raise PageError(f"the page header before byte {body:,} does not describe a data page")
+    count, nbytes = _whole(inner, 1), _whole(inner, 5)
+    if inner.get(4) != PLAIN or inner.get(2) != 0:
+        raise NotRawError
+    if inner.get(3) != count or inner.get(6) != 0 or nbytes > _whole(header, 3) or (nbytes and not optional):
+        raise PageError(f"the page header before byte {body:,} contradicts itself")
+    if optional and nbytes:
+        _require_defined(head[:nbytes] if len(head) >= nbytes else read(body, nbytes), count)
+    return count, nbytes
+
+
+def _require_defined(levels: bytes, count: int) -> None:
+    """Raise NotRawError unless definition levels of one bit, in the hybrid of runs and packed bits, are all 1."""
+    at = defined = 0
+    while defined < count:
+        head = shift = 0
+        while True:
+            if at >= len(levels) or shift > 35:
+                raise PageError("definition levels end too soon")
+            byte = levels[at]
+            head |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                break
+        if head & 1:
+            packed = levels[at : at + (head >> 1)]
+            wanted = min(8 * (head >> 1), count - defined)
+            at, defined = at + len(packed), defined + wanted
+            if int.from_bytes(packed, "little") & ((1 << wanted) - 1) != (1 << wanted) - 1:
+                raise NotRawError
+        else:
+            run = head >> 1
+            if not run or at >= len(levels):
+                raise PageError("definition levels hold an empty run")
+            if levels[at] != 1:
+                raise NotRawError
+            at, defined = at + 1, defined + run
+
+
+def _whole(fields: dict[int, Any], number: int) -> int:
+    value = fields.get(number)
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise PageError(f"field {number} of a page header is {value!r}, where a size is expected")
+    return value

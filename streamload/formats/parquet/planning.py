@@ -1,0 +1,159 @@
+"""A source out of Parquet files: raw pages by offset where the bytes allow it, row groups through pyarrow elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
+from streamload.files import Fingerprint, OpenFiles
+from streamload.formats import arrow_values
+from streamload.formats.parquet import pages
+from streamload.formats.parquet.checked import CheckedPages
+from streamload.formats.parquet.groups import GroupFile, RowGroups
+from streamload.formats.parquet.pages import NotRawError, PageError, Pages
+from streamload.formats.parquet.survey import Facts, Shapes, survey
+from streamload.formats.tables import Fields, Part, Runs, Table, assemble, extents_of
+from streamload.schema import Field
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Source
+
+LARGEST_GROUP_NBYTES = 1024**3
+"""Decoded bytes of one column in a row group above which a file is refused."""
+PAGE_NBYTES = 1024**2
+"""What writers cut pages at, unless a record is larger."""
+
+
+def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
+    """A source over Parquet files of one schema."""
+    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    tables = [survey(path, wanted, shapes) for path in paths]
+    for given, name in ((shapes, "shapes"), (fill if isinstance(fill, Mapping) else {}, "fill")):
+        unknown = next((column for column in given if column not in {*tables[0].columns, *tables[0].aside}), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"{name} names {unknown!r}, which {paths[0]} does not hold.", hint=f"It holds {list(tables[0].columns)}.", path=paths[0]
+            )
+    fingerprints = [table.fingerprint for table in tables]
+
+    def column_of(field: Field, parts: Sequence[Part]) -> Column:
+        facts: list[Facts] = [part.stored.detail for part in parts]
+        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype) if facts else None
+        if all(fact.chunks is not None for fact in facts):
+            files = OpenFiles(fingerprints)
+            try:
+                return _raw(field, parts, files, verify=verify)
+            except NotRawError:
+                pass
+            finally:
+                files.close()
+        return _row_groups(field, parts, tables, fill=filled)
+
+    return assemble("Parquet", tables, fields, column_of, costs=_costs)
+
+
+def _costs(column: Column) -> list[str]:
+    """What a reader of `repr` should know about the price of a field."""
+    if not isinstance(column, RowGroups):
+        return []
+    times = f"{column.amplification:,.3g}"
+    notes = [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
+    if column.values.lists and column.field.dtype.itemsize < 4:
+        notes.append(
+            f"'{column.field.name}': lists of {column.field.dtype} are stored as 4 bytes a value; "
+            "`streamload convert` writes fixed-size binary, which is read by offset"
+        )
+    return notes
+
+
+def _raw(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> Column:
+    """Pages by offset. Raises NotRawError where one must be decoded."""
+    found = [_pages(field, part, files) for part in parts]
+    runs = [
+        Runs(
+            firsts=one.firsts,
+            offsets=one.offsets,
+            stride=part.stored.detail.value_nbytes,
+            dtype=part.stored.detail.values.dtype.newbyteorder("<"),
+        )
+        for one, part in zip(found, parts, strict=True)
+    ]
+    most = max((int(np.diff([*one.firsts, part.records]).max(initial=0)) for one, part in zip(found, parts, strict=True)), default=0)
+    extents = extents_of(field, parts, runs, blocks=True, label=f"raw pages of up to {most:,} records")
+    checksums = np.concatenate([one.checksums for one in found] or [np.zeros(0, np.int64)])
+    if not verify or (checksums < 0).all():
+        return extents
+    return CheckedPages(
+        extents=extents,
+        bodies=np.concatenate([one.bodies for one in found]),
+        nbytes=np.concatenate([one.nbytes for one in found]),
+        checksums=checksums,
+    )
+
+
+def _pages(field: Field, part: Part, files: OpenFiles) -> Pages:
+    facts: Facts = part.stored.detail
+    was, fd = files.fingerprints[part.number], files.descriptor(part.number)
+    assert facts.chunks is not None
+    try:
+        for chunk in facts.chunks:
+            if chunk.offset < 4 or chunk.nbytes < 0 or chunk.offset + chunk.nbytes > was.nbytes:
+                raise PageError(f"the footer places it at bytes {chunk.offset:,} to {chunk.offset + chunk.nbytes:,} of {was.nbytes:,}")
+        return pages.walk(
+            lambda offset, nbytes: os.pread(fd, nbytes, offset), facts.chunks, value_nbytes=facts.value_nbytes, optional=facts.optional
+        )
+    except PageError as error:
+        files.verify()
+        raise CorruptDataError(
+            f"{was.path}: column '{facts.name}' is damaged: {error}.",
+            hint="Fetch or write the file again.",
+            path=was.path,
+            dataset=facts.name,
+        ) from error
+
+
+def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *, fill: Any) -> RowGroups:
+    largest = 0
+    kinds: dict[str, None] = {}
+    for part in parts:
+        facts: Facts = part.stored.detail
+        _refuse_oversized(facts, field, tables[part.number].fingerprint)
+        largest = max(largest, int(facts.groups.max(initial=0)))
+        kinds[facts.codec] = None
+    facts = parts[0].stored.detail if parts else None
+    stored = sum(int(part.stored.detail.nbytes.sum()) for part in parts)
+    whole = sum(part.records for part in parts) * field.nbytes
+    label = f"row groups of up to {largest:,} records, {' or '.join(kinds) or 'empty'}"
+    return RowGroups(
+        field=field,
+        column=facts.name if facts else field.name,
+        values=facts.values if facts else None,
+        fill=fill,
+        parts=tuple(GroupFile(number=part.number, groups=part.stored.detail.groups) for part in parts),
+        largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),
+        label=f"{label}, {format_nbytes(stored)} stored of {format_nbytes(whole)}, decoded by pyarrow",
+    )
+
+
+def _refuse_oversized(facts: Facts, field: Field, was: Fingerprint) -> None:
+    """Raise for row groups that are too large to decode, or claim to be."""
+    claimed = np.maximum(facts.groups * float(max(1, field.nbytes)), facts.unpacked.astype(np.float64))
+    if len(claimed) and claimed.max() > LARGEST_GROUP_NBYTES:
+        group = int(claimed.argmax())
+        raise UnsupportedFeatureError(
+            f"{was.path}: row group {group} of column '{facts.name}' has {int(facts.groups[group]):,} records, "
+            f"{format_nbytes(float(claimed[group]))} decoded; the limit is {format_nbytes(LARGEST_GROUP_NBYTES)}.",
+            hint="Rewrite it in smaller row groups: `streamload convert`.",
+            path=was.path,
+            dataset=facts.name,
+        )
+    if int(facts.unpacked.min(initial=0)) < 0 or int(facts.nbytes.min(initial=0)) < 0 or int(facts.nbytes.max(initial=0)) > was.nbytes:
+        raise CorruptDataError(
+            f"{was.path}: column '{facts.name}' claims {int(facts.nbytes.max(initial=0)):,} stored bytes in a file of {was.nbytes:,}.",
+            hint="The file is damaged; fetch or write it again.",
+            path=was.path,
+            dataset=facts.name,
+        )
