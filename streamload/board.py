@@ -10,7 +10,8 @@ from streamload.shared import SharedBlock
 COUNTERS = ("disk_ns", "decode_ns", "send_ns", "busy_ns", "idle_ns", "read_nbytes", "steps", "blocks")
 """What a worker has spent and done so far, a word each: waiting for storage; in codecs and functions; handing over; at work
 in all; without work; and bytes read, steps filled, blocks decoded."""
-MOST_PARTS = 56
+PARTS = 56
+"""Parts of the arena that a board has room for, unless there are more."""
 
 
 class Board:
@@ -20,16 +21,17 @@ class Board:
     A progress word is (serial << 24) | blocks done: it speaks of one opening of one window only.
     """
 
-    WORDS = len(COUNTERS) + MOST_PARTS
+    WORDS = len(COUNTERS) + PARTS
 
     def __init__(self, block: SharedBlock, workers: int) -> None:
         self.block = block
-        self._words: NDArray[np.int64] = np.ndarray((workers, self.WORDS), np.int64, block.bytes)
+        self._words: NDArray[np.int64] = np.ndarray((workers, block.nbytes // (8 * workers)), np.int64, block.bytes)
 
     @classmethod
-    def create(cls, workers: int) -> Board:
-        """A new board for that many workers."""
-        return cls(SharedBlock.create(workers * cls.WORDS * 8, purpose="the workers' progress"), workers)
+    def create(cls, workers: int, *, parts: int = 0) -> Board:
+        """A new board for that many workers, and an arena of so many parts."""
+        words = cls.WORDS + max(0, parts - PARTS)
+        return cls(SharedBlock.create(workers * words * 8, purpose="the workers' progress"), workers)
 
     def publish(self, worker: int, part: int, serial: int, done: int) -> None:
         """Say how many blocks of its share of a window this worker has decoded."""

@@ -28,7 +28,7 @@ class Engine:
         self._pool: Pool | None = None
         try:
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
-            self.board = Board.create(job.workers)
+            self.board = Board.create(job.workers, parts=job.arena.parts if job.arena else 0)
             arena = self._block(job.arena.nbytes, "the arena of decoded blocks") if job.arena else None
             tables = self._block(Tables.nbytes(job.order), "the block tables") if isinstance(job.order, BlockOrder) else None
             ring = self.slots.ring
