@@ -13,7 +13,7 @@ from streamload.errors import ResourceError
 from streamload.limits import available_nbytes
 from streamload.order import BlockOrder, BoundOrder, window_beyond_memory
 from streamload.schema import Schema
-from streamload.sizes import format_nbytes
+from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 
 SPARE_SLOTS = 3
@@ -143,10 +143,13 @@ def _ahead(order: BoundOrder, stored: Schema, raw_nbytes: int, available: int) -
 
 def _too_little(least: Footprint, order: BoundOrder) -> Exception:
     if isinstance(order, BlockOrder) and least.arena * 2 > least.total:
-        return window_beyond_memory(order.most_window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget)
+        # A single window takes two parts of the arena, smaller ones three.
+        taken = least.arena * (1.5 if order.windows == 1 else 1.0) / max(1, order.most_window_nbytes)
+        fitting = max(0, int((least.budget - (least.total - least.arena)) / taken * 0.98))
+        return window_beyond_memory(order.most_window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting_nbytes=fitting)
     return ResourceError(
         f'memory="{format_nbytes(least.budget)}" is too little: the least that works here is {format_nbytes(least.total)} ({least}).',
-        hint=f'Give memory="{format_nbytes(least.total * 1.01)}", or lower batch_size or num_workers.',
+        hint=f'Give memory="{enough_nbytes(least.total)}", or lower batch_size or num_workers.',
         needed_nbytes=least.total,
         available_nbytes=least.budget,
     )

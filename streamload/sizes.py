@@ -22,6 +22,12 @@ def parse_nbytes(size: int | str, *, name: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+def enough_nbytes(nbytes: int) -> str:
+    """A size of at least `nbytes`, for people to give: what they read must suffice, whatever was rounded."""
+    text = format_nbytes(nbytes)
+    return text if parse_nbytes(text.replace(",", ""), name="size") >= nbytes else format_nbytes(nbytes * 1.01)
+
+
 def format_nbytes(nbytes: float) -> str:
     """`nbytes` for people, in units of 1024: 150528 is "147 KB"."""
     for unit in ("B", "KB", "MB", "GB"):

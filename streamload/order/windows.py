@@ -12,7 +12,7 @@ from streamload.kernels import permute_kernels
 from streamload.order.fingerprints import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, Recent, key, keys, radix
-from streamload.sizes import format_nbytes
+from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
 """Blocks that a window needs for its batches to look like the whole data, however the data is sorted."""
@@ -199,12 +199,15 @@ def window_advice(blocks_per_window: int, distinct_labels: int | None) -> str | 
     )
 
 
-def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int) -> ConfigError:
-    """The error for windows that do not fit the memory that the loader may use; `needed_nbytes` is what would suffice."""
+def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int, fitting_nbytes: int = 0) -> ConfigError:
+    """The error for windows that do not fit the memory that the loader may use; `needed_nbytes` is what would suffice.
+
+    `fitting_nbytes` is a window that would fit; 0 where only proportion can tell.
+    """
     window, needed, memory = map(format_nbytes, (window_nbytes, needed_nbytes, memory_nbytes))
-    share = max(1, memory_nbytes * window_nbytes // max(1, needed_nbytes))
+    share = fitting_nbytes or max(1, memory_nbytes * window_nbytes // max(1, needed_nbytes))
     return ConfigError(
         f'Windows of {window} need {needed} in all, and memory="{memory}" is less.',
-        hint=f'Give memory="{needed}", or shuffle=Block(window="{format_nbytes(share)}"); where blocks are then too large for a window, '
+        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or shuffle=Block(window="{format_nbytes(share)}"); where blocks are then too large for a window, '
         "write smaller ones with `streamload convert --chunk-records`.",
     )
