@@ -52,7 +52,7 @@ def compare(report: Report, options: argparse.Namespace, made: Made, *, order: s
     cases = [(made.record_nbytes, depth) for depth in DEPTHS] if exact else list(SEQUENTIAL)
     size, depth = sweep(report, made, kind, cases, min(options.sweep, made.nbytes))
     states: list[str] = []
-    config: dict[str, Any] = {"batch": options.batch, "workers": options.workers, "order": order}
+    config: dict[str, Any] = {"batch": options.batch, "workers": options.workers, "order": order, "io": options.io}
     if not exact:
         config["window"] = options.window
     with Contender("device", "device", {"path": str(made.path), "order": kind, "size": size, "depth": depth}) as device:
@@ -67,6 +67,7 @@ def main(given: list[str] | None = None) -> None:
     parser = arguments("cold", __doc__ or "")
     parser.add_argument("--sweep", type=int, default=256 << 20, help="bytes read at each size and depth when looking for the best")
     parser.add_argument("--window", default="512 MB", help="of Block")
+    parser.add_argument("--io", default="read", help="streamload's io= (default read: pages that are mapped cannot be evicted)")
     parser.add_argument("--only", choices=("exact", "block"), help="one of the two cases")
     options = parser.parse_args(given)
     report = Report("cold", options)

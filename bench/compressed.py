@@ -93,7 +93,7 @@ def first_batch(report: Report, options: argparse.Namespace, made: Made, config:
 def main(given: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("compressed", __doc__ or "")
-    parser.add_argument("--window", default="64 MB", help="of Block, for the passes (default 64 MB, so that an epoch has many)")
+    parser.add_argument("--window", default="32 MB", help="of Block, for the passes (default 32 MB, so that an epoch has many)")
     parser.add_argument("--memory", help="streamload's memory= (default: its own)")
     parser.add_argument("--peer-pairs", type=int, default=3, help="pairs with PyTorch (default 3)")
     parser.add_argument("--peer-records", type=int, default=10_000, help="records of a pass of PyTorch (default 10,000)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import warnings
 from typing import Any
 
 import streamload as sl
@@ -23,6 +24,7 @@ def make(config: Config) -> Any:
 
     Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
     """
+    warnings.simplefilter("ignore")  # small windows are meant here
     pairs = config.get("pairs", False)
     data = sl.open(config["path"], fields=["image", "label"] if pairs else ["image"])
     order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
