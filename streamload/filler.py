@@ -79,6 +79,7 @@ class Filler:
         views = self._slots[task.slot]
         count = task.stop - task.start
         records: NDArray[np.int64] | None = None
+        self.board.begin(self.index, task.number)
         try:
             self._map_a_stretch()
             records = self._records(task.epoch, task.start, task.stop)
@@ -113,9 +114,9 @@ class Filler:
         blocked = time.perf_counter_ns() - wall - (time.thread_time_ns() - ran)
         self.disk_ns += max(0, min(blocked, self.meter.read_ns - read))
 
-    def counters(self) -> dict[str, int]:
-        """What reading and decoding have cost so far, as the board counts it."""
-        return {"disk_ns": self.disk_ns, "decode_ns": self.meter.decode_ns, "read_nbytes": self.meter.read_nbytes}
+    def counters(self) -> tuple[int, int, int]:
+        """What reading and decoding have cost so far: nanoseconds of disk and of decoding, and bytes read."""
+        return self.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
 
     def _placed(self, error: StreamloadError, task: StepTask) -> StreamloadError:
         """The error, with the step that met it."""
@@ -133,7 +134,7 @@ class Filler:
 
     def advise(self, epoch: int, start: int, stop: int) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
-        if not self._direct or start >= stop:
+        if start >= stop or not self._direct or (self.job.mapped and not self._unmapped):
             return
         try:
             order = self.job.order
@@ -186,8 +187,10 @@ class Filler:
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
         count = len(table.blocks_of(task.window))
-        self._open[task.epoch, task.window] = OpenWindow(task, table, range(self.index, count, self.job.workers))
-        self.board.publish(self.index, task.part, task.serial, 0)
+        opened = OpenWindow(task, table, range(self.index, count, self.job.workers))
+        opened.done = self.board.progress(self.index, task.part, task.serial)  # Not 0 where a worker died at it.
+        self._open[task.epoch, task.window] = opened
+        self.board.publish(self.index, task.part, task.serial, opened.done)
 
     def forget_windows(self) -> None:
         """Leave every window that was opened."""

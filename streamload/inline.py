@@ -26,7 +26,9 @@ class Inline:
         self._filler = Filler(job, index=0, board=board, slots=slots, arena=arena, tables=tables)
         self._board = board
         self._steps: deque[StepTask] = deque()
-        self._counts = {"steps": 0, "blocks": 0, "busy_ns": 0}
+        self._done = 0
+        self._decoded = 0
+        self._busy_ns = 0
 
     @property
     def room(self) -> bool:
@@ -58,15 +60,15 @@ class Inline:
         try:
             while not self._filler.ready(task):
                 self._filler.decode_next()
-                self._counts["blocks"] += 1
+                self._decoded += 1
             self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
             reply: Filled | Failed = Filled(task.number, task.slot, self._filler.fill(task))
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))
         finally:
-            self._counts["steps"] += 1
-            self._counts["busy_ns"] += time.perf_counter_ns() - began
-            self._board.record(0, **self._filler.counters(), **self._counts)
+            self._done += 1
+            self._busy_ns += time.perf_counter_ns() - began
+            self._board.record(0, (*self._filler.counters(), self._done, self._decoded, self._busy_ns))
         return [reply]
 
     def forget(self) -> list[Filled | Failed]:

@@ -1,7 +1,8 @@
 """Named places at which tests make a process die, stop or wait; they cost a comparison where no test asks for them.
 
-`STREAMLOAD_TEST_KILL="point:action[:count]"` acts on the count-th time that a point is reached (the first, unless said),
-in the worker that `STREAMLOAD_TEST_KILL_WORKER` names (any, unless said).
+`STREAMLOAD_TEST_KILL="point:action[:count[:worker]]"` acts on the count-th time that a point is reached (the first, unless
+said), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from the first line of
+a file, so that one launcher serves a whole sweep.
 """
 
 from __future__ import annotations
@@ -12,25 +13,37 @@ import sys
 import time
 
 _wanted = os.environ.get("STREAMLOAD_TEST_KILL", "")
-_point, _action, _count = ([*_wanted.split(":"), "", "", "1"][:3] if _wanted.count(":") == 2 else [*_wanted.split(":"), "", ""][:2] + ["1"]) if _wanted else ("", "", "1")
 _reached = 0
-_armed = True
+
+
+def _parsed(wanted: str) -> tuple[str, str, int, int]:
+    """Point, action, at which time, and in which worker (-1: any)."""
+    if wanted.startswith("@"):
+        with open(wanted[1:]) as file:
+            wanted = file.readline().strip()
+    point, action, count, worker = (wanted.split(":") + [""] * 4)[:4]
+    return point, action, int(count or 1), int(worker or -1)
+
+
+_point, _action, _count, _worker = _parsed(_wanted) if _wanted else ("", "", 1, -1)
 
 
 def arm(worker: int) -> None:
     """Say which worker this process is."""
-    global _armed
-    only = os.environ.get("STREAMLOAD_TEST_KILL_WORKER", "")
-    _armed = not only or int(only) == worker
+    global _point, _action, _count, _worker
+    if _wanted.startswith("@"):
+        _point, _action, _count, _worker = _parsed(_wanted)
+    if _worker not in (-1, worker):
+        _point = ""
 
 
 def reach(point: str) -> None:
     """Act, if a test asked for it at this point."""
-    if point != _point or not _armed:
+    if point != _point:
         return
     global _reached
     _reached += 1
-    if _reached != int(_count):
+    if _reached != _count:
         return
     if _action.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, _action))

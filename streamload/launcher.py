@@ -23,7 +23,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from streamload.errors import ConfigError, WorkerStartError
+from streamload.errors import ConfigError, ResourceError, WorkerStartError
+from streamload.shared import Scrap
 
 START_LIMIT_S = 120.0
 """Compiling every kernel on a slow machine takes some 15 seconds; nothing should take longer than this."""
@@ -79,8 +80,8 @@ class Launcher:
         self._next_key = 0
         self._ready = False
         self._closed = False
-        self._stderr = os.memfd_create("streamload-launcher-stderr", os.MFD_CLOEXEC)
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._stderr = Scrap()
+        self.control, theirs = _pair()
         try:
             stderr = os.dup(2)
         except OSError:
@@ -93,14 +94,14 @@ class Launcher:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT, said],
                 stdin=subprocess.DEVNULL,
-                stderr=self._stderr,
+                stderr=self._stderr.fd,
                 pass_fds=(theirs.fileno(), stderr),
                 env=environment,
                 process_group=0,
             )
         except OSError as error:
             self.control.close()
-            os.close(self._stderr)
+            self._stderr.close()
             raise WorkerStartError(
                 f"the worker launcher could not be started with {sys.executable}: {error.strerror}.",
                 hint="Check memory, `ulimit -u` and `ulimit -n`; num_workers=0 needs no other process.",
@@ -134,21 +135,24 @@ class Launcher:
         return key
 
     def report(self, key: int) -> Report:
-        """What is known of a worker by now."""
+        """What is known of a worker by now; nothing of one that was forgotten."""
         self._read()
-        return self._reports[key]
+        return self._reports.get(key) or Report()
 
     def await_end(self, keys: list[int], *, seconds: float) -> bool:
         """Wait until all these workers are known to have ended, or time is up."""
         deadline = time.monotonic() + seconds
+        waiting = select.poll()
+        waiting.register(self.control, select.POLLIN)
         while True:
             self._read()
-            if all(self._reports[key].status is not None or self._reports[key].refused for key in keys) or not self.alive:
+            known = [self._reports.get(key) for key in keys]
+            if all(report is None or report.status is not None or report.refused for report in known) or not self.alive:
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            select.select([self.control], [], [], left)
+            waiting.poll(left * 1000)
 
     def forget(self, key: int) -> None:
         """Nobody will ask for this worker's report again."""
@@ -187,11 +191,7 @@ class Launcher:
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:
             pass
-        said = b""
-        if self._stderr >= 0:
-            length = os.fstat(self._stderr).st_size
-            said = os.pread(self._stderr, 4000, max(0, length - 4000))
-        tail = said.decode(errors="replace").strip()
+        tail = self._stderr.text()[-4000:].strip()
         when = "after it had started" if self._ready else "while it was starting"
         return WorkerStartError(
             f"the worker launcher (pid {self.pid}) ended {when}, with status {self._process.returncode}."
@@ -216,9 +216,7 @@ class Launcher:
             return
         self._closed = True
         self.control.close()
-        if self._stderr >= 0:
-            os.close(self._stderr)
-            self._stderr = -1
+        self._stderr.close()
         if self._owner != os.getpid():
             self._process.returncode = 0  # Not ours to wait for.
             return
@@ -227,6 +225,16 @@ class Launcher:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a control socket."""
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise ResourceError(
+            f"no descriptor for the worker launcher: {error.strerror}.", hint="Raise `ulimit -n`; num_workers=0 needs fewer.", errno=error.errno
+        ) from error
 
 
 atexit.register(Launcher.shutdown)

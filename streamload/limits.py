@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+from streamload.errors import ResourceError
 
 _UNLIMITED = 1 << 60
 
@@ -83,3 +86,20 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_descriptors(more: int, *, purpose: str) -> None:
+    """Raise ResourceError where this process may not open so many descriptors more."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = len(os.listdir("/proc/self/fd")) - 1
+    except (ImportError, OSError):
+        return
+    if limit != resource.RLIM_INFINITY and used + more > limit:
+        raise ResourceError(
+            f"{purpose} need about {more} descriptors, {used} are open in this process, and its limit is {limit}.",
+            hint=f"Raise it with `ulimit -n {max(1024, 2 * (used + more))}`, or lower num_workers.",
+            errno=errno.EMFILE,
+        )

@@ -151,7 +151,15 @@ class Loader:
         asked = time.perf_counter_ns()
         if self._handed_at is not None:
             self._counts["consumer_ns"] += asked - self._handed_at
-        step = self._guarded(self._live.pipeline.step)
+        pipeline = self._live.pipeline
+        try:
+            step = pipeline.step()
+        except StreamloadError:
+            raise
+        except BaseException as error:
+            # Interrupted half-way: the machinery is made anew before it is used again.
+            pipeline.broken = error
+            raise
         if step is None:
             return None
         self._at = (number, step.stop)
@@ -159,10 +167,10 @@ class Loader:
         counts = self._counts
         counts["wait_ns"] += self._handed_at - asked
         counts["steps"] += 1
-        counts["records"] += step.stop - step.start
-        if self._live.pipeline.copies and not self._said_copies:
+        counts["records"] += step.stop - position
+        if pipeline.copies and not self._said_copies:
             self._say_copies()
-        index = step.start // self._plan.batch_size
+        index = position // self._plan.batch_size
         return Batch(step.fields, records=step.records, epoch=number, step=index, total_step=number * self._plan.steps + index)
 
     def _say_copies(self) -> None:

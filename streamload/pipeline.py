@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +69,7 @@ class Pool(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A step as it is handed out."""
 
     epoch: int
@@ -147,7 +145,11 @@ class Pipeline:
     def begin(self, epoch: int, position: int, stop: int | None) -> None:
         """Hand out from here on, up to epoch `stop` (None: without end)."""
         if not self._started or self._next() != (epoch, position):
-            self._restart(epoch, position)
+            try:
+                self._restart(epoch, position)
+            except StreamloadError as error:
+                self._break(error)
+                raise
         self._epoch, self._stop = epoch, stop
         self._ask()
 
@@ -198,7 +200,7 @@ class Pipeline:
                     if self._slots.available >= self._worthwhile or self._parts:
                         self._ask()
             except StreamloadError as error:
-                self.broken = error
+                self._break(error)
                 raise
             finally:
                 self.wait_ns += time.perf_counter_ns() - began
@@ -210,16 +212,23 @@ class Pipeline:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        return Step(epoch=task.epoch, start=task.start, stop=task.stop, fields=fields, records=records)
+        return Step(task.epoch, task.start, task.stop, fields, records)
 
     def _listen(self) -> None:
         """Take in what has arrived, and ask for more."""
+        if self.broken is not None:
+            return
         try:
             for reply in self._pool.receive(None):
                 self._take(reply)
             self._ask()
         except StreamloadError as error:
-            self.broken = self.broken or error
+            self._break(error)
+
+    def _break(self, error: StreamloadError) -> None:
+        """Nothing can go on: what is filled will still be handed out, and nobody works any more."""
+        self.broken = self.broken or error
+        self._pool.stop()
 
     def _take(self, reply: Filled | Failed) -> None:
         """Note a reply: its slot, and the windows that it leaves."""
@@ -244,7 +253,7 @@ class Pipeline:
         if self.broken is not None:
             return
         self._open_windows()
-        while self._pool.room and self._has_more() and (slot := self._slots.ask()) is not None:
+        while self._has_more() and self._pool.room and (slot := self._slots.ask()) is not None:
             epoch, start = self._at
             stop = min(start + self._batch_size, self._end)
             if self._tables is not None:

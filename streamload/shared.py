@@ -15,6 +15,8 @@ from streamload.sizes import format_nbytes
 
 ALIGNMENT = 64
 """Arrays begin on cache lines."""
+_TEXT_NBYTES = 1 << 16
+"""What is read of a process's last words."""
 
 
 def aligned(nbytes: int, to: int = ALIGNMENT) -> int:
@@ -117,8 +119,10 @@ class Scrap:
             ) from error
 
     def text(self) -> str:
-        """What was written."""
-        return os.pread(self.fd, 1 << 16, 0).decode(errors="replace")
+        """What was written, or the end of it; nothing once it is closed."""
+        if self.fd < 0:
+            return ""
+        return os.pread(self.fd, _TEXT_NBYTES, max(0, os.fstat(self.fd).st_size - _TEXT_NBYTES)).decode(errors="replace")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -75,7 +75,8 @@ def _typed(whole: NDArray[np.uint8], offset: int, field: Field, count: int) -> N
     return np.ndarray((count, *field.shape), field.dtype, whole, offset)
 
 
-def _interface(address: int, nbytes: int) -> dict[str, Any]:
+def interface_of(address: int, nbytes: int) -> dict[str, Any]:
+    """Writable memory, as NumPy takes it over."""
     return {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (address, False)}
 
 
@@ -130,7 +131,7 @@ class Slots:
         self._canaries[:] = CANARY
         self._places = [(field.name, field.shape, field.dtype, at) for field, at in zip(layout.schema, layout.offsets, strict=True)]
         begin = self.ring.address
-        self._interfaces = [_interface(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
+        self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
         self._notes = [_note_on(self._returned, slot) for slot in range(count)]
         self._deaths: list[weakref.ref[Lease] | None] = [None] * count
 

@@ -20,6 +20,8 @@ from streamload.wire import cut
 
 AUGMENTATION = 4
 """The purpose, in `order.key`, of randomness in a user's function."""
+_MEANINGFUL = (StopIteration, StopAsyncIteration)
+"""What a loop takes for its ordinary end: an error of a transform must never be one."""
 
 
 class Transforming:
@@ -97,11 +99,11 @@ def transform_error(error: BaseException, record: int) -> TransformError:
     """The user's exception as text and plain fields, which cannot do harm where they arrive."""
     try:
         said = str(error)
-    except Exception:
+    except BaseException:
         said = f"<unprintable {type(error).__name__}>"
     try:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
-    except Exception:
+    except BaseException:
         trace = f"<traceback of {type(error).__name__} cannot be printed>"
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     return TransformError(
@@ -117,18 +119,19 @@ def received_error(plain: dict[str, Any]) -> StreamloadError:
     """The error that another process wrote down; a TransformError is also an instance of the user's own exception type.
 
     That type is looked up among the modules that this process has imported already: nothing is imported, and no object of
-    the other process is rebuilt. `except ValueError` therefore catches a ValueError of the transform's.
+    the other process is rebuilt. `except ValueError` therefore catches a ValueError of the transform's. Exceptions by which
+    Python itself is steered (KeyboardInterrupt, StopIteration and their like) stay plain TransformErrors.
     """
     error = from_plain(plain)
     for name in error.details.get("kinds") or ():
         module, _, kind_name = str(name).partition(".") if str(name).startswith("builtins.") else str(name).rpartition(".")
         kind = getattr(sys.modules.get(module), kind_name, None)
-        if isinstance(kind, type) and issubclass(kind, BaseException) and kind not in (BaseException, Exception):
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception and not issubclass(kind, _MEANINGFUL):
             try:
                 both = type(f"TransformError({kind.__name__})", (TransformError, kind), {"__module__": __name__})
                 error = both(error.message, hint=error.hint, **error.details)
-            except TypeError:
-                pass  # Types whose layouts do not go together: the plain TransformError says it all.
+            except Exception:
+                continue  # It cannot be made from a text alone; perhaps the kind above it can.
             break
     trace = error.details.get("traceback")
     if trace:

@@ -13,21 +13,24 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from typing import Any
 
 from streamload.board import Board
-from streamload.errors import StreamloadError, to_plain
+from streamload.errors import StreamloadError, WorkerStartError, to_plain
 from streamload.filler import Filler, probe, unforeseen
-from streamload.job import read_job
+from streamload.job import Job, read_job
 from streamload.kernels import compile_kernels
 from streamload.killpoints import arm, reach
 from streamload.shared import SharedBlock
 from streamload.slots import SlotViews
-from streamload.wire import Filled, Frames, Kind, StepTask, WindowTask, pack_filled, pack_text
+from streamload.wire import Filled, Frames, Kind, StepTask, WindowTask, cut, pack_filled, pack_text
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
+DEAF_NS = 500_000
+"""How long a worker with enough to do goes without looking at its socket."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -41,21 +44,30 @@ class Worker:
         self._frames = Frames()
         self._steps: deque[StepTask] = deque()
         self._ended = False
-        self._counts = {"steps": 0, "blocks": 0, "busy_ns": 0, "idle_ns": 0, "send_ns": 0}
+        self._done = 0
+        self._blocks = 0
+        self._busy_ns = 0
+        self._idle_ns = 0
+        self._send_ns = 0
+        self._heard_ns = 0
 
     def run(self) -> None:
         """Work until the loader closes its end."""
+        began = time.perf_counter_ns()
         while not self._ended:
-            began = time.perf_counter_ns()
             busy = self._work()
-            waited = time.perf_counter_ns()
-            if busy:
-                self._counts["busy_ns"] += waited - began
-                self._listen(0)
-            else:
+            now = time.perf_counter_ns()
+            self._busy_ns += now - began
+            counters = self._filler.counters()
+            self._board.record(self._filler.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns))
+            began = now
+            if not busy:
                 self._listen(PATIENCE_S if self._steps else None)
-                self._counts["idle_ns"] += time.perf_counter_ns() - waited
-            self._board.record(self._filler.index, **self._filler.counters(), **self._counts)
+                began = self._heard_ns = time.perf_counter_ns()
+                self._idle_ns += began - now
+            elif not self._steps or now - self._heard_ns > DEAF_NS:
+                self._listen(0)
+                self._heard_ns = now
 
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
@@ -63,11 +75,11 @@ class Worker:
             if self._filler.ready(task):
                 del self._steps[place]
                 self._do(task)
-                self._counts["steps"] += 1
+                self._done += 1
                 return True
         try:
             if self._filler.decode_next():
-                self._counts["blocks"] += 1
+                self._blocks += 1
                 return True
         except StreamloadError as error:
             self._fail_waiting(error)
@@ -88,7 +100,7 @@ class Worker:
         reach("after_write_before_publish")
         self._send(pack_filled(Filled(task.number, task.slot, count)))
         reach("after_publish")
-        self._counts["send_ns"] += time.perf_counter_ns() - began
+        self._send_ns += time.perf_counter_ns() - began
 
     def _fail_waiting(self, error: StreamloadError) -> None:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
@@ -139,7 +151,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
         faulthandler.register(signal.SIGUSR1, descriptors["stack"], all_threads=True)
     blocks = {name: SharedBlock(descriptors[name], nbytes, writable=name != "job") for name, nbytes in request["blocks"].items()}
     try:
-        job = read_job(blocks["job"])
+        job = _job(blocks["job"])
         if request.get("probe"):
             fields = [[f.name, f.dtype.str, list(f.shape)] for f in probe(job)]
             channel.sendall(pack_text(Kind.PROBED, {"fields": fields}))
@@ -157,6 +169,18 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     reach("open")
     Worker(channel, filler, board).run()
     reach("close")
+
+
+def _job(block: SharedBlock) -> Job:
+    """The job, rebuilt here. Raises WorkerStartError where this process lacks something that it refers to."""
+    try:
+        return read_job(block)
+    except Exception as error:
+        raise WorkerStartError(
+            f"a worker cannot rebuild what it was sent: {type(error).__name__}: {cut(str(error))}.",
+            hint="Workers import modules as this program does: what they need must be importable, not made while the program runs.",
+            traceback=cut(traceback.format_exc()),
+        ) from error
 
 
 class Launcher:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 _compiled = False
+_in_use: dict[str, ModuleType] = {}
 
 
 def cache_folder() -> Path:
@@ -57,14 +58,20 @@ def compile_kernels() -> bool:
     finally:
         config.CACHE_DIR, config.DISABLE_JIT = before
     _compiled = True
+    _in_use.clear()
     return True
 
 
 def gather_kernels() -> ModuleType:
     """The gathers in use: `read_rows` and `copy_rows`."""
-    return import_module(f"{__name__}.{'gather' if _compiled else 'gather_plain'}")
+    return _in_use.get("gather") or _choose("gather")
 
 
 def permute_kernels() -> ModuleType:
     """The permutation kernels in use."""
-    return import_module(f"{__name__}.{'permute' if _compiled else 'permute_plain'}")
+    return _in_use.get("permute") or _choose("permute")
+
+
+def _choose(name: str) -> ModuleType:
+    _in_use[name] = import_module(f"{__name__}.{name}" if _compiled else f"{__name__}.{name}_plain")
+    return _in_use[name]

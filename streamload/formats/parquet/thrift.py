@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as much of it as page headers need: structures become dicts from field number to value."""
+"""Thrift's compact protocol, as much of it as footers and page headers need: structures become dicts from field number to value."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 MOST_DEPTH = 16
 """Structures within structures."""
-MOST_ELEMENTS = 100_000
-"""Of a list: page headers have none worth mentioning."""
+MOST_ELEMENTS = 10_000_000
+"""Of a list."""
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
@@ -68,14 +68,14 @@ class _Cursor:
             return self._list(depth)
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        raise ThriftError(f"a field has the type {kind}, which page headers never have")
+        raise ThriftError(f"a field has the type {kind}, which Parquet never has")
 
     def _list(self, depth: int) -> list[Any]:
         if depth > MOST_DEPTH:
             raise ThriftError("lists are nested too deeply")
         head = self._byte()
         count = head >> 4 if head >> 4 != 15 else self._varint()
-        if count > MOST_ELEMENTS:
+        if count > min(MOST_ELEMENTS, len(self._data)):
             raise ThriftError(f"a list claims {count:,} elements")
         return [self._value(head & 0x0F, depth + 1, inside=True) for _ in range(count)]
 
