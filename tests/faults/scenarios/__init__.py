@@ -1,0 +1,1 @@
+"""What is done to loaders in a driver's process: plain functions that return plain values."""
