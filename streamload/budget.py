@@ -27,6 +27,9 @@ AHEAD_NBYTES = 32 * 1024**2
 """How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
 PAGE_TABLE_SHARE = 512
 """A mapping costs a byte of page tables for as many bytes mapped."""
+LAUNCHER_NBYTES = 64 * 1024**2
+WORKER_NBYTES = 16 * 1024**2
+"""What a launcher, and each worker beside it, take for being there: kept free, but not counted as the loader's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +96,7 @@ def shape_of(
     io: str,
 ) -> Shape:
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
-    available = available_nbytes()
+    available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     scratch = max(1, workers) * sum(column.scratch_nbytes for column in columns)
     scratch += max(1, workers) * stored.record_nbytes * batch_size if transformed else 0
     index = index_nbytes(columns)
@@ -110,7 +113,7 @@ def shape_of(
             budget=memory_nbytes,
         )
 
-    least = footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=False)
+    least = footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=io == "mmap")
     if least.total > memory_nbytes:
         raise _too_little(least, order)
     if least.total > available:

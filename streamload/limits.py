@@ -30,6 +30,8 @@ def group_limits(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/
         return []
     found: list[tuple[int, int]] = []
     for line in lines:
+        if line.count(":") < 2:
+            continue
         number, controllers, path = line.split(":", 2)
         if number == "0":
             for base in (root, root / "unified"):
