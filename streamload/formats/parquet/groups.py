@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.files import OpenFiles
 from streamload.formats.blocks import by_block
+from streamload.formats.parquet.pages import PageError, tile
 from streamload.schema import Field
 from streamload.source import Meter, Reader
 
@@ -33,6 +35,14 @@ class GroupFile:
     """Of the file, among the source's fingerprints."""
     groups: NDArray[np.int64]
     """Records of each row group."""
+    offsets: NDArray[np.int64]
+    """The byte at which the column begins in each."""
+    nbytes: NDArray[np.int64]
+    """Its stored bytes in each."""
+    unpacked: NDArray[np.int64]
+    """The same uncompressed, as the footer claims."""
+    counts: NDArray[np.int64]
+    """Its values in each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -146,6 +156,7 @@ class RowGroupReader:
         size, done = int(part.groups[group]), 0
         start = int(part.groups[:group].sum())
         most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
+        self._require_whole(part, group)
         try:
             file = self._file(part.number)
             for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.column], use_threads=False):
@@ -176,6 +187,28 @@ class RowGroupReader:
                 dataset=column.column,
                 records=(start, start + size),
             )
+
+    def _require_whole(self, part: GroupFile, group: int) -> None:
+        """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
+        fd = self._files.descriptor(part.number)
+        try:
+            tile(
+                lambda offset, nbytes: os.pread(fd, nbytes, offset),
+                offset=int(part.offsets[group]),
+                nbytes=int(part.nbytes[group]),
+                values=int(part.counts[group]),
+                unpacked=int(part.unpacked[group]),
+            )
+        except PageError as error:
+            self._files.verify()
+            start, path = int(part.groups[:group].sum()), self._files.fingerprints[part.number].path
+            raise CorruptDataError(
+                f"{path}: column '{self._column.column}' is damaged: {error}.",
+                hint="Fetch or write the file again.",
+                path=path,
+                dataset=self._column.column,
+                records=(start, start + int(part.groups[group])),
+            ) from error
 
     def _file(self, number: int) -> Any:
         if number in self._open:

@@ -23,6 +23,9 @@ FIRST_READ = 256
 MOST_HEADER = 16 * 1024**2
 """Bytes of a page header: one holds statistics, which may be two whole records."""
 
+DICTIONARY_SLACK = 100
+"""Bytes by which old writers miscount a chunk with a dictionary: they forget the header of its page."""
+
 ReadAt = Callable[[int, int], bytes]
 """Bytes at (offset, most nbytes): fewer at the end of the file."""
 
@@ -99,9 +102,42 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
             rows += count
         if rows != chunk.rows:
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
+        _require_end(at, chunk.offset, chunk.nbytes)
         start += rows
     arrays = (np.array(numbers, np.int64) for numbers in (firsts, offsets, bodies, sizes, checksums))
     return Pages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
+
+
+def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int) -> None:
+    """Check that the pages of a column chunk, encoded ones, fill it, and hold as many values and bytes as the footer says.
+
+    Raises PageError where headers and footer disagree. A page that claims more than the whole chunk is never unpacked.
+    """
+    at, stop, found, claimed, dictionary = offset, offset + nbytes, 0, 0, False
+    while at < stop and found < values:
+        header, body, _ = _header(read, at, stop)
+        kind, size = header.get(1), _whole(header, 3)
+        claimed += body - at + _whole(header, 2)
+        at = body + size
+        if kind in (DATA, DATA_V2):
+            inner = header.get(5 if kind == DATA else 8)
+            if not isinstance(inner, dict):
+                raise PageError(f"the page header before byte {body:,} does not describe a data page")
+            found += _whole(inner, 1)
+        elif kind not in (INDEX, DICTIONARY):
+            raise PageError(f"the page header before byte {body:,} is of no known kind, {kind}")
+        dictionary = dictionary or kind == DICTIONARY
+        if claimed > unpacked + DICTIONARY_SLACK or at > stop + DICTIONARY_SLACK * dictionary:
+            raise PageError(f"the page at byte {body:,} claims {_whole(header, 2):,} bytes, more than its column chunk has left")
+    if found != values:
+        raise PageError(f"the pages from byte {offset:,} hold {found:,} values, and the footer says {values:,}")
+    if values and not dictionary:
+        _require_end(at, offset, nbytes)
+
+
+def _require_end(at: int, offset: int, nbytes: int) -> None:
+    if at != offset + nbytes:
+        raise PageError(f"the pages from byte {offset:,} end at byte {at - offset:,} of their column chunk's {nbytes:,}")
 
 
 def _header(read: ReadAt, at: int, stop: int) -> tuple[dict[int, Any], int, bytes]:

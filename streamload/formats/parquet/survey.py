@@ -38,10 +38,14 @@ class Facts:
     values: Values
     groups: NDArray[np.int64]
     """Records of each row group."""
+    offsets: NDArray[np.int64]
+    """The byte at which the column begins in each row group."""
     nbytes: NDArray[np.int64]
     """Stored bytes of the column in each row group."""
     unpacked: NDArray[np.int64]
     """The same, uncompressed, as the footer claims."""
+    counts: NDArray[np.int64]
+    """Values of the column in each row group: more than records where they are lists."""
     chunks: list[ColumnChunk] | None
     """Where its pages lie, if they may be raw."""
     value_nbytes: int
@@ -119,6 +123,8 @@ def _facts(footer: Footer, numbers: Sequence[int], name: str, values: Values) ->
         name=name,
         values=values,
         groups=np.array([rows for rows, _ in found], np.int64),
+        offsets=np.array([chunk.offset for _, chunk in found], np.int64),
+        counts=np.array([chunk.values for _, chunk in found], np.int64),
         nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
         unpacked=np.array([chunk.unpacked for _, chunk in found], np.int64),
         chunks=[ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows) for rows, chunk in found if rows] if raw else None,

@@ -1,0 +1,445 @@
+"""Parquet files that are damaged, hostile, unlike each other or not supported: each is refused by name."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import parquet_files
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from contract import assert_delivers
+from parquet_files import images
+
+from streamload.errors import (
+    ChecksumError,
+    ConfigError,
+    CorruptDataError,
+    SchemaMismatchError,
+    SourceChangedError,
+    StreamloadError,
+    UnsupportedFeatureError,
+)
+from streamload.formats.parquet import pages, planning
+from streamload.formats.parquet.thrift import ThriftError, read_struct
+from streamload.opening import open_source
+
+
+def refused(kind: type[StreamloadError], path: object, **options: Any) -> str:
+    """The text of the error with which a source is refused, at open or when it is read."""
+
+    def read() -> None:
+        source = open_source(path, **options)
+        try:
+            source[:]
+        finally:
+            source.close()
+
+    with pytest.raises(kind) as caught:
+        read()
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def save(path: Path, **columns: Any) -> Path:
+    """A file of the given columns."""
+    pq.write_table(pa.table(columns), path, row_group_size=4)
+    return path
+
+
+# Nulls and lengths (E12, E13, E14)
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "compressed"])
+def test_a_null_is_an_error_that_names_file_column_and_row(raw: bool, tmp_path: Path):
+    """Integers stay integers: a null never becomes a NaN; with fill= it becomes what was said."""
+    path, numbers = tmp_path / "a.parquet", [0, 1, 2, 3, 4, 5, None, 7, None]
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False} if raw else {}
+    wide = pa.array([bytes([row]) * 100 for row in range(9)], pa.binary(100))
+    pq.write_table(pa.table({"wide": wide, "y": pa.array(numbers, pa.int32())}), path, row_group_size=4, **options)
+    hint = "Say what stands for it: fill={'y': 0}; or leave the record out when you write the file."
+    assert refused(CorruptDataError, path) == f"{path}: null at row 6 of column 'y'. {hint}"
+    filled = np.array([-1 if one is None else one for one in numbers], "i4")
+    expected = {"wide": np.repeat(np.arange(9, dtype="u1")[:, None], 100, 1), "y": filled}
+    assert_delivers(path, expected, fill={"y": -1})
+    assert_delivers(path, {"y": filled}, fill=-1, fields=["y"])
+
+
+def test_a_value_that_would_change_cannot_stand_for_nulls(tmp_path: Path):
+    """-1 is no uint8, 0.5 no integer; and fill= must name a column."""
+    path = save(tmp_path / "a.parquet", y=pa.array([1, None], pa.uint8()))
+    hint = "Give one number that uint8 can hold, or fill={column: value} for single columns."
+    for value in (-1, 0.5, "x", [1, 2]):
+        assert refused(ConfigError, path, fill=value) == f"fill={value!r} cannot stand for nulls in 'y', which is uint8. {hint}"
+    assert refused(ConfigError, path, fill={"z": 0}) == f"fill names 'z', which {path} does not hold. It holds ['y']."
+
+
+def test_a_null_image_is_an_error_and_rows_never_shift(tmp_path: Path):
+    """In a fixed-size list, a list, and fixed-size binary; within a record too."""
+    fixed = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int32(), 2))
+    path = save(tmp_path / "a.parquet", x=fixed)
+    assert "null at row 1 of column 'x'." in refused(CorruptDataError, path)
+    assert_delivers(path, {"x": np.array([[1, 2], [9, 9], [3, 4]], "i4")}, fill=9)
+    path = save(tmp_path / "b.parquet", x=pa.array([[1, 2], [3, None], [5, 6]], pa.list_(pa.int32())))
+    assert "null at row 1 of column 'x'." in refused(CorruptDataError, path)
+    assert_delivers(path, {"x": np.array([[1, 2], [3, 9], [5, 6]], "i4")}, fill=9)
+    path = save(tmp_path / "c.parquet", x=pa.array([b"ab", b"cd", b"ef", b"gh", b"ij", None], pa.binary(2)))
+    assert "null at row 5 of column 'x'." in refused(CorruptDataError, path)
+    assert_delivers(path, {"x": np.array([*b"abcdefghij", 7, 7], "u1").reshape(6, 2)}, fill=7)
+
+
+def test_lists_of_different_lengths_are_refused_with_their_row(tmp_path: Path):
+    """The first record decides on the length."""
+    path = save(tmp_path / "a.parquet", x=[[1, 2, 3]] * 5 + [[1, 2, 3, 4]])
+    assert refused(SchemaMismatchError, path) == (
+        f"{path}: row 5 of column 'x' holds 4 values where 3 are expected. "
+        "Records of a field have one shape: pad them, or leave the column out with fields=[...]."
+    )
+    path = save(tmp_path / "b.parquet", x=[[[1], [2]], [[1], [2, 3]]])
+    assert "row 1 of column 'x' holds 2 values where 1 are expected." in refused(SchemaMismatchError, path)
+
+
+# Several files (E9, E10, E11)
+
+
+def test_files_of_one_source_agree_or_are_refused(tmp_path: Path):
+    """Types and missing columns are errors with both sides; columns are read by name; extra ones are reported."""
+    first = save(tmp_path / "0.parquet", x=np.arange(5, dtype="i4"), y=np.arange(5.0))
+    hint = "Files of one source have one schema: open them apart, or choose other fields with fields=[...]."
+    other = save(tmp_path / "1.parquet", x=np.arange(5), y=np.arange(5.0))
+    assert refused(SchemaMismatchError, [first, other]) == f"Column 'x' differs: int32 in {first}, int64 in {other}. {hint}"
+    lacking = save(tmp_path / "2.parquet", x=np.arange(5, dtype="i4"))
+    assert refused(SchemaMismatchError, [first, lacking]) == f"Column 'y' differs: double in {first}, missing in {lacking}. {hint}"
+    turned = save(tmp_path / "3.parquet", z=np.arange(5), y=np.arange(5.0) + 5, x=np.arange(5, 10, dtype="i4"))
+    assert_delivers([first, turned], {"x": np.arange(10, dtype="i4"), "y": np.arange(10.0)})
+    assert f"'z' left out: in {turned}, not in {first}" in repr(open_source([first, turned]))
+
+
+# Columns that are no fields
+
+
+UNREADABLE: dict[str, tuple[Any, str]] = {
+    "encoded images": (
+        pa.array([{"bytes": b"\xff\xd8", "path": "a.jpg"}]),
+        "holds encoded images (struct<bytes, path>), which cannot be decoded yet",
+    ),
+    "Spark images": (
+        pa.array([{"origin": "a", "height": 1, "width": 1, "nChannels": 3, "mode": 16, "data": b"abc"}]),
+        "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet",
+    ),
+    "bytes": (pa.array([b"abc"]), "holds bytes of varying length (binary), which cannot be read yet"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_columns_with_data_that_cannot_be_read_are_refused_by_name(what: str, tmp_path: Path):
+    """Never left out in silence; the error says how to go on without them."""
+    column, why = UNREADABLE[what]
+    path = save(tmp_path / "a.parquet", image=column, label=[3])
+    assert refused(UnsupportedFeatureError, path) == f"{path}: column 'image' {why}. Leave it out: fields=['label']."
+    text = f"{path}: column 'image' {why}. Choose other fields with fields=[...]."
+    assert refused(UnsupportedFeatureError, path, fields=["image"]) == text
+    assert_delivers(path, {"label": np.array([3])}, fields=["label"])
+
+
+def test_text_and_dates_are_left_out_and_reported(tmp_path: Path):
+    """They are refused where they are asked for, with the reason."""
+    path = save(tmp_path / "a.parquet", label=[1], name=["a.jpg"], price=pa.array([1], pa.decimal128(5, 2)), none=pa.nulls(1))
+    assert repr(open_source(path)).endswith(
+        "  'name' left out: it holds text\n"
+        "  'price' left out: it holds values of the type decimal128(5, 2), which has no counterpart in NumPy\n"
+        "  'none' left out: it holds values of the type null, which has no counterpart in NumPy"
+    )
+    assert "column 'name' holds text. Choose other fields" in refused(UnsupportedFeatureError, path, fields={"x": "name"})
+    close = f"{path} holds no column 'lable'; it holds 'label', 'name', 'price', 'none'. Did you mean 'label'?"
+    assert refused(ConfigError, path, fields=["lable"]).startswith(close.split(" it holds")[0])
+    path = save(tmp_path / "b.parquet", name=["a.jpg"])
+    assert refused(ConfigError, path) == (
+        f"{path} holds no column that could be a field: 'name' holds text. "
+        "Records need at least one column of numbers or of arrays of one shape."
+    )
+
+
+def test_shapes_are_taken_from_the_argument_and_must_fit(tmp_path: Path):
+    """shapes= beats the file's own metadata."""
+    data = parquet_files.write(tmp_path / "a.parquet")["image"]
+    assert_delivers(tmp_path / "a.parquet", {"image": data.reshape(-1, 18, 7)}, shapes={"image": (18, 7)}, fields=["image"])
+    path = save(tmp_path / "b.parquet", image=pa.array([b"abcdef"] * 3, pa.binary(6)))
+    assert_delivers(path, {"image": np.tile(np.frombuffer(b"abcdef", "u1"), (3, 1))})
+    assert refused(ConfigError, path, shapes={"image": (2, 2)}) == (
+        "Column 'image' holds 6 values a record (6,), and shape (2, 2) has 4. Give a shape that fits: shapes={'image': (...)}."
+    )
+    assert refused(ConfigError, path, shapes={"imag": (2, 3)}) == f"shapes names 'imag', which {path} does not hold. It holds ['image']."
+    assert refused(ConfigError, path, shape=(2, 3)) == "shape= is no option of Parquet files. It has shapes=, fill=, verify=."
+
+
+# Damage (E1, E2, E3, E4, E15) and lies (E5, E6)
+
+
+def test_a_file_that_is_cut_short_says_so(tmp_path: Path):
+    """At every percent of its length."""
+    path = tmp_path / "a.parquet"
+    parquet_files.write(path)
+    whole = path.read_bytes()
+    for percent in range(1, 100):
+        path.write_bytes(whole[: len(whole) * percent // 100])
+        text = f"{path} ({len(whole) * percent // 100:,} bytes) begins as a Parquet file and does not end as one: it is cut short, or "
+        assert refused(CorruptDataError, path).startswith(text)
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "zstd"])
+def test_a_flipped_byte_under_a_checksum_is_found(raw: bool, tmp_path: Path):
+    """In raw pages that are read by offset as in compressed ones, in the file and page that hold it."""
+    path = tmp_path / "a.parquet"
+    codec = {} if raw else {"raw": False, "compression": "zstd"}
+    data = parquet_files.write(path, write_page_checksum=True, data_page_size=500, write_batch_size=3, **codec)["image"]
+    whole = bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(1).column(0)
+    place = (chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size - 20
+    whole[place] ^= 0x10
+    path.write_bytes(whole)
+    source = open_source(path, fields=["image"])
+    np.testing.assert_array_equal(source[:30]["image"], data[:30])
+    with pytest.raises(ChecksumError) as caught:
+        source[59]
+    assert caught.value.path == str(path)
+    if raw:
+        assert f"{path}: the page of 'image' at byte " in str(caught.value)
+        np.testing.assert_array_equal(open_source(path, fields=["image"])[50]["image"], data[50])
+        assert (open_source(path, fields=["image"], verify=False)[59]["image"] != data[59]).sum() == 1
+    else:
+        assert f"{path}: column 'image' holds a page whose checksum is wrong:" in str(caught.value)
+    source.close()
+
+
+def footer(path: Path) -> tuple[int, int]:
+    """Where the footer of a file begins and ends."""
+    whole = path.read_bytes()
+    nbytes = struct.unpack("<I", whole[-8:-4])[0]
+    return len(whole) - 8 - nbytes, len(whole) - 8
+
+
+@pytest.mark.parametrize("layout", ["required", "optional", "pages of version 2", "zstd", "lists"])
+def test_mutations_of_metadata_give_the_same_records_or_an_error(layout: str, tmp_path: Path):
+    """Bits of the footer and of page headers flipped, by the hundred: never other bytes of the same schema."""
+    path = tmp_path / "a.parquet"
+    make = (parquet_files.RAW | parquet_files.DECODED)[layout]
+    expected = make(path)
+    whole = path.read_bytes()
+    start, stop = footer(path)
+    places = list(range(start, stop, 7))
+    metadata = pq.read_metadata(path)
+    for group in range(metadata.num_row_groups):
+        begins = metadata.row_group(group).column(0).data_page_offset
+        places += range(begins, begins + 20)
+    refusals = 0
+    for place in places:
+        mutant = bytearray(whole)
+        mutant[place] ^= 1 << (place % 8)
+        path.write_bytes(mutant)
+        refusals += met(path, expected)
+    assert len(places) > 150
+    assert refusals > len(places) // 10
+
+
+def met(path: Path, expected: dict[str, np.ndarray]) -> bool:
+    """Whether a mutant was refused; fails if it gives other values under the same names, dtypes and shapes."""
+    try:
+        source = open_source(path)
+        try:
+            taken = source[:]
+        finally:
+            source.close()
+    except StreamloadError:
+        return True
+    for name, values in taken.items():
+        if name in expected and (values.dtype, values.shape) == (expected[name].dtype, expected[name].shape):
+            np.testing.assert_array_equal(values, expected[name])
+    return False
+
+
+@pytest.mark.parametrize("layout", ["raw", "zstd", "snappy"])
+def test_mutations_under_checksums_give_the_same_records_or_an_error(layout: str, tmp_path: Path):
+    """Bits of pages flipped, headers and bodies: never other bytes."""
+    path = tmp_path / "a.parquet"
+    codec = {} if layout == "raw" else {"raw": False, "compression": layout}
+    expected = parquet_files.write(path, write_page_checksum=True, **codec)
+    whole = path.read_bytes()
+    start, _ = footer(path)
+    refusals = 0
+    places = range(4, start, max(1, start // 200))
+    for place in places:
+        mutant = bytearray(whole)
+        mutant[place] ^= 1 << (place % 8)
+        path.write_bytes(mutant)
+        refusals += met(path, expected)
+    assert refusals > len(places) * 0.8
+
+
+def test_swapped_pages_are_found_where_they_have_checksums(tmp_path: Path):
+    """Two bodies of one size exchanged."""
+    path = tmp_path / "a.parquet"
+    parquet_files.write(path, write_page_checksum=True, data_page_size=500, write_batch_size=3)
+    column: Any = open_source(path).columns[0]
+    (one, two), nbytes = column.bodies[[0, 1]].tolist(), int(column.nbytes[0])
+    whole = bytearray(path.read_bytes())
+    whole[one : one + nbytes], whole[two : two + nbytes] = whole[two : two + nbytes], whole[one : one + nbytes]
+    path.write_bytes(whole)
+    assert "has the checksum" in refused(ChecksumError, path)
+
+
+def test_a_row_group_beyond_the_limit_is_refused_with_its_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the footer alone, and with the command that rewrites it; raw pages have no such limit."""
+    monkeypatch.setattr(planning, "LARGEST_GROUP_NBYTES", 5000)
+    path = tmp_path / "a.parquet"
+    parquet_files.write(path, raw=False, compression="zstd", row_group_size=50)
+    assert refused(UnsupportedFeatureError, path) == (
+        f"{path}: row group 0 of column 'image' has 50 records, 6.49 KB decoded; the limit is 4.88 KB. "
+        "Rewrite it in smaller row groups: `streamload convert`."
+    )
+    expected = parquet_files.write(path, row_group_size=100)
+    assert_delivers(path, expected)
+
+
+def test_a_bomb_is_refused_from_its_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """64 MB of zeros in a few KB: the limit is on what it unpacks to, and nothing is unpacked to find out."""
+    monkeypatch.setattr(planning, "LARGEST_GROUP_NBYTES", 2**25)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": np.zeros(2**23)}), path, compression="zstd", use_dictionary=False, row_group_size=2**23)
+    assert path.stat().st_size < 2**16
+    text = "row group 0 of column 'x' has 8,388,608 records, 64 MB decoded; the limit is 32 MB. Rewrite it in smaller row groups"
+    assert text in refused(UnsupportedFeatureError, path)
+
+
+def test_a_footer_that_claims_other_numbers_of_records_is_refused(tmp_path: Path):
+    """Rows of the file against those of its row groups, and of row groups against their pages."""
+    path = tmp_path / "a.parquet"
+    parquet_files.write(path, raw=False, compression="zstd")
+    start, stop = footer(path)
+    whole = path.read_bytes()
+    place = whole.index(b"\x16\xc8\x01", start, stop)
+    path.write_bytes(whole[:place] + b"\x16\xca\x01" + whole[place + 3 :])
+    text = f"{path} has a footer that is damaged: it claims 101 records, and its row groups hold 100. Fetch or write the file again."
+    assert refused(CorruptDataError, path) == text
+
+
+def test_a_column_name_that_is_no_text_is_refused(tmp_path: Path):
+    """Bytes that are no UTF-8 in the schema."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"label": [1, 2]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"label", b"la\xff\xfel"))
+    assert refused(CorruptDataError, path).startswith(f"{path} has a footer that is damaged: 'utf-8' codec can't")
+
+
+@pytest.mark.parametrize("plaintext", [True, False], ids=["columns", "footer too"])
+def test_an_encrypted_file_is_refused_at_open(plaintext: bool, tmp_path: Path):
+    """With a readable footer as without one; columns that are not encrypted can be read."""
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Keys(encryption.KmsClient):
+        """Keys in the clear."""
+
+        def __init__(self, configuration: Any) -> None:
+            encryption.KmsClient.__init__(self)
+            self.keys = configuration.custom_kms_conf
+
+        def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+            """Any reversible text."""
+            return base64.b64encode(key_bytes)
+
+    factory = encryption.CryptoFactory(Keys)
+    connection = encryption.KmsConnectionConfig(custom_kms_conf={"k": "0123456789012345"})
+    configuration = encryption.EncryptionConfiguration(footer_key="k", column_keys={"k": ["x"]}, plaintext_footer=plaintext)
+    properties = factory.file_encryption_properties(connection, configuration)
+    path = tmp_path / "a.parquet"
+    with pq.ParquetWriter(path, pa.schema([("x", pa.int64()), ("y", pa.int64())]), encryption_properties=properties) as writer:
+        writer.write_table(pa.table({"x": [1, 2], "y": [3, 4]}))
+    assert "is encrypted" in refused(UnsupportedFeatureError, path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path):
+    """Neither can be meant."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["x", "x"]), path)
+    assert refused(UnsupportedFeatureError, path) == f"{path} holds two columns called 'x'. Rename one of them."
+
+
+@pytest.mark.parametrize("layout", ["required", "zstd"])
+@pytest.mark.parametrize("how", ["truncated", "replaced", "written to"])
+def test_a_file_that_changes_after_it_was_opened_is_found_out(layout: str, how: str, tmp_path: Path):
+    """Never other bytes, and no signal."""
+    path = tmp_path / "a.parquet"
+    make = (parquet_files.RAW | parquet_files.DECODED)[layout]
+    make(path)
+    source = open_source(path)
+    if how == "truncated":
+        os.truncate(path, 1000)
+    elif how == "replaced":
+        parquet_files.write(tmp_path / "b.parquet", seed=1)
+        os.replace(tmp_path / "b.parquet", path)
+    else:
+        with open(path, "r+b") as file:
+            file.write(b"PAR1")
+        os.utime(path, ns=(1, 1))
+    with pytest.raises(SourceChangedError):
+        source[50]
+    source.close()
+
+
+# The Thrift reader and the walk over pages
+
+
+def test_thrift_structures_that_are_none_are_refused():
+    """Each way in which bytes can fail to be a page header."""
+    wrong = {
+        b"\x15": "the data ends within a structure",
+        b"\x15\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01": "a number has more than 64 bits",
+        b"\x1e\x00": "a field has the type 14, which Parquet never has",
+        b"\x15\x02\x05\x02\x02\x00": "field 1 stands twice",
+        b"\x18\x09abc": "the data ends within a value",
+        b"\x1c" * 40: "structures are nested too deeply",
+        b"\x19\xf5\xff\xff\xff\x0f": "a list claims 33,554,431 elements",
+    }
+    for data, text in wrong.items():
+        with pytest.raises(ThriftError, match=text):
+            read_struct(data)
+
+
+def test_pages_that_contradict_the_footer_are_refused():
+    """Sizes and counts of a page of four bytes."""
+
+    def page(kind: int, compressed: int, count: int, encoding: int) -> bytes:
+        fields = [b"\x15", bytes([kind * 2]), b"\x15", bytes([compressed * 2]), b"\x15", bytes([compressed * 2])]
+        return b"".join(fields) + b"\x2c\x15" + bytes([count * 2]) + b"\x15" + bytes([encoding * 2]) + b"\x00\x00" + bytes(compressed)
+
+    def walk(data: bytes, rows: int) -> Callable[[], pages.Pages]:
+        chunk = pages.ColumnChunk(offset=0, nbytes=len(data), rows=rows)
+        return lambda: pages.walk(lambda at, nbytes: data[at : at + nbytes], [chunk], value_nbytes=4, optional=False)
+
+    found = walk(page(0, 8, 2, 0), 2)()
+    assert (found.firsts.tolist(), found.nbytes.tolist(), found.checksums.tolist()) == ([0], [8], [-1])
+    for data, rows, text in [
+        (page(0, 8, 3, 0), 3, "has 8 bytes where its 3 values take 12"),
+        (page(0, 8, 2, 0), 5, "hold 2 records, and the footer says 5"),
+        (page(0, 8, 2, 0)[:-1], 2, "beyond its column chunk"),
+        (page(0, 8, 2, 0) + b"!", 2, "end at byte 21 of their column chunk's 22"),
+        (page(0, 8, 2, 0)[:5], 2, "has no end"),
+        (b"\x0e" * 40, 2, "stands no page header: a field has the type 14"),
+    ]:
+        with pytest.raises(pages.PageError, match=text):
+            walk(data, rows)()
+    for data in (page(0, 8, 2, 8), page(2, 8, 2, 0)):
+        with pytest.raises(pages.NotRawError):
+            walk(data, 2)()
+
+
+def test_the_images_of_a_file_are_what_they_were(tmp_path: Path):
+    """A guard on the guards: the file that the tests above damage is read when it is whole."""
+    assert_delivers(tmp_path / "a.parquet", parquet_files.write(tmp_path / "a.parquet"))
+    assert images(3).shape == (3, *parquet_files.SHAPE)
