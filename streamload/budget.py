@@ -11,7 +11,7 @@ import numpy as np
 
 from streamload.errors import ResourceError
 from streamload.limits import available_nbytes
-from streamload.order import BlockOrder, BoundOrder, window_beyond_memory
+from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
 from streamload.schema import Schema
 from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
@@ -139,7 +139,7 @@ def _ahead(order: BoundOrder, stored: Schema, raw_nbytes: int, available: int) -
         return 0
     record_nbytes = max(1, stored.record_nbytes)
     most = max(1, available // 4 // record_nbytes)
-    if isinstance(order, BlockOrder):
+    if isinstance(order, WINDOWED):
         return min(order.most_window_records, most)
     return min(max(AHEAD_RECORDS, AHEAD_NBYTES // record_nbytes), most)
 

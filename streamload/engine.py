@@ -8,7 +8,7 @@ from streamload.board import Board
 from streamload.budget import Shape
 from streamload.inline import Inline
 from streamload.job import ArenaLayout, Job
-from streamload.order import BlockOrder
+from streamload.order import WINDOWED
 from streamload.pipeline import Pipeline, Pool
 from streamload.schema import Schema
 from streamload.shared import SharedBlock
@@ -30,7 +30,7 @@ class Engine:
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
             self.board = Board.create(job.workers, parts=job.arena.parts if job.arena else 0)
             arena = self._block(job.arena.nbytes, "the arena of decoded blocks") if job.arena else None
-            tables = self._block(Tables.nbytes(job.order), "the block tables") if isinstance(job.order, BlockOrder) else None
+            tables = self._block(Tables.nbytes(job.order), "the block tables") if isinstance(job.order, WINDOWED) else None
             ring = self.slots.ring
             if workers:
                 from streamload.workers import Workers
@@ -43,7 +43,7 @@ class Engine:
                 end=end,
                 pool=self._pool,
                 slots=self.slots,
-                tables=Tables(job.order, tables) if isinstance(job.order, BlockOrder) and tables is not None else None,
+                tables=Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None,
                 arena=job.arena,
                 ahead=shape.ahead,
                 sharing=workers,
@@ -86,7 +86,7 @@ def arena_of(job: Job, batch_size: int) -> ArenaLayout | None:
     """The arena that a job needs: for block order over fields that must be decoded; None where there are none."""
     order = job.order
     names = tuple(column.field.name for column in job.columns if not column.addressable)
-    if not isinstance(order, BlockOrder) or not names or not order.n:
+    if not isinstance(order, WINDOWED) or not names or not order.n:
         return None
     schema = Schema(tuple(column.field for column in job.columns))
     touched = min(order.windows, 1 + math.ceil((batch_size - 1) / max(1, order.least_window_records)))

@@ -16,7 +16,7 @@ from streamload.errors import StreamloadError, WorkerError
 from streamload.files import OpenFiles
 from streamload.job import Job
 from streamload.killpoints import reach
-from streamload.order import BlockOrder, WindowTable
+from streamload.order import WINDOWED, WindowedOrder, WindowTable
 from streamload.schema import Schema
 from streamload.shared import SharedBlock
 from streamload.slots import SlotViews
@@ -26,6 +26,8 @@ from streamload.transforms import Transforming
 from streamload.wire import StepTask, WindowTask, cut
 
 
+ADVISED_BLOCKS = 32
+"""Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
 MOST_MAP_PAUSE = 256
 """Steps between two looks at whether the page cache holds enough of a file to map it."""
 
@@ -55,7 +57,7 @@ class Filler:
         self.files = OpenFiles(job.fingerprints)
         self._slots = slots
         self._arena = arena
-        self._tables = Tables(job.order, tables) if isinstance(job.order, BlockOrder) and tables is not None else None
+        self._tables = Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None
         self.schema = Schema(tuple(column.field for column in job.columns))
         readers = [column.reader(self.files, self.meter) for column in job.columns]
         decoded = job.arena.fields if job.arena is not None else ()
@@ -128,7 +130,7 @@ class Filler:
 
     def _records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         order = self.job.order
-        if isinstance(order, BlockOrder):
+        if isinstance(order, WINDOWED):
             return self._table(epoch).records(start, stop)
         return order.records(epoch, start, stop)
 
@@ -138,7 +140,7 @@ class Filler:
             return
         try:
             order = self.job.order
-            if isinstance(order, BlockOrder):
+            if isinstance(order, WINDOWED):
                 self._advise_blocks(order, epoch, start, stop)
                 return
             records = self._records(epoch, start, stop)
@@ -147,7 +149,7 @@ class Filler:
         except StreamloadError:
             pass  # Whatever is wrong, the step that reads these records will say it.
 
-    def _advise_blocks(self, order: BlockOrder, epoch: int, start: int, stop: int) -> None:
+    def _advise_blocks(self, order: WindowedOrder, epoch: int, start: int, stop: int) -> None:
         """The share of their windows' blocks that the positions [start, stop) are of the windows' positions."""
         table = self._table(epoch)
         for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
@@ -208,7 +210,9 @@ class Filler:
 
     def _decode(self, window: OpenWindow, which: int) -> None:
         order = self.job.order
-        assert isinstance(order, BlockOrder)
+        assert isinstance(order, WINDOWED)
+        if window.done % ADVISED_BLOCKS == 0:
+            self._advise_share(window, window.done + ADVISED_BLOCKS if window.done else 0, window.done + 2 * ADVISED_BLOCKS)
         records = order.block_records(int(window.blocks[which]))
         rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
         arrays = self._parts[window.task.part]
@@ -216,6 +220,16 @@ class Filler:
         for name, reader in self._decoded:
             self._gather(reader, records, arrays[name], rows)
         self.files.verify()
+
+    def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
+        """Tell the kernel of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
+        order = self.job.order
+        assert isinstance(order, WINDOWED)
+        blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
+        if blocks:
+            records = np.concatenate(blocks)
+            for _, reader in self._decoded:
+                reader.advise(records)
 
     def ready(self, task: StepTask) -> bool:
         """Whether every block that the step needs is in the arena."""

@@ -17,7 +17,7 @@ from streamload.extents import Extents, Resident
 from streamload.files import recheck
 from streamload.job import Job
 from streamload.limits import usable_cores
-from streamload.order import BlockOrder, BoundOrder, Layout, Spec, choose, layout_of, restricted, subset
+from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, Spec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.slots import SlotLayout
@@ -115,7 +115,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         batch_size=fitting,
         workers=workers,
         arena_nbytes=job.arena.nbytes if job.arena else 0,
-        tables_nbytes=Tables.nbytes(order) if isinstance(order, BlockOrder) else 0,
+        tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
         raw_nbytes=sum(was.nbytes for was in data.fingerprints) if raw else 0,
         transformed=options.transform is not None,
         memory_nbytes=memory_nbytes,

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order import BlockOrder, WindowTable
+from streamload.order import WindowedOrder, WindowTable
 from streamload.shared import SharedBlock
 
 
 class Tables:
     """The tables of an epoch and of the one after it: the parity of an epoch's number says which place is its own."""
 
-    def __init__(self, order: BlockOrder, block: SharedBlock) -> None:
+    def __init__(self, order: WindowedOrder, block: SharedBlock) -> None:
         self._order = order
         self._block = block
         self._known: dict[int, WindowTable] = {}
 
     @classmethod
-    def nbytes(cls, order: BlockOrder) -> int:
+    def nbytes(cls, order: WindowedOrder) -> int:
         """Bytes that both tables need."""
         return 2 * order.table_nbytes
 

@@ -42,12 +42,17 @@ from streamload.order.orders import (
     choose,
 )
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
+from streamload.order.runs import RunOrder
 from streamload.order.subset import subset
-from streamload.order.windows import BlockOrder, WindowTable, window_advice, window_beyond_memory
+from streamload.order.windows import BlockOrder, WindowedOrder, WindowTable, window_advice, window_beyond_memory
+
+WINDOWED = (BlockOrder, RunOrder)
+"""Orders that go through storage a window of blocks at a time."""
 
 __all__ = [
     "ORDER_VERSION",
     "TABLE_LIMIT",
+    "WINDOWED",
     "WINDOW_NBYTES",
     "Block",
     "BlockOrder",
@@ -59,10 +64,12 @@ __all__ = [
     "Layout",
     "Order",
     "Permutation",
+    "RunOrder",
     "Sequential",
     "SequentialOrder",
     "Spec",
     "WindowTable",
+    "WindowedOrder",
     "choose",
     "key",
     "layout_of",

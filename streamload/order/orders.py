@@ -13,6 +13,7 @@ from streamload.errors import ConfigError
 from streamload.order.fingerprints import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
 from streamload.order.permutation import EXACT, Permutation, Recent, key
+from streamload.order.runs import RunOrder
 from streamload.order.windows import BlockOrder
 from streamload.sizes import parse_nbytes
 
@@ -119,9 +120,9 @@ class Block:
 class Sequential:
     """Deliver records as they are stored, every epoch alike."""
 
-    def bind(self, layout: Layout, seed: int) -> SequentialOrder:
+    def bind(self, layout: Layout, seed: int) -> SequentialOrder | RunOrder:
         """The order of the records of `layout`; the seed changes nothing."""
-        return SequentialOrder(layout)
+        return SequentialOrder(layout) if layout.addressable or layout.cuts is None else RunOrder(layout)
 
 
 @dataclass(frozen=True, eq=False)

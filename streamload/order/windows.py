@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,63 @@ from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
 """Blocks that a window needs for its batches to look like the whole data, however the data is sorted."""
+
+
+class Deal(Protocol):
+    """From positions of a window to rows among its held records."""
+
+    def forward(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The rows at positions [start, stop)."""
+        ...
+
+
+class WindowedOrder(Protocol):
+    """An order that goes through storage a window of blocks at a time: each block is needed in one window of an epoch only."""
+
+    layout: Layout
+    cuts: NDArray[np.int64]
+    n: int
+
+    @property
+    def windows(self) -> int:
+        """How many windows an epoch has."""
+        ...
+
+    @property
+    def most_window_records(self) -> int:
+        """No window of any epoch holds more records."""
+        ...
+
+    @property
+    def least_window_records(self) -> int:
+        """Every window of any epoch but the last holds at least as many records; 0 where some may hold none."""
+        ...
+
+    @property
+    def most_window_nbytes(self) -> int:
+        """No window of any epoch holds more stored bytes."""
+        ...
+
+    @property
+    def table_nbytes(self) -> int:
+        """Bytes of the arrays of one epoch's table."""
+        ...
+
+    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Arrays for `table` to fill."""
+        ...
+
+    def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
+        """Work out which blocks the windows of an epoch hold."""
+        ...
+
+    def block_records(self, block: int) -> NDArray[np.int64]:
+        """The record numbers of a block."""
+        ...
+
+    def dealt(self, epoch: int, window: int, count: int) -> Deal:
+        """From positions of a window that holds `count` records to rows among them."""
+        ...
 
 
 class BlockOrder:
@@ -96,6 +154,10 @@ class BlockOrder:
         """The record numbers of a block, in the order in which a window holds them."""
         return self.layout.records(np.arange(self.cuts[block], self.cuts[block + 1]))
 
+    def dealt(self, epoch: int, window: int, count: int) -> Permutation:
+        """From positions of a window that holds `count` records to rows among them."""
+        return Permutation(count, key(self.seed, epoch, WINDOW, window))
+
     def advice(self, distinct_labels: int | None) -> str | None:
         """The warning about too few blocks a window; None where there are enough, or where one window holds everything."""
         return window_advice(self.strata, distinct_labels) if self.windows > 1 else None
@@ -109,7 +171,7 @@ class WindowTable:
 
     def __init__(
         self,
-        order: BlockOrder,
+        order: WindowedOrder,
         *,
         epoch: int,
         blocks: NDArray[np.int64],
@@ -166,7 +228,7 @@ class WindowTable:
         firsts = self.order.cuts[blocks]
         held_starts = np.zeros(len(blocks) + 1, np.int64)
         np.cumsum(self.order.cuts[blocks + 1] - firsts, out=held_starts[1:])
-        dealt = Permutation(int(held_starts[-1]), key(self.order.seed, self.epoch, WINDOW, window))
+        dealt = self.order.dealt(self.epoch, window, int(held_starts[-1]))
         return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], dealt=dealt)
 
 
@@ -178,7 +240,7 @@ class _Window:
     """At which row each block begins, the number of rows last."""
     shifts: NDArray[np.int64]
     """What to add to a row of a block to have the record's rank."""
-    dealt: Permutation
+    dealt: Deal
     """From positions of the window to rows."""
 
 
