@@ -25,7 +25,8 @@ def sweep(report: Report, made: Made, order: str, cases: list[tuple[int, int]], 
             runs = [device.run(size=size, depth=depth, most=most) for _ in range(2)]
             rates[size, depth] = max(run.byte_rate for run in runs)
             report.say(
-                f"    device, {order}, {size:,} B at depth {depth}: {rates[size, depth] / 1e6:,.0f} MB/s, {rates[size, depth] / size:,.0f} reads/s",
+                f"    device, {order}, {size:,} B at depth {depth}: "
+                f"{rates[size, depth] / 1e6:,.0f} MB/s, {rates[size, depth] / size:,.0f} reads/s",
                 order=order,
                 size=size,
                 depth=depth,

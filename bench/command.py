@@ -18,7 +18,12 @@ def arguments(name: str, about: str, *, nbytes: str = "1GB", pairs: int = 7) -> 
     """A parser with the arguments that every benchmark takes."""
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=about)
     parser.add_argument("--folder", help="where the files are made and kept (default: ~/.cache/streamload-bench)")
-    parser.add_argument("--nbytes", type=lambda text: parse_nbytes(text, name="nbytes"), default=parse_nbytes(nbytes, name="nbytes"), help=f"of decoded images (default {nbytes})")
+    parser.add_argument(
+        "--nbytes",
+        type=lambda text: parse_nbytes(text, name="nbytes"),
+        default=parse_nbytes(nbytes, name="nbytes"),
+        help=f"of decoded images (default {nbytes})",
+    )
     parser.add_argument("--pairs", type=int, default=pairs, help=f"passes of each contender, in turns (default {pairs})")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of every contender (default 2)")
     parser.add_argument("--batch", type=int, default=256, help="records of a batch (default 256)")
@@ -32,9 +37,17 @@ class Report:
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         self.folder: Path = cache_folder(options.folder)
         self._path: Path | None = options.json
-        self._said: dict[str, Any] = {"name": name, "time": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": machine(self.folder), "figures": []}
+        self._said: dict[str, Any] = {
+            "name": name,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "machine": machine(self.folder),
+            "figures": [],
+        }
         about = self._said["machine"]
-        print(f"bench.{name} · {about['processor']} · {about['memory']} · {about['disk']} · {about['system']}\n  {about['versions']}", flush=True)
+        print(
+            f"bench.{name} · {about['processor']} · {about['memory']} · {about['disk']} · {about['system']}\n  {about['versions']}",
+            flush=True,
+        )
 
     def compare(self, comparison: Comparison) -> None:
         """Print a comparison."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from pathlib import Path
 from typing import Any
 
 from bench.command import Report, arguments
@@ -16,6 +15,7 @@ from bench.race import Comparison, Contender, PeerMissing, Run, in_turns
 from streamload.sizes import format_nbytes, parse_nbytes
 
 CASES = (("gzip", 64), ("lzf", 64), ("gzip", 1))
+WAYS = {"pairs": "a read a record", "whole": "a sorted read a batch"}
 LIMIT_AIM = 0.75
 COLD_AIM = 0.9
 H5PY_AIMS = {("gzip", 64): 75.0, ("lzf", 64): 40.0}
@@ -56,18 +56,22 @@ def compare(report: Report, options: argparse.Namespace, made: Made, codec: str,
     if chunk_records > 1 and codec == "gzip":
         states: list[str] = []
         pairs = in_turns(
-            lambda: cold_pass(made, ours, cold=True, states=states), lambda: cold_pass(made, ours, cold=False, states=[]), max(1, options.pairs // 2)
+            lambda: cold_pass(made, ours, cold=True, states=states),
+            lambda: cold_pass(made, ours, cold=False, states=[]),
+            max(1, options.pairs // 2),
         )
         title = f"cold {what}"
-        report.compare(Comparison(what=title, ours="streamload, cold", theirs="streamload, warm", pairs=pairs, cache=states[-1], target=COLD_AIM))
+        report.compare(
+            Comparison(what=title, ours="streamload, cold", theirs="streamload, warm", pairs=pairs, cache=states[-1], target=COLD_AIM)
+        )
         first_batch(report, options, made, config)
 
 
 def against_h5py(report: Report, options: argparse.Namespace, what: str, ours: dict[str, Any], cache: str, aim: float) -> None:
     """PyTorch over h5py, on as many of the records as it can do in reasonable time."""
     with Contender("streamload", "ours", ours) as loader:
-        for variant, target in (("pairs", aim), ("sorted", None)):
-            name = f"PyTorch, h5py, {variant}"
+        for variant, target in (("pairs", aim), ("whole", None)):
+            name = f"PyTorch, h5py, {WAYS[variant]}"
             config = {**ours, "variant": variant, "records": options.peer_records, "settle": 0}
             try:
                 with Contender(name, "torch_h5py", config) as torch:
@@ -75,7 +79,9 @@ def against_h5py(report: Report, options: argparse.Namespace, what: str, ours: d
             except PeerMissing as missing:
                 report.say(str(missing))
                 continue
-            report.compare(Comparison(what=f"warm {what}", ours="streamload, images and labels", theirs=name, pairs=pairs, cache=cache, target=target))
+            report.compare(
+                Comparison(what=f"warm {what}", ours="streamload, images and labels", theirs=name, pairs=pairs, cache=cache, target=target)
+            )
 
 
 def first_batch(report: Report, options: argparse.Namespace, made: Made, config: dict[str, Any]) -> None:
@@ -87,7 +93,9 @@ def first_batch(report: Report, options: argparse.Namespace, made: Made, config:
     aim = window / rate + 1.0
     report.say(f"    a window of Block() is {format_nbytes(window)} decoded, {window / rate:.2f} s for {options.workers} bare decoders")
     aims = {"from Loader(...), once imported": aim}
-    measure(report, made, batch=options.batch, workers=options.workers, order="block", times=max(1, options.pairs // 2), cold=False, aims=aims)
+    measure(
+        report, made, batch=options.batch, workers=options.workers, order="block", times=max(1, options.pairs // 2), cold=False, aims=aims
+    )
 
 
 def main(given: list[str] | None = None) -> None:
@@ -106,7 +114,9 @@ def main(given: list[str] | None = None) -> None:
             continue
         made = compressed(report.folder, codec=codec, chunk_records=chunk_records, nbytes=options.nbytes)
         gain = made.nbytes / made.stored_nbytes
-        report.say(f"file {Path(made.path).name}: {made.records:,} records, {format_nbytes(made.nbytes)} decoded, {gain:.2f} times the stored bytes")
+        report.say(
+            f"file {made.path.name}: {made.records:,} records, {format_nbytes(made.nbytes)} decoded, {gain:.2f} times the stored bytes"
+        )
         compare(report, options, made, codec, chunk_records)
     report.end()
 

@@ -96,7 +96,9 @@ def _smooth(rng: np.random.Generator) -> NDArray[np.uint8]:
     return (means * (1 - CONTRAST) + both * CONTRAST).astype(np.uint8) // STEP * STEP
 
 
-def _made(path: Path, records: int, shape: tuple[int, ...], options: dict[str, Any], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> Made:
+def _made(
+    path: Path, records: int, shape: tuple[int, ...], options: dict[str, Any], pieces: Callable[[], Iterator[NDArray[np.uint8]]]
+) -> Made:
     """The file, written under another name first, so that half a file is never taken for a whole one."""
     import h5py
 

@@ -70,7 +70,8 @@ def first_ever(report: Report, made: Made, *, batch: int, workers: int) -> None:
     lines = [line for line in said.splitlines() if line]
     reached = "reached" if first["python"] <= FIRST_EVER_AIM else "MISSED"
     report.say(
-        f"first run ever, compiling: {first['python']:.1f} s from the start of Python (aim: {FIRST_EVER_AIM:g} s, {reached}); the run after it {second['python']:.2f} s",
+        f"first run ever, compiling: {first['python']:.1f} s from the start of Python (aim: {FIRST_EVER_AIM:g} s, {reached}); "
+        f"the run after it {second['python']:.2f} s",
         first=first,
         second=second,
     )

@@ -17,7 +17,13 @@ AIM = 0.9
 def main(given: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("limited", __doc__ or "", nbytes="6GB", pairs=3)
-    parser.add_argument("--limit", type=lambda text: parse_nbytes(text, name="limit"), default=10**9, help="of the control group, page cache included (default 1GB)")
+    parser.add_argument(
+        "--limit",
+        type=lambda text: parse_nbytes(text, name="limit"),
+        default=10**9,
+        help="of the control group, page cache included (default 1GB)",
+    )
+    parser.add_argument("--io", default="auto", help="streamload's io= (default auto)")
     parser.add_argument("--record", type=int, default=150_528, help="bytes of a record (default 150,528)")
     options = parser.parse_args(given)
     report = Report("limited", options)
@@ -27,7 +33,7 @@ def main(given: list[str] | None = None) -> None:
         report.end()
         return
     made = raw(report.folder, record_nbytes=options.record, nbytes=options.nbytes)
-    config: dict[str, Any] = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "settle": 0}
+    config: dict[str, Any] = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "settle": 0, "io": options.io}
     states: list[str] = []
     peaks: list[int] = []
 
@@ -46,11 +52,21 @@ def main(given: list[str] | None = None) -> None:
         return run
 
     pairs = in_turns(limited, unlimited, options.pairs)
-    what = f"first epoch, cold, Exact, {made.record_nbytes:,} B x {made.records:,} ({format_nbytes(made.nbytes)}) in {format_nbytes(options.limit)}"
-    report.compare(Comparison(what=what, ours="streamload, limited", theirs="streamload, unlimited", pairs=pairs, cache=states[-1], target=AIM))
+    sizes = f"{made.record_nbytes:,} B x {made.records:,} ({format_nbytes(made.nbytes)}) in {format_nbytes(options.limit)}"
+    report.compare(
+        Comparison(
+            what=f"first epoch, cold, Exact, {sizes}",
+            ours="streamload, limited",
+            theirs="streamload, unlimited",
+            pairs=pairs,
+            cache=states[-1],
+            target=AIM,
+        )
+    )
     home, version = homes()[0]
     report.say(
-        f"    cgroup v{version} in {home}: limit {format_nbytes(options.limit)}, peak {format_nbytes(max(peaks))}, page cache included; nothing was killed",
+        f"    cgroup v{version} in {home}: limit {format_nbytes(options.limit)}, peak {format_nbytes(max(peaks))}, "
+        "page cache included; nothing was killed",
         limit=options.limit,
         peaks=peaks,
     )

@@ -61,7 +61,8 @@ def arithmetic(report: Report, times: int) -> None:
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
         parts = " · ".join(f"{cost:.1f} ns a record in stretches of {stretch:,}" for stretch, cost in costs.items())
         report.say(
-            f"Exact, {records:.0e} records: {parts} ({verdict(costs[STRETCHES[-1]], ORDER_AIM_NS)}); peak memory grew by {format_nbytes(grown)}",
+            f"Exact, {records:.0e} records: {parts} ({verdict(costs[STRETCHES[-1]], ORDER_AIM_NS)}); "
+            f"peak memory grew by {format_nbytes(grown)}",
             records=records,
             costs=costs,
             grown_nbytes=grown,
@@ -113,7 +114,8 @@ def sockets(report: Report, options: argparse.Namespace) -> None:
     window = len(pack_window(WindowTask(*range(4))))
     most = step + window * options.workers
     report.say(
-        f"sockets: {step} bytes a step, and {window} a worker for every window: at most {most} bytes a step ({verdict(most, SOCKET_AIM_NBYTES)})",
+        f"sockets: {step} bytes a step, and {window} a worker for every window: "
+        f"at most {most} bytes a step ({verdict(most, SOCKET_AIM_NBYTES)})",
         step_nbytes=step,
         window_nbytes=window,
     )

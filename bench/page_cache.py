@@ -23,7 +23,9 @@ def resident_share(path: Path) -> float:
     with path.open("rb") as file, mmap.mmap(file.fileno(), nbytes, prot=mmap.PROT_READ) as mapping:
         view = np.frombuffer(mapping, np.uint8)
         there = np.zeros(-(-nbytes // mmap.PAGESIZE), np.uint8)
-        done = ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(nbytes), ctypes.c_void_p(there.ctypes.data))
+        done = ctypes.CDLL(None, use_errno=True).mincore(
+            ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(nbytes), ctypes.c_void_p(there.ctypes.data)
+        )
         del view
     if done != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

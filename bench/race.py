@@ -46,13 +46,13 @@ class Run:
 
 
 class Contender:
-    """A peer in its own process: `bench.peers.NAME`, told by a line to make a pass, answering with a line."""
+    """A peer in its own process: `make` of `bench.peers.NAME`, told by a line to make a pass, answering with a line."""
 
     def __init__(self, name: str, peer: str, config: dict[str, Any], *, environment: dict[str, str] | None = None) -> None:
         self.name = name
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"bench.peers.{peer}", json.dumps(config)],
+            [sys.executable, "-m", "bench.peers", peer, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -20,6 +20,7 @@ RING_MODES: tuple[dict[str, Any], ...] = (
 )
 AIMS = {150_528: (1.0, 4.0, 3.0), 3_072: (1.0, 20.0, 8.0), 784: (1.0, 30.0, 6.0)}
 """By bytes of a record: against the ring, against pairs with the default collate, against `__getitems__`."""
+WAYS = {"pairs": "(image, int) pairs", "whole": "__getitems__"}
 SETTLED_NBYTES = 4 << 30
 """Passes before the clock starts: as many as deliver about this, at least two. Every contender gets as many."""
 
@@ -51,7 +52,14 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
     mode = best_ring(config)
     with Contender("streamload", "ours", ours) as loader, Contender(ring_name(mode), "ring", {**config, **mode}) as ring:
         report.compare(
-            Comparison(what=what, ours="streamload, images", theirs=ring.name, pairs=in_turns(loader.run, ring.run, options.pairs), cache=cache, target=ring_aim)
+            Comparison(
+                what=what,
+                ours="streamload, images",
+                theirs=ring.name,
+                pairs=in_turns(loader.run, ring.run, options.pairs),
+                cache=cache,
+                target=ring_aim,
+            )
         )
         for name, scattered in (("one core copying in order", False), ("one core copying at random", True)):
             with Contender(name, "copying", {**config, "scattered": scattered}) as copying:
@@ -60,8 +68,8 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
     if options.without_torch:
         return
     with Contender("streamload", "ours", {**ours, "pairs": True}) as loader:
-        for variant, aim in (("pairs", pairs_aim), ("getitems", whole_aim)):
-            name = f"PyTorch, memmap, {variant}"
+        for variant, aim in (("pairs", pairs_aim), ("whole", whole_aim)):
+            name = f"PyTorch, memmap, {WAYS[variant]}"
             try:
                 with Contender(name, "torch_memmap", {**config, "variant": variant, "settle": 1, "records": options.peer_records}) as torch:
                     pairs = in_turns(loader.run, torch.run, options.peer_pairs)

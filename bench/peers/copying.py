@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 
 def make(config: Config) -> Any:
@@ -33,7 +33,3 @@ def make(config: Config) -> Any:
 
     one_pass({})
     return one_pass
-
-
-if __name__ == "__main__":
-    serve(make)

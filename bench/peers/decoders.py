@@ -14,7 +14,7 @@ import h5py
 import imagecodecs
 import numpy as np
 
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 DECODERS: dict[str, dict[str, Callable[..., Any]]] = {
     "gzip": {"zlib": imagecodecs.zlib_decode, "libdeflate": imagecodecs.deflate_decode},
@@ -62,7 +62,3 @@ def make(config: Config) -> Any:
     if config.get("settle", 1):
         one_pass({})
     return one_pass
-
-
-if __name__ == "__main__":
-    serve(make)

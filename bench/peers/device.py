@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 SECTOR = 512
 PAGE = 4_096
@@ -74,7 +74,3 @@ def make(config: Config) -> Any:
         return clock.stop()
 
     return one_pass
-
-
-if __name__ == "__main__":
-    serve(make)

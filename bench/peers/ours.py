@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import streamload as sl
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 
 def wait_until_quiet(loader: sl.Loader) -> None:
@@ -65,7 +65,3 @@ def make(config: Config) -> Any:
         loader.load_state_dict(begin)
         wait_until_quiet(loader)
     return one_pass
-
-
-if __name__ == "__main__":
-    serve(make)

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 SLOTS = 6
 _libc = ctypes.CDLL(None)
@@ -115,7 +115,3 @@ def make(config: Config) -> Any:
     for _ in range(config.get("settle", 1)):
         one_pass({})
     return one_pass
-
-
-if __name__ == "__main__":
-    serve(make)

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from types import TracebackType
 
 TRIPS = 5_000
 _ECHO = (
@@ -17,16 +18,33 @@ _ECHO = (
 )
 
 
+class Echo:
+    """Another Python process that answers every message with itself."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen([sys.executable, "-S", "-c", _ECHO, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+
+    def trip(self, message: bytes) -> bytes:
+        """There and back; at most 256 bytes."""
+        self._channel.sendall(message)
+        return self._channel.recv(256)
+
+    def __enter__(self) -> Echo:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._channel.close()
+        self._process.wait()
+
+
 def round_trip_seconds(trips: int = TRIPS, nbytes: int = 64) -> float:
-    """The median over `trips` messages of `nbytes`, there and back, between two Python processes."""
-    ours, theirs = socket.socketpair()
-    with ours, subprocess.Popen([sys.executable, "-S", "-c", _ECHO, str(theirs.fileno())], pass_fds=[theirs.fileno()]):
-        theirs.close()
-        message, taken = b"x" * nbytes, []
+    """The median over `trips` messages of `nbytes`, there and back."""
+    message, taken = b"x" * nbytes, []
+    with Echo() as echo:
         for _ in range(trips):
             began = time.perf_counter()
-            ours.sendall(message)
-            ours.recv(256)
+            echo.trip(message)
             taken.append(time.perf_counter() - began)
-        ours.shutdown(socket.SHUT_RDWR)
     return statistics.median(taken)

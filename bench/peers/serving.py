@@ -49,15 +49,15 @@ class Clock:
         return {"seconds": seconds, "records": self._sink.records, "nbytes": self._sink.nbytes, "cpu_seconds": cpu, "extra": extra}
 
 
-def serve(make: Callable[[Config], Callable[[Config], dict[str, Any]]]) -> None:
-    """Make a peer from the configuration on the command line, then a pass for every line of standard input.
+def serve(make: Callable[[Config], Callable[[Config], dict[str, Any]]], configuration: str) -> None:
+    """Make a peer from its configuration, in JSON, then a pass for every line of standard input.
 
     Answers go to the standard output that the process was started with; what libraries print goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        one_pass = make(json.loads(sys.argv[1]))
+        one_pass = make(json.loads(configuration))
     except ModuleNotFoundError as error:
         answers.write(json.dumps({"missing": error.name}) + "\n")
         answers.flush()

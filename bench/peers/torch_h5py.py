@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from bench.peers.serving import Config, serve
+from bench.peers.serving import Config
 from bench.peers.torch_memmap import passes
 
 
@@ -48,10 +48,6 @@ class SortedBatches(Pairs):
 def make(config: Config) -> Any:
     """A DataLoader with persistent workers."""
     torch.set_num_threads(1)
-    whole = config["variant"] == "sorted"
+    whole = config["variant"] == "whole"
     data = (SortedBatches if whole else Pairs)(config["path"])
     return passes(data, config, whole=whole, record_nbytes=int(np.prod(data.shape[1:])))
-
-
-if __name__ == "__main__":
-    serve(make)

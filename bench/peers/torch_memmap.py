@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from bench.peers.serving import Clock, Config, Sink, serve
+from bench.peers.serving import Clock, Config, Sink
 
 
 class Pairs(Dataset):
@@ -69,10 +69,6 @@ def passes(data: Dataset, config: Config, *, whole: bool, record_nbytes: int) ->
 def make(config: Config) -> Any:
     """A DataLoader with persistent workers."""
     torch.set_num_threads(1)
-    whole = config["variant"] == "getitems"
+    whole = config["variant"] == "whole"
     data = (Batches if whole else Pairs)(config["path"])
     return passes(data, config, whole=whole, record_nbytes=int(np.prod(data.images.shape[1:])))
-
-
-if __name__ == "__main__":
-    serve(make)

@@ -1,0 +1,190 @@
+"""Every benchmark runs, small: it ends well, says what it must, and takes its caches for what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.data import compressed, raw
+from bench.page_cache import make_cold, make_warm, resident_share
+from bench.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["--nbytes", "3MB", "--pairs", "1", "--batch", "64"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the benchmarks of this module keep their files."""
+    return tmp_path_factory.mktemp("bench")
+
+
+def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
+    """What a benchmark printed, and the figures that it wrote."""
+    results = folder / f"{name}.json"
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}", *SMALL, *given, "--folder", str(folder), "--json", str(results)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads(results.read_text())
+    assert {"processor", "memory", "disk", "versions"} <= set(said["machine"])
+    return done.stdout, said["figures"]
+
+
+def ratios(figures: list[dict]) -> list[str]:
+    """What was compared with what."""
+    for figure in figures:
+        assert figure.get("ratio", 1) > 0
+    return [figure["theirs"] for figure in figures if "ratio" in figure]
+
+
+@pytest.mark.slow
+def test_warm_passes_are_set_beside_the_ring_and_plain_copies(folder: Path):
+    """The ring in its best mode, and one core's copies, with the cache looked at."""
+    said, figures = command("warm", "--records", "784", "--without-torch", "--peer-pairs", "1", folder=folder)
+    names = ratios(figures)
+    assert names[0].startswith("ring, ")
+    assert names[1:] == ["one core copying in order", "one core copying at random"]
+    assert "mincore finds 100.0 % in memory" in said
+
+
+@pytest.mark.slow
+def test_cold_passes_are_set_beside_the_device(folder: Path):
+    """Both orders, the cache emptied before every pass and found empty."""
+    said, figures = command("cold", "--sweep", "1000000", "--window", "1 MB", folder=folder)
+    names = ratios(figures)
+    assert names[0].startswith("device, direct random reads of 150,528 B")
+    assert names[1].startswith("device, direct sequential reads")
+    assert said.count("mincore finds 0") == 2
+
+
+@pytest.mark.slow
+def test_a_pass_under_a_limit_shows_the_peak_of_its_group(folder: Path):
+    """Limited and unlimited, or the reason why not."""
+    said, _ = command("limited", "--limit", "400MB", "--io", "read", folder=folder)
+    assert "peak" in said or "may not make a control group" in said
+
+
+@pytest.mark.slow
+def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path):
+    """Kernels cached, and the first run ever."""
+    said, _ = command("first_batch", "--record", "3072", folder=folder)
+    assert "from the start of Python" in said
+    assert "first run ever, compiling" in said
+
+
+@pytest.mark.slow
+def test_the_order_and_the_parent_are_costed(folder: Path):
+    """Nanoseconds a record up to 10^11, tables, bytes on sockets, microseconds a batch."""
+    said, figures = command("order", "--chunks", "1000", folder=folder)
+    assert "Exact, 1e+11 records" in said
+    assert next(figure["step_nbytes"] for figure in figures if "step_nbytes" in figure) <= 1_024
+    assert "microseconds a batch" in said
+
+
+@pytest.mark.slow
+def test_compressed_passes_are_set_beside_bare_decoders(folder: Path):
+    """Deflate and lzf in chunks of 64, deflate in chunks of one; cold, and the first batch."""
+    said, figures = command("compressed", "--without-torch", "--window", "1 MB", folder=folder)
+    names = ratios(figures)
+    assert len(names) == 4
+    assert all("bare decoders" in name or name == "streamload, warm" for name in names)
+    assert "from Loader(...), once imported" in said
+
+
+@pytest.mark.parametrize("peer", ["torch_memmap", "torch_h5py"])
+@pytest.mark.parametrize("variant", ["pairs", "whole"])
+def test_a_peer_makes_a_pass_over_as_many_records_as_it_is_asked_for(folder: Path, peer: str, variant: str):
+    """PyTorch over a mapping and over h5py, in pairs and in whole batches."""
+    pytest.importorskip("torch")
+    made = (
+        compressed(folder, codec="lzf", chunk_records=64, nbytes=1 << 20)
+        if peer == "torch_h5py"
+        else raw(folder, record_nbytes=784, nbytes=1 << 20)
+    )
+    config = {"path": str(made.path), "batch": 64, "workers": 1, "variant": variant, "records": 128, "settle": 0}
+    with Contender(peer, peer, config) as contender:
+        assert contender.run().records == 128
+
+
+def test_a_peer_that_is_not_installed_is_left_out_by_name(tmp_path: Path):
+    """Whatever cannot be imported says so, and the others go on."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    with pytest.raises(PeerMissing, match=r"^PyTorch is left out: torch is not installed$"):
+        Contender("PyTorch", "torch_memmap", {}, environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+
+
+@pytest.mark.noisy
+def test_a_peer_that_ends_is_an_error_with_its_status():
+    """Not a hang, and not a figure."""
+    with pytest.raises(PeerFailed, match="ring ended with status 1"):
+        Contender("ring", "ring", {"path": "/nowhere"})
+
+
+def test_files_hold_what_they_are_named_after(folder: Path):
+    """Raw bytes that do not compress; compressed images that do, as much as photographs."""
+    made = compressed(folder, codec="gzip", chunk_records=64, nbytes=2 << 20)
+    assert 1.4 < made.nbytes / made.stored_nbytes < 2.2
+    assert raw(folder, record_nbytes=784, nbytes=1 << 20).stored_nbytes >= (1 << 20) - 784
+    with h5py.File(made.path) as file:
+        labels = file["label"][:]
+    assert (np.diff(labels) >= 0).all()
+
+
+def test_the_page_cache_is_emptied_and_filled(tmp_path: Path):
+    """What mincore finds follows what was done; a file that someone maps is not called cold."""
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(1 << 20))
+    assert make_warm([path]).startswith("warm")
+    assert resident_share(path) == 1.0
+    assert "mincore finds 0.00 %" in make_cold([path])
+    assert resident_share(path) == 0.0
+    mapped = np.memmap(path, np.uint8, "r")
+    assert mapped.sum()
+    with pytest.raises(RuntimeError, match="some process maps them"):
+        make_cold([path])
+
+
+def test_pairs_alternate_and_the_ratio_is_their_median():
+    """Whoever goes first changes from pair to pair; one odd pair does not move the ratio."""
+    turns: list[str] = []
+
+    def run(name: str, seconds: float) -> Run:
+        turns.append(name)
+        return Run(seconds=seconds, records=100, nbytes=1_000, cpu_seconds=0.0)
+
+    paces = iter([1.0, 1.0, 50.0])
+    pairs = in_turns(lambda: run("a", next(paces)), lambda: run("b", 2.0), 3)
+    assert turns == ["a", "b", "b", "a", "a", "b"]
+    found = Comparison(what="case", ours="a", theirs="b", pairs=pairs, cache="warm", target=1.5)
+    assert found.ratio == 2.0
+    assert "2.00 x b (aim: 1.5, reached)" in str(found)
+
+
+@pytest.mark.slow
+def test_the_pytest_benchmarks_run():
+    """Kernels, orders, formats, collation, transport and epochs, once each."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-disable", "--bench-nbytes", "2MB", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
