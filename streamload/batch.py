@@ -50,7 +50,9 @@ class Batch:
     def __iter__(self) -> Iterator[NoReturn]:
         names = ", ".join(self._fields)
         quoted = ", ".join(map(repr, self._fields))
-        raise TypeError(f"a batch is a mapping, and unpacking it would give names, not arrays. Write {names} = batch.tuple({quoted}), or dict(batch).")
+        raise TypeError(
+            f"a batch is a mapping, and unpacking it would give names, not arrays. Write {names} = batch.tuple({quoted}), or dict(batch)."
+        )
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}: {array.dtype} {array.shape}" for name, array in self._fields.items())

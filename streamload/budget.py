@@ -57,7 +57,11 @@ class Footprint:
         return self.slots + self.arena + self.tables + self.scratch + self.index + self.page_tables
 
     def __str__(self) -> str:
-        parts = [f"{f.name.replace('_', ' ')} {format_nbytes(getattr(self, f.name))}" for f in fields(self) if f.name != "budget" and getattr(self, f.name)]
+        parts = [
+            f"{f.name.replace('_', ' ')} {format_nbytes(getattr(self, f.name))}"
+            for f in fields(self)
+            if f.name != "budget" and getattr(self, f.name)
+        ]
         return f"{format_nbytes(self.total)} of {format_nbytes(self.budget)}: " + " · ".join(parts)
 
 
@@ -118,7 +122,8 @@ def shape_of(
         raise _too_little(least, order)
     if least.total > available:
         raise ResourceError(
-            f"The loader needs {format_nbytes(least.total)} ({least}), and this machine or its control group leaves {format_nbytes(available)} free.",
+            f"The loader needs {format_nbytes(least.total)} ({least}), "
+            f"and this machine or its control group leaves {format_nbytes(available)} free.",
             hint="Free memory, raise the limit, or lower batch_size, num_workers or the window.",
             needed_nbytes=least.total,
             available_nbytes=available,
@@ -131,7 +136,13 @@ def shape_of(
     while wanted > LEAST_SPARE_SLOTS + max(1, workers) and footprint(wanted, mapped=mapped).total > min(memory_nbytes, available):
         wanted -= 1
     spare = min(SPARE_SLOTS, wanted - max(1, workers))
-    return Shape(slots=wanted, spare=spare, mapped=mapped, ahead=_ahead(order, stored, raw_nbytes, available), footprint=footprint(wanted, mapped=mapped))
+    return Shape(
+        slots=wanted,
+        spare=spare,
+        mapped=mapped,
+        ahead=_ahead(order, stored, raw_nbytes, available),
+        footprint=footprint(wanted, mapped=mapped),
+    )
 
 
 def _ahead(order: BoundOrder, stored: Schema, raw_nbytes: int, available: int) -> int:

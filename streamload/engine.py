@@ -91,4 +91,3 @@ def arena_of(job: Job, batch_size: int) -> ArenaLayout | None:
     schema = Schema(tuple(column.field for column in job.columns))
     touched = min(order.windows, 1 + math.ceil((batch_size - 1) / max(1, order.least_window_records)))
     return ArenaLayout.of(schema, names, records=order.most_window_records, parts=touched + 1)
-

@@ -116,7 +116,9 @@ class OpenFiles:
             recheck(was)
             raise
         except OSError as error:
-            raise SourceError(f"{was.path} cannot be opened: {error.strerror}.", hint="Check its permissions and `ulimit -n`.", path=was.path) from error
+            raise SourceError(
+                f"{was.path} cannot be opened: {error.strerror}.", hint="Check its permissions and `ulimit -n`.", path=was.path
+            ) from error
         status = os.fstat(fd)
         if identity_of(status) != was.identity:
             os.close(fd)
@@ -175,7 +177,9 @@ class Mapping:
     def __init__(self, fd: int, nbytes: int) -> None:
         import numpy as np
 
-        self._map = mmap.mmap(fd, nbytes, prot=mmap.PROT_READ) if hasattr(mmap, "PROT_READ") else mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
+        self._map = (
+            mmap.mmap(fd, nbytes, prot=mmap.PROT_READ) if hasattr(mmap, "PROT_READ") else mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
+        )
         self._bytes = np.frombuffer(self._map, np.uint8)
         self.address: int = self._bytes.ctypes.data
         self.nbytes = nbytes

@@ -25,7 +25,6 @@ from streamload.tables import Tables
 from streamload.transforms import Transforming
 from streamload.wire import StepTask, WindowTask, cut
 
-
 ADVISED_BLOCKS = 32
 """Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
 MOST_MAP_PAUSE = 256
@@ -104,7 +103,7 @@ class Filler:
             views.task[0] = task.number
             return count
         except StreamloadError as error:
-            raise self._placed(error, task)
+            raise self._placed(error, task) from error.__cause__
         except Exception as error:
             self.files.verify()
             raise self._placed(unforeseen(error), task) from error

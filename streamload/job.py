@@ -110,15 +110,16 @@ def write_job(job: Job) -> SharedBlock:
 
 def read_job(block: SharedBlock) -> Job:
     """The job that `write_job` wrote; its arrays are read-only views of the block."""
-    count, pickled_nbytes = _HEAD.unpack_from(block.bytes)
-    lengths = struct.unpack_from(f"<{count}Q", block.bytes, _HEAD.size)
+    whole = block.bytes.data
+    count, pickled_nbytes = _HEAD.unpack_from(whole)
+    lengths = struct.unpack_from(f"<{count}Q", whole, _HEAD.size)
     begin = _HEAD.size + 8 * count
     at = aligned(begin + pickled_nbytes)
-    buffers: list[NDArray[np.uint8]] = []
+    buffers: list[memoryview] = []
     for length in lengths:
-        buffers.append(block.bytes[at : at + length])
+        buffers.append(whole[at : at + length])
         at += aligned(length)
-    return pickle.loads(block.bytes[begin : begin + pickled_nbytes], buffers=buffers)
+    return pickle.loads(whole[begin : begin + pickled_nbytes], buffers=buffers)
 
 
 def _unpicklable(job: Job) -> str:

@@ -32,7 +32,15 @@ _BOOT = (
     "import sys, json; said = json.loads(sys.argv[1]); sys.path[:] = said['path']; "
     "from streamload.worker import main; main(said['control'], said['parent'], said['stderr'])"
 )
-_CLEARED = ("PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONPROFILEIMPORTTIME", "PYTHONBREAKPOINT", "NUMBA_DISABLE_JIT", "NUMBA_CACHE_DIR")
+_CLEARED = (
+    "PYTHONINSPECT",
+    "PYTHONWARNINGS",
+    "PYTHONSTARTUP",
+    "PYTHONPROFILEIMPORTTIME",
+    "PYTHONBREAKPOINT",
+    "NUMBA_DISABLE_JIT",
+    "NUMBA_CACHE_DIR",
+)
 _ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -68,6 +76,15 @@ class Launcher:
         launcher, cls._current = cls._current, None
         if launcher is not None:
             launcher.close()
+
+    @classmethod
+    def leave_to_parent(cls) -> None:
+        """In a child that the user forked: the launcher is the parent's."""
+        inherited, cls._current = cls._current, None
+        cls._starting = threading.Lock()
+        if inherited is not None:
+            inherited._lock = threading.Lock()
+            inherited.close()
 
     def __init__(self) -> None:
         if not sys.executable:
@@ -196,7 +213,9 @@ class Launcher:
         return WorkerStartError(
             f"the worker launcher (pid {self.pid}) ended {when}, with status {self._process.returncode}."
             + (f" It said:\n{tail}\n" if tail else ""),
-            hint="num_workers=0 needs no other process." if tail else "Something killed it; often that is the kernel's out-of-memory killer.",
+            hint="num_workers=0 needs no other process."
+            if tail
+            else "Something killed it; often that is the kernel's out-of-memory killer.",
             pid=self.pid,
             exitcode=self._process.returncode,
         )
@@ -233,19 +252,12 @@ def _pair() -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError as error:
         raise ResourceError(
-            f"no descriptor for the worker launcher: {error.strerror}.", hint="Raise `ulimit -n`; num_workers=0 needs fewer.", errno=error.errno
+            f"no descriptor for the worker launcher: {error.strerror}.",
+            hint="Raise `ulimit -n`; num_workers=0 needs fewer.",
+            errno=error.errno,
         ) from error
 
 
 atexit.register(Launcher.shutdown)
 if hasattr(os, "register_at_fork"):
-
-    def _leave_to_parent() -> None:
-        """In a child that the user forked: the launcher is the parent's."""
-        inherited, Launcher._current = Launcher._current, None
-        Launcher._starting = threading.Lock()
-        if inherited is not None:
-            inherited._lock = threading.Lock()
-            inherited.close()
-
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=Launcher.leave_to_parent)

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamload.batch import Batch
@@ -178,7 +177,8 @@ class Loader:
         shape = self._plan.shape
         warnings.warn(
             f"You hold more than {shape.spare} batches at once, so further ones are copied to private memory "
-            f"({format_nbytes(self._plan.slot_nbytes)} each, see loader.stats.copies). Keep copies of what you need of a batch, not the batch.",
+            f"({format_nbytes(self._plan.slot_nbytes)} each, see loader.stats.copies). "
+            "Keep copies of what you need of a batch, not the batch.",
             stacklevel=4,
         )
 
@@ -303,7 +303,9 @@ class Loader:
         if self._closed:
             raise _closed_error()
         if self._owner != os.getpid():
-            raise LoaderClosedError("this loader belongs to the process that made it, not to a fork of it.", hint="Make a loader in the child.")
+            raise LoaderClosedError(
+                "this loader belongs to the process that made it, not to a fork of it.", hint="Make a loader in the child."
+            )
 
     def __enter__(self) -> Loader:
         return self

@@ -194,8 +194,8 @@ def distinct_labels(data: Source) -> int | None:
     """How many labels the data has, where a small whole-number field that is held in memory can be counted quickly."""
     for column in data.columns:
         if isinstance(column, Resident) and column.field.shape == () and column.field.dtype.kind in "iu" and len(column.values):
-            values = column.values
+            values = np.asarray(column.values)
             low, high = int(values.min()), int(values.max())
             if 0 < high - low < min(1_000_000, len(values)):
-                return int(np.count_nonzero(np.bincount((values - low).astype(np.int64))))
+                return int(np.count_nonzero(np.bincount(values.astype(np.int64) - low)))
     return None

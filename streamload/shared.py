@@ -49,7 +49,9 @@ class SharedBlock:
             fd = _anonymous_file()
         except OSError as error:
             raise ResourceError(
-                f"no descriptor for {purpose}: {error.strerror}.", hint="Close other files or loaders, or raise `ulimit -n`.", errno=error.errno
+                f"no descriptor for {purpose}: {error.strerror}.",
+                hint="Close other files or loaders, or raise `ulimit -n`.",
+                errno=error.errno,
             ) from error
         try:
             os.ftruncate(fd, max(nbytes, 1))
@@ -115,7 +117,9 @@ class Scrap:
             self.fd = _anonymous_file()
         except OSError as error:
             raise ResourceError(
-                f"no descriptor for a worker's last words: {error.strerror}.", hint="Raise `ulimit -n`, or lower num_workers.", errno=error.errno
+                f"no descriptor for a worker's last words: {error.strerror}.",
+                hint="Raise `ulimit -n`, or lower num_workers.",
+                errno=error.errno,
             ) from error
 
     def text(self) -> str:

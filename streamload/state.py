@@ -56,7 +56,9 @@ def read_state(state: object, plan: Plan) -> tuple[int, int]:
         raise StateError(f"the state lacks {', '.join(missing)}.", hint="Give what state_dict() returned, whole.")
     unknown = sorted(_shown(name) for name in given if name not in _FIELDS and name not in ("epoch", "position"))
     if unknown:
-        raise StateError(f"the state has entries that are not known here: {', '.join(unknown[:5])}.", hint="It may come from a newer streamload.")
+        raise StateError(
+            f"the state has entries that are not known here: {', '.join(unknown[:5])}.", hint="It may come from a newer streamload."
+        )
     for name, (kind, meaning) in _FIELDS.items():
         value = given[name]
         if type(value) is not kind or value != ours[name]:
@@ -68,7 +70,9 @@ def read_state(state: object, plan: Plan) -> tuple[int, int]:
     epoch, position = given["epoch"], given["position"]
     for name, value, most in (("epoch", epoch, 2**62), ("position", position, plan.order.n)):
         if type(value) is not int or not 0 <= value <= most:
-            raise StateError(f"the state's {name} is {_shown(value)}, which is not a whole number from 0 to {most:,}.", hint="It is damaged.")
+            raise StateError(
+                f"the state's {name} is {_shown(value)}, which is not a whole number from 0 to {most:,}.", hint="It is damaged."
+            )
     if position % plan.batch_size and position != plan.order.n:
         raise StateError(f"the state's position {position:,} is not at the end of a batch of {plan.batch_size:,}.", hint="It is damaged.")
     return epoch, min(position, plan.end)

@@ -7,7 +7,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError,
 from streamload.order import key
 from streamload.schema import Field, Schema
 from streamload.wire import cut
-
 
 AUGMENTATION = 4
 """The purpose, in `order.key`, of randomness in a user's function."""
@@ -51,7 +50,7 @@ class Transforming:
         """Transform the stored records, and put results into `out`. Raises TransformError, naming the record."""
         words = key(self._seed, epoch, AUGMENTATION, -1 - start)
         random.seed(int(words[0]) | int(words[1]) << 32)
-        np.random.seed(int(words[2]))  # noqa: NPY002  (a user's function may draw from the global generators)
+        np.random.seed(int(words[2]))
         for row, record in enumerate(records.tolist()):
             result = self._call(epoch, row, record)
             if result.keys() != out.keys():
@@ -87,7 +86,7 @@ class Transforming:
             raise transform_error(error, record) from None
         except BaseException as error:
             raise transform_error(error, record) from None
-        if not isinstance(result, dict):
+        if not isinstance(cast(object, result), dict):
             raise ConfigError(
                 f"the transform returned {type(result).__name__} for record {record}, where a dict of arrays was expected.",
                 hint='Return the fields by name: return {"image": image, "label": label}.',

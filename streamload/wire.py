@@ -61,8 +61,8 @@ class Filled(NamedTuple):
 
     number: int
     slot: int
-    count: int
-    """Records in it."""
+    records: int
+    """How many are in it."""
 
 
 class Failed(NamedTuple):

@@ -198,7 +198,7 @@ class Launcher:
         for end in (woken, waker):
             end.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _ignore)
         watched = {self._control.fileno(), woken.fileno()}
         try:
             watched.add(os.pidfd_open(self._parent))
@@ -259,7 +259,7 @@ class Launcher:
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
                 try:
@@ -286,6 +286,10 @@ class Launcher:
             self._control.send(json.dumps(message).encode())
         except OSError:
             pass  # The parent is gone; the loop will see it.
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A signal that only has to wake the loop."""
 
 
 def _kill(pid: int) -> None:

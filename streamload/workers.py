@@ -47,16 +47,20 @@ SPARE_DESCRIPTORS = 12
 """The launcher's, the job's, and what comes and goes while workers are started."""
 
 
-def _load(hand: Hand) -> int:
-    return len(hand.tasks)
-
-
 class Workers:
     """The worker processes of one loader."""
 
     def __init__(
-        self, job: Job, *, ring: SharedBlock, board: Board, arena: SharedBlock | None, tables: SharedBlock | None,
-        timeout: float, restart: bool = False, probe: bool = False,
+        self,
+        job: Job,
+        *,
+        ring: SharedBlock,
+        board: Board,
+        arena: SharedBlock | None,
+        tables: SharedBlock | None,
+        timeout: float,
+        restart: bool = False,
+        probe: bool = False,
     ) -> None:
         self._job = job
         self._board = board
@@ -297,11 +301,11 @@ class Workers:
         time.sleep(0.3)
         stacks = {hand.number: hand.said("stack") for hand in self._hands}
         holders = [hand for hand in self._hands if number is None or number in hand.tasks] or self._hands
-        busy = [hand for hand in holders if "_listen" not in stacks[hand.number]] or [h for h in self._hands if "_listen" not in stacks[h.number]]
+        busy = [hand for hand in holders if "_listen" not in stacks[hand.number]] or [
+            h for h in self._hands if "_listen" not in stacks[h.number]
+        ]
         hand = (busy or holders)[0]
-        return timed_out(
-            self._job, worker=hand.number, pid=hand.pid, task=hand.oldest, stack=stacks[hand.number], timeout=self._timeout
-        )
+        return timed_out(self._job, worker=hand.number, pid=hand.pid, task=hand.oldest, stack=stacks[hand.number], timeout=self._timeout)
 
     # The end
 

@@ -10,6 +10,7 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _compiled = False
 _in_use: dict[str, ModuleType] = {}
@@ -20,7 +21,9 @@ def cache_folder() -> Path:
 
     The files in it are code, so a folder that others own or may write is not used: a private temporary one is.
     """
-    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload")
+    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
+    )
     folder = Path(root) / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,9 +46,12 @@ def compile_kernels() -> bool:
         return True
     disabled = os.environ.pop("NUMBA_DISABLE_JIT", None)
     try:
-        from numba.core import config
+        config: Any = import_module("numba.core.config")
     except Exception as error:
-        warnings.warn(f"numba cannot be imported ({error}): streamload works without compiled kernels, many times slower. Reinstall numba.", stacklevel=2)
+        warnings.warn(
+            f"numba cannot be imported ({error}): streamload works without compiled kernels, many times slower. Reinstall numba.",
+            stacklevel=2,
+        )
         return False
     finally:
         if disabled is not None:

@@ -1,5 +1,8 @@
 """Compiled gathers: records by offset, from a descriptor or from memory, into rows."""
 
+# pyright: basic, reportCallIssue=false
+# The types of arguments stand in the signatures; numba's own stubs know nothing of them.
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,20 +16,20 @@ _memcpy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.vo
 
 
 @intrinsic
-def _pointer(typing_context, address):  # type: ignore[no-untyped-def]  # pyright: ignore
+def _pointer(typing_context, address):
     """An integer address as a pointer."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # pyright: ignore
+    def generate(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
 
     return types.voidptr(types.int64), generate
 
 
 @intrinsic
-def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]  # pyright: ignore
+def _prefetch(typing_context, address):
     """Ask for the cache line at an address, for one read."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # pyright: ignore
+    def generate(context, builder, signature, arguments):
         pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
         name = f"llvm.prefetch.p0{'' if getattr(pointer.type, 'is_opaque', False) else 'i8'}"
         from llvmlite import ir
@@ -41,7 +44,7 @@ def _prefetch(typing_context, address):  # type: ignore[no-untyped-def]  # pyrig
 
 
 @njit(["int64(int32, int64[::1], int64, int64, int64[::1])"], nogil=True, cache=True)
-def read_rows(fd, offsets, nbytes, out_address, rows):  # type: ignore[no-untyped-def]
+def read_rows(fd, offsets, nbytes, out_address, rows):
     """Read `nbytes` at `offsets[k]` into row `rows[k]` of a table at `out_address`; -1, or the first k that failed.
 
     Neighbours in the file that are neighbours in the table are read with one call.
@@ -64,7 +67,7 @@ def read_rows(fd, offsets, nbytes, out_address, rows):  # type: ignore[no-untype
 
 
 @njit(["void(int64, int64[::1], int64, int64, int64[::1])"], nogil=True, cache=True)
-def copy_rows(address, offsets, nbytes, out_address, rows):  # type: ignore[no-untyped-def]
+def copy_rows(address, offsets, nbytes, out_address, rows):
     """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`.
 
     Small records come from all over memory, so the next ones are asked for while this one is copied.

@@ -270,6 +270,7 @@ def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbyte
     share = fitting_nbytes or max(1, memory_nbytes * window_nbytes // max(1, needed_nbytes))
     return ConfigError(
         f'Windows of {window} need {needed} in all, and memory="{memory}" is less.',
-        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or shuffle=Block(window="{format_nbytes(share)}"); where blocks are then too large for a window, '
+        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or shuffle=Block(window="{format_nbytes(share)}"); '
+        "where blocks are then too large for a window, "
         "write smaller ones with `streamload convert --chunk-records`.",
     )
