@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 import weakref
@@ -21,6 +22,10 @@ from streamload.sizes import format_nbytes
 from streamload.source import Source
 from streamload.state import read_state, state_of
 from streamload.stats import Stats
+
+
+CLOSING_S = 1.0
+"""How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
 
 
 class Loader:
@@ -85,6 +90,7 @@ class Loader:
         self._at = (0, 0)
         self._resumed = False
         self._owner = os.getpid()
+        self._turn = threading.RLock()
         self._iterating: weakref.ref[Epoch] | None = None
         self._engine: Engine | None = None
         self._finalizer: Callable[[], object] | None = None
@@ -127,6 +133,10 @@ class Loader:
 
     def _epoch_at(self, epoch: int, position: int, stop: int | None) -> Epoch:
         self._check_open()
+        with self._turn:
+            return self._begun(epoch, position, stop)
+
+    def _begun(self, epoch: int, position: int, stop: int | None) -> Epoch:
         self._end_iterating("a newer iterator of the same loader began")
         self._resumed = False
         self._at = (epoch, position)
@@ -142,8 +152,20 @@ class Loader:
         return made
 
     def next_batch(self, epoch: Epoch) -> Batch | None:
-        """The next batch of the epoch that is being iterated over; None at its end. For `Epoch` alone."""
+        """The next batch of the epoch that is being iterated over; None at its end. For `Epoch` alone.
+
+        Threads take turns: each gets other batches.
+        """
         self._check_open()
+        with self._turn:
+            return self._taken(epoch)
+
+    def _taken(self, epoch: Epoch) -> Batch | None:
+        if self._closed or self._iterating is None or self._iterating() is not epoch:
+            raise _closed_error() if self._closed else LoaderClosedError(
+                f"this iterator over epoch {epoch.index} was closed: a newer iterator of the same loader began.",
+                hint="Another thread did that; two loaders can run side by side.",
+            )
         number, position = self._at
         if position >= self._plan.end:
             return None
@@ -158,7 +180,7 @@ class Loader:
         except BaseException as error:
             # Interrupted half-way: the machinery is made anew before it is used again.
             pipeline.broken = error
-            raise
+            raise _closed_error() if self._closed and isinstance(error, Exception) else error
         if step is None:
             return None
         self._at = (number, step.stop)
@@ -207,8 +229,9 @@ class Loader:
         """
         self._check_open()
         at = read_state(state, self._plan)
-        self._end_iterating("the loader was moved by load_state_dict")
-        self._at, self._resumed = at, True
+        with self._turn:
+            self._end_iterating("the loader was moved by load_state_dict")
+            self._at, self._resumed = at, True
 
     # Looking
 
@@ -288,10 +311,19 @@ class Loader:
         engine.close()
 
     def close(self) -> None:
-        """End the workers and free the memory; batches that you hold stay valid. May be called more than once."""
-        self._end_iterating("the loader was closed")
+        """End the workers and free the memory; batches that you hold stay valid. May be called more than once.
+
+        A batch that another thread waits for is let come first, for up to a second where workers prepare it.
+        """
         self._closed = True
-        self._leave_engine()
+        ours = self._owner == os.getpid()
+        waited = ours and self._turn.acquire(timeout=CLOSING_S if self._plan.workers else -1)
+        try:
+            self._end_iterating("the loader was closed")
+            self._leave_engine()
+        finally:
+            if waited:
+                self._turn.release()
 
     def _end_iterating(self, why: str) -> None:
         epoch = self._iterating() if self._iterating is not None else None

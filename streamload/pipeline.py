@@ -144,7 +144,8 @@ class Pipeline:
 
     def begin(self, epoch: int, position: int, stop: int | None) -> None:
         """Hand out from here on, up to epoch `stop` (None: without end)."""
-        if not self._started or self._next() != (epoch, position):
+        failed = bool(self._queue) and isinstance(self._queue[0].reply, Failed)
+        if not self._started or failed or self._next() != (epoch, position):
             try:
                 self._restart(epoch, position)
             except StreamloadError as error:
