@@ -46,8 +46,9 @@ class Epoch:
         try:
             batch = self._feed.next_batch(self)
         except Exception as error:
-            self._error = error
-            raise
+            # Where another thread has closed this iterator meanwhile, it has said why.
+            self._error = self._error or error
+            raise self._error from None
         except BaseException as error:
             self._error = interrupted(error)
             raise

@@ -201,7 +201,7 @@ class Loader:
             f"You hold more than {shape.spare} batches at once, so further ones are copied to private memory "
             f"({format_nbytes(self._plan.slot_nbytes)} each, see loader.stats.copies). "
             "Keep copies of what you need of a batch, not the batch.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
