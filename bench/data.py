@@ -71,28 +71,33 @@ def compressed(folder: Path, *, codec: str, chunk_records: int, nbytes: int) -> 
     record_nbytes = int(np.prod(SMALL))
     records = max(chunk_records, nbytes // record_nbytes // chunk_records * chunk_records)
     rng = np.random.default_rng(7)
-    pool = _smooth(rng)
+    pool = smooth_images(rng, POOL)
 
     def pieces() -> Iterator[NDArray[np.uint8]]:
         step = chunk_records * max(1, 4_096 // chunk_records)
         for start in range(0, records, step):
             count = min(step, records - start)
-            noise = rng.integers(STEP, size=(count, *SMALL), dtype=np.uint8)
-            noise *= rng.random((count, *SMALL[:2], 1), np.float32) < NOISY_SHARE
-            yield pool[rng.integers(POOL, size=count)] + noise
+            yield noisy_images(rng, pool, count)
 
     options = {"chunks": (chunk_records, *SMALL), "compression": codec}
     return _made(folder / f"{codec}-{chunk_records}-{records}.h5", records, SMALL, options, pieces)
 
 
-def _smooth(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Images without edges: a few values, drawn out between them, about a mean. Shape (POOL, 32, 32, 3), at most 255 - STEP."""
-    corners = rng.uniform(0, 255 - STEP, size=(POOL, 5, 5, 3))
+def noisy_images(rng: np.random.Generator, pool: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Images out of a pool of smooth ones, each with noise of its own. Shape (count, 32, 32, 3)."""
+    noise = rng.integers(STEP, size=(count, *SMALL), dtype=np.uint8)
+    noise *= rng.random((count, *SMALL[:2], 1), np.float32) < NOISY_SHARE
+    return pool[rng.integers(len(pool), size=count)] + noise
+
+
+def smooth_images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Images without edges: a few values, drawn out between them, about a mean. Shape (count, 32, 32, 3), at most 255 - STEP."""
+    corners = rng.uniform(0, 255 - STEP, size=(count, 5, 5, 3))
     at = np.linspace(0, 3.999, SMALL[0])
     low, part = at.astype(int), at % 1
     rows = corners[:, low] * (1 - part)[None, :, None, None] + corners[:, low + 1] * part[None, :, None, None]
     both = rows[:, :, low] * (1 - part)[None, None, :, None] + rows[:, :, low + 1] * part[None, None, :, None]
-    means = rng.uniform(0, 255 - STEP, size=(POOL, 1, 1, 1))
+    means = rng.uniform(0, 255 - STEP, size=(count, 1, 1, 1))
     return (means * (1 - CONTRAST) + both * CONTRAST).astype(np.uint8) // STEP * STEP
 
 
