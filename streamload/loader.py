@@ -113,10 +113,12 @@ class Loader:
 
     def __iter__(self) -> Epoch:
         """The next epoch (after a resume: the rest of the one that was resumed)."""
-        epoch, position = self._at
-        if position and not self._resumed:
-            epoch, position = epoch + 1, 0
-        return self._epoch_at(epoch, position, None)
+        self._check_open()
+        with self._turn:
+            epoch, position = self._at
+            if position and not self._resumed:
+                epoch, position = epoch + 1, 0
+            return self._epoch_at(epoch, position, None)
 
     def epochs(self, stop: int) -> Iterator[Epoch]:
         """Epochs from where the loader stands up to number `stop`, exclusive.
