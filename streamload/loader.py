@@ -97,7 +97,7 @@ class Loader:
         self._closed = False
         self._said_copies = False
         self._handed_at: int | None = None
-        self._counts = {"steps": 0, "records": 0, "nbytes": 0, "copies": 0, "copied_nbytes": 0, "wait_ns": 0, "consumer_ns": 0}
+        self._counts = {"steps": 0, "records": 0, "nbytes": 0, "copies": 0, "copied_nbytes": 0, "start_ns": 0, "wait_ns": 0, "consumer_ns": 0}
         self._worked: dict[str, int] = {}
         if self._plan.warning:
             warnings.warn(self._plan.warning, stacklevel=2)
@@ -188,7 +188,7 @@ class Loader:
         self._at = (number, step.stop)
         self._handed_at = time.perf_counter_ns()
         counts = self._counts
-        counts["wait_ns"] += self._handed_at - asked
+        counts["wait_ns" if counts["steps"] else "start_ns"] += self._handed_at - asked
         counts["steps"] += 1
         counts["records"] += step.stop - position
         if pipeline.copies and not self._said_copies:
@@ -254,6 +254,7 @@ class Loader:
             nbytes=counts["records"] * self._plan.schema.record_nbytes,
             copies=counts["copies"],
             copied_nbytes=counts["copied_nbytes"],
+            start_seconds=counts["start_ns"] / 1e9,
             wait_seconds=counts["wait_ns"] / 1e9,
             consumer_seconds=counts["consumer_ns"] / 1e9,
             disk_seconds=disk / 1e9,

@@ -24,6 +24,8 @@ class Stats:
     """Batches that were copied to private memory, because the user held too many."""
     copied_nbytes: int
     """Bytes of those batches."""
+    start_seconds: float
+    """How long the very first batch took to come: workers had to start. Not counted as waiting."""
     wait_seconds: float
     """How long the user's loop waited for batches."""
     consumer_seconds: float
