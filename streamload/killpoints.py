@@ -1,7 +1,7 @@
 """Named places at which tests make a process die, stop or wait; they cost a comparison where no test asks for them.
 
 `STREAMLOAD_TEST_KILL="point:action[:count[:worker]]"` acts on the count-th time that a point is reached (the first, unless
-said), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from the first line of
+said; `*` is every time), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from the first line of
 a file, so that one launcher serves a whole sweep.
 """
 
@@ -22,7 +22,7 @@ def _parsed(wanted: str) -> tuple[str, str, int, int]:
         with open(wanted[1:]) as file:
             wanted = file.readline().strip()
     point, action, count, worker = (wanted.split(":") + [""] * 4)[:4]
-    return point, action, int(count or 1), int(worker or -1)
+    return point, action, 0 if count == "*" else int(count or 1), int(worker or -1)
 
 
 _point, _action, _count, _worker = _parsed(_wanted) if _wanted else ("", "", 1, -1)
@@ -43,7 +43,7 @@ def reach(point: str) -> None:
         return
     global _reached
     _reached += 1
-    if _reached != _count:
+    if _count and _reached != _count:
         return
     if _action.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, _action))
