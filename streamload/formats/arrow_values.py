@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
 
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
@@ -104,6 +104,19 @@ def values_of(field: Any, shape: Sequence[int] | None) -> Values:
     if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
         raise RefusedError(f"has a permutation {list(permutation)} that does not fit its shape")
     return _shaped(values, shape, permutation, field.name)
+
+
+def storage_of(kind: Any) -> Any:
+    """An Arrow type without its extension."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def leaf_of(kind: Any) -> Any:
+    """The type of the values within lists."""
+    kind = storage_of(kind)
+    while kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
 
 
 def with_lengths(values: Values, lists: tuple[int, ...], name: str) -> Values:
@@ -291,3 +304,20 @@ def fill_for(fill: object, column: str, dtype: np.dtype) -> Any:
             dataset=column,
         )
     return filled[()]
+
+
+def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalError) -> SourceError:
+    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins."""
+    record = first + error.row
+    details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
+    if isinstance(error, NullFoundError):
+        return CorruptDataError(
+            f"{path}: null at row {record:,} of column '{column}'.",
+            hint=f"Say what stands for it: fill={{{column!r}: 0}}; or leave the record out when you write the file.",
+            **details,
+        )
+    return SchemaMismatchError(
+        f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
+        hint="Records of a field have one shape: pad them, or leave the column out with fields=[...].",
+        **details,
+    )

@@ -28,7 +28,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"MATLAB 5.0 MAT-file", "a MATLAB 5 file", "Save it in MATLAB with the option -v7.3, which writes HDF5."),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", "A single image is not a set of records."),
     (b"\xff\xd8\xff", "a JPEG image", "A single image is not a set of records."),
-    (b"ARROW1\x00\x00", "an Arrow IPC file", _CONVERT),
     (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),

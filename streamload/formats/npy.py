@@ -150,7 +150,7 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
     stride = dtype.itemsize * math.prod(shape[1:])
     columns: dict[str, Stored] = {}
     for names, leaf, at in _leaves(dtype):
-        element, inner = (leaf.subdtype[0], leaf.subdtype[1]) if leaf.subdtype else (leaf, ())
+        element, inner = leaf.subdtype if leaf.subdtype is not None else (leaf, ())
         key = ".".join((*((name,) if member or not names else ()), *names))
         apart = bool(names) and math.prod(shape[1:]) > 1
         if element.kind not in "biufcSMm" or element.itemsize == 0 or apart or (names and fortran):
@@ -165,7 +165,7 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
         array = Array(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
         kind = f"{element.newbyteorder('=') if element.isnative else element.str} {record_shape}"
         columns[key] = Stored(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
-    return shape[0], columns
+    return shape[0], columns  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[tuple[tuple[str, ...], np.dtype, int]]:
@@ -174,7 +174,7 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
         return [(names, dtype, at)]
     found: list[tuple[tuple[str, ...], np.dtype, int]] = []
     for name in dtype.names:
-        inner, offset = dtype.fields[name][:2]  # pyright: ignore[reportOptionalSubscript]
+        inner, offset = dtype.fields[name][:2]  # pyright: ignore[reportOptionalSubscript, reportArgumentType]
         found += _leaves(inner, (*names, name), at + offset)
     return found
 
@@ -253,9 +253,10 @@ def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
 
 def _column(field: Field, parts: Sequence[Part]) -> Column:
     arrays: list[Array] = [part.stored.detail for part in parts]
-    if arrays and all(array.values is not None for array in arrays):
-        return Resident(field=field, values=np.concatenate([array.values for array in arrays]), label="compressed")  # pyright: ignore[reportArgumentType]
-    if any(array.values is not None for array in arrays):
+    values = [array.values for array in arrays if array.values is not None]
+    if arrays and len(values) == len(arrays):
+        return Resident(field=field, values=np.concatenate(values), label="compressed")
+    if values:
         raise UnsupportedFeatureError(
             f"'{field.name}' is compressed in some files and not in others.", hint="Save them alike: np.savez.", dataset=field.name
         )

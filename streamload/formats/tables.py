@@ -162,6 +162,19 @@ def _known(table: Table, key: str) -> str:
     )
 
 
+def refuse_unknown_columns(table: Table, given: object, argument: str) -> None:
+    """Raise ConfigError where an argument that is a mapping names a column that a file does not hold."""
+    unknown = (
+        next((name for name in given if name not in table.columns and name not in table.aside), None)
+        if isinstance(given, Mapping)
+        else None
+    )
+    if unknown is not None:
+        raise ConfigError(
+            f"{argument} names {unknown!r}, which {table.path} does not hold.", hint=f"It holds {list(table.columns)}.", path=table.path
+        )
+
+
 def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]) -> None:
     for _, key in chosen:
         here, there = table.columns.get(key), first.columns[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -138,3 +139,10 @@ def numbers_of(path: Path, kinds: tuple[str, ...], **options: Any) -> Arrays:
     arrays = {kind: np.random.default_rng(3).integers(-1000, 1000, 100).astype(kind) for kind in kinds}
     pq.write_table(pa.table({name: pa.array(array) for name, array in arrays.items()}), path, **({"row_group_size": 30} | options))
     return arrays
+
+
+def footer(path: Path) -> tuple[int, int]:
+    """Where the footer of a file begins and ends."""
+    whole = path.read_bytes()
+    nbytes = struct.unpack("<I", whole[-8:-4])[0]
+    return len(whole) - 8 - nbytes, len(whole) - 8

@@ -147,9 +147,8 @@ class RowGroupReader:
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """The records of a row group, some at a time: where in it they begin, and their values."""
-        from streamload.formats.arrow_values import NullFoundError, UnequalError, to_numpy
+        from streamload.formats.arrow_values import NullFoundError, UnequalError, to_numpy, wrong_value
         from streamload.formats.parquet.access import FAILURES, unreadable
-        from streamload.formats.parquet.survey import wrong_value
 
         column, (part, group) = self._column, self._places[block]
         path = self._files.fingerprints[part.number].path

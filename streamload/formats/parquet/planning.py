@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.files import Fingerprint, OpenFiles
 from streamload.formats import arrow_values
 from streamload.formats.parquet import pages
@@ -16,7 +16,7 @@ from streamload.formats.parquet.checked import CheckedPages
 from streamload.formats.parquet.groups import GroupFile, RowGroups
 from streamload.formats.parquet.pages import NotRawError, PageError, Pages
 from streamload.formats.parquet.survey import Facts, Shapes, survey
-from streamload.formats.tables import Fields, Part, Runs, Table, assemble, extents_of
+from streamload.formats.tables import Fields, Part, Runs, Table, assemble, extents_of, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -31,12 +31,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     """A source over Parquet files of one schema."""
     wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
     tables = [survey(path, wanted, shapes) for path in paths]
-    for given, name in ((shapes, "shapes"), (fill if isinstance(fill, Mapping) else {}, "fill")):
-        unknown = next((column for column in given if column not in {*tables[0].columns, *tables[0].aside}), None)
-        if unknown is not None:
-            raise ConfigError(
-                f"{name} names {unknown!r}, which {paths[0]} does not hold.", hint=f"It holds {list(tables[0].columns)}.", path=paths[0]
-            )
+    refuse_unknown_columns(tables[0], shapes, "shapes")
+    refuse_unknown_columns(tables[0], fill, "fill")
     fingerprints = [table.fingerprint for table in tables]
 
     def column_of(field: Field, parts: Sequence[Part]) -> Column:
@@ -49,7 +45,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
                 pass
             finally:
                 files.close()
-        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype) if facts else None
+        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype)
         return _row_groups(field, parts, tables, fill=filled)
 
     return assemble("Parquet", tables, fields, column_of, costs=_costs)
@@ -122,14 +118,14 @@ def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *,
         _refuse_oversized(facts, field, tables[part.number].fingerprint)
         largest = max(largest, int(facts.groups.max(initial=0)))
         kinds[facts.codec] = None
-    facts = parts[0].stored.detail if parts else None
+    first: Facts = parts[0].stored.detail
     stored = sum(int(part.stored.detail.nbytes.sum()) for part in parts)
     whole = sum(part.records for part in parts) * field.nbytes
     label = f"row groups of up to {largest:,} records, {' or '.join(kinds) or 'empty'}"
     return RowGroups(
         field=field,
-        column=facts.name if facts else field.name,
-        values=facts.values if facts else None,
+        column=first.name,
+        values=first.values,
         fill=fill,
         parts=tuple(_group_file(part) for part in parts),
         largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.files import Fingerprint, fingerprint, recheck
 from streamload.formats import arrow_values
-from streamload.formats.arrow_values import AsideError, NullFoundError, RefusedError, UnequalError, Values
+from streamload.formats.arrow_values import AsideError, RefusedError, Values
 from streamload.formats.parquet.access import FAILURES, open_file, unreadable
 from streamload.formats.parquet.footer import Footer, read_footer
 from streamload.formats.parquet.pages import ColumnChunk
@@ -142,20 +142,3 @@ def _looked_up(file: Any, name: str, values: Values) -> Values:
         if lengths is not None:
             return arrow_values.with_lengths(values, lengths, name)
     return arrow_values.with_lengths(values, tuple(length or 0 for length in values.lists), name)
-
-
-def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalError) -> SourceError:
-    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins."""
-    record = first + error.row
-    details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
-    if isinstance(error, NullFoundError):
-        return CorruptDataError(
-            f"{path}: null at row {record:,} of column '{column}'.",
-            hint=f"Say what stands for it: fill={{{column!r}: 0}}; or leave the record out when you write the file.",
-            **details,
-        )
-    return SchemaMismatchError(
-        f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
-        hint="Records of a field have one shape: pad them, or leave the column out with fields=[...].",
-        **details,
-    )

@@ -1,0 +1,35 @@
+"""Arrow IPC files and streams: raw buffers read by offset, without mapping; compressed ones decoded a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streamload.source import Source
+
+NAME = "Arrow"
+
+
+def matches(head: bytes, path: str) -> bool:
+    """Whether it begins as Arrow files do, or as streams: a mark, the size of the schema, and a table within it."""
+    if head.startswith(b"ARROW1\x00\x00"):
+        return True
+    size, table = int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:12], "little")
+    return head.startswith(b"\xff\xff\xff\xff") and size >= 16 and size % 8 == 0 and 4 <= table < size
+
+
+def plan(
+    paths: Sequence[str],
+    fields: Sequence[str] | Mapping[str, str] | None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    fill: Any = None,
+) -> Source:
+    """A source over Arrow IPC files or streams of one schema; see `streamload.opening.open_source`.
+
+    `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
+    `fill` is what stands for nulls, one value or {column: value}; without it a null is an error.
+    """
+    from streamload.formats.arrow.planning import plan_files
+
+    return plan_files(paths, fields, shapes=shapes or {}, fill=fill)

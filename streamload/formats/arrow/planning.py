@@ -1,0 +1,243 @@
+"""A source out of Arrow IPC files: each column's buffers found, raw ones read by offset, the others decoded by batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.files import OpenFiles, fingerprint
+from streamload.formats import arrow_values
+from streamload.formats.arrow.batches import Batches, BatchFile, BatchReader
+from streamload.formats.arrow.flat import FlatError
+from streamload.formats.arrow.messages import Contents, MessageError, read_contents
+from streamload.formats.arrow_values import AsideError, RefusedError, Values
+from streamload.formats.tables import Fields, Part, Runs, Stored, Table, assemble, extents_of, refuse_unknown_columns
+from streamload.schema import Field
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Meter, Source
+
+LARGEST_BATCH_NBYTES = 1024**3
+"""Decoded bytes of one column in a record batch above which a file is refused."""
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Facts:
+    """What is known of one column of one file."""
+
+    name: str
+    kind: bytes
+    """Its type without extensions, as a schema of one field."""
+    values: Values
+    batches: BatchFile
+    """Its buffers; the number of the file is filled in later."""
+
+
+def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any) -> Source:
+    """A source over Arrow IPC files or streams of one schema."""
+    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    tables = [_table(path, wanted, shapes) for path in paths]
+    refuse_unknown_columns(tables[0], shapes, "shapes")
+    refuse_unknown_columns(tables[0], fill, "fill")
+
+    def column_of(field: Field, parts: Sequence[Part]) -> Column:
+        facts: list[Facts] = [part.stored.detail for part in parts]
+        runs = [_runs(field, fact) for fact in facts]
+        raw = [one for one in runs if one is not None]
+        if len(raw) == len(runs):
+            most = max((int(fact.batches.records.max(initial=0)) for fact in facts), default=0)
+            return extents_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
+        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype)
+        for part, fact in zip(parts, facts, strict=True):
+            _refuse_oversized(tables[part.number].path, fact, field)
+        codecs = dict.fromkeys(codec or "no codec" for fact in facts for codec in fact.batches.codecs)
+        most = max(int(fact.batches.records.max(initial=0)) for fact in facts)
+        return Batches(
+            field=field,
+            column=facts[0].name,
+            kind=facts[0].kind,
+            values=facts[0].values,
+            fill=filled,
+            parts=tuple(replace(fact.batches, number=part.number) for part, fact in zip(parts, facts, strict=True)),
+            label=f"batches of up to {most:,} records, {' or '.join(codecs)}, decoded by pyarrow",
+        )
+
+    return assemble("Arrow", tables, fields, column_of)
+
+
+def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+    was = fingerprint(path)
+    files = OpenFiles([was])
+    try:
+        contents = read_contents(files)
+        schema = pa.ipc.read_schema(pa.py_buffer(contents.schema))
+        names = [field.name for field in schema]
+    except (MessageError, FlatError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, CorruptDataError):
+            raise
+        files.verify()
+        raise CorruptDataError(
+            f"{path} cannot be read as Arrow: {error}.", hint="The file is damaged or was cut short; fetch or write it again.", path=path
+        ) from error
+    finally:
+        files.close()
+    if not contents.little:
+        raise UnsupportedFeatureError(f"{path} holds big-endian numbers.", hint="Write it anew on a little-endian machine.", path=path)
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
+    columns: dict[str, Stored] = {}
+    aside: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    at: tuple[int, int] | None = (0, 0)
+    for field in schema:
+        size = _extent(field.type)
+        begin, at = at, None if at is None or size is None else (at[0] + size[0], at[1] + size[1])
+        if wanted is not None and field.name not in wanted:
+            aside[field.name] = "was not asked for"
+            continue
+        try:
+            columns[field.name] = _stored(path, field, contents, begin, at, shapes.get(field.name), was)
+        except RefusedError as error:
+            refused[field.name] = error.why
+        except AsideError as error:
+            aside[field.name] = error.why
+    records = sum(batch.records for batch in contents.batches)
+    return Table(path=path, fingerprint=was, records=records, columns=columns, aside=aside, refused=refused)
+
+
+def _stored(
+    path: str, field: Any, contents: Contents, begin: tuple[int, int] | None, end: tuple[int, int] | None, shape: Any, was: Any
+) -> Stored:
+    """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
+    values = arrow_values.values_of(field, shape)
+    if begin is None or end is None:
+        raise RefusedError("stands beside columns of views, whose buffers cannot be told apart")
+    if not values.raw and kinds.is_dictionary(arrow_values.leaf_of(field.type)):
+        raise RefusedError("is dictionary-encoded, which Arrow files are not read with")
+    batches = contents.batches
+    if any(len(batch.lengths) < end[0] or len(batch.offsets) < end[1] for batch in batches):
+        raise _contradicts(path, field.name, "a record batch has fewer arrays than the schema")
+    facts = Facts(
+        name=field.name,
+        kind=pa.schema([pa.field("x", arrow_values.storage_of(field.type))]).serialize().to_pybytes(),
+        values=values,
+        batches=BatchFile(
+            number=0,
+            records=np.array([batch.records for batch in batches], np.int64),
+            lengths=_stacked([batch.lengths[begin[0] : end[0]] for batch in batches], end[0] - begin[0]),
+            nulls=_stacked([batch.nulls[begin[0] : end[0]] for batch in batches], end[0] - begin[0]),
+            offsets=_stacked([batch.offsets[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
+            nbytes=_stacked([batch.nbytes[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
+            codecs=tuple(batch.codec for batch in batches),
+        ),
+    )
+    if (facts.batches.lengths[:, 0] != facts.batches.records).any():
+        raise _contradicts(path, field.name, "its lengths are not those of the record batches")
+    if None in values.lists:
+        facts = replace(facts, values=_looked_up(facts, was))
+        values = facts.values
+    kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
+    return Stored(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
+
+
+def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
+    return CorruptDataError(
+        f"{path}: column '{column}' is damaged: {why}.", hint="Fetch or write the file again.", path=path, dataset=column
+    )
+
+
+def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
+    return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)
+
+
+def _looked_up(facts: Facts, was: Any) -> Values:
+    """Values whose lists have the lengths that the first record shows."""
+    files = OpenFiles([was])
+    try:
+        for batch in np.flatnonzero(facts.batches.records).tolist():
+            one = replace(
+                facts.batches,
+                **{
+                    name: getattr(facts.batches, name)[batch : batch + 1]
+                    for name in ("records", "lengths", "nulls", "offsets", "nbytes", "codecs")
+                },
+            )
+            column = Batches(
+                field=Field(facts.name, facts.values.dtype, ()),
+                column=facts.name,
+                kind=facts.kind,
+                values=facts.values,
+                fill=None,
+                parts=(one,),
+                label="",
+            )
+            lengths = arrow_values.lengths_in(BatchReader(column, files, Meter()).array(0), facts.values)
+            if lengths is not None:
+                return arrow_values.with_lengths(facts.values, lengths, facts.name)
+    finally:
+        files.close()
+    return arrow_values.with_lengths(facts.values, tuple(length or 0 for length in facts.values.lists), facts.name)
+
+
+def _runs(field: Field, facts: Facts) -> Runs | None:
+    """Where the records lie if they are raw: fixed-size values without nulls, uncompressed, in place."""
+    values, batches = facts.values, facts.batches
+    kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
+    fixed = 0
+    while kinds.is_fixed_size_list(kind):
+        kind, fixed = kind.value_type, fixed + 1
+    if fixed != len(values.lists) or not values.raw or values.permutation or batches.nulls.any() or any(batches.codecs):
+        return None
+    whole = math.prod(length or 0 for length in values.lists) * batches.records
+    if (batches.lengths[:, -1] != whole).any() or (batches.nbytes[:, -1] < batches.records * field.nbytes).any():
+        return None
+    some = np.flatnonzero(batches.records)
+    return Runs(
+        firsts=(np.cumsum(batches.records) - batches.records)[some],
+        offsets=batches.offsets[some, -1],
+        stride=field.nbytes,
+        dtype=values.dtype.newbyteorder("<"),
+    )
+
+
+def _refuse_oversized(path: str, facts: Facts, field: Field) -> None:
+    most = int(facts.batches.records.max(initial=0))
+    if most * field.nbytes > LARGEST_BATCH_NBYTES:
+        raise UnsupportedFeatureError(
+            f"{path}: a record batch of column '{facts.name}' has {most:,} records, {format_nbytes(most * field.nbytes)} decoded; "
+            f"the limit is {format_nbytes(LARGEST_BATCH_NBYTES)}.",
+            hint="Rewrite it in smaller batches: `streamload convert`, or max_chunksize= of pyarrow's write_table.",
+            path=path,
+            dataset=facts.name,
+        )
+
+
+def _extent(kind: Any) -> tuple[int, int] | None:
+    """How many arrays and buffers a column of a type has in a record batch; None where that varies."""
+    kind = arrow_values.storage_of(kind)
+    if kinds.is_null(kind):
+        return 1, 0
+    if kinds.is_dictionary(kind) or (kinds.is_primitive(kind) or kinds.is_decimal(kind) or kinds.is_fixed_size_binary(kind)):
+        return 1, 2
+    if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
+        return 1, 3
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_map(kind):
+        own = 2
+    elif kinds.is_fixed_size_list(kind) or kinds.is_struct(kind):
+        own = 1
+    else:
+        return None
+    inner = [_extent(kind.field(number).type) for number in range(kind.num_fields)]
+    if any(one is None for one in inner):
+        return None
+    return 1 + sum(one[0] for one in inner if one), own + sum(one[1] for one in inner if one)
