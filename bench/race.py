@@ -62,7 +62,7 @@ class Contender:
         try:
             self.about = self._answer()
             if "missing" in self.about:
-                raise PeerMissing(f"{name} is left out: {self.about['missing']} is not installed")
+                raise PeerMissing(f"{name} is left out: {self.about['missing']}")
         except BaseException:
             self.stop()
             raise

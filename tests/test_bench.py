@@ -127,6 +127,24 @@ def test_a_peer_that_is_not_installed_is_left_out_by_name(tmp_path: Path):
         Contender("PyTorch", "torch_memmap", {}, environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
 
 
+@pytest.mark.slow
+def test_contenders_are_set_beside_each_other_or_left_out_by_name(folder: Path):
+    """Whatever is installed here, every one of them has its line."""
+    said, _ = command("contenders", "--only", "torch_memmap", "spdl_memmap", folder=folder)
+    for name in ("PyTorch, memmap, __getitems__", "SPDL, memmap"):
+        assert f"x {name}\n" in said or f"{name} is left out: " in said
+    assert "share of what one core copies" in said
+
+
+@pytest.mark.slow
+def test_limits_are_measured(folder: Path):
+    """Copying, reading by size and depth, decoding, asking another process."""
+    said, figures = command("limits", "--most", "1000000", folder=folder)
+    for words in ("one core copying", "device, direct, random, 4,096 B", "decoding zlib", "round trip to another process"):
+        assert words in said
+    assert all(rate > 0 for figure in figures for rate in figure.get("rates", {}).values())
+
+
 @pytest.mark.noisy
 def test_a_peer_that_ends_is_an_error_with_its_status():
     """Not a hang, and not a figure."""

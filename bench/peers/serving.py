@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,34 @@ class Clock:
         return {"seconds": seconds, "records": self._sink.records, "nbytes": self._sink.nbytes, "cpu_seconds": cpu, "extra": extra}
 
 
-def serve(make: Callable[[Config], Callable[[Config], dict[str, Any]]], configuration: str) -> None:
+Batches = Iterator[tuple[NDArray[Any], NDArray[Any]]]
+
+
+def passing(batches: Callable[[int], Batches], config: Config, *, record_nbytes: int, **about: Any) -> Peer:
+    """A peer that hands out (images, labels) batch by batch: `batches(epoch)` begins an epoch. One pass settles it."""
+    sink, epochs = Sink(config["batch"], record_nbytes), itertools.count()
+
+    def one_pass(request: Config) -> dict[str, Any]:
+        clock = Clock(sink)
+        for images, labels in batches(next(epochs)):
+            sink.take(images, labels)
+        return clock.stop()
+
+    for _ in range(config.get("settle", 1)):
+        one_pass({})
+    return Peer(one_pass, about)
+
+
+class Peer(NamedTuple):
+    """A contender that is ready."""
+
+    one_pass: Callable[[Config], dict[str, Any]]
+    """Makes a pass, and returns its figures."""
+    about: dict[str, Any]
+    """What is worth knowing of it: its order, what its own format took to write."""
+
+
+def serve(make: Callable[[Config], Any], configuration: str) -> None:
     """Make a peer from its configuration, in JSON, then a pass for every line of standard input.
 
     Answers go to the standard output that the process was started with; what libraries print goes to standard error.
@@ -57,12 +85,16 @@ def serve(make: Callable[[Config], Callable[[Config], dict[str, Any]]], configur
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        one_pass = make(json.loads(configuration))
-    except ModuleNotFoundError as error:
-        answers.write(json.dumps({"missing": error.name}) + "\n")
+        peer = make(json.loads(configuration))
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        answers.write(
+            json.dumps({"missing": f"{error.name} is not installed" if missing else f"it cannot be imported here ({error})"}) + "\n"
+        )
         answers.flush()
         return
-    answers.write(json.dumps({"ready": True}) + "\n")
+    one_pass, about = peer if isinstance(peer, Peer) else (peer, {})
+    answers.write(json.dumps({"ready": True, **about}) + "\n")
     answers.flush()
     for line in sys.stdin:
         answers.write(json.dumps(one_pass(json.loads(line))) + "\n")
