@@ -1,0 +1,185 @@
+"""The contract of a Source, to be run on one of your own: schema, access, every order, resume, pickling."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.files import OpenFiles
+from streamload.loader import Loader
+from streamload.order import Block, Exact, Sequential
+from streamload.source import Meter, Source
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def check_source(
+    source: Source,
+    expected: Arrays | None = None,
+    *,
+    num_workers: Sequence[int] = (0, 2),
+    batch_size: int = 7,
+    memory: int | str = "256 MB",
+) -> None:
+    """Check that a source keeps its promises; raises AssertionError that says which it does not.
+
+    `expected` is what it must deliver: {field: array of shape (records, *field.shape)}; without it, what `source[:]` gives
+    is held to be right, and everything else must agree with it. All of it is held in memory twice. With workers the source
+    travels to other processes, so its columns must be importable there.
+    """
+    arrays = dict(expected) if expected is not None else source[:]
+    check_schema(source, arrays)
+    check_access(source, arrays)
+    check_columns(source, arrays)
+    check_travel(source, arrays)
+    check_orders(source, arrays, num_workers=num_workers, batch_size=batch_size, memory=memory)
+    check_resume(source, arrays, num_workers=max(num_workers), batch_size=batch_size, memory=memory)
+
+
+def check_schema(source: Source, arrays: Arrays) -> None:
+    """Fields have names of their own, native dtypes and the shapes of their arrays; length and repr agree with them."""
+    schema = source.schema
+    assert len(schema) > 0, "the schema has no field"
+    assert set(schema.names) == set(arrays), f"the fields are {schema.names}, where {tuple(arrays)} are expected"
+    assert len(set(schema.names)) == len(schema.names), f"two fields share a name: {schema.names}"
+    for field in schema:
+        array = arrays[field.name]
+        assert field.dtype.isnative, f"'{field.name}' has the dtype {field.dtype.str}, which is not native"
+        assert field.dtype == array.dtype, f"'{field.name}' has the dtype {field.dtype}, and its array {array.dtype}"
+        assert field.shape == array.shape[1:], f"'{field.name}' has the shape {field.shape}, and its array {array.shape[1:]}"
+        assert len(source) == len(array), f"the source has {len(source):,} records, and the array of '{field.name}' {len(array):,}"
+        assert field.name in repr(source), f"repr does not name '{field.name}'"
+    starts = source.file_starts
+    assert starts[0] == 0 and (np.diff(starts) >= 0).all(), f"file_starts must rise from 0, and are {starts.tolist()}"  # noqa: PT018
+
+
+def check_access(source: Source, arrays: Arrays) -> None:
+    """Integers, slices, lists and masks give what they give of an array; beyond the end stands an IndexError."""
+    records = len(source)
+    choices: list[Any] = [slice(None), slice(None, None, -1), slice(1, None, 3), slice(5, 2), [], np.arange(records) % 3 == 0]
+    choices += [[records - 1, 0, -1, 0], np.arange(records)[::2]] if records else []
+    for choice in choices:
+        taken = source[choice]
+        for name, array in arrays.items():
+            there = array[np.asarray(choice, np.int64)] if isinstance(choice, list) else array[choice]
+            _same(taken[name], there, f"source[{choice!r}]['{name}']")
+    for number in sorted({0, records // 2, records - 1, -1, -records}) if records else []:
+        for name, array in arrays.items():
+            _same(np.asarray(source[number][name]), np.asarray(array[number]), f"source[{number}]['{name}']")
+    for number in (records, -records - 1):
+        try:
+            source[number]
+        except IndexError:
+            continue
+        raise AssertionError(f"source[{number}] is beyond {records:,} records, and raises no IndexError")
+
+
+def check_columns(source: Source, arrays: Arrays) -> None:
+    """Cuts lie where blocks may begin; readers fill the rows they are asked for, in any order, and no others."""
+    records, rng = len(source), np.random.default_rng(0)
+    for column in source.columns:
+        name, cuts = column.field.name, column.cuts
+        assert column.describe(), f"'{name}' does not say how it is stored"
+        assert column.scratch_nbytes >= 0, f"'{name}' needs {column.scratch_nbytes} bytes of scratch"
+        if cuts is not None:
+            rising = len(cuts) > 0 and cuts[0] == 0 and cuts[-1] == records and bool((np.diff(cuts) > 0).all())
+            assert rising, f"the cuts of '{name}' must rise from 0 to {records:,}, and are {cuts[:5].tolist()} ... {cuts[-3:].tolist()}"
+        if not records:
+            continue
+        files = OpenFiles(source.fingerprints)
+        reader = column.reader(files, Meter())
+        try:
+            chosen = rng.integers(0, records, min(records, 50))
+            rows = rng.permutation(len(chosen) + 5)[: len(chosen)]
+            out = np.zeros((len(chosen) + 5, *column.field.shape), column.field.dtype)
+            untouched = np.setdiff1d(np.arange(len(out)), rows)
+            reader.advise(chosen)
+            reader.gather(chosen, out, rows)
+            _same(out[rows], arrays[name][chosen], f"a gather of '{name}'")
+            assert not out[untouched].any(), f"a gather of '{name}' wrote into rows that it was not asked for"
+            reader.gather(chosen[:0], out, rows[:0])
+        finally:
+            reader.close()
+            files.close()
+
+
+def check_travel(source: Source, arrays: Arrays) -> None:
+    """A source that was read from pickles, and reads on where it arrives; a closed one opens again."""
+    some = slice(0, 3)
+    copy: Source = pickle.loads(pickle.dumps(source))
+    for name, array in arrays.items():
+        _same(copy[some][name], array[some], f"'{name}' of a pickled copy")
+    copy.close()
+    source.close()
+    for name, array in arrays.items():
+        _same(source[some][name], array[some], f"'{name}' after close()")
+
+
+def check_orders(source: Source, arrays: Arrays, *, num_workers: Sequence[int], batch_size: int, memory: int | str) -> None:
+    """In every order, each record comes once an epoch with its own bytes, alike for every number of workers."""
+    for order in (Sequential(), Exact(), Block()):
+        first: list[NDArray[np.int64]] | None = None
+        for workers in num_workers:
+            where = f"{order!r} with num_workers={workers}"
+            with _loader(source, order, workers, batch_size, memory) as loader:
+                epochs = [list(_read(epoch, arrays, where)) for epoch in loader.epochs(2)]
+            for epoch in epochs:
+                numbers = np.concatenate([*epoch, np.zeros(0, np.int64)])
+                complete = np.array_equal(np.sort(numbers), np.arange(len(source)))
+                assert complete, f"{where}: an epoch does not deliver each record once"
+            joined = [one for epoch in epochs for one in epoch]
+            if first is None:
+                first = joined
+            alike = len(first) == len(joined) and all(map(np.array_equal, first, joined))
+            assert alike, f"{where} delivers another order than with num_workers={num_workers[0]}"
+
+
+def check_resume(source: Source, arrays: Arrays, *, num_workers: int, batch_size: int, memory: int | str) -> None:
+    """A saved state, as JSON, goes on with the very next batch."""
+    with _loader(source, True, num_workers, batch_size, memory) as loader:
+        whole = list(_read(iter(loader), arrays, "a whole epoch"))
+    if not whole:
+        return
+    stop = (len(whole) + 1) // 2
+    with _loader(source, True, num_workers, batch_size, memory) as loader:
+        epoch = _read(iter(loader), arrays, "the first half of an epoch")
+        for _ in range(stop):
+            next(epoch)
+        state = json.loads(json.dumps(loader.state_dict()))
+    with _loader(source, True, num_workers, batch_size, memory) as loader:
+        loader.load_state_dict(state)
+        rest = list(_read(iter(loader), arrays, "the rest of an epoch"))
+    alike = len(rest) == len(whole) - stop and all(map(np.array_equal, rest, whole[stop:]))
+    assert alike, f"resumed after step {stop}, an epoch goes on with other records"
+
+
+@contextmanager
+def _loader(source: Source, order: object, workers: int, batch_size: int, memory: int | str) -> Generator[Loader, None, None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on how well small data mixes is not what is checked here
+        loader = Loader(source, batch_size=batch_size, shuffle=order, seed=1, num_workers=workers, memory=memory)
+    with loader:
+        yield loader
+
+
+def _read(epoch: Any, arrays: Arrays, where: str) -> Iterator[NDArray[np.int64]]:
+    """The record numbers of each batch of an epoch, whose bytes are checked."""
+    for batch in epoch:
+        records = np.array(batch.records)
+        for name, array in arrays.items():
+            _same(batch[name], array[records], f"{where}: '{name}' of step {batch.step}")
+        yield records
+
+
+def _same(found: NDArray[Any], there: NDArray[Any], what: str) -> None:
+    assert found.shape == there.shape, f"{what} has the shape {found.shape}, where {there.shape} is expected"
+    assert found.dtype == there.dtype, f"{what} has the dtype {found.dtype}, where {there.dtype} is expected"
+    equal = np.array_equal(found, there, equal_nan=there.dtype.kind in "fcmM")
+    assert equal, f"{what} has other values than expected"

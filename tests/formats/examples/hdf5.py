@@ -1,0 +1,7 @@
+"""HDF5 for the contract."""
+
+from __future__ import annotations
+
+from hdf5_files import LAYOUTS
+
+EXAMPLES = {name: LAYOUTS[name] for name in ("contiguous", "chunks of 8 without filter", "gzip", "scale-offset", "compound in chunks")}
