@@ -7,8 +7,6 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
-
 from streamload.errors import ResourceError
 from streamload.limits import available_nbytes
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
@@ -173,4 +171,4 @@ def index_nbytes(columns: Sequence[Column]) -> int:
     """Bytes of the arrays that columns carry."""
     buffers: list[pickle.PickleBuffer] = []
     pickle.dumps(columns, protocol=5, buffer_callback=buffers.append)
-    return sum(np.frombuffer(buffer, np.uint8).nbytes for buffer in buffers)
+    return sum(buffer.raw().nbytes for buffer in buffers)

@@ -1,8 +1,8 @@
 """Named places at which tests make a process die, stop or wait; they cost a comparison where no test asks for them.
 
 `STREAMLOAD_TEST_KILL="point:action[:count[:worker]]"` acts on the count-th time that a point is reached (the first, unless
-said; `*` is every time), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from the first line of
-a file, so that one launcher serves a whole sweep.
+said; `*` is every time), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from
+the first line of a file, so that one launcher serves a whole sweep.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from streamload.source import Source
 from streamload.state import read_state, state_of
 from streamload.stats import Stats
 
-
 CLOSING_S = 1.0
 """How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
 
@@ -97,7 +96,7 @@ class Loader:
         self._closed = False
         self._said_copies = False
         self._handed_at: int | None = None
-        self._counts = {"steps": 0, "records": 0, "nbytes": 0, "copies": 0, "copied_nbytes": 0, "start_ns": 0, "wait_ns": 0, "consumer_ns": 0}
+        self._counts = dict.fromkeys(("steps", "records", "copies", "copied_nbytes", "start_ns", "wait_ns", "consumer_ns"), 0)
         self._worked: dict[str, int] = {}
         if self._plan.warning:
             warnings.warn(self._plan.warning, stacklevel=2)
@@ -177,12 +176,13 @@ class Loader:
         pipeline = self._live.pipeline
         try:
             step = pipeline.step()
-        except StreamloadError:
-            raise
         except BaseException as error:
-            # Interrupted half-way: the machinery is made anew before it is used again.
-            pipeline.broken = error
-            raise _closed_error() if self._closed and isinstance(error, Exception) else error
+            if self._closed and isinstance(error, Exception):
+                raise _closed_error() from error
+            if not isinstance(error, StreamloadError):
+                # Interrupted half-way: the machinery is made anew before it is used again.
+                pipeline.broken = error
+            raise
         if step is None:
             return None
         self._at = (number, step.stop)
