@@ -73,7 +73,9 @@ def test_a_container_that_sees_its_own_group_as_the_root(tmp_path: Path, path: s
 
 
 @pytest.mark.parametrize(
-    "membership", ["", "0::/nowhere", "7:memory:/nowhere", "3:cpu:/x"], ids=["nothing", "no folder of v2", "no folder of v1", "no memory controller"]
+    "membership",
+    ["", "0::/nowhere", "7:memory:/nowhere", "3:cpu:/x"],
+    ids=["nothing", "no folder of v2", "no folder of v1", "no memory controller"],
 )
 def test_no_groups_are_no_limits(tmp_path: Path, membership: str) -> None:
     assert found(tmp_path, membership) == []
@@ -95,7 +97,7 @@ def test_what_is_available_is_positive_and_not_more_than_the_machine_has() -> No
 
 
 def test_cores_are_those_that_this_process_may_use() -> None:
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from streamload.limits import usable_cores; print(usable_cores())"
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from streamload import limits; print(limits.usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 

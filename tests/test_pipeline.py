@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from streamload.order import BlockOrder, layout_of
 from streamload.pipeline import Pipeline
 from streamload.schema import Field, Schema
 from streamload.shared import SharedBlock
-from streamload.slots import Slots, SlotLayout, SlotViews
+from streamload.slots import SlotLayout, Slots, SlotViews
 from streamload.tables import Tables
 from streamload.transforms import received_error
 from streamload.wire import Failed, Filled, StepTask, WindowTask
@@ -30,7 +31,9 @@ FIELD = Field("x", np.dtype("i8"), ())
 class AnyOrderPool:
     """Does tasks in any order that is possible: a step when all its windows are open, one that is called off perhaps."""
 
-    def __init__(self, slots: Slots, order: BlockOrder, tables: Tables | None, arena: ArenaLayout | None, chance: Random, fails: set[int]) -> None:
+    def __init__(
+        self, slots: Slots, order: BlockOrder, tables: Tables | None, arena: ArenaLayout | None, chance: Random, fails: set[int]
+    ) -> None:
         self.views = [SlotViews(slots.layout, slots.ring, slot) for slot in range(len(slots))]
         self.order, self.tables, self.arena, self.chance, self.fails = order, tables, arena, chance, fails
         self.steps: list[StepTask] = []
@@ -96,7 +99,10 @@ class AnyOrderPool:
         return Filled(step.number, step.slot, count)
 
     def forget(self) -> list[Filled | Failed]:
-        replies = [self.do(step) if self.possible(step) and self.chance.random() < 0.5 else Failed(step.number, step.slot, {}) for step in list(self.steps)]
+        replies = [
+            self.do(step) if self.possible(step) and self.chance.random() < 0.5 else Failed(step.number, step.slot, {})
+            for step in list(self.steps)
+        ]
         self.steps.clear()
         self.parts.clear()
         if self.tables is not None:
@@ -114,7 +120,17 @@ class Rig:
     """A pipeline over a block order, with a pool that answers as chance has it."""
 
     def __init__(
-        self, *, n: int, chunk: int, window: int, batch_size: int, drop_last: bool, slots: int, seed: int, decoded: bool, fails: set[int] | None = None
+        self,
+        *,
+        n: int,
+        chunk: int,
+        window: int,
+        batch_size: int,
+        drop_last: bool,
+        slots: int,
+        seed: int,
+        decoded: bool,
+        fails: set[int] | None = None,
     ) -> None:
         layout = layout_of([0, n], cuts=np.array([*range(0, n, chunk), n]), record_nbytes=8, addressable=not decoded)
         self.order = BlockOrder(layout, seed=seed, window_nbytes=8 * max(window, chunk))
@@ -125,12 +141,27 @@ class Rig:
         self.arena = None
         if decoded:
             job = Job(
-                columns=(Blocked(FIELD, layout.cuts),), fingerprints=(), order=self.order, seed=seed, layout=None, transform=None, workers=1, mapped=False, arena=None
+                columns=(Blocked(FIELD, layout.cuts),),
+                fingerprints=(),
+                order=self.order,
+                seed=seed,
+                layout=None,
+                transform=None,
+                workers=1,
+                mapped=False,
+                arena=None,
             )
             self.arena = arena_of(job, batch_size)
         self.pool = AnyOrderPool(self.slots, self.order, Tables(self.order, self.block), self.arena, Random(seed), fails or set())
         self.pipeline = Pipeline(
-            batch_size=batch_size, end=self.end, pool=self.pool, slots=self.slots, tables=Tables(self.order, self.block), arena=self.arena, ahead=20, sharing=2
+            batch_size=batch_size,
+            end=self.end,
+            pool=self.pool,
+            slots=self.slots,
+            tables=Tables(self.order, self.block),
+            arena=self.arena,
+            ahead=20,
+            sharing=2,
         )
 
     def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
@@ -217,7 +248,7 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
     if failing < rig.end:
         rig.pipeline.begin(0, 0, None)
         got: list[int] = []
-        with pytest.raises(TransformError, match=f"step at {failing} of epoch 0 failed"):
+        with pytest.raises(TransformError, match=f"step at {failing} of epoch 0 failed"):  # noqa: PT012 (the loop is what raises)
             for start in rig.steps(0):
                 got.append(start)
         assert got == list(range(0, failing, rig.batch_size))
@@ -266,5 +297,5 @@ def test_the_kernel_hears_of_every_position_once_and_ahead_of_its_step(batch_siz
     for stretches in told.values():
         assert stretches[0][0] == 0
         assert stretches[-1][1] == 100
-        assert all(one[1] == other[0] for one, other in zip(stretches, stretches[1:], strict=False))
+        assert all(one[1] == other[0] for one, other in pairwise(stretches))
     rig.close()

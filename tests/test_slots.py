@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamload.schema import Field, Schema
-from streamload.slots import CANARY, Slots, SlotLayout, SlotState, SlotViews, interface_of
+from streamload.slots import CANARY, SlotLayout, Slots, SlotState, SlotViews
 
 SCHEMA = Schema((Field("image", np.dtype("u1"), (3, 5)), Field("label", np.dtype("i8"), ()), Field("none", np.dtype("f4"), (0,))))
 BATCH = 4

@@ -87,7 +87,9 @@ def with_default(record: dict[str, Any], scale: float = 2.0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "function", [noisy, WithGenerator(), with_default, dict, lambda record, /, *more, **named: record], ids=["two", "callable object", "default", "builtin", "variadic"]
+    "function",
+    [noisy, WithGenerator(), with_default, dict, lambda record, /, *more, **named: record],
+    ids=["two", "callable object", "default", "builtin", "variadic"],
 )
 def test_who_wants_a_generator_is_given_one(function: Callable[..., Any]) -> None:
     """A second argument that must be given is the generator; one with a default is the user's own."""
@@ -107,7 +109,9 @@ def fails(error: BaseException) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return function
 
 
-@pytest.mark.parametrize("error", [ValueError("bad pixel"), OwnError("mine"), KeyError("x"), KeyboardInterrupt(), StopIteration(3), MemoryError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ValueError("bad pixel"), OwnError("mine"), KeyError("x"), KeyboardInterrupt(), StopIteration(3), MemoryError()], ids=repr
+)
 def test_an_exception_names_the_record_and_stays_catchable_as_itself(error: BaseException) -> None:
     with pytest.raises(TransformError) as caught:
         applied(fails(error))
@@ -148,9 +152,18 @@ def changing(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (changing(more=1), "the transform returned fields ['image', 'label', 'more'] for record 13, and ['image', 'label'] for the first record"),
-        (changing(image=np.zeros((2, 3), "u1")), "the transform's field 'image' is uint8 (2, 3) for record 13, and uint8 (2, 2) for the first record"),
-        (changing(image=np.zeros((2, 2))), "the transform's field 'image' is float64 (2, 2) for record 13, and uint8 (2, 2) for the first record"),
+        (
+            changing(more=1),
+            "the transform returned fields ['image', 'label', 'more'] for record 13, and ['image', 'label'] for the first record",
+        ),
+        (
+            changing(image=np.zeros((2, 3), "u1")),
+            "the transform's field 'image' is uint8 (2, 3) for record 13, and uint8 (2, 2) for the first record",
+        ),
+        (
+            changing(image=np.zeros((2, 2))),
+            "the transform's field 'image' is float64 (2, 2) for record 13, and uint8 (2, 2) for the first record",
+        ),
     ],
     ids=["fields", "shape", "dtype"],
 )

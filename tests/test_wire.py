@@ -72,7 +72,9 @@ def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
 
 def test_a_step_and_its_reply_are_far_below_a_kilobyte() -> None:
     """At most 1 KB of socket traffic a step."""
-    assert len(pack_step(StepTask(*[2**62] * 8))) + len(pack_filled(Filled(*[2**62] * 3))) + len(pack_window(WindowTask(*[2**62] * 4))) < 256
+    assert (
+        len(pack_step(StepTask(*[2**62] * 8))) + len(pack_filled(Filled(*[2**62] * 3))) + len(pack_window(WindowTask(*[2**62] * 4))) < 256
+    )
 
 
 @given(st.text(max_size=50))

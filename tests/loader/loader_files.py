@@ -80,9 +80,7 @@ ORDERS = ("exact", "block of one window", "block of small windows", "sequential"
 
 def taken(batches: Iterable[sl.Batch]) -> Taken:
     """Everything of some batches, copied: (epoch, step, record numbers, bytes of images, bytes of labels)."""
-    return [
-        (batch.epoch, batch.step, batch.records.tolist(), batch["image"].tobytes(), batch["label"].tobytes()) for batch in batches
-    ]
+    return [(batch.epoch, batch.step, batch.records.tolist(), batch["image"].tobytes(), batch["label"].tobytes()) for batch in batches]
 
 
 def epochs(loader: sl.Loader, stop: int) -> Taken:

@@ -40,7 +40,9 @@ def run(arguments: list[str], *, text: str | None = None, folder: Path) -> subpr
     """Run Python as a user does, and see that nothing of it is left."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MODE_TEST": mark}
-    done = subprocess.run([sys.executable, *arguments], input=text, capture_output=True, text=True, timeout=120, env=environment, cwd=folder)
+    done = subprocess.run(
+        [sys.executable, *arguments], input=text, capture_output=True, text=True, timeout=120, env=environment, cwd=folder
+    )
     deadline = time.monotonic() + 5
     while left := marked(mark):
         assert time.monotonic() < deadline, f"still running: {left}"
@@ -85,7 +87,10 @@ def test_a_plain_script_without_a_guard(tmp_path: Path, program: str) -> None:
 def test_a_script_that_imports_its_own_modules(tmp_path: Path, program: str) -> None:
     """Modules beside the script are found in workers too."""
     (tmp_path / "ours.py").write_text("def changed(record):\n    return {'label': record['label'] + 5}\n")
-    (tmp_path / "train.py").write_text(program + "import ours\nprint(sum(int(b['label'].sum()) for b in sl.Loader(data, batch_size=9, num_workers=1, transform=ours.changed)))")
+    (tmp_path / "train.py").write_text(
+        program
+        + "import ours\nprint(sum(int(b['label'].sum()) for b in sl.Loader(data, batch_size=9, num_workers=1, transform=ours.changed)))"
+    )
     done = run(["train.py"], folder=tmp_path)
     quiet(done)
     assert done.stdout.splitlines()[-1] == str(LABELS + 500)

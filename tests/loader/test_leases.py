@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from loader_files import check_against, taken, values, window, write, gzip
+from loader_files import check_against, gzip, taken, values, window, write
 
 import streamload as sl
 

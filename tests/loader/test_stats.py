@@ -107,9 +107,7 @@ def test_a_slow_disk_is_named(tmp_path: Path, workers: int) -> None:
 
 def test_a_slow_hand_over_is_named_as_transport(tmp_path: Path) -> None:
     """Each step waits in its worker before it is announced."""
-    bottleneck, seconds, verdict = judged(
-        write(tmp_path / "data.h5"), 2, STREAMLOAD_TEST_KILL="after_write_before_publish:sleep0.01:*"
-    )
+    bottleneck, seconds, verdict = judged(write(tmp_path / "data.h5"), 2, STREAMLOAD_TEST_KILL="after_write_before_publish:sleep0.01:*")
     assert bottleneck == "transport", seconds
     assert "for copying and handing over" in verdict
 

@@ -173,7 +173,7 @@ def test_windows_beyond_the_memory_are_an_error_that_says_what_suffices(tmp_path
         images[0] = 1  # the rest is never written
         file["label"] = np.arange(3000)
     data = sl.open(tmp_path / "data.h5")
-    with pytest.raises(sl.ConfigError, match="Windows of .* need .* in all, and memory=") as caught:
+    with pytest.raises(sl.ConfigError, match=r"Windows of .* need .* in all, and memory=") as caught:
         sl.Loader(data, batch_size=8, num_workers=0, shuffle=sl.Block(), memory="300 MB")
     if cure == "memory":
         (memory,) = re.findall(r'Give memory="([^"]+)"', str(caught.value))
