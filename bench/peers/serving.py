@@ -32,7 +32,7 @@ class Sink:
         if labels is not None:
             self._labels[:count] = labels
         self.records += count
-        self.nbytes += images.nbytes
+        self.nbytes += count * self._images.shape[1]
 
 
 class Clock:
