@@ -1,0 +1,111 @@
+"""The command `streamload`: finds the command that was meant, runs it, and turns every error into a line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from streamload import __version__
+from streamload.errors import StreamloadError
+from streamload.tools.console import USAGE, Console, code_of, meant
+
+COMMANDS = {
+    "info": "what a file is, and whether it will be fast",
+    "head": "the first records, as text",
+    "show": "the first images, as a picture in the terminal or a PNG",
+    "plan": "what a loader will do with a file, and the call to paste",
+    "doctor": "what of this machine matters here, and what is wrong with it",
+}
+"""Each is a module of this name beside this one, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that knows what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and what was probably meant; exit code 2."""
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        unknown = re.search(r"unrecognized arguments: (.*)", message)
+        wrong = next((word.partition("=")[0] for word in unknown[1].split() if word.startswith("-")), "") if unknown else ""
+        hint = meant(wrong, options) if wrong else f"See {self.prog} --help."
+        print(f"streamload: {message}\n  {hint}", file=sys.stderr)
+        raise SystemExit(USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if given else USAGE
+    if given[0] in ("-V", "--version"):
+        print(f"streamload {__version__}")
+        return 0
+    name = given[0]
+    if name not in COMMANDS:
+        print(f"streamload: there is no command {name!r}.\n  {meant(name, COMMANDS)}", file=sys.stderr)
+        return USAGE
+    command = importlib.import_module(f"streamload.tools.{name}")
+    return _run(command, _parser(name, command).parse_args(given[1:]))
+
+
+def _parser(name: str, command: Any) -> Parser:
+    """The parser of one command: its help opens with an example."""
+    parser = Parser(
+        prog=f"streamload {name}",
+        description=f"{command.EXAMPLE}\n\n{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
+        usage=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="answer with one JSON document")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _run(command: Any, arguments: argparse.Namespace) -> int:
+    console = Console(as_json=arguments.json)
+    try:
+        code = command.run(arguments, console)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough; what is left must not fail a second time when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt as error:
+        print("streamload: interrupted.", file=sys.stderr)
+        return code_of(error)
+    except (StreamloadError, OSError, MemoryError, ImportError) as error:
+        if arguments.debug:
+            raise
+        console.error(error)
+        return code_of(error)
+    except Exception as error:
+        if arguments.debug:
+            raise
+        console.error(error)
+        print("  This should not have happened; --debug shows where it did.", file=sys.stderr)
+        return code_of(error)
+
+
+def overview() -> str:
+    """The help of the command itself."""
+    present = [name for name in COMMANDS if importlib.util.find_spec(f"streamload.tools.{name}") is not None]
+    lines = ["streamload info train.h5", "", "Look at, convert, verify and plan datasets.", ""]
+    lines += [f"  {name:<8}  {COMMANDS[name]}" for name in present]
+    lines += ["", "`streamload COMMAND --help` says more. All take --json, and --debug for tracebacks."]
+    lines += ["Exit codes: 0 good, 1 found something wrong, 2 asked wrongly, 3 something ran out."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""What every command says, and how: text or JSON, colour where there is a terminal and rich, one meaning for each exit code."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamload.errors import ConfigError, ConversionError, ResourceError, StreamloadError, to_plain
+
+GOOD, FOUND, USAGE, RESOURCES = 0, 1, 2, 3
+INTERRUPTED = 130
+"""What a command's exit code means: all is well; it found something wrong; it was asked wrongly; something ran out."""
+
+MOST_CHARACTERS = 300
+"""Names and values that stand in files are cut there."""
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of the system that mean that something ran out."""
+
+
+class Console:
+    """Where a command writes: lines for people on stdout, or one JSON document instead of all of them."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._rich: Any = None
+        if not as_json and sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+            from rich.console import Console as RichConsole
+
+            self._rich = RichConsole(highlight=False, soft_wrap=True)
+
+    @property
+    def colour(self) -> bool:
+        """Whether text may be coloured."""
+        return self._rich is not None
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """One line for people."""
+        if self.as_json:
+            return
+        if self._rich is None:
+            print(text)
+            return
+        from rich.text import Text
+
+        self._rich.print(Text(text, style=style))
+
+    def title(self, text: str) -> None:
+        """What the lines below are about."""
+        self.say(text, "bold")
+
+    def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Names and what they are, under each other."""
+        listed = [(name, value) for name, value in pairs if value]
+        width = max((len(name) for name, _ in listed), default=0)
+        for name, value in listed:
+            self.say(f"  {name:<{width}}  {value}")
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns of text; numbers are to be given as text too."""
+        widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]
+        self.say("  " + "  ".join(f"{head:<{width}}" for head, width in zip(heads, widths, strict=True)).rstrip(), "dim")
+        for row in rows:
+            self.say("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def advise(self, text: str) -> None:
+        """Something that the user could do."""
+        self.say(f"  > {text}", "cyan")
+
+    def found(self, text: str) -> None:
+        """Something that is wrong."""
+        self.say(f"  ! {text}", "red")
+
+    def answer(self, document: Any) -> None:
+        """The whole answer as JSON, where JSON was asked for."""
+        if self.as_json:
+            print(json.dumps(plain(document), indent=2 if sys.stdout.isatty() else None, ensure_ascii=False, allow_nan=False))
+
+    def error(self, error: BaseException) -> None:
+        """Why the command could not do its work: on stderr, or as JSON on stdout."""
+        if self.as_json:
+            told = to_plain(error) if isinstance(error, StreamloadError) else {"kind": type(error).__name__, "message": str(error)}
+            self.answer({"error": told})
+            return
+        message, hint = (error.message, error.hint) if isinstance(error, StreamloadError) else (str(error) or type(error).__name__, "")
+        print(f"streamload: {clean(message, most=2000)}", file=sys.stderr)
+        if hint:
+            print(f"  {clean(hint, most=2000)}", file=sys.stderr)
+
+
+def clean(text: object, *, most: int = MOST_CHARACTERS) -> str:
+    """Text from a file as it may be shown in a terminal: no control characters, and of bounded length."""
+    shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(text)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NumPy's numbers become Python's, what is not a number becomes text."""
+    if isinstance(value, dict):
+        return {clean(name): plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, or all there is."""
+    listed = list(known)
+    close = difflib.get_close_matches(given, listed, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(listed)}." if listed else "There is none."
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that an error asks for."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    number = getattr(error, "errno", None) or (error.details.get("errno") if isinstance(error, StreamloadError) else None)
+    if isinstance(error, (ResourceError, MemoryError)) or number in FULL:
+        return RESOURCES
+    if isinstance(error, ConfigError) or number in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR):
+        return USAGE
+    if isinstance(error, StreamloadError) and not isinstance(error, ConversionError) and isinstance(error.__cause__, FileNotFoundError):
+        return USAGE
+    return FOUND

@@ -1,0 +1,231 @@
+"""What a file is, how it lies on the disk, how fast it will be read, and what would make it faster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import StreamloadError
+from streamload.files import OpenFiles
+from streamload.formats.hdf5.foreign import Foreign
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Meter, Source
+from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
+from streamload.tools.reading import add_choice, amplification, batch_records, block_records, fields_in, opened, shapes_in, spread, stored_nbytes
+
+EXAMPLE = "streamload info train.h5"
+
+LOOKED_AT = 256
+"""Records whose values are looked at for ranges."""
+MEASURED_SECONDS = 0.4
+LEAST_SAVED = 0.1
+"""A codec that saves less than this share of the bytes costs more than it brings."""
+AHEAD = 256
+"""Records for which the kernel is asked ahead in a cold measurement."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload info`."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, or a pattern such as "train-*.h5", read as one')
+    add_choice(parser)
+    parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
+    parser.add_argument("--cold", action="store_true", help="also measure from the disk: drops these files from the page cache")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Look at each path; one that cannot be read does not keep the others from being shown."""
+    documents: list[dict[str, Any]] = []
+    code = GOOD
+    for path in arguments.paths:
+        try:
+            with_source = opened(path, arguments)
+            try:
+                document = _document(with_source, path, arguments)
+            finally:
+                with_source.close()
+        except StreamloadError as error:
+            if len(arguments.paths) == 1 or arguments.debug:
+                raise
+            documents.append({"path": path, "error": str(error)})
+            console.title(clean(path))
+            console.found(clean(error, most=2000))
+            code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
+            continue
+        documents.append(document)
+        _show(document, console)
+    console.answer(documents[0] if len(documents) == 1 else documents)
+    return code
+
+
+def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    ranges = _ranges(source)
+    fields = [_field(source, column, ranges.get(column.field.name)) for column in source.columns]
+    document: dict[str, Any] = {
+        "path": path,
+        "format": source.format_name,
+        "files": [was.path for was in source.fingerprints],
+        "file_nbytes": sum(was.nbytes for was in source.fingerprints),
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "addressable": source.addressable,
+        "fields": fields,
+        "notes": list(source.notes),
+        "call": _call(source, path, arguments),
+    }
+    if not arguments.no_measure and len(source):
+        document["speed"] = _speed(source, cold=arguments.cold)
+    document["advice"] = list(_advice(source, document))
+    return document
+
+
+def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[str, Any]:
+    blocks = block_records(column)
+    return {
+        "name": column.field.name,
+        "dtype": str(column.field.dtype),
+        "shape": list(column.field.shape),
+        "stored": column.describe(),
+        "stored_nbytes": stored_nbytes(column, len(source)),
+        "addressable": column.addressable,
+        "blocks": None if blocks is None else {"count": blocks[0], "least_records": blocks[1], "most_records": blocks[2]},
+        "amplification": amplification(column),
+        "range": seen,
+    }
+
+
+def _ranges(source: Source) -> dict[str, dict[str, Any]]:
+    """Least and greatest values of each field, in records spread over all of them."""
+    blocks = [column.cuts for column in source.columns if not column.addressable and column.cuts is not None]
+    # A block must be decoded whole for any of its records, so a few blocks are looked at where records are not addressable.
+    most = max(1, min(LOOKED_AT if not blocks else 4, batch_records(source)))
+    records = spread(len(source), most)
+    if not len(records):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in source.take(records).items():
+        if values.dtype.kind in "buif" and values.size:
+            missing = bool(np.isnan(values).any()) if values.dtype.kind == "f" else False
+            sound = values[~np.isnan(values)] if missing else values
+            if sound.size:
+                found[name] = {"least": sound.min(), "greatest": sound.max(), "nan": missing, "records": len(records)}
+    return found
+
+
+def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
+    """The call that opens it, with the arguments that override what was found."""
+    chosen = fields_in(arguments.fields) or {name: name for name in source.schema.names}
+    fields = list(chosen) if all(name == stored for name, stored in chosen.items()) else chosen
+    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    return f"sl.open({path!r}, fields={fields!r}{shapes})"
+
+
+def _speed(source: Source, *, cold: bool) -> dict[str, float]:
+    """Records a second in one process: in exact and in stored order, warm, and from the disk if asked."""
+    costly = max(amplification(column) * column.field.nbytes for column in source.columns) > 1024**3
+    rng = np.random.default_rng(0)
+    batch = batch_records(source)
+    jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
+    start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
+    running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
+    found: dict[str, float] = {}
+    for name, records in (("exact", jumping), ("stored", running)):
+        if costly and name == "exact":
+            continue
+        if cold:
+            _forget(source)
+            found[f"{name}_cold"], _ = _rate(source, records, batch)
+        _, done = _rate(source, records, batch)
+        found[f"{name}_warm"], _ = _rate(source, records[:done], batch)
+    return found
+
+
+def _rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, int]:
+    """Read in the order given until the time is over: records a second, and how many were read."""
+    files = OpenFiles(source.fingerprints)
+    readers = [column.reader(files, Meter()) for column in source.columns]
+    out = [np.empty((batch, *column.field.shape), column.field.dtype) for column in source.columns]
+    began = time.perf_counter()
+    done = told = 0
+    batch = max(1, min(batch, 64))
+    try:
+        while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
+            if told < min(len(records), done + AHEAD // 2):
+                for reader in readers:
+                    reader.advise(records[told : told + AHEAD])
+                told += AHEAD
+            chosen = records[done : done + batch]
+            for reader, room in zip(readers, out, strict=True):
+                reader.gather(chosen, room, np.arange(len(chosen), dtype=np.int64))
+            done += len(chosen)
+    finally:
+        for reader in readers:
+            reader.close()
+        files.close()
+    return done / max(1e-9, time.perf_counter() - began), done
+
+
+def _forget(source: Source) -> None:
+    """Drop the files from the page cache, where the system can."""
+    for was in source.fingerprints if hasattr(os, "posix_fadvise") else ():
+        fd = os.open(was.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
+    for column, field in zip(source.columns, document["fields"], strict=True):
+        times = field["amplification"]
+        if isinstance(column, Foreign):
+            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `streamload convert` makes it fast"
+        elif times >= 2:
+            yield (
+                f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
+                "or `streamload convert --chunk-records 1`"
+            )
+        stored, whole = field["stored_nbytes"], column.field.nbytes * len(source)
+        if not column.addressable and stored and whole and stored > (1 - LEAST_SAVED) * whole:
+            yield (
+                f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
+                "`streamload convert --codec none`"
+            )
+    if not len(source):
+        yield "there are no records: a loader of it has no steps"
+    if document["addressable"] and len(source):
+        yield "nothing to do: any record can be read by its offset"
+
+
+def _show(document: dict[str, Any], console: Console) -> None:
+    files = document["files"]
+    console.title(f"{clean(document['path'])}: {document['format']}, {document['records']:,} records")
+    console.pairs(
+        [
+            ("size", f"{format_nbytes(document['file_nbytes'])} in {len(files):,} file{'s' if len(files) != 1 else ''}"),
+            ("a record", format_nbytes(document["record_nbytes"])),
+            ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
+            ("open with", clean(document["call"])),
+        ]
+    )
+    rows = [[clean(f["name"]), f["dtype"], str(tuple(f["shape"])), _range(f["range"]), clean(f["stored"])] for f in document["fields"]]
+    console.table(["field", "dtype", "shape", "range", "stored as"], rows)
+    speed = document.get("speed")
+    if speed:
+        words = {"exact": "exact order", "stored": "stored order", "warm": "warm", "cold": "from the disk"}
+        told = [" ".join(words[part] for part in name.split("_")) + f" {rate:,.0f}" for name, rate in speed.items()]
+        console.say("  records/s of one process here: " + ", ".join(told))
+    for note in document["notes"]:
+        console.say(f"  {clean(note)}", "dim")
+    for line in document["advice"]:
+        console.advise(line)
+
+
+def _range(seen: dict[str, Any] | None) -> str:
+    return "" if seen is None else f"{seen['least']:.6g} to {seen['greatest']:.6g}" + (" and NaN" if seen["nan"] else "")

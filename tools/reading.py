@@ -1,0 +1,117 @@
+"""How commands open what they are given: paths, the choice of fields, and what a source costs to read."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamload
+from streamload.errors import ConfigError
+from streamload.extents import Resident
+from streamload.schema import Field
+from streamload.source import Column, Source
+
+BATCH_NBYTES = 16 * 1024**2
+"""Records are read so many bytes at a time."""
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The arguments that choose fields and say what files do not say themselves."""
+    parser.add_argument("--fields", metavar="NAMES", help="which fields, as image,label or image=x_train,label=y_train")
+    parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="shape of a record, where a file does not say it")
+
+
+def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
+    """The source at a path, with the fields that were asked for."""
+    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    return streamload.open(path, fields_in(arguments.fields), **options)
+
+
+def fields_in(text: str | None) -> dict[str, str] | None:
+    """ "image=x,label" as {name to deliver: name in the file}."""
+    if text is None:
+        return None
+    chosen: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, stored = part.strip().partition("=")
+        if not name or name in chosen:
+            raise ConfigError(f"--fields {text!r} cannot be read.", hint="Give names with commas between them: image,label.")
+        chosen[name] = stored or name
+    return chosen
+
+
+def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """ "image=32,32,3" as {"image": (32, 32, 3)}."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, lengths = text.partition("=")
+        try:
+            shapes[name] = tuple(int(length) for length in lengths.split(","))
+        except ValueError as error:
+            raise ConfigError(f"--shape {text!r} cannot be read.", hint="Give a field and its lengths: image=32,32,3.") from error
+    return shapes
+
+
+def batch_records(source: Any) -> int:
+    """How many records make a batch of bounded size."""
+    return max(1, min(8192, BATCH_NBYTES // max(1, source.schema.record_nbytes)))
+
+
+def amplification(column: Column) -> float:
+    """Records decoded for each record delivered, in exact order."""
+    if column.addressable:
+        return 1.0
+    own = getattr(column, "amplification", None)
+    if own is not None:
+        return float(own)
+    cuts = column.cuts
+    if cuts is None or not cuts[-1]:
+        return 1.0
+    sizes = np.diff(cuts).astype(np.float64)
+    return float((sizes**2).sum() / cuts[-1])
+
+
+def stored_nbytes(column: Column, records: int) -> int | None:
+    """Bytes that a field takes in its files; None where that is not known."""
+    if isinstance(column, Resident) or column.addressable and not hasattr(column, "parts"):
+        return column.field.nbytes * records
+    parts = getattr(column, "parts", ())
+    if parts and all(isinstance(getattr(part, "nbytes", None), np.ndarray) for part in parts):
+        return int(sum(int(part.nbytes.sum()) for part in parts))
+    return None
+
+
+def block_records(column: Column) -> tuple[int, int, int] | None:
+    """Blocks of a field: how many, and the records of the smallest and the largest; None where there are none."""
+    cuts = column.cuts
+    if cuts is None or len(cuts) < 2:
+        return None
+    sizes = np.diff(cuts)
+    return len(sizes), int(sizes.min()), int(sizes.max())
+
+
+def spread(records: int, most: int) -> NDArray[np.int64]:
+    """At most `most` record numbers, evenly over all of them."""
+    return np.unique(np.linspace(0, records - 1, min(records, most)).astype(np.int64)) if records else np.zeros(0, np.int64)
+
+
+def image_fields(fields: Sequence[Field]) -> list[Field]:
+    """Fields that look like images: height and width of at least 2, channels of 1, 3 or 4 last, first or not there."""
+    found = [field for field in fields if image_axes(field.shape) is not None and field.dtype.kind in "buif"]
+    return sorted(found, key=lambda field: -math.prod(field.shape))
+
+
+def image_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes of an image, to be put as height, width, channels; None if a shape is none of an image."""
+    if len(shape) == 2 and min(shape) >= 2:
+        return (0, 1)
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) >= 2:
+        return (0, 1, 2)
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 2:
+        return (1, 2, 0)
+    return None
