@@ -110,6 +110,9 @@ class Filler:
 
     def _gather(self, reader: Reader, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Gather, and count as the disk's the part of the reading time in which this process did not run."""
+        if self.job.mapped and not self._unmapped:
+            reader.gather(records, out, rows)
+            return
         read, wall, ran = self.meter.read_ns, time.perf_counter_ns(), time.thread_time_ns()
         reader.gather(records, out, rows)
         blocked = time.perf_counter_ns() - wall - (time.thread_time_ns() - ran)

@@ -31,9 +31,9 @@ class Inline:
         self._busy_ns = 0
 
     @property
-    def room(self) -> bool:
-        """One task at a time: what is asked for ahead would only be waited for."""
-        return not self._steps
+    def capacity(self) -> int:
+        """One step at a time: what is asked for ahead would only be waited for."""
+        return 1
 
     @property
     def pids(self) -> list[int]:

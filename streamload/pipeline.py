@@ -27,12 +27,15 @@ from streamload.tables import Tables
 from streamload.wire import Failed, Filled, StepTask, WindowTask
 
 
+NO_ADVICE = (0, 0, 0)
+
+
 class Pool(Protocol):
     """Whoever does the tasks: `workers.Workers`, or `inline.Inline` in the calling process."""
 
     @property
-    def room(self) -> bool:
-        """Whether another step may be sent."""
+    def capacity(self) -> int:
+        """The most steps that may be asked for and not answered."""
         ...
 
     @property
@@ -126,6 +129,7 @@ class Pipeline:
         self._serial = 0
         self._queue: deque[_Asked] = deque()
         self._waiting: dict[int, _Asked] = {}
+        self._capacity = pool.capacity
         # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
         self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
         self._at = (0, 0)
@@ -254,12 +258,13 @@ class Pipeline:
         if self.broken is not None:
             return
         self._open_windows()
-        while self._has_more() and self._pool.room and (slot := self._slots.ask()) is not None:
+        while self._has_more() and len(self._waiting) < self._capacity and (slot := self._slots.ask()) is not None:
             epoch, start = self._at
             stop = min(start + self._batch_size, self._end)
             if self._tables is not None:
                 self._tables.write(epoch)
-            task = StepTask(self._number, slot, epoch, start, stop, *self._advice(epoch, stop))
+            advice = self._advice(epoch, stop) if self._ahead else NO_ADVICE
+            task = StepTask(self._number, slot, epoch, start, stop, *advice)
             self._number += 1
             asked = self._waiting[task.number] = _Asked(task)
             self._queue.append(asked)
@@ -279,15 +284,15 @@ class Pipeline:
         at_epoch, at = self._advised
         if at >= self._end:
             at_epoch, at = at_epoch + 1, 0
-        if not self._ahead or not self._allowed(at_epoch):
-            return 0, 0, 0
+        if not self._allowed(at_epoch):
+            return NO_ADVICE
         if at_epoch > epoch:
             limit = stop + self._ahead - self._end
         else:
             limit = stop + self._ahead if at_epoch == epoch else 0
         upto = min(max(limit, 0), at + self._share, self._end)
         if upto <= at:
-            return 0, 0, 0
+            return NO_ADVICE
         if self._tables is not None:
             self._tables.write(at_epoch)
         self._advised = (at_epoch, upto)

@@ -12,6 +12,8 @@ _FRAME = struct.Struct("<IB")
 _TASK = struct.Struct("<qqqqqqqq")
 _WINDOW = struct.Struct("<qqqq")
 _FILLED = struct.Struct("<qqq")
+_STEP_FRAME = struct.Struct("<IBqqqqqqqq")
+_FILLED_FRAME = struct.Struct("<IBqqq")
 MOST_TEXT_NBYTES = 1 << 20
 """Longest text that an error may bring along; the rest of it is cut."""
 
@@ -28,6 +30,9 @@ class Kind(IntEnum):
     PROBED = 19
     BROKEN = 20
     """A worker that cannot go on: a block does not decode, or it could not begin."""
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class StepTask(NamedTuple):
@@ -76,7 +81,7 @@ class Failed(NamedTuple):
 
 def pack_step(task: StepTask) -> bytes:
     """A frame for a step task."""
-    return _FRAME.pack(_TASK.size, Kind.STEP) + _TASK.pack(*task)
+    return _STEP_FRAME.pack(_TASK.size, Kind.STEP, *task)
 
 
 def pack_window(task: WindowTask) -> bytes:
@@ -86,7 +91,7 @@ def pack_window(task: WindowTask) -> bytes:
 
 def pack_filled(reply: Filled) -> bytes:
     """A frame for a filled step."""
-    return _FRAME.pack(_FILLED.size, Kind.FILLED) + _FILLED.pack(*reply)
+    return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply)
 
 
 def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
@@ -99,32 +104,33 @@ class Frames:
     """Cuts a stream of bytes into frames."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._held = b""
 
     def feed(self, received: bytes) -> list[tuple[Kind, Any]]:
         """The frames that are complete now, each as its kind and its content."""
-        self._held += received
+        held = self._held + received if self._held else received
         complete: list[tuple[Kind, Any]] = []
-        at = 0
-        while len(self._held) - at >= _FRAME.size:
-            length, kind = _FRAME.unpack_from(self._held, at)
-            if len(self._held) - at - _FRAME.size < length:
+        at, end = 0, len(held)
+        while end - at >= _FRAME.size:
+            length, number = _FRAME.unpack_from(held, at)
+            begin = at + _FRAME.size
+            if end - begin < length:
                 break
-            payload = bytes(self._held[at + _FRAME.size : at + _FRAME.size + length])
-            complete.append((Kind(kind), _content(Kind(kind), payload)))
-            at += _FRAME.size + length
-        del self._held[:at]
+            kind = _KINDS[number]
+            complete.append((kind, _content(kind, held, begin, length)))
+            at = begin + length
+        self._held = held[at:]
         return complete
 
 
-def _content(kind: Kind, payload: bytes) -> Any:
-    if kind is Kind.STEP:
-        return StepTask(*_TASK.unpack(payload))
-    if kind is Kind.WINDOW:
-        return WindowTask(*_WINDOW.unpack(payload))
+def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is Kind.FILLED:
-        return Filled(*_FILLED.unpack(payload))
-    content = json.loads(payload)
+        return Filled._make(_FILLED.unpack_from(held, begin))
+    if kind is Kind.STEP:
+        return StepTask._make(_TASK.unpack_from(held, begin))
+    if kind is Kind.WINDOW:
+        return WindowTask._make(_WINDOW.unpack_from(held, begin))
+    content = json.loads(held[begin : begin + length])
     return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
 
 

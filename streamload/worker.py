@@ -29,6 +29,9 @@ from streamload.wire import Filled, Frames, Kind, StepTask, WindowTask, cut, pac
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
+MOST_UNSENT = 3
+UNSENT_NS = 150_000
+"""Replies are sent a few at a time while there is more to do, but none waits for long."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
 PR_SET_PDEATHSIG = 1
@@ -50,6 +53,8 @@ class Worker:
         self._idle_ns = 0
         self._send_ns = 0
         self._heard_ns = 0
+        self._unsent: list[bytes] = []
+        self._unsent_ns = 0
 
     def run(self) -> None:
         """Work until the loader closes its end."""
@@ -58,6 +63,8 @@ class Worker:
             busy = self._work()
             now = time.perf_counter_ns()
             self._busy_ns += now - began
+            if self._unsent and (not self._steps or len(self._unsent) >= MOST_UNSENT or now - self._unsent_ns > UNSENT_NS):
+                self._flush()
             counters = self._filler.counters()
             self._board.record(self._filler.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns))
             began = now
@@ -98,7 +105,11 @@ class Worker:
             return
         began = time.perf_counter_ns()
         reach("after_write_before_publish")
-        self._send(pack_filled(Filled(task.number, task.slot, count)))
+        self._unsent.append(pack_filled(Filled(task.number, task.slot, count)))
+        if len(self._unsent) == 1:
+            self._unsent_ns = began
+        if not self._steps:
+            self._flush()
         reach("after_publish")
         self._send_ns += time.perf_counter_ns() - began
 
@@ -109,8 +120,14 @@ class Worker:
         self._filler.forget_windows()
 
     def _send(self, frame: bytes) -> None:
+        self._unsent.append(frame)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send every reply that waits for company: waking the loader costs it more than the reply does."""
+        frames, self._unsent = b"".join(self._unsent), []
         try:
-            self._channel.sendall(frame)
+            self._channel.sendall(frames)
         except OSError:
             self._ended = True
 

@@ -123,9 +123,9 @@ class Workers:
             hand.send(pack_window(task))
 
     @property
-    def room(self) -> bool:
-        """Whether another step may be sent (rule 1)."""
-        return len(self._idlest().tasks) < MOST_TASKS
+    def capacity(self) -> int:
+        """The most steps that may be asked for and not answered (rule 1: even if one worker had them all)."""
+        return MOST_TASKS
 
     def _idlest(self) -> Hand:
         least = self._hands[0]
@@ -258,6 +258,7 @@ class Workers:
     def _ended(self, hand: Hand) -> None:
         """A worker's socket has ended: put another in its place if that is wanted and may help. Raises what it died of."""
         self._launcher.await_end([hand.key], seconds=2.0)
+        self._look_at_launcher()
         report = self._launcher.report(hand.key)
         if report.status is None and not self._launcher.alive:
             raise self._launcher.start_error()

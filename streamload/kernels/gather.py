@@ -73,7 +73,7 @@ def copy_rows(address, offsets, nbytes, out_address, rows):
     Small records come from all over memory, so the next ones are asked for while this one is copied.
     """
     count = offsets.size
-    ahead = 0 if nbytes > 8192 else (8 if nbytes > 256 else 16)
+    ahead = 0 if nbytes > 8192 else (1 if nbytes > 1024 else 4 if nbytes > 256 else 16)
     lines = (nbytes + 63) // 64
     for k in range(count):
         if ahead and k + ahead < count:
