@@ -17,14 +17,16 @@ from typing import Any
 from streamload.tools.classifier import Classifier, features
 from streamload.tools.confinement import Confinement, confined
 from streamload.tools.memory_watch import Held, MemoryWatch
-from streamload.tools.photographs import PHOTOGRAPHS, Crops, make_crops, write_crops
+from streamload.tools.photographs import PHOTOGRAPHS, Crops, make_crops, records_of, write_crops
 from streamload.tools.progress import bar
 
 import streamload as sl
+from streamload.budget import Footprint
 from streamload.launcher import Launcher
 from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.stats import Stats
 
-FOR_INTERPRETERS = 384 * 1024**2
+FOR_INTERPRETERS = 256 * 1024**2
 """Memory beside the loader's own, for Python, NumPy, h5py and compiled code in all processes."""
 TESTED_CROPS = 2400
 
@@ -34,19 +36,35 @@ class Pass:
     """What one run over the data came to."""
 
     title: str
-    records: int
-    nbytes: int
-    """Bytes of all records delivered."""
-    seconds: float
+    stats: Stats
+    footprint: Footprint
+    before: Held
     peak: Held
-    footprint: str
-    verdict: str
     accuracy: float | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, once the workers were up."""
+        return max(1e-9, self.stats.wait_seconds + self.stats.consumer_seconds)
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Its line in the table."""
+        return (
+            self.title,
+            f"{self.stats.records / self.seconds:,.0f}",
+            f"{self.stats.nbytes / self.seconds / 1024**2:,.0f}",
+            f"{100 * self.stats.wait_seconds / self.seconds:.0f} %",
+            format_nbytes(self.footprint.total),
+            format_nbytes(self.peak.own_nbytes),
+            format_nbytes(self.peak.file_nbytes),
+            "" if self.accuracy is None else f"{self.accuracy:.3f}",
+        )
 
 
 def stream(title: str, data: sl.Source, *, epochs: int, options: dict[str, Any], test: Crops | None, seconds: float | None = None) -> Pass:
     """Stream `data` for some epochs, or until `seconds` are over; with `test`, a model learns from it and is tested on that."""
-    records, started = 0, time.perf_counter()
+    started = time.monotonic()
     with MemoryWatch() as watch, sl.Loader(data, **options) as loader:
         steps = epochs * len(loader)
         model = None
@@ -57,48 +75,32 @@ def stream(title: str, data: sl.Source, *, epochs: int, options: dict[str, Any],
                 note = f"epoch {batch.epoch + 1} of {epochs}"
                 if model is not None:
                     note += f", loss {model.learn(batch['image'], batch['label']):.2f}"
-                records += len(batch.records)
                 shown.show(batch.total_step + 1, note)
-                if seconds is not None and time.perf_counter() - started > seconds:
+                if seconds is not None and time.monotonic() - started > seconds:
                     break
-        elapsed = time.perf_counter() - started
-        footprint, verdict = loader.footprint(), loader.stats.verdict
+        stats, footprint = loader.stats, loader.footprint()
     return Pass(
         title=title,
-        records=records,
-        nbytes=records * data.schema.record_nbytes,
-        seconds=elapsed,
+        stats=stats,
+        footprint=footprint,
+        before=watch.start,
         peak=watch.peak,
-        footprint=str(footprint),
-        verdict=str(verdict),
         accuracy=model.accuracy(test.images, test.labels) if model is not None and test is not None else None,
     )
 
 
 def table(passes: Sequence[Pass]) -> str:
     """The figures of all passes, one a line."""
-    heads = ("", "records/s", "MB/s", "peak memory", "page cache", "accuracy")
-    lines = [heads]
-    for each in passes:
-        lines.append(
-            (
-                each.title,
-                f"{each.records / each.seconds:,.0f}",
-                f"{each.nbytes / each.seconds / 1024**2:,.0f}",
-                format_nbytes(each.peak.own_nbytes),
-                format_nbytes(each.peak.file_nbytes),
-                "" if each.accuracy is None else f"{each.accuracy:.3f}",
-            )
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    lines = [("", "records/s", "MB/s", "waited", "budgeted", "processes", "page cache", "accuracy"), *(each.row for each in passes)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards: in the cache folder, which is on a disk where /tmp may be memory."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload"
+def scratch_folder(within: str | None) -> Iterator[Path]:
+    """A folder that is gone afterwards: by default in the cache folder, which is on a disk where /tmp may be memory."""
+    home = Path(within or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload")
     try:
         home.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="demo-", dir=home))
@@ -117,7 +119,7 @@ def make_file(path: Path, *, nbytes: int) -> int:
         raise SystemExit(
             f"The demo needs {format_nbytes(nbytes)}, and {path.parent} has {format_nbytes(free)} left. Give a smaller --size."
         )
-    with bar("cutting photographs", total=nbytes // (64 * 64 * 3)) as shown:
+    with bar("cutting photographs", total=records_of(nbytes)) as shown:
         count = write_crops(path, nbytes=nbytes, seed=0, progress=lambda done: shown.show(done, path.name))
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -128,9 +130,9 @@ def make_file(path: Path, *, nbytes: int) -> int:
 
 def demonstrate_own(arguments: argparse.Namespace) -> None:
     """Make a file of real pixels and stream it in three orders."""
-    nbytes, memory = parse_nbytes(arguments.size, name="--size"), parse_nbytes(arguments.memory or "192 MB", name="--memory")
+    nbytes, memory = parse_nbytes(arguments.size, name="--size"), parse_nbytes(arguments.memory or "160 MB", name="--memory")
     ceiling = memory + FOR_INTERPRETERS
-    with scratch_folder() as folder, ExitStack() as stack:
+    with scratch_folder(arguments.folder) as folder, ExitStack() as stack:
         path = folder / "photographs.h5"
         make_file(path, nbytes=nbytes)
         test = make_crops(TESTED_CROPS, seed=1)
@@ -158,7 +160,7 @@ def demonstrate_own(arguments: argparse.Namespace) -> None:
             stream(title, data, epochs=arguments.epochs, options=options | {"shuffle": order}, test=test) for title, order in orders.items()
         ]
         alone = stream("block, no model", data, epochs=1, options=options | {"shuffle": orders["block shuffle"]}, test=None)
-        report([*passes, alone], memory=memory, group=group)
+        report([*passes, alone], group=group)
         guessing = 1 / len(PHOTOGRAPHS)
         print(f"accuracy: on {TESTED_CROPS:,} other crops of the same {len(PHOTOGRAPHS)} photographs; guessing gives {guessing:.3f}")
 
@@ -171,19 +173,25 @@ def demonstrate_file(arguments: argparse.Namespace) -> None:
     if arguments.memory:
         options["memory"] = parse_nbytes(arguments.memory, name="--memory")
     one = stream(Path(arguments.file[0]).name, data, epochs=arguments.epochs, options=options, test=None, seconds=arguments.seconds)
-    report([one], memory=options.get("memory"), group=None)
+    report([one], group=None)
 
 
-def report(passes: Sequence[Pass], *, memory: int | None, group: Confinement | None) -> None:
+def report(passes: Sequence[Pass], *, group: Confinement | None) -> None:
     """Print what was measured."""
     print("\n" + table(passes) + "\n")
+    print("what each loop waited for:")
     for each in passes:
-        print(f"{each.title}: {each.verdict}")
-    print(f"loader: {passes[0].footprint}" + ("" if memory is None else f" of {format_nbytes(memory)} allowed"))
-    print("peak memory: all processes together, interpreters included, shared memory counted once")
-    print("page cache: pages of files that these processes have mapped, which the kernel may take back")
+        print(f"  {each.title}: {each.stats.verdict}")
+    most = max(passes, key=lambda each: each.peak.own_nbytes)
+    print("memory:")
+    print(f"  budgeted: {most.footprint}")
+    print(
+        f"  processes: the most that all {most.peak.processes} held at once, interpreters included, shared memory counted once; "
+        f"{format_nbytes(most.before.own_nbytes)} of it was there before the loader"
+    )
+    print("  page cache: pages of files that they have mapped, program code among them; the kernel takes them back when it must")
     if group is not None:
-        print(f"control group: peak {format_nbytes(group.measure())} of {format_nbytes(group.nbytes)}, page cache included")
+        print(f"  control group: peak {format_nbytes(group.measure())} of {format_nbytes(group.nbytes)}, all page cache included")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -193,8 +201,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--memory", help='what the loader may use, such as "192 MB"')
-    parser.add_argument("--size", default="768 MB", help="of the file that the demo makes")
+    parser.add_argument("--memory", help='what the loader may use, such as "160 MB"')
+    parser.add_argument("--size", default="576 MB", help="of the file that the demo makes")
+    parser.add_argument("--folder", help="where to make it; the cache folder unless given")
     parser.add_argument("--seconds", type=float, default=60, help="the most to spend on files of your own")
     arguments = parser.parse_args(words)
     try:
@@ -205,6 +214,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except sl.StreamloadError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -65,13 +65,14 @@ class MemoryWatch:
 
     def _watch(self) -> None:
         while not self._over.wait(PERIOD_SECONDS):
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look now, not only when the time has come."""
         now = held(os.getpid())
         self.peak = max(self.peak, now, key=lambda moment: moment.own_nbytes)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
-        self._look()
+        self.look()

@@ -98,6 +98,11 @@ def make_crops(count: int, *, seed: int) -> Crops:
     return Crops(images=images, labels=labels)
 
 
+def records_of(nbytes: int) -> int:
+    """How many crops a file of about `nbytes` holds: as many of each photograph."""
+    return max(1, nbytes // RECORD_NBYTES // len(PHOTOGRAPHS)) * len(PHOTOGRAPHS)
+
+
 def write_crops(path: Path, *, nbytes: int, seed: int, progress: Callable[[int], None]) -> int:
     """Write an HDF5 file of about `nbytes` of crops, sorted by class, contiguous; the number of records.
 
@@ -106,8 +111,8 @@ def write_crops(path: Path, *, nbytes: int, seed: int, progress: Callable[[int],
     import h5py
 
     folder, rng = photograph_folder(), np.random.default_rng([seed, 0])
-    each = max(1, nbytes // RECORD_NBYTES // len(PHOTOGRAPHS))
-    count, done = each * len(PHOTOGRAPHS), 0
+    count, done = records_of(nbytes), 0
+    each = count // len(PHOTOGRAPHS)
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
         images = file.create_dataset("image", (count, SIDE, SIDE, 3), np.uint8)
         file.create_dataset("label", data=np.repeat(np.arange(len(PHOTOGRAPHS)), each))
