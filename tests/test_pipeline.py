@@ -42,16 +42,14 @@ class AnyOrderPool:
         self.seen: list[StepTask] = []
         self.answered: set[int] = set()
         self.stopped = False
-
-    @property
-    def room(self) -> bool:
-        return len(self.steps) < 64
+        self.capacity = chance.randint(1, 8)
 
     @property
     def pids(self) -> list[int]:
         return []
 
     def send_step(self, task: StepTask) -> None:
+        assert len(self.steps) < self.capacity
         assert all(other.slot != task.slot for other in self.steps), "a slot is asked for once at a time"
         self.steps.append(task)
         self.seen.append(task)

@@ -42,7 +42,7 @@ SLOW_READS = r"""
 static ssize_t (*real)(int, void *, size_t, off_t);
 ssize_t pread(int fd, void *to, size_t count, off_t at) {
     if (!real) real = dlsym(RTLD_NEXT, "pread");
-    usleep(1000);
+    usleep(4000);
     return real(fd, to, count, at);
 }
 ssize_t pread64(int fd, void *to, size_t count, off_t at) { return pread(fd, to, count, at); }
@@ -93,7 +93,7 @@ def test_a_slow_transform_is_named_as_decoding(tmp_path: Path, workers: int) -> 
 
 @WORKERS
 def test_a_slow_disk_is_named(tmp_path: Path, workers: int) -> None:
-    """Every read takes a millisecond more."""
+    """Every read takes four milliseconds more."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to slow reads with")
