@@ -32,7 +32,7 @@ class SharedBlock:
     """
 
     def __init__(self, fd: int, nbytes: int, *, writable: bool = True) -> None:
-        self.fd = fd
+        self.fd = -1
         self.nbytes = nbytes
         if hasattr(mmap, "PROT_WRITE"):
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
@@ -41,6 +41,8 @@ class SharedBlock:
             self._map = mmap.mmap(fd, max(nbytes, 1), access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)[:nbytes]
         self.address: int = self.bytes.ctypes.data
+        self.fd = fd
+        """The descriptor, which is this block's to close from here on; -1 once that is done."""
 
     @classmethod
     def create(cls, nbytes: int, *, purpose: str) -> SharedBlock:
@@ -53,13 +55,17 @@ class SharedBlock:
                 hint="Close other files or loaders, or raise `ulimit -n`.",
                 errno=error.errno,
             ) from error
+        block: SharedBlock | None = None
         try:
             os.ftruncate(fd, max(nbytes, 1))
             block = cls(fd, nbytes)
             block._make_present()
             return block
         except (OSError, ValueError) as error:
-            os.close(fd)
+            if block is not None:
+                block.close()
+            else:
+                os.close(fd)
             raise ResourceError(
                 f"{purpose} needs {format_nbytes(nbytes)} of memory, and the system does not give it: {error}.",
                 hint="Lower `memory=`, or free memory on this machine.",
@@ -140,12 +146,13 @@ class Scrap:
 
 
 def _anonymous_file() -> int:
-    """A descriptor of an empty file that has no name: in memory, or where there is no memfd, an unlinked temporary file."""
+    """A descriptor of an empty file that has no name: in memory, or where that cannot be, an unlinked temporary file."""
     if hasattr(os, "memfd_create"):
         try:
             return os.memfd_create("streamload", os.MFD_CLOEXEC)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise
-    with tempfile.TemporaryFile() as file:
+    in_memory = "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryFile(dir=in_memory) as file:
         return os.dup(file.fileno())
