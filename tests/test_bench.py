@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bench.data import compressed, raw
-from bench.page_cache import make_cold, make_warm, resident_share
+from bench.machine import mount_of
+from bench.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
 from bench.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", *SMALL, *given, "--folder", str(folder), "--json", str(results)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -42,6 +43,13 @@ def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
     said = json.loads(results.read_text())
     assert {"processor", "memory", "disk", "versions"} <= set(said["machine"])
     return done.stdout, said["figures"]
+
+
+@pytest.fixture
+def on_a_disk(tmp_path: Path) -> None:
+    """Files in memory can be neither evicted nor read directly."""
+    if mount_of(tmp_path)[1] in ("tmpfs", "ramfs"):
+        pytest.skip("temporary files lie in memory here")
 
 
 def ratios(figures: list[dict]) -> list[str]:
@@ -62,6 +70,7 @@ def test_warm_passes_are_set_beside_the_ring_and_plain_copies(folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_cold_passes_are_set_beside_the_device(folder: Path):
     """Both orders, the cache emptied before every pass and found empty."""
     said, figures = command("cold", "--sweep", "1000000", "--window", "1 MB", folder=folder)
@@ -72,6 +81,7 @@ def test_cold_passes_are_set_beside_the_device(folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_a_pass_under_a_limit_shows_the_peak_of_its_group(folder: Path):
     """Limited and unlimited, or the reason why not."""
     said, _ = command("limited", "--limit", "400MB", "--io", "read", folder=folder)
@@ -79,6 +89,7 @@ def test_a_pass_under_a_limit_shows_the_peak_of_its_group(folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path):
     """Kernels cached, and the first run ever."""
     said, _ = command("first_batch", "--record", "3072", folder=folder)
@@ -96,6 +107,7 @@ def test_the_order_and_the_parent_are_costed(folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_compressed_passes_are_set_beside_bare_decoders(folder: Path):
     """Deflate and lzf in chunks of 64, deflate in chunks of one; cold, and the first batch."""
     said, figures = command("compressed", "--without-torch", "--window", "1 MB", folder=folder)
@@ -137,6 +149,7 @@ def test_contenders_are_set_beside_each_other_or_left_out_by_name(folder: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_limits_are_measured(folder: Path):
     """Copying, reading by size and depth, decoding, asking another process."""
     said, figures = command("limits", "--most", "1000000", folder=folder)
@@ -162,8 +175,10 @@ def test_files_hold_what_they_are_named_after(folder: Path):
     assert (np.diff(labels) >= 0).all()
 
 
-def test_the_page_cache_is_emptied_and_filled(tmp_path: Path):
+@pytest.mark.usefixtures("on_a_disk")
+def test_the_page_cache_is_emptied_and_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What mincore finds follows what was done; a file that someone maps is not called cold."""
+    monkeypatch.setenv(EVICT_ONLY, "1")
     path = tmp_path / "file"
     path.write_bytes(os.urandom(1 << 20))
     assert make_warm([path]).startswith("warm")
@@ -198,7 +213,7 @@ def test_the_pytest_benchmarks_run():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-disable", "--bench-nbytes", "2MB", "-p", "no:cacheprovider"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
         capture_output=True,
         text=True,
         check=False,
