@@ -6,7 +6,7 @@ import glob
 import inspect
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
@@ -33,6 +33,9 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
     wanted = [fields] if isinstance(fields, str) else fields
     if wanted is not None and not len(wanted):
         raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
+    for name in () if wanted is None else [*wanted, *(wanted.values() if isinstance(wanted, Mapping) else ())]:
+        if not isinstance(name, str):
+            raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
     chosen: Format | None = None
     for name in paths:
         was = fingerprint(name)

@@ -44,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(private, ignore_errors=True))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels before the first test: that they are being compiled is said on stderr, where tests want nothing."""
+    from streamload.kernels import compile_kernels
+
+    compile_kernels()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note failures for leakcheck, and fail a test that passed but let a traceback of some process reach stderr."""
@@ -108,13 +115,15 @@ def descendants() -> tuple[Counter[str], int]:
     """All processes below this one, and whether the launcher of workers, which is not among them, is up."""
     found: Counter[str] = Counter()
     launchers = 0
-    launcher = launcher_pid()
+    launcher, surveyor = launcher_pid(), surveyor_pid()
     waiting = children_of("self")
     while waiting:
         pid = waiting.pop()
         waiting += children_of(pid)
         if pid == launcher:
             launchers = 1
+        elif pid == surveyor:
+            continue
         elif command := command_of(pid):
             found[f"{pid} {command}"] += 1
     return found, launchers
@@ -129,6 +138,8 @@ def descriptors() -> Counter[str]:
         except OSError:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
+    if surveyor_pid() is not None:
+        found["socket"] -= 1  # how this process talks to its surveyor, which like the launcher lives as long as it
     return found
 
 
@@ -148,9 +159,7 @@ def holdings() -> Holdings:
         return Holdings(children=Counter(), launchers=0, descriptors=Counter(), mappings=Counter(), threads=threads, files=files)
     files.update(os.path.join("/dev/shm", name) for name in os.listdir("/dev/shm"))
     children, launchers = descendants()
-    return Holdings(
-        children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(), threads=threads, files=files
-    )
+    return Holdings(children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(), threads=threads, files=files)
 
 
 def launcher_pid() -> str | None:
@@ -160,11 +169,25 @@ def launcher_pid() -> str | None:
     return str(current.pid) if current is not None and current.alive else None
 
 
+def surveyor_pid() -> str | None:
+    """The process that looks at HDF5 files for this one, if there is one."""
+    module = sys.modules.get("streamload.formats.hdf5.probing")
+    current = None if module is None else module.Surveyor._current
+    return None if current is None else str(current.pid)
+
+
 def stop_launcher() -> None:
     """End the launcher of workers, if there is one."""
     module = sys.modules.get("streamload.launcher")
     if module is not None:
         module.Launcher.shutdown()
+
+
+def stop_surveyor() -> None:
+    """End the process that looks at HDF5 files, if there is one."""
+    module = sys.modules.get("streamload.formats.hdf5.probing")
+    if module is not None:
+        module.Surveyor.shutdown()
 
 
 class Allowance:
@@ -214,6 +237,7 @@ def no_orphans() -> Iterator[None]:
     """No process that this run started outlives it, whoever its parent is by then."""
     yield
     stop_launcher()
+    stop_surveyor()
     deadline = time.monotonic() + GRACE_SECONDS
     while found := marked():
         if time.monotonic() > deadline:

@@ -171,11 +171,17 @@ def test_d12_filters_of_hdf5plugin_are_used_where_it_is_installed_and_named_wher
         "import sys, streamload as sl; source = sl.open(sys.argv[1]); assert (source[:]['x'].ravel() == range(1000)).all(); source.close()"
     )
     subprocess.run([sys.executable, "-c", read, str(path)], check=True)
+    installed, lacking = Path(h5py.__file__).parents[1], tmp_path / "lacking"
+    lacking.mkdir()
+    for entry in installed.iterdir():
+        if not entry.name.startswith("hdf5plugin"):
+            (lacking / entry.name).symlink_to(entry)
     without = (
-        "import sys, streamload as sl\nsys.modules['hdf5plugin'] = None\n"
+        "import sys\nsys.path[:] = [sys.argv[2] if entry == sys.argv[3] else entry for entry in sys.path]\nimport streamload as sl\n"
         "try:\n    sl.open(sys.argv[1])\nexcept sl.UnsupportedFeatureError as error:\n    print(error, end='')"
     )
-    said = subprocess.run([sys.executable, "-c", without, str(path)], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-c", without, str(path), str(lacking), str(installed)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said == (
         f"{path}: dataset 'x' needs HDF5 filter 307 (bzip2), which is not installed. "
         "pip install hdf5plugin, or write the file again with gzip (h5repack -f GZIP=4)."

@@ -90,6 +90,10 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
     assert refused(ConfigError, [7]) == "7 is not a path. Give a path, a list of paths, or a pattern such as train-*.h5."
     assert refused(ConfigError, [b"a.h5"]) == "b'a.h5' is bytes, where a path is text. Decode it: os.fsdecode(path)."
     assert refused(ConfigError, "a\0.h5") == "'a\\x00.h5' is not a path: it holds a zero byte. Check where the path comes from."
+    for fields in ([3], {"x": 3}, {3: "x"}):
+        assert refused(ConfigError, here, fields=fields) == (
+            'fields names 3: a field is named by text. Give fields=["image"] or fields={"x": "image"}.'
+        )
     assert refused(ConfigError, here, fields=[]) == (
         "fields is empty: a record needs at least one field. Leave `fields` out to have them found."
     )
@@ -315,13 +319,16 @@ def test_labels_in_columns_of_one_are_delivered_as_numbers_and_it_is_said(tmp_pa
     assert open_source(path, fields=["y"]).schema["y"].shape == (1,)
 
 
-def test_ten_thousand_objects_are_listed_and_then_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ten_thousand_objects_are_listed_and_then_no_more(tmp_path: Path):
     """The cap is said; a dataset beyond it is found by its path."""
-    monkeypatch.setattr("streamload.formats.hdf5.tree.MOST_OBJECTS", 20)
-    write(tmp_path / "a.h5", **{f"v{number:02}": np.zeros(3 + number) for number in range(30)}, z=images(50))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = images(50)
+        for number in range(10_000):
+            h5py.h5g.create(file.id, b"g%05d" % number)
+        file["z"] = images(50)
     source = open_source(tmp_path / "a.h5", fields=["z"])
     assert len(source) == 50
-    text = "the file holds more than 20 objects: only the first were looked at; choose with fields=[...]"
+    text = "the file holds more than 10,000 objects: only the first were looked at; choose with fields=[...]"
     assert text in open_source(tmp_path / "a.h5").notes
 
 

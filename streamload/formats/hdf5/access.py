@@ -7,10 +7,12 @@ import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
-
-import h5py
+from typing import TYPE_CHECKING
 
 from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError
+
+if TYPE_CHECKING:
+    import h5py
 
 REFUSED_SETTINGS = ("HDF5_VOL_CONNECTOR", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX")
 """Environment variables that make the HDF5 library load code, or take values from elsewhere than the file says."""
@@ -39,6 +41,8 @@ def open_file(path: str, *, cache_nbytes: int = 0) -> h5py.File:
                 hint=f"Unset {name}.",
                 path=path,
             )
+    import h5py
+
     try:
         if cache_nbytes:
             return h5py.File(path, "r", locking="best-effort", driver="sec2", rdcc_nbytes=cache_nbytes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h5py
 import numpy as np
@@ -15,6 +15,8 @@ from streamload.formats.hdf5 import tree
 from streamload.formats.hdf5.access import opened
 from streamload.formats.hdf5.facts import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, Filter, Stored
 
+CHUNKS_A_BEAT = 4096
+"""Chunks after which the work on an index is said to go on."""
 MOST_VIRTUAL_LEVELS = 8
 """Virtual datasets that draw on virtual datasets."""
 
@@ -85,8 +87,8 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
     return found
 
 
-def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nbytes: int) -> ChunkIndex:
-    """Where every chunk lies; checked to lie within the file."""
+def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nbytes: int, beat: Callable[[int, int], None]) -> ChunkIndex:
+    """Where every chunk lies; checked to lie within the file. `beat` is told how many are done, and of how many."""
     count = int(np.prod(stored.grid, dtype=np.int64))
     places = np.empty((stored.chunks, 1 + 3), np.int64)
     strides = np.cumprod([1, *stored.grid[:0:-1]])[::-1].tolist()
@@ -100,6 +102,8 @@ def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nby
         place = sum(corner[axis] // sizes[axis] * strides[axis] for axis in axes)
         places[number] = place, chunk.byte_offset, chunk.size, chunk.filter_mask
         number += 1
+        if not number % CHUNKS_A_BEAT:
+            beat(number, stored.chunks)
 
     dataset.chunk_iter(note)
     places = places[:number]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.files import Fingerprint
 
+Beat = Callable[[int, int, int], None]
+"""Told that something was done: number of the file at hand, chunks of it that are noted, and how many there are."""
+
 CONTIGUOUS, CHUNKED, COMPACT, VIRTUAL = "contiguous", "chunked", "compact", "virtual"
+
+
+def unheard(file: int, done: int, total: int) -> None:
+    """A beat where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +136,5 @@ class Survey:
     files: tuple[FileFacts, ...]
     notes: tuple[str, ...]
     """What was guessed, and what was left out."""
+    values: Mapping[int, NDArray[np.generic]] = field(default_factory=dict[int, NDArray[np.generic]])
+    """By number of the field, the values of small fields that only the HDF5 library can read."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from h5py import h5z  # pyright: ignore[reportAttributeAccessIssue]
-
 from streamload.codecs import supported
 from streamload.errors import UnsupportedFeatureError
 from streamload.formats.hdf5.access import plugin_folder_check
@@ -94,4 +92,6 @@ def _with_plugins(number: int) -> bool:
 
 
 def _available(number: int) -> bool:
+    from h5py import h5z  # pyright: ignore[reportAttributeAccessIssue]
+
     return bool(h5z.filter_avail(number)) and bool(h5z.get_filter_info(number) & h5z.FILTER_CONFIG_DECODE_ENABLED)

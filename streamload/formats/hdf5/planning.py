@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import CorruptDataError, SourceError
 from streamload.extents import Extents, Resident
 from streamload.files import Fingerprint, OpenFiles, fingerprint, short_read
 from streamload.formats.hdf5.chunked import Chunked
 from streamload.formats.hdf5.columns import Part, column_of
 from streamload.formats.hdf5.facts import Survey
 from streamload.formats.hdf5.foreign import Foreign
-from streamload.formats.hdf5.surveying import survey
 from streamload.schema import Field
 from streamload.source import Column, Meter, Source
 
@@ -28,22 +28,18 @@ RESIDENT_NBYTES = 256 * 1024**2
 
 def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
     """A source over HDF5 files of one schema."""
-    found = survey(paths, fields)
+    from streamload.formats.hdf5.probing import surveyed
+
+    found = surveyed(paths, fields)
     notes = list(found.notes)
     fingerprints, extra = _fingerprints(found)
     columns: list[Column] = []
-    largest = max(range(len(found.names)), key=lambda number: found.files[0].fields[number].record_nbytes)
-    for number, name in enumerate(found.names):
-        first = found.files[0].fields[number]
-        shape = first.shape[1:]
-        if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
-            notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
-            shape = ()
-        parts = _parts(found, number, extra)
-        column = column_of(Field(name, first.native, shape), parts)
-        small = column.field.nbytes <= RESIDENT_RECORD_NBYTES and sum(part.stored.nbytes for part in parts) <= RESIDENT_NBYTES
-        if small and number != largest:
-            column = _resident(column, sum(part.stored.records for part in parts), fingerprints)
+    for number in range(len(found.names)):
+        column, small = _column(found, number, extra, notes)
+        if small and number in found.values:
+            column = _held(column, found.values[number], _records(found))
+        elif small:
+            column = _held(column, _values(column, _records(found), fingerprints), _records(found))
         columns.append(column)
         notes.extend(_costs(column))
     return Source(
@@ -54,6 +50,46 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
         file_starts=np.cumsum([0, *(file.fields[0].records for file in found.files)]),
         notes=notes,
     )
+
+
+def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, beat: Callable[[int, int, int], None]) -> Survey:
+    """All of planning that needs the HDF5 library: the survey, and the values of small fields that it alone can read."""
+    from streamload.formats.hdf5.surveying import survey
+
+    found = survey(paths, fields, beat)
+    fingerprints, extra = _fingerprints(found)
+    values: dict[int, NDArray[np.generic]] = {}
+    for number in range(len(found.names)):
+        column, small = _column(found, number, extra, [])
+        if small and isinstance(column, Foreign):
+            beat(0, 0, 0)
+            values[number] = _values(column, _records(found), fingerprints)
+    return replace(found, values=values)
+
+
+def _column(found: Survey, number: int, extra: Mapping[str, int], notes: list[str]) -> tuple[Column, bool]:
+    """One field of all files, and whether it is small enough to be held."""
+    largest = max(range(len(found.names)), key=lambda number: found.files[0].fields[number].record_nbytes)
+    name, first = found.names[number], found.files[0].fields[number]
+    shape = first.shape[1:]
+    if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
+        notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
+        shape = ()
+    parts = _parts(found, number, extra)
+    column = column_of(Field(name, first.native, shape), parts)
+    small = column.field.nbytes <= RESIDENT_RECORD_NBYTES and sum(part.stored.nbytes for part in parts) <= RESIDENT_NBYTES
+    return column, small and number != largest
+
+
+def _records(found: Survey) -> int:
+    return sum(file.fields[0].records for file in found.files)
+
+
+def _held(column: Column, values: NDArray[np.generic], records: int) -> Resident:
+    """A field whose values are in memory."""
+    if values.shape != (records, *column.field.shape) or values.dtype != column.field.dtype:
+        raise CorruptDataError(f"the values of '{column.field.name}' are not what they should be.", hint="Open the files again.")
+    return Resident(field=column.field, values=values, label=column.describe())
 
 
 def _costs(column: Column) -> list[str]:
@@ -91,7 +127,7 @@ def _fingerprints(found: Survey) -> tuple[list[Fingerprint], dict[str, int]]:
     return fingerprints, numbers
 
 
-def _resident(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> Resident:
+def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> NDArray[np.generic]:
     """A small field, read whole."""
     files, values = OpenFiles(fingerprints), np.empty((records, *column.field.shape), column.field.dtype)
     reader = column.reader(files, Meter())
@@ -105,7 +141,7 @@ def _resident(column: Column, records: int, fingerprints: Sequence[Fingerprint])
     finally:
         reader.close()
         files.close()
-    return Resident(field=column.field, values=values, label=column.describe())
+    return values
 
 
 def _read_runs(column: Extents, files: OpenFiles, values: NDArray[np.generic]) -> None:

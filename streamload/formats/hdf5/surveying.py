@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.files import Fingerprint, fingerprint, recheck
 from streamload.formats.hdf5 import choice, examine, filters, tree
 from streamload.formats.hdf5.access import opened
-from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, ChunkIndex, FileFacts, Stored, Survey
+from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, Beat, ChunkIndex, FileFacts, Stored, Survey, unheard
 from streamload.sizes import format_nbytes
 
 LARGEST_CHUNK_NBYTES = 1024**3
@@ -21,7 +22,7 @@ MOST_CHUNKS = 2**27
 """Chunks in the grid of one dataset: their index takes 20 bytes each."""
 
 
-def survey(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Survey:
+def survey(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, beat: Beat = unheard) -> Survey:
     """What is stored in the files, and which datasets are the fields.
 
     The first file decides on the fields; the others must have the same datasets, of the same types and shapes.
@@ -29,15 +30,16 @@ def survey(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | Non
     notes: list[str] = []
     files: list[FileFacts] = []
     chosen: choice.Chosen = []
-    for path in paths:
+    for number, path in enumerate(paths):
+        beat(number, 0, 0)
         was = fingerprint(path)
         with opened(was.path) as file:
             if not files:
-                chosen = _asked(file, path, fields) if fields is not None else _found(file, path, notes)
+                chosen = _asked(file, path, fields, beat) if fields is not None else _found(file, path, notes, beat)
                 choice.refuse_unequal(chosen, path)
-                files.append(_facts(file, was, path, [stored for _, stored in chosen]))
+                files.append(_facts(file, was, path, [stored for _, stored in chosen], partial(beat, number)))
             else:
-                files.append(_facts(file, was, path, _alike(file, path, paths[0], chosen)))
+                files.append(_facts(file, was, path, _alike(file, path, paths[0], chosen), partial(beat, number)))
         recheck(was)
     names = tuple(name for name, _ in chosen)
     if len(set(names)) < len(names):
@@ -46,20 +48,20 @@ def survey(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | Non
     return Survey(names=names, files=tuple(files), notes=tuple(notes))
 
 
-def _asked(file: h5py.File, path: str, fields: Sequence[str] | Mapping[str, str]) -> choice.Chosen:
+def _asked(file: h5py.File, path: str, fields: Sequence[str] | Mapping[str, str], beat: Beat) -> choice.Chosen:
     found: list[tuple[str | None, list[Stored]]] = []
     listed: list[Stored] | None = None
     for name, asked in choice.requests(fields):
         stored = _at(file, path, asked)
         if stored is None:
-            listed = _candidates(file, path, []) if listed is None else listed
+            listed = _candidates(file, path, [], beat) if listed is None else listed
             stored = choice.match(asked, listed, path)
         found.append((name, stored))
     return choice.named(found)
 
 
-def _found(file: h5py.File, path: str, notes: list[str]) -> choice.Chosen:
-    return choice.find(_candidates(file, path, notes), path, notes)
+def _found(file: h5py.File, path: str, notes: list[str], beat: Beat) -> choice.Chosen:
+    return choice.find(_candidates(file, path, notes, beat), path, notes)
 
 
 def _at(file: h5py.File, path: str, asked: str) -> list[Stored] | None:
@@ -80,9 +82,9 @@ def _at(file: h5py.File, path: str, asked: str) -> list[Stored] | None:
         head = asked[:dot]
 
 
-def _candidates(file: h5py.File, path: str, notes: list[str]) -> list[Stored]:
+def _candidates(file: h5py.File, path: str, notes: list[str], beat: Beat) -> list[Stored]:
     candidates: list[Stored] = []
-    for name, dataset in tree.listing(file, notes):
+    for name, dataset in tree.listing(file, notes, lambda: beat(0, 0, 0)):
         try:
             stored = examine.examine(path, name, dataset)
         except UnsafeSourceError:
@@ -117,7 +119,7 @@ def _alike(file: h5py.File, path: str, first_path: str, chosen: choice.Chosen) -
     return alike
 
 
-def _facts(file: h5py.File, was: Fingerprint, path: str, fields: Sequence[Stored]) -> FileFacts:
+def _facts(file: h5py.File, was: Fingerprint, path: str, fields: Sequence[Stored], beat: Callable[[int, int], None]) -> FileFacts:
     indexes: list[ChunkIndex | None] = []
     for stored in fields:
         _refuse_impossible(stored, path, was.nbytes)
@@ -125,7 +127,7 @@ def _facts(file: h5py.File, was: Fingerprint, path: str, fields: Sequence[Stored
         if stored.layout == CHUNKED and stored.records and filters.by_offset(stored):
             dataset = tree.locate(file, stored.path)
             assert not isinstance(dataset, h5g.GroupID)
-            index = examine.chunk_index(stored, dataset, path, was.nbytes)
+            index = examine.chunk_index(stored, dataset, path, was.nbytes, beat)
         elif stored.filters:
             filters.refuse_missing(stored, path)
         indexes.append(index)

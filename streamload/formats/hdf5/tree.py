@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h5py
 from h5py import h5d, h5g, h5i, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,11 +78,12 @@ def leaving(file: h5py.File, group: h5g.GroupID, name: bytes, kind: int) -> Unsa
     )
 
 
-def listing(file: h5py.File, notes: list[str]) -> Iterator[tuple[str, h5d.DatasetID]]:
+def listing(file: h5py.File, notes: list[str], beat: Callable[[], None]) -> Iterator[tuple[str, h5d.DatasetID]]:
     """Every dataset of the file that hard links lead to, once each, with its path, in the order of names.
 
     Stops after MOST_OBJECTS objects and DEEPEST levels, and says so in `notes`. Soft links are aliases: they are
-    left out, and those that lead nowhere are noted. Raises UnsafeSourceError at a link that leaves the file.
+    left out, and those that lead nowhere are noted. `beat` is called at each object. Raises UnsafeSourceError at a link that
+    leaves the file.
     """
     root = h5o.open(file.id, b"/")
     seen = {h5o.get_info(root).addr}
@@ -93,6 +94,7 @@ def listing(file: h5py.File, notes: list[str]) -> Iterator[tuple[str, h5d.Datase
         below: list[tuple[str, h5g.GroupID, int]] = []
         for name in _members(group):
             visited += 1
+            beat()
             if visited > MOST_OBJECTS:
                 notes.append(f"the file holds more than {MOST_OBJECTS:,} objects: only the first were looked at; choose with fields=[...]")
                 return
