@@ -8,6 +8,7 @@ from streamload.board import Board
 from streamload.budget import Shape
 from streamload.inline import Inline
 from streamload.job import ArenaLayout, Job
+from streamload.kernels import announce_compiling
 from streamload.order import WINDOWED
 from streamload.pipeline import Pipeline, Pool
 from streamload.schema import Schema
@@ -21,6 +22,7 @@ class Engine:
 
     def __init__(self, job: Job, shape: Shape, *, end: int, workers: int, timeout: float) -> None:
         assert job.layout is not None
+        announce_compiling()
         self._closed = False
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None

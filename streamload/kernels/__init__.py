@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import sys
 import tempfile
 import warnings
+from contextlib import nullcontext
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+MODULES = ("gather", "permute")
 _compiled = False
 _in_use: dict[str, ModuleType] = {}
 
 
-def cache_folder() -> Path:
-    """The folder that keeps compiled kernels: `$STREAMLOAD_CACHE_DIR/kernels`, else in the user's cache folder.
+def cache_folder() -> Path | None:
+    """The folder that keeps compiled kernels: in `$STREAMLOAD_CACHE_DIR`, else in the user's cache folder.
 
-    The files in it are code, so a folder that others own or may write is not used: a private temporary one is.
+    The files in it are code, so a folder that others own or may write is not used. None where there is none to use.
     """
     root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
@@ -28,12 +32,29 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-        if owned and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK):
-            return folder
     except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="streamload-kernels-"))
+        return None
+    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return folder if owned and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK) else None
+
+
+def _stamp(folder: Path) -> Path:
+    """A file that stands in the cache folder once these very kernels have been compiled into it."""
+    sources = [Path(__file__).with_name(f"{name}.py").stat() for name in MODULES]
+    said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
+    return folder / f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
+
+
+def announce_compiling() -> None:
+    """Say on stderr, once, that the kernels are about to be compiled; say nothing where that has been done."""
+    try:
+        folder = cache_folder()
+        if _compiled or (folder is not None and _stamp(folder).exists()):
+            return
+    except (OSError, PackageNotFoundError):
+        return  # `compile_kernels` will say what is wrong.
+    kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
+    print(f"streamload: compiling its kernels, which takes some 5 seconds, {kept}.", file=sys.stderr, flush=True)
 
 
 def compile_kernels() -> bool:
@@ -56,16 +77,29 @@ def compile_kernels() -> bool:
     finally:
         if disabled is not None:
             os.environ["NUMBA_DISABLE_JIT"] = disabled
+    folder = cache_folder()
     before = config.CACHE_DIR, config.DISABLE_JIT
-    config.CACHE_DIR, config.DISABLE_JIT = str(cache_folder()), 0
-    try:
-        for name in ("gather", "permute"):
-            import_module(f"{__name__}.{name}")
-    finally:
-        config.CACHE_DIR, config.DISABLE_JIT = before
-    _compiled = True
-    _in_use.clear()
+    with tempfile.TemporaryDirectory(prefix="streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
+        config.CACHE_DIR, config.DISABLE_JIT = kept, 0
+        try:
+            for name in MODULES:
+                import_module(f"{__name__}.{name}")
+        finally:
+            config.CACHE_DIR, config.DISABLE_JIT = before
+    if folder is not None:
+        try:
+            _stamp(folder).touch()
+        except OSError:
+            pass  # Then it is said again next time.
+    use(compiled=True)
     return True
+
+
+def use(*, compiled: bool) -> None:
+    """Put one set of kernels in use; the compiled ones must have been loaded."""
+    global _compiled
+    _compiled = compiled
+    _in_use.clear()
 
 
 def gather_kernels() -> ModuleType:

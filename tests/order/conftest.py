@@ -14,6 +14,6 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test with the compiled kernels, and again with the plain ones."""
     assert streamload.kernels.compile_kernels()
     if request.param == "plain":
-        streamload.kernels._compiled = False
+        streamload.kernels.use(compiled=False)
     yield request.param
-    streamload.kernels._compiled = True
+    streamload.kernels.use(compiled=True)
