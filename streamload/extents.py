@@ -18,6 +18,8 @@ from streamload.source import Meter, Reader
 
 PROBES = 8
 """Records looked up in the page cache before advice is given for all of them."""
+FEW_RUNS = 65_536
+"""Runs of one file up to which a reader keeps a table of its own that makes them quicker to find."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,6 +79,11 @@ class ExtentReader:
         self._meter = meter
         self._nbytes = column.field.nbytes
         self._swap = column.stored.newbyteorder("=") == column.field.dtype and not column.stored.isnative
+        self._only = int(column.numbers[0]) if len(column.numbers) and bool((column.numbers == column.numbers[0]).all()) else None
+        self._origins: NDArray[np.int64] | None = None
+        if self._only is not None and 1 < len(column.numbers) <= FEW_RUNS and bool((column.strides == column.strides[0]).all()):
+            # Where record 0 would lie if it were in the run, one place on: what searchsorted finds needs no correction.
+            self._origins = np.concatenate([[0], column.offsets - column.starts[:-1] * column.strides])
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
@@ -94,6 +101,8 @@ class ExtentReader:
     def advise(self, records: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading these records, unless it seems to hold them already."""
         if self._nbytes == 0 or not len(records) or not hasattr(os, "posix_fadvise"):
+            return
+        if self._only is not None and self._files.address(self._only) is not None:
             return
         for number, offsets, _ in self._by_file(records):
             if self._files.address(number) is not None:
@@ -114,8 +123,16 @@ class ExtentReader:
         if len(column.numbers) == 1:
             yield int(column.numbers[0]), column.offsets[0] + records * column.strides[0], None
             return
+        if self._origins is not None and self._only is not None:
+            offsets = records * column.strides[0]
+            offsets += self._origins.take(column.starts.searchsorted(records, "right"))
+            yield self._only, offsets, None
+            return
         runs = np.searchsorted(column.starts, records, side="right") - 1
         offsets = column.offsets[runs] + (records - column.starts[runs]) * column.strides[runs]
+        if self._only is not None:
+            yield self._only, offsets, None
+            return
         numbers = column.numbers[runs]
         first = int(numbers[0])
         if (numbers == first).all():
