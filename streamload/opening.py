@@ -11,7 +11,7 @@ from typing import Any
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.files import fingerprint
-from streamload.formats import Fields, Format, detect, format_of
+from streamload.formats import Fields, Format, detect, folders, format_of
 from streamload.source import Source
 
 _PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
@@ -20,7 +20,7 @@ Path = str | os.PathLike[str]
 
 
 def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None, **options: Any) -> Source:
-    """The records of one data file, of a list of files, or of all files that match a glob pattern ("train-*.h5").
+    """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
 
     Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
     (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
@@ -51,7 +51,10 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
         chosen = found
     assert chosen is not None
     _refuse_unknown(options, chosen)
-    return chosen.plan(paths, wanted, **options)
+    said = folders.partitions(path, paths)
+    inner, named = folders.split(wanted, said)
+    source = chosen.plan(paths, inner, **options)
+    return folders.with_partitions(source, said, named) if named else source
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
@@ -112,7 +115,7 @@ def _local(path: object) -> str:
 
 
 def _matching(path: str) -> list[str]:
-    """The file itself, or the files that a pattern matches, in natural order."""
+    """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
         raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")
@@ -120,7 +123,7 @@ def _matching(path: str) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        raise ConfigError(f"{path} is a folder, where data files were expected.", hint=f"Name its files: {os.path.join(path, '*.h5')}.")
+        return folders.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
         found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
         if not found:

@@ -75,9 +75,6 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
     assert refused(ConfigError, "s3://bucket/a.h5") == (
         "s3://bucket/a.h5 is a URL (s3): only local paths are read. Copy the file to a local disk first."
     )
-    assert refused(ConfigError, tmp_path) == (
-        f"{tmp_path} is a folder, where data files were expected. Name its files: {tmp_path / '*.h5'}."
-    )
     assert refused(ConfigError, []) == "The list of paths is empty. Give at least one data file."
     assert refused(ConfigError, str(tmp_path / "*.hdf")) == (
         f"No file matches {tmp_path / '*.hdf'}. Check the pattern and the folder it is relative to."

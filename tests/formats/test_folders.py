@@ -1,0 +1,91 @@
+"""Folders of files: which are data, in which order, and what the folders' names say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contract import assert_delivers
+
+from streamload.errors import ConfigError, CorruptDataError
+from streamload.opening import open_source
+
+
+def save(path: Path, first: int, records: int = 3) -> None:
+    """Wide records that begin with a number each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = np.zeros(records, np.dtype([("x", "u1", 100), ("n", "i8")]))
+    table["n"] = np.arange(first, first + records)
+    np.save(path, table)
+
+
+def numbers(source: object) -> list[int]:
+    """The numbers of a source's records."""
+    return open_source(source)[:]["n"].tolist()  # pyright: ignore[reportArgumentType]
+
+
+def test_a_folder_is_its_data_files_in_natural_order(tmp_path: Path):
+    """2 before 10; what stands beside data is left out by rule, what is empty is an error."""
+    for number in (10, 2, 1):
+        save(tmp_path / f"part-{number}.npy", 10 * number)
+    for junk in ("_SUCCESS", ".part-1.npy.crc", "part-1.npy.crc", "dataset_info.json", "README.md", ".hidden.npy", "_metadata"):
+        (tmp_path / junk).write_text("")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.npy").write_text("no data")
+    save(tmp_path / "more" / "a.npy", 0)
+    os.symlink(tmp_path, tmp_path / "circle")
+    assert numbers(tmp_path) == [0, 1, 2, 10, 11, 12, 20, 21, 22, 100, 101, 102]
+    (tmp_path / "part-3.npy").write_text("")
+    with pytest.raises(CorruptDataError, match=r"part-3\.npy is empty"):
+        open_source(tmp_path)
+
+
+def test_a_folder_without_data_says_so(tmp_path: Path):
+    """And by which rule."""
+    (tmp_path / "_SUCCESS").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path} holds no data file. Hidden files and those ending in .crc, .json,")
+
+
+def test_folders_named_by_key_and_value_are_fields(tmp_path: Path):
+    """Whole numbers as they are, words as classes in the order of their names; in folders as in patterns."""
+    save(tmp_path / "year=2024" / "kind=dog" / "a.npy", 0)
+    save(tmp_path / "year=2024" / "kind=sea%20cow" / "a.npy", 3, 2)
+    save(tmp_path / "year=2025" / "kind=cat" / "a.npy", 5, 1)
+    expected = {
+        "x": np.zeros((6, 100), "u1"),
+        "n": np.arange(6),
+        "year": np.array([2024] * 5 + [2025]),
+        "kind": np.array([1, 1, 1, 2, 2, 0]),
+    }
+    assert_delivers(tmp_path, expected)
+    assert_delivers(str(tmp_path / "*" / "*" / "*.npy"), expected)
+    assert "  'kind': 0 = cat, 1 = dog, 2 = sea cow" in repr(open_source(tmp_path))
+    assert_delivers(tmp_path, {"n": expected["n"], "when": expected["year"]}, fields={"n": "n", "when": "year"})
+    assert_delivers(tmp_path, {"n": expected["n"]}, fields=["n"])
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path, fields=["year"])
+    assert str(caught.value) == "fields names ['year'] alone, which stand in the names of folders. Name a field of the files too."
+    assert open_source(tmp_path / "year=2025" / "kind=cat" / "a.npy").schema.names == ("x", "n")
+
+
+def test_a_partitioning_holds_throughout_or_is_refused(tmp_path: Path):
+    """A file outside of it would have no value."""
+    save(tmp_path / "a.npy", 0)
+    save(tmp_path / "year=2025" / "a.npy", 3)
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'year=2025' / 'a.npy'} lies in folders that name ['year'], and {tmp_path / 'a.npy'} in folders that name nothing. "
+        "Name the files of one partitioning, as key=value folders throughout."
+    )
+
+
+def test_a_field_of_the_files_is_kept_where_folders_name_it_too(tmp_path: Path):
+    """And that is said."""
+    save(tmp_path / "n=7" / "a.npy", 0)
+    assert_delivers(tmp_path, {"x": np.zeros((3, 100), "u1"), "n": np.arange(3)})
+    assert "'n' is taken from the files; the names of their folders say it too" in repr(open_source(tmp_path))
