@@ -90,8 +90,9 @@ class ExtentReader:
         if self._nbytes == 0 or not len(records):
             return
         began = time.perf_counter_ns()
+        out_address = out.__array_interface__["data"][0]
         for number, offsets, chosen in self._by_file(records):
-            self._fetch(number, offsets, out.ctypes.data, rows if chosen is None else rows[chosen])
+            self._fetch(number, offsets, out_address, rows if chosen is None else rows[chosen])
         if self._swap:
             flat = out.reshape(len(out), -1)
             flat[rows] = flat[rows].byteswap()

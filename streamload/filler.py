@@ -82,7 +82,8 @@ class Filler:
         records: NDArray[np.int64] | None = None
         self.board.begin(self.index, task.number)
         try:
-            self._map_a_stretch()
+            if self._unmapped:
+                self._map_a_stretch()
             records = self._records(task.epoch, task.start, task.stop)
             reach("before_read")
             views.task[0] = -1

@@ -258,7 +258,8 @@ class Pipeline:
         if self.broken is not None:
             return
         self._open_windows()
-        while self._has_more() and len(self._waiting) < self._capacity and (slot := self._slots.ask()) is not None:
+        slots, pool, queue, waiting = self._slots, self._pool, self._queue, self._waiting
+        while self._has_more() and len(waiting) < self._capacity and (slot := slots.ask()) is not None:
             epoch, start = self._at
             stop = min(start + self._batch_size, self._end)
             if self._tables is not None:
@@ -266,11 +267,11 @@ class Pipeline:
             advice = self._advice(epoch, stop) if self._ahead else NO_ADVICE
             task = StepTask(self._number, slot, epoch, start, stop, *advice)
             self._number += 1
-            asked = self._waiting[task.number] = _Asked(task)
-            self._queue.append(asked)
+            asked = waiting[task.number] = _Asked(task)
+            queue.append(asked)
             self._at = (epoch, stop) if stop < self._end else (epoch + 1, 0)
-            self._pool.send_step(task)
-        self._pool.flush()
+            pool.send_step(task)
+        pool.flush()
 
     def _has_more(self) -> bool:
         """Whether there is a step to ask for (rule 2)."""

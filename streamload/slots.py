@@ -98,6 +98,10 @@ class SlotState(Enum):
     LEASED = "leased"
 
 
+# Members of an enumeration are looked up through a descriptor; these are looked at several times a step.
+FREE, ASKED, FILLED, LEASED = SlotState
+
+
 class Lease:
     """A batch's hold on its slot: the object that all its arrays lead back to."""
 
@@ -119,7 +123,7 @@ class Slots:
         self.spare = spare
         self.ring = SharedBlock.create(layout.nbytes * count, purpose="the ring of batches")
         self.ring.keep_from_forks()
-        self._states = [SlotState.FREE] * count
+        self._states = [FREE] * count
         self._free = list(reversed(range(count)))
         self._returned: deque[int] = deque()
         self._owner = os.getpid()
@@ -160,22 +164,28 @@ class Slots:
         if not self._free:
             return None
         slot = self._free.pop()
-        self._move(slot, SlotState.FREE, SlotState.ASKED)
+        self._states[slot] = ASKED
         return slot
 
     def answered(self, slot: int, task: int) -> bool:
         """A worker has answered the task that this slot was asked for. False if the slot does not bear it out (rule 6)."""
-        self._move(slot, SlotState.ASKED, SlotState.FILLED)
-        return int(self._heads[slot]) == task and int(self._canaries[slot]) == CANARY
+        if self._states[slot] is not ASKED:
+            raise self._misplaced(slot, ASKED)
+        self._states[slot] = FILLED
+        return bool(self._heads[slot] == task and self._canaries[slot] == CANARY)
 
     def failed(self, slot: int) -> None:
         """A worker has answered without filling the slot."""
-        self._move(slot, SlotState.ASKED, SlotState.FREE)
+        if self._states[slot] is not ASKED:
+            raise self._misplaced(slot, ASKED)
+        self._states[slot] = FREE
         self._free.append(slot)
 
     def drop(self, slot: int) -> None:
         """Nobody wants this filled slot."""
-        self._move(slot, SlotState.FILLED, SlotState.FREE)
+        if self._states[slot] is not FILLED:
+            raise self._misplaced(slot, FILLED)
+        self._states[slot] = FREE
         self._free.append(slot)
 
     def lease(self, slot: int, count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], bool]:
@@ -189,7 +199,9 @@ class Slots:
             records = views[1].copy()
             self.drop(slot)
             return fields, records, True
-        self._move(slot, SlotState.FILLED, SlotState.LEASED)
+        if self._states[slot] is not FILLED:
+            raise self._misplaced(slot, FILLED)
+        self._states[slot] = LEASED
         self._leased += 1
         lease = Lease(self.ring.bytes, self._interfaces[slot])
         self._deaths[slot] = weakref.ref(lease, self._notes[slot])
@@ -202,14 +214,14 @@ class Slots:
         return fields, np.ndarray((count,), np.int64, whole, self.layout.records_offset)
 
     def _release(self, slot: int) -> None:
-        self._move(slot, SlotState.LEASED, SlotState.FREE)
+        if self._states[slot] is not LEASED:
+            raise self._misplaced(slot, LEASED)
+        self._states[slot] = FREE
         self._leased -= 1
         self._free.append(slot)
 
-    def _move(self, slot: int, was: SlotState, now: SlotState) -> None:
-        if self._states[slot] is not was:
-            raise RuntimeError(f"slot {slot} is {self._states[slot].value}, where it should be {was.value}: a fault in streamload")
-        self._states[slot] = now
+    def _misplaced(self, slot: int, expected: SlotState) -> RuntimeError:
+        return RuntimeError(f"slot {slot} is {self._states[slot].value}, where it should be {expected.value}: a fault in streamload")
 
     def close(self) -> None:
         """Let go of the ring. Leased arrays stay valid: the memory goes with the last of them."""

@@ -32,6 +32,8 @@ PATIENCE_S = 0.0003
 MOST_UNSENT = 3
 UNSENT_NS = 150_000
 """Replies are sent a few at a time while there is more to do, but none waits for long."""
+RECORD_NS = 500_000
+"""How old the board's counters may be while there is work."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
 PR_SET_PDEATHSIG = 1
@@ -53,6 +55,7 @@ class Worker:
         self._idle_ns = 0
         self._send_ns = 0
         self._heard_ns = 0
+        self._recorded_ns = 0
         self._unsent: list[bytes] = []
         self._unsent_ns = 0
 
@@ -65,9 +68,11 @@ class Worker:
             self._busy_ns += now - began
             if self._unsent and (not self._steps or len(self._unsent) >= MOST_UNSENT or now - self._unsent_ns > UNSENT_NS):
                 self._flush()
-            counters = self._filler.counters()
-            self._board.record(self._filler.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns))
             began = now
+            if not busy or now - self._recorded_ns > RECORD_NS:
+                self._recorded_ns = now
+                counters = self._filler.counters()
+                self._board.record(self._filler.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns))
             if not busy:
                 self._listen(PATIENCE_S if self._steps else None)
                 began = self._heard_ns = time.perf_counter_ns()
@@ -97,7 +102,8 @@ class Worker:
         return False
 
     def _do(self, task: StepTask) -> None:
-        self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
+        if task.advise_stop:
+            self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
         try:
             count = self._filler.fill(task)
         except StreamloadError as error:
