@@ -12,15 +12,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from streamload.tools.console import USAGE, Console, code_of, meant
+
 from streamload import __version__
 from streamload.errors import StreamloadError
-from streamload.tools.console import USAGE, Console, code_of, meant
 
 COMMANDS = {
     "info": "what a file is, and whether it will be fast",
     "head": "the first records, as text",
     "show": "the first images, as a picture in the terminal or a PNG",
     "plan": "what a loader will do with a file, and the call to paste",
+    "convert": "turn images or files into HDF5, Parquet or npy, verified",
+    "verify": "find every flipped byte, or every record that differs from another file's",
     "doctor": "what of this machine matters here, and what is wrong with it",
 }
 """Each is a module of this name beside this one, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from streamload.tools.console import FOUND, GOOD, Console
+
 import streamload
 from streamload.limits import available_nbytes, group_limits, usable_cores
 from streamload.sizes import format_nbytes
-from streamload.tools.console import FOUND, GOOD, Console
 
 EXAMPLE = "streamload doctor --disk /data"
 
@@ -148,7 +149,7 @@ def _wrong(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{name} {version} is older than {wanted}", f"pip install '{name}>={wanted}'"
     missing = [name for name, there in document["codecs"].items() if not there]
     if missing and document["packages"]["imagecodecs"]:
-        yield f"imagecodecs lacks {', '.join(missing)}", "install the wheel from the package index: pip install --force-reinstall imagecodecs"
+        yield f"imagecodecs lacks {', '.join(missing)}", "pip install --force-reinstall imagecodecs"
     descriptors = document["descriptors"]
     if descriptors and descriptors["limit"] < LEAST_DESCRIPTORS:
         yield f"a process may open {descriptors['limit']:,} files", f"ulimit -n {min(65_536, max(LEAST_DESCRIPTORS, descriptors['most']))}"

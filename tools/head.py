@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 import numpy as np
-
 from streamload.tools.console import GOOD, Console, clean
 from streamload.tools.reading import add_choice, opened
 

@@ -10,14 +10,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
+from streamload.tools.reading import (
+    add_choice,
+    amplification,
+    batch_records,
+    block_records,
+    fields_in,
+    opened,
+    shapes_in,
+    spread,
+    stored_nbytes,
+)
 
 from streamload.errors import StreamloadError
 from streamload.files import OpenFiles
 from streamload.formats.hdf5.foreign import Foreign
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Meter, Source
-from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
-from streamload.tools.reading import add_choice, amplification, batch_records, block_records, fields_in, opened, shapes_in, spread, stored_nbytes
 
 EXAMPLE = "streamload info train.h5"
 

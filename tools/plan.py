@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from streamload.tools.console import FOUND, GOOD, Console, clean, meant
+from streamload.tools.reading import add_choice, amplification, fields_in, opened, shapes_in
+
 import streamload
 from streamload.budget import default_memory_nbytes
 from streamload.errors import ConfigError
 from streamload.order import BlockOrder
 from streamload.plan import Options, Plan, plan_of
 from streamload.sizes import format_nbytes
-from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, amplification, fields_in, opened, shapes_in
 
 EXAMPLE = 'streamload plan train.h5 --batch 256 --memory "4 GB"'
 
@@ -65,7 +66,9 @@ def _order(arguments: argparse.Namespace) -> tuple[object, str]:
     if arguments.window and arguments.order not in ("auto", "block"):
         raise ConfigError(f"--window means something in block order only, not in {arguments.order} order.", hint="Leave one out.")
     if arguments.order == "block" or arguments.window:
-        return (streamload.Block(arguments.window), f"sl.Block({arguments.window!r})") if arguments.window else (streamload.Block(), "sl.Block()")
+        if arguments.window:
+            return streamload.Block(arguments.window), f"sl.Block({arguments.window!r})"
+        return streamload.Block(), "sl.Block()"
     return {"auto": (True, "True"), "exact": (streamload.Exact(), "sl.Exact()"), "stored": (False, "False")}[arguments.order]
 
 
@@ -116,10 +119,11 @@ def _show(document: dict[str, Any], console: Console) -> None:
     memory, windows = document["memory"], document["windows"]
     names = {"slots": "batches", "arena": "windows of decoded blocks", "tables": "block tables", "scratch": "decoders"}
     names |= {"index": "index and small fields", "page_tables": "page tables"}
+    costs = f", {document['amplification']:,.3g} decodes a record" if document["amplification"] > 1 else ""
     console.title(f"{clean(document['path'])}: {document['records']:,} records in {document['steps']:,} steps of {document['batch']:,}")
     console.pairs(
         [
-            ("order", document["order"] + (f", {document['amplification']:,.3g} decodes a record" if document["amplification"] > 1 else "")),
+            ("order", document["order"] + costs),
             (
                 "windows",
                 f"{windows['count']:,} of up to {windows['most_records']:,} records, {format_nbytes(windows['most_nbytes'])} each"

@@ -23,7 +23,7 @@ BATCH_NBYTES = 16 * 1024**2
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """The arguments that choose fields and say what files do not say themselves."""
     parser.add_argument("--fields", metavar="NAMES", help="which fields, as image,label or image=x_train,label=y_train")
-    parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="shape of a record, where a file does not say it")
+    parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
 
 
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
@@ -78,7 +78,7 @@ def amplification(column: Column) -> float:
 
 def stored_nbytes(column: Column, records: int) -> int | None:
     """Bytes that a field takes in its files; None where that is not known."""
-    if isinstance(column, Resident) or column.addressable and not hasattr(column, "parts"):
+    if isinstance(column, Resident) or (column.addressable and not hasattr(column, "parts")):
         return column.field.nbytes * records
     parts = getattr(column, "parts", ())
     if parts and all(isinstance(getattr(part, "nbytes", None), np.ndarray) for part in parts):

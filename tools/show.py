@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.reading import add_choice, image_axes, image_fields, opened, spread
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.schema import Field
 from streamload.source import Source
-from streamload.tools.console import GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, image_axes, image_fields, opened, spread
 
 EXAMPLE = "streamload show train.h5 -n 12"
 
@@ -134,9 +134,7 @@ def half_blocks(picture: NDArray[np.uint8]) -> list[str]:
         picture = np.concatenate([picture, np.zeros_like(picture[:1])])
     lines: list[str] = []
     for upper, lower in zip(picture[0::2].tolist(), picture[1::2].tolist(), strict=True):
-        cells = [
-            f"\033[38;2;{a[0]};{a[1]};{a[2]};48;2;{b[0]};{b[1]};{b[2]}m▀" for a, b in zip(upper, lower, strict=True)
-        ]
+        cells = [f"\033[38;2;{a[0]};{a[1]};{a[2]};48;2;{b[0]};{b[1]};{b[2]}m▀" for a, b in zip(upper, lower, strict=True)]
         lines.append("".join(cells) + "\033[0m")
     return lines
 

@@ -1,0 +1,156 @@
+"""From a folder of images or a file of any format to a dataset that is fast, verified, and there whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+from streamload.tools.console import FOUND, GOOD, Console, clean
+from streamload.tools.conversion import Job, free_nbytes, shard_nbytes_of, shards_of
+from streamload.tools.convert_order import PART_NAMES, shares_in
+from streamload.tools.origins import Origin, Request, origin_of
+from streamload.tools.reading import add_choice, fields_in, shapes_in
+from streamload.tools.staging import Staging
+from streamload.tools.targets import SUFFIXES, Style, style_of
+
+from streamload.errors import ConfigError
+from streamload.limits import usable_cores
+from streamload.sizes import format_nbytes
+from streamload.source import Source
+
+EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload convert`."""
+    parser.add_argument("source", metavar="SRC", help="a folder of images, idx, CIFAR, or any file that can be opened")
+    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .npy), or a folder of several")
+    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet or npy, where the name does not say it")
+    parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
+    parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
+    parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
+    parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
+    parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
+    parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
+    parser.add_argument("--shuffle", action="store_true", help="write records in an exact random order")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
+    parser.add_argument("--split", metavar="SHARES", help="train, validation, test: 0.8,0.1,0.1")
+    parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
+    parser.add_argument("--on-bad", choices=("raise", "skip", "log"), default="raise", help="what to do with damaged images (raise)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (the cores there are)")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    add_choice(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Convert, or say what would be done; exit code 1 where records were left out."""
+    request, style, shares = _request(arguments), _style(arguments), shares_in(arguments.split)
+    if arguments.stratify and len(shares) == 1:
+        raise ConfigError("--stratify means something with --split only.", hint="Leave it out, or give --split.")
+    workers = arguments.workers if arguments.workers is not None else usable_cores()
+    if workers < 1:
+        raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
+    origin = origin_of(request)
+    try:
+        _refuse_same(request, origin, arguments.target)
+        one_file = _one_file(arguments, shares)
+        if arguments.dry_run:
+            return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
+        with Staging(arguments.target) as staging:
+            job = Job(arguments, request, style, shares, origin, staging, workers=workers, one_file=one_file)
+            if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():
+                raise ConfigError(f"{arguments.target} exists.", hint="Give another name, or --overwrite.", path=arguments.target)
+            manifest = job.run()
+    finally:
+        origin.close()
+    bad = job.bad
+    console.title(f"{clean(arguments.target)}: {manifest['records']:,} records, verified")
+    files = manifest["files"]
+    console.pairs(
+        [
+            ("files", f"{len(files):,}, {format_nbytes(sum(file['nbytes'] for file in files))}"),
+            ("left out", f"{len(bad):,} records" + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
+        ][: 2 if bad else 1]
+    )
+    for number, why in bad[:10]:
+        console.found(f"record {number:,}: {clean(why)}")
+    console.say(f"  sl.open({_names(arguments.target, files)!r})")
+    console.answer({"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad})
+    return FOUND if bad else GOOD
+
+
+def _names(target: str, files: list[dict[str, Any]]) -> str:
+    """What to open: the file, or the pattern of the first part's files."""
+    if not os.path.isdir(target):
+        return target
+    return os.path.join(target, f"{files[0]['name'].split('-', 1)[0]}-*{os.path.splitext(files[0]['name'])[1]}")
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    size = None
+    if arguments.size:
+        height, _, width = arguments.size.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal() and 0 < int(height) < 65_536 and 0 < int(width) < 65_536):
+            raise ConfigError(f"--size {arguments.size} cannot be read.", hint="Give height and width: 224x224.")
+        size = (int(height), int(width))
+    if not os.path.exists(arguments.source) and "*" not in arguments.source:
+        raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
+    return Request(
+        path=os.path.abspath(arguments.source),
+        fields=fields_in(arguments.fields),
+        shapes=shapes_in(arguments.shape) or None,
+        mode=arguments.mode,
+        size=size,
+        labels=os.path.abspath(arguments.labels) if arguments.labels else None,
+    )
+
+
+def _style(arguments: argparse.Namespace) -> Style:
+    return style_of(name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records)
+
+
+def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
+    """Whether DST is a file, and not a folder of several."""
+    named = os.path.splitext(arguments.target)[1].lower() in SUFFIXES
+    if named and (len(shares) > 1 or arguments.shard_size):
+        raise ConfigError(
+            f"{arguments.target} is one file, and --split or --shard-size make several.",
+            hint="Name a folder, and the format with --to.",
+        )
+    return named
+
+
+def _refuse_same(request: Request, origin: Origin, target: str) -> None:
+    """Raise ConfigError where writing could touch what is read."""
+    there = os.path.realpath(target)
+    sources = [was.path for was in origin.fingerprints] if isinstance(origin, Source) else [os.path.realpath(request.path)]
+    for path in sources:
+        inside = there.startswith(path + os.sep) or path.startswith(there + os.sep)
+        same = os.path.exists(there) and os.path.samefile(there, path)
+        if inside or same or there == path:
+            raise ConfigError(
+                f"{target} is {'the source itself' if same or there == path else 'inside the source, or the source in it'}.",
+                hint="Sources are never written to: choose another DST.",
+                path=target,
+            )
+
+
+def _dry_run(origin: Origin, arguments: argparse.Namespace, style: Style, shares: list[float], console: Console, *, one_file: bool) -> int:
+    count = len(origin)
+    ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
+    shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
+    nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    console.title(f"{clean(origin.title)}: {count:,} records · {clean(origin.schema)}")
+    console.pairs(
+        [
+            ("would write", f"{len(shards):,} {style.format} file{'s' if len(shards) != 1 else ''}, {clean(arguments.target)}"),
+            ("records", f"{format_nbytes(nbytes)} before compression; {format_nbytes(free)} are free there"),
+            ("parts", ", ".join(f"{name} {share:.0%}" for name, share in zip(PART_NAMES[len(shares)], shares, strict=True) if name)),
+        ]
+    )
+    document = {"records": count, "nbytes": nbytes, "free_nbytes": free, "files": [shard.name for shard in shards]}
+    console.answer({"target": arguments.target, "format": style.format, **document})
+    return GOOD

@@ -1,0 +1,176 @@
+"""Records to HDF5: contiguous and written past the library, or in chunks that are compressed here, several at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.targets import CODED_NBYTES, Style
+
+from streamload.limits import usable_cores
+from streamload.schema import Field, Schema
+
+CHUNK_NBYTES = 1024**2
+"""Chunks hold about so much, where nothing else was asked for."""
+DEFLATE, SHUFFLE, ZSTD = 1, 2, 32015
+LEVELS = {"gzip": 4, "zstd": 3}
+
+
+class Contiguous:
+    """A field without chunks: its place is allotted by the library, its bytes are written straight to the file."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._at = 0
+
+    def create(self, file: h5py.File, records: int) -> None:
+        """Allot the place."""
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((records, *self.field.shape))
+        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        name = self.field.name.encode()
+        dataset = h5py.h5d.create(file.id, name, kind, space, dcpl=creation, lcpl=_parents())
+        self._at = dataset.get_offset() or 0
+
+    def append(self, fd: int, values: NDArray[Any]) -> None:
+        """Write records behind those that are there; short writes go on."""
+        rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+        while rest:
+            done = os.pwrite(fd, rest, self._at)
+            self._at += done
+            rest = rest[done:]
+
+
+class Chunked:
+    """A field in chunks; records wait until one is full."""
+
+    def __init__(self, field: Field, style: Style, pool: ThreadPoolExecutor) -> None:
+        self.field = field
+        self._style = style
+        self._pool = pool
+        self._records = style.chunk_records or max(1, CHUNK_NBYTES // max(1, field.nbytes))
+        self._waiting: list[NDArray[Any]] = []
+        self._count = self._written = 0
+        self._dataset: Any = None
+
+    def create(self, file: h5py.File, records: int) -> None:
+        """Set up chunks and filters."""
+        self._records = min(self._records, records)
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_chunk((self._records, *self.field.shape))
+        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        level = self._style.level or LEVELS.get(self._style.codec, 0)
+        if self._style.codec != "none" and self.field.dtype.itemsize > 1:
+            creation.set_shuffle()
+        if self._style.codec == "gzip":
+            creation.set_deflate(level)
+        elif self._style.codec == "zstd":
+            # Optional, since the library here may lack the filter: chunks are compressed before it sees them.
+            creation.set_filter(ZSTD, h5py.h5z.FLAG_OPTIONAL, (level,))
+        space = h5py.h5s.create_simple((records, *self.field.shape))
+        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        self._dataset = h5py.h5d.create(file.id, self.field.name.encode(), kind, space, dcpl=creation, lcpl=_parents())
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Take records, and write the chunks that they fill."""
+        self._waiting.append(values)
+        self._count += len(values)
+        if self._count >= self._records:
+            self._write(self._count // self._records)
+
+    def _write(self, chunks: int) -> None:
+        whole = np.concatenate(self._waiting)
+        used = chunks * self._records
+        encode = _encoder(self._style, self.field.dtype.itemsize)
+        parts = [np.ascontiguousarray(whole[at : at + self._records]) for at in range(0, used, self._records)]
+        for packed in self._pool.map(encode, parts):
+            self._dataset.write_direct_chunk((self._written, *(0 for _ in self.field.shape)), packed, 0)
+            self._written += self._records
+        self._waiting = [whole[used:].copy()]
+        self._count -= used
+
+    def finish(self) -> None:
+        """Write the last chunk, padded with zeros, as HDF5 stores it."""
+        if self._count:
+            left = np.concatenate(self._waiting)
+            self._waiting = [np.concatenate([left, np.zeros((self._records - len(left), *self.field.shape), self.field.dtype)])]
+            self._count = self._records
+            self._write(1)
+        self._dataset = None
+
+
+class Hdf5Writer:
+    """One file: datasets beside each other, one a field."""
+
+    def __init__(self, path: str, schema: Schema, records: int, style: Style) -> None:
+        self._pool = ThreadPoolExecutor(max(1, usable_cores()))
+        chunked = records > 0 and (style.codec != "none" or style.chunk_records is not None)
+        self._chunked = [Chunked(f, style, self._pool) for f in schema if chunked and f.nbytes >= CODED_NBYTES]
+        coded = {one.field.name for one in self._chunked}
+        self._contiguous = [Contiguous(field) for field in schema if field.name not in coded]
+        self._file = h5py.File(path, "x", libver=("earliest", "v110"))
+        for contiguous in self._contiguous:
+            contiguous.create(self._file, records)
+        self._file.close()
+        self._fd = os.open(path, os.O_RDWR)
+        nbytes = sum(one.field.nbytes for one in self._contiguous) * records
+        if nbytes and hasattr(os, "posix_fallocate"):
+            # A full disk is known now, and not after an hour.
+            os.posix_fallocate(self._fd, 0, max(os.fstat(self._fd).st_size, nbytes))
+        if self._chunked:
+            self._file = h5py.File(path, "r+", libver=("earliest", "v110"), locking=False)
+            for one in self._chunked:
+                one.create(self._file, records)
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there."""
+        for contiguous in self._contiguous:
+            contiguous.append(self._fd, taken[contiguous.field.name])
+        for chunked in self._chunked:
+            chunked.append(taken[chunked.field.name])
+
+    def close(self) -> None:
+        """Finish the file."""
+        for chunked in self._chunked:
+            chunked.finish()
+        self._pool.shutdown()
+        if self._chunked:
+            self._file.close()
+        os.fsync(self._fd)
+        os.close(self._fd)
+
+
+def _parents() -> Any:
+    """Groups on the way to a dataset are made as needed."""
+    link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    link.set_create_intermediate_group(True)
+    return link
+
+
+def _encoder(style: Style, itemsize: int) -> Callable[[NDArray[Any]], bytes]:
+    """What makes stored bytes of a chunk."""
+    import imagecodecs
+
+    level = style.level or LEVELS.get(style.codec, 0)
+
+    def shuffled(chunk: NDArray[Any]) -> bytes:
+        data = chunk.reshape(-1).view(np.uint8)
+        return data.tobytes() if itemsize == 1 else np.ascontiguousarray(data.reshape(-1, itemsize).T).tobytes()
+
+    if style.codec == "gzip":
+        return lambda chunk: bytes(imagecodecs.zlib_encode(shuffled(chunk), level=level))
+    if style.codec == "zstd":
+        return lambda chunk: bytes(imagecodecs.zstd_encode(shuffled(chunk), level=level))
+    return lambda chunk: chunk.tobytes()
+
+
+def writer(path: str, schema: Schema, records: int, style: Style) -> Hdf5Writer:
+    """A writer of one file."""
+    return Hdf5Writer(path, schema, records, style)

@@ -1,0 +1,100 @@
+"""Records to Parquet such that they can be read by offset: arrays as binary of fixed size, in pages without compression."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from streamload.tools.targets import Style
+
+from streamload.schema import Field, Schema
+
+GROUP_NBYTES = 64 * 1024**2
+"""Row groups of raw records: large, since nothing must be decoded whole."""
+CODED_GROUP_NBYTES = 4 * 1024**2
+"""Row groups that must be decoded whole."""
+PAGE_NBYTES = 1024**2
+
+
+class ParquetWriter:
+    """Row groups, one after the other; records wait until a group is full."""
+
+    def __init__(self, path: str, schema: Schema, records: int, style: Style) -> None:
+        self._fields = list(schema)
+        self._schema = pa.schema([_arrow_field(field) for field in self._fields])
+        raw = style.codec == "none"
+        room = GROUP_NBYTES if raw else CODED_GROUP_NBYTES
+        self._group = style.chunk_records or max(1, min(1_000_000, room // max(1, schema.record_nbytes)))
+        self._waiting: dict[str, list[NDArray[Any]]] = {field.name: [] for field in self._fields}
+        self._count = 0
+        self._path = path
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="NONE" if raw else style.codec.upper(),
+            compression_level=style.level,
+            use_dictionary=False,
+            write_statistics=False,
+            data_page_size=PAGE_NBYTES,
+            write_page_checksum=not raw,  # a raw record is read without the rest of its page; the manifest vouches for it
+            write_batch_size=max(1, min(1024, PAGE_NBYTES // max(1, schema.record_nbytes))),
+            store_schema=True,
+        )
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there, as far as they fill row groups."""
+        for field in self._fields:
+            self._waiting[field.name].append(taken[field.name])
+        self._count += len(taken[self._fields[0].name])
+        while self._count >= self._group:
+            self._write(self._group)
+
+    def _write(self, records: int) -> None:
+        columns: list[Any] = []
+        for field in self._fields:
+            values = np.concatenate(self._waiting[field.name])
+            columns.append(_arrow_array(values[:records], field))
+            self._waiting[field.name] = [values[records:]]
+        self._count -= records
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=max(1, records))
+
+    def close(self) -> None:
+        """Write what waits, and the footer."""
+        if self._count:
+            self._write(self._count)
+        self._writer.close()
+        fd = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _plain(field: Field) -> bool:
+    """Whether Arrow has the type of the field's records itself."""
+    return field.shape == () and field.dtype.kind in "buif"
+
+
+def _arrow_field(field: Field) -> Any:
+    if _plain(field):
+        return pa.field(field.name, pa.from_numpy_dtype(field.dtype), nullable=False)
+    said = {"shape": json.dumps(list(field.shape)), "dtype": str(field.dtype.newbyteorder("="))}
+    return pa.field(field.name, pa.binary(field.nbytes), nullable=False, metadata=said)
+
+
+def _arrow_array(values: NDArray[Any], field: Field) -> Any:
+    if _plain(field):
+        return pa.array(values)
+    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return pa.Array.from_buffers(pa.binary(field.nbytes), len(values), [None, pa.py_buffer(little)])
+
+
+def writer(path: str, schema: Schema, records: int, style: Style) -> ParquetWriter:
+    """A writer of one file."""
+    return ParquetWriter(path, schema, records, style)

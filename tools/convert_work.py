@@ -1,0 +1,195 @@
+"""One task of a conversion, in a process of its own: a codec that crashes, or a library that gives up, takes nothing with it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.convert_order import Buckets, Numbers
+from streamload.tools.manifest import Content, file_entry
+from streamload.tools.origins import Origin, Request, origin_of
+from streamload.tools.reading import batch_records
+from streamload.tools.targets import Style, writer_of
+
+import streamload
+from streamload.errors import ChecksumError, ConversionError, SourceError, StreamloadError, to_plain
+from streamload.schema import Schema
+
+PERIOD_RECORDS = 256
+"""How often the parent hears of progress, at least."""
+
+
+def main() -> int:
+    """Do the task that stands on the first line of standard input; answer in lines of JSON."""
+    # Ctrl-C reaches the whole group of processes: the parent decides what it means.
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer = KINDS[task["kind"]](task)
+    except StreamloadError as error:
+        return _failed(error)
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        return _failed(_explained(error, task))
+    _tell({"answer": answer})
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when the parent does, however it ends."""
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def _tell(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _failed(error: StreamloadError) -> int:
+    _tell({"error": to_plain(error)})
+    return 1
+
+
+def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
+    """An error of the system or of a library as one of ours: a full disk with what is free, anything else by its text."""
+    path = str(task.get("path", ""))
+    folder = os.path.dirname(path)
+    number = getattr(error, "errno", None)
+    if number is None:
+        said = re.search(r"errno\s*=\s*([0-9]+)", str(error))
+        number = int(said[1]) if said else errno.ENOMEM if isinstance(error, MemoryError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        needed, free = int(task["nbytes"]), shutil.disk_usage(folder).free
+        reasons = {errno.EFBIG: "a file may not be so large", errno.EDQUOT: "the quota is used up"}
+        what = reasons.get(number, f"{free:,} bytes are free there")
+        return ConversionError(
+            f"{os.path.basename(path)} needs about {needed:,} bytes in {folder}, and {what}: {os.strerror(number)}.",
+            hint="Make room or choose another folder; the same command then goes on where it was.",
+            errno=number,
+            needed_nbytes=needed,
+            available_nbytes=free,
+        )
+    return ConversionError(
+        f"{os.path.basename(path)} could not be written: {type(error).__name__}: {error}",
+        hint="Nothing was left under the final name.",
+        errno=number,
+    )
+
+
+def _progress(count: int, waiting: list[int]) -> None:
+    waiting[0] += count
+    if waiting[0] >= PERIOD_RECORDS:
+        _tell({"done": waiting[0]})
+        waiting[0] = 0
+
+
+def scan(task: dict[str, Any]) -> dict[str, Any]:
+    """Decode a stretch of records, and say which cannot be."""
+    origin = origin_of(Request.of(task["request"]))
+    bad: list[tuple[int, str]] = []
+    waiting = [0]
+    try:
+        for number in range(task["start"], task["stop"]):
+            try:
+                origin.take(np.array([number], np.int64))
+            except SourceError as error:
+                bad.append((number, error.message))
+            _progress(1, waiting)
+    finally:
+        origin.close()
+    return {"bad": bad}
+
+
+def scatter(task: dict[str, Any]) -> dict[str, Any]:
+    """Read all records as they are stored, and put each into the bucket of the place where it will stand."""
+    origin = origin_of(Request.of(task["request"]), threads=task["threads"])
+    buckets = Buckets(task["path"], origin.schema, len(origin), count=task["buckets"])
+    places = Numbers(task["order"]).inverse(len(origin))
+    waiting = [0]
+    batch = batch_records(origin)
+    try:
+        for start in range(0, len(origin), batch):
+            numbers = np.arange(start, min(start + batch, len(origin)), dtype=np.int64)
+            buckets.scatter(places[numbers], origin.take(numbers))
+            _progress(len(numbers), waiting)
+    finally:
+        buckets.close()
+        origin.close()
+    return {}
+
+
+def write(task: dict[str, Any]) -> dict[str, Any]:
+    """Write one file, read it again, and say what a manifest says of it."""
+    path, records, style = task["path"], task["stop"] - task["start"], Style(**task["style"])
+    if os.path.lexists(path):
+        os.unlink(path)
+    origin = origin_of(Request.of(task["request"]), threads=task["threads"])
+    first = task["start"] - task["part_start"]
+    written = Content()
+    waiting = [0]
+    try:
+        schema = origin.schema
+        writer = writer_of(path, schema, records, style)
+        for start, taken in _in_order(task, origin):
+            written.add(taken, first + start - task["start"])
+            writer.append(taken)
+            _progress(len(next(iter(taken.values()))), waiting)
+        writer.close()
+    finally:
+        origin.close()
+    read = Content()
+    _read_again(path, schema, lambda start, taken: read.add(taken, first + start))
+    if read.numbered != written.numbered:
+        raise ChecksumError(
+            f"{path} does not hold what was written to it: the digest of its records differs.", hint="Check disk and memory.", path=path
+        )
+    return {"entry": file_entry(path, records=records, content=read, part=task["part"], first=first)}
+
+
+def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+    """The records of positions start to stop, a few at a time."""
+    batch = batch_records(origin)
+    if task["scattered"]:
+        buckets = Buckets(task["scattered"], origin.schema, task["total"], count=task["buckets"])
+        yield from buckets.gathered(task["start"], task["stop"], batch)
+        return
+    order = Numbers(task["order"])
+    for start in range(task["start"], task["stop"], batch):
+        yield start, origin.take(order.at(start, min(start + batch, task["stop"])))
+
+
+def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> None:
+    """What was written, as a loader will read it."""
+    source = streamload.open(path)
+    try:
+        found = {field.name: (field.dtype, field.shape) for field in source.schema}
+        wanted = {field.name: (field.dtype, field.shape) for field in schema}
+        if found != wanted:
+            raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
+        batch = batch_records(source)
+        for start in range(0, len(source), batch):
+            saw(start, source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64)))
+    finally:
+        source.close()
+
+
+KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # Not the usual way out: the HDF5 library may crash in it, after a write that failed.
+    os._exit(code)

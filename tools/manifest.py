@@ -1,0 +1,187 @@
+"""What a dataset is known by: sizes, a checksum of every block, a digest of the records, the schema, where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.schema import Schema
+
+VERSION = 1
+BLOCK_NBYTES = 1024**2
+"""A checksum is kept for so many bytes: a flipped one is found, and named as closely."""
+FOLDER_NAME = "manifest.json"
+SUFFIX = ".manifest.json"
+MODULUS = 1 << 128
+READERS = 2
+"""Threads that compute checksums; they run beside each other, since zlib lets go of the interpreter."""
+
+
+def manifest_path(path: str) -> str:
+    """Where the manifest of a file or of a folder stands."""
+    return os.path.join(path, FOLDER_NAME) if os.path.isdir(path) else path + SUFFIX
+
+
+class Content:
+    """A digest of records that depends on their values and numbers alone: not on format, files, or how they were read.
+
+    Records of one dataset may be added in any order and in any number of processes; the sums then add up.
+    """
+
+    def __init__(self) -> None:
+        self.numbered = 0
+        """The sum over all records of a hash of the record and its number."""
+        self.unnumbered = 0
+        """The same without the number: equal for the same records in another order."""
+
+    def add(self, taken: Mapping[str, NDArray[Any]], first: int) -> list[bytes]:
+        """Add records with consecutive numbers; `taken` holds every field, records along the first axis. Returns their hashes."""
+        hashes = record_hashes(taken)
+        for number, one in enumerate(hashes, start=first):
+            self.unnumbered += int.from_bytes(one, "little")
+            again = hashlib.blake2b(one + number.to_bytes(8, "little"), digest_size=16).digest()
+            self.numbered += int.from_bytes(again, "little")
+        self.unnumbered %= MODULUS
+        self.numbered %= MODULUS
+        return hashes
+
+    def __str__(self) -> str:
+        return f"{self.numbered:032x}"
+
+
+def record_hashes(taken: Mapping[str, NDArray[Any]]) -> list[bytes]:
+    """A hash of 16 bytes for each record: over its fields, by name, as little-endian bytes."""
+    rows = [_bytes_of(taken[name]) for name in sorted(taken)]
+    count = len(rows[0]) if rows else 0
+    whole = rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1) if rows else np.zeros((0, 0), np.uint8)
+    width = whole.shape[1]
+    flat = memoryview(np.ascontiguousarray(whole).reshape(-1))
+    return [hashlib.blake2b(flat[at * width : (at + 1) * width], digest_size=16).digest() for at in range(count)]
+
+
+def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
+    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    width = values.dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))
+    return little.view(np.uint8).reshape(len(values), width) if little.size else np.zeros((len(values), width), np.uint8)
+
+
+def block_checksums(path: str, saw: Callable[[int], None] | None = None) -> Iterator[int]:
+    """CRC-32 of every block of a file, in order; `saw` hears how many bytes were read."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        nbytes = os.fstat(fd).st_size
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+        def checksum(offset: int) -> int:
+            return zlib.crc32(os.pread(fd, BLOCK_NBYTES, offset))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            # A few blocks at a time, so that a file of any size takes a few megabytes.
+            for start in range(0, nbytes, 16 * BLOCK_NBYTES):
+                stop = min(nbytes, start + 16 * BLOCK_NBYTES)
+                yield from pool.map(checksum, range(start, stop, BLOCK_NBYTES))
+                if saw is not None:
+                    saw(stop - start)
+    finally:
+        os.close(fd)
+
+
+def file_entry(path: str, *, records: int, content: Content, part: str = "", first: int = 0) -> dict[str, Any]:
+    """What a manifest says of one file; `first` is the number, within its part, of the file's first record."""
+    checksums = "".join(f"{one:08x}" for one in block_checksums(path))
+    return {
+        "name": os.path.basename(path),
+        "part": part,
+        "first": first,
+        "records": records,
+        "nbytes": os.path.getsize(path),
+        "crc32": checksums,
+        "content": str(content),
+        "content_any_order": f"{content.unnumbered:032x}",
+    }
+
+
+def schema_entry(schema: Schema) -> list[dict[str, Any]]:
+    """The fields of a record, as a manifest says them."""
+    return [{"name": field.name, "dtype": str(field.dtype), "shape": list(field.shape)} for field in schema]
+
+
+def manifest_of(files: Sequence[dict[str, Any]], schema: Schema, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole manifest of files that make up one dataset."""
+    whole: dict[str, Any] = {
+        "manifest": VERSION,
+        "records": sum(file["records"] for file in files),
+        "schema": schema_entry(schema),
+        "block_nbytes": BLOCK_NBYTES,
+        "files": list(files),
+        "provenance": dict(provenance),
+    }
+    return whole | {"digest": _digest(whole)}
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def read_manifest(path: str) -> dict[str, Any]:
+    """A manifest, checked: that it is whole, and that it names nothing outside its own folder.
+
+    Raises CorruptDataError and UnsafeSourceError.
+    """
+    try:
+        with open(path, "rb") as file:
+            manifest = json.loads(file.read())
+        sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
+        names = [str(file["name"]) for file in manifest["files"]] if sound else []
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound, names, manifest = False, [], {}
+    if not sound:
+        raise CorruptDataError(
+            f"{path} is damaged, or of another version.", hint="Write it anew: streamload verify --write-manifest.", path=path
+        )
+    folder = os.path.realpath(os.path.dirname(path) or ".")
+    for name in names:
+        plain = os.path.basename(name) == name and name not in ("", ".", "..")
+        if not plain or os.path.dirname(os.path.realpath(os.path.join(folder, name))) != folder:
+            raise UnsafeSourceError(
+                f"{path} names {name!r}, which lies outside its folder.",
+                hint="Do not use it: it was made by hand, or a link was put there.",
+                path=path,
+            )
+    return manifest
+
+
+def write_manifest(path: str, manifest: Mapping[str, Any]) -> None:
+    """Write it so that it is there whole, or not at all."""
+    half = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
+    try:
+        with open(half, "x") as file:
+            file.write(json.dumps(manifest, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(half, path)
+    except BaseException:
+        if os.path.exists(half):
+            os.unlink(half)
+        raise
+    sync_folder(os.path.dirname(path))
+
+
+def sync_folder(path: str) -> None:
+    """Make names in a folder last through a power cut."""
+    fd = os.open(path or ".", os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,154 @@
+"""Where a conversion works until it is finished: a folder beside the target, locked, kept for the next try, renamed at the end.
+
+1. Nothing stands under the final name before all of it is written, read again, and on the disk.
+2. The folder is in the target's own, so that the last step is a rename; only its owner can look into it.
+3. One conversion at a time: the lock is the kernel's, and goes with the process that holds it, however that ends.
+4. Files that are finished have an entry; a later try of the same request takes them as they are. Of another request, they are deleted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+from types import TracebackType
+from typing import Any
+
+from streamload.tools.manifest import FOLDER_NAME, SUFFIX, sync_folder, write_manifest
+
+from streamload.errors import SourceBusyError
+
+_EXCHANGE, _HERE = 2, -100
+
+
+class Staging:
+    """The folder in which one target comes about; a context manager that holds its lock."""
+
+    def __init__(self, target: str) -> None:
+        self.target = os.path.abspath(target)
+        self.parent = os.path.dirname(self.target)
+        self.folder = os.path.join(self.parent, f".{os.path.basename(self.target)}.converting")
+        self.out = os.path.join(self.folder, "out")
+        self._entries = os.path.join(self.folder, "entries")
+        self._request = os.path.join(self.folder, "request.json")
+        self._lock = -1
+
+    def __enter__(self) -> Staging:
+        while True:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(fd)
+                raise SourceBusyError(
+                    f"{self.target} is being written by another conversion.", hint="Wait for it, or end it.", path=self.target
+                ) from error
+            try:
+                same = os.stat(self.folder).st_ino == os.fstat(fd).st_ino
+            except FileNotFoundError:
+                same = False
+            if same:
+                self._lock = fd
+                return self
+            os.close(fd)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if os.path.isdir(self.folder) and not self.finished():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def begin(self, request: dict[str, Any]) -> bool:
+        """Take up the work of an earlier try of the same request, or begin anew; whether there was one."""
+        if self._held(self._request) == request:
+            return True
+        for name in os.listdir(self.folder):
+            path = os.path.join(self.folder, name)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        os.makedirs(self.out)
+        os.makedirs(self._entries)
+        self._put(self._request, request)
+        return False
+
+    def path(self, name: str) -> str:
+        """A place for something that is thrown away at the end."""
+        return os.path.join(self.folder, name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Note something for a later try."""
+        self._put(os.path.join(self._entries, name + ".json"), value)
+
+    def kept(self, name: str) -> Any:
+        """What was noted, by this try or an earlier one; None where nothing was."""
+        return self._held(os.path.join(self._entries, name + ".json"))
+
+    def finished(self) -> bool:
+        """Whether there is anything that a later try can use."""
+        return os.path.isdir(self._entries) and bool(os.listdir(self._entries))
+
+    def _put(self, path: str, value: Any) -> None:
+        with open(path + ".new", "w") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".new", path)
+
+    def _held(self, path: str) -> Any:
+        try:
+            with open(path) as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
+
+    def was_moved(self, name: str) -> bool:
+        """Whether an earlier try was ended after the one file got its final name, and before its manifest was written."""
+        note = self.kept("moving")
+        return note is not None and os.path.exists(self.target) and os.stat(self.target).st_ino == note["inode"]
+
+    def move_file(self, name: str, manifest: dict[str, Any]) -> None:
+        """Give the one file its final name, and write its manifest beside it."""
+        made = os.path.join(self.out, name)
+        if not self.was_moved(name):
+            os.chmod(made, 0o666 & ~_umask())
+            self.keep("moving", {"inode": os.stat(made).st_ino})
+            if os.path.exists(self.target + SUFFIX):
+                os.unlink(self.target + SUFFIX)
+            os.replace(made, self.target)
+            sync_folder(self.parent)
+        write_manifest(self.target + SUFFIX, manifest)
+        shutil.rmtree(self.folder)
+
+    def move_folder(self, manifest: dict[str, Any]) -> None:
+        """Give the folder of files its final name, the manifest in it."""
+        write_manifest(os.path.join(self.out, FOLDER_NAME), manifest)
+        mask = _umask()
+        for name in os.listdir(self.out):
+            os.chmod(os.path.join(self.out, name), 0o666 & ~mask)
+        os.chmod(self.out, 0o777 & ~mask)
+        if os.path.lexists(self.target):
+            _exchange(self.out, self.target)
+        else:
+            os.rename(self.out, self.target)
+        sync_folder(self.parent)
+        shutil.rmtree(self.folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _exchange(here: str, there: str) -> None:
+    """Swap two names at once, so that the target is never missing; one after the other where the kernel cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+        if call(_HERE, os.fsencode(here), _HERE, os.fsencode(there), _EXCHANGE) == 0:
+            return
+    except AttributeError:
+        pass
+    aside = here + ".old"
+    os.rename(there, aside)
+    os.rename(here, there)

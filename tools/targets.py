@@ -1,0 +1,71 @@
+"""What can be written: formats by name, each a module that makes a writer for one file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+from streamload.tools.console import meant
+
+from streamload.errors import ConfigError
+from streamload.schema import Schema
+
+FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy"}
+"""Names of formats, and how their files are called."""
+SUFFIXES = {".h5": "hdf5", ".hdf5": "hdf5", ".he5": "hdf5", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}
+CODECS = {"hdf5": ("none", "gzip", "zstd"), "parquet": ("none", "zstd", "gzip", "snappy"), "npy": ("none",)}
+CODED_NBYTES = 64
+"""Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """How files of a format are written."""
+
+    format: str
+    codec: str
+    level: int | None
+    """Of the codec; None for its own default."""
+    chunk_records: int | None
+    """Records of a chunk, or of a row group; None where the format chooses."""
+
+
+class Writer(Protocol):
+    """One file under way. Whatever goes wrong, it is thrown away: nothing is written after an error."""
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there: every field, records along the first axis."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file, and make it last. All its records have been appended."""
+        ...
+
+
+def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | None) -> Style:
+    """A style from what the user asked for: a format, or a path that says it."""
+    guessed = SUFFIXES.get(os.path.splitext(path)[1].lower())
+    format_name = name or guessed or "hdf5"
+    if format_name not in FORMATS:
+        raise ConfigError(f"--to {format_name} is not known.", hint=meant(format_name, FORMATS))
+    if name and guessed and guessed != name:
+        raise ConfigError(f"{path} is named like {guessed}, and --to says {name}.", hint="Make them agree, or leave --to out.")
+    kind, _, level = codec.partition(":")
+    if kind not in CODECS[format_name]:
+        raise ConfigError(f"--codec {kind} is not written to {format_name} files.", hint=meant(kind, CODECS[format_name]))
+    if level and not (level.isdecimal() and 0 < int(level) <= 22 and kind in ("gzip", "zstd") and (kind != "gzip" or int(level) <= 9)):
+        raise ConfigError(f"--codec {codec} has a level that {kind} does not.", hint="gzip knows 1 to 9, zstd 1 to 22: gzip:4.")
+    if chunk_records is not None and chunk_records < 1:
+        raise ConfigError(f"--chunk-records {chunk_records} holds nothing.", hint="Give at least 1.")
+    if chunk_records is not None and format_name == "npy":
+        raise ConfigError("--chunk-records means nothing in npy files, which have no chunks.", hint="Leave it out.")
+    return Style(format=format_name, codec=kind, level=int(level) if level else None, chunk_records=chunk_records)
+
+
+def writer_of(path: str, schema: Schema, records: int, style: Style) -> Writer:
+    """A writer of one file with so many records."""
+    return cast(Writer, importlib.import_module(f"streamload.tools.convert_{style.format}").writer(path, schema, records, style))
