@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         transform=None,
         io="auto",
         timeout=TIMEOUT,
+        on_worker_crash="raise",
     )
     try:
         plan = plan_of(source, options, default_memory_nbytes)
