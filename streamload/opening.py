@@ -7,11 +7,11 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.files import fingerprint
-from streamload.formats import Fields, Format, detect, folders, format_of
+from streamload.formats import Fields, Format, detect, folders, format_of, joining
 from streamload.source import Source
 
 _PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
@@ -19,22 +19,27 @@ _PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 Path = str | os.PathLike[str]
 
 
-def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None, **options: Any) -> Source:
+def open_source(
+    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path]], fields: Fields | str | None = None, **options: Any
+) -> Source:
     """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
 
     Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
     (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
     it the fields are found, and `repr` of the source says how. Nothing is read but what describes the data, and fields
-    small enough to be held in memory.
+    small enough to be held in memory. Fields that lie in files of their own are joined by record:
+    {"image": "x.npy", "label": "y.npy"}.
 
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
+    if isinstance(path, Mapping):
+        return _joined(cast("Mapping[str, Path | Iterable[Path]]", path), fields, options)
     paths = _expanded(path)
     wanted = [fields] if isinstance(fields, str) else fields
     if wanted is not None and not len(wanted):
         raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
     for name in () if wanted is None else [*wanted, *(wanted.values() if isinstance(wanted, Mapping) else ())]:
-        if not isinstance(name, str):
+        if not isinstance(cast(object, name), str):
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
     chosen: Format | None = None
     for name in paths:
@@ -55,6 +60,16 @@ def open_source(path: Path | Iterable[Path], fields: Fields | str | None = None,
     inner, named = folders.split(wanted, said)
     source = chosen.plan(paths, inner, **options)
     return folders.with_partitions(source, said, named) if named else source
+
+
+def _joined(paths: Mapping[str, Path | Iterable[Path]], fields: object, options: dict[str, Any]) -> Source:
+    """Fields from different files, one from each."""
+    if fields is not None or options or not paths:
+        raise ConfigError(
+            "Files that are joined by record are given as {field: path}, and nothing else.",
+            hint='Leave fields= and the options out: sl.open({"image": "x.npy", "label": "y.npy"}).',
+        )
+    return joining.join({name: open_source(one) for name, one in paths.items()})
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
