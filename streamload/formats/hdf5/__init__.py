@@ -26,9 +26,6 @@ def matches(head: bytes, path: str) -> bool:
 
 def plan(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
     """A source over HDF5 files of one schema; see `streamload.opening.open_source`."""
-    from streamload.formats.hdf5.probing import Surveyor
-
-    Surveyor.prepare()
     from streamload.formats.hdf5.planning import plan_files
 
     return plan_files(paths, fields)

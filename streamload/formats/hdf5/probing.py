@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
 from streamload.files import changed, fingerprint
+from streamload.formats.hdf5 import keeping
 from streamload.formats.hdf5.facts import Survey, unheard
 from streamload.formats.hdf5.plain import read_plain
 from streamload.formats.hdf5.wires import ANSWER, CANNOT_FORK, PROGRESS
@@ -56,7 +57,11 @@ class CannotProbeError(Exception):
 
 
 def surveyed(paths: Sequence[str], fields: Fields) -> Survey:
-    """What is stored in the files, found by another process where that is possible."""
+    """What is stored in the files: known from an earlier run, or found by another process where that is possible."""
+    known = keeping.recall(paths, fields)
+    if known is not None:
+        return known
+    began = time.monotonic()
     try:
         data = Surveyor.ask(paths, fields)
     except CannotProbeError:
@@ -70,6 +75,7 @@ def surveyed(paths: Sequence[str], fields: Fields) -> Survey:
         now = fingerprint(path)
         if now != file.fingerprint:
             raise changed(file.fingerprint, os.stat(now.path))
+    keeping.remember(paths, fields, found, time.monotonic() - began)
     return found
 
 
@@ -106,15 +112,6 @@ class Surveyor:
                 finally:
                     scrap.close()
         raise CannotProbeError
-
-    @classmethod
-    def prepare(cls) -> None:
-        """Start the surveyor, if there is none, and do not wait for it."""
-        with cls._asking:
-            try:
-                cls._running()
-            except CannotProbeError:
-                pass  # `ask` will find out for itself.
 
     @classmethod
     def _running(cls) -> Surveyor:
