@@ -20,7 +20,7 @@ from streamload.tables import Tables
 class Engine:
     """Everything that runs behind one loader."""
 
-    def __init__(self, job: Job, shape: Shape, *, end: int, workers: int, timeout: float) -> None:
+    def __init__(self, job: Job, shape: Shape, *, end: int, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
         announce_compiling()
         self._closed = False
@@ -37,7 +37,7 @@ class Engine:
             if workers:
                 from streamload.workers import Workers
 
-                self._pool = Workers(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout)
+                self._pool = Workers(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
             else:
                 self._pool = Inline(job, ring=ring, board=self.board, arena=arena, tables=tables)
             self.pipeline = Pipeline(

@@ -2,7 +2,7 @@
 
 `STREAMLOAD_TEST_KILL="point:action[:count[:worker]]"` acts on the count-th time that a point is reached (the first, unless
 said; `*` is every time), in that worker (any, unless said). `STREAMLOAD_TEST_KILL="@path"` is read anew by each worker from
-the first line of a file, so that one launcher serves a whole sweep.
+the first line of a file, so that one launcher serves a whole sweep; before an action that is to happen once, it is emptied.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def reach(point: str) -> None:
     _reached += 1
     if _count and _reached != _count:
         return
+    if _count and _wanted.startswith("@"):
+        os.truncate(_wanted[1:], 0)
     if _action.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, _action))
     elif _action.startswith("exit"):

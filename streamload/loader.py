@@ -55,6 +55,7 @@ class Loader:
         transform: Callable[..., dict[str, Any]] | None = None,
         io: str = "auto",
         timeout: float = 300.0,
+        on_worker_crash: str = "raise",
     ) -> None:
         """Plan an epoch, check that it fits, and start the workers.
 
@@ -66,8 +67,11 @@ class Loader:
         `indices`: a subset, as record numbers, booleans or the path of a .npy file.
         `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
         epoch and record alone; it returns a dict, and runs in the workers.
-        `io`: "read", "mmap", or "auto", which maps what fits in memory with room to spare.
+        `io`: "read", "mmap", or "auto", which maps what fits in memory with room to spare. Without workers, files are read: one
+        that shrinks kills the process that maps it, and that must not be yours.
         `timeout`: seconds after which a worker that makes no progress is an error.
+        `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
+        a batch that two workers die of is an error all the same, and names its records.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.
@@ -83,6 +87,7 @@ class Loader:
             transform=transform,
             io=io,
             timeout=timeout,
+            on_worker_crash=on_worker_crash,
         )
         self._data = data
         self._plan: Plan = plan_of(data, self._options, default_memory_nbytes)
@@ -296,7 +301,7 @@ class Loader:
     def _start(self) -> None:
         plan = self._plan
         shape: Shape = plan.shape
-        engine = Engine(plan.job, shape, end=plan.end, workers=plan.workers, timeout=plan.timeout)
+        engine = Engine(plan.job, shape, end=plan.end, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self._engine = engine
         self._finalizer = weakref.finalize(self, engine.close)
 

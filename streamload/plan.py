@@ -43,6 +43,7 @@ class Options:
     transform: Callable[..., dict[str, Any]] | None
     io: str
     timeout: float
+    on_worker_crash: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +63,8 @@ class Plan:
     steps: int
     workers: int
     timeout: float
+    restart: bool
+    """Whether a worker that dies is replaced."""
     slot_nbytes: int
     job: Job
     shape: Shape
@@ -80,6 +83,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap" or "read".')
     if not options.timeout > 0:
         raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
+    if options.on_worker_crash not in ("raise", "restart"):
+        raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
     for was in data.fingerprints:
         recheck(was)
     layout = _layout(data)
@@ -133,6 +138,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         steps=-(-end // batch_size),
         workers=workers,
         timeout=float(options.timeout),
+        restart=options.on_worker_crash == "restart",
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped),
         shape=shape,

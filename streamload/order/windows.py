@@ -136,7 +136,8 @@ class BlockOrder:
         """
         a, b = radix(self.windows) if self.windows > TABLE_LIMIT else (0, 0)
         stratum_keys = keys(self.seed, epoch, BLOCKS, self.strata)
-        permute_kernels().window_blocks(self.windows, TABLE_LIMIT, a, b, self.low, stratum_keys, block_starts, blocks)
+        low = np.require(self.low, requirements="W")  # In a worker it is a view of memory that it may not write to.
+        permute_kernels().window_blocks(self.windows, TABLE_LIMIT, a, b, low, stratum_keys, block_starts, blocks)
         below = np.zeros(len(blocks) + 1, np.int64)
         np.cumsum(np.diff(self.cuts)[blocks], out=below[1:])
         starts[:] = below[block_starts]

@@ -98,9 +98,12 @@ def right(batch: Any, name: str, expected: list[int]) -> bool:
     return records.tolist() == expected and np.array_equal(batch["image"], image) and np.array_equal(batch["label"], records)
 
 
-def watch(loader: Any, name: str = "raw", *, epoch: int = 0, batches: int | None = None) -> dict[str, Any]:
-    """Iterate until the end, an error, or so many batches: what was delivered, what was wrong in it, and how it ended."""
-    expected, delivered, wrong = order_of(name, epoch), 0, 0
+def watch(loader: Any, name: str = "raw", *, epoch: int | None = None, batches: int | None = None) -> dict[str, Any]:
+    """Iterate until the end, an error, or so many batches: what was delivered, what was wrong in it, and how it ended.
+
+    `epoch` is the one that is due; without it, the iterator knows which it is.
+    """
+    delivered, wrong = 0, 0
     pids: set[int] = set(loader.worker_pids)
     began = time.monotonic()
     try:
@@ -109,6 +112,7 @@ def watch(loader: Any, name: str = "raw", *, epoch: int = 0, batches: int | None
         seconds = time.monotonic() - began
         alive = [pid for pid in pids if living(pid)]
         return {"delivered": 0, "wrong": 0, "error": told(error), "again": "no iterator", "seconds": seconds, "alive": alive}
+    expected = order_of(name, iterator.index if epoch is None else epoch)
     while batches is None or delivered < batches:
         pids |= set(loader.worker_pids)
         began = time.monotonic()
@@ -220,13 +224,17 @@ def find(name: str) -> Any:
     raise LookupError(f"no scenario {name!r}")
 
 
+def ask_to_die(kill: str) -> None:
+    """Have the next workers act at a kill point, once."""
+    path = os.environ.get("STREAMLOAD_TEST_KILL", "")
+    if path.startswith("@"):
+        Path(path[1:]).write_text(f"{kill}\n")
+
+
 def perform(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run one scenario, and see what it leaves."""
-    kill = os.environ.get("STREAMLOAD_TEST_KILL", "")
     scenario = find(name)
     before, launcher = held(), launcher_pid()
-    if kill.startswith("@"):
-        Path(kill[1:]).write_text(arguments.pop("kill", "") + "\n")
     began = time.monotonic()
     try:
         outcome = scenario(**arguments)
@@ -235,8 +243,7 @@ def perform(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
         outcome = {"failed": "".join(traceback.format_exception(error))}
     finally:
-        if kill.startswith("@"):
-            Path(kill[1:]).write_text("\n")
+        ask_to_die("")
     outcome["elapsed"] = time.monotonic() - began
     outcome["left"] = beyond(before, started=launcher is None and launcher_pid() is not None)
     return outcome

@@ -89,6 +89,7 @@ def test_whatever_is_too_little_says_what_suffices_and_that_does(
             transform=None,
             io=io,
             timeout=10,
+            on_worker_crash="raise",
         )
         return plan_of(data, options, available_nbytes).shape.footprint.total
 

@@ -28,12 +28,13 @@ def bad(action: Any, peace: str = "") -> Any:
     return transform
 
 
-def killed(name: str = "raw", repeats: int = 1, batches: int | None = None, **options: Any) -> dict[str, Any]:
-    """The kill point that the request names, over and over: every outcome."""
+def killed(kill: str, name: str = "raw", repeats: int = 1, **options: Any) -> dict[str, Any]:
+    """A kill point, over and over: every outcome."""
     outcomes = []
     for _ in range(repeats):
+        driver.ask_to_die(kill)
         loader = driver.loader_of(name, **options)
-        outcome = driver.watch(loader, name, batches=batches)
+        outcome = driver.watch(loader, name)
         began = time.monotonic()
         loader.close()
         outcome["closing"] = time.monotonic() - began
