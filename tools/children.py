@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import IO, Any
 
 from streamload.errors import ConversionError, from_plain
 
@@ -23,26 +24,24 @@ class Children:
 
     def __init__(self, saw: Callable[[int], None]) -> None:
         self._saw = saw
-        self._alive: dict[int, subprocess.Popen[str]] = {}
+        self._alive: list[subprocess.Popen[str]] = []
         self._ending = False
         self._lock = threading.Lock()
 
     def run(self, tasks: Sequence[dict[str, Any]], workers: int, done: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         """Do all tasks, so many at a time; `done` hears of each as it is finished. Raises what the first failing one raised."""
-        if not tasks:
-            return
-        with ThreadPoolExecutor(min(workers, len(tasks))) as pool:
-            futures: list[Future[None]] = [pool.submit(self._one, task, done) for task in tasks]
+        waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        for task in tasks:
+            waiting.put(task)
+        with ThreadPoolExecutor(max(1, min(workers, len(tasks)))) as pool:
+            futures: list[Future[None]] = [pool.submit(self._child, waiting, done) for _ in range(min(workers, len(tasks)))]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 # Also when this thread is interrupted: nobody is left to write where nobody looks.
-                unfinished = any(not future.done() or future.exception() for future in futures)
-                if unfinished:
+                if any(not future.done() or future.exception() for future in futures):
                     self._end()
-                    for future in futures:
-                        future.cancel()
-        failed = [future.exception() for future in futures if not future.cancelled() and future.exception() is not None]
+        failed = [error for error in (future.exception() for future in futures) if error is not None]
         first = next((error for error in failed if not isinstance(error, _EndedError)), None) or next(iter(failed), None)
         if first is not None:
             raise first
@@ -50,10 +49,11 @@ class Children:
     def _end(self) -> None:
         with self._lock:
             self._ending = True
-            for child in self._alive.values():
+            for child in self._alive:
                 child.kill()
 
-    def _one(self, task: dict[str, Any], done: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+    def _child(self, waiting: queue.SimpleQueue[dict[str, Any]], done: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
+        """Start a process, and give it tasks until there are none."""
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with tempfile.TemporaryFile() as complaints:
@@ -68,29 +68,34 @@ class Children:
                     text=True,
                     env=environment,
                 )
-                self._alive[child.pid] = child
+                self._alive.append(child)
             try:
-                message = self._talk(child, task)
+                while True:
+                    try:
+                        task = waiting.get_nowait()
+                    except queue.Empty:
+                        return
+                    message = self._talk(child, task)
+                    if "answer" in message:
+                        done(task, message["answer"])
+                        continue
+                    if self._ending:
+                        raise _EndedError
+                    if "error" in message:
+                        raise from_plain(message["error"])
+                    complaints.seek(0)
+                    raise _crashed(task, child.wait(), complaints.read()[-2000:].decode(errors="replace"))
             finally:
                 child.kill()
-                code = child.wait()
+                child.wait()
                 with self._lock:
-                    del self._alive[child.pid]
+                    self._alive.remove(child)
                 for stream in (child.stdin, child.stdout):
                     if stream is not None:
-                        stream.close()
-            if "answer" in message:
-                done(task, message["answer"])
-                return
-            if self._ending:
-                raise _EndedError
-            if "error" in message:
-                raise from_plain(message["error"])
-            complaints.seek(0)
-            raise _crashed(task, code, complaints.read()[-2000:].decode(errors="replace"))
+                        _close(stream)
 
     def _talk(self, child: subprocess.Popen[str], task: dict[str, Any]) -> dict[str, Any]:
-        """Give the task, listen until the child answers or ends; its answer, or nothing."""
+        """Give a task, listen until the child answers or ends; its answer, or nothing."""
         assert child.stdin is not None
         assert child.stdout is not None
         try:
@@ -103,13 +108,18 @@ class Children:
                 message = json.loads(line)
             except ValueError:
                 continue
-            if "done" in message:
-                self._saw(int(message["done"]))
-            else:
-                child.wait()
+            if "done" not in message:
                 return dict(message)
-        child.wait()
+            self._saw(int(message["done"]))
         return {}
+
+
+def _close(stream: IO[str]) -> None:
+    """Close a pipe; what could not be sent to a dead child is of no use any more."""
+    try:
+        stream.close()
+    except BrokenPipeError:
+        pass
 
 
 class _EndedError(Exception):

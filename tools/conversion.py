@@ -126,8 +126,8 @@ class Job:
         if missing:
             self._require_room(missing, ends[-1])
             self._written(missing, order, ends[-1], entries)
-        files = [entries[shard.name] for shard in shards]
-        manifest = manifest_of(files, self._origin.schema, self._provenance())
+        files = [entries[shard.name]["entry"] for shard in shards]
+        manifest = manifest_of(files, entries[shards[0].name]["schema"], self._provenance())
         if self._arguments.on_bad == "log" and self.bad:
             self._log_bad()
         if self._one_file:
@@ -262,8 +262,8 @@ class Job:
         ]
 
         def done(task: dict[str, Any], answer: dict[str, Any]) -> None:
-            entries[task["name"]] = answer["entry"]
-            self._staging.keep(task["name"], answer["entry"])
+            entries[task["name"]] = answer
+            self._staging.keep(task["name"], answer)
 
         try:
             self._tasks("writing", tasks, sum(shard.stop - shard.start for shard in missing), done)

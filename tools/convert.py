@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
+        free_nbytes(arguments.target)
         with Staging(arguments.target) as staging:
             job = Job(arguments, request, style, shares, origin, staging, workers=workers, one_file=one_file)
             if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():

@@ -30,9 +30,8 @@ class Contiguous:
 
     def create(self, file: h5py.File, records: int) -> None:
         """Allot the place."""
-        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation = _creation()
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         space = h5py.h5s.create_simple((records, *self.field.shape))
         kind = h5py.h5t.py_create(self.field.dtype, logical=True)
         name = self.field.name.encode()
@@ -63,9 +62,8 @@ class Chunked:
     def create(self, file: h5py.File, records: int) -> None:
         """Set up chunks and filters."""
         self._records = min(self._records, records)
-        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation = _creation()
         creation.set_chunk((self._records, *self.field.shape))
-        creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         level = self._style.level or LEVELS.get(self._style.codec, 0)
         if self._style.codec != "none" and self.field.dtype.itemsize > 1:
             creation.set_shuffle()
@@ -145,6 +143,14 @@ class Hdf5Writer:
             self._file.close()
         os.fsync(self._fd)
         os.close(self._fd)
+
+
+def _creation() -> Any:
+    """Properties of a dataset: no times, since the same records are to give the same bytes."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_obj_track_times(False)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return creation
 
 
 def _parents() -> Any:

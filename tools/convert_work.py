@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
 import re
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.convert_order import Buckets, Numbers
-from streamload.tools.manifest import Content, file_entry
+from streamload.tools.manifest import Content, file_entry, schema_entry
 from streamload.tools.origins import Origin, Request, origin_of
 from streamload.tools.reading import batch_records
 from streamload.tools.targets import Style, writer_of
@@ -28,39 +30,33 @@ PERIOD_RECORDS = 256
 """How often the parent hears of progress, at least."""
 
 
-def main() -> int:
-    """Do the task that stands on the first line of standard input; answer in lines of JSON."""
+def main() -> None:
+    """Do the tasks that come as lines on standard input, one after the other; answer in lines of JSON."""
     # Ctrl-C reaches the whole group of processes: the parent decides what it means.
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        answer = KINDS[task["kind"]](task)
-    except StreamloadError as error:
-        return _failed(error)
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
-        return _failed(_explained(error, task))
-    _tell({"answer": answer})
-    return 0
+    tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    while True:
+        task = json.loads(tasks.get())
+        try:
+            _tell({"answer": KINDS[task["kind"]](task)})
+        except StreamloadError as error:
+            _tell({"error": to_plain(error)})
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            _tell({"error": to_plain(_explained(error, task))})
 
 
-def _end_with_parent() -> None:
-    """Standard input ends when the parent does, however it ends."""
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+def _listen(tasks: queue.SimpleQueue[str]) -> None:
+    """Hand on what the parent sends. Its end of the pipe closes when it is done, or dead: then nothing here is of use."""
+    for line in sys.stdin:
+        tasks.put(line)
+    # Not the usual way out: the HDF5 library may crash in it, after a write that failed.
+    os._exit(0)
 
 
 def _tell(message: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-
-
-def _failed(error: StreamloadError) -> int:
-    _tell({"error": to_plain(error)})
-    return 1
 
 
 def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
@@ -151,12 +147,12 @@ def write(task: dict[str, Any]) -> dict[str, Any]:
     finally:
         origin.close()
     read = Content()
-    _read_again(path, schema, lambda start, taken: read.add(taken, first + start))
+    delivered = _read_again(path, schema, lambda start, taken: read.add(taken, first + start))
     if read.numbered != written.numbered:
         raise ChecksumError(
             f"{path} does not hold what was written to it: the digest of its records differs.", hint="Check disk and memory.", path=path
         )
-    return {"entry": file_entry(path, records=records, content=read, part=task["part"], first=first)}
+    return {"entry": file_entry(path, records=records, content=read, part=task["part"], first=first), "schema": schema_entry(delivered)}
 
 
 def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
@@ -171,17 +167,20 @@ def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[tuple[int, dict[
         yield start, origin.take(order.at(start, min(start + batch, task["stop"])))
 
 
-def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> None:
-    """What was written, as a loader will read it."""
+def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> Schema:
+    """What was written, as a loader will read it; the schema that it then has."""
     source = streamload.open(path)
     try:
+        # HDF5 files with labels of shape (N, 1) are read as single numbers, whoever wrote them.
         found = {field.name: (field.dtype, field.shape) for field in source.schema}
         wanted = {field.name: (field.dtype, field.shape) for field in schema}
-        if found != wanted:
+        flat = {name: (dtype, () if set(shape) == {1} else shape) for name, (dtype, shape) in wanted.items()}
+        if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
         batch = batch_records(source)
         for start in range(0, len(source), batch):
             saw(start, source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64)))
+        return source.schema
     finally:
         source.close()
 
@@ -189,7 +188,4 @@ def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray
 KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    # Not the usual way out: the HDF5 library may crash in it, after a write that failed.
-    os._exit(code)
+    main()

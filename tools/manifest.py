@@ -116,12 +116,12 @@ def schema_entry(schema: Schema) -> list[dict[str, Any]]:
     return [{"name": field.name, "dtype": str(field.dtype), "shape": list(field.shape)} for field in schema]
 
 
-def manifest_of(files: Sequence[dict[str, Any]], schema: Schema, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole manifest of files that make up one dataset."""
+def manifest_of(files: Sequence[dict[str, Any]], schema: Sequence[dict[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole manifest of files that make up one dataset; `schema` as `schema_entry` says it."""
     whole: dict[str, Any] = {
         "manifest": VERSION,
         "records": sum(file["records"] for file in files),
-        "schema": schema_entry(schema),
+        "schema": list(schema),
         "block_nbytes": BLOCK_NBYTES,
         "files": list(files),
         "provenance": dict(provenance),

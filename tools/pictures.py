@@ -146,6 +146,8 @@ def resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         )
     height, width = image.shape[:2]
     scale = min(height / size[0], width / size[1])
-    tall, wide = size[0] * scale, size[1] * scale
-    box = ((width - wide) / 2, (height - tall) / 2, (width + wide) / 2, (height + tall) / 2)
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
+    # Cut first: pixels beyond the edge of what is kept must not shine into it.
+    tall, wide = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    middle = np.ascontiguousarray(image[top : top + tall, left : left + wide])
+    return np.asarray(Image.fromarray(middle).resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -291,7 +291,7 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
         for first, taken in _batches(source, "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
-        whole = manifest_of([entry], source.schema, {"streamload": streamload.__version__, "source": "this file itself"})
+        whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})
         write_manifest(arguments.path + SUFFIX, whole)
     finally:
         source.close()

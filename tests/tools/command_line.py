@@ -13,7 +13,6 @@ import h5py
 import imagecodecs
 import numpy as np
 import pytest
-
 from streamload.tools.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]

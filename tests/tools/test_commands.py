@@ -10,11 +10,11 @@ import imagecodecs
 import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, said
-
-from streamload.errors import ConfigError, ConversionError, CorruptDataError, ResourceError, SourceBusyError
 from streamload.tools.__main__ import COMMANDS, main
 from streamload.tools.console import clean, code_of, meant, plain
 from streamload.tools.show import fitted, half_blocks, seen, sheet, stretched
+
+from streamload.errors import ConfigError, ConversionError, CorruptDataError, ResourceError, SourceBusyError
 
 
 @pytest.fixture
@@ -198,7 +198,9 @@ class TestShow:
         lines = half_blocks(np.array([[[1, 2, 3]], [[4, 5, 6]], [[7, 8, 9]]], np.uint8))
         assert lines == ["\033[38;2;1;2;3;48;2;4;5;6m▀\033[0m", "\033[38;2;7;8;9;48;2;0;0;0m▀\033[0m"]
 
-    def test_draws_in_a_terminal_and_not_in_a_pipe(self, chunked: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def test_draws_in_a_terminal_and_not_in_a_pipe(
+        self, chunked: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ):
         """A pipe gets a word of explanation and the labels."""
         code, text = said(capsys, "show", chunked, "-n", 2)
         assert code == 0
