@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from streamload.errors import ConfigError, ResourceError, WorkerStartError
+from streamload.kernels import do_without
 from streamload.shared import Scrap
 
 START_LIMIT_S = 120.0
@@ -193,6 +194,8 @@ class Launcher:
     def _take(self, said: dict[str, Any]) -> None:
         if "ready" in said:
             self._ready = True
+            if said["missing"] is not None:
+                do_without(said["missing"])
         elif "started" in said and said["started"] in self._reports:
             self._reports[said["started"]].pid = said["pid"]
         elif "ended" in said and said["ended"] in self._reports:

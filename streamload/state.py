@@ -81,7 +81,8 @@ def read_state(state: object, plan: Plan) -> tuple[int, int]:
 def _shown(value: object) -> str:
     """A value as text for an error, whatever it is: Python refuses to write out very long integers."""
     try:
-        return str(value)[:60]
+        text = str(value)[:60]
+        return text if text.isprintable() else repr(text)
     except Exception:
         return f"a {type(value).__name__} that cannot be shown"
 

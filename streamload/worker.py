@@ -21,7 +21,7 @@ from streamload.board import Board
 from streamload.errors import StreamloadError, WorkerStartError, to_plain
 from streamload.filler import Filler, probe, unforeseen
 from streamload.job import Job, read_job
-from streamload.kernels import compile_kernels
+from streamload.kernels import compile_kernels, missing
 from streamload.killpoints import arm, reach
 from streamload.shared import SharedBlock
 from streamload.slots import SlotViews
@@ -230,7 +230,7 @@ class Launcher:
         for fd in watched:
             self._poll.register(fd, select.POLLIN)
         ours = {self._control.fileno(), woken.fileno()}
-        self._say({"ready": os.getpid()})
+        self._say({"ready": os.getpid(), "missing": missing()})
         while os.getppid() == self._parent:
             events = self._poll.poll(None if hasattr(os, "pidfd_open") else 500)
             if any(fd not in ours for fd, _ in events):

@@ -17,6 +17,7 @@ from typing import Any
 
 MODULES = ("gather", "permute")
 _compiled = False
+_missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
 
 
@@ -69,10 +70,7 @@ def compile_kernels() -> bool:
     try:
         config: Any = import_module("numba.core.config")
     except Exception as error:
-        warnings.warn(
-            f"numba cannot be imported ({error}): streamload works without compiled kernels, many times slower. Reinstall numba.",
-            stacklevel=2,
-        )
+        do_without(str(error))
         return False
     finally:
         if disabled is not None:
@@ -93,6 +91,22 @@ def compile_kernels() -> bool:
             pass  # Then it is said again next time.
     use(compiled=True)
     return True
+
+
+def missing() -> str | None:
+    """Why there are no compiled kernels here, as far as that has been found out."""
+    return _missing
+
+
+def do_without(why: str) -> None:
+    """Warn, once a process, that compiled kernels are missing."""
+    global _missing
+    if _missing is None:
+        _missing = why
+        warnings.warn(
+            f"numba cannot be imported ({why}): streamload works without compiled kernels, many times slower. Reinstall numba.",
+            stacklevel=3,
+        )
 
 
 def use(*, compiled: bool) -> None:

@@ -183,6 +183,7 @@ def cache_folders() -> dict[str, Any]:
     for name, mode, owner in (("good", 0o700, None), ("group", 0o770, None), ("all", 0o777, None), ("other's", 0o700, 65534)):
         os.environ["STREAMLOAD_CACHE_DIR"] = str(root / name)
         folder = cache_folder()
+        assert folder is not None
         assert folder.is_relative_to(root / name)
         folder.chmod(mode)
         if owner is not None and os.getuid() == 0:
@@ -190,9 +191,10 @@ def cache_folders() -> dict[str, Any]:
         elif owner is not None:
             continue
         again = cache_folder()
-        found[name] = {"kept": again == folder, "mode": again.stat().st_mode & 0o777, "owned": again.stat().st_uid == os.getuid()}
+        found[name] = None if again is None else again == folder
     import shutil
 
+    del os.environ["STREAMLOAD_CACHE_DIR"]
     shutil.rmtree(root)
     return {"folders": found}
 
