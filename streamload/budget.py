@@ -20,7 +20,7 @@ LEAST_SPARE_SLOTS = 2
 SLOTS_NBYTES = 13 * 1024**2 // 2
 """Small batches get more slots, up to this much and `MOST_SLOTS`: a pause of anybody's then costs nobody time. More than
 this was slower (1.06 times at 786 KB a batch): what a worker wrote has then left the caches before the user reads it."""
-MOST_SLOTS = 16
+MOST_SLOTS = 24
 AHEAD_RECORDS = 256
 AHEAD_NBYTES = 32 * 1024**2
 """How far ahead of the steps under way the kernel is told what will be read: whichever is more."""

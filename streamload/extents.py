@@ -80,6 +80,7 @@ class ExtentReader:
         self._nbytes = column.field.nbytes
         self._swap = column.stored.newbyteorder("=") == column.field.dtype and not column.stored.isnative
         self._only = int(column.numbers[0]) if len(column.numbers) and bool((column.numbers == column.numbers[0]).all()) else None
+        self._alone = (int(column.numbers[0]), int(column.offsets[0]), int(column.strides[0])) if len(column.numbers) == 1 else None
         self._origins: NDArray[np.int64] | None = None
         if self._only is not None and 1 < len(column.numbers) <= FEW_RUNS and bool((column.strides == column.strides[0]).all()):
             # Where record 0 would lie if it were in the run, one place on: what searchsorted finds needs no correction.
@@ -121,8 +122,11 @@ class ExtentReader:
     def _by_file(self, records: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.intp] | None]]:
         """For each file that holds some of the records: its number, their offsets in it, and which they are (None: all)."""
         column = self._column
-        if len(column.numbers) == 1:
-            yield int(column.numbers[0]), column.offsets[0] + records * column.strides[0], None
+        if self._alone is not None:
+            number, offset, stride = self._alone
+            offsets = records * stride
+            offsets += offset
+            yield number, offsets, None
             return
         if self._origins is not None and self._only is not None:
             offsets = records * column.strides[0]
