@@ -23,7 +23,7 @@ from streamload.tools.staging import Staging
 from streamload.tools.targets import FORMATS, Style
 
 import streamload
-from streamload.errors import ConfigError, ConversionError
+from streamload.errors import ConfigError, ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.source import Source
@@ -126,6 +126,7 @@ class Job:
         if missing:
             self._require_room(missing, ends[-1])
             self._written(missing, order, ends[-1], entries)
+        self._require_same()
         files = [entries[shard.name]["entry"] for shard in shards]
         manifest = manifest_of(files, entries[shards[0].name]["schema"], self._provenance())
         if self._arguments.on_bad == "log" and self.bad:
@@ -135,6 +136,20 @@ class Job:
         else:
             self._staging.move_folder(manifest)
         return manifest
+
+    def _require_same(self) -> None:
+        """Raise SourceChangedError where the source is not what it was: each file was written from what stood there at its time."""
+        again = origin_of(self._request)
+        try:
+            same = json.loads(json.dumps(identity_of(again))) == self._asked["identity"]
+        finally:
+            again.close()
+        if not same:
+            raise SourceChangedError(
+                f"{self._request.path} was changed while it was converted.",
+                hint="Leave it alone, and start again: what was written is thrown away.",
+                path=self._request.path,
+            )
 
     def _provenance(self) -> dict[str, Any]:
         options = {"shares": self._shares, "shuffle": self._arguments.shuffle, "seed": self._arguments.seed, "left_out": len(self.bad)}
