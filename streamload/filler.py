@@ -196,6 +196,7 @@ class Filler:
         opened.done = self.board.progress(self.index, task.part, task.serial)  # Not 0 where a worker died at it.
         self._open[task.epoch, task.window] = opened
         self.board.publish(self.index, task.part, task.serial, opened.done)
+        self._advise_share(opened, opened.done, opened.done + ADVISED_BLOCKS)
 
     def forget_windows(self) -> None:
         """Leave every window that was opened."""
@@ -215,7 +216,7 @@ class Filler:
         order = self.job.order
         assert isinstance(order, WINDOWED)
         if window.done % ADVISED_BLOCKS == 0:
-            self._advise_share(window, window.done + ADVISED_BLOCKS if window.done else 0, window.done + 2 * ADVISED_BLOCKS)
+            self._advise_share(window, window.done + ADVISED_BLOCKS, window.done + 2 * ADVISED_BLOCKS)
         records = order.block_records(int(window.blocks[which]))
         rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
         arrays = self._parts[window.task.part]
