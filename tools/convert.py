@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
 
 import numpy as np
 from streamload.tools.console import FOUND, GOOD, Console, clean
 from streamload.tools.conversion import Job, free_nbytes, shard_nbytes_of, shards_of
 from streamload.tools.convert_order import PART_NAMES, shares_in
 from streamload.tools.origins import Origin, Request, origin_of
-from streamload.tools.reading import add_choice, fields_in, shapes_in
+from streamload.tools.reading import add_choice, fields_in, pattern_of, shapes_in
 from streamload.tools.staging import Staging
 from streamload.tools.targets import SUFFIXES, Style, style_of
 
@@ -78,16 +77,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
-    console.say(f"  sl.open({_names(arguments.target, files)!r})")
+    console.say(f"  sl.open({pattern_of(arguments.target)!r})")
     console.answer({"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad})
     return FOUND if bad else GOOD
-
-
-def _names(target: str, files: list[dict[str, Any]]) -> str:
-    """What to open: the file, or the pattern of the first part's files."""
-    if not os.path.isdir(target):
-        return target
-    return os.path.join(target, f"{files[0]['name'].split('-', 1)[0]}-*{os.path.splitext(files[0]['name'])[1]}")
 
 
 def _request(arguments: argparse.Namespace) -> Request:

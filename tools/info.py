@@ -18,6 +18,7 @@ from streamload.tools.reading import (
     block_records,
     fields_in,
     opened,
+    pattern_of,
     shapes_in,
     spread,
     stored_nbytes,
@@ -42,7 +43,7 @@ AHEAD = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload info`."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, or a pattern such as "train-*.h5", read as one')
+    parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, a pattern such as "train-*.h5", or what `convert` wrote')
     add_choice(parser)
     parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
     parser.add_argument("--cold", action="store_true", help="also measure from the disk: drops these files from the page cache")
@@ -132,7 +133,7 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     chosen = fields_in(arguments.fields) or {name: name for name in source.schema.names}
     fields = list(chosen) if all(name == stored for name, stored in chosen.items()) else chosen
     shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
-    return f"sl.open({path!r}, fields={fields!r}{shapes})"
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes})"
 
 
 def _speed(source: Source, *, cold: bool) -> dict[str, float]:

@@ -48,8 +48,12 @@ def decoded(path: str, *, mode: str) -> NDArray[Any]:
 
 
 def _ends(data: bytes) -> bool:
-    """Whether the end mark of a JPEG is there: decoders fill in grey for what is missing, and say nothing."""
-    return b"\xff\xd9" in data[-4096:]
+    """Whether the end mark of a JPEG is there: decoders fill in grey for what is missing, and say nothing.
+
+    Within an image's own data the mark cannot occur; a thumbnail, which has one too, lies before it.
+    """
+    frame = _frame(data)
+    return data.find(b"\xff\xd9", 0 if frame is None else frame[3]) >= 0
 
 
 def kind_of(data: bytes) -> str | None:
@@ -92,8 +96,8 @@ def _components(data: bytes) -> int:
     return 0 if frame is None else frame[2]
 
 
-def _frame(data: bytes) -> tuple[int, int, int] | None:
-    """Height, width and number of components of a JPEG: from the segment that begins its frame."""
+def _frame(data: bytes) -> tuple[int, int, int, int] | None:
+    """Height, width and number of components of a JPEG, from the segment that begins its frame, and where that stands."""
     at = 2
     while at + 9 < len(data):
         if data[at] != 0xFF:
@@ -104,7 +108,7 @@ def _frame(data: bytes) -> tuple[int, int, int] | None:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return height, width, data[at + 9]
+            return height, width, data[at + 9], at
         if marker == 0xDA:
             return None
         at += 2 if 0xD0 <= marker <= 0xD9 or marker == 0x01 else 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.manifest import FOLDER_NAME, read_manifest
 
 import streamload
 from streamload.errors import ConfigError
@@ -29,7 +31,25 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     """The source at a path, with the fields that were asked for."""
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
-    return streamload.open(path, fields_in(arguments.fields), **options)
+    return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+
+
+def converted(path: str) -> str | list[str]:
+    """The files of the first part of a folder that `convert` wrote; any other path as it is."""
+    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+        return path
+    files = read_manifest(os.path.join(path, FOLDER_NAME))["files"]
+    listed = sorted((one for one in files if one["part"] == files[0]["part"]), key=lambda one: one["first"])
+    return [os.path.join(path, one["name"]) for one in listed]
+
+
+def pattern_of(path: str) -> str:
+    """What to give to `sl.open` for a path: for a folder that `convert` wrote, the pattern of its first part's files."""
+    files = converted(path)
+    if isinstance(files, str):
+        return path
+    name = os.path.basename(files[0])
+    return os.path.join(path, f"{name.split('-', 1)[0]}-*{os.path.splitext(name)[1]}")
 
 
 def fields_in(text: str | None) -> dict[str, str] | None:

@@ -257,7 +257,7 @@ class TestPlan:
 
     def test_knows_its_orders(self, chunked: Path, capsys: pytest.CaptureFixture[str]):
         """Exact order over chunks says what it costs."""
-        assert "Did you mean 'exact'?" in said(capsys, "plan", chunked, "--order", "exat")[1]
+        assert "Did you mean 'exact'?" in said(capsys, "plan", chunked, "--order", "exakt")[1]
         code, document = answer(capsys, "plan", chunked, "--order", "exact", "--workers", 0)
         assert (code, document["amplification"]) == (0, 64)
         assert "shuffle=sl.Exact()" in document["call"]

@@ -87,6 +87,7 @@ def test_a_split_deals_every_record_to_one_part(tmp_path: Path, capsys: pytest.C
     together = np.concatenate([taken["image"] for taken in parts.values()])
     assert sorted(map(bytes, together)) == sorted(map(bytes, arrays(200)["image"]))
     assert answer(capsys, "verify", tmp_path / "out", "--deep", "--duplicates")[0] == 0
+    assert answer(capsys, "info", tmp_path / "out", "--no-measure")[1]["records"] == len(parts["train"]["label"])
     assert answer(capsys, "verify", tmp_path / "out", "--against", tmp_path / "a.h5", "--any-order")[0] == 0
 
 
