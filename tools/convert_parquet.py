@@ -31,8 +31,7 @@ class ParquetWriter:
         raw = style.codec == "none"
         room = GROUP_NBYTES if raw else CODED_GROUP_NBYTES
         self._group = style.chunk_records or max(1, min(1_000_000, room // max(1, schema.record_nbytes)))
-        self._waiting: dict[str, list[NDArray[Any]]] = {field.name: [] for field in self._fields}
-        self._count = 0
+        self._waiting = self._schema.empty_table()
         self._path = path
         self._writer = pq.ParquetWriter(
             path,
@@ -49,25 +48,17 @@ class ParquetWriter:
 
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
         """Write records behind those that are there, as far as they fill row groups."""
-        for field in self._fields:
-            self._waiting[field.name].append(taken[field.name])
-        self._count += len(taken[self._fields[0].name])
-        while self._count >= self._group:
-            self._write(self._group)
-
-    def _write(self, records: int) -> None:
-        columns: list[Any] = []
-        for field in self._fields:
-            values = np.concatenate(self._waiting[field.name])
-            columns.append(_arrow_array(values[:records], field))
-            self._waiting[field.name] = [values[records:]]
-        self._count -= records
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=max(1, records))
+        columns = [_arrow_array(taken[field.name], field) for field in self._fields]
+        # Tables are only put behind each other: no record is copied before Arrow writes it.
+        self._waiting = pa.concat_tables([self._waiting, pa.Table.from_arrays(columns, schema=self._schema)])
+        while len(self._waiting) >= self._group:
+            self._writer.write_table(self._waiting.slice(0, self._group), row_group_size=self._group)
+            self._waiting = self._waiting.slice(self._group)
 
     def close(self) -> None:
         """Write what waits, and the footer."""
-        if self._count:
-            self._write(self._count)
+        if len(self._waiting):
+            self._writer.write_table(self._waiting, row_group_size=self._group)
         self._writer.close()
         fd = os.open(self._path, os.O_RDONLY)
         try:

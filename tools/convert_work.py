@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ import streamload
 from streamload.errors import ChecksumError, ConversionError, SourceError, StreamloadError, to_plain
 from streamload.schema import Schema
 
+Batch = tuple[int, dict[str, NDArray[Any]]]
+"""The position of the first record, and records that follow each other: every field."""
 PERIOD_RECORDS = 256
 """How often the parent hears of progress, at least."""
 
@@ -139,10 +142,13 @@ def write(task: dict[str, Any]) -> dict[str, Any]:
     try:
         schema = origin.schema
         writer = writer_of(path, schema, records, style)
-        for start, taken in _in_order(task, origin):
-            written.add(taken, first + start - task["start"])
-            writer.append(taken)
-            _progress(len(next(iter(taken.values()))), waiting)
+        # Digests are computed beside everything else: hashing lets go of the interpreter.
+        with ThreadPoolExecutor(1) as beside:
+            for start, taken in _ahead(_in_order(task, origin)):
+                hashing = beside.submit(written.add, taken, first + start - task["start"])
+                writer.append(taken)
+                hashing.result()
+                _progress(len(next(iter(taken.values()))), waiting)
         writer.close()
     finally:
         origin.close()
@@ -155,7 +161,7 @@ def write(task: dict[str, Any]) -> dict[str, Any]:
     return {"entry": file_entry(path, records=records, content=read, part=task["part"], first=first), "schema": schema_entry(delivered)}
 
 
-def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[Batch]:
     """The records of positions start to stop, a few at a time."""
     batch = batch_records(origin)
     if task["scattered"]:
@@ -165,6 +171,15 @@ def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[tuple[int, dict[
     order = Numbers(task["order"])
     for start in range(task["start"], task["stop"], batch):
         yield start, origin.take(order.at(start, min(start + batch, task["stop"])))
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; each is made while the one before it is written."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = beside.submit(next, batches, None)
+            yield batch
 
 
 def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> Schema:
@@ -178,8 +193,15 @@ def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray
         if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
         batch = batch_records(source)
-        for start in range(0, len(source), batch):
-            saw(start, source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64)))
+        with ThreadPoolExecutor(1) as beside:
+            hashing: Future[object] | None = None
+            for start in range(0, len(source), batch):
+                taken = source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64))
+                if hashing is not None:
+                    hashing.result()
+                hashing = beside.submit(saw, start, taken)
+            if hashing is not None:
+                hashing.result()
         return source.schema
     finally:
         source.close()
