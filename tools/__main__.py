@@ -22,7 +22,7 @@ COMMANDS = {
     "head": "the first records, as text",
     "show": "the first images, as a picture in the terminal or a PNG",
     "plan": "what a loader will do with a file, and the call to paste",
-    "convert": "turn images or files into HDF5, Parquet or npy, verified",
+    "convert": "turn images or files into HDF5, Parquet, Arrow or npy, verified",
     "verify": "find every flipped byte, or every record that differs from another file's",
     "doctor": "what of this machine matters here, and what is wrong with it",
 }

@@ -25,8 +25,8 @@ EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload convert`."""
     parser.add_argument("source", metavar="SRC", help="a folder of images, idx, CIFAR, or any file that can be opened")
-    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .npy), or a folder of several")
-    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet or npy, where the name does not say it")
+    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .arrow, .npy), or a folder of several")
+    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow or npy, where the name does not say it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from streamload.tools.arrow_fields import arrow_array, arrow_field
 from streamload.tools.targets import Style
 
-from streamload.schema import Field, Schema
+from streamload.schema import Schema
 
 GROUP_NBYTES = 64 * 1024**2
 """Row groups of raw records: large, since nothing must be decoded whole."""
@@ -27,7 +26,7 @@ class ParquetWriter:
 
     def __init__(self, path: str, schema: Schema, records: int, style: Style) -> None:
         self._fields = list(schema)
-        self._schema = pa.schema([_arrow_field(field) for field in self._fields])
+        self._schema = pa.schema([arrow_field(field) for field in self._fields])
         raw = style.codec == "none"
         room = GROUP_NBYTES if raw else CODED_GROUP_NBYTES
         self._group = style.chunk_records or max(1, min(1_000_000, room // max(1, schema.record_nbytes)))
@@ -48,7 +47,7 @@ class ParquetWriter:
 
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
         """Write records behind those that are there, as far as they fill row groups."""
-        columns = [_arrow_array(taken[field.name], field) for field in self._fields]
+        columns = [arrow_array(taken[field.name], field) for field in self._fields]
         # Tables are only put behind each other: no record is copied before Arrow writes it.
         self._waiting = pa.concat_tables([self._waiting, pa.Table.from_arrays(columns, schema=self._schema)])
         while len(self._waiting) >= self._group:
@@ -65,25 +64,6 @@ class ParquetWriter:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def _plain(field: Field) -> bool:
-    """Whether Arrow has the type of the field's records itself."""
-    return field.shape == () and field.dtype.kind in "buif"
-
-
-def _arrow_field(field: Field) -> Any:
-    if _plain(field):
-        return pa.field(field.name, pa.from_numpy_dtype(field.dtype), nullable=False)
-    said = {"shape": json.dumps(list(field.shape)), "dtype": str(field.dtype.newbyteorder("="))}
-    return pa.field(field.name, pa.binary(field.nbytes), nullable=False, metadata=said)
-
-
-def _arrow_array(values: NDArray[Any], field: Field) -> Any:
-    if _plain(field):
-        return pa.array(values)
-    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
-    return pa.Array.from_buffers(pa.binary(field.nbytes), len(values), [None, pa.py_buffer(little)])
 
 
 def writer(path: str, schema: Schema, records: int, style: Style) -> ParquetWriter:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, amplification, fields_in, opened, shapes_in
+from streamload.tools.reading import add_choice, amplification, fields_in, opened, pattern_of, shapes_in
 
 import streamload
 from streamload.budget import default_memory_nbytes
@@ -113,7 +113,7 @@ def _call(arguments: argparse.Namespace, shuffle_text: str) -> str:
     more += [f"num_workers={arguments.workers}"] if arguments.workers is not None else []
     more += [f"memory={arguments.memory!r}"] if arguments.memory else []
     more += ["drop_last=True"] if arguments.drop_last else []
-    return f"sl.Loader(sl.open({arguments.path!r}{fields}{shapes}), batch_size={arguments.batch}, {', '.join(more)})"
+    return f"sl.Loader(sl.open({pattern_of(arguments.path)!r}{fields}{shapes}), batch_size={arguments.batch}, {', '.join(more)})"
 
 
 def _show(document: dict[str, Any], console: Console) -> None:

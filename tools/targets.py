@@ -14,10 +14,19 @@ from streamload.tools.console import meant
 from streamload.errors import ConfigError
 from streamload.schema import Schema
 
-FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy"}
+FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "arrow": ".arrow"}
 """Names of formats, and how their files are called."""
-SUFFIXES = {".h5": "hdf5", ".hdf5": "hdf5", ".he5": "hdf5", ".parquet": "parquet", ".pq": "parquet", ".npy": "npy"}
-CODECS = {"hdf5": ("none", "gzip", "zstd"), "parquet": ("none", "zstd", "gzip", "snappy"), "npy": ("none",)}
+SUFFIXES = {
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".he5": "hdf5",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".npy": "npy",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+CODECS = {"hdf5": ("none", "gzip", "zstd"), "parquet": ("none", "zstd", "gzip", "snappy"), "npy": ("none",), "arrow": ("none",)}
 CODED_NBYTES = 64
 """Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
 

@@ -40,9 +40,9 @@ def chunked(path: Path, records: int) -> Path:
 def test_round_trips_through_every_format(records: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """HDF5 to Parquet to npy to HDF5: the last is what the first was, and `verify` says so of formats that differ."""
     chunked(tmp_path / "a.h5", records)
-    steps = [("a.h5", "b.parquet"), ("b.parquet", "c.npy"), ("c.npy", "d.h5")]
+    steps = [("a.h5", "b.parquet"), ("b.parquet", "c.npy"), ("c.npy", "c.arrow"), ("c.arrow", "d.h5")]
     for number, (here, there) in enumerate(steps):
-        options = ["--codec", "gzip", "--chunk-records", 7] if number == 2 else []
+        options = ["--codec", "gzip", "--chunk-records", 7] if number == 3 else []
         code, document = answer(capsys, "convert", tmp_path / here, tmp_path / there, *options)
         assert (code, document["records"]) == (0, records)
     assert answer(capsys, "verify", tmp_path / "d.h5", "--against", tmp_path / "b.parquet", "--deep")[0] == 0
