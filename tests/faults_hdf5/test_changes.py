@@ -104,7 +104,7 @@ def test_d3_d4_d5_a_file_that_changes_is_an_error_and_never_a_wrong_record(chang
             np.testing.assert_array_equal(batch["image"], expected[batch.records])
         action(path, kind)
         began, delivered = time.monotonic(), 0
-        with pytest.raises((sl.errors.SourceChangedError, sl.errors.WorkerCrashedError)) as caught:
+        with pytest.raises((sl.errors.SourceChangedError, sl.errors.WorkerCrashedError)) as caught:  # noqa: PT012 - each batch is looked at
             for batch in batches:
                 np.testing.assert_array_equal(batch["image"], expected[batch.records])
                 delivered += 1

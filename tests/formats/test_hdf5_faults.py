@@ -359,3 +359,40 @@ def test_a_chunk_that_lies_beyond_the_file_is_refused(tmp_path: Path):
         f"{path}: dataset 'x' has a chunk of 1,008 bytes at offset 1,000,000, and the file has {len(data):,} bytes. "
         "The file is damaged or was cut short; fetch or write it again."
     )
+
+
+def test_an_index_of_chunks_in_disorder_is_refused(tmp_path: Path):
+    """Two chunks that change places in the index would give each other's records; the library, fill values."""
+    path = tmp_path / "a.h5"
+    write(path, x=(images(32), {"chunks": (8, 7, 6, 3), "compression": "gzip"}))
+    data = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        first, second = (file["x"].id.get_chunk_info(number).byte_offset.to_bytes(8, "little") for number in (1, 2))
+    # A key of the index is size, mask, four offsets and a zero; the address follows it. The record number is the first offset.
+    for address, record in ((first, 16), (second, 8)):
+        place = data.index(address) - 40
+        assert int.from_bytes(data[place : place + 8], "little") == 24 - record
+        data[place : place + 8] = record.to_bytes(8, "little")
+    path.write_bytes(data)
+    assert refused(CorruptDataError, path) == (
+        f"{path}: the index of chunks of dataset 'x' is in disorder at the chunk that it lists as number 2. "
+        "The file is damaged: fetch or write it again."
+    )
+
+
+@pytest.mark.parametrize("endless", [(None, 7, 6), (32, None, 6), (32, 7, None), (None, None, 6), (32, 7, 6)], ids=str)
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_the_order_of_every_honest_index_is_accepted(endless: tuple[int | None, ...], libver: str, tmp_path: Path):
+    """Trees, arrays that grow along any axis, and fixed ones; also with chunks that were never written.
+
+    Where an axis other than the first is the endless one, the library lists chunks in the wrong places: it has to read them.
+    """
+    values = images(32, shape=(7, 6))
+    with h5py.File(tmp_path / "a.h5", "w", libver=libver) as file:
+        x = file.create_dataset("x", (32, 7, 6), "u1", chunks=(5, 3, 4), maxshape=endless, compression="gzip", fillvalue=0)
+        values[10:15] = 0
+        x[20:], x[:10], x[15:20] = values[20:], values[:10], values[15:20]
+    source = open_source(tmp_path / "a.h5")
+    np.testing.assert_array_equal(source[:]["x"], values)
+    assert ("HDF5 library" in repr(source)) == (endless[0] is not None and None in endless)
+    source.close()

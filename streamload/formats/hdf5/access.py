@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -43,10 +44,15 @@ def open_file(path: str, *, cache_nbytes: int = 0) -> h5py.File:
             )
     import h5py
 
+    cache = {"rdcc_nbytes": cache_nbytes} if cache_nbytes else {}
     try:
-        if cache_nbytes:
-            return h5py.File(path, "r", locking="best-effort", driver="sec2", rdcc_nbytes=cache_nbytes)
-        return h5py.File(path, "r", locking="best-effort", driver="sec2")
+        try:
+            return h5py.File(path, "r", locking="best-effort", driver="sec2", **cache)
+        except OSError as error:
+            # The library's best effort forgives a missing system call, but not a network disk that has no locks to give.
+            if "unable to lock file" not in str(error) or f"errno = {errno.EAGAIN}," in str(error):
+                raise
+            return h5py.File(path, "r", locking=False, driver="sec2", **cache)
     except (OSError, RuntimeError, ValueError) as error:
         raise unreadable(path, error) from error
 
@@ -76,6 +82,14 @@ def unreadable(path: str, error: BaseException) -> SourceError:
         )
     if isinstance(error, OSError) and error.errno in (1, 13):
         return SourceError(f"{path} cannot be opened: {os.strerror(error.errno)}.", hint="Check its permissions.", path=path)
+    failed = re.search(r"file read failed: .*errno = (\d+), error message = '([^']*)'", text, re.DOTALL)
+    if failed and failed[1] != "0":
+        return SourceError(
+            f"{path}: reading it failed: {failed[2]}.",
+            hint="Check the disk and the system log; a copy of the file on another disk may help.",
+            path=path,
+            errno=int(failed[1]),
+        )
     reason = text.strip() or type(error).__name__
     return CorruptDataError(
         f"{path} is damaged, or its writer did not close it: the HDF5 library says: {reason}.",

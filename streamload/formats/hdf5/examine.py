@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import h5py
 import numpy as np
 from h5py import h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5 import tree
@@ -77,6 +78,7 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
                 member_offset=at,
                 stride_nbytes=kind.get_size() * math.prod(map(int, dataset.shape[1:])),
                 stored_nbytes=int(dataset.get_storage_size()),
+                listed=_is_listed(dataset, chunk),
                 chunk=(*chunk, *inner) if chunk else (),
                 chunks=int(dataset.get_num_chunks()) if chunk else 0,
                 filters=filters,
@@ -85,6 +87,18 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
             )
         )
     return found
+
+
+def _is_listed(dataset: h5d.DatasetID, chunk: tuple[int, ...]) -> bool:
+    """Whether iterating over the chunks tells where they lie.
+
+    Where one axis alone is endless, and not the first, an index of HDF5 1.10 or newer keeps that axis first, and the library
+    (2.0 still) forgets to turn it back when it lists chunks: their bytes are some, their places others.
+    """
+    endless = [axis for axis, most in enumerate(dataset.get_space().get_simple_extent_dims(1)) if most == h5py.h5s.UNLIMITED]
+    if not chunk or len(endless) != 1:
+        return True
+    return all(length <= size for length, size in zip(dataset.shape[: endless[0]], chunk, strict=False))
 
 
 def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nbytes: int, beat: Callable[[int, int], None]) -> ChunkIndex:
@@ -100,6 +114,8 @@ def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nby
         nonlocal number
         corner = chunk.chunk_offset
         place = sum(corner[axis] // sizes[axis] * strides[axis] for axis in axes)
+        if any(corner[axis] % sizes[axis] for axis in axes):
+            place = -1
         places[number] = place, chunk.byte_offset, chunk.size, chunk.filter_mask
         number += 1
         if not number % CHUNKS_A_BEAT:
@@ -118,11 +134,29 @@ def chunk_index(stored: Stored, dataset: h5d.DatasetID, file_path: str, file_nby
             path=file_path,
             dataset=stored.path,
         )
+    _refuse_disorder(stored, file_path, places[:, 0])
     index = ChunkIndex(offsets=np.full(count, -1, np.int64), nbytes=np.zeros(count, np.int64), masks=np.zeros(count, np.uint32))
     index.offsets[places[:, 0]] = places[:, 1]
     index.nbytes[places[:, 0]] = places[:, 2]
     index.masks[places[:, 0]] = places[:, 3]
     return index
+
+
+def _refuse_disorder(stored: Stored, file_path: str, places: NDArray[np.int64]) -> None:
+    """Raise unless chunks are listed in the order of the grid, as every honest index lists them.
+
+    In a damaged index the library would look for a chunk where it is not, and deliver fill values.
+    """
+    disorder = np.diff(places) <= 0
+    if not disorder.any():
+        return
+    which = int(np.argmax(disorder)) + 1
+    raise CorruptDataError(
+        f"{file_path}: the index of chunks of dataset '{stored.path}' is in disorder at the chunk that it lists as number {which:,}.",
+        hint="The file is damaged: fetch or write it again.",
+        path=file_path,
+        dataset=stored.path,
+    )
 
 
 def _filter(entry: tuple[int, int, tuple[int, ...], bytes]) -> tuple[int, tuple[int, ...], str]:

@@ -59,6 +59,8 @@ class Stored:
     """Bytes from one record of the dataset to the next: more than `record_nbytes` for a compound member."""
     stored_nbytes: int
     """Bytes of the file that the dataset takes."""
+    listed: bool
+    """Whether the library says rightly where the chunks lie."""
     chunk: tuple[int, ...]
     """Shape of a chunk, records first, array type included; () where not chunked."""
     chunks: int

@@ -46,7 +46,7 @@ def title(step: Filter) -> str:
 
 def by_offset(stored: Stored) -> bool:
     """Whether chunks of the dataset can be read without the HDF5 library."""
-    if not stored.raw or not stored.packed:
+    if not stored.raw or not stored.packed or not stored.listed:
         return False
     return not stored.filters or (not stored.member and supported(pipeline(stored), stored.dtype))
 

@@ -21,7 +21,7 @@ MAGIC = b"SLSURV01"
 _HEAD = struct.Struct("<8sQQ16s")
 _ALIGNMENT = 64
 _COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
-_PLAIN = ("path", "layout", "raw", "packed", "offset", *_COUNTS)
+_PLAIN = ("path", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
 _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
 
 
@@ -157,6 +157,7 @@ def _stored(said: dict[str, Any]) -> Stored:
         layout=str(said["layout"]),
         raw=bool(said["raw"]),
         packed=bool(said["packed"]),
+        listed=bool(said["listed"]),
         offset=None if said["offset"] is None else int(said["offset"]),
         member=tuple(map(str, said["member"])),
         shape=tuple(map(int, said["shape"])),
