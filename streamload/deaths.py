@@ -32,10 +32,10 @@ class Death:
     """What its fault handler wrote."""
 
 
-def crashed(job: Job, death: Death, *, others: Sequence[int] = (), poison: bool = False) -> WorkerCrashedError:
+def crashed(job: Job, death: Death, *, others: Sequence[int] = (), before: int = 0, poison: bool = False) -> WorkerCrashedError:
     """The error for a worker that died; `others` are process ids of workers that had died by then too.
 
-    `poison`: a second worker died of the same step.
+    `before`: how many workers in its place had died before they had done anything. `poison`: a second one died of the same step.
     """
     task, status = death.task, death.status
     name = signal.Signals(-status).name if status < 0 else None
@@ -43,6 +43,8 @@ def crashed(job: Job, death: Death, *, others: Sequence[int] = (), poison: bool 
     doing = f"while preparing {_step(job, task)}" if task else "before its work was done"
     also = f"; {len(others)} more died with it" if others else ""
     records = _records(job, task) if poison and task else None
+    if before and not poison:
+        also += f", as {before} before it in its place had been" if name else f", as {before} before it in its place had done"
     if poison:
         also += ", as the worker before it had done" + (f" with the same records ({_few(records)})" if records else "")
     trace = death.trace or None

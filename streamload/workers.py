@@ -9,7 +9,7 @@ Rules:
 5. After an error here the workers are killed, and never answer again.
 6. A worker that replaces a dead one has its number, its unanswered steps and its windows. Blocks that the dead one had
    announced are not decoded again: others may be reading them.
-7. A step that two workers died of is poison. So is whatever kills two workers in a row before they have done anything.
+7. A step that two workers died of is poison. Three deaths in a row before a worker has done anything are too many, too.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ from streamload.transforms import received_error
 from streamload.wire import Failed, Filled, Kind, StepTask, WindowTask, pack_step, pack_text, pack_window
 
 MOST_TASKS = 64
+MOST_DEATHS = 2
+"""How many workers may die one after the other before they have done anything, and be replaced."""
 LISTEN_S = 1.0
 """The longest single wait."""
+STACK_S = 0.3
+"""How long a worker is given to say where it is."""
 GRACE_S = 1.0
 """How long a worker is given to end by itself before it is killed."""
 WORKER_DESCRIPTORS = 3
@@ -200,7 +204,7 @@ class Workers:
         """
         if self._launcher.starting_too_long():
             raise self._launcher.start_error()
-        moment, began = min(max(left, 0.001), LISTEN_S), time.monotonic()
+        moment, began = min(max(left, 0.001), LISTEN_S, self._timeout / 8), time.monotonic()
         replies = self._take(moment)
         return replies, min(time.monotonic() - began, 2 * moment)
 
@@ -265,9 +269,9 @@ class Workers:
         doing = self._board.doing(hand.number)
         blamed = hand.tasks.get(doing) if doing is not None else None
         death = Death(worker=hand.number, pid=hand.pid, status=report.status or 0, task=blamed or hand.oldest, trace=hand.said("trace"))
-        poison = hand.deaths > 0 or (blamed is not None and blamed.number in self._suspects)
-        if not self._restart or self._probing or poison:
-            raise crashed(self._job, death, others=self._others_dead(hand), poison=poison)
+        poison = blamed is not None and blamed.number in self._suspects
+        if not self._restart or self._probing or poison or hand.deaths >= MOST_DEATHS:
+            raise crashed(self._job, death, others=self._others_dead(hand), before=hand.deaths, poison=poison)
         if blamed is not None:
             self._suspects.add(blamed.number)
         self._replace(hand)
@@ -299,7 +303,10 @@ class Workers:
         """The error for a worker that does not answer, with where it is."""
         for hand in self._hands:
             hand.signal(signal.SIGUSR1)
-        time.sleep(0.3)
+        deadline = time.monotonic() + STACK_S
+        while time.monotonic() < deadline and not all(hand.said("stack") for hand in self._hands):
+            time.sleep(0.02)
+        time.sleep(0.02)  # What has begun to be written is written.
         stacks = {hand.number: hand.said("stack") for hand in self._hands}
         holders = [hand for hand in self._hands if number is None or number in hand.tasks] or self._hands
         busy = [hand for hand in holders if "_listen" not in stacks[hand.number]] or [

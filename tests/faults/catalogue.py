@@ -54,7 +54,9 @@ CATALOGUE: dict[str, Entry] = {
     "A6": Entry("SIGABRT", (NATIVE,)),
     "A7": Entry("exit with status 0 in a transform", (LEAVES, DEATHS)),
     "A8": Entry("exit with another status", (LEAVES, DEATHS)),
-    "A9": Entry("an exception in a transform", (WORKERS + "test_an_exception_in_a_transform_names_its_record_after_the_batches_before_it",)),
+    "A9": Entry(
+        "an exception in a transform", (WORKERS + "test_an_exception_in_a_transform_names_its_record_after_the_batches_before_it",)
+    ),
     "A10": Entry("an exception that does not pickle, or harms who pickles it", (HOSTILE,)),
     "A11": Entry("an exception that cannot be printed, or has 100 MB to say", (HOSTILE,)),
     "A12": Entry(
@@ -78,7 +80,10 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "A20": Entry(
         "a transform that does not travel",
-        (WORKERS + "test_a_transform_that_cannot_travel_is_refused_at_once", WORKERS + "test_lambdas_closures_and_functions_of_the_main_module_travel"),
+        (
+            WORKERS + "test_a_transform_that_cannot_travel_is_refused_at_once",
+            WORKERS + "test_lambdas_closures_and_functions_of_the_main_module_travel",
+        ),
         "Lambdas and closures do travel; what holds a lock, a file or an h5py object does not.",
     ),
     "A21": Entry(
@@ -87,6 +92,7 @@ CATALOGUE: dict[str, Entry] = {
             SWEEP + "test_a_batch_that_two_workers_die_of_is_poison",
             SWEEP + "test_a_replaced_worker_does_the_same_batch_byte_for_byte",
             SWEEP + "test_a_worker_that_dies_once_is_replaced_and_nobody_notices",
+            SWEEP + "test_workers_that_never_get_to_work_are_not_replaced_for_ever",
         ),
     ),
     "A22": Entry("all workers killed at once", (WORKERS + "test_one_error_tells_of_all_workers_that_died_together",)),
@@ -179,7 +185,9 @@ CATALOGUE: dict[str, Entry] = {
     "C5": Entry("noise of the resource tracker", (NAMELESS,), "It is not used; every test looks at stderr."),
     "C6": Entry("the resource tracker killed", (NAMELESS,), "It is not used."),
     "C7": Entry("a worker deletes its parent's segment", (NAMELESS,), "There is nothing to delete."),
-    "C8": Entry("a view used after close", (MEMORIES + "test_batches_that_are_kept_stay_as_they_were", LIVES + "test_a_closed_loader_says_so")),
+    "C8": Entry(
+        "a view used after close", (MEMORIES + "test_batches_that_are_kept_stay_as_they_were", LIVES + "test_a_closed_loader_says_so")
+    ),
     "C9": Entry(
         "every batch kept",
         (MEMORIES + "test_batches_that_are_kept_stay_as_they_were", "loader/test_leases.py::*"),

@@ -31,7 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the small files lie that scenarios read."""
     made = tmp_path_factory.mktemp("faults")
     subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import driver, pathlib; driver.write_files(pathlib.Path('.'))", HERE],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); import driver, pathlib; driver.write_files(pathlib.Path('.'))",
+            HERE,
+        ],
         cwd=made,
         check=True,
         env=environment(),
@@ -153,7 +158,9 @@ def child(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     """Starts processes that each run one scenario; kills what is left of them at the end."""
     made: list[Child] = []
 
-    def start(scenario: str, *, before: list[str] | None = None, more: dict[str, str] | None = None, preparing: Any = None, **arguments: Any) -> Child:
+    def start(
+        scenario: str, *, before: list[str] | None = None, more: dict[str, str] | None = None, preparing: Any = None, **arguments: Any
+    ) -> Child:
         private = tmp_path / f"child{len(made)}"
         (private / "tmp").mkdir(parents=True)
         command = [*(before or []), sys.executable, "-P", str(DRIVER), "once", scenario, json.dumps(arguments), str(private / "outcome")]

@@ -190,7 +190,9 @@ def held() -> dict[str, Counter[str]]:
         "mappings": Counter(name for name in maps if "libffi" not in name),
         "threads": Counter(f"{thread.name} {thread.ident}" for thread in threading.enumerate()),
         # Other programs of this machine make names there meanwhile; a test of its own says that nothing here uses such.
-        "files": Counter([name for name in os.listdir("/dev/shm") if not name.startswith(("psm_", "torch_", "sem."))] + os.listdir(tempfile.gettempdir())),
+        "files": Counter(
+            [name for name in os.listdir("/dev/shm") if not name.startswith(("psm_", "torch_", "sem."))] + os.listdir(tempfile.gettempdir())
+        ),
     }
 
 
@@ -271,7 +273,7 @@ def once(name: str, arguments: str, outcome: str) -> None:
     import streamload as sl
 
     sl.open("raw.h5").close()  # Whatever opening files keeps for the next time is there.
-    signal.alarm(int(os.environ.get("LIMIT", "50")))
+    signal.alarm(int(os.environ.get("LIMIT", "100")))
     result = perform(name, json.loads(arguments))
     with open(f"{outcome}.part", "w") as file:
         json.dump(result, file)

@@ -26,7 +26,7 @@ def private_room(command: str) -> list[str]:
 
 def rooms_allowed() -> bool:
     """Whether this user may have namespaces."""
-    return shutil.which("unshare") is not None and subprocess.run(private_room("true") + ["true"], capture_output=True).returncode == 0
+    return shutil.which("unshare") is not None and subprocess.run([*private_room("true"), "true"], capture_output=True).returncode == 0
 
 
 in_rooms = pytest.mark.skipif(not rooms_allowed(), reason="user namespaces are not allowed here")

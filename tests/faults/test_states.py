@@ -29,7 +29,12 @@ def test_a_foreign_state_is_refused_by_what_differs(hostile: dict, what: str) ->
     """G2: the text names the field."""
     error = hostile["told"][what]
     assert "StateError" in error["kinds"]
-    words = {"fields": "fields of a record", "records": "number of records", "version": "version of the state", "within a batch": "not at the end of a batch"}
+    words = {
+        "fields": "fields of a record",
+        "records": "number of records",
+        "version": "version of the state",
+        "within a batch": "not at the end of a batch",
+    }
     assert words.get(what, what) in error["text"]
 
 

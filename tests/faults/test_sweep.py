@@ -11,7 +11,17 @@ from faults.test_workers import CLOSE_SECONDS, DEATH_SECONDS, crashed, whole
 
 Start = Callable[..., Child]
 
-POINTS = ["start", "open", "before_read", "mid_slot_write", "mid_block_decode", "after_write_before_publish", "after_publish", "idle", "close"]
+POINTS = [
+    "start",
+    "open",
+    "before_read",
+    "mid_slot_write",
+    "mid_block_decode",
+    "after_write_before_publish",
+    "after_publish",
+    "idle",
+    "close",
+]
 DEADLY = ["SIGKILL", "SIGSEGV", "SIGBUS", "exit0", "exit1"]
 AFTER_WORK = ("after_publish", "idle")
 """Points at which all that a worker was asked for may have been answered: its death then harms nobody."""
@@ -82,7 +92,12 @@ def test_a_worker_that_dies_once_is_replaced_and_nobody_notices(server: Server, 
 def test_no_death_is_a_deadlock(server: Server, when: str, what: str) -> None:
     """CPython's matrix: whatever a worker does whenever, there is an outcome in time, and the next epoch of the loader is whole."""
     action = {"crash": "SIGSEGV", "exit": "exit1", "error": "raise"}[what]
-    point, count = {"start": ("start", 1), "task": ("before_read", 1), "reply": ("after_write_before_publish", 2), "shutdown": ("close", 1)}[when]
+    point, count = {
+        "start": ("start", 1),
+        "task": ("before_read", 1),
+        "reply": ("after_write_before_publish", 2),
+        "shutdown": ("close", 1),
+    }[when]
     for outcome in server.ask("matrix", action=action, point=point, count=count, repeats=4, noisy=what == "error")["outcomes"]:
         assert outcome["seconds"] < DEATH_SECONDS
         assert whole(outcome["again"])
@@ -112,17 +127,26 @@ def test_a_batch_that_two_workers_die_of_is_poison(server: Server, name: str) ->
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("name", ["raw", "gzip"])
 def test_workers_that_are_killed_at_random_are_replaced(server: Server, name: str, workers: int) -> None:
-    """G6: SIGKILL every 0.15 s for two seconds, every epoch whole."""
-    outcome = server.ask("killed_and_replaced", name=name, seconds=2.0, workers=workers)
-    assert outcome["killed"] >= 3
-    assert all(map(whole, outcome["outcomes"])), [one for one in outcome["outcomes"] if not whole(one)]
+    """G6: six times SIGKILL in the middle of epochs, every batch as it should be."""
+    outcome = server.ask("killed_and_replaced", name=name, kills=6, workers=workers)
+    assert (outcome["wrong"], outcome["whole"]) == (0, True)
+    assert outcome["killed"] >= 6
+
+
+@pytest.mark.parametrize("action", ["SIGKILL", "exit1"])
+def test_workers_that_never_get_to_work_are_not_replaced_for_ever(server: Server, action: str) -> None:
+    """A21: the third death in a row is an error that says so."""
+    outcome = server.ask("killed_at_every_start", action=action)
+    crashed(outcome, signal="SIGKILL" if action == "SIGKILL" else None, status=None if action == "SIGKILL" else 1)
+    assert ", as 2 before it in its place had " in outcome["error"]["text"]
+    assert outcome["error"]["details"]["poison"] is False
 
 
 def test_a_policy_that_is_not_known_is_refused(server: Server) -> None:
     """The text says which are known."""
     error = server.ask("attempted", on_worker_crash="ignore")["error"]
     assert "ConfigError" in error["kinds"]
-    assert error["text"] == "on_worker_crash='ignore' is not known. Give \"raise\" or \"restart\"."
+    assert error["text"] == 'on_worker_crash=\'ignore\' is not known. Give "raise" or "restart".'
 
 
 @pytest.mark.parametrize("when", ["starting", "working", "idle", "stopped"])

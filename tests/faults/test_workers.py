@@ -162,7 +162,13 @@ def timed_out(outcome: dict, timeout: float) -> None:
 
 @pytest.mark.parametrize(
     ("how", "repeats", "stack"),
-    [("python", 20, "in <lambda>"), ("native", 2, "in _sleep_held"), ("native loop", 2, "in <lambda>"), ("deaf", 2, None), ("stopped", 2, None)],
+    [
+        ("python", 20, "in <lambda>"),
+        ("native", 2, "in _sleep_held"),
+        ("native loop", 2, "in <lambda>"),
+        ("deaf", 2, None),
+        ("stopped", 2, None),
+    ],
 )
 def test_a_worker_that_hangs_is_an_error_that_says_where(server: Server, how: str, repeats: int, stack: str | None) -> None:
     """A15, A16, A17: hanging in Python, in native code with the GIL held, deaf to signals, and stopped."""

@@ -178,7 +178,12 @@ def threads() -> dict[str, Any]:
     workers = [len(os.listdir(f"/proc/{pid}/task")) for pid in loader.worker_pids]
     told = Path(f"/proc/{driver.launcher_pid()}/environ").read_bytes().decode().split("\0")
     loader.close()
-    return {"ours": ours, "python": [t.name for t in threading.enumerate()], "workers": workers, "told": [e for e in told if "NUM_THREADS" in e]}
+    return {
+        "ours": ours,
+        "python": [t.name for t in threading.enumerate()],
+        "workers": workers,
+        "told": [e for e in told if "NUM_THREADS" in e],
+    }
 
 
 def two_iterators() -> dict[str, Any]:
@@ -253,8 +258,12 @@ def used_after_close() -> dict[str, Any]:
     batch = next(iterator)
     loader.close()
     told = []
-    for action in (lambda: next(iterator), lambda: iter(loader), lambda: next(iter(loader.epochs(5))), lambda: loader.load_state_dict(state)):
-        state = loader.state_dict()
+    for action in (
+        lambda: next(iterator),
+        lambda: iter(loader),
+        lambda: next(iter(loader.epochs(5))),
+        lambda: loader.load_state_dict(loader.state_dict()),
+    ):
         try:
             action()
         except Exception as error:
@@ -298,7 +307,7 @@ def forked(abrupt: bool) -> dict[str, Any]:
         batch = next(iterator)
         wrong += not driver.right(batch, "raw", expected[step])
 
-        def there(held: Any = batch, iterator: Any = iterator) -> dict[str, Any]:
+        def there(held: Any = batch, iterator: Any = iterator, step: int = step) -> dict[str, Any]:
             said: dict[str, Any] = {}
             try:
                 next(iterator)
@@ -324,6 +333,7 @@ def forked(abrupt: bool) -> dict[str, Any]:
 def forked_while_busy(forks: int) -> dict[str, Any]:
     """Forks while a thread iterates and another reads HDF5: each child reads through h5py, the source and a loader."""
     import h5py
+
     import streamload as sl
 
     data, compressed = sl.open("raw.h5"), sl.open("gzip.h5")

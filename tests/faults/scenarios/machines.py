@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -76,33 +75,37 @@ def poisoned(name: str) -> dict[str, Any]:
     return {**outcome, "where": where, "records": driver.order_of(name, 0)[where]}
 
 
-def killed_and_replaced(name: str, seconds: float, workers: int) -> dict[str, Any]:
-    """Workers are killed at random while epochs go by: each epoch is whole."""
-    loader = driver.loader_of(name, transform=lambda record: (time.sleep(0.0005), record)[1], num_workers=workers, on_worker_crash="restart")
-    stop, killed = threading.Event(), [0]
+def killed_and_replaced(name: str, kills: int, workers: int) -> dict[str, Any]:
+    """Workers are killed at random, every few dozen batches, which is more than are asked for ahead: each epoch is whole."""
+    loader = driver.loader_of(
+        name, transform=lambda record: (time.sleep(0.0003), record)[1], num_workers=workers, on_worker_crash="restart"
+    )
     random = np.random.default_rng(1)
-
-    def kill() -> None:
-        while not stop.wait(random.uniform(0.1, 0.2)):
-            pids = loader.worker_pids
-            try:
-                os.kill(int(random.choice(pids)), signal.SIGKILL)
-                killed[0] += 1
-            except (ProcessLookupError, ValueError):
-                continue  # It is dead already, or nobody has started yet.
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    outcomes, began, epoch = [], time.monotonic(), 0
-    while time.monotonic() - began < seconds:
-        outcomes.append(driver.watch(loader, name))
-        epoch += 1
-        if outcomes[-1]["error"]:
+    wrong, delivered, killed, due = 0, 0, 0, 30
+    for epoch in loader.epochs(1000):
+        expected = driver.order_of(name, epoch.index)
+        for batch in epoch:
+            wrong += not driver.right(batch, name, expected[batch.step])
+            delivered += 1
+            if delivered >= due:
+                victim = int(random.choice(loader.worker_pids))
+                if driver.living(victim):
+                    os.kill(victim, signal.SIGKILL)
+                    killed += 1
+                due += int(random.integers(30, 40))
+        if killed >= kills:
             break
-    stop.set()
-    killer.join()
     loader.close()
-    return {"outcomes": outcomes, "killed": killed[0]}
+    return {"wrong": wrong, "whole": delivered == 12 * (epoch.index + 1), "killed": killed}
+
+
+def killed_at_every_start(action: str) -> dict[str, Any]:
+    """No worker ever gets to work."""
+    driver.ask_to_die(f"start:{action}:*")
+    loader = driver.loader_of(on_worker_crash="restart")
+    outcome = driver.watch(loader)
+    loader.close()
+    return outcome
 
 
 def await_no_launcher() -> None:
@@ -216,7 +219,11 @@ def without_numba() -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         digests = digests_of_epochs(sl)
-    return {"digests": digests, "warnings": [str(w.message) for w in given if "numba" in str(w.message)], "numba": "numba.core" in sys.modules}
+    return {
+        "digests": digests,
+        "warnings": [str(w.message) for w in given if "numba" in str(w.message)],
+        "numba": "numba.core" in sys.modules,
+    }
 
 
 def digests_of_epochs(sl: Any) -> dict[str, str]:
@@ -320,7 +327,9 @@ def hostile_states() -> dict[str, Any]:
     for _ in range(100_000):
         deep = [deep]
     for name in state:
-        for number, value in enumerate((-1, 1 << 70, 10**5000, float("nan"), float("inf"), None, "x" * 10_000_000, deep, [], True, b"x", "\x1b[31m")):
+        for number, value in enumerate(
+            (-1, 1 << 70, 10**5000, float("nan"), float("inf"), None, "x" * 10_000_000, deep, [], True, b"x", "\x1b[31m")
+        ):
             attempt(f"{name} {number}", {**state, name: value})
     for number, value in enumerate((None, [], "state", 3, {}, {**state, "more": 1}, {**state, 5: 1}, {"epoch": 0})):
         attempt(f"state {number}", value)
@@ -330,5 +339,3 @@ def hostile_states() -> dict[str, Any]:
     outcome = driver.watch(loader)
     loader.close()
     return {"told": told, "outcome": outcome}
-
-

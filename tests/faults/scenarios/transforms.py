@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import driver
@@ -307,7 +308,7 @@ def with_children() -> dict[str, Any]:
     loader = driver.loader_of(transform=bad(start))
     outcome = driver.watch(loader)
     began = time.monotonic()
-    seen = len([pid for pid in driver.family() if b"600" in open(f"/proc/{pid}/cmdline", "rb").read()])
+    seen = sum(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\x00")[:2] == [b"sleep", b"600"] for pid in driver.family())
     loader.close()
     return {**outcome, "seen": seen, "closing": time.monotonic() - began}
 
