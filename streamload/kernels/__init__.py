@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MODULES = ("gather", "permute")
+MODULES = ("gather", "permute", "unshuffle")
 _compiled = False
 _missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
@@ -119,6 +119,11 @@ def use(*, compiled: bool) -> None:
 def gather_kernels() -> ModuleType:
     """The gathers in use: `read_rows` and `copy_rows`."""
     return _in_use.get("gather") or _choose("gather")
+
+
+def unshuffle_kernels() -> ModuleType:
+    """The unshuffling in use: `unshuffle`."""
+    return _in_use.get("unshuffle") or _choose("unshuffle")
 
 
 def permute_kernels() -> ModuleType:

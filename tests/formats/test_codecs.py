@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
 import tracemalloc
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from streamload.codecs import NAMES, Pipeline, supported
 from streamload.errors import ChecksumError, CorruptDataError
+from streamload.kernels import unshuffle_kernels
 
 COMPRESSORS = {
     "none": {},
@@ -105,6 +107,19 @@ def test_unshuffling_is_the_inverse_of_shuffling(width, count, tail):
     shuffled = np.concatenate([data[: count * width].reshape(count, width).T.reshape(-1), data[count * width :]])
     decoded = Pipeline([(2, (width,))], width, len(data)).decode(shuffled)
     assert decoded.tobytes() == data.tobytes()
+    for name in ("unshuffle", "unshuffle_plain"):
+        room = np.full(count * width, 0xAB, np.uint8)
+        importlib.import_module(f"streamload.kernels.{name}").unshuffle(shuffled[: count * width], room, width)
+        assert room.tobytes() == data[: count * width].tobytes()
+
+
+def test_unshuffling_takes_lines_of_tables_too():
+    """Rows that do not lie side by side: the plain way."""
+    data = np.random.default_rng(0).integers(0, 256, (800, 3), np.uint8)[:, 1]
+    assert not data.flags.c_contiguous
+    room = np.empty(800, np.uint8)
+    unshuffle_kernels().unshuffle(data, room, 4)
+    assert room.tobytes() == data.reshape(4, 200).T.tobytes()
 
 
 @given(
