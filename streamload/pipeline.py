@@ -26,7 +26,6 @@ from streamload.slots import Slots
 from streamload.tables import Tables
 from streamload.wire import Failed, Filled, StepTask, WindowTask
 
-
 NO_ADVICE = (0, 0, 0)
 
 

@@ -45,7 +45,8 @@ class Soak:
         pick = self.random.random
         workers = self.random.choice([0, 1, 2, 3])
         shuffle = self.random.choice([True, False, sl.Block(window="64 KB")])
-        return sl.Loader(self.data[pick() < 0.5], batch_size=self.random.choice([7, 32, 100]), shuffle=shuffle, num_workers=workers, memory="256 MB")
+        size = self.random.choice([7, 32, 100])
+        return sl.Loader(self.data[pick() < 0.5], batch_size=size, shuffle=shuffle, num_workers=workers, memory="256 MB")
 
     def turn(self) -> None:
         """A few hundred batches, and perhaps something bad."""
@@ -92,7 +93,8 @@ def test_a_long_life_leaves_memory_descriptors_and_processes_as_they_were(tmp_pa
     soak.loader.close()
     memory, descriptors, processes = soak.holdings()
     assert settled is not None
-    print(f"{soak.batches:,} batches, {soak.loaders} loaders, {soak.kills} kills; before {settled}, after {(memory, descriptors, processes)}")
+    print(f"{soak.batches:,} batches, {soak.loaders} loaders, {soak.kills} kills")
+    print(f"KB, descriptors and processes before: {settled}; after: {(memory, descriptors, processes)}")
     assert soak.batches > 1000 * SECONDS
     assert soak.kills > 0 or SECONDS < 10
     assert memory <= settled[0] + 16 * 1024
