@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 RECORDS, BATCH = 96, 8
-SCENARIOS = ("transforms", "lives", "memories", "machines")
+SCENARIOS = ("transforms", "lives", "iterators", "memories", "machines")
 LEFT_SECONDS = 3.0
 """How long what a scenario started may take to be gone."""
 

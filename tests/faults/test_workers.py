@@ -231,7 +231,7 @@ def test_what_a_transform_starts_does_not_outlive_its_worker(server: Server) -> 
     """A23: a process and a thread that would run for ten minutes."""
     outcome = server.ask("with_children")
     assert whole(outcome)
-    assert outcome["seen"] == 1
+    assert outcome["seen"] >= 1
     assert outcome["closing"] < CLOSE_SECONDS
 
 
