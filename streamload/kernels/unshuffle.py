@@ -23,8 +23,8 @@ def _pointer(typing_context, address):  # type: ignore[no-untyped-def]  # pyrigh
 @njit(["void(int64, int64, int64, int64)"], nogil=True, cache=True)
 def _weave(address, out_address, count, width):  # type: ignore[no-untyped-def]
     """Weave `count` elements. Written out for each width, which is what lets the compiler do many at once: 25 times NumPy's speed."""
-    planes = carray(_pointer(address), count * width, np.uint8)
-    out = carray(_pointer(out_address), count * width, np.uint8)
+    planes = carray(_pointer(address), count * width, np.uint8)  # pyright: ignore
+    out = carray(_pointer(out_address), count * width, np.uint8)  # pyright: ignore
     a, b = planes[:count], planes[count : 2 * count]
     if width == 2:
         for i in range(count):
