@@ -61,7 +61,7 @@ class Launcher:
     """This process's launcher."""
 
     _current: ClassVar[Launcher | None] = None
-    _starting: ClassVar[threading.Lock] = threading.Lock()
+    _starting: ClassVar[threading.RLock] = threading.RLock()
 
     @classmethod
     def current(cls) -> Launcher:
@@ -82,9 +82,9 @@ class Launcher:
     def leave_to_parent(cls) -> None:
         """In a child that the user forked: the launcher is the parent's."""
         inherited, cls._current = cls._current, None
-        cls._starting = threading.Lock()
+        cls._starting = threading.RLock()
         if inherited is not None:
-            inherited._lock = threading.Lock()
+            inherited._lock = threading.RLock()
             inherited.close()
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Launcher:
                 "worker processes cannot be started: sys.executable is empty (a frozen or embedded Python).", hint="Use num_workers=0."
             )
         self._owner = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._reports: dict[int, Report] = {}
         self._next_key = 0
         self._ready = False
