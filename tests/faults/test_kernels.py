@@ -74,7 +74,7 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
         folder = blocked / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
-    one = child("epoch_in", more=more, timeout=1.0)
+    one = child("epoch_in", more=more, timeout=3.0)
     assert one.wait(120) == 0
     assert "Traceback" not in one.said
     assert "compiling" in one.said
@@ -90,10 +90,10 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
 def test_two_programs_that_compile_at_once_do_not_disturb_each_other(child: Start, tmp_path: Path) -> None:
     """F3, F5: one cold cache, two programs; a third then finds it warm."""
     more = {"STREAMLOAD_CACHE_DIR": str(tmp_path / "cache")}
-    both = [child("epoch_in", more=more, timeout=1.0) for _ in range(2)]
+    both = [child("epoch_in", more=more, timeout=3.0) for _ in range(2)]
     for one in both:
         assert one.wait(180) == 0
         assert "Traceback" not in one.said
-    third = child("epoch_in", more=more, timeout=1.0)
+    third = child("epoch_in", more=more, timeout=3.0)
     assert whole(third.outcome())
     shutil.rmtree(tmp_path / "cache")
