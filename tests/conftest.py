@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -38,6 +39,10 @@ FAILED = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a temporary folder of its own, so that what is left in it is ours, and a mark for its processes."""
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays where it always is
+    # A run in the background may have been told to ignore these, and every program that tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     private = tempfile.mkdtemp(prefix="streamload-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = private
     os.environ[MARK] = str(os.getpid())
