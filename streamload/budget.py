@@ -7,7 +7,9 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from streamload.direct import LEAST_RECORD_NBYTES, SCRATCH_NBYTES
 from streamload.errors import ResourceError
+from streamload.extents import Extents
 from streamload.limits import available_nbytes
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
 from streamload.schema import Schema
@@ -26,6 +28,10 @@ AHEAD_NBYTES = 32 * 1024**2
 """How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
 PAGE_TABLE_SHARE = 512
 """A mapping costs a byte of page tables for as many bytes mapped."""
+READING = ("auto", "mmap", "read", "direct")
+"""Ways to read raw records: `auto` takes mmap where memory has room to spare, direct far beyond memory, else read."""
+DIRECT_FROM = 2
+"""Random order over a file so many times what memory leaves free finds an eighth of it, or less, in the page cache again."""
 LAUNCHER_NBYTES = 64 * 1024**2
 WORKER_NBYTES = 16 * 1024**2
 """What a launcher, and each worker beside it, take for being there: kept free, but not counted as the loader's."""
@@ -72,9 +78,16 @@ class Shape:
     spare: int
     mapped: bool
     """Whether files are mapped."""
+    direct: bool
+    """Whether large raw records are read past the page cache."""
     ahead: int
     """Positions by which the kernel is told ahead."""
     footprint: Footprint
+
+    @property
+    def reading(self) -> str:
+        """How raw records are read, in a word."""
+        return "mapped" if self.mapped else "read past the page cache" if self.direct else "read"
 
 
 def default_memory_nbytes() -> int:
@@ -97,6 +110,7 @@ def shape_of(
     transformed: bool,
     memory_nbytes: int,
     io: str,
+    mappable: bool,
 ) -> Shape:
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
@@ -104,21 +118,24 @@ def shape_of(
     scratch += max(1, workers) * stored.record_nbytes * batch_size if transformed else 0
     index = index_nbytes(columns)
 
-    def footprint(slots: int, *, mapped: bool) -> Footprint:
+    def footprint(slots: int, *, mapped: bool, direct: bool = False) -> Footprint:
         page_tables = raw_nbytes // PAGE_TABLE_SHARE * max(1, workers) if mapped else 0
         return Footprint(
             slots=slots * slot_nbytes,
             arena=arena_nbytes,
             tables=tables_nbytes,
-            scratch=scratch,
+            scratch=scratch + (SCRATCH_NBYTES * max(1, workers) if direct else 0),
             index=index,
             page_tables=page_tables,
             budget=memory_nbytes,
         )
 
-    if not workers:
-        io = "read"  # The user's process maps no data file: a file that shrinks under a mapping would kill it.
-    least = footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=io == "mmap")
+    mappable = mappable and workers > 0  # The user's process maps no data file: one that shrinks under a mapping would kill it.
+    if io == "mmap" and not mappable:
+        io = "read"
+    large = any(isinstance(column, Extents) and column.field.nbytes >= LEAST_RECORD_NBYTES for column in columns)
+    few = LEAST_SPARE_SLOTS + max(1, workers)
+    least = footprint(few, mapped=io == "mmap", direct=io == "direct" and large)
     if least.total > memory_nbytes:
         raise _too_little(least, order)
     if least.total > available:
@@ -130,19 +147,22 @@ def shape_of(
             available_nbytes=available,
         )
     roomy = (available - least.total) // 2
-    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and raw_nbytes <= roomy))
-    mapped = mapped and (io == "mmap" or footprint(LEAST_SPARE_SLOTS + max(1, workers), mapped=True).total <= memory_nbytes)
+    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and mappable and raw_nbytes <= roomy))
+    mapped = mapped and (io == "mmap" or footprint(few, mapped=True).total <= memory_nbytes)
+    beyond = io == "auto" and not mapped and raw_nbytes > DIRECT_FROM * available and not isinstance(order, WINDOWED)
+    direct = large and (io == "direct" or (beyond and footprint(few, mapped=False, direct=True).total <= memory_nbytes))
     around = max(2 * workers + 1, 2 if workers else 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes) if workers else 1)
     wanted = SPARE_SLOTS + around
-    while wanted > LEAST_SPARE_SLOTS + max(1, workers) and footprint(wanted, mapped=mapped).total > min(memory_nbytes, available):
+    while wanted > few and footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
     spare = min(SPARE_SLOTS, wanted - max(1, workers))
     return Shape(
         slots=wanted,
         spare=spare,
         mapped=mapped,
+        direct=direct,
         ahead=_ahead(order, stored, raw_nbytes, available),
-        footprint=footprint(wanted, mapped=mapped),
+        footprint=footprint(wanted, mapped=mapped, direct=direct),
     )
 
 

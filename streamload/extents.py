@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.direct import LEAST_RECORD_NBYTES, DirectReads
 from streamload.errors import SourceError
 from streamload.files import OpenFiles, short_read
 from streamload.schema import Field
@@ -78,9 +79,11 @@ class ExtentReader:
         self._files = files
         self._meter = meter
         self._nbytes = column.field.nbytes
+        self._large = self._nbytes >= LEAST_RECORD_NBYTES
         self._swap = column.stored.newbyteorder("=") == column.field.dtype and not column.stored.isnative
         self._only = int(column.numbers[0]) if len(column.numbers) and bool((column.numbers == column.numbers[0]).all()) else None
         self._alone = (int(column.numbers[0]), int(column.offsets[0]), int(column.strides[0])) if len(column.numbers) == 1 else None
+        self._past_cache: DirectReads | None = None
         self._origins: NDArray[np.int64] | None = None
         if self._only is not None and 1 < len(column.numbers) <= FEW_RUNS and bool((column.strides == column.strides[0]).all()):
             # Where record 0 would lie if it were in the run, one place on: what searchsorted finds needs no correction.
@@ -93,7 +96,9 @@ class ExtentReader:
         began = time.perf_counter_ns()
         out_address = out.__array_interface__["data"][0]
         for number, offsets, chosen in self._by_file(records):
-            self._fetch(number, offsets, out_address, rows if chosen is None else rows[chosen])
+            where = rows if chosen is None else rows[chosen]
+            if not self._fetch_direct(number, offsets, out, where):
+                self._fetch(number, offsets, out_address, where)
         if self._swap:
             flat = out.reshape(len(out), -1)
             flat[rows] = flat[rows].byteswap()
@@ -107,7 +112,7 @@ class ExtentReader:
         if self._only is not None and self._files.address(self._only) is not None:
             return
         for number, offsets, _ in self._by_file(records):
-            if self._files.address(number) is not None:
+            if self._files.address(number) is not None or (self._large and self._files.direct(number) is not None):
                 continue
             fd = self._files.descriptor(number)
             spread = offsets[:: max(1, len(offsets) // PROBES)] + self._nbytes // 2
@@ -117,7 +122,10 @@ class ExtentReader:
                 os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the threads of direct reads."""
+        if self._past_cache is not None:
+            self._past_cache.close()
+            self._past_cache = None
 
     def _by_file(self, records: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.intp] | None]]:
         """For each file that holds some of the records: its number, their offsets in it, and which they are (None: all)."""
@@ -146,6 +154,18 @@ class ExtentReader:
         for number in np.unique(numbers).tolist():
             chosen = np.flatnonzero(numbers == number)
             yield number, offsets[chosen], chosen
+
+    def _fetch_direct(self, number: int, offsets: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> bool:
+        """Read large records past the page cache, where that is wanted; False where it is not."""
+        fd = self._files.direct(number) if self._large else None
+        if fd is None:
+            return False
+        if self._past_cache is None:
+            self._past_cache = DirectReads()
+        table = out.reshape(len(out), -1).view(np.uint8)
+        for k in self._past_cache.read(fd, offsets, self._nbytes, table, rows):
+            self._fetch(number, offsets[k : k + 1], table.ctypes.data, rows[k : k + 1])
+        return True
 
     def _fetch(self, number: int, offsets: NDArray[np.int64], out_address: int, rows: NDArray[np.int64]) -> None:
         address = self._files.address(number)

@@ -101,10 +101,12 @@ class OpenFiles:
     that nothing which was read since the last call can have come from other bytes.
     """
 
-    def __init__(self, fingerprints: Sequence[Fingerprint], *, limit: int = MOST_DESCRIPTORS) -> None:
+    def __init__(self, fingerprints: Sequence[Fingerprint], *, limit: int = MOST_DESCRIPTORS, direct: bool = False) -> None:
         self.fingerprints = fingerprints
         self._limit = limit
+        self._past_cache = direct
         self._descriptors: OrderedDict[int, int] = OrderedDict()
+        self._direct: dict[int, int] = {}
         self._maps: dict[int, Mapping] = {}
         self._touched: set[int] = set()
 
@@ -133,10 +135,26 @@ class OpenFiles:
         if len(self._descriptors) > self._limit:
             oldest, old = self._descriptors.popitem(last=False)
             os.close(old)
+            if oldest in self._direct:
+                os.close(self._direct.pop(oldest))
             self._touched.discard(oldest)
             if oldest != number:
                 recheck(self.fingerprints[oldest])
         return fd
+
+    def direct(self, number: int) -> int | None:
+        """A descriptor of file `number` whose reads pass the page cache by, where that is wanted and the file system can."""
+        if not self._past_cache:
+            return None
+        fd = self.descriptor(number)
+        if number not in self._direct:
+            try:
+                # The same inode, whatever the path leads to by now: what was checked when it was opened still holds.
+                self._direct[number] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT)
+            except (OSError, AttributeError):
+                self._past_cache = False
+                return None
+        return self._direct[number]
 
     def map(self, number: int) -> Mapping:
         """Map file `number` whole, read-only, or return the mapping that exists."""
@@ -163,9 +181,10 @@ class OpenFiles:
         """Close every descriptor and mapping. The object may be used again: files are then opened anew."""
         for mapping in self._maps.values():
             mapping.close()
-        for fd in self._descriptors.values():
+        for fd in (*self._descriptors.values(), *self._direct.values()):
             os.close(fd)
         self._maps.clear()
+        self._direct.clear()
         self._descriptors.clear()
         self._touched.clear()
 

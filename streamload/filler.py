@@ -53,7 +53,7 @@ class Filler:
         self.board = board
         self.meter = Meter()
         self.disk_ns = 0
-        self.files = OpenFiles(job.fingerprints)
+        self.files = OpenFiles(job.fingerprints, direct=job.direct)
         self._slots = slots
         self._arena = arena
         self._tables = Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None

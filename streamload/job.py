@@ -38,6 +38,8 @@ class Job:
     """How many share the work; 1 for the calling process itself."""
     mapped: bool
     """Whether files may be mapped."""
+    direct: bool
+    """Whether large raw records are read past the page cache."""
     arena: ArenaLayout | None
     """Where decoded windows go; None where every record is read by itself."""
 

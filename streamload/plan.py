@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.budget import Shape, shape_of
+from streamload.budget import READING, Shape, shape_of
 from streamload.engine import arena_of
 from streamload.errors import ConfigError
 from streamload.extents import Extents, Resident
@@ -79,8 +79,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     batch_size = _whole(options.batch_size, "batch_size", least=1)
     seed = _whole(options.seed, "seed", least=-(2**63), most=2**64 - 1)
     workers = _workers(options.num_workers)
-    if options.io not in ("auto", "mmap", "read"):
-        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap" or "read".')
+    if options.io not in READING:
+        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap", "read" or "direct".')
     if not options.timeout > 0:
         raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
     if options.on_worker_crash not in ("raise", "restart"):
@@ -102,6 +102,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         transform=options.transform,
         workers=max(1, workers),
         mapped=False,
+        direct=False,
         arena=None,
     )
     # More records than there are never share a batch, so slots need not hold them.
@@ -124,7 +125,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         raw_nbytes=sum(was.nbytes for was in data.fingerprints) if raw else 0,
         transformed=options.transform is not None,
         memory_nbytes=memory_nbytes,
-        io="read" if many else options.io,
+        io=options.io,
+        mappable=not many,
     )
     return Plan(
         data=data,
@@ -140,7 +142,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         timeout=float(options.timeout),
         restart=options.on_worker_crash == "restart",
         slot_nbytes=slot_layout.nbytes,
-        job=replace(job, mapped=shape.mapped),
+        job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
         warning=_warning(data, order),
     )

@@ -147,6 +147,7 @@ class Rig:
                 transform=None,
                 workers=1,
                 mapped=False,
+                direct=False,
                 arena=None,
             )
             self.arena = arena_of(job, batch_size)

@@ -95,7 +95,7 @@ def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> d
         "spare_slots": plan.shape.spare,
         "slot_nbytes": plan.slot_nbytes,
         "windows": windows,
-        "files": "mapped" if plan.shape.mapped else "read",
+        "files": plan.shape.reading,
         "memory": {**parts, "total": footprint.total, "budget": footprint.budget},
         "amplification": worst if order.mode == "exact" else 1.0,
         "largest": max(parts, key=lambda name: parts[name]),
