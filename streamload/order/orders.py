@@ -147,7 +147,7 @@ class ExactOrder:
         self.seed = seed
         self.n = layout.n
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n)
-        self._permutations = Recent(self._made_permutation, limit=2)
+        self._permutations = Recent[Permutation](limit=2)
 
     def _made_permutation(self, epoch: int) -> Permutation:
         return Permutation(self.n, key(self.seed, epoch, EXACT, 0))
@@ -155,7 +155,7 @@ class ExactOrder:
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch."""
         within(start, stop, self.n)
-        return self.layout.records(self._permutations[epoch].forward(start, stop))
+        return self.layout.records(self._permutations.get(epoch, self._made_permutation).forward(start, stop))
 
 
 class SequentialOrder:

@@ -109,21 +109,25 @@ class Recent(Generic[_Made]):
     Pickles as empty. Two threads may at worst make one value twice.
     """
 
-    def __init__(self, make: Callable[[int], _Made], *, limit: int) -> None:
-        self._make = make
+    def __init__(self, *, limit: int) -> None:
         self._limit = limit
         self._made: OrderedDict[int, _Made] = OrderedDict()
 
-    def __getitem__(self, number: int) -> _Made:
+    def get(self, number: int, make: Callable[[int], _Made]) -> _Made:
+        """The value of a number, made if it is not one of the last.
+
+        `make` is not kept: a method of whoever holds this would close a circle, and what it holds would live until the
+        collector comes by.
+        """
         made = self._made.get(number)
         if made is None:
-            self._made[number] = made = self._make(number)
+            self._made[number] = made = make(number)
             while len(self._made) > self._limit:
                 self._made.popitem(last=False)
         return made
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_make": self._make, "_limit": self._limit}
+        return {"_limit": self._limit}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _made=OrderedDict())

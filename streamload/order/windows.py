@@ -95,7 +95,7 @@ class BlockOrder:
         self.low = strata_of(len(self.block_nbytes), self.windows)
         self.fingerprint = digest_of(self.mode, layout.indices, self.cuts, self.windows, 1)
         """Changes with the cuts, the windows, the lanes and the subset: with whatever the order depends on, but seed and epoch."""
-        self._tables = Recent(self._made_table, limit=2)
+        self._tables = Recent[WindowTable](limit=2)
 
     @property
     def strata(self) -> int:
@@ -149,7 +149,7 @@ class BlockOrder:
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch."""
         within(start, stop, self.n)
-        return self._tables[epoch].records(start, stop)
+        return self._tables.get(epoch, self._made_table).records(start, stop)
 
     def block_records(self, block: int) -> NDArray[np.int64]:
         """The record numbers of a block, in the order in which a window holds them."""
@@ -187,7 +187,7 @@ class WindowTable:
         """Positions at which windows begin, n last, shape (windows + 1,)."""
         self.block_starts = block_starts
         """Where each window's blocks begin in `blocks`, shape (windows + 1,)."""
-        self._windows = Recent(self._made_window, limit=3)
+        self._windows = Recent[_Window](limit=3)
 
     def window_of(self, position: int) -> int:
         """The window that holds a position; the number of windows for position n."""
@@ -199,18 +199,18 @@ class WindowTable:
 
     def held_starts(self, window: int) -> NDArray[np.int64]:
         """At which row of the window's held records each of its blocks begins, the number of rows last."""
-        return self._windows[window].held_starts
+        return self._windows.get(window, self._made_window).held_starts
 
     def deal(self, window: int, start: int, stop: int) -> NDArray[np.int64]:
         """The rows, among the window's held records, that are delivered at its positions [start, stop).
 
         Positions here count from the window's first: position p of the epoch is p - starts[window].
         """
-        return self._windows[window].dealt.forward(start, stop)
+        return self._windows.get(window, self._made_window).dealt.forward(start, stop)
 
     def held_records(self, window: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The record numbers of rows of the window's held records."""
-        held = self._windows[window]
+        held = self._windows.get(window, self._made_window)
         which = np.searchsorted(held.held_starts, rows, side="right") - 1
         return self.order.layout.records(held.shifts[which] + rows)
 

@@ -73,6 +73,7 @@ class Soak:
     def holdings(self) -> tuple[int, int, int]:
         """Memory (private, in KB), descriptors and processes, with all rubbish collected."""
         gc.collect()
+        gc.collect()  # What the first one's finalizers have let go of.
         process = psutil.Process()
         return process.memory_full_info().uss // 1024, process.num_fds(), len(process.children(recursive=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,36 @@ def test_batches_outlive_their_loader(tmp_path: Path, workers: int, end: str) ->
     batch["image"][0] = 255
     assert (batch["image"][0] == 255).all()
     assert sorted(set(another.tobytes())) == sorted(set(np.asarray(another).reshape(-1).tolist()))
+
+
+def shared_memory() -> int:
+    """Descriptors of anonymous memory that this process holds."""
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return sum("memfd:streamload" in os.readlink(link) for link in links if os.path.islink(link))
+
+
+@WORKERS
+@pytest.mark.parametrize("end", ["close", "drop", "leave in the middle"])
+def test_a_loader_gives_its_memory_back_without_the_collector(tmp_path: Path, workers: int, end: str) -> None:
+    """Nothing in a loader over decoded blocks refers back to what holds it: the last reference takes its memory along."""
+    data = sl.open(gzip(tmp_path / "data.h5", 400))
+    with sl.Loader(data, batch_size=9, num_workers=workers, memory="60 MB") as first:
+        next(iter(first))  # What stays for the life of the process: the launcher's.
+    del first
+    gc.collect()
+    before = shared_memory()
+    gc.disable()
+    try:
+        loader = sl.Loader(data, batch_size=9, shuffle=window(64), num_workers=workers, memory="60 MB")
+        for batch in loader:
+            if end == "leave in the middle" and batch.step == 3:
+                break
+        if end == "close":
+            loader.close()
+        del loader, batch
+        assert shared_memory() == before
+    finally:
+        gc.enable()
 
 
 @WORKERS
