@@ -21,6 +21,7 @@ from streamload.errors import ChecksumError, ConfigError, CorruptDataError, Sour
 from streamload.extents import Resident
 from streamload.files import Fingerprint, fingerprint, recheck
 from streamload.formats.fortran import Transposed, TransposedFile
+from streamload.formats.keeping import kept_or_planned
 from streamload.formats.tables import RESIDENT_NBYTES, Fields, Part, Runs, Stored, Table, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
@@ -50,6 +51,11 @@ def matches(head: bytes, path: str) -> bool:
 
 def plan(paths: Sequence[str], fields: Fields | None) -> Source:
     """A source over .npy files (one field each, or those of a structured dtype), or .npz files with the same members."""
+    return kept_or_planned(__name__, paths, fields)
+
+
+def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
+    """The source, planned anew."""
     tables = [_table(path, _array_name(paths)) for path in paths]
     return assemble(NAME, tables, fields, _column)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hdf5_files import WRITTEN, images, labels, refused, write
 
+from streamload import shelf
 from streamload.errors import SourceBusyError
 from streamload.formats.hdf5 import keeping
 from streamload.formats.hdf5.facts import unheard
@@ -31,7 +32,7 @@ SLOW = 1.0
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of entries of the test's own, in which files count as settled at once."""
     monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(keeping, "SETTLED_NS", 0)
+    monkeypatch.setattr(shelf, "SETTLED_NS", -(10**10))
     return tmp_path / "cache" / "index"
 
 
@@ -121,7 +122,7 @@ def test_a_young_file_and_a_quick_survey_are_not_kept(tmp_path: Path, kept: Path
     """A file may change again within the tick of a clock; and what is quick is done again."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path, seconds=0.09)
-    monkeypatch.setattr(keeping, "SETTLED_NS", 2 * 10**9)
+    monkeypatch.setattr(shelf, "SETTLED_NS", 2 * 10**9)
     survey(path)
     assert not any(kept.iterdir()) if kept.exists() else True
     assert keeping.recall([str(path)], None) is None
@@ -185,7 +186,7 @@ def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Pat
     else:
         (tmp_path / "file").write_bytes(b"")
         monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "file"))
-    assert keeping.folder() is None
+    assert shelf.folder() is None
     assert keeping.recall([str(path)], None) is None
     survey(path)
     assert len(open_source(path)) == 100
@@ -194,7 +195,7 @@ def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Pat
 def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
     """By bytes and by number; one that is used counts as young; half-written files of dead processes go too."""
     paths = [gzip_file(tmp_path / f"{number}.h5") for number in range(4)]
-    monkeypatch.setattr(keeping, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(shelf, "MOST_ENTRIES", 3)
     for age, path in zip((400, 300, 200), paths, strict=False):
         before = set(kept.iterdir()) if kept.exists() else set()
         survey(path)
@@ -206,7 +207,7 @@ def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, kept: Path,
     survey(paths[3])
     assert [keeping.recall([str(path)], None) is not None for path in paths] == [True, False, True, True]
     assert not (kept / ".dead.part").exists()
-    monkeypatch.setattr(keeping, "MOST_NBYTES", 2 * max(one.stat().st_size for one in kept.iterdir()) + 10)
+    monkeypatch.setattr(shelf, "MOST_NBYTES", 2 * max(one.stat().st_size for one in kept.iterdir()) + 10)
     survey(paths[3])
     assert len(list(kept.iterdir())) == 2
 
@@ -224,8 +225,9 @@ def test_two_hundred_thousand_chunks_are_counted_once(tmp_path: Path, kept: Path
 import json, sys, time
 began = time.perf_counter()
 import streamload as sl
-from streamload.formats.hdf5 import keeping, probing
-keeping.SETTLED_NS = 0
+from streamload import shelf
+from streamload.formats.hdf5 import probing
+shelf.SETTLED_NS = -(10**10)
 source = sl.open(sys.argv[1])
 seconds = time.perf_counter() - began
 taken = source[[77, 78, 199_999]]["x"].tobytes().decode()

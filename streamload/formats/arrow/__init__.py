@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamload.formats.keeping import kept_or_planned
 from streamload.source import Source
 
 NAME = "Arrow"
@@ -30,6 +31,4 @@ def plan(
     `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
     `fill` is what stands for nulls, one value or {column: value}; without it a null is an error.
     """
-    from streamload.formats.arrow.planning import plan_files
-
-    return plan_files(paths, fields, shapes=shapes or {}, fill=fill)
+    return kept_or_planned("streamload.formats.arrow.planning", paths, fields, shapes=shapes or {}, fill=fill)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import struct
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload import shelf
 from streamload.errors import CorruptDataError
 from streamload.files import Fingerprint
 from streamload.formats.hdf5.facts import CONTIGUOUS, ChunkIndex, FileFacts, Filter, Stored, Survey
 
-MAGIC = b"SLSURV01"
+MAGIC = b"SLSURV02"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
-_HEAD = struct.Struct("<8sQQ16s")
-_ALIGNMENT = 64
 _COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
 _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
@@ -33,24 +29,14 @@ def write_plain(found: Survey, more: Mapping[str, Any]) -> list[bytes | memoryvi
         arrays.append(np.concatenate([np.empty(0, dtype), *(getattr(index, name) for index in indexes)]).astype(dtype, copy=False))
     numbers = sorted(found.values)
     arrays += [np.ascontiguousarray(found.values[number]) for number in numbers]
-    text = json.dumps(
-        {
-            "names": found.names,
-            "notes": found.notes,
-            "files": [_file_to_plain(file) for file in found.files],
-            "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
-            "arrays": [array.nbytes for array in arrays],
-            "more": dict(more),
-        }
-    ).encode()
-    pieces: list[bytes | memoryview] = [text, bytes(-(_HEAD.size + len(text)) % _ALIGNMENT)]
-    for array in arrays:
-        pieces += [array.reshape(-1).view(np.uint8).data, bytes(-array.nbytes % _ALIGNMENT)]
-    sum_ = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
-        sum_.update(piece)
-    body_nbytes = sum(len(piece) for piece in pieces)
-    return [_HEAD.pack(MAGIC, len(text), body_nbytes, sum_.digest()), *pieces]
+    said = {
+        "names": found.names,
+        "notes": found.notes,
+        "files": [_file_to_plain(file) for file in found.files],
+        "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
+        "more": dict(more),
+    }
+    return shelf.pack(MAGIC, said, arrays)
 
 
 def read_plain(data: NDArray[np.uint8]) -> tuple[Survey, dict[str, Any]]:
@@ -60,24 +46,12 @@ def read_plain(data: NDArray[np.uint8]) -> tuple[Survey, dict[str, Any]]:
     """
     try:
         return _read(data)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error, RecursionError) as error:
+    except shelf.DAMAGED as error:
         raise CorruptDataError(f"what was kept of a survey cannot be read: {error}.", hint="It is made anew.") from error
 
 
 def _read(data: NDArray[np.uint8]) -> tuple[Survey, dict[str, Any]]:
-    magic, text_nbytes, body_nbytes, digest = _HEAD.unpack(data[: _HEAD.size].tobytes())
-    body = data[_HEAD.size :]
-    if magic != MAGIC or len(body) != body_nbytes or hashlib.blake2b(body.data, digest_size=16).digest() != digest:
-        raise ValueError("its beginning, its length or its checksum is wrong")
-    said = json.loads(body[:text_nbytes].tobytes())
-    place = text_nbytes + -(_HEAD.size + text_nbytes) % _ALIGNMENT
-    pieces: list[NDArray[np.uint8]] = []
-    for nbytes in said["arrays"]:
-        piece = body[place : place + nbytes]
-        if nbytes < 0 or len(piece) != nbytes:
-            raise ValueError("an array is missing")
-        pieces.append(piece)
-        place += nbytes + -nbytes % _ALIGNMENT
+    said, pieces = shelf.unpack(MAGIC, data)
     columns = {name: piece.view(dtype) for (name, dtype), piece in zip(_NUMBERS, pieces[: len(_NUMBERS)], strict=True)}
     values: dict[int, NDArray[Any]] = {}
     for (number, dtype, shape), piece in zip(said["values"], pieces[len(_NUMBERS) :], strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamload.formats.keeping import kept_or_planned
 from streamload.source import Source
 
 NAME = "Parquet"
@@ -29,6 +30,4 @@ def plan(
     `fill` is what stands for nulls, one value or {column: value}; without it a null is an error. `verify=False` skips
     the checksums of raw pages.
     """
-    from streamload.formats.parquet.planning import plan_files
-
-    return plan_files(paths, fields, shapes=shapes or {}, fill=fill, verify=verify)
+    return kept_or_planned("streamload.formats.parquet.planning", paths, fields, shapes=shapes or {}, fill=fill, verify=verify)
