@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +83,10 @@ class Column(Protocol):
         ...
 
 
+MOST_LISTED = 12
+"""Classes of a field that a text lists."""
+
+
 class Source:
     """Records in storage: a schema, how many there are, where they are cheap to cut, and access to any of them.
 
@@ -101,6 +105,7 @@ class Source:
         fingerprints: Sequence[Fingerprint] = (),
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -108,6 +113,8 @@ class Source:
         self.fingerprints = tuple(fingerprints)
         self.file_starts = np.asarray(file_starts, np.int64)
         self.notes = tuple(notes)
+        self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
+        """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
         self._readers: tuple[OpenFiles, list[Reader]] | None = None
         self._reading = threading.Lock()
 
@@ -193,4 +200,10 @@ class Source:
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
         lines += [f"  {note}" for note in self.notes]
+        lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
+
+
+def _listed(words: Sequence[str]) -> str:
+    listed = ", ".join(f"{number} = {word}" for number, word in enumerate(words[:MOST_LISTED]))
+    return listed + (f", ... ({len(words):,} classes)" if len(words) > MOST_LISTED else "")

@@ -17,6 +17,8 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
+MOST_FEATURES_NBYTES = 16 * 1024**2
+"""Of what Hugging Face says of the features of a file."""
 MOST_DEPTH = 8
 """Lists within lists."""
 
@@ -104,6 +106,22 @@ def values_of(field: Any, shape: Sequence[int] | None) -> Values:
     if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
         raise RefusedError(f"has a permutation {list(permutation)} that does not fit its shape")
     return _shaped(values, shape, permutation, field.name)
+
+
+def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
+    """By column, the names of classes that Hugging Face's ClassLabel features have; {} where the schema has none, or nonsense."""
+    text = (schema.metadata or {}).get(b"huggingface", b"")
+    try:
+        said = json.loads(text) if 0 < len(text) < MOST_FEATURES_NBYTES else {}
+        features = said["info"]["features"].items()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, feature in features:
+        words = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            found[name] = tuple(words)
+    return found
 
 
 def storage_of(kind: Any) -> Any:

@@ -18,8 +18,6 @@ from streamload.source import Source
 
 NOT_DATA = (".crc", ".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".lock", ".md5", ".sha256")
 """Endings of files that stand beside data: checksums, descriptions. Names that begin with a dot or an underscore are left out too."""
-MOST_LISTED = 12
-"""Classes that a note lists."""
 
 
 def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
@@ -85,7 +83,7 @@ def split(
 
 def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mapping[str, str]) -> Source:
     """The source with a field for each key: whole numbers as they are, other words as classes in the order of their names."""
-    columns, notes = list(source.columns), list(source.notes)
+    columns, notes, named = list(source.columns), list(source.notes), dict(source.classes)
     counts = np.diff(source.file_starts)
     for name, key in chosen.items():
         if name in source.schema:
@@ -97,8 +95,7 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
         else:
             classes = sorted(set(values))
             numbers, label = [classes.index(value) for value in values], f"names of folders, {len(classes):,} classes"
-            listed = ", ".join(f"{number} = {word}" for number, word in enumerate(classes[:MOST_LISTED]))
-            notes.append(f"'{name}': {listed}" + (", ..." if len(classes) > MOST_LISTED else ""))
+            named[name] = tuple(classes)
         field = Field(name, np.dtype(np.int64), ())
         columns.append(Resident(field=field, values=np.repeat(np.array(numbers, np.int64), counts), label=label))
     return Source(
@@ -108,4 +105,5 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
         fingerprints=source.fingerprints,
         file_starts=source.file_starts,
         notes=notes,
+        classes=named,
     )

@@ -97,9 +97,12 @@ def join(sources: Mapping[str, Source]) -> Source:
     columns: list[Column] = []
     fingerprints: list[Fingerprint] = []
     notes: list[str] = []
+    classes: dict[str, tuple[str, ...]] = {}
     for name, source in sources.items():
         columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
         fingerprints.extend(source.fingerprints)
+        if source.classes:
+            classes[name] = source.classes[source.schema.names[0]]
         notes.append(f"'{name}' from {source.format_name} {source.title}")
     first = next(iter(sources.values()))
     formats = dict.fromkeys(source.format_name for source in sources.values())
@@ -111,6 +114,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         fingerprints=fingerprints,
         file_starts=borders if len(first) else [0, 0],
         notes=notes,
+        classes=classes,
     )
 
 

@@ -72,6 +72,7 @@ def remember(asked: list[Any], source: Source, seconds: float) -> None:
             "format": source.format_name,
             "title": source.title,
             "notes": source.notes,
+            "classes": source.classes,
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -187,6 +188,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             columns=[reading.value(column) for column in said["columns"]],
             fingerprints=[Fingerprint(path, *map(int, times[path][:4])) for path in said["files"]],
             notes=[str(note) for note in said["notes"]],
+            classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
         )
         for column in source.columns:
             _refuse_nonsense(getattr(column, "extents", column), source)

@@ -40,6 +40,8 @@ class Stored:
     """The type for people, as the file's own words have it: "uint8 (28, 28)", "fixed_size_binary[3072]"."""
     detail: Any
     """What the format needs to read it."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that its numbers stand for, where the file says so."""
 
     @property
     def record_nbytes(self) -> int:
@@ -113,6 +115,7 @@ def assemble(
         fingerprints=fingerprints,
         file_starts=np.cumsum([0, *(table.records for table in tables)]),
         notes=notes,
+        classes={name: words for name, key in chosen if (words := max((table.columns[key].classes for table in tables), key=len))},
     )
 
 
@@ -183,11 +186,26 @@ def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]
             what = "missing" if why is None else f"unreadable: it {why}"
         elif (here.dtype, here.shape) != (there.dtype, there.shape):
             what = here.kind
+        elif here.classes and there.classes and here.classes != there.classes:
+            _refuse_other_classes(first, table, key, there.classes, here.classes)
+            continue
         else:
             continue
         raise SchemaMismatchError(
             f"Column '{key}' differs: {there.kind} in {first.path}, {what} in {table.path}.",
             hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
+            path=table.path,
+            dataset=key,
+        )
+
+
+def _refuse_other_classes(first: Table, table: Table, key: str, there: tuple[str, ...], here: tuple[str, ...]) -> None:
+    """Raise for files in which one number stands for different things; one list may go on where the other ends."""
+    number = next((at for at, (a, b) in enumerate(zip(there, here, strict=False)) if a != b), None)
+    if number is not None:
+        raise SchemaMismatchError(
+            f"Column '{key}' has other classes: {number} is {there[number]!r} in {first.path}, and {here[number]!r} in {table.path}.",
+            hint="Open them apart, or write them with the same classes in the same order.",
             path=table.path,
             dataset=key,
         )

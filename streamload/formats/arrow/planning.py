@@ -95,6 +95,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
+    classes = arrow_values.classes_in(schema)
     columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -106,7 +107,8 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
             aside[field.name] = "was not asked for"
             continue
         try:
-            columns[field.name] = _stored(path, field, contents, begin, at, shapes.get(field.name), was)
+            stored = _stored(path, field, contents, begin, at, shapes.get(field.name), was)
+            columns[field.name] = replace(stored, classes=classes.get(field.name, ()))
         except RefusedError as error:
             refused[field.name] = error.why
         except AsideError as error:

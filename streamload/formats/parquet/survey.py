@@ -81,6 +81,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
     numbers: dict[str, list[int]] = {}
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
+    classes = arrow_values.classes_in(schema)
     columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -100,7 +101,13 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
             aside[field.name] = error.why
         else:
             kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-            columns[field.name] = Stored(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
+            columns[field.name] = Stored(
+                dtype=values.dtype.newbyteorder("="),
+                shape=values.shape,
+                kind=kind,
+                detail=facts,
+                classes=classes.get(field.name, ()),
+            )
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 
