@@ -17,6 +17,7 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
+BFLOAT16 = "lance.bfloat16"
 MOST_FEATURES_NBYTES = 16 * 1024**2
 """Of what Hugging Face says of the features of a file."""
 MOST_DEPTH = 8
@@ -93,19 +94,37 @@ def values_of(field: Any, shape: Sequence[int] | None) -> Values:
     if name == TENSOR or name in RAY:
         shape = shape if shape is not None else _said_shape(said, field.name)
         permutation = tuple(said.get("permutation") or ()) if isinstance(said, dict) else ()
-    elif name.startswith("ray.") or name in ("lance.bfloat16", "lance.blob"):
+    elif name.startswith("ray.") or name == "lance.blob":
         raise RefusedError(f"has the extension type {name}, which cannot be read")
     metadata = field.metadata or {}
     if shape is None and b"shape" in metadata:
         shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
     values = _storage(kind)
-    if values.binary and b"dtype" in metadata:
+    if is_bfloat16(field) and values.binary == 2:
+        values = _with_dtype(values, "u2", field.name)
+    elif values.binary and b"dtype" in metadata:
         values = _with_dtype(values, metadata[b"dtype"].decode(errors="replace"), field.name)
     if permutation == tuple(range(len(permutation))):
         permutation = ()
     if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
         raise RefusedError(f"has a permutation {list(permutation)} that does not fit its shape")
     return _shaped(values, shape, permutation, field.name)
+
+
+def is_bfloat16(field: Any) -> bool:
+    """Whether the values of a field, within lists too, are Lance's bfloat16: two bytes, of which NumPy has no type."""
+    while True:
+        if _extension(field)[0] == BFLOAT16:
+            return True
+        kind = storage_of(field.type)
+        if not (kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)):
+            return False
+        field = kind.value_field
+
+
+def note_of(field: Any) -> str:
+    """What a reader of `repr` should know about the values of a field, after its name; "" for nothing."""
+    return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)" if is_bfloat16(field) else ""
 
 
 def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
@@ -292,7 +311,8 @@ def _shaped(values: Values, shape: Sequence[int] | None, permutation: tuple[int,
     physical: tuple[int, ...] | None = tuple(shape) if shape is not None else None
     if None not in values.lists:
         own = tuple(length or 0 for length in values.lists)
-        own += (values.binary // values.dtype.itemsize,) if values.binary else ()
+        if values.binary and not 1 < values.binary == values.dtype.itemsize:
+            own += (values.binary // values.dtype.itemsize,)
         if physical is None:
             physical = own
         elif math.prod(physical) != math.prod(own):

@@ -42,6 +42,8 @@ class Stored:
     """What the format needs to read it."""
     classes: tuple[str, ...] = ()
     """Names of the classes that its numbers stand for, where the file says so."""
+    note: str = ""
+    """What a reader of `repr` should know, after the field's name."""
 
     @property
     def record_nbytes(self) -> int:
@@ -108,6 +110,7 @@ def assemble(
             column = held(column, records, fingerprints)
         columns.append(column)
         notes.extend(costs(column))
+        notes += [f"'{name}' {stored.note}"] if stored.note else []
     return Source(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{first.path} ... {tables[-1].path} ({len(tables):,} files)",

@@ -108,7 +108,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
             continue
         try:
             stored = _stored(path, field, contents, begin, at, shapes.get(field.name), was)
-            columns[field.name] = replace(stored, classes=classes.get(field.name, ()))
+            columns[field.name] = replace(stored, classes=classes.get(field.name, ()), note=arrow_values.note_of(field))
         except RefusedError as error:
             refused[field.name] = error.why
         except AsideError as error:

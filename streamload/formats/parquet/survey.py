@@ -107,6 +107,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
                 kind=kind,
                 detail=facts,
                 classes=classes.get(field.name, ()),
+                note=arrow_values.note_of(field),
             )
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
