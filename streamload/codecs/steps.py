@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.codecs import blosc_snappy
 from streamload.codecs.blosc2_frame import MOST_PADDING, unpack
 from streamload.errors import ChecksumError, CorruptDataError
 from streamload.kernels import unshuffle_kernels
@@ -118,6 +119,8 @@ def blosc(values: tuple[int, ...], itemsize: int) -> Undo:
             raise CorruptDataError(
                 f"blosc's header says {stored_nbytes:,} to {nbytes:,} bytes, where {len(data):,} are stored for at most {len(room):,}."
             )
+        if blosc_snappy.holds_snappy(data):
+            return blosc_snappy.unpack(data[:stored_nbytes], room)
         return blosc_decode(data[:stored_nbytes], out=room[:nbytes])
 
     return undo
@@ -207,7 +210,7 @@ STEPS: dict[int, Step] = {
     2: Step(name="shuffle", make=shuffle, most=_same),
     3: Step(name="fletcher32", make=fletcher32, writes=False, most=lambda nbytes: nbytes + 4),
     32000: Step(name="lzf", make=stream("lzf_decode")),
-    32001: Step(name="blosc", make=blosc, accepts=_one_of(6, {0, 1, 2, 4, 5})),
+    32001: Step(name="blosc", make=blosc, accepts=_one_of(6, {0, 1, 2, 3, 4, 5}), scratch=_same),
     32004: Step(name="lz4", make=lz4),
     32008: Step(name="bitshuffle", make=bitshuffle, accepts=_one_of(4, {0, 2, 3}), scratch=_same),
     32015: Step(name="zstd", make=stream("zstd_decode")),
