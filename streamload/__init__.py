@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamload.batch import Batch
     from streamload.loader import Loader
     from streamload.order import Block, Exact, Order, Sequential
+    from streamload.ragged import Ragged
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ _LATER = {
     "Exact": "streamload.order",
     "Loader": "streamload.loader",
     "Order": "streamload.order",
+    "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
@@ -34,6 +36,7 @@ __all__ = [
     "Field",
     "Loader",
     "Order",
+    "Ragged",
     "Schema",
     "Sequential",
     "Source",

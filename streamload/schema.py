@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ARRAY, BYTES, TEXT = "array", "bytes", "text"
+"""How a field can be ragged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -18,15 +21,20 @@ class Field:
     dtype: np.dtype
     """In native byte order."""
     shape: tuple[int, ...]
-    """The shape of one record: () for a number, (height, width, channels) for most images."""
+    """The shape of one record: () for a number, (height, width, channels) for most images. Of one element where it is ragged."""
+    ragged: str = ""
+    """How records differ in length: "" not at all; "array", (n, *shape) values of `dtype`, n by record; "bytes", any
+    number of them; "text", as UTF-8."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one record of this field."""
+        """Bytes of one record of this field; of one element where it is ragged."""
         return self.dtype.itemsize * math.prod(self.shape)
 
     def __str__(self) -> str:
-        return f"{self.name} {self.dtype} {self.shape}"
+        if self.ragged == ARRAY:
+            return f"{self.name} {self.dtype} ({', '.join(['*', *map(str, self.shape)])}{'' if self.shape else ','})"
+        return f"{self.name} {self.ragged} (ragged)" if self.ragged else f"{self.name} {self.dtype} {self.shape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,13 @@ class Schema:
 
     @property
     def record_nbytes(self) -> int:
-        """Bytes of one record, all fields together."""
-        return sum(field.nbytes for field in self.fields)
+        """Bytes of one record, all fields together, ragged ones left out: theirs differ."""
+        return sum(field.nbytes for field in self.fields if not field.ragged)
+
+    @property
+    def ragged(self) -> tuple[Field, ...]:
+        """The fields whose records differ in length."""
+        return tuple(field for field in self.fields if field.ragged)
 
     def __getitem__(self, name: str) -> Field:
         for field in self.fields:
