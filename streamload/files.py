@@ -85,12 +85,7 @@ def recheck(was: Fingerprint) -> None:
             f"{was.path} is gone: {error.strerror}.", hint="Put the file back, and open the source again.", path=was.path
         ) from error
     # Field by field: this runs once a step and file.
-    if (
-        status.st_mtime_ns != was.mtime_ns
-        or status.st_size != was.nbytes
-        or status.st_ino != was.inode
-        or status.st_dev != was.device
-    ):
+    if status.st_mtime_ns != was.mtime_ns or status.st_size != was.nbytes or status.st_ino != was.inode or status.st_dev != was.device:
         raise changed(was, status)
 
 

@@ -30,7 +30,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("io", ["auto", "read", "mmap"])
+@pytest.mark.parametrize("io", ["auto", "read", "mmap", "direct"])
 @pytest.mark.parametrize("workers", [0, 1, 4], ids="{} workers".format)
 @pytest.mark.parametrize("memory", ["15 MB", "40 MB", "200 MB", "2 GB", None], ids=str)
 @pytest.mark.parametrize("field", ["image", "packed"])
@@ -68,7 +68,7 @@ def test_the_footprint_is_within_the_budget(images: Path, io: str, workers: int,
     workers=st.integers(0, 5),
     field=st.sampled_from(["image", "packed"]),
     window_nbytes=st.integers(300_000, 20 * MB),
-    io=st.sampled_from(["auto", "mmap", "read"]),
+    io=st.sampled_from(["auto", "mmap", "read", "direct"]),
 )
 def test_whatever_is_too_little_says_what_suffices_and_that_does(
     images: Path, memory: int, batch_size: int, workers: int, field: str, window_nbytes: int, io: str

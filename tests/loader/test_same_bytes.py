@@ -62,7 +62,7 @@ def test_the_same_for_any_memory_that_suffices(tmp_path: Path, layout: str, orde
         assert run(data, shuffle=order_of(order), num_workers=workers, memory=memory) == plenty
 
 
-@pytest.mark.parametrize("io", ["read", "mmap", "auto"])
+@pytest.mark.parametrize("io", ["read", "mmap", "auto", "direct"])
 @pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)
 def test_the_same_however_files_are_read(tmp_path: Path, io: str, workers: int) -> None:
     data = sl.open(write(tmp_path / "data.h5"))
