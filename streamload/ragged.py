@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -159,8 +160,9 @@ class Ragged:
             kind = pa.large_string() if self.kind == TEXT else pa.large_binary()
             return pa.Array.from_buffers(kind, len(self), [None, offsets, pa.py_buffer(np.ascontiguousarray(self.values))])
         inner = pa.array(np.ascontiguousarray(self.values).reshape(-1))
-        for length in reversed(self.values.shape[1:]):
-            inner = pa.FixedSizeListArray.from_arrays(inner, length)
+        for axis in range(self.values.ndim - 1, 0, -1):
+            count = math.prod(self.values.shape[:axis])
+            inner = pa.Array.from_buffers(pa.list_(inner.type, self.values.shape[axis]), count, [None], children=[inner])
         return pa.Array.from_buffers(pa.large_list(inner.type), len(self), [None, offsets], children=[inner])
 
     def to_torch(self) -> Any:
