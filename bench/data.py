@@ -67,7 +67,7 @@ def raw(folder: Path, *, record_nbytes: int, nbytes: int) -> Made:
 
 
 def compressed(folder: Path, *, codec: str, chunk_records: int, nbytes: int) -> Made:
-    """A dataset of smooth, noisy images of 32 x 32 x 3 in compressed chunks; `codec` is "gzip" or "lzf"."""
+    """A dataset of smooth, noisy images of 32 x 32 x 3 in compressed chunks; `codec` is "gzip" or "lzf", or "" for contiguous ones."""
     record_nbytes = int(np.prod(SMALL))
     records = max(chunk_records, nbytes // record_nbytes // chunk_records * chunk_records)
     rng = np.random.default_rng(7)
@@ -79,8 +79,8 @@ def compressed(folder: Path, *, codec: str, chunk_records: int, nbytes: int) -> 
             count = min(step, records - start)
             yield noisy_images(rng, pool, count)
 
-    options = {"chunks": (chunk_records, *SMALL), "compression": codec}
-    return _made(folder / f"{codec}-{chunk_records}-{records}.h5", records, SMALL, options, pieces)
+    options = {"chunks": (chunk_records, *SMALL), "compression": codec} if codec else {}
+    return _made(folder / f"{codec or 'smooth'}-{chunk_records}-{records}.h5", records, SMALL, options, pieces)
 
 
 def noisy_images(rng: np.random.Generator, pool: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

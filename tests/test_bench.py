@@ -117,6 +117,19 @@ def test_compressed_passes_are_set_beside_bare_decoders(folder: Path):
     assert "from Loader(...), once imported" in said
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
+def test_other_formats_are_set_beside_raw_hdf5_and_bare_decoders(folder: Path):
+    """Parquet warm and cold, Arrow, npy; compressed Parquet beside its pages decoded, and beside pyarrow."""
+    said, figures = command("formats", "--window", "4 MB", "--cold-pairs", "1", "--peer-pairs", "1", folder=folder)
+    names = ratios(figures)
+    assert names[:5] == ["streamload, raw HDF5"] * 4 + ["2 bare decoders (zstd)"]
+    assert "pyarrow, batches in order" in names
+    assert said.count("streamload, parquet") == 2
+    assert "streamload, arrow" in said
+    assert "streamload, npy" in said
+
+
 @pytest.mark.parametrize("peer", ["torch_memmap", "torch_h5py"])
 @pytest.mark.parametrize("variant", ["pairs", "whole"])
 def test_a_peer_makes_a_pass_over_as_many_records_as_it_is_asked_for(folder: Path, peer: str, variant: str):
