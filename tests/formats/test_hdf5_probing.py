@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import h5py
@@ -51,6 +54,7 @@ ssize_t pread(int fd, void *to, size_t n, off_t at) {
 }
 ssize_t pread64(int fd, void *to, size_t n, off_t at) { return pread(fd, to, n, at); }
 """
+OPENED = "import sys, streamload; print(len(streamload.open(sys.argv[1])))"
 SLOW = "The file is damaged, or its disk does not answer: fetch or write it again."
 DAMAGED = "The file is damaged: fetch or write it again."
 
@@ -355,3 +359,36 @@ def test_h5py_in_the_users_process_is_not_disturbed(tmp_path: Path):
     write(tmp_path / "a.h5", x=images())
     with h5py.File(tmp_path / "a.h5") as file:
         assert len(open_source(tmp_path / "a.h5")) == len(file["x"])
+
+
+@pytest.mark.slow
+def test_a_long_survey_says_on_a_terminal_how_far_it_is(tmp_path: Path) -> None:
+    """A million chunks take more than a second the first time, and that is shown; from the cache they are there."""
+    path, records = tmp_path / "many.h5", 1_000_000
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        chunks = file.create_dataset("image", shape=(records, 2, 2), dtype="u1", chunks=(1, 2, 2), compression="gzip").id
+        stored = zlib.compress(bytes(4))
+        for record in range(records):
+            chunks.write_direct_chunk((record, 0, 0), stored)
+    time.sleep(2.1)  # What was written a moment ago is not kept: it may be written to again at the same time of change.
+    said = [on_a_terminal(path, environment(STREAMLOAD_CACHE_DIR=str(tmp_path / "cache"))) for _ in range(2)]
+    assert re.search(r"Looking at many\.h5, [\d,]+ of 1,000,000 chunks", said[0])
+    assert said[0].rstrip().endswith("\x1b[K1000000")
+    assert said[1].strip() == "1000000"
+
+
+def on_a_terminal(path: Path, env: dict[str, str]) -> str:
+    """What a process that opens a file writes to its terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", OPENED, str(path)], stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    said = b""
+    try:
+        while more := os.read(ours, 4096):
+            said += more
+    except OSError:
+        pass  # What a terminal says when nobody is left at its other end.
+    finally:
+        os.close(ours)
+    assert process.wait(60) == 0
+    return said.decode()

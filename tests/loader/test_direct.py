@@ -136,8 +136,7 @@ def test_a_worker_killed_while_it_reads_is_named(tmp_path: Path) -> None:
         for pid in loader.worker_pids:
             os.kill(pid, signal.SIGKILL)
         with pytest.raises(sl.WorkerCrashedError, match="SIGKILL"):
-            while True:
-                next(epoch)
+            list(epoch)
 
 
 def test_what_could_not_be_read_is_said_record_by_record(tmp_path: Path) -> None:
