@@ -86,3 +86,46 @@ def copy_rows(address, offsets, nbytes, out_address, rows):
                 _prefetch(page)
                 page += 4096
         _memcpy(_pointer(out_address + rows[k] * nbytes), _pointer(address + offsets[k]), np.uintp(nbytes))
+
+
+@njit(["int64(int32, int64[::1], int64[::1], int64, int64[::1])"], nogil=True, cache=True)
+def read_ragged(fd, offsets, nbytes, out_address, starts):
+    """Read `nbytes[k]` at `offsets[k]` to `out_address + starts[k]`; -1, or the first k that failed.
+
+    Neighbours in the file that are neighbours where they go are read with one call.
+    """
+    count = offsets.size
+    k = 0
+    while k < count:
+        wanted = nbytes[k]
+        stop = k + 1
+        while stop < count and offsets[stop] == offsets[k] + wanted and starts[stop] == starts[k] + wanted:
+            wanted += nbytes[stop]
+            stop += 1
+        done = 0
+        while done < wanted:
+            got = _pread(fd, _pointer(out_address + starts[k] + done), np.uintp(wanted - done), offsets[k] + done)
+            if got <= 0:
+                while done >= nbytes[k]:
+                    done -= nbytes[k]
+                    k += 1
+                return k
+            done += got
+        k = stop
+    return -1
+
+
+@njit(["void(int64[::1], int64[::1], int64, int64[::1])"], nogil=True, cache=True)
+def copy_ragged(addresses, nbytes, out_address, starts):
+    """Copy `nbytes[k]` from `addresses[k]` to `out_address + starts[k]`; an address of 0 leaves its record out.
+
+    As in `copy_rows`, the first lines of a later record are asked for while this one is copied.
+    """
+    count = addresses.size
+    for k in range(count):
+        if k + 4 < count and nbytes[k + 4] <= 16384:
+            begin = addresses[k + 4]
+            for line in range(min((nbytes[k + 4] + 63) // 64, 16)):
+                _prefetch(begin + line * 64)
+        if addresses[k] and nbytes[k]:
+            _memcpy(_pointer(out_address + starts[k]), _pointer(addresses[k]), np.uintp(nbytes[k]))

@@ -38,3 +38,18 @@ def copy_rows(address: int, offsets: NDArray[np.int64], nbytes: int, out_address
     """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`."""
     for offset, row in zip(offsets.tolist(), rows.tolist(), strict=True):
         ctypes.memmove(out_address + row * nbytes, address + offset, nbytes)
+
+
+def read_ragged(fd: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], out_address: int, starts: NDArray[np.int64]) -> int:
+    """Read `nbytes[k]` at `offsets[k]` to `out_address + starts[k]`; -1, or the first k that failed."""
+    for k, (offset, wanted, start) in enumerate(zip(offsets.tolist(), nbytes.tolist(), starts.tolist(), strict=True)):
+        if wanted and read_rows(fd, np.array([offset]), wanted, out_address + start, np.zeros(1, np.int64)) >= 0:
+            return k
+    return -1
+
+
+def copy_ragged(addresses: NDArray[np.int64], nbytes: NDArray[np.int64], out_address: int, starts: NDArray[np.int64]) -> None:
+    """Copy `nbytes[k]` from `addresses[k]` to `out_address + starts[k]`; an address of 0 leaves its record out."""
+    for address, wanted, start in zip(addresses.tolist(), nbytes.tolist(), starts.tolist(), strict=True):
+        if address and wanted:
+            ctypes.memmove(out_address + start, address, wanted)
