@@ -9,7 +9,9 @@ Rules, which everything here keeps:
 4. A lease ends when the last array that looks at the slot has died, wherever and in whatever thread that happens. The
    weak reference's callback only notes the slot's number; the slot is free when the loader looks at its notes.
 5. `spare` slots may be leased at a time; the others must keep going round. A batch beyond that is copied to private memory.
-6. A slot says, in its first word, which task filled it, and its last word never changes. A worker that answers the wrong
+6. A batch whose ragged fields exceed the slot lies in memory of its own; its slot stays filled until the batch is handed out,
+   so that there are never more of them under way than there are slots.
+7. A slot says, in its first word, which task filled it, and its last word never changes. A worker that answers the wrong
    task, or writes past its slot, is found out before its bytes are shown.
 """
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.shared import SharedBlock, aligned
 
@@ -40,35 +43,62 @@ class SlotLayout:
     schema: Schema
     batch_size: int
     offsets: tuple[int, ...]
-    """Bytes from the slot's begin to each field, in the order of the schema."""
+    """Bytes from the slot's begin to each field, in the order of the schema; of a ragged one, to its offsets."""
+    values: tuple[int, ...]
+    """The same to the values of ragged fields; of others, to the field."""
+    capacities: tuple[int, ...]
+    """Elements that there is room for, of ragged fields; 0 of others."""
     records_offset: int
     """Bytes from the slot's begin to the record numbers."""
     nbytes: int
     """Bytes of a whole slot."""
 
     @classmethod
-    def of(cls, schema: Schema, batch_size: int) -> SlotLayout:
-        """The layout for batches of up to `batch_size` records."""
+    def of(cls, schema: Schema, batch_size: int, capacities: Sequence[int] = ()) -> SlotLayout:
+        """The layout for batches of up to `batch_size` records, and so many elements of each ragged field."""
         at = HEAD_NBYTES + aligned(8 * batch_size)
         offsets: list[int] = []
-        for field in schema:
+        values: list[int] = []
+        capacities = tuple(capacities) or (0,) * len(schema)
+        for field, capacity in zip(schema, capacities, strict=True):
             offsets.append(at)
-            at += aligned(field.nbytes * batch_size)
-        return cls(schema, batch_size, tuple(offsets), HEAD_NBYTES, aligned(at + 8, 4096))
+            if field.ragged:
+                at += aligned(8 * (batch_size + 1))
+            values.append(at)
+            at += aligned(field.nbytes * (capacity if field.ragged else batch_size))
+        return cls(schema, batch_size, tuple(offsets), tuple(values), capacities, HEAD_NBYTES, aligned(at + 8, 4096))
+
+    def arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
+        """A batch of `count` records that lies in `whole`: its fields, and the record numbers."""
+        fields: dict[str, Any] = {}
+        for field, at, values_at, capacity in zip(self.schema, self.offsets, self.values, self.capacities, strict=True):
+            if not field.ragged:
+                fields[field.name] = np.ndarray((count, *field.shape), field.dtype, whole, at)
+                continue
+            offsets = np.ndarray((count + 1,), np.int64, whole, at)
+            elements = min(max(int(offsets[count]), 0), capacity)
+            fields[field.name] = Ragged(np.ndarray((elements, *field.shape), field.dtype, whole, values_at), offsets, field.ragged)
+        return fields, np.ndarray((count,), np.int64, whole, self.records_offset)
 
 
 class SlotViews:
     """One slot as arrays of a whole batch: what a worker writes into."""
 
-    def __init__(self, layout: SlotLayout, ring: SharedBlock, slot: int) -> None:
-        whole = ring.bytes[slot * layout.nbytes : (slot + 1) * layout.nbytes]
+    def __init__(self, layout: SlotLayout, ring: SharedBlock | NDArray[np.uint8], slot: int) -> None:
+        memory = ring.bytes if isinstance(ring, SharedBlock) else ring
+        whole = memory[slot * layout.nbytes : (slot + 1) * layout.nbytes]
         self.task = whole[:8].view(np.int64)
         self.canary = whole[-8:].view(np.int64)
         size = layout.batch_size
         self.records: NDArray[np.int64] = whole[layout.records_offset :][: 8 * size].view(np.int64)
-        self.fields: dict[str, NDArray[Any]] = {
-            field.name: _typed(whole, offset, field, size) for field, offset in zip(layout.schema, layout.offsets, strict=True)
-        }
+        self.fields: dict[str, NDArray[Any]] = {}
+        """By name, an array of a whole batch, or of as many elements as there is room for."""
+        self.offsets: dict[str, NDArray[np.int64]] = {}
+        """Of ragged fields: where each record begins in the field, and their end."""
+        for field, at, values_at, capacity in zip(layout.schema, layout.offsets, layout.values, layout.capacities, strict=True):
+            if field.ragged:
+                self.offsets[field.name] = np.ndarray((size + 1,), np.int64, whole, at)
+            self.fields[field.name] = _typed(whole, values_at, field, capacity if field.ragged else size)
 
 
 def _typed(whole: NDArray[np.uint8], offset: int, field: Field, count: int) -> NDArray[Any]:
@@ -133,6 +163,7 @@ class Slots:
         self._heads = heads
         self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
         self._canaries[:] = CANARY
+        self._ragged = bool(layout.schema.ragged)
         self._places = [(field.name, field.shape, field.dtype, at) for field, at in zip(layout.schema, layout.offsets, strict=True)]
         begin = self.ring.address
         self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
@@ -168,7 +199,7 @@ class Slots:
         return slot
 
     def answered(self, slot: int, task: int) -> bool:
-        """A worker has answered the task that this slot was asked for. False if the slot does not bear it out (rule 6)."""
+        """A worker has answered the task that this slot was asked for. False if the slot does not bear it out (rule 7)."""
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FILLED
@@ -188,7 +219,7 @@ class Slots:
         self._states[slot] = FREE
         self._free.append(slot)
 
-    def lease(self, slot: int, count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], bool]:
+    def lease(self, slot: int, count: int) -> tuple[dict[str, Any], NDArray[np.int64], bool]:
         """Show a filled slot of `count` records: its fields, the record numbers, and whether they had to be copied (rule 5)."""
         while self._returned:
             self._release(self._returned.popleft())
@@ -209,7 +240,18 @@ class Slots:
         # People collect record numbers; a copy of a few bytes spares them a held slot.
         return fields, records.copy(), False
 
-    def _arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    def overflown(
+        self, slot: int, count: int, capacities: Sequence[int], memory: NDArray[np.uint8]
+    ) -> tuple[dict[str, Any], NDArray[np.int64]]:
+        """Show a batch that did not fit its slot and lies in `memory`, laid out with these capacities; the slot is free again."""
+        layout = SlotLayout.of(self.layout.schema, self.layout.batch_size, capacities)
+        self.drop(slot)
+        fields, records = layout.arrays(memory, count)
+        return fields, records.copy()
+
+    def _arrays(self, whole: NDArray[np.uint8], count: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
+        if self._ragged:
+            return self.layout.arrays(whole, count)
         fields = {name: np.ndarray((count, *shape), dtype, whole, offset) for name, shape, dtype, offset in self._places}
         return fields, np.ndarray((count,), np.int64, whole, self.layout.records_offset)
 

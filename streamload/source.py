@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.files import Fingerprint, OpenFiles
+from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 
 
@@ -48,6 +51,48 @@ class Reader(Protocol):
         ...
 
 
+class RaggedReader(Protocol):
+    """Fills arrays with one ragged field of records, in one process: first asked how long they are, then for their elements."""
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many elements each of the records has: shape (len(records),). `records` as for `Reader.gather`."""
+        ...
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of record `records[k]` into `values[starts[k]:]`, for every k, after `lengths(records)` was asked.
+
+        `values` has shape (elements, *field.shape), the field's dtype, and is C-contiguous; records do not overlap there.
+        A reader that must decode may keep what it decoded for `lengths` until the next call of either.
+        """
+        ...
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Say that these records will be gathered soon. Never an error; may do nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of memory and handles."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lengths:
+    """How long the records of a ragged field are, in elements, as far as some of them tell."""
+
+    mean: float
+    deviation: float
+    """Standard deviation."""
+
+    def capacity(self, records: int) -> int:
+        """Elements that so many records, drawn at random, hardly ever exceed together."""
+        return math.ceil(records * self.mean + 4 * math.sqrt(records) * self.deviation)
+
+    @classmethod
+    def of(cls, lengths: NDArray[np.integer]) -> Lengths:
+        """As these records have it."""
+        return cls(mean=float(lengths.mean()), deviation=float(lengths.std())) if len(lengths) else cls(mean=0.0, deviation=0.0)
+
+
 class Column(Protocol):
     """How one field of all records of a source lies in storage: a plain value that pickles, its arrays out of band."""
 
@@ -74,13 +119,87 @@ class Column(Protocol):
         """The most private memory that one reader of this column uses, in bytes."""
         ...
 
-    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
-        """A reader for the calling process; it opens nothing until it is asked for records."""
+    def reader(self, files: OpenFiles, meter: Meter) -> Any:
+        """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
 
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
+
+
+class RaggedColumn(Column, Protocol):
+    """A column whose field is ragged: its reader is a `RaggedReader`."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """How long records are: a function of the files alone, since the order of records may depend on it."""
+        ...
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
+
+        Blocks of the arena are as large as this says. One that turns out to be larger is decoded where it is needed.
+        """
+        ...
+
+
+class EncodedColumn(Column, Protocol):
+    """A column of fixed shape whose records are kept as they are stored, and decoded into the batch: encoded images.
+
+    Its reader is a `Reader`, and a `Decoder` besides.
+    """
+
+    @property
+    def inner(self) -> RaggedColumn:
+        """The stored bytes of the records; `addressable` and `cuts` are this column's too."""
+        ...
+
+
+class Decoder(Protocol):
+    """Makes records of an `EncodedColumn` out of their stored bytes, wherever these lie."""
+
+    def decode(
+        self,
+        records: NDArray[np.int64],
+        values: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        out: NDArray[np.generic],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Decode `values[starts[k] : starts[k] + lengths[k]]`, which is record `records[k]`, into `out[rows[k]]`, for every k."""
+        ...
+
+
+def stored_column(column: Column) -> Column:
+    """The column of what is kept of its records: itself, or the stored bytes of an `EncodedColumn`."""
+    inner: Column | None = getattr(column, "inner", None)
+    return column if inner is None else inner
+
+
+def stored_nbytes(column: Column) -> int:
+    """Bytes of a record as it is kept, on average where records differ."""
+    stored = cast(RaggedColumn, stored_column(column))
+    return math.ceil(stored.field.nbytes * stored.lengths.mean) if stored.field.ragged else stored.field.nbytes
+
+
+def read_records(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
+    """The given records of a column, in new memory: an array of shape (len(records), *field.shape), or a Ragged."""
+    field = column.field
+    if not field.ragged:
+        out = np.empty((len(records), *field.shape), field.dtype)
+        if len(records):
+            reader.gather(records, out, np.arange(len(records), dtype=np.int64))
+        return out
+    offsets = np.zeros(len(records) + 1, np.int64)
+    if len(records):
+        np.cumsum(reader.lengths(records), out=offsets[1:])
+    values = np.empty((int(offsets[-1]), *field.shape), field.dtype)
+    if len(records):
+        reader.gather_ragged(records, values, offsets[:-1])
+    return Ragged(values, offsets, field.ragged)
 
 
 MOST_LISTED = 12
@@ -90,9 +209,10 @@ MOST_LISTED = 12
 class Source:
     """Records in storage: a schema, how many there are, where they are cheap to cut, and access to any of them.
 
-    Index it with an integer for one record (a dict of arrays and NumPy scalars), or with a slice, a list of integers or a
-    boolean mask for several (a dict of arrays, each with the records along its first axis). The arrays are copies. Raises
-    IndexError as NumPy does; SourceChangedError when a file is no longer what it was when the source was opened.
+    Index it with an integer for one record (a dict of arrays and NumPy scalars, `str` and `bytes`), or with a slice, a list
+    of integers or a boolean mask for several (a dict of arrays, each with the records along its first axis, or a `Ragged`
+    where they differ in length). The arrays are copies. Raises IndexError as NumPy does; SourceChangedError when a file is no
+    longer what it was when the source was opened.
     A Source pickles: it holds no open files when it travels.
     """
 
@@ -115,7 +235,7 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
-        self._readers: tuple[OpenFiles, list[Reader]] | None = None
+        self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
     @property
@@ -145,20 +265,14 @@ class Source:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[number] for number in range(len(self)))
 
-    def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Arrays of the given records, in the order given; `records` are valid record numbers."""
-        rows = np.arange(len(records), dtype=np.int64)
-        out: dict[str, NDArray[Any]] = {}
+    def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
+        """Arrays of the given records, in the order given, a Ragged of a ragged field; `records` are valid record numbers."""
         with self._reading:
             if self._readers is None:
                 files = OpenFiles(self.fingerprints)
                 self._readers = files, [column.reader(files, Meter()) for column in self.columns]
             files, readers = self._readers
-            for column, reader in zip(self.columns, readers, strict=True):
-                field = column.field
-                out[field.name] = np.empty((len(records), *field.shape), field.dtype)
-                if len(records):
-                    reader.gather(records, out[field.name], rows)
+            out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
             files.verify()
         return out
 

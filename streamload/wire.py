@@ -30,6 +30,8 @@ class Kind(IntEnum):
     PROBED = 19
     BROKEN = 20
     """A worker that cannot go on: a block does not decode, or it could not begin."""
+    OVERFLOWN = 21
+    """A step that did not fit its slot; the descriptor of the memory that it lies in comes along."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -70,6 +72,20 @@ class Filled(NamedTuple):
     """How many are in it."""
 
 
+class Overflown(NamedTuple):
+    """A step is in memory of its own, since ragged records were longer than its slot has room for."""
+
+    number: int
+    slot: int
+    records: int
+    capacities: tuple[int, ...]
+    """Elements that the memory has room for, by field: it is laid out as a slot with these."""
+    nbytes: int
+    """Bytes of the memory."""
+    memory: Any
+    """The bytes, as an array; None until its descriptor has been found."""
+
+
 class Failed(NamedTuple):
     """A step could not be filled."""
 
@@ -92,6 +108,11 @@ def pack_window(task: WindowTask) -> bytes:
 def pack_filled(reply: Filled) -> bytes:
     """A frame for a filled step."""
     return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply)
+
+
+def pack_overflown(reply: Overflown) -> bytes:
+    """A frame for a step that did not fit its slot; its memory must be sent along."""
+    return pack_text(Kind.OVERFLOWN, reply._replace(memory=None)._asdict())
 
 
 def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
@@ -131,6 +152,8 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is Kind.WINDOW:
         return WindowTask._make(_WINDOW.unpack_from(held, begin))
     content = json.loads(held[begin : begin + length])
+    if kind is Kind.OVERFLOWN:
+        return Overflown(**{**content, "capacities": tuple(content["capacities"])})
     return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
 
 
