@@ -12,6 +12,7 @@ from streamload.source import Source
 
 if TYPE_CHECKING:
     from streamload.batch import Batch
+    from streamload.images import Decode
     from streamload.loader import Loader
     from streamload.order import Block, Exact, Order, Sequential
     from streamload.ragged import Ragged
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _LATER = {
     "Batch": "streamload.batch",
     "Block": "streamload.order",
+    "Decode": "streamload.images",
     "Exact": "streamload.order",
     "Loader": "streamload.loader",
     "Order": "streamload.order",
@@ -32,6 +34,7 @@ _LATER = {
 __all__ = [
     "Batch",
     "Block",
+    "Decode",
     "Exact",
     "Field",
     "Loader",

@@ -1,0 +1,83 @@
+"""TIFF headers, and Exif, which is a TIFF header inside another image."""
+
+from __future__ import annotations
+
+import struct
+
+from streamload.errors import UnsupportedFeatureError
+from streamload.images.heads import Head
+from streamload.images.refusal import RefusalError
+
+MOST_TAGS = 4096
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS, EXTRA, FORMAT = 256, 257, 258, 262, 274, 277, 338, 339
+_SIZES = {1: 1, 3: 2, 4: 4, 16: 8}
+"""Bytes of the whole-number types: byte, short, long and long of 8 bytes."""
+_CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+def read(data: memoryview) -> Head:
+    """The head of a TIFF's first page."""
+    tags = tags_of(data)
+    kind = tags.get(PHOTOMETRIC, 1)
+    channels = tags.get(CHANNELS, 1)
+    bits = tags.get(BITS, 1)
+    if tags.get(FORMAT, 1) != 1 or bits > 16:
+        what = {2: "signed numbers", 3: "fractions"}.get(tags.get(FORMAT, 1), "numbers")
+        raise RefusalError(
+            f"is a TIFF of {what} of {bits} bits, which are no pixels of an image",
+            hint="Store them as an array field, or as 8 or 16 bits.",
+            kind=UnsupportedFeatureError,
+        )
+    if kind not in (0, 1, 2, 3, 5, 6):
+        raise RefusalError(
+            f"is a TIFF of the photometric interpretation {kind}, which is not decoded here",
+            hint="Write it anew as RGB.",
+            kind=UnsupportedFeatureError,
+        )
+    return Head(
+        format="TIFF",
+        height=tags.get(HEIGHT, 0),
+        width=tags.get(WIDTH, 0),
+        colours={0: "grey", 1: "grey", 3: "palette", 5: "CMYK"}.get(kind, "colour"),
+        alpha=EXTRA in tags and channels in (2, 4) and kind in (0, 1, 2),
+        bits=16 if bits > 8 else 8,
+        orientation=upright(tags.get(ORIENTATION, 1)),
+    )
+
+
+def orientation_in(exif: memoryview) -> int:
+    """The orientation that Exif data says; 1 where it says none, or cannot be read."""
+    try:
+        return upright(tags_of(exif).get(ORIENTATION, 1))
+    except (struct.error, IndexError, ValueError):
+        return 1
+
+
+def upright(value: int) -> int:
+    """An orientation, or 1 where it is none."""
+    return value if 1 <= value <= 8 else 1
+
+
+def tags_of(data: memoryview) -> dict[int, int]:
+    """The first value of each whole-number tag of the first directory. Raises ValueError, struct.error where there is none."""
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
+    if order is None:
+        raise ValueError("no byte order")
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
+    if count > MOST_TAGS:
+        raise ValueError("too many tags")
+    at += 8 if big else 2
+    head = struct.Struct(order + ("HHQ" if big else "HHI"))
+    width, room = (20, 8) if big else (12, 4)
+    found: dict[int, int] = {}
+    for place in range(at, at + count * width, width):
+        tag, kind, number = head.unpack_from(data, place)
+        if kind not in _SIZES or not number:
+            continue
+        value = place + head.size
+        if number * _SIZES[kind] > room:
+            value = struct.unpack_from(order + ("Q" if big else "I"), data, value)[0]
+        found[tag] = struct.unpack_from(order + _CODES[kind], data, value)[0]
+    return found
