@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from streamload.tools.page_cache import make_cold
+from streamload.tools.race import Comparison, Contender, Run, in_turns
+
 from bench.command import Report, arguments
 from bench.data import Made, raw
-from bench.page_cache import make_cold
-from bench.race import Comparison, Contender, Run, in_turns
 from streamload.sizes import format_nbytes
 
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)

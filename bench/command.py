@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from streamload.tools.machine import machine
+from streamload.tools.race import Comparison
+
 from bench.data import cache_folder
-from bench.machine import machine
-from bench.race import Comparison
 from streamload.sizes import parse_nbytes
 
 

@@ -6,12 +6,13 @@ import argparse
 import statistics
 from typing import Any
 
+from streamload.tools.page_cache import make_cold, make_warm
+from streamload.tools.peers.decoders import DECODERS
+from streamload.tools.race import Comparison, Contender, PeerMissing, Run, in_turns
+
 from bench.command import Report, arguments
 from bench.data import Made, compressed
 from bench.first_batch import measure
-from bench.page_cache import make_cold, make_warm
-from bench.peers.decoders import DECODERS
-from bench.race import Comparison, Contender, PeerMissing, Run, in_turns
 from streamload.sizes import format_nbytes, parse_nbytes
 
 CASES = (("gzip", 64), ("lzf", 64), ("gzip", 1))

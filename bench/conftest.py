@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamload.tools.machine import machine
 
 from bench.data import Made, compressed, raw
-from bench.machine import machine
 from streamload.kernels import compile_kernels
 from streamload.sizes import parse_nbytes
 

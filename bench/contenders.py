@@ -6,10 +6,11 @@ import argparse
 import statistics
 from typing import Any
 
+from streamload.tools.page_cache import make_warm
+from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
+
 from bench.command import Report, arguments
 from bench.data import Made, raw
-from bench.page_cache import make_warm
-from bench.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
 from streamload.sizes import format_nbytes
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {

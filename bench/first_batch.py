@@ -11,10 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from streamload.tools import peers
+from streamload.tools.page_cache import make_cold, make_warm
+
 from bench.command import Report, arguments
 from bench.data import Made, raw
-from bench.page_cache import make_cold, make_warm
-from bench.race import ROOT
 
 AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
 FIRST_EVER_AIM = 10.0
@@ -22,14 +23,14 @@ FIRST_EVER_AIM = 10.0
 
 def start(made: Made, *, batch: int, workers: int, order: str, environment: dict[str, str] | None = None) -> tuple[dict[str, float], str]:
     """One process from its start to its first batch: what each part took in seconds, and what it wrote to stderr."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    script = Path(peers.__file__).with_name("first.py")
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "bench" / "peers" / "first.py"), str(made.path), str(batch), str(workers), order],
+        [sys.executable, "-P", str(script), str(made.path), str(batch), str(workers), order],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
     )
     assert process.stdout is not None
     line = process.stdout.readline()

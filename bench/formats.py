@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from streamload.tools.page_cache import make_cold, make_warm
+from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
+
 from bench import layouts
 from bench.command import Report, arguments
 from bench.data import Made, compressed, raw
-from bench.page_cache import make_cold, make_warm
-from bench.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
 from streamload.sizes import format_nbytes
 
 RAW_AIM = 0.95

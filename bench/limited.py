@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamload.tools.page_cache import make_cold
+from streamload.tools.race import Comparison, Contender, Run, in_turns
+
 from bench.command import Report, arguments
 from bench.data import raw
-from bench.page_cache import make_cold
-from bench.race import Comparison, Contender, Run, in_turns
 from streamload.sizes import format_nbytes, parse_nbytes
 from tools.confinement import confined, homes
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from streamload.tools.page_cache import make_cold
+from streamload.tools.peers.round_trip import round_trip_seconds
+from streamload.tools.race import Contender
 
 from bench.command import Report, arguments
 from bench.data import noisy_images, raw, smooth_images
-from bench.page_cache import make_cold
-from bench.peers.round_trip import round_trip_seconds
-from bench.race import Contender
 
 SIZES = (4_096, 16_384, 150_528, 1 << 20, 8 << 20)
 DEPTHS = (1, 4, 16, 64)

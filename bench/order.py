@@ -8,11 +8,12 @@ import statistics
 import time
 from typing import Any
 
+from streamload.tools.page_cache import make_warm
+from streamload.tools.peers.round_trip import round_trip_seconds
+from streamload.tools.race import Contender
+
 from bench.command import Report, arguments
 from bench.data import compressed, raw
-from bench.page_cache import make_warm
-from bench.peers.round_trip import round_trip_seconds
-from bench.race import Contender
 from streamload.kernels import compile_kernels
 from streamload.order import Block, Exact, layout_of
 from streamload.sizes import format_nbytes

@@ -11,11 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from streamload.tools.machine import mount_of
+from streamload.tools.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
+from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
 
 from bench.data import compressed, raw
-from bench.machine import mount_of
-from bench.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
-from bench.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--nbytes", "3MB", "--pairs", "1", "--batch", "64"]

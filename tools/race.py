@@ -9,10 +9,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+MODULE = "streamload.tools.peers"
 
 
 class PeerMissing(Exception):
@@ -46,18 +45,16 @@ class Run:
 
 
 class Contender:
-    """A peer in its own process: `make` of `bench.peers.NAME`, told by a line to make a pass, answering with a line."""
+    """A peer in its own process: `make` of `tools/peers/NAME.py`, told by a line to make a pass, answering with a line."""
 
     def __init__(self, name: str, peer: str, config: dict[str, Any], *, environment: dict[str, str] | None = None) -> None:
         self.name = name
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.peers", peer, json.dumps(config)],
+            [sys.executable, "-P", "-m", MODULE, peer, json.dumps(config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
         )
         try:
             self.about = self._answer()

@@ -7,8 +7,9 @@ import time
 import warnings
 from typing import Any
 
+from streamload.tools.peers.serving import Clock, Config, Sink
+
 import streamload as sl
-from bench.peers.serving import Clock, Config, Sink
 
 
 def wait_until_quiet(loader: sl.Loader) -> None:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import h5py
 import imagecodecs
 import numpy as np
+from streamload.tools.peers.serving import Clock, Config, Sink
 
-from bench.peers.serving import Clock, Config, Sink
 from streamload.formats.parquet.thrift import read_struct
 
 DECODERS: dict[str, dict[str, Callable[..., Any]]] = {

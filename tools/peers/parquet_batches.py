@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow.parquet as pq
-
-from bench.peers.serving import Batches, Config, Peer, passing
+from streamload.tools.peers.serving import Batches, Config, Peer, passing
 
 
 def make(config: Config) -> Peer:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from spdl.pipeline import PipelineBuilder
-
-from bench.peers.serving import Batches, Config, Peer, passing
-from bench.peers.source import records_of
+from streamload.tools.peers.serving import Batches, Config, Peer, passing
+from streamload.tools.peers.source import records_of
 
 
 def make(config: Config) -> Peer:

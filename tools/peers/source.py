@@ -12,8 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-
-from bench.peers.serving import Config
+from streamload.tools.peers.serving import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -7,9 +7,8 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from streamload.tools.peers.serving import Clock, Config, Sink
 from torch.utils.data import DataLoader, Dataset, RandomSampler
-
-from bench.peers.serving import Clock, Config, Sink
 
 
 class Pairs(Dataset):

@@ -9,8 +9,7 @@ import threading
 from typing import Any
 
 import numpy as np
-
-from bench.peers.serving import Clock, Config, Sink
+from streamload.tools.peers.serving import Clock, Config, Sink
 
 SECTOR = 512
 PAGE = 4_096

@@ -17,8 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
-from bench.peers.serving import Clock, Config, Sink
+from streamload.tools.peers.serving import Clock, Config, Sink
 
 SLOTS = 6
 _libc = ctypes.CDLL(None)

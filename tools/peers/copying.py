@@ -9,8 +9,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+from streamload.tools.peers.serving import Clock, Config, Sink
 
-from bench.peers.serving import Clock, Config, Sink
 from streamload.kernels import compile_kernels, gather_kernels
 
 

@@ -7,10 +7,9 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from streamload.tools.peers.serving import Config
+from streamload.tools.peers.torch_memmap import passes
 from torch.utils.data import Dataset
-
-from bench.peers.serving import Config
-from bench.peers.torch_memmap import passes
 
 
 class Pairs(Dataset):
