@@ -9,7 +9,7 @@ import numpy as np
 from streamload.tools.console import FOUND, GOOD, Console, clean
 from streamload.tools.conversion import Job, free_nbytes, shard_nbytes_of, shards_of
 from streamload.tools.convert_order import PART_NAMES, shares_in
-from streamload.tools.origins import Origin, Request, origin_of
+from streamload.tools.origins import Origin, Request, origin_of, paths_of
 from streamload.tools.reading import add_choice, fields_in, pattern_of, shapes_in
 from streamload.tools.staging import Staging
 from streamload.tools.targets import SUFFIXES, Style, style_of
@@ -17,7 +17,6 @@ from streamload.tools.targets import SUFFIXES, Style, style_of
 from streamload.errors import ConfigError
 from streamload.limits import usable_cores
 from streamload.sizes import format_nbytes
-from streamload.source import Source
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -55,6 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     origin = origin_of(request)
     try:
         _refuse_same(request, origin, arguments.target)
+        _tell_of_limits(origin, arguments, console)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
@@ -119,8 +119,7 @@ def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
 def _refuse_same(request: Request, origin: Origin, target: str) -> None:
     """Raise ConfigError where writing could touch what is read."""
     there = os.path.realpath(target)
-    sources = [was.path for was in origin.fingerprints] if isinstance(origin, Source) else [os.path.realpath(request.path)]
-    for path in sources:
+    for path in paths_of(origin, request):
         inside = there.startswith(path + os.sep) or path.startswith(there + os.sep)
         same = os.path.exists(there) and os.path.samefile(there, path)
         if inside or same or there == path:
@@ -129,6 +128,15 @@ def _refuse_same(request: Request, origin: Origin, target: str) -> None:
                 hint="Sources are never written to: choose another DST.",
                 path=target,
             )
+
+
+def _tell_of_limits(origin: Origin, arguments: argparse.Namespace, console: Console) -> None:
+    """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
+    damage = getattr(origin, "damage", None)
+    if damage is not None and arguments.on_bad == "raise":
+        raise damage
+    for name, why in getattr(origin, "left_out", {}).items():
+        console.advise(f"'{clean(name)}' is not taken: {clean(why)}")
 
 
 def _dry_run(origin: Origin, arguments: argparse.Namespace, style: Style, shares: list[float], console: Console, *, one_file: bool) -> int:

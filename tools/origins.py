@@ -15,7 +15,7 @@ import streamload
 from streamload.schema import Schema
 from streamload.source import Source
 
-KINDS = ("convert_images", "convert_cifar", "convert_idx")
+KINDS = ("convert_images", "convert_webdataset", "convert_cifar", "convert_idx")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -114,4 +114,11 @@ def facts_of(origin: Origin) -> dict[str, Any]:
 
 def each_by_itself(origin: Origin) -> bool:
     """Whether any record can be had without decoding others."""
-    return origin.addressable if isinstance(origin, Source) else True
+    return bool(getattr(origin, "addressable", True))
+
+
+def paths_of(origin: Origin, request: Request) -> list[str]:
+    """The files that are read, or the folder that they lie in."""
+    if isinstance(origin, Source):
+        return [was.path for was in origin.fingerprints]
+    return [os.path.realpath(path) for path in getattr(origin, "paths", [request.path])]

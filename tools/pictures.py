@@ -20,31 +20,40 @@ _HINT = "Leave it out with --on-bad skip, or replace the file."
 
 
 def decoded(path: str, *, mode: str) -> NDArray[Any]:
-    """An image as (height, width, 3) in mode rgb, (height, width) in mode grey; whatever its own mode.
+    """The image in a file, as `image_in` gives it."""
+    return image_in(file_bytes(path), path, mode=mode)
 
-    Raises CorruptDataError for one that is damaged, cut short, too large or of an unknown kind.
-    """
+
+def file_bytes(path: str) -> bytes:
+    """What a file of an image holds. Raises SourceError where it cannot be read."""
     try:
         with open(path, "rb") as file:
-            data = file.read(MOST_FILE_NBYTES)
+            return file.read(MOST_FILE_NBYTES)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
+
+
+def image_in(data: bytes, title: str, *, mode: str) -> NDArray[Any]:
+    """An image as (height, width, 3) in mode rgb, (height, width) in mode grey, as it is stored in mode any.
+
+    `title` names it in errors. Raises CorruptDataError for one that is damaged, cut short, too large or of an unknown kind.
+    """
     name = kind_of(data)
     if name is None:
         start = data[:8].hex(" ") or "nothing"
-        raise CorruptDataError(f"{path} is no image that is known here: it begins with {start}.", hint=_HINT, path=path)
+        raise CorruptDataError(f"{title} is no image that is known here: it begins with {start}.", hint=_HINT, path=title)
     size = size_of(name, data)
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise CorruptDataError(
-            f"{path} says to have {size[0]:,} x {size[1]:,} pixels; more than {MOST_PIXELS:,} are not decoded.", hint=_HINT, path=path
+            f"{title} says to have {size[0]:,} x {size[1]:,} pixels; more than {MOST_PIXELS:,} are not decoded.", hint=_HINT, path=title
         )
     try:
         image = _decoder(name)(data)
     except Exception as error:  # each codec has errors of its own
-        raise CorruptDataError(f"{path} cannot be decoded: {error}.", hint=_HINT, path=path) from error
+        raise CorruptDataError(f"{title} cannot be decoded: {error}.", hint=_HINT, path=title) from error
     if name == "jpeg8" and not _ends(data):
-        raise CorruptDataError(f"{path} is cut short: it does not end as a JPEG does.", hint=_HINT, path=path)
-    return as_mode(np.asarray(image), mode)
+        raise CorruptDataError(f"{title} is cut short: it does not end as a JPEG does.", hint=_HINT, path=title)
+    return np.asarray(image) if mode == "any" else as_mode(np.asarray(image), mode)
 
 
 def _ends(data: bytes) -> bool:
@@ -71,10 +80,19 @@ def _decoder(name: str) -> Callable[[bytes], NDArray[Any]]:
     import imagecodecs
 
     if name == "jpeg8":
-        return lambda data: (
-            imagecodecs.jpeg8_decode(data, outcolorspace="RGB") if _components(data) == 3 else imagecodecs.jpeg8_decode(data)
-        )
+        return _jpeg
     return getattr(imagecodecs, f"{name}_decode")
+
+
+def _jpeg(data: bytes) -> NDArray[Any]:
+    """A JPEG in grey or in colour. The four inks of a CMYK one are stored inverted, as everybody does since Photoshop."""
+    import imagecodecs
+
+    components = _components(data)
+    if components == 4:
+        inks = imagecodecs.jpeg8_decode(data, outcolorspace="CMYK").astype(np.uint16)
+        return ((inks[:, :, :3] * inks[:, :, 3:] + 127) // 255).astype(np.uint8)
+    return imagecodecs.jpeg8_decode(data, outcolorspace="RGB") if components == 3 else imagecodecs.jpeg8_decode(data)
 
 
 def size_of(name: str, data: bytes) -> tuple[int, int] | None:
@@ -116,7 +134,7 @@ def _frame(data: bytes) -> tuple[int, int, int, int] | None:
 
 
 def as_mode(image: NDArray[Any], mode: str) -> NDArray[Any]:
-    """Grey, colour, alpha or CMYK as what was asked for: alpha is laid over white."""
+    """Grey, colour or alpha as what was asked for: alpha is laid over white."""
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim == 3 and image.shape[2] in (2, 4):

@@ -1,0 +1,270 @@
+"""Records of formats that the library itself does not read: named bytes and numbers of each, made into fields of one shape."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.console import meant
+from streamload.tools.masks import NAMES, mask_in
+from streamload.tools.origins import Request
+from streamload.tools.pictures import image_in, kind_of, resized
+
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.schema import Field, Schema
+
+SURVEYED = 64
+"""The first records say what fields there are."""
+EMPTY = Schema((Field("image", np.dtype(np.uint8), (1, 1, 3)),))
+"""What a set without records is said to hold, where nothing in it says more."""
+
+Raw = Mapping[str, "bytes | NDArray[Any]"]
+"""What one record holds: bytes, which may be an image, and numbers."""
+
+
+class Container(Protocol):
+    """Files of one format, and the records in them."""
+
+    title: str
+    format_name: str
+    paths: Sequence[str]
+    classes: dict[str, list[str]]
+    """What the numbers of a field mean, by the name of the field."""
+    left_out: dict[str, str]
+    """Fields that are not delivered, and why."""
+    damage: SourceError | None
+    """What keeps the rest of a file from being read; its last record then stands for that rest."""
+    addressable: bool
+    """Whether records cost the same in any order."""
+
+    def __len__(self) -> int: ...
+
+    def raw(self, number: int) -> Raw:
+        """What one record holds. Raises SourceError where it is damaged."""
+        ...
+
+    def where(self, number: int) -> str:
+        """The name of a record in errors."""
+        ...
+
+    @property
+    def identity(self) -> list[Any]:
+        """The same values mean the same records."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How one field is made."""
+
+    stored: str
+    """Its name in the container."""
+    kind: str
+    """ "image", "mask", "bytes" or "numbers"."""
+    field: Field
+
+
+class Foreign:
+    """An origin over a container. Images are decoded to the shape of the first, on several threads."""
+
+    def __init__(self, container: Container, request: Request, *, threads: int) -> None:
+        self._container = container
+        self._request = request
+        self.title = container.title
+        self.left_out = dict(container.left_out)
+        self.damage = container.damage
+        self.addressable = container.addressable
+        self.paths = list(container.paths)
+        try:
+            self._plans = self._planned()
+        except BaseException:
+            container.close()
+            raise
+        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else EMPTY
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __len__(self) -> int:
+        return len(self._container)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it: what labels mean, and what was not taken."""
+        stored = {plan.stored: plan.field.name for plan in self._plans}
+        classes = {stored[name]: texts for name, texts in self._container.classes.items() if name in stored}
+        facts: dict[str, Any] = {"format": self._container.format_name, "files": [os.path.basename(one) for one in self._container.paths]}
+        return facts | ({"classes": classes} if classes else {}) | ({"left_out": self.left_out} if self.left_out else {})
+
+    @property
+    def identity(self) -> list[Any]:
+        """Values that stay the same as long as the records do."""
+        return self._container.identity
+
+    def where(self, number: int) -> str:
+        """The name of a record in errors."""
+        return self._container.where(number)
+
+    def encoded_fields(self) -> tuple[str, ...]:
+        """Fields that are stored as the bytes of an image."""
+        return tuple(plan.field.name for plan in self._plans if plan.kind == "image")
+
+    def encoded(self, name: str, number: int) -> bytes:
+        """The bytes of an image as they are stored."""
+        plan = next(plan for plan in self._plans if plan.field.name == name)
+        data = self._container.raw(number).get(plan.stored)
+        if not isinstance(data, bytes):
+            raise self._lacks(plan, number)
+        return data
+
+    def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
+        out = {field.name: np.empty((len(records), *field.shape), field.dtype) for field in self.schema}
+        waiting: list[Any] = []
+        for row, number in enumerate(records.tolist()):
+            try:
+                raw = self._container.raw(number)
+            except SourceError:
+                for one in waiting:
+                    one.result()  # what is wrong with a record before it is said first
+                raise
+            if self._pool is None:
+                self._put(out, row, number, raw)
+            else:
+                waiting.append(self._pool.submit(self._put, out, row, number, raw))
+        for one in waiting:
+            one.result()
+        return out
+
+    def close(self) -> None:
+        """End the threads, and let go of files."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._container.close()
+
+    def _put(self, out: dict[str, NDArray[Any]], row: int, number: int, raw: Raw) -> None:
+        for plan in self._plans:
+            value = raw.get(plan.stored)
+            if value is None:
+                raise self._lacks(plan, number)
+            made = self._made(plan.kind, value, f"{self._container.where(number)}: {plan.stored}")
+            field = plan.field
+            if plan.kind == "bytes" and made.nbytes == field.nbytes:
+                made = made.view(field.dtype).reshape(field.shape)
+            if made.shape != field.shape or made.dtype.newbyteorder("=") != field.dtype:
+                where = self._container.where(number)
+                raise SchemaMismatchError(
+                    f"{where}: {plan.stored} is {made.dtype} {made.shape}, and the first {field.dtype} {field.shape}.",
+                    hint="Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
+                    path=where,
+                )
+            out[field.name][row] = made
+
+    def _lacks(self, plan: Plan, number: int) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self._container.where(number)} has no {plan.stored}.",
+            hint="Leave it out with --on-bad skip, or choose --fields that all records have.",
+            path=self._container.where(number),
+        )
+
+    def _made(self, kind: str, value: bytes | NDArray[Any], title: str) -> NDArray[Any]:
+        """A value as an array."""
+        if kind == "numbers":
+            if isinstance(value, bytes):
+                raise SchemaMismatchError(f"{title} is bytes, and numbers in the first record.", hint="Choose other --fields.", path=title)
+            return value
+        if not isinstance(value, bytes):
+            raise SchemaMismatchError(f"{title} is numbers, and bytes in the first record.", hint="Choose other --fields.", path=title)
+        if kind == "bytes":
+            return np.frombuffer(value, np.uint8)
+        if kind == "mask":
+            return mask_in(value, title, self._request.size)
+        image = image_in(value, title, mode=self._request.mode)
+        return image if self._request.size is None else resized(image, self._request.size)
+
+    def _planned(self) -> list[Plan]:
+        """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""
+        surveyed: list[Raw] = []
+        failed: SourceError | None = None
+        for number in range(min(SURVEYED, len(self._container))):
+            try:
+                surveyed.append(self._container.raw(number))
+            except SourceError as error:
+                failed = failed or error
+        if not surveyed:
+            if failed is not None:
+                raise failed
+            return []
+        stored = list(dict.fromkeys(name for raw in surveyed for name in raw))
+        wanted = self._request.fields
+        chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
+        plans: list[Plan] = []
+        for name, source in chosen.items():
+            if source not in stored:
+                why = self._container.left_out.get(source)
+                raise ConfigError(
+                    f"{self.title} has no field {source!r} that can be stored{': ' + why if why else ''}.", hint=meant(source, stored)
+                )
+            made, why = self._plan(name, source, [raw[source] for raw in surveyed if source in raw])
+            if made is not None:
+                plans.append(made)
+            elif wanted is not None:
+                raise UnsupportedFeatureError(f"{self.title}: {source} holds {why}.", hint="Choose other --fields.", path=self.title)
+            else:
+                self.left_out[source] = why
+        if not plans:
+            told = "; ".join(f"{name} holds {why}" for name, why in self.left_out.items())
+            raise UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
+        return plans
+
+    def _plan(self, name: str, stored: str, values: list[bytes | NDArray[Any]]) -> tuple[Plan | None, str]:
+        """How one field is made, or why it cannot be."""
+        arrays = [value for value in values if not isinstance(value, bytes)]
+        if arrays:
+            if len({value.shape for value in arrays}) > 1:
+                return None, "lists of different lengths"
+            first = arrays[0]
+            return Plan(stored=stored, kind="numbers", field=Field(name, first.dtype.newbyteorder("="), first.shape)), ""
+        texts = [value for value in values if isinstance(value, bytes)]
+        if any(kind_of(value) for value in texts):
+            kind = "mask" if stored in NAMES else "image"
+            first = self._first(kind, stored, texts)
+            return Plan(stored=stored, kind=kind, field=Field(name, first.dtype, first.shape)), ""
+        nbytes = len(texts[0])
+        shape = (self._request.shapes or {}).get(name)
+        if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
+            return Plan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
+        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or _is_text(texts):
+            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not _is_text(texts) else "texts"
+        return Plan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
+
+    def _first(self, kind: str, stored: str, values: list[bytes]) -> NDArray[Any]:
+        """The first image that can be decoded: it says what shape all have."""
+        failed: CorruptDataError | None = None
+        for value in values:
+            try:
+                return self._made(kind, value, f"{self.title}: {stored}")
+            except CorruptDataError as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
+
+
+def _is_text(values: list[bytes]) -> bool:
+    """Whether bytes are text: then they are no pixels."""
+    try:
+        return all(value.decode().isprintable() for value in values)
+    except UnicodeDecodeError:
+        return False
+
+
+def _plain_name(name: str) -> str:
+    """The name under which a field is delivered: a slash would make groups of it in HDF5."""
+    return name.replace("/", "_")
