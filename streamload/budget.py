@@ -26,6 +26,8 @@ MOST_SLOTS = 24
 AHEAD_RECORDS = 256
 AHEAD_NBYTES = 32 * 1024**2
 """How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
+ADVISED_NBYTES = 16 * 1024**2
+"""What it is told with one step: a step waits for its advice, and the first ones must not wait for a window."""
 PAGE_TABLE_SHARE = 512
 """A mapping costs a byte of page tables for as many bytes mapped."""
 READING = ("auto", "mmap", "read", "direct")
@@ -82,6 +84,8 @@ class Shape:
     """Whether large raw records are read past the page cache."""
     ahead: int
     """Positions by which the kernel is told ahead."""
+    advised: int
+    """Positions that the kernel is told of with one step, at most (or as many as the step has)."""
     footprint: Footprint
 
     @property
@@ -156,12 +160,14 @@ def shape_of(
     while wanted > few and footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
     spare = min(SPARE_SLOTS, wanted - max(1, workers))
+    ahead = _ahead(order, stored, raw_nbytes, available)
     return Shape(
         slots=wanted,
         spare=spare,
         mapped=mapped,
         direct=direct,
-        ahead=_ahead(order, stored, raw_nbytes, available),
+        ahead=ahead,
+        advised=min(-(-ahead // max(1, workers)), ADVISED_NBYTES // max(1, stored.record_nbytes)),
         footprint=footprint(wanted, mapped=mapped, direct=direct),
     )
 

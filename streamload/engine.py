@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from streamload.board import Board
 from streamload.budget import Shape
@@ -11,10 +12,11 @@ from streamload.job import ArenaLayout, Job
 from streamload.kernels import announce_compiling
 from streamload.order import WINDOWED
 from streamload.pipeline import Pipeline, Pool
-from streamload.schema import Schema
 from streamload.shared import SharedBlock
 from streamload.slots import Slots
+from streamload.source import RaggedColumn, stored_column
 from streamload.tables import Tables
+from streamload.uneven import rooms_of
 
 
 class Engine:
@@ -48,7 +50,7 @@ class Engine:
                 tables=Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None,
                 arena=job.arena,
                 ahead=shape.ahead,
-                sharing=workers,
+                advised=shape.advised,
             )
         except BaseException:
             self.close()
@@ -87,9 +89,16 @@ class Engine:
 def arena_of(job: Job, batch_size: int) -> ArenaLayout | None:
     """The arena that a job needs: for block order over fields that must be decoded; None where there are none."""
     order = job.order
-    names = tuple(column.field.name for column in job.columns if not column.addressable)
-    if not isinstance(order, WINDOWED) or not names or not order.n:
+    columns = [stored_column(column) for column in job.columns if not column.addressable]
+    if not isinstance(order, WINDOWED) or not columns or not order.n:
         return None
-    schema = Schema(tuple(column.field for column in job.columns))
+    ragged = [cast(RaggedColumn, column) for column in columns if column.field.ragged]
+    rooms = {column.field.name: rooms_of(column, order.layout, order.cuts) for column in ragged}
     touched = min(order.windows, 1 + math.ceil((batch_size - 1) / max(1, order.least_window_records)))
-    return ArenaLayout.of(schema, names, records=order.most_window_records, parts=touched + 1)
+    return ArenaLayout.of(
+        [column.field for column in columns],
+        records=order.most_window_records,
+        parts=touched + 1,
+        rooms=rooms,
+        capacities={name: order.most_in_window(room) for name, room in rooms.items()},
+    )

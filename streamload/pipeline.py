@@ -24,7 +24,7 @@ from streamload.errors import StreamloadError, WorkerError
 from streamload.job import ArenaLayout
 from streamload.slots import Slots
 from streamload.tables import Tables
-from streamload.wire import Failed, Filled, StepTask, WindowTask
+from streamload.wire import Failed, Filled, Overflown, Reply, StepTask, WindowTask
 
 NO_ADVICE = (0, 0, 0)
 
@@ -54,11 +54,11 @@ class Pool(Protocol):
         """Ask for a window."""
         ...
 
-    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+    def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies; at least one if `waiting_for` names a task."""
         ...
 
-    def forget(self) -> list[Filled | Failed]:
+    def forget(self) -> list[Reply]:
         """Call everything off."""
         ...
 
@@ -77,7 +77,8 @@ class Step(NamedTuple):
     epoch: int
     start: int
     stop: int
-    fields: dict[str, NDArray[Any]]
+    fields: dict[str, Any]
+    """By name, an array, or a Ragged."""
     records: NDArray[np.int64]
 
 
@@ -88,7 +89,7 @@ class _Asked:
 
     def __init__(self, task: StepTask) -> None:
         self.task = task
-        self.reply: Filled | Failed | None = None
+        self.reply: Reply | None = None
 
 
 class _Open:
@@ -114,7 +115,7 @@ class Pipeline:
         tables: Tables | None,
         arena: ArenaLayout | None,
         ahead: int,
-        sharing: int,
+        advised: int,
     ) -> None:
         self._batch_size = batch_size
         self._end = end
@@ -123,7 +124,7 @@ class Pipeline:
         self._tables = tables
         self._arena = arena
         self._ahead = ahead
-        self._share = max(batch_size, -(-ahead // max(1, sharing)))
+        self._share = max(batch_size, advised)
         self._number = 0
         self._serial = 0
         self._queue: deque[_Asked] = deque()
@@ -144,6 +145,8 @@ class Pipeline:
         self.wait_ns = 0
         self.copies = 0
         self.copied_nbytes = 0
+        self.overflows = 0
+        self.overflown_nbytes = 0
 
     def begin(self, epoch: int, position: int, stop: int | None) -> None:
         """Hand out from here on, up to epoch `stop` (None: without end)."""
@@ -167,7 +170,7 @@ class Pipeline:
             for reply in self._pool.forget():
                 self._take(reply)
             for asked in self._queue:
-                if isinstance(asked.reply, Filled):
+                if isinstance(asked.reply, (Filled, Overflown)):
                     self._slots.drop(asked.task.slot)
         self._queue.clear()
         self._windows.clear()
@@ -212,10 +215,19 @@ class Pipeline:
             raise self._pool.error_of(asked.reply)
         task = asked.task
         self._queue.popleft()
+        if isinstance(asked.reply, Overflown):
+            return self._overflown(task, asked.reply)
         fields, records, copied = self._slots.lease(task.slot, task.stop - task.start)
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
+        return Step(task.epoch, task.start, task.stop, fields, records)
+
+    def _overflown(self, task: StepTask, reply: Overflown) -> Step:
+        """A step that lies in memory of its own."""
+        self.overflows += 1
+        self.overflown_nbytes += reply.nbytes
+        fields, records = self._slots.overflown(task.slot, task.stop - task.start, reply.capacities, reply.memory)
         return Step(task.epoch, task.start, task.stop, fields, records)
 
     def _listen(self) -> None:
@@ -234,7 +246,7 @@ class Pipeline:
         self.broken = self.broken or error
         self._pool.stop()
 
-    def _take(self, reply: Filled | Failed) -> None:
+    def _take(self, reply: Reply) -> None:
         """Note a reply: its slot, and the windows that it leaves."""
         asked = self._waiting.pop(reply.number, None)
         if asked is None:

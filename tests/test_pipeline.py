@@ -160,7 +160,7 @@ class Rig:
             tables=Tables(self.order, self.block),
             arena=self.arena,
             ahead=20,
-            sharing=2,
+            advised=10,
         )
 
     def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
