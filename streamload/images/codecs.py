@@ -74,11 +74,16 @@ def webp(data: memoryview, head: Head) -> NDArray[Any]:
 
 def tiff(data: memoryview, head: Head) -> NDArray[Any]:
     """The first page of a TIFF."""
-    if head.bits == 16 and head.colours != "grey":
+    if tiff_is_plain(head):
         import imagecodecs
 
         return _channels(imagecodecs.tiff_decode(data))  # pyright: ignore[reportArgumentType]
     return pillow(data, head)
+
+
+def tiff_is_plain(head: Head) -> bool:
+    """Whether a TIFF is decoded as it is stored; Pillow, which takes the others, has no colours of 16 bits."""
+    return head.bits == 16 and head.colours != "grey"
 
 
 def pillow(data: memoryview, head: Head) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -55,12 +54,12 @@ class Decoder:
         if pixels is None:
             return
         pixels = modes.to_mode(pixels, self._mode)
-        if head.format != "TIFF" or (head.bits == 16 and head.colours != "grey"):  # Pillow turns those itself
-            pixels = upright(pixels, head.orientation)
-        if pixels.shape[:2] != self._size:
-            if self._spec.fit == "exact":
-                raise _unlike(head, self._size)
-            pixels = fitted(pixels, self._size, self._spec.fit)
+        # Pillow turns TIFFs itself.
+        orientation = 1 if head.format == "TIFF" and not codecs.tiff_is_plain(head) else head.orientation
+        size = self._size if orientation < 5 else (self._size[1], self._size[0])
+        if self._spec.fit == "exact" and pixels.shape[:2] != size:
+            raise _unlike(head, self._size)
+        pixels = upright(fitted(pixels, self._extent(head, pixels), size, self._spec.fit), orientation)
         out[...] = pixels if self._spec.channels == "last" else pixels.transpose(2, 0, 1)
 
     def _check(self, head: Head) -> None:
@@ -104,6 +103,14 @@ class Decoder:
         tall, wide = (wide, tall) if head.orientation >= 5 else (tall, wide)
         return min(tall, head.height), min(wide, head.width)
 
+    def _extent(self, head: Head, pixels: NDArray[Any]) -> tuple[float, float]:
+        """The height and width of the image in pixels that may have been scaled by a number of eighths, and rounded up."""
+        tall, wide = pixels.shape[:2]
+        if head.format != "JPEG" or (tall, wide) == (head.height, head.width):
+            return tall, wide
+        eighths = next((n for n in range(1, 8) if (-(-head.height * n // 8), -(-head.width * n // 8)) == (tall, wide)), None)
+        return (tall, wide) if eighths is None else (head.height * eighths / 8, head.width * eighths / 8)
+
 
 def _unlike(head: Head, size: tuple[int, int]) -> RefusalError:
     tall, wide = head.size
@@ -112,11 +119,3 @@ def _unlike(head: Head, size: tuple[int, int]) -> RefusalError:
         hint='Say how to make all alike: Decode(size=(height, width), fit="crop") or fit="resize".',
         kind=SchemaMismatchError,
     )
-
-
-def looked_at(data: Bytes) -> Head | None:
-    """The head of what may be an image; None where it is none that can be decoded."""
-    try:
-        return read_head(data)
-    except (RefusalError, struct.error):
-        return None

@@ -1,4 +1,4 @@
-"""Pixels made upright, cut and scaled to the size that was asked for."""
+"""Pixels cut and scaled to the size that was asked for, and made upright."""
 
 from __future__ import annotations
 
@@ -17,28 +17,36 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return pixels[::down, ::across]
 
 
-def fitted(pixels: NDArray[Any], size: tuple[int, int], fit: str) -> NDArray[Any]:
-    """Pixels of shape (height, width, channels) as (*size, channels): the middle of them, or all, scaled."""
+def fitted(pixels: NDArray[Any], extent: tuple[float, float], size: tuple[int, int], fit: str) -> NDArray[Any]:
+    """Pixels of shape (height, width, channels) as (*size, channels): the middle of them, or all, scaled.
+
+    `extent` is the height and width that the image has in these pixels: less than their number where it was scaled
+    before, and the last row and column are only covered in part.
+    """
+    height, width = extent
+    top = left = 0.0
     if fit == "crop":
-        pixels = _middle(pixels, size)
-    return pixels if pixels.shape[:2] == size else _scaled(pixels, size)
+        scale = min(height / size[0], width / size[1])
+        tall, wide = size[0] * scale, size[1] * scale
+        if extent == pixels.shape[:2]:
+            # Cut before scaling: pixels beyond the edge of what is kept must not shine into it.
+            rows, columns = max(1, round(tall)), max(1, round(wide))
+            down, across = (int(height) - rows) // 2, (int(width) - columns) // 2
+            pixels = pixels[down : down + rows, across : across + columns]
+            height, width = float(rows), float(columns)
+        else:
+            top, left, height, width = (height - tall) / 2, (width - wide) / 2, tall, wide
+    if pixels.shape[:2] == size == (height, width):
+        return pixels
+    return _scaled(pixels, (left, top, left + width, top + height), size)
 
 
-def _middle(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The largest part around the middle that has the proportions of `size`."""
-    height, width = pixels.shape[:2]
-    scale = min(height / size[0], width / size[1])
-    # Cut before scaling: pixels beyond the edge of what is kept must not shine into it.
-    tall, wide = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    top, left = (height - tall) // 2, (width - wide) // 2
-    return pixels[top : top + tall, left : left + wide]
-
-
-def _scaled(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def _scaled(pixels: NDArray[Any], box: tuple[float, float, float, float], size: tuple[int, int]) -> NDArray[Any]:
+    """The part of pixels within (left, top, right, bottom), scaled."""
     from PIL import Image
 
     def scaled(plane: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box))
 
     if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
         return scaled(pixels)

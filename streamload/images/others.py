@@ -39,7 +39,7 @@ def read_png(data: memoryview) -> Head:
 def read_webp(data: memoryview) -> Head:
     """The head of a WebP: its first frame, or the canvas and what the extended header says is there."""
     kind, orientation = bytes(data[12:16]), 1
-    if kind == b"VP8X":
+    if kind == b"VP8X" and len(data) >= 30:
         flags = data[20]
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         alpha = bool(flags & 0x10)
