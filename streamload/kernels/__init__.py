@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -66,6 +67,20 @@ def compile_kernels() -> bool:
     global _compiled
     if _compiled:
         return True
+    folder = cache_folder()
+    if not _load(MODULES, folder):
+        return False
+    if folder is not None:
+        try:
+            _stamp(folder).touch()
+        except OSError:
+            pass  # Then it is said again next time.
+    use(compiled=True)
+    return True
+
+
+def _load(names: Sequence[str], folder: Path | None) -> bool:
+    """Import compiled modules, their machine code kept in the folder; False where there is no compiler."""
     disabled = os.environ.pop("NUMBA_DISABLE_JIT", None)
     try:
         config: Any = import_module("numba.core.config")
@@ -75,21 +90,14 @@ def compile_kernels() -> bool:
     finally:
         if disabled is not None:
             os.environ["NUMBA_DISABLE_JIT"] = disabled
-    folder = cache_folder()
     before = config.CACHE_DIR, config.DISABLE_JIT
     with tempfile.TemporaryDirectory(prefix="streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
         config.CACHE_DIR, config.DISABLE_JIT = kept, 0
         try:
-            for name in MODULES:
+            for name in names:
                 import_module(f"{__name__}.{name}")
         finally:
             config.CACHE_DIR, config.DISABLE_JIT = before
-    if folder is not None:
-        try:
-            _stamp(folder).touch()
-        except OSError:
-            pass  # Then it is said again next time.
-    use(compiled=True)
     return True
 
 
@@ -129,6 +137,14 @@ def unshuffle_kernels() -> ModuleType:
 def permute_kernels() -> ModuleType:
     """The permutation kernels in use."""
     return _in_use.get("permute") or _choose("permute")
+
+
+def checksum_kernels() -> ModuleType:
+    """The checksums in use: `crc32c`. No loader needs them: they are compiled by whoever asks first."""
+    if "crc32c" not in _in_use:
+        compiled = _load(["crc32c"], cache_folder())
+        _in_use["crc32c"] = import_module(f"{__name__}.{'crc32c' if compiled else 'crc32c_plain'}")
+    return _in_use["crc32c"]
 
 
 def _choose(name: str) -> ModuleType:
