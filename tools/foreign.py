@@ -23,6 +23,9 @@ SURVEYED = 64
 EMPTY = Schema((Field("image", np.dtype(np.uint8), (1, 1, 3)),))
 """What a set without records is said to hold, where nothing in it says more."""
 
+KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
+"""What well-known fields are called here."""
+
 Raw = Mapping[str, "bytes | NDArray[Any]"]
 """What one record holds: bytes, which may be an image, and numbers."""
 
@@ -206,13 +209,14 @@ class Foreign:
         wanted = self._request.fields
         chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
         plans: list[Plan] = []
+        self.left_out |= self._container.left_out
         for name, source in chosen.items():
             if source not in stored:
                 why = self._container.left_out.get(source)
                 raise ConfigError(
                     f"{self.title} has no field {source!r} that can be stored{': ' + why if why else ''}.", hint=meant(source, stored)
                 )
-            made, why = self._plan(name, source, [raw[source] for raw in surveyed if source in raw])
+            made, why = self._plan(name, source, [raw[source] for raw in surveyed if source in raw], surveyed[0])
             if made is not None:
                 plans.append(made)
             elif wanted is not None:
@@ -224,21 +228,20 @@ class Foreign:
             raise UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
         return plans
 
-    def _plan(self, name: str, stored: str, values: list[bytes | NDArray[Any]]) -> tuple[Plan | None, str]:
+    def _plan(self, name: str, stored: str, values: list[bytes | NDArray[Any]], first: Raw) -> tuple[Plan | None, str]:
         """How one field is made, or why it cannot be."""
         arrays = [value for value in values if not isinstance(value, bytes)]
-        if arrays:
+        if not isinstance(values[0], bytes):
             if len({value.shape for value in arrays}) > 1:
                 return None, "lists of different lengths"
-            first = arrays[0]
-            return Plan(stored=stored, kind="numbers", field=Field(name, first.dtype.newbyteorder("="), first.shape)), ""
+            return Plan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
         texts = [value for value in values if isinstance(value, bytes)]
         if any(kind_of(value) for value in texts):
             kind = "mask" if stored in NAMES else "image"
-            first = self._first(kind, stored, texts)
-            return Plan(stored=stored, kind=kind, field=Field(name, first.dtype, first.shape)), ""
+            image = self._first(kind, stored, texts)
+            return Plan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])
-        shape = (self._request.shapes or {}).get(name)
+        shape = (self._request.shapes or {}).get(name) or _shape_said(first, nbytes)
         if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
             return Plan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
         if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or _is_text(texts):
@@ -257,6 +260,17 @@ class Foreign:
         raise failed
 
 
+def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:
+    """The shape of raw pixels, where numbers beside them say it, as is usual in TFRecord files."""
+    beside = {name.rpartition("/")[2]: value for name, value in first.items() if not isinstance(value, bytes) and value.shape == ()}
+    for names in (("height", "width", "depth"), ("height", "width", "channels"), ("rows", "cols", "depth"), ("height", "width")):
+        if all(name in beside for name in names):
+            shape = tuple(int(beside[name]) for name in names)
+            if min(shape) > 0 and np.prod(shape, dtype=object) == nbytes:
+                return shape
+    return None
+
+
 def _is_text(values: list[bytes]) -> bool:
     """Whether bytes are text: then they are no pixels."""
     try:
@@ -267,4 +281,4 @@ def _is_text(values: list[bytes]) -> bool:
 
 def _plain_name(name: str) -> str:
     """The name under which a field is delivered: a slash would make groups of it in HDF5."""
-    return name.replace("/", "_")
+    return KNOWN.get(name) or name.replace("/", "_")
