@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Batch:
-    """The records of one step: a mapping from field names to arrays with the records along their first axis.
+    """The records of one step: a mapping from field names to arrays with the records along their first axis, or to a `Ragged`.
 
     The arrays are views of shared memory, without a copy, and are the user's own: they may be written to, and stay as they
     are for as long as anything (a slice, a tensor made from one, a memoryview) looks at them. Holding many batches makes
@@ -19,7 +19,7 @@ class Batch:
 
     __slots__ = ("_fields", "epoch", "records", "step", "total_step")
 
-    def __init__(self, fields: dict[str, NDArray[Any]], *, records: NDArray[np.int64], epoch: int, step: int, total_step: int) -> None:
+    def __init__(self, fields: dict[str, Any], *, records: NDArray[np.int64], epoch: int, step: int, total_step: int) -> None:
         self._fields = fields
         self.records = records
         """The record numbers, in order: shape (records in this batch,)."""
@@ -34,7 +34,8 @@ class Batch:
         """The names of the fields."""
         return self._fields.keys()
 
-    def __getitem__(self, name: str) -> NDArray[Any]:
+    def __getitem__(self, name: str) -> Any:
+        """The array of a field, shape (records, *field.shape); a `Ragged` where records differ in length."""
         try:
             return self._fields[name]
         except KeyError:
@@ -43,7 +44,7 @@ class Batch:
     def __contains__(self, name: object) -> bool:
         return name in self._fields
 
-    def tuple(self, *names: str) -> tuple[NDArray[Any], ...]:
+    def tuple(self, *names: str) -> tuple[Any, ...]:
         """The arrays of the named fields, for `image, label = batch.tuple("image", "label")`."""
         return tuple(self[name] for name in names)
 
@@ -55,5 +56,9 @@ class Batch:
         )
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}: {array.dtype} {array.shape}" for name, array in self._fields.items())
+        shown = ", ".join(f"{name}: {_kind(array)}" for name, array in self._fields.items())
         return f"<Batch {self.step} of epoch {self.epoch}: {shown}>"
+
+
+def _kind(array: Any) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"ragged {array.kind}"

@@ -12,7 +12,6 @@ from streamload.errors import ResourceError
 from streamload.extents import Extents
 from streamload.limits import available_nbytes
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
-from streamload.schema import Schema
 from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 
@@ -44,7 +43,8 @@ class Footprint:
     """Memory of a loader, in bytes: all of it, by what it is for."""
 
     slots: int
-    """The ring of batches."""
+    """The ring of batches; of ragged fields each has room for what as many records hardly ever exceed. One that does exceed it
+    lies in memory of its own beyond this, and is counted in `stats.overflows`."""
     arena: int
     """Decoded windows."""
     tables: int
@@ -103,7 +103,7 @@ def default_memory_nbytes() -> int:
 def shape_of(
     *,
     columns: Sequence[Column],
-    stored: Schema,
+    record_nbytes: int,
     order: BoundOrder,
     slot_nbytes: int,
     batch_size: int,
@@ -119,7 +119,7 @@ def shape_of(
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     scratch = max(1, workers) * sum(column.scratch_nbytes for column in columns)
-    scratch += max(1, workers) * stored.record_nbytes * batch_size if transformed else 0
+    scratch += max(1, workers) * record_nbytes * batch_size if transformed else 0
     index = index_nbytes(columns)
 
     def footprint(slots: int, *, mapped: bool, direct: bool = False) -> Footprint:
@@ -160,22 +160,22 @@ def shape_of(
     while wanted > few and footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
     spare = min(SPARE_SLOTS, wanted - max(1, workers))
-    ahead = _ahead(order, stored, raw_nbytes, available)
+    ahead = _ahead(order, record_nbytes, raw_nbytes, available)
     return Shape(
         slots=wanted,
         spare=spare,
         mapped=mapped,
         direct=direct,
         ahead=ahead,
-        advised=min(-(-ahead // max(1, workers)), ADVISED_NBYTES // max(1, stored.record_nbytes)),
+        advised=min(-(-ahead // max(1, workers)), ADVISED_NBYTES // max(1, record_nbytes)),
         footprint=footprint(wanted, mapped=mapped, direct=direct),
     )
 
 
-def _ahead(order: BoundOrder, stored: Schema, raw_nbytes: int, available: int) -> int:
+def _ahead(order: BoundOrder, record_nbytes: int, raw_nbytes: int, available: int) -> int:
     if not raw_nbytes or not order.n:
         return 0
-    record_nbytes = max(1, stored.record_nbytes)
+    record_nbytes = max(1, record_nbytes)
     most = max(1, available // 4 // record_nbytes)
     if isinstance(order, WINDOWED):
         return min(order.most_window_records, most)

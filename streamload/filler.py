@@ -17,12 +17,14 @@ from streamload.files import OpenFiles
 from streamload.job import Job
 from streamload.killpoints import reach
 from streamload.order import WINDOWED, WindowedOrder, WindowTable
+from streamload.ragged import Ragged
 from streamload.schema import Schema
 from streamload.shared import SharedBlock
-from streamload.slots import SlotViews
-from streamload.source import Meter, Reader
+from streamload.slots import SlotLayout, SlotViews
+from streamload.source import Column, Meter, RaggedReader, Reader, read_records, stored_column
 from streamload.tables import Tables
 from streamload.transforms import Transforming
+from streamload.uneven import Collated, Piece, Region, offsets_of
 from streamload.wire import StepTask, WindowTask, cut
 
 ADVISED_BLOCKS = 32
@@ -40,6 +42,8 @@ class OpenWindow:
         self.rows = table.held_starts(task.window)
         self.share = share
         self.done = 0
+        self.firsts: dict[str, NDArray[np.int64]] = {}
+        """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
 
 
 class Filler:
@@ -58,13 +62,32 @@ class Filler:
         self._arena = arena
         self._tables = Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None
         self.schema = Schema(tuple(column.field for column in job.columns))
-        readers = [column.reader(self.files, self.meter) for column in job.columns]
-        decoded = job.arena.fields if job.arena is not None else ()
-        self._direct: list[tuple[str, Reader]] = [(f.name, r) for f, r in zip(self.schema, readers, strict=True) if f.name not in decoded]
-        self._decoded: list[tuple[str, Reader]] = [(f.name, r) for f, r in zip(self.schema, readers, strict=True) if f.name in decoded]
+        self._direct: list[tuple[str, Reader]] = []
+        """Fixed fields that are read record by record."""
+        self._decoded: list[tuple[str, Reader]] = []
+        """Fixed fields that are decoded into the arena."""
+        self._kept: list[tuple[str, RaggedReader]] = []
+        """Ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
+        self._collated: list[Collated] = []
+        """Ragged fields of a batch."""
+        self._encoded: list[tuple[str, Collated, Any]] = []
+        """Fields that are decoded from stored bytes in the arena, and their readers."""
         self._parts: list[dict[str, NDArray[Any]]] = []
+        self._regions: dict[str, list[Region]] = {}
         if job.arena is not None and arena is not None:
-            self._parts = [job.arena.views(arena, self.schema, part) for part in range(job.arena.parts)]
+            self._parts = [job.arena.views(arena, part) for part in range(job.arena.parts)]
+            places = [job.arena.places(arena, part) for part in range(job.arena.parts)]
+            for name in places[0]:
+                self._regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
+        self._readers: list[Any] = []
+        for column in job.columns:
+            self._sort_in(column)
+        kept = [id(reader) for _, reader in (*self._decoded, *self._kept)]
+        self._advised = [reader for reader in self._readers if id(reader) not in kept]
+        self._in_arena = bool(self._decoded or self._kept)
+        self._uneven = bool(self._collated or self._encoded)
+        self.overflow: tuple[SharedBlock, tuple[int, ...]] | None = None
+        """The batch that was filled last, and the elements that it has room for, where it did not fit its slot."""
         self._open: dict[tuple[int, int], OpenWindow] = {}
         self._unmapped = list(range(len(job.fingerprints))) if job.mapped else []
         self._map_pause, self._map_after = 1, 0
@@ -72,6 +95,27 @@ class Filler:
         if job.transform is not None and job.layout is not None:
             self._transforming = Transforming(job.transform, seed=job.seed, stored=self.schema, batch_size=job.layout.batch_size)
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
+
+    def _sort_in(self, column: Column) -> None:
+        """Make a column's readers, and note which way its records go."""
+        field, kept = column.field, stored_column(column)
+        reader = column.reader(self.files, self.meter)
+        self._readers.append(reader)
+        in_arena = self.job.arena is not None and any(field.name == one.name for one in self.job.arena.fields)
+        if not kept.field.ragged or (kept is not column and not in_arena):
+            (self._decoded if in_arena else self._direct).append((field.name, reader))
+            return
+        stored_reader = reader
+        if kept is not column:
+            stored_reader = kept.reader(self.files, self.meter)
+            self._readers.append(stored_reader)
+        collated = Collated(kept.field, stored_reader, self._regions.get(field.name, []))
+        if in_arena:
+            self._kept.append((field.name, stored_reader))
+        if kept is column:
+            self._collated.append(collated)
+        else:
+            self._encoded.append((field.name, collated, reader))
 
     # Steps
 
@@ -87,13 +131,17 @@ class Filler:
             records = self._records(task.epoch, task.start, task.stop)
             reach("before_read")
             views.task[0] = -1
+            if self._uneven or views.offsets:
+                self._fill_uneven(task, records, views)
+                views.task[0] = task.number
+                return count
             views.records[:count] = records
             target = views.fields if self._transforming is None else self._transforming.stored_arrays
             for name, reader in self._direct:
                 self._gather(reader, records, target[name], self._rows[:count])
                 reach("mid_slot_write")
             if self._decoded:
-                self._gather_decoded(task, target)
+                self._gather_decoded(task, target, self._pieces(task))
             self.files.verify()
             if self._transforming is not None:
                 began = time.perf_counter_ns()
@@ -139,7 +187,7 @@ class Filler:
 
     def advise(self, epoch: int, start: int, stop: int) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
-        if start >= stop or not self._direct or (self.job.mapped and not self._unmapped):
+        if start >= stop or not self._advised or (self.job.mapped and not self._unmapped):
             return
         try:
             order = self.job.order
@@ -147,7 +195,7 @@ class Filler:
                 self._advise_blocks(order, epoch, start, stop)
                 return
             records = self._records(epoch, start, stop)
-            for _, reader in self._direct:
+            for reader in self._advised:
                 reader.advise(records)
         except StreamloadError:
             pass  # Whatever is wrong, the step that reads these records will say it.
@@ -162,7 +210,7 @@ class Filler:
             last = len(blocks) * (min(stop, high) - low) // (high - low)
             for block in blocks[first:last].tolist():
                 records = order.block_records(block)
-                for _, reader in self._direct:
+                for reader in self._advised:
                     reader.advise(records)
 
     def _map_a_stretch(self) -> None:
@@ -193,6 +241,10 @@ class Filler:
             del self._open[key]
         count = len(table.blocks_of(task.window))
         opened = OpenWindow(task, table, range(self.index, count, self.job.workers))
+        if self.job.arena is not None:
+            for field, rooms in zip(self.job.arena.fields, self.job.arena.rooms, strict=True):
+                if rooms is not None:
+                    opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
         opened.done = self.board.progress(self.index, task.part, task.serial)  # Not 0 where a worker died at it.
         self._open[task.epoch, task.window] = opened
         self.board.publish(self.index, task.part, task.serial, opened.done)
@@ -223,6 +275,9 @@ class Filler:
         reach("mid_block_decode")
         for name, reader in self._decoded:
             self._gather(reader, records, arrays[name], rows)
+        for name, reader in self._kept:
+            first, stop = window.firsts[name][which : which + 2].tolist()
+            self._regions[name][window.task.part].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
         self.files.verify()
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
@@ -232,12 +287,12 @@ class Filler:
         blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
         if blocks:
             records = np.concatenate(blocks)
-            for _, reader in self._decoded:
+            for _, reader in (*self._decoded, *self._kept):
                 reader.advise(records)
 
     def ready(self, task: StepTask) -> bool:
         """Whether every block that the step needs is in the arena."""
-        if not self._decoded:
+        if not self._in_arena:
             return True
         table = self._table(task.epoch)
         for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
@@ -250,18 +305,109 @@ class Filler:
                     return False
         return True
 
-    def _gather_decoded(self, task: StepTask, target: dict[str, NDArray[Any]]) -> None:
-        table = self._table(task.epoch)
+    def _gather_decoded(self, task: StepTask, target: dict[str, NDArray[Any]], pieces: Sequence[Piece]) -> None:
         copy_rows = kernels.gather_kernels().copy_rows
+        for piece in pieces:
+            arrays = self._parts[piece.part]
+            rows = self._rows[piece.start : piece.stop]
+            for name, _ in self._decoded:
+                nbytes = self.schema[name].nbytes
+                copy_rows(arrays[name].ctypes.data, piece.rows * nbytes, nbytes, target[name].ctypes.data, rows)
+
+    def _pieces(self, task: StepTask) -> list[Piece]:
+        """The positions of a step, by the windows that hold them."""
+        table, found = self._table(task.epoch), list[Piece]()
         for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
             low, high = int(table.starts[number]), int(table.starts[number + 1])
             first, last = max(task.start, low), min(task.stop, high)
             held = table.deal(number, first - low, last - low)
-            arrays = self._parts[self._open[task.epoch, number].task.part]
-            rows = self._rows[first - task.start : last - task.start]
-            for name, _ in self._decoded:
-                nbytes = self.schema[name].nbytes
-                copy_rows(arrays[name].ctypes.data, held * nbytes, nbytes, target[name].ctypes.data, rows)
+            found.append(Piece(self._open[task.epoch, number].task.part, held, first - task.start, last - task.start))
+        return found
+
+    # Steps with records that differ in length
+
+    def _fill_uneven(self, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> None:
+        """Fill a step of which some fields are ragged, or decoded from stored bytes; in memory of its own if the slot is too small."""
+        count, transforming = len(records), self._transforming
+        self.leave_overflow()
+        pieces = self._pieces(task) if self._in_arena else []
+        lengths = {one.field.name: one.measure(records, pieces) for one in self._collated}
+        if transforming is None:
+            views = self._fitting(views, {name: int(one.sum()) for name, one in lengths.items()})
+        views.records[:count] = records
+        target = views.fields if transforming is None else transforming.stored_arrays
+        for name, reader in self._direct:
+            self._gather(reader, records, target[name], self._rows[:count])
+            reach("mid_slot_write")
+        if self._decoded:
+            self._gather_decoded(task, target, pieces)
+        for name, collated, reader in self._encoded:
+            self._decode_stored(name, collated, reader, records, target[name], pieces)
+        for one in self._collated:
+            name, field = one.field.name, one.field
+            if transforming is None:
+                offsets, values = offsets_of(lengths[name], views.offsets[name][: count + 1]), views.fields[name]
+            else:
+                offsets = offsets_of(lengths[name])
+                values = np.empty((int(offsets[-1]), *field.shape), field.dtype)
+                transforming.stored_ragged[name] = Ragged(values, offsets, field.ragged)
+            one.collate(records, values, offsets)
+            reach("mid_slot_write")
+        self.files.verify()
+        if transforming is not None:
+            self._transform(transforming, task, records, views)
+
+    def _decode_stored(
+        self, name: str, collated: Collated, reader: Any, records: NDArray[np.int64], out: NDArray[Any], pieces: Sequence[Piece]
+    ) -> None:
+        """Decode records of an encoded field straight from their stored bytes in the arena."""
+        for piece in pieces:
+            region = self._regions[name][piece.part]
+            chosen, rows, starts = records[piece.start : piece.stop], self._rows[piece.start : piece.stop], region.starts[piece.rows]
+            here = starts >= 0
+            if here.all():
+                reader.decode(chosen, region.values, starts, region.lengths[piece.rows], out, rows)
+                continue
+            reader.decode(chosen[here], region.values, starts[here], region.lengths[piece.rows][here], out, rows[here])
+            reader.gather(chosen[~here], out, rows[~here])
+
+    def _transform(self, transforming: Transforming, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> None:
+        """Transform records that were collated, and put what comes out into the slot, or into memory of its own."""
+        began = time.perf_counter_ns()
+        try:
+            fixed = {name: array for name, array in views.fields.items() if name not in views.offsets}
+            assert self.job.layout is not None
+            ragged = transforming.apply(task.epoch, task.start, records, fixed, self.job.layout.schema.ragged)
+        finally:
+            self.meter.decode_ns += time.perf_counter_ns() - began
+        count, into = len(records), self._fitting(views, {name: sum(map(len, found)) for name, found in ragged.items()})
+        if into is not views:
+            into.records[:count] = records
+            for name, array in views.fields.items():
+                if name not in views.offsets:
+                    into.fields[name][:count] = array[:count]
+        for name, found in ragged.items():
+            offsets = offsets_of(np.array([len(one) for one in found], np.int64), into.offsets[name][: count + 1])
+            for one, start in zip(found, offsets[:-1].tolist(), strict=True):
+                into.fields[name][start : start + len(one)] = one
+
+    def _fitting(self, views: SlotViews, elements: dict[str, int]) -> SlotViews:
+        """The slot, or memory of its own where ragged fields of so many elements do not fit into it."""
+        layout = self.job.layout
+        assert layout is not None
+        if all(elements[f.name] <= room for f, room in zip(layout.schema, layout.capacities, strict=True) if f.ragged):
+            return views
+        rooms = tuple(elements[field.name] if field.ragged else 0 for field in layout.schema)
+        larger = SlotLayout.of(layout.schema, layout.batch_size, rooms)
+        self.overflow = SharedBlock.create(larger.nbytes, purpose="a batch that does not fit its slot"), rooms
+        reach("overflow")
+        return SlotViews(larger, self.overflow[0], 0)
+
+    def leave_overflow(self) -> None:
+        """Let go of memory that a batch was given of its own; whoever has its descriptor or an array of it keeps it."""
+        if self.overflow is not None:
+            self.overflow[0].close()
+            self.overflow = None
 
     def _table(self, epoch: int) -> WindowTable:
         """The table of an epoch: in shared memory, one of two places by the parity of the epoch."""
@@ -275,7 +421,8 @@ class Filler:
 
     def close(self) -> None:
         """Let go of files, mappings and readers."""
-        for _, reader in (*self._direct, *self._decoded):
+        self.leave_overflow()
+        for reader in self._readers:
             reader.close()
         self.files.close()
 
@@ -299,8 +446,12 @@ def probe(job: Job) -> Schema:
         transforming = Transforming(job.transform, seed=job.seed, stored=stored, batch_size=1)
         first = np.asarray(job.order.records(0, 0, 1), np.int64)
         for column in job.columns:
-            reader = column.reader(files, meter)
-            reader.gather(first, transforming.stored_arrays[column.field.name], np.zeros(1, np.int64))
+            reader, name = column.reader(files, meter), column.field.name
+            found = read_records(column, reader, first)
+            if column.field.ragged:
+                transforming.stored_ragged[name] = found
+            else:
+                transforming.stored_arrays[name][:] = found
             reader.close()
         return transforming.schema(int(first[0]))
     finally:

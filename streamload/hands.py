@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from streamload.errors import ResourceError, WorkerError
 from streamload.launcher import Launcher
 from streamload.shared import Scrap, SharedBlock
-from streamload.wire import Frames, Kind, StepTask
+from streamload.wire import Frames, Kind, Overflown, StepTask
+
+MOST_DESCRIPTORS = 8
+"""That are taken with one look at a socket; a worker sends one at a time."""
 
 
 class Hand:
     """A worker."""
 
-    def __init__(self, launcher: Launcher, number: int, blocks: Mapping[str, SharedBlock], *, probe: bool) -> None:
+    def __init__(self, launcher: Launcher, number: int, blocks: Mapping[str, SharedBlock], *, probe: bool, overflows: bool) -> None:
         """Ask the launcher for worker `number`, which is handed the blocks."""
         self.number = number
+        self.overflows = overflows
+        """Whether its batches may come in memory of their own, whose descriptors come along with its replies."""
+        self._descriptors: deque[int] = deque()
         self.tasks: dict[int, StepTask] = {}
         """Steps that it was given and has not answered, by their numbers."""
         self.unsent = b""
@@ -65,12 +73,36 @@ class Hand:
     def receive(self) -> list[tuple[Kind, Any]] | None:
         """What has arrived from it, or None at the end of its socket, which is its death."""
         try:
-            received = self.channel.recv(1 << 16, socket.MSG_DONTWAIT)
+            received = self._received() if self.overflows else self.channel.recv(1 << 16, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:
             received = b""
-        return self._frames.feed(received) if received else None
+        if not received:
+            return None
+        frames = self._frames.feed(received)
+        if self.overflows:
+            return [(kind, self._found(content) if kind is Kind.OVERFLOWN else content) for kind, content in frames]
+        return frames
+
+    def _received(self) -> bytes:
+        """Bytes that have arrived; descriptors that came along are kept until the frames that speak of them are whole."""
+        received, descriptors, _, _ = socket.recv_fds(self.channel, 1 << 16, MOST_DESCRIPTORS, socket.MSG_DONTWAIT)
+        self._descriptors.extend(descriptors)
+        return received
+
+    def _found(self, reply: Overflown) -> Overflown:
+        """The reply with the memory that its batch lies in."""
+        if not self._descriptors:
+            raise ResourceError(
+                f"no descriptor for the memory of a batch that worker {self.number} filled.",
+                hint="Close other files or loaders, or raise `ulimit -n`.",
+                errno=errno.EMFILE,
+            )
+        block = SharedBlock(self._descriptors.popleft(), reply.nbytes)
+        memory = block.bytes
+        block.close()
+        return reply._replace(memory=memory)
 
     @property
     def pid(self) -> int | None:
@@ -105,5 +137,7 @@ class Hand:
         self._pid = self.pid
         self.channel.close()
         self._launcher.forget(self.key)
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
         for text in self._texts.values():
             text.close()

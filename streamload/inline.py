@@ -13,7 +13,7 @@ from streamload.kernels import compile_kernels
 from streamload.shared import SharedBlock
 from streamload.slots import SlotViews
 from streamload.transforms import received_error
-from streamload.wire import Failed, Filled, StepTask, WindowTask
+from streamload.wire import Failed, Filled, Overflown, Reply, StepTask, WindowTask
 
 
 class Inline:
@@ -51,7 +51,7 @@ class Inline:
         """Keep a window for later."""
         self._filler.open_window(task)
 
-    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+    def receive(self, waiting_for: int | None) -> list[Reply]:
         """Do the next step if it is waited for."""
         if waiting_for is None or not self._steps:
             return []
@@ -62,7 +62,11 @@ class Inline:
                 self._filler.decode_next()
                 self._decoded += 1
             self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
-            reply: Filled | Failed = Filled(task.number, task.slot, self._filler.fill(task))
+            reply: Reply = Filled(task.number, task.slot, self._filler.fill(task))
+            if self._filler.overflow is not None:
+                block, capacities = self._filler.overflow
+                reply = Overflown(*reply, capacities, block.nbytes, block.bytes)
+                self._filler.leave_overflow()
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))
         finally:
@@ -71,9 +75,9 @@ class Inline:
             self._board.record(0, (*self._filler.counters(), self._done, self._decoded, self._busy_ns))
         return [reply]
 
-    def forget(self) -> list[Filled | Failed]:
+    def forget(self) -> list[Reply]:
         """Call off what has not been done."""
-        replies: list[Filled | Failed] = [Failed(task.number, task.slot, {}) for task in self._steps]
+        replies: list[Reply] = [Failed(task.number, task.slot, {}) for task in self._steps]
         self._steps.clear()
         self._filler.forget_windows()
         self._filler.forget_tables()

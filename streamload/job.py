@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.files import Fingerprint
 from streamload.order import BoundOrder
-from streamload.schema import Schema
+from streamload.schema import Field
 from streamload.shared import SharedBlock, aligned
 from streamload.slots import SlotLayout
 from streamload.source import Column
@@ -44,40 +44,73 @@ class Job:
     """Where decoded windows go; None where every record is read by itself."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArenaLayout:
-    """Parts of the arena, each for one window: a region for each field that must be decoded, records in block order."""
+    """Parts of the arena, each for one window: a region for each field that must be decoded, records in block order.
 
-    fields: tuple[str, ...]
+    A ragged field's region holds, for each record, where its elements begin (-1 where its block did not fit), and how many
+    there are; then the elements, each block's in a stretch of its own, so that workers need not agree on where to write.
+    """
+
+    fields: tuple[Field, ...]
+    """As they are kept: stored bytes of encoded fields."""
     records: int
     """The most records that a window holds."""
     offsets: tuple[int, ...]
     """Bytes from a part's begin to each field's region."""
+    rooms: tuple[NDArray[np.int64] | None, ...]
+    """Elements that each block of the order has room for, of ragged fields: shape (blocks,)."""
+    capacities: tuple[int, ...]
+    """The most of them that a window has room for; 0 of other fields."""
     part_nbytes: int
     parts: int
     """Windows in flight: as many as a batch can touch, and one more."""
 
     @classmethod
-    def of(cls, schema: Schema, names: tuple[str, ...], *, records: int, parts: int) -> ArenaLayout:
-        """The layout for windows of up to `records` records of the fields `names`."""
+    def of(
+        cls, fields: Sequence[Field], *, records: int, parts: int, rooms: Mapping[str, NDArray[np.int64]], capacities: Mapping[str, int]
+    ) -> ArenaLayout:
+        """The layout for windows of up to `records` records of the fields; `rooms` and `capacities` are of the ragged ones."""
         offsets: list[int] = []
         at = 0
-        for name in names:
+        for field in fields:
             offsets.append(at)
-            at += aligned(schema[name].nbytes * records)
-        return cls(fields=names, records=records, offsets=tuple(offsets), part_nbytes=aligned(at, 4096), parts=parts)
+            if field.ragged:
+                at += 2 * aligned(8 * records) + aligned(field.nbytes * capacities[field.name])
+            else:
+                at += aligned(field.nbytes * records)
+        return cls(
+            fields=tuple(fields),
+            records=records,
+            offsets=tuple(offsets),
+            rooms=tuple(rooms.get(field.name) for field in fields),
+            capacities=tuple(capacities.get(field.name, 0) for field in fields),
+            part_nbytes=aligned(at, 4096),
+            parts=parts,
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole arena."""
         return self.part_nbytes * self.parts
 
-    def views(self, arena: SharedBlock, schema: Schema, part: int) -> dict[str, NDArray[Any]]:
-        """One part as arrays, by field."""
-        return {
-            name: np.ndarray((self.records, *schema[name].shape), schema[name].dtype, arena.bytes, part * self.part_nbytes + offset)
-            for name, offset in zip(self.fields, self.offsets, strict=True)
-        }
+    def views(self, arena: SharedBlock, part: int) -> dict[str, NDArray[Any]]:
+        """One part as arrays, by field; of ragged fields, their elements."""
+        found: dict[str, NDArray[Any]] = {}
+        for field, offset, capacity in zip(self.fields, self.offsets, self.capacities, strict=True):
+            at = part * self.part_nbytes + offset + (2 * aligned(8 * self.records) if field.ragged else 0)
+            found[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, arena.bytes, at)
+        return found
+
+    def places(self, arena: SharedBlock, part: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Of each ragged field in one part: where the elements of each record begin, and how many there are."""
+        found: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for field, offset in zip(self.fields, self.offsets, strict=True):
+            if field.ragged:
+                at = part * self.part_nbytes + offset
+                starts = np.ndarray((self.records,), np.int64, arena.bytes, at)
+                found[field.name] = starts, np.ndarray((self.records,), np.int64, arena.bytes, at + aligned(8 * self.records))
+        return found
 
 
 _HEAD = struct.Struct("<QQ")

@@ -23,6 +23,8 @@ from streamload.source import Source
 from streamload.state import read_state, state_of
 from streamload.stats import Stats
 
+COUNTED = ("copies", "copied_nbytes", "overflows", "overflown_nbytes", "ragged_nbytes")
+"""Counters of a pipeline."""
 CLOSING_S = 1.0
 """How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
 
@@ -102,7 +104,7 @@ class Loader:
         self._closed = False
         self._said_copies = False
         self._handed_at: int | None = None
-        self._counts = dict.fromkeys(("steps", "records", "copies", "copied_nbytes", "start_ns", "wait_ns", "consumer_ns"), 0)
+        self._counts = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
         self._worked: dict[str, int] = {}
         if self._plan.warning:
             warnings.warn(self._plan.warning, stacklevel=2)
@@ -169,9 +171,13 @@ class Loader:
 
     def _taken(self, epoch: Epoch) -> Batch | None:
         if self._closed or self._iterating is None or self._iterating() is not epoch:
-            raise _closed_error() if self._closed else LoaderClosedError(
-                f"this iterator over epoch {epoch.index} was closed: a newer iterator of the same loader began.",
-                hint="Another thread did that; two loaders can run side by side.",
+            raise (
+                _closed_error()
+                if self._closed
+                else LoaderClosedError(
+                    f"this iterator over epoch {epoch.index} was closed: a newer iterator of the same loader began.",
+                    hint="Another thread did that; two loaders can run side by side.",
+                )
             )
         number, position = self._at
         if position >= self._plan.end:
@@ -248,8 +254,8 @@ class Loader:
         """What was done and waited for since the loader was made; `print(loader.stats)` gives the verdict in a line."""
         counts, worked = dict(self._counts), dict(self._worked)
         if self._engine is not None:
-            counts["copies"] += self._engine.pipeline.copies
-            counts["copied_nbytes"] += self._engine.pipeline.copied_nbytes
+            for name in COUNTED:
+                counts[name] += getattr(self._engine.pipeline, name)
             for name, value in self._engine.work().items():
                 worked[name] = worked.get(name, 0) + value
         disk, decode = worked.get("disk_ns", 0), worked.get("decode_ns", 0)
@@ -257,9 +263,11 @@ class Loader:
         return Stats(
             steps=counts["steps"],
             records=counts["records"],
-            nbytes=counts["records"] * self._plan.schema.record_nbytes,
+            nbytes=counts["records"] * self._plan.schema.record_nbytes + counts["ragged_nbytes"],
             copies=counts["copies"],
             copied_nbytes=counts["copied_nbytes"],
+            overflows=counts["overflows"],
+            overflown_nbytes=counts["overflown_nbytes"],
             start_seconds=counts["start_ns"] / 1e9,
             wait_seconds=counts["wait_ns"] / 1e9,
             consumer_seconds=counts["consumer_ns"] / 1e9,
@@ -310,8 +318,8 @@ class Loader:
         """Let go of machinery that broke; its counters count on."""
         if self._engine is None:
             return
-        self._counts["copies"] += self._engine.pipeline.copies
-        self._counts["copied_nbytes"] += self._engine.pipeline.copied_nbytes
+        for name in COUNTED:
+            self._counts[name] += getattr(self._engine.pipeline, name)
         for name, value in self._engine.work().items():
             self._worked[name] = self._worked.get(name, 0) + value
         engine, self._engine = self._engine, None

@@ -147,6 +147,8 @@ class Pipeline:
         self.copied_nbytes = 0
         self.overflows = 0
         self.overflown_nbytes = 0
+        self.ragged_nbytes = 0
+        self._ragged = slots.layout.schema.ragged
 
     def begin(self, epoch: int, position: int, stop: int | None) -> None:
         """Hand out from here on, up to epoch `stop` (None: without end)."""
@@ -215,20 +217,23 @@ class Pipeline:
             raise self._pool.error_of(asked.reply)
         task = asked.task
         self._queue.popleft()
+        copied = False
         if isinstance(asked.reply, Overflown):
-            return self._overflown(task, asked.reply)
-        fields, records, copied = self._slots.lease(task.slot, task.stop - task.start)
+            fields, records = self._overflown(task, asked.reply)
+        else:
+            fields, records, copied = self._slots.lease(task.slot, task.stop - task.start)
+        for field in self._ragged:
+            self.ragged_nbytes += fields[field.name].nbytes
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
         return Step(task.epoch, task.start, task.stop, fields, records)
 
-    def _overflown(self, task: StepTask, reply: Overflown) -> Step:
+    def _overflown(self, task: StepTask, reply: Overflown) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""
         self.overflows += 1
         self.overflown_nbytes += reply.nbytes
-        fields, records = self._slots.overflown(task.slot, task.stop - task.start, reply.capacities, reply.memory)
-        return Step(task.epoch, task.start, task.stop, fields, records)
+        return self._slots.overflown(task.slot, task.stop - task.start, reply.capacities, reply.memory)
 
     def _listen(self) -> None:
         """Take in what has arrived, and ask for more."""

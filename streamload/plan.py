@@ -21,10 +21,13 @@ from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, Spec, cho
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.slots import SlotLayout
-from streamload.source import Source
+from streamload.source import RaggedColumn, Source, stored_column, stored_nbytes
 from streamload.tables import Tables
+from streamload.uneven import room_for
 
 MOST_WORKERS = 8
+UNKNOWN_ELEMENTS = 256
+"""Elements of a record that a transform makes, as long as nothing is known of them."""
 MOST_MAPPED_FILES = 256
 """Each mapping holds a descriptor."""
 
@@ -108,14 +111,14 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     # More records than there are never share a batch, so slots need not hold them.
     fitting = max(1, min(batch_size, order.n))
     schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
-    slot_layout = SlotLayout.of(schema, fitting)
+    slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
     job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
     memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
     raw = any(isinstance(column, Extents) for column in data.columns)
     many = len(data.fingerprints) > MOST_MAPPED_FILES
     shape = shape_of(
         columns=data.columns,
-        stored=data.schema,
+        record_nbytes=sum(map(stored_nbytes, data.columns)),
         order=order,
         slot_nbytes=slot_layout.nbytes,
         batch_size=fitting,
@@ -149,15 +152,29 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
 
 
 def _layout(data: Source) -> Layout:
-    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any."""
+    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any.
+
+    Where that field is ragged, and its blocks were counted, they weigh what they hold; elsewhere every record weighs the same.
+    """
     cut = [column for column in data.columns if column.cuts is not None]
-    cut.sort(key=lambda column: (not column.addressable, column.field.nbytes), reverse=True)
-    return layout_of(
-        data.file_starts,
-        cuts=cut[0].cuts if cut else None,
-        record_nbytes=data.schema.record_nbytes,
-        addressable=data.addressable,
-    )
+    cut.sort(key=lambda column: (not column.addressable, stored_nbytes(column)), reverse=True)
+    cuts = cut[0].cuts if cut else None
+    record_nbytes = sum(map(stored_nbytes, data.columns))
+    block_nbytes: NDArray[np.int64] | None = None
+    kept = cast(RaggedColumn, stored_column(cut[0])) if cut else None
+    if kept is not None and cuts is not None and kept.field.ragged and kept.weights is not None and np.isin(data.file_starts, cuts).all():
+        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(kept)) + kept.weights * kept.field.nbytes
+    return layout_of(data.file_starts, cuts=cuts, record_nbytes=record_nbytes, addressable=data.addressable, block_nbytes=block_nbytes)
+
+
+def _rooms(schema: Schema, data: Source, records: int) -> list[int]:
+    """Elements that a slot has room for, of each field that is delivered: what so many records hardly ever exceed; 0 of fixed ones.
+
+    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together.
+    """
+    stored = {column.field.name: room_for(cast(RaggedColumn, column), records) for column in data.columns if column.field.ragged}
+    unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * records
+    return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
 
 
 def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:

@@ -24,6 +24,10 @@ class Stats:
     """Batches that were copied to private memory, because the user held too many."""
     copied_nbytes: int
     """Bytes of those batches."""
+    overflows: int
+    """Batches whose ragged records were longer than their slot has room for: each came in memory of its own."""
+    overflown_nbytes: int
+    """Bytes of that memory, which the loader's budget does not count."""
     start_seconds: float
     """How long the very first batch took to come: workers had to start. Not counted as waiting."""
     wait_seconds: float

@@ -6,7 +6,7 @@ import inspect
 import random
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain
 from streamload.order import key
-from streamload.schema import Field, Schema
+from streamload.ragged import Ragged
+from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
 from streamload.wire import cut
 
 AUGMENTATION = 4
@@ -30,14 +31,23 @@ class Transforming:
         self._function = function
         self._seed = seed
         self._wants_random = _takes_two(function)
-        self.stored_arrays: dict[str, NDArray[Any]] = {f.name: np.empty((batch_size, *f.shape), f.dtype) for f in stored}
+        self._stored = stored
+        self.stored_arrays: dict[str, NDArray[Any]] = {f.name: np.empty((batch_size, *f.shape), f.dtype) for f in stored if not f.ragged}
+        self.stored_ragged: dict[str, Ragged] = {}
+        """Ragged fields of the records at hand."""
 
     def schema(self, record: int) -> Schema:
         """The schema of the result for the stored record in row 0."""
         result = self._call(0, 0, record)
         fields: list[Field] = []
         for name, value in result.items():
+            if type(value) in (str, bytes):
+                fields.append(Field(str(name), np.dtype(np.uint8), (), TEXT if isinstance(value, str) else BYTES))
+                continue
             array = np.asarray(value)
+            if name in self._stored and self._stored[name].ragged == ARRAY and array.ndim == 1 + len(self._stored[name].shape):
+                fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape[1:], ARRAY))
+                continue
             if array.dtype.hasobject:
                 raise ConfigError(
                     f"the transform's field {name!r} is of dtype {array.dtype}, which cannot lie in shared memory.",
@@ -46,20 +56,31 @@ class Transforming:
             fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape))
         return Schema(tuple(fields))
 
-    def apply(self, epoch: int, start: int, records: NDArray[np.int64], out: dict[str, NDArray[Any]]) -> None:
-        """Transform the stored records, and put results into `out`. Raises TransformError, naming the record."""
+    def apply(
+        self, epoch: int, start: int, records: NDArray[np.int64], out: dict[str, NDArray[Any]], ragged: Sequence[Field] = ()
+    ) -> dict[str, list[NDArray[Any]]]:
+        """Transform the stored records, and put results into `out`; those of ragged fields are given back, an array a record.
+
+        Raises TransformError, naming the record.
+        """
+        uneven: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
+        fields = {field.name: field for field in ragged}
         words = key(self._seed, epoch, AUGMENTATION, -1 - start)
         random.seed(int(words[0]) | int(words[1]) << 32)
         np.random.seed(int(words[2]))
         for row, record in enumerate(records.tolist()):
             result = self._call(epoch, row, record)
-            if result.keys() != out.keys():
+            if result.keys() != out.keys() | uneven.keys():
+                names = sorted({*out, *uneven})
                 raise SchemaMismatchError(
-                    f"the transform returned fields {sorted(result)} for record {record}, and {sorted(out)} for the first record.",
+                    f"the transform returned fields {sorted(result)} for record {record}, and {names} for the first record.",
                     hint="Return the same fields for every record.",
                     records=(record, record + 1),
                 )
             for name, value in result.items():
+                if name in uneven:
+                    uneven[name].append(_elements(value, fields[name], record))
+                    continue
                 array, place = np.asarray(value), out[name]
                 if array.shape != place.shape[1:] or array.dtype != place.dtype:
                     raise SchemaMismatchError(
@@ -70,9 +91,13 @@ class Transforming:
                         records=(record, record + 1),
                     )
                 place[row] = array
+        return uneven
 
     def _call(self, epoch: int, row: int, record: int) -> dict[str, Any]:
         stored = {name: array[row] for name, array in self.stored_arrays.items()}
+        if self.stored_ragged:
+            stored |= {name: ragged[row] for name, ragged in self.stored_ragged.items()}
+            stored = {name: stored[name] for name in self._stored.names}
         try:
             if self._wants_random:
                 words = key(self._seed, epoch, AUGMENTATION, record)
@@ -92,6 +117,24 @@ class Transforming:
                 hint='Return the fields by name: return {"image": image, "label": label}.',
             )
         return result
+
+
+def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
+    """The elements of one record of a ragged field. Raises SchemaMismatchError for a value of another kind."""
+    if field.ragged == TEXT and isinstance(value, str):
+        return np.frombuffer(value.encode(), np.uint8)
+    if field.ragged == BYTES and isinstance(value, bytes):
+        return np.frombuffer(value, np.uint8)
+    array = np.asarray(value)
+    if field.ragged != ARRAY or array.dtype != field.dtype or array.ndim == 0 or array.shape[1:] != field.shape:
+        what = f"{array.dtype} {array.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise SchemaMismatchError(
+            f"the transform's field {field.name!r} is {what} for record {record}, and was found to be: {field}.",
+            hint="Return a str, bytes or an array that differs in its first axis only, the same kind for every record.",
+            dataset=field.name,
+            records=(record, record + 1),
+        )
+    return array
 
 
 def transform_error(error: BaseException, record: int) -> TransformError:

@@ -95,6 +95,10 @@ class Failed(NamedTuple):
     """As `errors.to_plain` gives it."""
 
 
+Reply = Filled | Overflown | Failed
+"""What a worker answers to a step."""
+
+
 def pack_step(task: StepTask) -> bytes:
     """A frame for a step task."""
     return _STEP_FRAME.pack(_TASK.size, Kind.STEP, *task)
@@ -153,7 +157,8 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
         return WindowTask._make(_WINDOW.unpack_from(held, begin))
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
-        return Overflown(**{**content, "capacities": tuple(content["capacities"])})
+        capacities = tuple(int(one) for one in content["capacities"])
+        return Overflown(content["number"], content["slot"], content["records"], capacities, content["nbytes"], None)
     return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
 
 

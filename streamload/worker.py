@@ -25,7 +25,7 @@ from streamload.kernels import compile_kernels, missing
 from streamload.killpoints import arm, reach
 from streamload.shared import SharedBlock
 from streamload.slots import SlotViews
-from streamload.wire import Filled, Frames, Kind, StepTask, WindowTask, cut, pack_filled, pack_text
+from streamload.wire import Filled, Frames, Kind, Overflown, StepTask, WindowTask, cut, pack_filled, pack_overflown, pack_text
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
@@ -111,6 +111,9 @@ class Worker:
             return
         began = time.perf_counter_ns()
         reach("after_write_before_publish")
+        if self._filler.overflow is not None:
+            self._hand_over(task, count)
+            return
         self._unsent.append(pack_filled(Filled(task.number, task.slot, count)))
         if len(self._unsent) == 1:
             self._unsent_ns = began
@@ -118,6 +121,20 @@ class Worker:
             self._flush()
         reach("after_publish")
         self._send_ns += time.perf_counter_ns() - began
+
+    def _hand_over(self, task: StepTask, count: int) -> None:
+        """Send a batch that did not fit its slot: the descriptor of its memory goes along with the frame that speaks of it."""
+        assert self._filler.overflow is not None
+        block, capacities = self._filler.overflow
+        self._flush()
+        frame = pack_overflown(Overflown(task.number, task.slot, count, capacities, block.nbytes, None))
+        try:
+            sent = socket.send_fds(self._channel, [frame], [block.fd])
+            self._channel.sendall(frame[sent:])
+        except OSError:
+            self._ended = True
+        finally:
+            self._filler.leave_overflow()
 
     def _fail_waiting(self, error: StreamloadError) -> None:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
@@ -176,7 +193,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     try:
         job = _job(blocks["job"])
         if request.get("probe"):
-            fields = [[f.name, f.dtype.str, list(f.shape)] for f in probe(job)]
+            fields = [[f.name, f.dtype.str, list(f.shape), f.ragged] for f in probe(job)]
             channel.sendall(pack_text(Kind.PROBED, {"fields": fields}))
             return
         board = Board(blocks["board"], job.workers)

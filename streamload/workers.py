@@ -34,7 +34,7 @@ from streamload.limits import check_descriptors
 from streamload.schema import Field, Schema
 from streamload.shared import SharedBlock
 from streamload.transforms import received_error
-from streamload.wire import Failed, Filled, Kind, StepTask, WindowTask, pack_step, pack_text, pack_window
+from streamload.wire import Failed, Kind, Reply, StepTask, WindowTask, pack_step, pack_text, pack_window
 
 MOST_TASKS = 64
 MOST_DEATHS = 2
@@ -86,12 +86,13 @@ class Workers:
             self._blocks["tables"] = tables
         check_descriptors(job.workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{job.workers} workers")
         self._launcher = Launcher.current()
+        overflows = job.layout is not None and bool(job.layout.schema.ragged)
         self._own: list[SharedBlock] = []
         try:
             self._blocks["job"] = write_job(job)
             self._own.append(self._blocks["job"])
             for number in range(job.workers):
-                self._hands.append(Hand(self._launcher, number, self._blocks, probe=probe))
+                self._hands.append(Hand(self._launcher, number, self._blocks, probe=probe, overflows=overflows))
         except BaseException:
             self.stop()
             raise
@@ -138,7 +139,7 @@ class Workers:
                 least = hand
         return least
 
-    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+    def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies that have arrived; waits for at least one if `waiting_for` names a task. Raises when a worker died or hangs."""
         with self._stopping_on_error():
             replies = self._take(0)
@@ -163,9 +164,9 @@ class Workers:
                 waited += seconds if self._launcher.ready else 0.0
                 if self._probed is None and waited >= self._timeout:
                     raise self._timed_out(None)
-        return Schema(tuple(Field(name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in self._probed))
+        return Schema(tuple(Field(name, np.dtype(dtype), tuple(shape), ragged) for name, dtype, shape, ragged in self._probed))
 
-    def forget(self) -> list[Filled | Failed]:
+    def forget(self) -> list[Reply]:
         """Call everything off, and wait until nothing is under way; returns the replies of tasks that were."""
         with self._stopping_on_error():
             self._token += 1
@@ -173,7 +174,7 @@ class Workers:
             self._windows.clear()
             for hand in self._hands:
                 hand.send(pack_text(Kind.FORGET, {"token": self._token}))
-            replies: list[Filled | Failed] = []
+            replies: list[Reply] = []
             waited = 0.0
             while any(hand.forgotten != self._token for hand in self._hands):
                 some, seconds = self._listen(self._timeout - waited)
@@ -197,7 +198,7 @@ class Workers:
             self.stop(grace_s=0.0)
             raise
 
-    def _listen(self, left: float) -> tuple[list[Filled | Failed], float]:
+    def _listen(self, left: float) -> tuple[list[Reply], float]:
         """Replies that arrive soon, and the seconds that were waited for them.
 
         If all processes are frozen meanwhile (a paused container, a debugger), that time counts for no more than a moment.
@@ -208,9 +209,9 @@ class Workers:
         replies = self._take(moment)
         return replies, min(time.monotonic() - began, 2 * moment)
 
-    def _take(self, seconds: float) -> list[Filled | Failed]:
+    def _take(self, seconds: float) -> list[Reply]:
         """Replies that arrive within `seconds`, as soon as there is one."""
-        replies: list[Filled | Failed] = []
+        replies: list[Reply] = []
         for fd, _ in self._poll.poll(seconds * 1000):
             hand = self._by_fd.get(fd)
             if hand is None:
@@ -288,7 +289,7 @@ class Workers:
         del self._by_fd[dead.channel.fileno()]
         dead.forget()
         self._board.bury(dead.number)
-        hand = self._hands[dead.number] = Hand(self._launcher, dead.number, self._blocks, probe=False)
+        hand = self._hands[dead.number] = Hand(self._launcher, dead.number, self._blocks, probe=False, overflows=dead.overflows)
         hand.tasks, hand.deaths = dead.tasks, dead.deaths + 1
         self._watch(hand)
         if self._forgetting:

@@ -48,7 +48,11 @@ class RunOrder:
     @property
     def most_window_nbytes(self) -> int:
         """No window holds more stored bytes."""
-        return int(np.add.reduceat(self.block_nbytes, self._firsts[:-1]).max(initial=0)) if self.windows else 0
+        return self.most_in_window(self.block_nbytes)
+
+    def most_in_window(self, weights: NDArray[np.int64]) -> int:
+        """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
+        return int(np.add.reduceat(weights, self._firsts[:-1]).max(initial=0)) if self.windows else 0
 
     @property
     def table_nbytes(self) -> int:

@@ -54,6 +54,10 @@ class WindowedOrder(Protocol):
         """No window of any epoch holds more stored bytes."""
         ...
 
+    def most_in_window(self, weights: NDArray[np.int64]) -> int:
+        """No window of any epoch holds more of what each block has so much of; `weights` has shape (blocks,)."""
+        ...
+
     @property
     def table_nbytes(self) -> int:
         """Bytes of the arrays of one epoch's table."""
@@ -118,7 +122,11 @@ class BlockOrder:
     @property
     def most_window_nbytes(self) -> int:
         """No window of any epoch holds more stored bytes."""
-        return int(np.maximum.reduceat(self.block_nbytes, self.low[:-1]).sum()) if self.strata else 0
+        return self.most_in_window(self.block_nbytes)
+
+    def most_in_window(self, weights: NDArray[np.int64]) -> int:
+        """No window of any epoch holds more of what each block has so much of; `weights` has shape (blocks,)."""
+        return int(np.maximum.reduceat(weights, self.low[:-1]).sum()) if self.strata else 0
 
     @property
     def table_nbytes(self) -> int:
