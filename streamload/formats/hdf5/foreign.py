@@ -160,6 +160,7 @@ class ForeignReader:
             self._files.verify()
             failed = unreadable(self._files.fingerprints[part.number].path, error)
             failed.dataset, failed.records = part.path, (first, stop)
+            failed.details |= {"dataset": part.path, "records": (first, stop)}
             raise failed from error
         return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(stop - first, *column.field.shape))
 

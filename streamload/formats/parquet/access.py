@@ -33,11 +33,13 @@ def open_file(path: str) -> Any:
     )
 
 
-def unreadable(path: str, error: Exception, column: str | None = None) -> SourceError | StreamloadError:
+def unreadable(
+    path: str, error: Exception, column: str | None = None, records: tuple[int, int] | None = None
+) -> SourceError | StreamloadError:
     """The error for a file that pyarrow gave up on."""
     where = path if column is None else f"{path}: column '{column}'"
     text = " ".join(str(error).split())[:300].rstrip(".")
-    details = {"path": path, "dataset": column}
+    details: dict[str, Any] = {"path": path, "dataset": column, "records": records}
     lower = text.lower()
     if isinstance(error, MemoryError):
         return ResourceError(
@@ -49,7 +51,7 @@ def unreadable(path: str, error: Exception, column: str | None = None) -> Source
         return UnsupportedFeatureError(f"{where} is encrypted: {text}.", hint="Decrypt it first; keys are never asked for.", **details)
     if "checksum" in lower or "crc" in lower:
         return ChecksumError(f"{where} holds a page whose checksum is wrong: {text}.", hint="Fetch or write it again.", **details)
-    if type(error).__name__.startswith("ArrowNotImpl") or "not built" in lower or "unsupported" in lower:
+    if type(error).__name__.startswith("ArrowNotImpl") or any(words in lower for words in ("not built", "unsupported", "not supported")):
         return UnsupportedFeatureError(f"{where} cannot be decoded by pyarrow {pa.__version__}: {text}.", hint="Write it anew.", **details)
     return CorruptDataError(
         f"{where} cannot be read as Parquet: {text or type(error).__name__}.",

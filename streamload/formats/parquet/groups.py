@@ -174,9 +174,7 @@ class RowGroupReader:
             raise
         except FAILURES as error:
             self._files.verify()
-            failed = unreadable(path, error, column.column)
-            failed.details["records"] = (start, start + size)
-            raise failed from error
+            raise unreadable(path, error, column.column, (start, start + size)) from error
         if done != size:
             self._files.verify()
             raise CorruptDataError(
