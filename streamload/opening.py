@@ -20,7 +20,11 @@ Path = str | os.PathLike[str]
 
 
 def open_source(
-    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path]], fields: Fields | str | None = None, **options: Any
+    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path]],
+    fields: Fields | str | None = None,
+    *,
+    decode: Any = None,
+    **options: Any,
 ) -> Source:
     """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
 
@@ -30,10 +34,14 @@ def open_source(
     small enough to be held in memory. Fields that lie in files of their own are joined by record:
     {"image": "x.npy", "label": "y.npy"}.
 
+    `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
+    `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
+    looked at (up to 64) have one size, and stay bytes, with a note in `repr`, where they differ.
+
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
     if isinstance(path, Mapping):
-        return _joined(cast("Mapping[str, Path | Iterable[Path]]", path), fields, options)
+        return _joined(cast("Mapping[str, Path | Iterable[Path]]", path), fields, decode, options)
     paths = _expanded(path)
     wanted = [fields] if isinstance(fields, str) else fields
     if wanted is not None and not len(wanted):
@@ -58,18 +66,31 @@ def open_source(
     _refuse_unknown(options, chosen)
     said = folders.partitions(path, paths)
     inner, named = folders.split(wanted, said)
-    source = chosen.plan(paths, inner, **options)
+    source = _decoded(chosen.plan(paths, inner, **options), decode)
     return folders.with_partitions(source, said, named) if named else source
 
 
-def _joined(paths: Mapping[str, Path | Iterable[Path]], fields: object, options: dict[str, Any]) -> Source:
+def _decoded(source: Source, decode: Any) -> Source:
+    """The source, its encoded images decoded as was asked for."""
+    if decode is None and not any(field.ragged for field in source.schema):
+        return source
+    from streamload.images.finding import with_images
+
+    return with_images(source, decode)
+
+
+def _joined(paths: Mapping[str, Path | Iterable[Path]], fields: object, decode: Any, options: dict[str, Any]) -> Source:
     """Fields from different files, one from each."""
     if fields is not None or options or not paths:
         raise ConfigError(
             "Files that are joined by record are given as {field: path}, and nothing else.",
             hint='Leave fields= and the options out: sl.open({"image": "x.npy", "label": "y.npy"}).',
         )
-    return joining.join({name: open_source(one) for name, one in paths.items()})
+    wishes: Mapping[str, Any] = decode if isinstance(decode, Mapping) else dict.fromkeys(paths, decode)
+    unknown = next((name for name in wishes if name not in paths), None)
+    if unknown is not None:
+        raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, paths))}.")
+    return joining.join({name: open_source(one, decode=wishes.get(name)) for name, one in paths.items()})
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:

@@ -1,0 +1,163 @@
+"""A field of encoded images: stored as bytes of any length, delivered as arrays of one shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import SourceError
+from streamload.files import OpenFiles
+from streamload.images.decoding import Decoder
+from streamload.images.refusal import RefusalError
+from streamload.images.spec import Decode
+from streamload.schema import Field
+from streamload.source import Meter, RaggedColumn
+
+PIECE_NBYTES = 16 * 1024**2
+"""Stored bytes that are brought in at a time where they are not in the arena already; at least one record."""
+
+
+class Fault(NamedTuple):
+    """A record that cannot be delivered."""
+
+    row: int
+    """Where it should have gone."""
+    record: int
+    error: SourceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EncodedImages:
+    """A column of images that are decoded into the batch; workers keep and pass on their stored bytes."""
+
+    field: Field
+    inner: RaggedColumn
+    """The stored bytes."""
+    spec: Decode
+    """Its size and mode are known."""
+    starts: NDArray[np.int64]
+    """The first record of each file, and the number of records."""
+    paths: tuple[str, ...]
+    """Of the files, as the user named them."""
+    found: str
+    """What the images are that were looked at, for people."""
+    largest_nbytes: int
+    """Decoded bytes of the largest of them."""
+
+    @property
+    def addressable(self) -> bool:
+        """Whether the stored bytes of a record can be had without others."""
+        return self.inner.addressable
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where blocks of stored bytes begin."""
+        return self.inner.cuts
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """Memory of a reader: what the stored bytes need, a piece of them, and an image of twice the largest one seen."""
+        return self.inner.scratch_nbytes + PIECE_NBYTES + 2 * self.largest_nbytes
+
+    def reader(self, files: OpenFiles, meter: Meter) -> ImageReader:
+        """A reader for the calling process."""
+        return ImageReader(self, files, meter)
+
+    def describe(self) -> str:
+        """What is stored, and what it becomes."""
+        spec = self.spec
+        how = {"crop": "scaled and cut to", "resize": "scaled to", "exact": "decoded as"}[spec.fit]
+        return f"{self.found}, {how} {spec.shape} {spec.mode}; {self.inner.describe()}"
+
+    def place_of(self, record: int) -> str:
+        """The file that holds a record."""
+        return self.paths[int(np.searchsorted(self.starts, record, side="right")) - 1]
+
+
+class ImageReader:
+    """Reads stored bytes and decodes them, or decodes those that someone else has read."""
+
+    def __init__(self, column: EncodedImages, files: OpenFiles, meter: Meter) -> None:
+        self._column = column
+        self._files = files
+        self._meter = meter
+        self._decoder: Decoder | None = None
+        self._inner: Any = None
+        self.faults: list[Fault] | None = None
+        """None: a record that cannot be decoded raises. A list: it is noted there, and its row holds anything."""
+
+    def _stored(self) -> Any:
+        if self._inner is None:
+            self._inner = self._column.inner.reader(self._files, self._meter)
+        return self._inner
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Pass it on to whoever reads the stored bytes."""
+        self._stored().advise(records)
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        """Read stored bytes, a piece at a time, and decode them into `out[rows]`."""
+        stored, offsets = self._stored(), np.zeros(len(records) + 1, np.int64)
+        np.cumsum(stored.lengths(records), out=offsets[1:])
+        for first, last in _pieces(offsets):
+            if (first, last) != (0, len(records)):
+                stored.lengths(records[first:last])
+            starts = offsets[first:last] - offsets[first]
+            values = np.empty(int(offsets[last] - offsets[first]), np.uint8)
+            stored.gather_ragged(records[first:last], values, starts)
+            self.decode(records[first:last], values, starts, np.diff(offsets[first : last + 1]), out, rows[first:last])
+
+    def decode(
+        self,
+        records: NDArray[np.int64],
+        values: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        out: NDArray[Any],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Decode `values[starts[k] : starts[k] + lengths[k]]`, which is record `records[k]`, into `out[rows[k]]`, for every k.
+
+        Raises a SourceError that names file, field and record, or notes it in `faults`.
+        """
+        began = time.perf_counter_ns()
+        if self._decoder is None:
+            self._decoder = Decoder(self._column.spec)
+        decode, view = self._decoder.decode, values.data
+        try:
+            for record, start, length, row in zip(records.tolist(), starts.tolist(), lengths.tolist(), rows.tolist(), strict=True):
+                try:
+                    decode(view[start : start + length], out[row])
+                except RefusalError as refusal:
+                    error = self._error(record, refusal)
+                    if self.faults is None:
+                        raise error from refusal.__cause__
+                    self.faults.append(Fault(row, record, error))
+        finally:
+            self._meter.decode_ns += time.perf_counter_ns() - began
+
+    def _error(self, record: int, refusal: RefusalError) -> SourceError:
+        column = self._column
+        path, name = column.place_of(record), column.field.name
+        return refusal.error(f"{path}: record {record:,} of '{name}'", path=path, dataset=name, records=(record, record + 1))
+
+    def close(self) -> None:
+        """Let go of the reader of stored bytes."""
+        if self._inner is not None:
+            self._inner.close()
+        self._inner = self._decoder = None
+
+
+def _pieces(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Stretches of records that come to no more than PIECE_NBYTES, or are one record."""
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        last = int(np.searchsorted(offsets, offsets[first] + PIECE_NBYTES, side="right")) - 1
+        last = min(max(last, first + 1), count)
+        yield first, last
+        first = last
