@@ -214,6 +214,19 @@ def met(path: Path, expected: Arrays, whole: bytes, place: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize("offset", [-1, 0, 7, 2**31 - 1], ids=["negative", "turned back", "one too many", "far away"])
+def test_offsets_of_lists_that_lead_astray_are_refused(offset: int, tmp_path: Path):
+    """Stored offsets are validated before anything is looked up by them."""
+    lists = pa.array([[at, at + 1, at + 2] for at in range(5)], pa.list_(pa.int32()))
+    path = save(tmp_path / "a.arrow", pa.table({"x": lists}))
+    whole, offsets = bytearray(path.read_bytes()), np.arange(0, 18, 3, dtype="<i4").tobytes()
+    place = bytes(whole).index(offsets)
+    whole[place + 8 : place + 12] = np.array([offset], "<i4").tobytes()
+    path.write_bytes(whole)
+    with pytest.raises((CorruptDataError, SchemaMismatchError), match=r"column 'x'"):
+        open_source(path)[:]
+
+
 def test_a_file_that_changes_is_found_out(tmp_path: Path):
     """Truncated after it was opened: an error, and no signal, since nothing is mapped."""
     for compression in (None, "zstd"):

@@ -25,7 +25,9 @@ from streamload.errors import (
     UnsupportedFeatureError,
 )
 from streamload.formats.parquet import planning
+from streamload.loader import Loader
 from streamload.opening import open_source
+from streamload.order import Block
 
 
 def refused(kind: type[StreamloadError], path: object, **options: Any) -> str:
@@ -238,6 +240,21 @@ def test_a_row_group_beyond_the_limit_is_refused_with_its_sizes(tmp_path: Path, 
     )
     expected = parquet_files.write(path, row_group_size=100)
     assert_delivers(path, expected)
+
+
+def test_a_row_group_larger_than_a_window_is_an_error_with_sizes_and_cure(tmp_path: Path):
+    """In block order, from the footer, before anything is read; in sequence, it is read a stretch at a time."""
+    path = tmp_path / "a.parquet"
+    expected = parquet_files.write(path, raw=False, compression="zstd", row_group_size=50, records=100)
+    source = open_source(path, fields=["image"])
+    with pytest.raises(ConfigError) as caught:
+        Loader(source, batch_size=10, shuffle=Block(window="5 KB"), num_workers=0)
+    assert str(caught.value) == (
+        "Block 0 of the data has 6.15 KB (6,300 bytes); a window has 5 KB (5,120 bytes), and a block must fit in it. "
+        'Give shuffle=Block(window="394 KB") and memory= to match, or write smaller blocks with `streamload convert --chunk-records`.'
+    )
+    with Loader(source, batch_size=10, shuffle=False, num_workers=0) as loader:
+        np.testing.assert_array_equal(np.concatenate([batch["image"].copy() for batch in loader]), expected["image"])
 
 
 def test_a_bomb_is_refused_from_its_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
