@@ -15,7 +15,7 @@ import streamload
 from streamload.schema import Schema
 from streamload.source import Source
 
-KINDS = ("convert_images", "convert_webdataset", "convert_tfrecord", "convert_cifar", "convert_idx")
+KINDS = ("convert_zarr", "convert_lmdb", "convert_images", "convert_webdataset", "convert_tfrecord", "convert_cifar", "convert_idx")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
