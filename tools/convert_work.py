@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -186,6 +187,10 @@ def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray
     """What was written, as a loader will read it; the schema that it then has."""
     source = streamload.open(path)
     try:
+        if len(schema) == len(source.schema) == 1:
+            # An array alone has no name in an .npy file: it is called like the file.
+            name, called = schema.names[0], source.schema.names[0]
+            schema = Schema((replace(schema[name], name=called),))
         # HDF5 files with labels of shape (N, 1) are read as single numbers, whoever wrote them.
         found = {field.name: (field.dtype, field.shape) for field in source.schema}
         wanted = {field.name: (field.dtype, field.shape) for field in schema}

@@ -199,7 +199,7 @@ def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, label: 
 
 
 def _check_content(source: streamload.Source, content: Content, part: str, manifest: dict[str, Any], findings: Findings) -> None:
-    if schema_entry(source.schema) != manifest["schema"]:
+    if _nameless(schema_entry(source.schema)) != _nameless(manifest["schema"]):
         findings.add("schema", f"the fields are {source.schema}, not those of the manifest")
     wanted = sum(int(one["content"], 16) for one in manifest["files"] if one["part"] == part) % MODULUS
     if content.numbered != wanted:
@@ -214,7 +214,7 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
     try:
         theirs = origin_of(_request(arguments, manifest))
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
-        if here != there:
+        if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
         elif arguments.any_order:
             _compare_sets(ours, theirs, arguments.against, findings)
@@ -227,6 +227,11 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
         ours.close()
         if theirs is not None:
             theirs.close()
+
+
+def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fields as they are; one field alone without its name, since an array in an .npy file has none."""
+    return entries if len(entries) != 1 else [entries[0] | {"name": ""}]
 
 
 def _name(entry: dict[str, Any]) -> str:
@@ -247,7 +252,10 @@ def _compare_in_order(ours: Origin, theirs: Origin, title: str, findings: Findin
     with bar("comparing", total=both) as shown:
         for start in range(0, both, batch):
             numbers = np.arange(start, min(start + batch, both), dtype=np.int64)
-            for number, names in differing(ours.take(numbers), theirs.take(numbers), start):
+            here, there = ours.take(numbers), theirs.take(numbers)
+            if len(here) == len(there) == 1:
+                there = dict(zip(here, there.values(), strict=True))
+            for number, names in differing(here, there, start):
                 findings.add("record", f"record {number:,} differs from {title} in {', '.join(map(clean, names))}")
             shown.show(int(numbers[-1]) + 1, f"{int(numbers[-1]) + 1:,} records")
 

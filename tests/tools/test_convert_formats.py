@@ -352,3 +352,14 @@ def test_damaged_images_are_left_out_where_that_was_asked(tmp_path: Path, capsys
     code, document = answer(capsys, "convert", tmp_path / "in", tmp_path / "out.h5", "--on-bad", "log")
     assert (code, document["records"]) == (1, 2)
     assert json.loads((tmp_path / "out.h5.bad.jsonl").read_text())["record"] == 1
+
+
+def test_one_field_alone_goes_to_npy_in_parts_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """An array in an .npy file has no name but the file's: nothing is compared by it."""
+    made = image_folder(tmp_path / "in", {"x": 6})["x"]
+    words = ["--to", "npy", "--split", "0.5,0.5", "--shard-size", "800"]
+    assert answer(capsys, "convert", tmp_path / "in" / "x", tmp_path / "out", *words)[1]["records"] == 6
+    assert answer(capsys, "verify", tmp_path / "out", "--deep")[0] == 0
+    assert answer(capsys, "convert", tmp_path / "in" / "x", tmp_path / "a.npy")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), made)
+    assert answer(capsys, "verify", tmp_path / "a.npy", "--deep", "--against", tmp_path / "in" / "x")[0] == 0
