@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from streamload.extents import Extents, Resident
 from streamload.files import Fingerprint, OpenFiles
 from streamload.files import Mapping as FileMapping
 from streamload.schema import Field
-from streamload.source import Column, Meter, Reader, Source
+from streamload.source import Column, Lengths, Meter, RaggedColumn, Source, stored_column
+from streamload.strands import ResidentRagged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,11 +41,29 @@ class Joined:
         return self.column.cuts
 
     @property
+    def lengths(self) -> Lengths:
+        """As the column's, which is ragged."""
+        return cast(RaggedColumn, self.column).lengths
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """As the column's, which is ragged."""
+        return cast(RaggedColumn, self.column).weights
+
+    @property
+    def inner(self) -> Joined | None:
+        """The stored bytes of the column's records, where it is encoded."""
+        kept = stored_column(self.column)
+        if kept is self.column:
+            return None
+        return Joined(field=replace(kept.field, name=self.field.name), column=kept, first=self.first, files=self.files)
+
+    @property
     def scratch_nbytes(self) -> int:
         """As the column's."""
         return self.column.scratch_nbytes
 
-    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
+    def reader(self, files: OpenFiles, meter: Meter) -> Any:
         """The column's reader, which sees its own files alone."""
         return self.column.reader(cast(OpenFiles, SomeFiles(files, self.first, self.files)), meter)
 
@@ -119,9 +138,9 @@ def join(sources: Mapping[str, Source]) -> Source:
 
 
 def _renamed(column: Column, name: str, first: int, count: int) -> Column:
-    field = Field(name, column.field.dtype, column.field.shape)
+    field = replace(column.field, name=name)
     if isinstance(column, Extents):
         return replace(column, field=field, numbers=(column.numbers + first).astype(np.int32))
-    if isinstance(column, Resident):
+    if isinstance(column, (Resident, ResidentRagged)):
         return replace(column, field=field)
     return Joined(field=field, column=column, first=first, files=count)

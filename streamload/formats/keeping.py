@@ -21,12 +21,16 @@ from streamload.extents import Extents
 from streamload.files import Fingerprint
 from streamload.source import Column, Source
 
-MAGIC = b"SLPLAN01"
+MAGIC = b"SLPLAN02"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
     "Extents": "streamload.extents",
     "Resident": "streamload.extents",
+    "ResidentRagged": "streamload.strands",
+    "Lengths": "streamload.source",
+    "RaggedValues": "streamload.formats.arrow_ragged",
+    "RaggedGroups": "streamload.formats.parquet.ragged_groups",
     "Transposed": "streamload.formats.fortran",
     "TransposedFile": "streamload.formats.fortran",
     "Values": "streamload.formats.arrow_values",

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.extents import Extents, Resident
 from streamload.files import Fingerprint, OpenFiles, short_read
+from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, Meter, Source
+from streamload.source import Column, Meter, Source, read_records, stored_nbytes
+from streamload.strands import ResidentRagged
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -44,11 +46,15 @@ class Stored:
     """Names of the classes that its numbers stand for, where the file says so."""
     note: str = ""
     """What a reader of `repr` should know, after the field's name."""
+    ragged: str = ""
+    """How records differ in length, as `Field.ragged` has it."""
+    mean: float = 1.0
+    """Elements of a record on average, roughly, where it is ragged."""
 
     @property
     def record_nbytes(self) -> int:
-        """Bytes of a record, as it is delivered."""
-        return int(self.dtype.itemsize * np.prod(self.shape, dtype=np.float64))
+        """Bytes of a record, as it is delivered, on average."""
+        return int(self.mean * self.dtype.itemsize * np.prod(self.shape, dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,10 +108,11 @@ def assemble(
     columns: list[Column] = []
     for name, key in chosen:
         stored = first.columns[key]
-        field = Field(name, stored.dtype, stored.shape)
+        field = Field(name, stored.dtype, stored.shape, stored.ragged)
         parts = [Part(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
         column = column_of(field, parts)
-        small = field.nbytes <= RESIDENT_RECORD_NBYTES and field.nbytes * records <= RESIDENT_NBYTES
+        nbytes = stored_nbytes(column)
+        small = nbytes <= RESIDENT_RECORD_NBYTES and nbytes * records <= RESIDENT_NBYTES
         if small and name != largest and not isinstance(column, Resident):
             column = held(column, records, fingerprints)
         columns.append(column)
@@ -187,7 +194,7 @@ def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]
         if here is None:
             why = table.refused.get(key) or table.aside.get(key)
             what = "missing" if why is None else f"unreadable: it {why}"
-        elif (here.dtype, here.shape) != (there.dtype, there.shape):
+        elif (here.dtype, here.shape, here.ragged) != (there.dtype, there.shape, there.ragged):
             what = here.kind
         elif here.classes and there.classes and here.classes != there.classes:
             _refuse_other_classes(first, table, key, there.classes, here.classes)
@@ -254,8 +261,10 @@ def extents_of(field: Field, parts: Sequence[Part], runs: Sequence[Runs], *, blo
     )
 
 
-def held(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> Resident:
+def held(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> Resident | ResidentRagged:
     """A small field, read whole, to be held in memory."""
+    if column.field.ragged:
+        return _held_ragged(column, records, fingerprints)
     files, values = OpenFiles(fingerprints), np.empty((records, *column.field.shape), column.field.dtype)
     reader = column.reader(files, Meter())
     try:
@@ -269,6 +278,18 @@ def held(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> R
         reader.close()
         files.close()
     return Resident(field=column.field, values=values, label=column.describe())
+
+
+def _held_ragged(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> ResidentRagged:
+    files = OpenFiles(fingerprints)
+    reader = column.reader(files, Meter())
+    try:
+        found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
+        files.verify()
+    finally:
+        reader.close()
+        files.close()
+    return ResidentRagged(field=column.field, values=found.values, offsets=found.offsets, label=column.describe())
 
 
 MOST_SPREAD = 64 * 1024**2

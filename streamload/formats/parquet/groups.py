@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +53,10 @@ class RowGroups:
     """As it is delivered."""
     column: str
     """Its name in the files."""
+    leaf: str
+    """Where in it the values are, as a path of names, if it is a struct; "" where it is none."""
     values: Any
-    """How Arrow's values become records: an `arrow_values.Values`."""
+    """How Arrow's values become records: an `arrow_values.Values`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[GroupFile, ...]
@@ -147,28 +149,39 @@ class RowGroupReader:
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
         """The records of a row group, some at a time: where in it they begin, and their values."""
-        from streamload.formats.arrow_values import NullFoundError, UnequalError, to_numpy, wrong_value
+        from streamload.formats.arrow_values import to_numpy
+
+        column = self._column
+        most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
+        return self.stretches(block, most, lambda array: to_numpy(array, column.values, column.fill))
+
+    def require_file(self, block: int) -> None:
+        """Touch the file of a row group, so that it is verified. Raises SourceChangedError where it is another one now."""
+        self._files.descriptor(self._places[block][0].number)
+
+    def stretches(self, block: int, most: int, made: Callable[[Any], Any]) -> Iterator[tuple[int, Any]]:
+        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array."""
+        from streamload.formats.arrow_values import NullFoundError, UnequalError, wrong_value
         from streamload.formats.parquet.access import FAILURES, unreadable
 
         column, (part, group) = self._column, self._places[block]
         path = self._files.fingerprints[part.number].path
         size, done = int(part.groups[group]), 0
         start = int(part.groups[:group].sum())
-        most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
         self._require_whole(part, group)
         try:
             file = self._file(part.number)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.column], use_threads=False):
+            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.leaf or column.column], use_threads=False):
                 array = batch.column(batch.schema.get_field_index(column.column))
                 try:
-                    values = to_numpy(array, column.values, column.fill)
+                    values = made(array)
                 except (NullFoundError, UnequalError) as error:
                     raise wrong_value(path, column.column, start + done, error) from None
-                if done + len(values) > size:
+                if done + len(array) > size:
                     break
                 self._meter.read_nbytes += array.nbytes
                 yield done, values
-                done += len(values)
+                done += len(array)
         except StreamloadError:
             self._files.verify()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,19 +11,25 @@ import numpy as np
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.files import Fingerprint, OpenFiles
-from streamload.formats import arrow_values
+from streamload.formats import arrow_ragged, arrow_values
+from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.parquet import pages
 from streamload.formats.parquet.checked import CheckedPages
-from streamload.formats.parquet.groups import GroupFile, RowGroups
+from streamload.formats.parquet.groups import GroupFile, RowGroupReader, RowGroups
 from streamload.formats.parquet.pages import NotRawError, PageError, Pages
+from streamload.formats.parquet.ragged_groups import RaggedGroups
 from streamload.formats.parquet.survey import Facts, Shapes, survey
 from streamload.formats.tables import Fields, Part, Runs, Table, assemble, extents_of, refuse_unknown_columns
-from streamload.schema import Field
+from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Source
+from streamload.source import Column, Lengths, Meter, Source
 
 LARGEST_GROUP_NBYTES = 1024**3
 """Decoded bytes of one column in a row group above which a file is refused."""
+LOOKED_AT = 64
+"""Records of a row group that are measured when a ragged field is planned."""
+DICTIONARY_SLACK = 1.25
+"""What a row group of values in a dictionary is given above what some of its records tell."""
 PAGE_NBYTES = 1024**2
 """What writers cut pages at, unless a record is larger."""
 
@@ -45,6 +52,9 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
                 pass
             finally:
                 files.close()
+        if isinstance(facts[0].values, RaggedValues):
+            filled = arrow_ragged.ragged_fill(fill, facts[0].name, facts[0].values)
+            return _ragged_groups(_row_groups(field, parts, tables, fill=filled), facts, fingerprints)
         filled = arrow_values.fill_for(fill, facts[0].name, field.dtype)
         return _row_groups(field, parts, tables, fill=filled)
 
@@ -53,13 +63,13 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
 
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
-    if not isinstance(column, RowGroups):
+    if not isinstance(column, (RowGroups, RaggedGroups)):
         return []
     notes: list[str] = []
     if column.amplification > 1:
         times = f"{column.amplification:,.3g}"
         notes.append(f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once")
-    if column.values.lists and column.field.dtype.itemsize < 4:
+    if isinstance(column, RowGroups) and column.values.lists and column.field.dtype.itemsize < 4:
         notes.append(
             f"'{column.field.name}': lists of {column.field.dtype} are stored as 4 bytes a value; "
             "`streamload convert` writes fixed-size binary, which is read by offset"
@@ -120,17 +130,56 @@ def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *,
         kinds[facts.codec] = None
     first: Facts = parts[0].stored.detail
     stored = sum(int(part.stored.detail.nbytes.sum()) for part in parts)
-    whole = sum(part.records for part in parts) * field.nbytes
+    whole = sum(int(part.stored.detail.unpacked.sum()) if field.ragged else part.records * field.nbytes for part in parts)
     label = f"row groups of up to {largest:,} records, {' or '.join(kinds) or 'empty'}"
     return RowGroups(
         field=field,
         column=first.name,
+        leaf=first.leaf,
         values=first.values,
         fill=fill,
         parts=tuple(_group_file(part) for part in parts),
         largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),
         label=f"{label}, {format_nbytes(stored)} stored of {format_nbytes(whole)}, decoded by pyarrow",
     )
+
+
+def _ragged_groups(rows: RowGroups, facts: Sequence[Facts], fingerprints: Sequence[Fingerprint]) -> RaggedGroups:
+    """Row groups of records that differ in length: what they hold as the footers tell, or, of dictionaries, as some records do."""
+    some = _some_lengths(rows, fingerprints)
+    groups = np.concatenate([fact.groups for fact in facts] or [np.zeros(0, np.int64)])
+    counts = np.concatenate([fact.counts for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
+    unpacked = np.concatenate([fact.unpacked for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
+    groups = groups[groups > 0]
+    records = max(1, int(groups.sum()))
+    if rows.field.ragged == ARRAY:
+        weights = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
+        return RaggedGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
+    # Each value is stored behind its length, of four bytes, unless it is in a dictionary.
+    weights = np.maximum(unpacked - 4 * counts, 0)
+    if not any(fact.dictionary for fact in facts):
+        return RaggedGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
+    likely = np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
+    return RaggedGroups(rows=rows, lengths=some, weights=np.maximum(weights, likely))
+
+
+def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengths:
+    """How long some records are: the first ones of the first row group, of the one in the middle, and of the last."""
+    cuts = rows.cuts
+    assert cuts is not None
+    files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
+    reader = RowGroupReader(rows, files, Meter())
+    try:
+        for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
+            reader.require_file(block)
+            for _, (_, offsets) in reader.stretches(block, LOOKED_AT, lambda array: arrow_ragged.to_ragged(array, rows.values, rows.fill)):
+                found.append(np.diff(offsets))
+                break
+        files.verify()
+    finally:
+        reader.close()
+        files.close()
+    return Lengths.of(np.concatenate(found))
 
 
 def _group_file(part: Part) -> GroupFile:

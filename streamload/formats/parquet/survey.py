@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.files import Fingerprint, fingerprint, recheck
-from streamload.formats import arrow_values
+from streamload.formats import arrow_ragged, arrow_values
+from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.arrow_values import AsideError, RefusedError, Values
 from streamload.formats.parquet.access import FAILURES, open_file, unreadable
 from streamload.formats.parquet.footer import Footer, read_footer
 from streamload.formats.parquet.pages import ColumnChunk
 from streamload.formats.tables import Stored, Table
+from streamload.schema import ARRAY
 
 PHYSICAL = {
     **dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32", "uint32"), ("INT32", 4)),
@@ -35,7 +38,11 @@ class Facts:
     """What the footer of one file says of one column."""
 
     name: str
-    values: Values
+    values: Values | RaggedValues
+    leaf: str
+    """Where in a struct the values are, as a path of names; "" where it is none."""
+    dictionary: bool
+    """Whether values may stand in a dictionary, each once for many records."""
     groups: NDArray[np.int64]
     """Records of each row group."""
     offsets: NDArray[np.int64]
@@ -91,15 +98,16 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
             continue
         try:
             _refuse_encrypted(footer, numbers.get(field.name, []))
-            values = arrow_values.values_of(field, shapes.get(field.name))
-            if None in values.lists:
-                values = _looked_up(file, field.name, values)
+            values = _values(file, footer, field, numbers.get(field.name, []), shapes.get(field.name))
             facts = _facts(footer, numbers.get(field.name, []), field.name, values)
         except RefusedError as error:
             refused[field.name] = error.why
         except AsideError as error:
             aside[field.name] = error.why
         else:
+            if isinstance(values, RaggedValues):
+                columns[field.name] = _ragged(field, facts, values, footer.records)
+                continue
             kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
             columns[field.name] = Stored(
                 dtype=values.dtype.newbyteorder("="),
@@ -117,19 +125,78 @@ def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
         raise RefusedError("is encrypted")
 
 
-def _facts(footer: Footer, numbers: Sequence[int], name: str, values: Values) -> Facts:
+def _values(file: Any, footer: Footer, field: Any, numbers: Sequence[int], shape: Any) -> Values | RaggedValues:
+    """How a column becomes a field; a list whose records are found to differ in length becomes a ragged one."""
+    ragged = arrow_ragged.ragged_of(field, shape)
+    if ragged is None:
+        values = arrow_values.values_of(field, shape)
+        if None not in values.lists:
+            return values
+        rows = [(size, chunks[numbers[0]].values) for size, chunks in footer.groups] if len(numbers) == 1 else []
+        if shape is not None or values.lists[0] is not None or not _differs(file, field.name, rows):
+            return _looked_up(file, field.name, values)
+        ragged = arrow_ragged.listed(field, None)
+    if ragged.inner is None or None not in ragged.inner.lists:
+        return ragged
+    for batch in file.iter_batches(batch_size=16, columns=[field.name], use_threads=False):
+        found = arrow_ragged.looked_up(ragged, batch.column(batch.schema.get_field_index(field.name)), field.name)
+        if found is not None:
+            return found
+    return arrow_ragged.empty(ragged, field.name)
+
+
+def _differs(file: Any, name: str, rows: Sequence[tuple[int, int]]) -> bool:
+    """Whether lists are found to differ in length: the first ones, or those of a row group that has more or fewer values for it.
+
+    `rows` are the records and the values of each row group. Nulls leave values out as well: where they may, lists are compared.
+    """
+    some = [group for group, (size, _) in enumerate(rows) if size]
+    if not some:
+        return False
+    size, values = rows[some[0]]
+    other = next((group for group in some if rows[group][1] * size != values * rows[group][0]), some[0] if values % size else None)
+    lengths: set[int] = set()
+    for group in some[:1] if other is None else (some[0], other):
+        for batch in file.iter_batches(batch_size=arrow_ragged.LOOKED_AT, row_groups=[group], columns=[name], use_threads=False):
+            lengths |= arrow_ragged.lengths_among(batch.column(batch.schema.get_field_index(name)))
+            if len(lengths) > 1:
+                return True
+            if other is None:
+                return False
+    return False
+
+
+def _ragged(field: Any, facts: Facts, values: RaggedValues, records: int) -> Stored:
+    elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
+    mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
+    dtype = values.dtype.newbyteorder("=")
+    return Stored(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+
+
+def _facts(footer: Footer, numbers: Sequence[int], name: str, values: Values | RaggedValues) -> Facts:
+    if isinstance(values, RaggedValues) and values.member:
+        numbers = [number for number in numbers if footer.leaves[number].path[1:] == (values.member,)]
     if len(numbers) != 1:
         raise AsideError(f"is stored as {len(numbers)} columns")
     leaf = footer.leaves[numbers[0]]
+    if isinstance(values, RaggedValues):
+        return _chunks_of(footer, numbers[0], name, values, raw=False, value_nbytes=0)
     physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
     length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
     raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
     raw = raw and leaf.repetition_levels == 0 and leaf.definition_levels <= 1
     found = [(rows, chunks[numbers[0]]) for rows, chunks in footer.groups]
     raw = raw and all(chunk.codec == "uncompressed" and not chunk.dictionary and chunk.values == rows for rows, chunk in found)
+    return _chunks_of(footer, numbers[0], name, values, raw=raw, value_nbytes=value_nbytes)
+
+
+def _chunks_of(footer: Footer, number: int, name: str, values: Values | RaggedValues, *, raw: bool, value_nbytes: int) -> Facts:
+    leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
     return Facts(
         name=name,
         values=values,
+        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member else "",
+        dictionary=any(chunk.dictionary for _, chunk in found),
         groups=np.array([rows for rows, _ in found], np.int64),
         offsets=np.array([chunk.offset for _, chunk in found], np.int64),
         counts=np.array([chunk.values for _, chunk in found], np.int64),
