@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 import numpy as np
 from streamload.tools.console import FOUND, GOOD, Console, clean
 from streamload.tools.conversion import Job, free_nbytes, shard_nbytes_of, shards_of
-from streamload.tools.convert_order import PART_NAMES, shares_in
-from streamload.tools.origins import Origin, Request, origin_of, paths_of
+from streamload.tools.deal import PART_NAMES, shares_in
+from streamload.tools.engines import engine_of
+from streamload.tools.origins import Origin, Request, each_by_itself, origin_of, paths_of
 from streamload.tools.reading import add_choice, fields_in, pattern_of, shapes_in
 from streamload.tools.staging import Staging
+from streamload.tools.stored import stored
 from streamload.tools.targets import SUFFIXES, Style, style_of
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, ConversionError
 from streamload.limits import usable_cores
 from streamload.sizes import format_nbytes
 
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow or npy, where the name does not say it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
+    parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png, or keep: as they are (raw)")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
     parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
@@ -36,8 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
     parser.add_argument("--split", metavar="SHARES", help="train, validation, test: 0.8,0.1,0.1")
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
+    parser.add_argument("--group", metavar="FIELD", help="with --split: records with the same value stay in one part")
+    parser.add_argument("--where", metavar="EXPR", help='only records for which it holds: "label in (3, 5) and width >= 64"')
     parser.add_argument("--on-bad", choices=("raise", "skip", "log"), default="raise", help="what to do with damaged images (raise)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (the cores there are)")
+    parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster, dask://host:8786; all its machines see SRC and DST")
+    parser.add_argument(
+        "--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N does what must come before them"
+    )
+    parser.add_argument("--merge", action="store_true", help="after all --task: check that all is there, and give it its name")
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     add_choice(parser)
@@ -46,11 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Convert, or say what would be done; exit code 1 where records were left out."""
     request, style, shares = _request(arguments), _style(arguments), shares_in(arguments.split)
-    if arguments.stratify and len(shares) == 1:
-        raise ConfigError("--stratify means something with --split only.", hint="Leave it out, or give --split.")
+    for name in ("stratify", "group"):
+        if getattr(arguments, name) and len(shares) == 1:
+            raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
     workers = arguments.workers if arguments.workers is not None else usable_cores()
     if workers < 1:
         raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
+    share = _share(arguments)
     origin = origin_of(request)
     try:
         _refuse_same(request, origin, arguments.target)
@@ -59,11 +72,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.dry_run:
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
         free_nbytes(arguments.target)
-        with Staging(arguments.target) as staging:
-            job = Job(arguments, request, style, shares, origin, staging, workers=workers, one_file=one_file)
+        with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
+            job = Job(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file)
             if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():
                 raise ConfigError(f"{arguments.target} exists.", hint="Give another name, or --overwrite.", path=arguments.target)
-            manifest = job.run()
+            if share is not None:
+                return _do_share(job, share, arguments.target, console)
+            manifest = _done(job, merge=arguments.merge)
     finally:
         origin.close()
     bad = job.bad
@@ -80,6 +95,46 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"  sl.open({pattern_of(arguments.target)!r})")
     console.answer({"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad})
     return FOUND if bad else GOOD
+
+
+def _share(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Which share of the tasks is to be done, and of how many; None for all of them."""
+    if arguments.task is None:
+        return None
+    which, _, count = arguments.task.partition("/")
+    if not (which.isdecimal() and count.isdecimal() and 0 <= int(which) <= int(count) and int(count) > 0):
+        raise ConfigError(f"--task {arguments.task} cannot be read.", hint="Give 1/8 to 8/8 for eight shares; 0/8 does what comes before.")
+    if arguments.merge or arguments.engine:
+        raise ConfigError("--task does a share of the work by itself.", hint="Leave out --engine; run --merge when all shares are done.")
+    return int(which), int(count)
+
+
+def _do_share(job: Job, share: tuple[int, int], target: str, console: Console) -> int:
+    """Do one share of the files; share 0 is what must be known before them."""
+    which, count = share
+    if which and not job.is_prepared():
+        raise ConversionError(
+            f"{target}: which records are written, and where, must be found out before its files can be.",
+            hint=f"Run --task 0/{count} once, before all others.",
+        )
+    job.prepare()
+    shards = job.shards()
+    mine = shards[which - 1 :: count] if which else []
+    written = job.write(mine)
+    console.title(f"{clean(target)}: {written:,} of {len(shards):,} files written by task {which}/{count}")
+    console.advise("--merge finishes it, when all tasks are done")
+    console.answer({"target": target, "task": which, "tasks": count, "files": [shard.name for shard in mine], "written": written})
+    return GOOD
+
+
+def _done(job: Job, *, merge: bool) -> dict[str, Any]:
+    """Everything, or with `merge` only what comes after the tasks; the manifest."""
+    if merge and not job.is_prepared():
+        raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    job.prepare()
+    if not merge:
+        job.write(job.shards())
+    return job.finish()
 
 
 def _request(arguments: argparse.Namespace) -> Request:
@@ -102,7 +157,9 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 
 def _style(arguments: argparse.Namespace) -> Style:
-    return style_of(name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records)
+    return style_of(
+        name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
+    )
 
 
 def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
@@ -137,6 +194,19 @@ def _tell_of_limits(origin: Origin, arguments: argparse.Namespace, console: Cons
         raise damage
     for name, why in getattr(origin, "left_out", {}).items():
         console.advise(f"'{clean(name)}' is not taken: {clean(why)}")
+
+
+def _refuse_store(origin: Origin, arguments: argparse.Namespace, style: Style) -> None:
+    """Raise ConfigError where images cannot be stored as was asked for."""
+    kept = stored(origin, style)
+    if kept is not origin:
+        kept.close()
+    if style.store == "keep" and arguments.size:
+        raise ConfigError("--store keep leaves images as they are, and --size would change them.", hint="Leave one of them out.")
+    if style.store == "keep" and arguments.shuffle and not each_by_itself(origin):
+        raise ConfigError(
+            f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."
+        )
 
 
 def _dry_run(origin: Origin, arguments: argparse.Namespace, style: Style, shares: list[float], console: Console, *, one_file: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -50,6 +50,6 @@ class ArrowWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: Style) -> ArrowWriter:
+def writer(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]]) -> ArrowWriter:
     """A writer of one file."""
     return ArrowWriter(path, schema, style)

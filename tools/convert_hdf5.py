@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -177,6 +177,6 @@ def _encoder(style: Style, itemsize: int) -> Callable[[NDArray[Any]], bytes]:
     return lambda chunk: chunk.tobytes()
 
 
-def writer(path: str, schema: Schema, records: int, style: Style) -> Hdf5Writer:
+def writer(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]]) -> Hdf5Writer:
     """A writer of one file."""
     return Hdf5Writer(path, schema, records, style)

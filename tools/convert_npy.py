@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,6 @@ class NpyWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: Style) -> NpyWriter:
+def writer(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]]) -> NpyWriter:
     """A writer of one file."""
     return NpyWriter(path, schema, records)

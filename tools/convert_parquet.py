@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -66,6 +66,6 @@ class ParquetWriter:
             os.close(fd)
 
 
-def writer(path: str, schema: Schema, records: int, style: Style) -> ParquetWriter:
+def writer(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]]) -> ParquetWriter:
     """A writer of one file."""
     return ParquetWriter(path, schema, records, style)

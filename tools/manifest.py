@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.ragged import Ragged
 from streamload.schema import Schema
 
 VERSION = 1
@@ -59,8 +60,10 @@ class Content:
         return f"{self.numbered:032x}"
 
 
-def record_hashes(taken: Mapping[str, NDArray[Any]]) -> list[bytes]:
+def record_hashes(taken: Mapping[str, NDArray[Any] | Ragged]) -> list[bytes]:
     """A hash of 16 bytes for each record: over its fields, by name, as little-endian bytes."""
+    if any(isinstance(values, Ragged) for values in taken.values()):
+        return _uneven_hashes(taken)
     rows = [_bytes_of(taken[name]) for name in sorted(taken)]
     count = len(rows[0]) if rows else 0
     if len(rows) > 1 and sum(one.shape[1] for one in rows) <= JOINED_NBYTES:
@@ -73,6 +76,23 @@ def record_hashes(taken: Mapping[str, NDArray[Any]]) -> list[bytes]:
         made = hashlib.sha256()
         for data, width in flat:
             made.update(data[at * width : (at + 1) * width])
+        hashes.append(made.digest()[:16])
+    return hashes
+
+
+def _uneven_hashes(taken: Mapping[str, Any]) -> list[bytes]:
+    """Hashes of records that differ in length: the length of each such field goes before it."""
+    columns = [(taken[name], None if isinstance(taken[name], Ragged) else _bytes_of(taken[name])) for name in sorted(taken)]
+    hashes: list[bytes] = []
+    for at in range(len(columns[0][0])):
+        made = hashlib.sha256()
+        for values, rows in columns:
+            if rows is not None:
+                made.update(memoryview(rows[at]))
+                continue
+            data = values.values[int(values.offsets[at]) : int(values.offsets[at + 1])]
+            made.update(len(data).to_bytes(8, "little"))
+            made.update(memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
         hashes.append(made.digest()[:16])
     return hashes
 
@@ -122,7 +142,10 @@ def file_entry(path: str, *, records: int, content: Content, part: str = "", fir
 
 def schema_entry(schema: Schema) -> list[dict[str, Any]]:
     """The fields of a record, as a manifest says them."""
-    return [{"name": field.name, "dtype": str(field.dtype), "shape": list(field.shape)} for field in schema]
+    return [
+        {"name": field.name, "dtype": str(field.dtype), "shape": list(field.shape)} | ({"ragged": field.ragged} if field.ragged else {})
+        for field in schema
+    ]
 
 
 def manifest_of(files: Sequence[dict[str, Any]], schema: Sequence[dict[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:

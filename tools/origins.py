@@ -108,8 +108,16 @@ def identity_of(origin: Origin) -> list[Any]:
 def facts_of(origin: Origin) -> dict[str, Any]:
     """What the manifest should say of where records come from."""
     if isinstance(origin, Source):
-        return {"format": origin.format_name, "files": [os.path.basename(was.path) for was in origin.fingerprints]}
+        facts: dict[str, Any] = {"format": origin.format_name, "files": [os.path.basename(was.path) for was in origin.fingerprints]}
+        return facts | ({"classes": classes_of(origin)} if origin.classes else {})
     return cast(Described, origin).facts
+
+
+def classes_of(origin: Origin) -> dict[str, list[str]]:
+    """What the numbers of labels mean, by field, where something says so."""
+    if isinstance(origin, Source):
+        return {name: list(words) for name, words in origin.classes.items()}
+    return dict(cast(Described, origin).facts.get("classes", {}))
 
 
 def each_by_itself(origin: Origin) -> bool:

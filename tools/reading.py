@@ -17,6 +17,7 @@ from streamload.errors import ConfigError
 from streamload.extents import Resident
 from streamload.schema import Field
 from streamload.source import Column, Source
+from streamload.source import stored_nbytes as record_nbytes
 
 BATCH_NBYTES = 16 * 1024**2
 """Records are read so many bytes at a time."""
@@ -79,7 +80,10 @@ def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 def batch_records(source: Any) -> int:
     """How many records make a batch of bounded size."""
-    return max(1, min(8192, BATCH_NBYTES // max(1, source.schema.record_nbytes)))
+    nbytes = source.schema.record_nbytes
+    if source.schema.ragged:
+        nbytes += sum(record_nbytes(column) for column in source.columns if column.field.ragged)
+    return max(1, min(8192, BATCH_NBYTES // max(1, nbytes)))
 
 
 def amplification(column: Column) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -27,6 +27,7 @@ SUFFIXES = {
     ".feather": "arrow",
 }
 CODECS = {"hdf5": ("none", "gzip", "zstd"), "parquet": ("none", "zstd", "gzip", "snappy"), "npy": ("none",), "arrow": ("none",)}
+STORES = ("raw", "jpeg", "png", "keep")
 CODED_NBYTES = 64
 """Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
 
@@ -41,6 +42,10 @@ class Style:
     """Of the codec; None for its own default."""
     chunk_records: int | None
     """Records of a chunk, or of a row group; None where the format chooses."""
+    store: str = "raw"
+    """What is kept of images: "raw" pixels, "jpeg" or "png" of them, or, with "keep", the bytes that the source holds."""
+    quality: int | None = None
+    """Of JPEG, 1 to 100, or how hard PNG is packed, 1 to 9; None for the usual."""
 
 
 class Writer(Protocol):
@@ -55,7 +60,7 @@ class Writer(Protocol):
         ...
 
 
-def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | None) -> Style:
+def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | None, store: str = "raw") -> Style:
     """A style from what the user asked for: a format, or a path that says it."""
     guessed = SUFFIXES.get(os.path.splitext(path)[1].lower())
     format_name = name or guessed or "hdf5"
@@ -72,9 +77,28 @@ def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | No
         raise ConfigError(f"--chunk-records {chunk_records} holds nothing.", hint="Give at least 1.")
     if chunk_records is not None and format_name == "npy":
         raise ConfigError("--chunk-records means nothing in npy files, which have no chunks.", hint="Leave it out.")
-    return Style(format=format_name, codec=kind, level=int(level) if level else None, chunk_records=chunk_records)
+    kept, quality = _store_of(store, format_name)
+    if kept != "raw" and kind != "none":
+        raise ConfigError(f"--codec {kind} would pack what --store {kept} has packed already.", hint="Leave --codec out.")
+    return Style(
+        format=format_name, codec=kind, level=int(level) if level else None, chunk_records=chunk_records, store=kept, quality=quality
+    )
 
 
-def writer_of(path: str, schema: Schema, records: int, style: Style) -> Writer:
-    """A writer of one file with so many records."""
-    return cast(Writer, importlib.import_module(f"streamload.tools.convert_{style.format}").writer(path, schema, records, style))
+def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
+    """What --store says: "jpeg", or "jpeg:95"."""
+    kind, _, quality = store.partition(":")
+    if kind not in STORES:
+        raise ConfigError(f"--store {kind} is not known.", hint=meant(kind, STORES))
+    if kind != "raw" and format_name != "parquet":
+        raise ConfigError(f"--store {kind} is written to Parquet only, not to {format_name}.", hint="Name DST like train.parquet.")
+    most = {"jpeg": 100, "png": 9}.get(kind, 0)
+    if quality and not (quality.isdecimal() and 1 <= int(quality) <= most):
+        raise ConfigError(f"--store {store} has a quality that {kind} does not.", hint="JPEG knows 1 to 100, PNG 1 to 9: jpeg:95.")
+    return kind, int(quality) if quality else None
+
+
+def writer_of(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
+    """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it."""
+    name = "hugging_face" if style.store != "raw" else f"convert_{style.format}"
+    return cast(Writer, importlib.import_module(f"streamload.tools.{name}").writer(path, schema, records, style, classes or {}))
