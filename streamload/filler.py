@@ -10,40 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload import kernels
+from streamload.bad_records import RAISE, BadRow, dealt_anew, settled
 from streamload.board import Board
 from streamload.errors import StreamloadError, WorkerError
 from streamload.files import OpenFiles
 from streamload.job import Job
 from streamload.killpoints import reach
+from streamload.opened import OpenWindows
 from streamload.order import WINDOWED, WindowedOrder, WindowTable
 from streamload.ragged import Ragged
 from streamload.schema import Schema
 from streamload.shared import SharedBlock
 from streamload.slots import SlotLayout, SlotViews
-from streamload.source import Column, Meter, RaggedReader, Reader, read_records, stored_column
+from streamload.source import Column, Meter, Reader, read_records, stored_column
 from streamload.tables import Tables
 from streamload.transforms import Transforming
-from streamload.uneven import Collated, Piece, Region, offsets_of
-from streamload.wire import StepTask, WindowTask, cut
+from streamload.uneven import Collated, Piece, offsets_of
+from streamload.wire import StepTask, cut
 
-ADVISED_BLOCKS = 32
-"""Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
+MOST_PROBED = 100
+"""Records that a transform is tried on until one is good, where bad ones are not an error."""
 MOST_MAP_PAUSE = 256
 """Steps between two looks at whether the page cache holds enough of a file to map it."""
-
-
-class OpenWindow:
-    """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
-
-    def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
-        self.task = task
-        self.blocks = table.blocks_of(task.window)
-        self.rows = table.held_starts(task.window)
-        self.share = share
-        self.done = 0
-        self.firsts: dict[str, NDArray[np.int64]] = {}
-        """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
 
 
 class Filler:
@@ -62,33 +50,26 @@ class Filler:
         self._arena = arena
         self._tables = Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None
         self.schema = Schema(tuple(column.field for column in job.columns))
+        self.windows = OpenWindows(
+            job, index=index, board=board, arena=arena, table_of=self._table, gather=self._gather, verify=self.files.verify
+        )
         self._direct: list[tuple[str, Reader]] = []
         """Fixed fields that are read record by record."""
-        self._decoded: list[tuple[str, Reader]] = []
-        """Fixed fields that are decoded into the arena."""
-        self._kept: list[tuple[str, RaggedReader]] = []
-        """Ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
         self._collated: list[Collated] = []
         """Ragged fields of a batch."""
-        self._encoded: list[tuple[str, Collated, Any]] = []
-        """Fields that are decoded from stored bytes in the arena, and their readers."""
-        self._parts: list[dict[str, NDArray[Any]]] = []
-        self._regions: dict[str, list[Region]] = {}
-        if job.arena is not None and arena is not None:
-            self._parts = [job.arena.views(arena, part) for part in range(job.arena.parts)]
-            places = [job.arena.places(arena, part) for part in range(job.arena.parts)]
-            for name in places[0]:
-                self._regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
+        self._encoded: list[tuple[str, Any, bool]] = []
+        """Fields that are decoded from stored bytes, their readers, and whether those bytes are in the arena."""
         self._readers: list[Any] = []
+        self._decoders: list[Any] = []
         for column in job.columns:
             self._sort_in(column)
-        kept = [id(reader) for _, reader in (*self._decoded, *self._kept)]
+        kept = [id(reader) for _, reader in (*self.windows.decoded, *self.windows.kept)]
         self._advised = [reader for reader in self._readers if id(reader) not in kept]
-        self._in_arena = bool(self._decoded or self._kept)
         self._uneven = bool(self._collated or self._encoded)
+        self.bad: list[BadRow] = []
+        """Records of the step that was filled last that could not be delivered."""
         self.overflow: tuple[SharedBlock, tuple[int, ...]] | None = None
         """The batch that was filled last, and the elements that it has room for, where it did not fit its slot."""
-        self._open: dict[tuple[int, int], OpenWindow] = {}
         self._unmapped = list(range(len(job.fingerprints))) if job.mapped else []
         self._map_pause, self._map_after = 1, 0
         self._transforming: Transforming | None = None
@@ -102,20 +83,21 @@ class Filler:
         reader = column.reader(self.files, self.meter)
         self._readers.append(reader)
         in_arena = self.job.arena is not None and any(field.name == one.name for one in self.job.arena.fields)
-        if not kept.field.ragged or (kept is not column and not in_arena):
-            (self._decoded if in_arena else self._direct).append((field.name, reader))
+        if not kept.field.ragged:
+            (self.windows.decoded if in_arena else self._direct).append((field.name, reader))
             return
-        stored_reader = reader
+        stored = reader
         if kept is not column:
-            stored_reader = kept.reader(self.files, self.meter)
-            self._readers.append(stored_reader)
-        collated = Collated(kept.field, stored_reader, self._regions.get(field.name, []))
+            self._encoded.append((field.name, reader, in_arena))
+            if not in_arena:
+                return
+            stored = kept.reader(self.files, self.meter)
+            self._readers[-1:] = [stored]  # Advice is for whoever reads the stored bytes.
+            self._decoders.append(reader)
         if in_arena:
-            self._kept.append((field.name, stored_reader))
+            self.windows.kept.append((field.name, stored))
         if kept is column:
-            self._collated.append(collated)
-        else:
-            self._encoded.append((field.name, collated, reader))
+            self._collated.append(Collated(field, stored, self.windows.regions.get(field.name, [])))
 
     # Steps
 
@@ -132,7 +114,7 @@ class Filler:
             reach("before_read")
             views.task[0] = -1
             if self._uneven or views.offsets:
-                self._fill_uneven(task, records, views)
+                count = self._fill_uneven(task, records, views)
                 views.task[0] = task.number
                 return count
             views.records[:count] = records
@@ -140,8 +122,7 @@ class Filler:
             for name, reader in self._direct:
                 self._gather(reader, records, target[name], self._rows[:count])
                 reach("mid_slot_write")
-            if self._decoded:
-                self._gather_decoded(task, target, self._pieces(task))
+            self.windows.gather_decoded(target, self.windows.pieces(task))
             self.files.verify()
             if self._transforming is not None:
                 began = time.perf_counter_ns()
@@ -232,117 +213,27 @@ class Filler:
                 self._map_after = self._map_pause
             return
 
-    # Windows
-
-    def open_window(self, task: WindowTask) -> None:
-        """Take on this worker's share of a window."""
-        table = self._table(task.epoch)
-        for key in [key for key, window in self._open.items() if window.task.part == task.part]:
-            del self._open[key]
-        count = len(table.blocks_of(task.window))
-        opened = OpenWindow(task, table, range(self.index, count, self.job.workers))
-        if self.job.arena is not None:
-            for field, rooms in zip(self.job.arena.fields, self.job.arena.rooms, strict=True):
-                if rooms is not None:
-                    opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
-        opened.done = self.board.progress(self.index, task.part, task.serial)  # Not 0 where a worker died at it.
-        self._open[task.epoch, task.window] = opened
-        self.board.publish(self.index, task.part, task.serial, opened.done)
-        self._advise_share(opened, opened.done, opened.done + ADVISED_BLOCKS)
-
-    def forget_windows(self) -> None:
-        """Leave every window that was opened."""
-        self._open.clear()
-
-    def decode_next(self) -> bool:
-        """Decode the next block of this worker's share, in the order in which windows were opened. False if there is none."""
-        for window in self._open.values():
-            if window.done < len(window.share):
-                self._decode(window, window.share[window.done])
-                window.done += 1
-                self.board.publish(self.index, window.task.part, window.task.serial, window.done)
-                return True
-        return False
-
-    def _decode(self, window: OpenWindow, which: int) -> None:
-        order = self.job.order
-        assert isinstance(order, WINDOWED)
-        if window.done % ADVISED_BLOCKS == 0:
-            self._advise_share(window, window.done + ADVISED_BLOCKS, window.done + 2 * ADVISED_BLOCKS)
-        records = order.block_records(int(window.blocks[which]))
-        rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
-        arrays = self._parts[window.task.part]
-        reach("mid_block_decode")
-        for name, reader in self._decoded:
-            self._gather(reader, records, arrays[name], rows)
-        for name, reader in self._kept:
-            first, stop = window.firsts[name][which : which + 2].tolist()
-            self._regions[name][window.task.part].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
-        self.files.verify()
-
-    def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
-        """Tell the kernel of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
-        order = self.job.order
-        assert isinstance(order, WINDOWED)
-        blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
-        if blocks:
-            records = np.concatenate(blocks)
-            for _, reader in (*self._decoded, *self._kept):
-                reader.advise(records)
-
-    def ready(self, task: StepTask) -> bool:
-        """Whether every block that the step needs is in the arena."""
-        if not self._in_arena:
-            return True
-        table = self._table(task.epoch)
-        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
-            window = self._open.get((task.epoch, number))
-            if window is None:
-                return False
-            for worker in range(self.job.workers):
-                wanted = len(range(worker, len(window.blocks), self.job.workers))
-                if not self.board.published(worker, window.task.part, window.task.serial, wanted):
-                    return False
-        return True
-
-    def _gather_decoded(self, task: StepTask, target: dict[str, NDArray[Any]], pieces: Sequence[Piece]) -> None:
-        copy_rows = kernels.gather_kernels().copy_rows
-        for piece in pieces:
-            arrays = self._parts[piece.part]
-            rows = self._rows[piece.start : piece.stop]
-            for name, _ in self._decoded:
-                nbytes = self.schema[name].nbytes
-                copy_rows(arrays[name].ctypes.data, piece.rows * nbytes, nbytes, target[name].ctypes.data, rows)
-
-    def _pieces(self, task: StepTask) -> list[Piece]:
-        """The positions of a step, by the windows that hold them."""
-        table, found = self._table(task.epoch), list[Piece]()
-        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
-            low, high = int(table.starts[number]), int(table.starts[number + 1])
-            first, last = max(task.start, low), min(task.stop, high)
-            held = table.deal(number, first - low, last - low)
-            found.append(Piece(self._open[task.epoch, number].task.part, held, first - task.start, last - task.start))
-        return found
-
     # Steps with records that differ in length
 
-    def _fill_uneven(self, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> None:
+    def _fill_uneven(self, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> int:
         """Fill a step of which some fields are ragged, or decoded from stored bytes; in memory of its own if the slot is too small."""
-        count, transforming = len(records), self._transforming
+        transforming = self._transforming
         self.leave_overflow()
-        pieces = self._pieces(task) if self._in_arena else []
-        lengths = {one.field.name: one.measure(records, pieces) for one in self._collated}
-        if transforming is None:
-            views = self._fitting(views, {name: int(one.sum()) for name, one in lengths.items()})
-        views.records[:count] = records
         target = views.fields if transforming is None else transforming.stored_arrays
-        for name, reader in self._direct:
+        records, pieces = self._decode_images(records, target, self.windows.pieces(task))
+        count = len(records)
+        lengths = {one.field.name: one.measure(records, pieces) if count else records for one in self._collated}
+        if transforming is None:
+            into = self._fitting(views, {name: int(one.sum()) for name, one in lengths.items()})
+            if into is not views:
+                for name, _, _ in self._encoded:
+                    into.fields[name][:count] = target[name][:count]
+            views, target = into, into.fields
+        views.records[:count] = records
+        for name, reader in self._direct if count else ():
             self._gather(reader, records, target[name], self._rows[:count])
             reach("mid_slot_write")
-        if self._decoded:
-            self._gather_decoded(task, target, pieces)
-        for name, collated, reader in self._encoded:
-            self._decode_stored(name, collated, reader, records, target[name], pieces)
+        self.windows.gather_decoded(target, pieces)
         for one in self._collated:
             name, field = one.field.name, one.field
             if transforming is None:
@@ -351,25 +242,34 @@ class Filler:
                 offsets = offsets_of(lengths[name])
                 values = np.empty((int(offsets[-1]), *field.shape), field.dtype)
                 transforming.stored_ragged[name] = Ragged(values, offsets, field.ragged)
-            one.collate(records, values, offsets)
+            if count:
+                one.collate(records, values, offsets)
             reach("mid_slot_write")
         self.files.verify()
         if transforming is not None:
             self._transform(transforming, task, records, views)
+        return count
 
-    def _decode_stored(
-        self, name: str, collated: Collated, reader: Any, records: NDArray[np.int64], out: NDArray[Any], pieces: Sequence[Piece]
-    ) -> None:
-        """Decode records of an encoded field straight from their stored bytes in the arena."""
-        for piece in pieces:
-            region = self._regions[name][piece.part]
-            chosen, rows, starts = records[piece.start : piece.stop], self._rows[piece.start : piece.stop], region.starts[piece.rows]
-            here = starts >= 0
-            if here.all():
-                reader.decode(chosen, region.values, starts, region.lengths[piece.rows], out, rows)
-                continue
-            reader.decode(chosen[here], region.values, starts[here], region.lengths[piece.rows][here], out, rows[here])
-            reader.gather(chosen[~here], out, rows[~here])
+    def _decode_images(
+        self, records: NDArray[np.int64], target: dict[str, NDArray[Any]], pieces: list[Piece]
+    ) -> tuple[NDArray[np.int64], list[Piece]]:
+        """Decode the encoded fields; the records that the step consists of now that some may be bad, and their pieces."""
+        self.bad = []
+        faults: list[Any] = []
+        for name, reader, in_arena in self._encoded:
+            reader.faults = None if self.job.on_bad == RAISE else faults
+            if in_arena:
+                self.windows.decode_stored(name, reader, records, target[name], pieces)
+            else:
+                self._gather(reader, records, target[name], self._rows[: len(records)])
+            reach("mid_slot_write")
+        if not faults:
+            return records, pieces
+        self.files.verify()
+        sources, self.bad = settled(records, faults, self.job.on_bad)
+        for name, _, _ in self._encoded:
+            target[name][: len(sources)] = target[name][sources]
+        return records[sources], dealt_anew(pieces, sources)
 
     def _transform(self, transforming: Transforming, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> None:
         """Transform records that were collated, and put what comes out into the slot, or into memory of its own."""
@@ -422,7 +322,7 @@ class Filler:
     def close(self) -> None:
         """Let go of files, mappings and readers."""
         self.leave_overflow()
-        for reader in self._readers:
+        for reader in (*self._readers, *self._decoders):
             reader.close()
         self.files.close()
 
@@ -438,21 +338,29 @@ def unforeseen(error: BaseException) -> WorkerError:
 
 
 def probe(job: Job) -> Schema:
-    """The schema of what the job's transform makes of a record, found by trying it on the first."""
+    """The schema of what the job's transform makes of a record, found by trying it on the first, or on the first good one."""
     meter, files = Meter(), OpenFiles(job.fingerprints)
     stored = Schema(tuple(column.field for column in job.columns))
     assert job.transform is not None
+    transforming = Transforming(job.transform, seed=job.seed, stored=stored, batch_size=1)
+    tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, job.order.n)
+    faults: list[Any] = []
     try:
-        transforming = Transforming(job.transform, seed=job.seed, stored=stored, batch_size=1)
-        first = np.asarray(job.order.records(0, 0, 1), np.int64)
-        for column in job.columns:
-            reader, name = column.reader(files, meter), column.field.name
-            found = read_records(column, reader, first)
-            if column.field.ragged:
-                transforming.stored_ragged[name] = found
-            else:
-                transforming.stored_arrays[name][:] = found
-            reader.close()
-        return transforming.schema(int(first[0]))
+        for position in range(tries):
+            record = np.asarray(job.order.records(0, position, position + 1), np.int64)
+            before = len(faults)
+            for column in job.columns:
+                reader, name = column.reader(files, meter), column.field.name
+                if stored_column(column) is not column and tries > 1:
+                    reader.faults = faults
+                found = read_records(column, reader, record)
+                if column.field.ragged:
+                    transforming.stored_ragged[name] = found
+                else:
+                    transforming.stored_arrays[name][:] = found
+                reader.close()
+            if len(faults) == before:
+                return transforming.schema(int(record[0]))
+        raise faults[0].error
     finally:
         files.close()

@@ -49,7 +49,7 @@ class Inline:
 
     def send_window(self, task: WindowTask) -> None:
         """Keep a window for later."""
-        self._filler.open_window(task)
+        self._filler.windows.open(task)
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Do the next step if it is waited for."""
@@ -58,14 +58,14 @@ class Inline:
         began = time.perf_counter_ns()
         task = self._steps.popleft()
         try:
-            while not self._filler.ready(task):
-                self._filler.decode_next()
+            while not self._filler.windows.ready(task):
+                self._filler.windows.decode_next()
                 self._decoded += 1
             self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
-            reply: Reply = Filled(task.number, task.slot, self._filler.fill(task))
+            reply: Reply = Filled(task.number, task.slot, self._filler.fill(task), tuple(self._filler.bad))
             if self._filler.overflow is not None:
                 block, capacities = self._filler.overflow
-                reply = Overflown(*reply, capacities, block.nbytes, block.bytes)
+                reply = Overflown(reply.number, reply.slot, reply.records, capacities, block.nbytes, block.bytes, reply.bad)
                 self._filler.leave_overflow()
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))
@@ -79,7 +79,7 @@ class Inline:
         """Call off what has not been done."""
         replies: list[Reply] = [Failed(task.number, task.slot, {}) for task in self._steps]
         self._steps.clear()
-        self._filler.forget_windows()
+        self._filler.windows.forget()
         self._filler.forget_tables()
         return replies
 

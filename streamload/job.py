@@ -40,6 +40,8 @@ class Job:
     """Whether files may be mapped."""
     direct: bool
     """Whether large raw records are read past the page cache."""
+    on_bad: str
+    """What becomes of records that cannot be decoded: see `bad_records`."""
     arena: ArenaLayout | None
     """Where decoded windows go; None where every record is read by itself."""
 

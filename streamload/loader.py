@@ -12,11 +12,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from streamload.bad_records import BadRecord, BadRow, Ledger
 from streamload.batch import Batch
 from streamload.budget import Footprint, Shape, default_memory_nbytes
 from streamload.engine import Engine
 from streamload.epoch import Epoch
 from streamload.errors import LoaderClosedError, StreamloadError
+from streamload.pipeline import Pipeline, Step
 from streamload.plan import Options, Plan, plan_of
 from streamload.sizes import format_nbytes
 from streamload.source import Source
@@ -58,6 +60,7 @@ class Loader:
         io: str = "auto",
         timeout: float = 300.0,
         on_worker_crash: str = "raise",
+        on_bad_record: str = "raise",
     ) -> None:
         """Plan an epoch, check that it fits, and start the workers.
 
@@ -75,6 +78,10 @@ class Loader:
         `timeout`: seconds after which a worker that makes no progress is an error.
         `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
         a batch that two workers die of is an error all the same, and names its records.
+        `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded; or
+        "substitute": the next good record of the same batch stands in, with all its fields (an error if there is none); or
+        "skip": the batch is smaller, and does not come at all if nothing is left of it. Positions count as before, and
+        `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.
@@ -91,6 +98,7 @@ class Loader:
             io=io,
             timeout=timeout,
             on_worker_crash=on_worker_crash,
+            on_bad_record=on_bad_record,
         )
         self._data = data
         self._plan: Plan = plan_of(data, self._options, default_memory_nbytes)
@@ -106,6 +114,7 @@ class Loader:
         self._handed_at: int | None = None
         self._counts = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
         self._worked: dict[str, int] = {}
+        self._ledger = Ledger()
         if self._plan.warning:
             warnings.warn(self._plan.warning, stacklevel=2)
         self._start()
@@ -187,7 +196,7 @@ class Loader:
             self._counts["consumer_ns"] += asked - self._handed_at
         pipeline = self._live.pipeline
         try:
-            step = pipeline.step()
+            step = self._next_step(pipeline)
         except BaseException as error:
             if self._closed and isinstance(error, Exception):
                 raise _closed_error() from error
@@ -197,16 +206,28 @@ class Loader:
             raise
         if step is None:
             return None
-        self._at = (number, step.stop)
         self._handed_at = time.perf_counter_ns()
         counts = self._counts
         counts["wait_ns" if counts["steps"] else "start_ns"] += self._handed_at - asked
         counts["steps"] += 1
-        counts["records"] += step.stop - position
+        counts["records"] += len(step.records)
         if pipeline.copies and not self._said_copies:
             self._say_copies()
-        index = position // self._plan.batch_size
+        index = step.start // self._plan.batch_size
         return Batch(step.fields, records=step.records, epoch=number, step=index, total_step=number * self._plan.steps + index)
+
+    def _next_step(self, pipeline: Pipeline) -> Step | None:
+        """The next step that has records, standing behind it; None at the end of the epoch."""
+        while self._at[1] < self._plan.end:
+            step = pipeline.step()
+            if step is None:
+                return None
+            self._at = (step.epoch, step.stop)
+            if step.bad:
+                self._ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
+            if len(step.records):
+                return step
+        return None
 
     def _say_copies(self) -> None:
         self._said_copies = True
@@ -268,6 +289,7 @@ class Loader:
             copied_nbytes=counts["copied_nbytes"],
             overflows=counts["overflows"],
             overflown_nbytes=counts["overflown_nbytes"],
+            bad_records=self._ledger.count,
             start_seconds=counts["start_ns"] / 1e9,
             wait_seconds=counts["wait_ns"] / 1e9,
             consumer_seconds=counts["consumer_ns"] / 1e9,
@@ -276,6 +298,14 @@ class Loader:
             transport_seconds=max(0, worked.get("busy_ns", 0) - disk - decode + waiting_idle) / 1e9,
             read_nbytes=worked.get("read_nbytes", 0),
         )
+
+    @property
+    def bad_records(self) -> list[BadRecord]:
+        """Records that were left out or replaced in what was handed out, in that order: (epoch, record, what, why).
+
+        At most the first 1,000; `stats.bad_records` counts all.
+        """
+        return list(self._ledger.first)
 
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""

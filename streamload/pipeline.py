@@ -80,6 +80,8 @@ class Step(NamedTuple):
     fields: dict[str, Any]
     """By name, an array, or a Ragged."""
     records: NDArray[np.int64]
+    bad: tuple[tuple[int, int, str], ...]
+    """Records that could not be delivered, as `wire.Filled` has them."""
 
 
 class _Asked:
@@ -221,19 +223,19 @@ class Pipeline:
         if isinstance(asked.reply, Overflown):
             fields, records = self._overflown(task, asked.reply)
         else:
-            fields, records, copied = self._slots.lease(task.slot, task.stop - task.start)
+            fields, records, copied = self._slots.lease(task.slot, asked.reply.records)
         for field in self._ragged:
             self.ragged_nbytes += fields[field.name].nbytes
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        return Step(task.epoch, task.start, task.stop, fields, records)
+        return Step(task.epoch, task.start, task.stop, fields, records, asked.reply.bad)
 
     def _overflown(self, task: StepTask, reply: Overflown) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""
         self.overflows += 1
         self.overflown_nbytes += reply.nbytes
-        return self._slots.overflown(task.slot, task.stop - task.start, reply.capacities, reply.memory)
+        return self._slots.overflown(task.slot, reply.records, reply.capacities, reply.memory)
 
     def _listen(self) -> None:
         """Take in what has arrived, and ask for more."""

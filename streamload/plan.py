@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.bad_records import POLICIES
 from streamload.budget import READING, Shape, shape_of
 from streamload.engine import arena_of
 from streamload.errors import ConfigError
@@ -47,6 +48,7 @@ class Options:
     io: str
     timeout: float
     on_worker_crash: str
+    on_bad_record: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +90,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
     if options.on_worker_crash not in ("raise", "restart"):
         raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
+    if options.on_bad_record not in POLICIES:
+        raise ConfigError(f"on_bad_record={options.on_bad_record!r} is not known.", hint='Give "raise", "substitute" or "skip".')
     for was in data.fingerprints:
         recheck(was)
     layout = _layout(data)
@@ -106,6 +110,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         workers=max(1, workers),
         mapped=False,
         direct=False,
+        on_bad=options.on_bad_record,
         arena=None,
     )
     # More records than there are never share a batch, so slots need not hold them.

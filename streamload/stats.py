@@ -28,6 +28,8 @@ class Stats:
     """Batches whose ragged records were longer than their slot has room for: each came in memory of its own."""
     overflown_nbytes: int
     """Bytes of that memory, which the loader's budget does not count."""
+    bad_records: int
+    """Records that could not be decoded, and were left out or replaced; see `loader.bad_records`."""
     start_seconds: float
     """How long the very first batch took to come: workers had to start. Not counted as waiting."""
     wait_seconds: float
@@ -66,6 +68,8 @@ class Stats:
             "decode": "for decoding or the transform: more workers or a lighter codec would help",
             "transport": "for copying and handing over: memory bandwidth is the limit, or the workers lack cores",
         }[self.bottleneck]
+        if self.bad_records:
+            cure += f"; {self.bad_records:,} bad records, see loader.bad_records"
         return f"{self.bottleneck}: {rate}; {waited}: {cure}" if self.bottleneck != "consumer" else f"consumer: {rate}; {waited}; {cure}"
 
     def __str__(self) -> str:

@@ -32,6 +32,8 @@ class Kind(IntEnum):
     """A worker that cannot go on: a block does not decode, or it could not begin."""
     OVERFLOWN = 21
     """A step that did not fit its slot; the descriptor of the memory that it lies in comes along."""
+    FLAWED = 22
+    """A step that is in its slot, some of whose records could not be delivered."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -70,6 +72,8 @@ class Filled(NamedTuple):
     slot: int
     records: int
     """How many are in it."""
+    bad: tuple[tuple[int, int, str], ...] = ()
+    """Records that could not be delivered: which, by which they were replaced (-1: by none), and why."""
 
 
 class Overflown(NamedTuple):
@@ -84,6 +88,8 @@ class Overflown(NamedTuple):
     """Bytes of the memory."""
     memory: Any
     """The bytes, as an array; None until its descriptor has been found."""
+    bad: tuple[tuple[int, int, str], ...] = ()
+    """As in `Filled`."""
 
 
 class Failed(NamedTuple):
@@ -111,7 +117,9 @@ def pack_window(task: WindowTask) -> bytes:
 
 def pack_filled(reply: Filled) -> bytes:
     """A frame for a filled step."""
-    return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply)
+    if reply.bad:
+        return pack_text(Kind.FLAWED, reply._asdict())
+    return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply[:3])
 
 
 def pack_overflown(reply: Overflown) -> bytes:
@@ -150,7 +158,7 @@ class Frames:
 
 def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is Kind.FILLED:
-        return Filled._make(_FILLED.unpack_from(held, begin))
+        return Filled(*_FILLED.unpack_from(held, begin))
     if kind is Kind.STEP:
         return StepTask._make(_TASK.unpack_from(held, begin))
     if kind is Kind.WINDOW:
@@ -158,8 +166,14 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
         capacities = tuple(int(one) for one in content["capacities"])
-        return Overflown(content["number"], content["slot"], content["records"], capacities, content["nbytes"], None)
+        return Overflown(content["number"], content["slot"], content["records"], capacities, content["nbytes"], None, _bad(content))
+    if kind is Kind.FLAWED:
+        return Filled(content["number"], content["slot"], content["records"], _bad(content))
     return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
+
+
+def _bad(content: dict[str, Any]) -> tuple[tuple[int, int, str], ...]:
+    return tuple((int(record), int(by), str(why)) for record, by, why in content["bad"])
 
 
 def cut(text: str) -> str:

@@ -84,13 +84,13 @@ class Worker:
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
         for place, task in enumerate(self._steps):
-            if self._filler.ready(task):
+            if self._filler.windows.ready(task):
                 del self._steps[place]
                 self._do(task)
                 self._done += 1
                 return True
         try:
-            if self._filler.decode_next():
+            if self._filler.windows.decode_next():
                 self._blocks += 1
                 return True
         except StreamloadError as error:
@@ -114,7 +114,7 @@ class Worker:
         if self._filler.overflow is not None:
             self._hand_over(task, count)
             return
-        self._unsent.append(pack_filled(Filled(task.number, task.slot, count)))
+        self._unsent.append(pack_filled(Filled(task.number, task.slot, count, tuple(self._filler.bad))))
         if len(self._unsent) == 1:
             self._unsent_ns = began
         if not self._steps:
@@ -127,7 +127,7 @@ class Worker:
         assert self._filler.overflow is not None
         block, capacities = self._filler.overflow
         self._flush()
-        frame = pack_overflown(Overflown(task.number, task.slot, count, capacities, block.nbytes, None))
+        frame = pack_overflown(Overflown(task.number, task.slot, count, capacities, block.nbytes, None, tuple(self._filler.bad)))
         try:
             sent = socket.send_fds(self._channel, [frame], [block.fd])
             self._channel.sendall(frame[sent:])
@@ -140,7 +140,7 @@ class Worker:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
         error.details.setdefault("worker_id", self._filler.index)
         self._send(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
-        self._filler.forget_windows()
+        self._filler.windows.forget()
 
     def _send(self, frame: bytes) -> None:
         self._unsent.append(frame)
@@ -172,10 +172,10 @@ class Worker:
             if kind is Kind.STEP:
                 self._steps.append(content)
             elif kind is Kind.WINDOW:
-                self._filler.open_window(WindowTask(*content))
+                self._filler.windows.open(WindowTask(*content))
             elif kind is Kind.FORGET:
                 self._steps.clear()
-                self._filler.forget_windows()
+                self._filler.windows.forget()
                 self._filler.forget_tables()
                 self._send(pack_text(Kind.FORGOTTEN, content))
 

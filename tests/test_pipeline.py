@@ -148,6 +148,7 @@ class Rig:
                 workers=1,
                 mapped=False,
                 direct=False,
+                on_bad="raise",
                 arena=None,
             )
             self.arena = arena_of(job, batch_size)

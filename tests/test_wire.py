@@ -34,7 +34,7 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
     if isinstance(content, WindowTask):
         return pack_window(content), (Kind.WINDOW, content)
     if isinstance(content, Filled):
-        return pack_filled(content), (Kind.FILLED, content)
+        return pack_filled(content), (Kind.FLAWED if content.bad else Kind.FILLED, content)
     if isinstance(content, Failed):
         return pack_text(Kind.FAILED, content._asdict()), (Kind.FAILED, content)
     return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
@@ -43,7 +43,8 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
 contents = st.one_of(
     st.tuples(*[words] * 8).map(StepTask._make),
     st.tuples(*[words] * 4).map(WindowTask._make),
-    st.tuples(*[words] * 3).map(Filled._make),
+    st.tuples(*[words] * 3).map(lambda one: Filled(*one)),
+    st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple)).map(Filled._make),
     st.tuples(words, words, plain).map(Failed._make),
     plain,
 )

@@ -1,0 +1,180 @@
+"""Windows that are being decoded into the arena, as one worker sees them: its share of their blocks, and what lies there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.board import Board
+from streamload.job import Job
+from streamload.killpoints import reach
+from streamload.order import WINDOWED, WindowTable
+from streamload.shared import SharedBlock
+from streamload.source import RaggedReader, Reader
+from streamload.uneven import Piece, Region, offsets_of
+from streamload.wire import StepTask, WindowTask
+
+ADVISED_BLOCKS = 32
+"""Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
+
+
+class OpenWindow:
+    """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
+
+    def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
+        self.task = task
+        self.blocks = table.blocks_of(task.window)
+        self.rows = table.held_starts(task.window)
+        self.share = share
+        self.done = 0
+        self.firsts: dict[str, NDArray[np.int64]] = {}
+        """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
+
+
+class OpenWindows:
+    """The windows that are open, and the fields that are decoded into them."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        index: int,
+        board: Board,
+        arena: SharedBlock | None,
+        table_of: Callable[[int], WindowTable],
+        gather: Callable[[Reader, NDArray[np.int64], NDArray[Any], NDArray[np.int64]], None],
+        verify: Callable[[], None],
+    ) -> None:
+        self.decoded: list[tuple[str, Reader]] = []
+        """Fixed fields that are decoded into the arena."""
+        self.kept: list[tuple[str, RaggedReader]] = []
+        """Ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
+        self.regions: dict[str, list[Region]] = {}
+        """Of the latter, where they lie in each part of the arena."""
+        self._job = job
+        self._index = index
+        self._board = board
+        self._table_of = table_of
+        self._gather = gather
+        self._verify = verify
+        self._parts: list[dict[str, NDArray[Any]]] = []
+        if job.arena is not None and arena is not None:
+            self._parts = [job.arena.views(arena, part) for part in range(job.arena.parts)]
+            places = [job.arena.places(arena, part) for part in range(job.arena.parts)]
+            for name in places[0]:
+                self.regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
+        self._open: dict[tuple[int, int], OpenWindow] = {}
+
+    @property
+    def needed(self) -> bool:
+        """Whether any field is decoded into windows."""
+        return bool(self.decoded or self.kept)
+
+    def open(self, task: WindowTask) -> None:
+        """Take on this worker's share of a window."""
+        table = self._table_of(task.epoch)
+        for key in [key for key, window in self._open.items() if window.task.part == task.part]:
+            del self._open[key]
+        count = len(table.blocks_of(task.window))
+        opened = OpenWindow(task, table, range(self._index, count, self._job.workers))
+        if self._job.arena is not None:
+            for field, rooms in zip(self._job.arena.fields, self._job.arena.rooms, strict=True):
+                if rooms is not None:
+                    opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
+        opened.done = self._board.progress(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
+        self._open[task.epoch, task.window] = opened
+        self._board.publish(self._index, task.part, task.serial, opened.done)
+        self._advise_share(opened, opened.done, opened.done + ADVISED_BLOCKS)
+
+    def forget(self) -> None:
+        """Leave every window that was opened."""
+        self._open.clear()
+
+    def decode_next(self) -> bool:
+        """Decode the next block of this worker's share, in the order in which windows were opened. False if there is none."""
+        for window in self._open.values():
+            if window.done < len(window.share):
+                self._decode(window, window.share[window.done])
+                window.done += 1
+                self._board.publish(self._index, window.task.part, window.task.serial, window.done)
+                return True
+        return False
+
+    def _decode(self, window: OpenWindow, which: int) -> None:
+        order = self._job.order
+        assert isinstance(order, WINDOWED)
+        if window.done % ADVISED_BLOCKS == 0:
+            self._advise_share(window, window.done + ADVISED_BLOCKS, window.done + 2 * ADVISED_BLOCKS)
+        records = order.block_records(int(window.blocks[which]))
+        rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
+        arrays = self._parts[window.task.part]
+        reach("mid_block_decode")
+        for name, reader in self.decoded:
+            self._gather(reader, records, arrays[name], rows)
+        for name, reader in self.kept:
+            first, stop = window.firsts[name][which : which + 2].tolist()
+            self.regions[name][window.task.part].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
+        self._verify()
+
+    def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
+        """Tell the kernel of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
+        order = self._job.order
+        assert isinstance(order, WINDOWED)
+        blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
+        if blocks:
+            records = np.concatenate(blocks)
+            for _, reader in (*self.decoded, *self.kept):
+                reader.advise(records)
+
+    def ready(self, task: StepTask) -> bool:
+        """Whether every block that the step needs is in the arena."""
+        if not self.needed:
+            return True
+        table = self._table_of(task.epoch)
+        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
+            window = self._open.get((task.epoch, number))
+            if window is None:
+                return False
+            for worker in range(self._job.workers):
+                wanted = len(range(worker, len(window.blocks), self._job.workers))
+                if not self._board.published(worker, window.task.part, window.task.serial, wanted):
+                    return False
+        return True
+
+    def pieces(self, task: StepTask) -> list[Piece]:
+        """The positions of a step, by the windows that hold them."""
+        if not self.needed:
+            return []
+        table, found = self._table_of(task.epoch), list[Piece]()
+        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
+            low, high = int(table.starts[number]), int(table.starts[number + 1])
+            first, last = max(task.start, low), min(task.stop, high)
+            held = table.deal(number, first - low, last - low)
+            found.append(Piece(self._open[task.epoch, number].task.part, held, first - task.start, last - task.start))
+        return found
+
+    def gather_decoded(self, target: dict[str, NDArray[Any]], pieces: Sequence[Piece]) -> None:
+        """Copy records of the fixed fields from the arena into rows of a batch."""
+        copy_rows = kernels.gather_kernels().copy_rows
+        for piece in pieces:
+            arrays = self._parts[piece.part]
+            rows = np.arange(piece.start, piece.stop, dtype=np.int64)
+            for name, _ in self.decoded:
+                nbytes = arrays[name][0].nbytes
+                copy_rows(arrays[name].ctypes.data, piece.rows * nbytes, nbytes, target[name].ctypes.data, rows)
+
+    def decode_stored(self, name: str, reader: Any, records: NDArray[np.int64], out: NDArray[Any], pieces: Sequence[Piece]) -> None:
+        """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch."""
+        for piece in pieces:
+            region, rows = self.regions[name][piece.part], np.arange(piece.start, piece.stop, dtype=np.int64)
+            chosen, starts, lengths = records[piece.start : piece.stop], region.starts[piece.rows], region.lengths[piece.rows]
+            here = starts >= 0
+            if here.all():
+                reader.decode(chosen, region.values, starts, lengths, out, rows)
+                continue
+            reader.decode(chosen[here], region.values, starts[here], lengths[here], out, rows[here])
+            reader.gather(chosen[~here], out, rows[~here])
