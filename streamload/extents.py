@@ -71,6 +71,27 @@ class Extents:
         return self.label
 
 
+class RunTable:
+    """Finds records in runs of one file and one stride: numbers of records lead to the run, or to the few that it may be."""
+
+    def __init__(self, starts: NDArray[np.int64], offsets: NDArray[np.int64], stride: int) -> None:
+        records, runs = int(starts[-1]), len(offsets)
+        self._starts = np.ascontiguousarray(starts, np.int64)
+        self._stride = stride
+        self._origins = np.ascontiguousarray(offsets - starts[:-1] * stride, np.int64)
+        """Where record 0 would lie if it were in the run."""
+        self._shift = max(0, (records // (2 * runs)).bit_length() - 1)
+        firsts = np.arange(max(0, records - 1 >> self._shift) + 2, dtype=np.int64) << self._shift
+        self._guesses = np.clip(self._starts.searchsorted(firsts, "right") - 1, 0, runs - 1).astype(np.int64)
+
+    def offsets(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The bytes at which valid records begin."""
+        found = np.empty(len(records), np.int64)
+        records = np.ascontiguousarray(records)
+        kernels.gather_kernels().locate(records, self._starts, self._guesses, self._shift, self._origins, self._stride, found)
+        return found
+
+
 class ExtentReader:
     """Gathers raw records by offset: a copy from a mapping where the file is mapped and present, else `pread`."""
 
@@ -84,10 +105,9 @@ class ExtentReader:
         self._only = int(column.numbers[0]) if len(column.numbers) and bool((column.numbers == column.numbers[0]).all()) else None
         self._alone = (int(column.numbers[0]), int(column.offsets[0]), int(column.strides[0])) if len(column.numbers) == 1 else None
         self._past_cache: DirectReads | None = None
-        self._origins: NDArray[np.int64] | None = None
+        self._table: RunTable | None = None
         if self._only is not None and 1 < len(column.numbers) <= FEW_RUNS and bool((column.strides == column.strides[0]).all()):
-            # Where record 0 would lie if it were in the run, one place on: what searchsorted finds needs no correction.
-            self._origins = np.concatenate([[0], column.offsets - column.starts[:-1] * column.strides])
+            self._table = RunTable(column.starts, column.offsets, int(column.strides[0]))
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
@@ -136,10 +156,8 @@ class ExtentReader:
             offsets += offset
             yield number, offsets, None
             return
-        if self._origins is not None and self._only is not None:
-            offsets = records * column.strides[0]
-            offsets += self._origins.take(column.starts.searchsorted(records, "right"))
-            yield self._only, offsets, None
+        if self._table is not None and self._only is not None:
+            yield self._only, self._table.offsets(records), None
             return
         runs = np.searchsorted(column.starts, records, side="right") - 1
         offsets = column.offsets[runs] + (records - column.starts[runs]) * column.strides[runs]
@@ -179,23 +197,24 @@ class ExtentReader:
             if failed < 0:
                 return
             first += failed
-            self._explain(number, fd, int(offsets[first]))
+            explain_read(self._files, number, int(offsets[first]), self._nbytes, self._column.field.name)
 
-    def _explain(self, number: int, fd: int, offset: int) -> None:
-        """Read a record that a kernel could not, so that the system says why; returns if it can be read after all."""
-        was = self._files.fingerprints[number]
-        try:
-            got = os.pread(fd, self._nbytes, offset)
-        except OSError as error:
-            raise SourceError(
-                f"{was.path}: reading {self._nbytes:,} bytes of '{self._column.field.name}' at offset {offset:,} failed: {error.strerror}.",
-                hint="Check the disk and the system log; a copy of the file on another disk may help.",
-                path=was.path,
-                dataset=self._column.field.name,
-                errno=error.errno,
-            ) from error
-        if len(got) < self._nbytes:
-            raise short_read(was, offset, self._nbytes)
+
+def explain_read(files: OpenFiles, number: int, offset: int, nbytes: int, name: str) -> None:
+    """Read a record that a kernel could not, so that the system says why; returns if it can be read after all."""
+    was = files.fingerprints[number]
+    try:
+        got = os.pread(files.descriptor(number), nbytes, offset)
+    except OSError as error:
+        raise SourceError(
+            f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
+            hint="Check the disk and the system log; a copy of the file on another disk may help.",
+            path=was.path,
+            dataset=name,
+            errno=error.errno,
+        ) from error
+    if len(got) < nbytes:
+        raise short_read(was, offset, nbytes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

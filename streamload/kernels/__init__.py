@@ -125,7 +125,7 @@ def use(*, compiled: bool) -> None:
 
 
 def gather_kernels() -> ModuleType:
-    """The gathers in use: `read_rows`, `copy_rows`, and for records of different lengths `read_ragged` and `copy_ragged`."""
+    """The gathers in use: `locate`, `read_rows`, `copy_rows`, and for records of different lengths `read_ragged` and `copy_ragged`."""
     return _in_use.get("gather") or _choose("gather")
 
 

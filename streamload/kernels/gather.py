@@ -88,6 +88,26 @@ def copy_rows(address, offsets, nbytes, out_address, rows):
         _memcpy(_pointer(out_address + rows[k] * nbytes), _pointer(address + offsets[k]), np.uintp(nbytes))
 
 
+@njit(["void(int64[::1], int64[::1], int64[::1], int64, int64[::1], int64, int64[::1])"], nogil=True, cache=True)
+def locate(records, starts, guesses, shift, origins, stride, offsets):
+    """Put `origins[run] + stride * records[k]` into `offsets[k]`, where `run` is the last that starts at or before the record.
+
+    `guesses[record >> shift]` is the run of the first record with these upper bits: where runs are much alike, the run is that
+    one or the next, and there is little to search.
+    """
+    for k in range(records.size):
+        record = records[k]
+        low = guesses[record >> shift]
+        high = guesses[(record >> shift) + 1]
+        while low < high:
+            middle = (low + high + 1) >> 1
+            if starts[middle] <= record:
+                low = middle
+            else:
+                high = middle - 1
+        offsets[k] = origins[low] + stride * record
+
+
 @njit(["int64(int32, int64[::1], int64[::1], int64, int64[::1])"], nogil=True, cache=True)
 def read_ragged(fd, offsets, nbytes, out_address, starts):
     """Read `nbytes[k]` at `offsets[k]` to `out_address + starts[k]`; -1, or the first k that failed.

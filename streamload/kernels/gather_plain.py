@@ -40,6 +40,20 @@ def copy_rows(address: int, offsets: NDArray[np.int64], nbytes: int, out_address
         ctypes.memmove(out_address + row * nbytes, address + offset, nbytes)
 
 
+def locate(
+    records: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    guesses: NDArray[np.int64],
+    shift: int,
+    origins: NDArray[np.int64],
+    stride: int,
+    offsets: NDArray[np.int64],
+) -> None:
+    """Put `origins[run] + stride * records[k]` into `offsets[k]`, where `run` is the last that starts at or before the record."""
+    np.multiply(records, stride, out=offsets)
+    offsets += origins[starts.searchsorted(records, "right") - 1]
+
+
 def read_ragged(fd: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], out_address: int, starts: NDArray[np.int64]) -> int:
     """Read `nbytes[k]` at `offsets[k]` to `out_address + starts[k]`; -1, or the first k that failed."""
     for k, (offset, wanted, start) in enumerate(zip(offsets.tolist(), nbytes.tolist(), starts.tolist(), strict=True)):
