@@ -7,18 +7,20 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.children import Children
-from streamload.tools.console import meant
-from streamload.tools.convert_order import PART_NAMES, arranged, bucket_count
+from streamload.tools.conditions import Condition
+from streamload.tools.convert_order import Arrangement, bucket_count
+from streamload.tools.deal import PART_NAMES, arranged
+from streamload.tools.engines import Engine
 from streamload.tools.manifest import manifest_of
 from streamload.tools.origins import Origin, Request, each_by_itself, facts_of, identity_of, origin_of
 from streamload.tools.progress import Bar, bar
-from streamload.tools.reading import batch_records
+from streamload.tools.small_fields import SmallFields, filed, stretches
 from streamload.tools.staging import Staging
 from streamload.tools.targets import FORMATS, Style
 
@@ -48,7 +50,7 @@ class Shard:
     stop: int
 
 
-def shards_of(total_ends: list[int], schema: Schema, style: Style, target: str, shard_nbytes: int | None) -> list[Shard]:
+def shards_of(total_ends: Sequence[int], schema: Schema, style: Style, target: str, shard_nbytes: int | None) -> list[Shard]:
     """The files to be written; without a size, one that is called like the target."""
     if shard_nbytes is None:
         return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
@@ -80,7 +82,7 @@ def free_nbytes(target: str) -> int:
 
 
 class Job:
-    """One conversion, taken up where an earlier try of the same one ended."""
+    """One conversion, taken up where an earlier try of the same one ended: `prepare`, `write` some or all tasks, `finish`."""
 
     def __init__(
         self,
@@ -91,19 +93,21 @@ class Job:
         origin: Origin,
         staging: Staging,
         *,
-        workers: int,
+        engine: Engine,
         one_file: bool,
     ) -> None:
         self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
-        self._origin, self._staging, self._workers, self._one_file = origin, staging, workers, one_file
+        self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
+        self._condition = Condition(arguments.where) if arguments.where else None
         self.bad: list[tuple[int, str]] = []
+        self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
         self._asked = {
             "streamload": streamload.__version__,
             "request": request.plain(),
             "identity": identity_of(origin),
             "style": asdict(style),
             "shares": shares,
-            "shuffle": [arguments.shuffle, arguments.seed, arguments.stratify],
+            "order": [arguments.shuffle, arguments.seed, arguments.stratify, arguments.group, arguments.where],
             "shards": shard_nbytes_of(arguments, one_file=one_file),
             "bad": arguments.on_bad == "raise",
         }
@@ -115,20 +119,58 @@ class Job:
         """Whether an earlier try came as far as the final name."""
         return self._one_file and self._staging.was_moved(os.path.basename(self._staging.target))
 
-    def run(self) -> dict[str, Any]:
-        """Everything, in order; the manifest of what was made."""
-        order, ends = self._arranged()
-        shards = shards_of(
-            ends, self._origin.schema, self._style, self._arguments.target, shard_nbytes_of(self._arguments, one_file=self._one_file)
-        )
-        entries = {shard.name: self._staging.kept(shard.name) for shard in shards}
-        missing = [shard for shard in shards if entries[shard.name] is None]
+    @property
+    def needs_preparing(self) -> bool:
+        """Whether anything must be found out or moved before the first file can be written."""
+        arguments = self._arguments
+        dealt = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
+        return self._scanning() or self._condition is not None or dealt or self._scattering()
+
+    def prepare(self) -> None:
+        """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
+        known = self._staging.kept("prepared")
+        if known is None:
+            if self._scanning():
+                self._scan(len(self._origin))
+            order = self._arranged()
+            known = {"order": order.plain(), "bad": self.bad}
+            if self._scattering():
+                self._scatter(order)
+            if self.needs_preparing:
+                self._staging.keep("prepared", known)
+        self.order = Arrangement.of(known["order"])
+        self.bad = [(int(number), str(why)) for number, why in known["bad"]]
+
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has nothing left to do."""
+        return not self.needs_preparing or self._staging.kept("prepared") is not None
+
+    def shards(self) -> list[Shard]:
+        """The files to be written, each of them a task; known once it is prepared."""
+        size = shard_nbytes_of(self._arguments, one_file=self._one_file)
+        return shards_of(self.order.ends, self._origin.schema, self._style, self._arguments.target, size)
+
+    def write(self, shards: Sequence[Shard]) -> int:
+        """Write those of these files that are not there yet; how many were."""
+        missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
         if missing:
-            self._require_room(missing, ends[-1])
-            self._written(missing, order, ends[-1], entries)
+            self._require_room(missing)
+            self._written(missing)
+        return len(missing)
+
+    def finish(self) -> dict[str, Any]:
+        """Give all files their final names; the manifest of what was made. Raises ConversionError where some are not written."""
+        shards = self.shards()
+        entries = [self._staging.kept(shard.name) for shard in shards]
+        lacking = [number for number, entry in enumerate(entries, start=1) if entry is None]
+        if lacking:
+            listed = ", ".join(map(str, lacking[:10])) + (", ..." if len(lacking) > 10 else "")
+            raise ConversionError(
+                f"{len(lacking):,} of the {len(shards):,} files of {self._arguments.target} are not written yet: {listed}.",
+                hint="Run the tasks that are missing, then --merge again; or leave both out, and all is done here.",
+            )
         self._require_same()
-        files = [entries[shard.name]["entry"] for shard in shards]
-        manifest = manifest_of(files, entries[shards[0].name]["schema"], self._provenance())
+        manifest = manifest_of([entry["entry"] for entry in entries], entries[0]["schema"], self._provenance())
         if self._arguments.on_bad == "log" and self.bad:
             self._log_bad()
         if self._one_file:
@@ -152,7 +194,9 @@ class Job:
             )
 
     def _provenance(self) -> dict[str, Any]:
-        options = {"shares": self._shares, "shuffle": self._arguments.shuffle, "seed": self._arguments.seed, "left_out": len(self.bad)}
+        arguments = self._arguments
+        options = {"shares": self._shares, "shuffle": arguments.shuffle, "seed": arguments.seed, "left_out": len(self.bad)}
+        given = {"where": arguments.where, "stratify": arguments.stratify, "group": arguments.group}
         request = self._request.plain() | {"path": os.path.basename(self._request.path)}
         return {
             "streamload": streamload.__version__,
@@ -160,6 +204,7 @@ class Job:
             "request": request,
             "style": asdict(self._style),
             **options,
+            **{name: value for name, value in given.items() if value},
         }
 
     def _tasks(self, title: str, tasks: list[dict[str, Any]], total: int, done: Any) -> None:
@@ -172,55 +217,65 @@ class Job:
                 seen += count
                 _tell(shown, seen, total, self._origin.schema.record_nbytes)
 
-            Children(saw).run(tasks, self._workers, done)
+            self._engine.run(tasks, done, saw)
             _tell(shown, total, total, self._origin.schema.record_nbytes)
 
-    def _threads(self, tasks: int) -> int:
-        return max(1, self._workers // max(1, min(self._workers, tasks)))
-
-    def _arranged(self) -> tuple[str | None, list[int]]:
-        """The file that says which record stands at each position (None: all as they are), and where parts end."""
-        count, arguments = len(self._origin), self._arguments
-        if arguments.on_bad != "raise" and not isinstance(self._origin, Source):
-            self._scan(count)
-        if not (self.bad or arguments.shuffle or len(self._shares) > 1):
-            return None, [count]
-        kept = np.setdiff1d(np.arange(count, dtype=np.int64), np.array([number for number, _ in self.bad], np.int64), assume_unique=True)
-        numbers, ends = arranged(kept, shares=self._shares, shuffle=arguments.shuffle, seed=arguments.seed, strata=self._strata(kept))
-        path = self._staging.path("order.npy")
-        np.save(path, numbers)
-        return path, ends
-
-    def _strata(self, kept: NDArray[np.int64]) -> NDArray[Any] | None:
-        name = self._arguments.stratify
-        if not name:
-            return None
-        schema = self._origin.schema
-        if name not in schema or schema[name].shape != ():
-            raise ConfigError(
-                f"--stratify {name}: there is no field of single numbers of that name.",
-                hint=meant(name, [field.name for field in schema if field.shape == ()]),
-            )
-        origin = origin_of(Request(**(self._request.plain() | {"fields": {name: name}}))) if isinstance(self._origin, Source) else None
-        reading = origin or self._origin
-        batch = batch_records(reading)
-        try:
-            return np.concatenate([reading.take(kept[at : at + batch])[name] for at in range(0, max(1, len(kept)), batch)])
-        finally:
-            if origin is not None:
-                origin.close()
+    def _scanning(self) -> bool:
+        """Whether records that cannot be read are to be found beforehand."""
+        return self._arguments.on_bad != "raise" and not isinstance(self._origin, Source)
 
     def _scan(self, count: int) -> None:
         """Find the records that cannot be read, before anything is written."""
-        found = self._staging.kept("bad")
-        if found is None:
-            base = {"kind": "scan", "request": self._request.plain(), "path": self._staging.target, "nbytes": 0}
-            tasks = [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
-            found = []
-            self._tasks("looking", tasks, count, lambda task, answer: found.extend(answer["bad"]))
-            found.sort()
-            self._staging.keep("bad", found)
-        self.bad = [(int(number), str(why)) for number, why in found]
+        found: list[Any] = []
+        base = self._base() | {"kind": "scan", "path": self._staging.target, "nbytes": 0}
+        tasks = [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
+        self._tasks("looking", tasks, count, lambda task, answer: found.extend(answer["bad"]))
+        self.bad = sorted((int(number), str(why)) for number, why in found)
+
+    def _base(self) -> dict[str, Any]:
+        """What every task says."""
+        return {"streamload": streamload.__version__, "request": self._request.plain()}
+
+    def _arranged(self) -> Arrangement:
+        """Which records are written, in what order, and where parts end."""
+        arguments, condition = self._arguments, self._condition
+        left_out = np.array([number for number, _ in self.bad], np.int64)
+        asked = dict.fromkeys(condition.names, "--where") if condition is not None else {}
+        small = SmallFields(self._origin, self._request, asked)
+        kept: str | None = None
+        count = len(self._origin) - len(left_out)
+        try:
+            if condition is not None or len(left_out):
+                kept = self._staging.path("kept.i64")
+                count = 0
+                with open(kept, "wb") as file:
+                    for numbers, taken in small.passes(stretches(len(self._origin), left_out)):
+                        chosen = numbers[condition.holds(taken, small.classes)] if condition is not None and len(numbers) else numbers
+                        file.write(chosen.tobytes())
+                        count += len(chosen)
+                    _lasting(file)
+        finally:
+            small.close()
+        asked = {name: argument for name, argument in ((arguments.stratify, "--stratify"), (arguments.group, "--group")) if name}
+        small = SmallFields(self._origin, self._request, asked)
+
+        def batches() -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+            return small.passes(filed(kept) if kept is not None else stretches(len(self._origin), left_out))
+
+        try:
+            return arranged(
+                count,
+                batches,
+                path=self._staging.path("order.i64"),
+                kept=kept,
+                shares=self._shares,
+                shuffle=arguments.shuffle,
+                seed=arguments.seed,
+                label=arguments.stratify,
+                group=arguments.group,
+            )
+        finally:
+            small.close()
 
     def _log_bad(self) -> None:
         with open(f"{self._arguments.target}.bad.jsonl", "w") as file:
@@ -231,63 +286,63 @@ class Job:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
         return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
 
-    def _require_room(self, missing: list[Shard], total: int) -> None:
-        """Raise ConversionError where the disk is too full for what is still to be written."""
-        record_nbytes = self._origin.schema.record_nbytes
-        needed = int(sum(shard.stop - shard.start for shard in missing) * record_nbytes * MARGIN) + MARGIN_NBYTES
-        if self._scattering() and self._staging.kept("scattered") is None:
-            needed += total * (record_nbytes + 8)
-        free = free_nbytes(self._arguments.target)
-        # What compression will save is not known; half is as much as pictures ever give.
-        least = needed if self._style.codec == "none" else needed // 2
-        if least > free:
-            raise ConversionError(
-                f"{self._arguments.target} needs about {format_nbytes(least)}; {format_nbytes(free)} are free in {self._staging.parent}.",
-                hint="Make room, or choose another folder.",
-                errno=errno.ENOSPC,
-                needed_nbytes=least,
-                available_nbytes=free,
-            )
+    def _scatter(self, order: Arrangement) -> None:
+        """Move all records into files of neighbouring positions."""
+        folder = self._staging.path("buckets")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        nbytes = len(order) * (self._origin.schema.record_nbytes + 8)
+        _require_free(self._arguments.target, self._staging.parent, nbytes)
+        task = self._base() | {"kind": "scatter", "path": folder, "nbytes": nbytes, "threads": self._engine.workers}
+        task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
+        self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
 
-    def _written(self, missing: list[Shard], order: str | None, total: int, entries: dict[str, Any]) -> None:
-        """Write the files that are not there yet; each that is finished is kept, whatever becomes of the others."""
-        buckets = bucket_count(self._origin.schema.record_nbytes, total)
-        base: dict[str, Any] = {"request": self._request.plain(), "order": order, "buckets": buckets, "total": total}
+    def _require_room(self, missing: list[Shard]) -> None:
+        """Raise ConversionError where the disk is too full for what is still to be written."""
+        nbytes = sum(shard.stop - shard.start for shard in missing) * self._origin.schema.record_nbytes
+        needed = int(nbytes * MARGIN) + MARGIN_NBYTES
+        # What compression will save is not known; half is as much as pictures ever give.
+        _require_free(self._arguments.target, self._staging.parent, needed if self._style.codec == "none" else needed // 2)
+
+    def _written(self, missing: list[Shard]) -> None:
+        """Write files; each that is finished is kept, whatever becomes of the others."""
+        total = len(self.order)
         scattered = self._staging.path("buckets") if self._scattering() else None
-        if scattered is not None and self._staging.kept("scattered") is None:
-            shutil.rmtree(scattered, ignore_errors=True)
-            os.makedirs(scattered)
-            nbytes = total * (self._origin.schema.record_nbytes + 8)
-            task = base | {"kind": "scatter", "path": scattered, "nbytes": nbytes, "threads": self._workers}
-            self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
-            self._staging.keep("scattered", True)
-        threads = self._threads(len(missing))
+        threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
+        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": scattered}
+        base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
         tasks = [
             base
             | asdict(shard)
             | {
-                "kind": "write",
                 "path": os.path.join(self._staging.out, shard.name),
-                "style": asdict(self._style),
                 "nbytes": (shard.stop - shard.start) * self._origin.schema.record_nbytes,
-                "threads": threads,
-                "scattered": scattered,
             }
             for shard in missing
         ]
 
         def done(task: dict[str, Any], answer: dict[str, Any]) -> None:
-            entries[task["name"]] = answer
             self._staging.keep(task["name"], answer)
 
-        try:
-            self._tasks("writing", tasks, sum(shard.stop - shard.start for shard in missing), done)
-        except BaseException:
-            for shard in missing:
-                path = os.path.join(self._staging.out, shard.name)
-                if entries[shard.name] is None and os.path.lexists(path):
-                    os.unlink(path)
-            raise
+        self._tasks("writing", tasks, sum(shard.stop - shard.start for shard in missing), done)
+
+
+def _lasting(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _require_free(target: str, parent: str, nbytes: int) -> None:
+    """Raise ConversionError where fewer bytes are free."""
+    free = free_nbytes(target)
+    if nbytes > free:
+        raise ConversionError(
+            f"{target} needs about {format_nbytes(nbytes)}; {format_nbytes(free)} are free in {parent}.",
+            hint="Make room, or choose another folder.",
+            errno=errno.ENOSPC,
+            needed_nbytes=nbytes,
+            available_nbytes=free,
+        )
 
 
 def _tell(shown: Bar, seen: int, total: int, record_nbytes: int) -> None:

@@ -110,6 +110,10 @@ class ImageFolder:
             list(self._pool.map(put, range(len(records))))
         return {IMAGE: images} | {name: values[records] for name, values in self._columns.items()}
 
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """A field of the given records other than the image: nothing is decoded for it."""
+        return self._columns[name][records]
+
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:

@@ -1,86 +1,123 @@
-"""In which order records are written, and into which part: shuffled, split, and moved within bounded memory."""
+"""In which order records are written: as they are, or shuffled without a table, and moved within bounded memory."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import streamload
-from streamload.errors import ConfigError
-from streamload.order import layout_of
+from streamload.order.permutation import EXACT, Permutation, key
 from streamload.schema import Schema
 
 BUCKET_NBYTES = 128 * 1024**2
-"""Records of neighbouring places are gathered in memory, so many bytes at a time."""
-PART_NAMES = {1: ("",), 2: ("train", "test"), 3: ("train", "validation", "test")}
+"""Records of neighbouring places are moved through files of so many bytes."""
+MOST_BUCKETS = 512
+"""Each is an open file while records are scattered."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrangement:
+    """Which record stands at each position: worked out where it is asked for, so that it takes no memory for any number of records."""
+
+    ends: tuple[int, ...]
+    """Where each part ends."""
+    shuffle: str
+    """ "no", "whole" (all records in one order, cut into parts) or "parts" (each part by itself)."""
+    seed: int
+    file: str | None = None
+    """Record numbers, 8 bytes each, ascending within each part; all records as they are where there is none."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Arrangement:
+        """What `plain` wrote down."""
+        return cls(**{**plain, "ends": tuple(plain["ends"])})
+
+    def __len__(self) -> int:
+        return self.ends[-1]
 
 
 class Numbers:
-    """Which record of the origin stands at each position: all in order, or as a file says."""
+    """Looks up positions and records of an arrangement."""
 
-    def __init__(self, path: str | None) -> None:
-        self._held: NDArray[np.int64] | None = None if path is None else np.load(path, mmap_mode="r")
+    def __init__(self, arrangement: Arrangement) -> None:
+        self._arrangement = arrangement
+        filed = arrangement.file is not None and len(arrangement) > 0
+        self._held: NDArray[np.int64] | None = np.memmap(arrangement.file, np.int64, mode="r") if filed else None
+        self._permutations: dict[int, Permutation] = {}
+
+    def _stretch(self, part: int) -> tuple[int, int]:
+        """The positions that are shuffled together with those of a part."""
+        ends = self._arrangement.ends
+        if self._arrangement.shuffle != "parts":
+            return 0, ends[-1]
+        return (ends[part - 1] if part else 0), ends[part]
+
+    def _permutation(self, part: int) -> Permutation:
+        if part not in self._permutations:
+            start, stop = self._stretch(part)
+            words = key(self._arrangement.seed, 0, EXACT, part + 1 if self._arrangement.shuffle == "parts" else 0)
+            self._permutations[part] = Permutation(stop - start, words)
+        return self._permutations[part]
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """The part of each stretch of positions that is shuffled by itself."""
+        if self._arrangement.shuffle != "parts":
+            yield 0, start, stop
+            return
+        begin = 0
+        for part, end in enumerate(self._arrangement.ends):
+            if max(start, begin) < min(stop, end):
+                yield part, max(start, begin), min(stop, end)
+            begin = end
 
     def at(self, start: int, stop: int) -> NDArray[np.int64]:
         """Record numbers at positions [start, stop)."""
-        return np.arange(start, stop, dtype=np.int64) if self._held is None else np.array(self._held[start:stop], np.int64)
+        if stop <= start:
+            return np.zeros(0, np.int64)
+        if self._arrangement.shuffle == "no":
+            places = np.arange(start, stop, dtype=np.int64)
+        else:
+            shuffled: list[NDArray[np.int64]] = []
+            for part, first, last in self._pieces(start, stop):
+                begin, _ = self._stretch(part)
+                shuffled.append(begin + self._permutation(part).forward(first - begin, last - begin))
+            places = np.concatenate(shuffled)
+        return places if self._held is None else np.array(self._held[places], np.int64)
 
-    def inverse(self, records: int) -> NDArray[np.int64]:
-        """The position of each record; -1 for one that is left out."""
-        places = np.full(records, -1, np.int64)
-        if self._held is None:
-            return np.arange(records, dtype=np.int64)
-        places[self._held] = np.arange(len(self._held), dtype=np.int64)
-        return places
+    def positions(self, batches: Iterator[tuple[int, int]]) -> Iterator[NDArray[np.int64]]:
+        """The position of each record of [start, stop), for stretches that follow each other from 0 on; -1 for one that is left out."""
+        whole = self._arrangement.shuffle == "whole"
+        ends = (len(self._arrangement),) if whole else self._arrangement.ends
+        seen = [0, *ends[:-1]]
+        for start, stop in batches:
+            if self._arrangement.file is None:
+                yield self._moved(np.arange(start, stop, dtype=np.int64), 0)
+                continue
+            found = np.full(stop - start, -1, np.int64)
+            for part, end in enumerate(ends if self._held is not None else ()):
+                assert self._held is not None
+                # Records ascend within a part, so those of this stretch stand together where the last ones ended.
+                ahead = np.array(self._held[seen[part] : min(end, seen[part] + stop - start)])
+                count = int(np.searchsorted(ahead, stop))
+                found[ahead[:count] - start] = self._moved(np.arange(seen[part], seen[part] + count, dtype=np.int64), part)
+                seen[part] += count
+            yield found
 
-
-def permuted(records: int, seed: int) -> NDArray[np.int64]:
-    """All record numbers in the exact order of epoch 0 under a seed."""
-    layout = layout_of(np.array([0, records], np.int64), cuts=None, record_nbytes=1, addressable=True)
-    return streamload.Exact().bind(layout, seed).records(0, 0, records)
-
-
-def shares_in(text: str | None) -> list[float]:
-    """ "0.8,0.1,0.1" as numbers that add up to 1."""
-    if text is None:
-        return [1.0]
-    try:
-        shares = [float(part) for part in text.split(",")]
-    except ValueError:
-        shares = []
-    if len(shares) not in (2, 3) or min(shares) <= 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-9):
-        raise ConfigError(f"--split {text} cannot be made.", hint="Give two or three shares that add up to 1: 0.8,0.1,0.1.")
-    return shares
-
-
-def arranged(
-    kept: NDArray[np.int64], *, shares: list[float], shuffle: bool, seed: int, strata: NDArray[Any] | None
-) -> tuple[NDArray[np.int64], list[int]]:
-    """Record numbers in the order in which they are written, and where each part ends.
-
-    `kept` are the records that are to be written, ascending. With `strata` (a label for each of them) every label is
-    dealt to the parts by itself.
-    """
-    mixed = kept[permuted(len(kept), seed)] if shuffle or len(shares) > 1 else kept
-    if len(shares) == 1:
-        return mixed, [len(mixed)]
-    part_of = np.empty(len(mixed), np.int64)
-    if strata is None:
-        groups = [np.arange(len(mixed))]
-    else:
-        labels = strata[np.searchsorted(kept, mixed)]
-        groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    for group in groups:
-        ends = np.round(np.cumsum(shares) * len(group)).astype(int)
-        part_of[group] = np.searchsorted(ends, np.arange(len(group)), side="right").clip(max=len(shares) - 1)
-    parts = [mixed[part_of == part] for part in range(len(shares))]
-    parts = parts if shuffle else [np.sort(part) for part in parts]
-    return np.concatenate(parts), np.cumsum([len(part) for part in parts]).tolist()
+    def _moved(self, places: NDArray[np.int64], part: int) -> NDArray[np.int64]:
+        """Where a shuffle puts what stands at these places."""
+        if self._arrangement.shuffle == "no" or not len(places):
+            return places
+        part = part if self._arrangement.shuffle == "parts" else 0
+        begin, _ = self._stretch(part)
+        return begin + self._permutation(part).inverse(places - begin)
 
 
 class Buckets:
@@ -88,43 +125,47 @@ class Buckets:
 
     def __init__(self, folder: str, schema: Schema, total: int, *, count: int) -> None:
         self._folder = folder
-        self._kind = np.dtype([("position", "<i8"), *((f.name, f.dtype, f.shape) for f in schema)])
+        self._kind = np.dtype([(f.name, f.dtype, f.shape) for f in schema])
         self._names = schema.names
         self._stretch = max(1, -(-total // count))
-        self._files: dict[int, Any] = {}
+        self._files: dict[int, tuple[Any, Any]] = {}
 
-    def _path(self, bucket: int) -> str:
-        return os.path.join(self._folder, f"bucket-{bucket:05d}")
+    def _path(self, bucket: int, what: str) -> str:
+        return os.path.join(self._folder, f"{what}-{bucket:05d}")
 
     def scatter(self, positions: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> None:
         """Put records into the buckets of their positions; those at -1 are left out."""
-        rows = np.empty(len(positions), self._kind)
-        rows["position"] = positions
-        for name in self._names:
-            rows[name] = taken[name]
-        rows = rows[np.argsort(positions, kind="stable")]
-        rows = rows[np.searchsorted(rows["position"], 0) :]
-        buckets = rows["position"] // self._stretch
+        order = np.argsort(positions, kind="stable")
+        order = order[np.searchsorted(positions[order], 0) :]
+        sorted_positions = positions[order]
+        buckets = sorted_positions // self._stretch
         for bucket in np.unique(buckets).tolist():
+            first, last = np.searchsorted(buckets, [bucket, bucket + 1])
+            rows = np.empty(last - first, self._kind)
+            for name in self._names:
+                rows[name] = taken[name][order[first:last]]
             if bucket not in self._files:
-                self._files[bucket] = open(self._path(bucket), "wb", buffering=0)  # noqa: SIM115
-            rest = memoryview(rows[buckets == bucket].view(np.uint8).data)
-            while rest:
-                rest = rest[self._files[bucket].write(rest) :]
+                opened = [open(self._path(bucket, what), "wb", buffering=0) for what in ("places", "records")]  # noqa: SIM115
+                self._files[bucket] = (opened[0], opened[1])
+            for file, values in zip(self._files[bucket], (sorted_positions[first:last], rows), strict=True):
+                rest = memoryview(np.ascontiguousarray(values).view(np.uint8).data)
+                while rest:
+                    rest = rest[file.write(rest) :]
 
     def close(self) -> None:
         """Finish the files."""
-        for file in self._files.values():
-            file.close()
+        for files in self._files.values():
+            for file in files:
+                file.close()
         self._files.clear()
 
     def gathered(self, start: int, stop: int, batch: int) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        """Records at positions [start, stop), in order: one bucket in memory at a time."""
+        """Records at positions [start, stop), in order: of a bucket, its places are in memory, and a batch of records."""
         at = start
         while at < stop:
             bucket = at // self._stretch
-            rows = np.fromfile(self._path(bucket), self._kind)
-            places = np.argsort(rows["position"])
+            places = np.argsort(np.fromfile(self._path(bucket, "places"), np.int64))
+            rows = np.memmap(self._path(bucket, "records"), self._kind, mode="r")
             end = min(stop, (bucket + 1) * self._stretch)
             for first in range(at, end, batch):
                 chosen = rows[places[first - bucket * self._stretch : min(first + batch, end) - bucket * self._stretch]]
@@ -133,5 +174,5 @@ class Buckets:
 
 
 def bucket_count(record_nbytes: int, total: int) -> int:
-    """How many buckets keep each within bounded memory; each is an open file while records are scattered."""
-    return max(1, min(512, -(-record_nbytes * total // BUCKET_NBYTES)))
+    """How many buckets keep each small; beyond the most there are, memory grows by 8 bytes for each record of a bucket."""
+    return max(1, min(MOST_BUCKETS, -(-record_nbytes * total // BUCKET_NBYTES)))

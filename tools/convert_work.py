@@ -18,14 +18,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert_order import Buckets, Numbers
+from streamload.tools.convert_order import Arrangement, Buckets, Numbers
 from streamload.tools.manifest import Content, file_entry, schema_entry
-from streamload.tools.origins import Origin, Request, origin_of
+from streamload.tools.origins import Origin, Request, classes_of, origin_of
 from streamload.tools.reading import batch_records
+from streamload.tools.stored import Encoded, stored
 from streamload.tools.targets import Style, writer_of
 
 import streamload
 from streamload.errors import ChecksumError, ConversionError, SourceError, StreamloadError, to_plain
+from streamload.killpoints import reach
 from streamload.schema import Schema
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
@@ -42,12 +44,37 @@ def main() -> None:
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     while True:
         task = json.loads(tasks.get())
-        try:
-            _tell({"answer": KINDS[task["kind"]](task)})
-        except StreamloadError as error:
-            _tell({"error": to_plain(error)})
-        except (OSError, RuntimeError, ValueError, MemoryError) as error:
-            _tell({"error": to_plain(_explained(error, task))})
+        _tell(perform(task, saw=lambda count: _tell({"done": count})))
+
+
+def perform(task: dict[str, Any], *, saw: Callable[[int], None] = lambda count: None) -> dict[str, Any]:
+    """Do one task, wherever this process is; {"answer": what came of it} or {"error": why not}. `saw` hears of records on the way."""
+    try:
+        if task["streamload"] != streamload.__version__:
+            raise ConversionError(
+                f"This worker has streamload {streamload.__version__}, and the conversion was begun with {task['streamload']}.",
+                hint="Install one version everywhere.",
+            )
+        return {"answer": KINDS[task["kind"]](task, Progress(saw))}
+    except StreamloadError as error:
+        return {"error": to_plain(error)}
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        return {"error": to_plain(_explained(error, task))}
+
+
+class Progress:
+    """Counts records, and tells of them now and then."""
+
+    def __init__(self, saw: Callable[[int], None]) -> None:
+        self._saw = saw
+        self._waiting = 0
+
+    def add(self, count: int) -> None:
+        """So many more are done."""
+        self._waiting += count
+        if self._waiting >= PERIOD_RECORDS:
+            self._saw(self._waiting)
+            self._waiting = 0
 
 
 def _listen(tasks: queue.SimpleQueue[str]) -> None:
@@ -89,69 +116,76 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
     )
 
 
-def _progress(count: int, waiting: list[int]) -> None:
-    waiting[0] += count
-    if waiting[0] >= PERIOD_RECORDS:
-        _tell({"done": waiting[0]})
-        waiting[0] = 0
-
-
-def scan(task: dict[str, Any]) -> dict[str, Any]:
+def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Decode a stretch of records, and say which cannot be."""
     origin = origin_of(Request.of(task["request"]))
     bad: list[tuple[int, str]] = []
-    waiting = [0]
     try:
         for number in range(task["start"], task["stop"]):
             try:
                 origin.take(np.array([number], np.int64))
             except SourceError as error:
                 bad.append((number, error.message))
-            _progress(1, waiting)
+            progress.add(1)
     finally:
         origin.close()
     return {"bad": bad}
 
 
-def scatter(task: dict[str, Any]) -> dict[str, Any]:
+def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Read all records as they are stored, and put each into the bucket of the place where it will stand."""
     origin = origin_of(Request.of(task["request"]), threads=task["threads"])
-    buckets = Buckets(task["path"], origin.schema, len(origin), count=task["buckets"])
-    places = Numbers(task["order"]).inverse(len(origin))
-    waiting = [0]
+    buckets = Buckets(task["path"], origin.schema, task["total"], count=task["buckets"])
     batch = batch_records(origin)
+    stretches = [(start, min(start + batch, len(origin))) for start in range(0, len(origin), batch)]
     try:
-        for start in range(0, len(origin), batch):
-            numbers = np.arange(start, min(start + batch, len(origin)), dtype=np.int64)
-            buckets.scatter(places[numbers], origin.take(numbers))
-            _progress(len(numbers), waiting)
+        for (start, stop), places in zip(stretches, Numbers(Arrangement.of(task["order"])).positions(iter(stretches)), strict=True):
+            numbers = np.arange(start, stop, dtype=np.int64)[places >= 0]
+            if len(numbers):
+                buckets.scatter(places[places >= 0], origin.take(numbers))
+            progress.add(len(numbers))
     finally:
         buckets.close()
         origin.close()
     return {}
 
 
-def write(task: dict[str, Any]) -> dict[str, Any]:
+def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Write one file, read it again, and say what a manifest says of it."""
-    path, records, style = task["path"], task["stop"] - task["start"], Style(**task["style"])
-    if os.path.lexists(path):
-        os.unlink(path)
+    final, records, style = task["path"], task["stop"] - task["start"], Style(**task["style"])
+    # Two workers may do one task, where a cluster thinks that one was lost: each has a file of its own until it is whole.
+    path = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        answer = _written(task, path, records, style, progress)
+        os.replace(path, final)
+    finally:
+        if os.path.lexists(path):
+            os.unlink(path)
+    reach("convert.written")
+    return answer
+
+
+def _written(task: dict[str, Any], path: str, records: int, style: Style, progress: Progress) -> dict[str, Any]:
     origin = origin_of(Request.of(task["request"]), threads=task["threads"])
     first = task["start"] - task["part_start"]
     written = Content()
-    waiting = [0]
+    kept = stored(origin, style, threads=task["threads"])
     try:
-        schema = origin.schema
-        writer = writer_of(path, schema, records, style)
+        schema = kept.schema
+        writer = writer_of(path, schema, records, style, classes_of(origin))
         # Digests are computed beside everything else: hashing lets go of the interpreter.
         with ThreadPoolExecutor(1) as beside:
-            for start, taken in _ahead(_in_order(task, origin)):
+            for start, taken in _ahead(_in_order(task, origin, kept)):
                 hashing = beside.submit(written.add, taken, first + start - task["start"])
                 writer.append(taken)
+                reach("convert.batch")
                 hashing.result()
-                _progress(len(next(iter(taken.values()))), waiting)
+                progress.add(len(next(iter(taken.values()))))
         writer.close()
+        reach("convert.closed")
     finally:
+        if kept is not origin:
+            kept.close()
         origin.close()
     read = Content()
     delivered = _read_again(path, schema, lambda start, taken: read.add(taken, first + start))
@@ -159,19 +193,21 @@ def write(task: dict[str, Any]) -> dict[str, Any]:
         raise ChecksumError(
             f"{path} does not hold what was written to it: the digest of its records differs.", hint="Check disk and memory.", path=path
         )
-    return {"entry": file_entry(path, records=records, content=read, part=task["part"], first=first), "schema": schema_entry(delivered)}
+    entry = file_entry(path, records=records, content=read, part=task["part"], first=first)
+    return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
 
-def _in_order(task: dict[str, Any], origin: Origin) -> Iterator[Batch]:
-    """The records of positions start to stop, a few at a time."""
+def _in_order(task: dict[str, Any], origin: Origin, kept: Origin) -> Iterator[Batch]:
+    """The records of positions start to stop, a few at a time, as they are stored."""
     batch = batch_records(origin)
     if task["scattered"]:
         buckets = Buckets(task["scattered"], origin.schema, task["total"], count=task["buckets"])
-        yield from buckets.gathered(task["start"], task["stop"], batch)
+        for start, taken in buckets.gathered(task["start"], task["stop"], batch):
+            yield start, kept.encoded(taken) if isinstance(kept, Encoded) else taken
         return
-    order = Numbers(task["order"])
+    order = Numbers(Arrangement.of(task["order"]))
     for start in range(task["start"], task["stop"], batch):
-        yield start, origin.take(order.at(start, min(start + batch, task["stop"])))
+        yield start, kept.take(order.at(start, min(start + batch, task["stop"])))
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -185,16 +221,15 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> Schema:
     """What was written, as a loader will read it; the schema that it then has."""
-    source = streamload.open(path)
+    source = streamload.open(path, decode=False)
     try:
-        if len(schema) == len(source.schema) == 1:
-            # An array alone has no name in an .npy file: it is called like the file.
-            name, called = schema.names[0], source.schema.names[0]
-            schema = Schema((replace(schema[name], name=called),))
         # HDF5 files with labels of shape (N, 1) are read as single numbers, whoever wrote them.
-        found = {field.name: (field.dtype, field.shape) for field in source.schema}
-        wanted = {field.name: (field.dtype, field.shape) for field in schema}
-        flat = {name: (dtype, () if set(shape) == {1} else shape) for name, (dtype, shape) in wanted.items()}
+        # An array alone has no name in an .npy file: it is called like the file.
+        names = schema.names if len(schema) == len(source.schema) == 1 else source.schema.names
+        delivered = Schema(tuple(replace(field, name=name) for field, name in zip(source.schema, names, strict=True)))
+        found = {field.name: (field.dtype, field.shape, field.ragged) for field in delivered}
+        wanted = {field.name: (field.dtype, field.shape, field.ragged) for field in schema}
+        flat = {name: (dtype, () if set(shape) == {1} else shape, ragged) for name, (dtype, shape, ragged) in wanted.items()}
         if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
         batch = batch_records(source)
@@ -207,12 +242,12 @@ def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray
                 hashing = beside.submit(saw, start, taken)
             if hashing is not None:
                 hashing.result()
-        return source.schema
+        return delivered
     finally:
         source.close()
 
 
-KINDS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
+KINDS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
 
 if __name__ == "__main__":
     main()

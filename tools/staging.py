@@ -2,7 +2,8 @@
 
 1. Nothing stands under the final name before all of it is written, read again, and on the disk.
 2. The folder is in the target's own, so that the last step is a rename; only its owner can look into it.
-3. One conversion at a time: the lock is the kernel's, and goes with the process that holds it, however that ends.
+3. One conversion at a time: the lock is the kernel's, and goes with the process that holds it, however that ends. Only the
+   tasks of one job array share it.
 4. Files that are finished have an entry; a later try of the same request takes them as they are. Of another request, they are deleted.
 """
 
@@ -13,20 +14,27 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from types import TracebackType
 from typing import Any
 
 from streamload.tools.manifest import FOLDER_NAME, SUFFIX, sync_folder, write_manifest
 
 from streamload.errors import SourceBusyError
+from streamload.killpoints import reach
 
 _EXCHANGE, _HERE = 2, -100
+WAIT_SECONDS = 60.0
+"""How long tasks wait for each other while one of them begins."""
 
 
 class Staging:
-    """The folder in which one target comes about; a context manager that holds its lock."""
+    """The folder in which one target comes about; a context manager that holds its lock.
 
-    def __init__(self, target: str) -> None:
+    With `shared`, `begin` lets others of the same request in.
+    """
+
+    def __init__(self, target: str, *, shared: bool = False) -> None:
         self.target = os.path.abspath(target)
         self.parent = os.path.dirname(self.target)
         self.folder = os.path.join(self.parent, f".{os.path.basename(self.target)}.converting")
@@ -34,19 +42,23 @@ class Staging:
         self._entries = os.path.join(self.folder, "entries")
         self._request = os.path.join(self.folder, "request.json")
         self._lock = -1
+        self._shared = shared
+        self._alone = True
 
     def __enter__(self) -> Staging:
+        deadline = time.monotonic() + (WAIT_SECONDS if self._shared else 0.0)
         while True:
-            if not os.path.isdir(self.folder):
-                os.mkdir(self.folder, mode=0o700)
-            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                os.mkdir(self.folder, mode=0o700)
+            except FileExistsError:
+                pass
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            if not self._locked(fd):
                 os.close(fd)
-                raise SourceBusyError(
-                    f"{self.target} is being written by another conversion.", hint="Wait for it, or end it.", path=self.target
-                ) from error
+                if time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                raise self._busy()
             try:
                 same = os.stat(self.folder).st_ino == os.fstat(fd).st_ino
             except FileNotFoundError:
@@ -56,14 +68,42 @@ class Staging:
                 return self
             os.close(fd)
 
+    def _locked(self, fd: int) -> bool:
+        """Take the lock: alone where that can be had, else with others where they may share it."""
+        for alone in (True, False) if self._shared else (True,):
+            try:
+                fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            self._alone = alone
+            return True
+        return False
+
+    def _busy(self) -> SourceBusyError:
+        return SourceBusyError(f"{self.target} is being written by another conversion.", hint="Wait for it, or end it.", path=self.target)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if os.path.isdir(self.folder) and not self.finished():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._alone and os.path.isdir(self.folder):
+            self._sweep()
+            if not self.finished():
+                shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+    def _sweep(self) -> None:
+        """Delete what was not finished; only who is alone knows that nobody writes it."""
+        for name in os.listdir(self.out) if os.path.isdir(self.out) else ():
+            if self.kept(name) is None:
+                os.unlink(os.path.join(self.out, name))
 
     def begin(self, request: dict[str, Any]) -> bool:
         """Take up the work of an earlier try of the same request, or begin anew; whether there was one."""
-        if self._held(self._request) == request:
+        same = self._held(self._request) == request
+        if not self._alone and not same:
+            raise self._busy()
+        if same:
+            if self._alone:
+                self._sweep()
+            self._let_in()
             return True
         for name in os.listdir(self.folder):
             path = os.path.join(self.folder, name)
@@ -71,7 +111,15 @@ class Staging:
         os.makedirs(self.out)
         os.makedirs(self._entries)
         self._put(self._request, request)
+        self._let_in()
+        if self._held(self._request) != request:
+            raise self._busy()  # another began anew in the moment in which the lock changed
         return False
+
+    def _let_in(self) -> None:
+        if self._shared and self._alone:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self._alone = False
 
     def path(self, name: str) -> str:
         """A place for something that is thrown away at the end."""
@@ -90,11 +138,13 @@ class Staging:
         return os.path.isdir(self._entries) and bool(os.listdir(self._entries))
 
     def _put(self, path: str, value: Any) -> None:
-        with open(path + ".new", "w") as file:
+        new = f"{path}.tmp-{os.getpid()}"
+        with open(new, "w") as file:
             json.dump(value, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(path + ".new", path)
+        os.replace(new, path)
+        reach("convert.noted")
 
     def _held(self, path: str) -> Any:
         try:
@@ -118,6 +168,7 @@ class Staging:
                 os.unlink(self.target + SUFFIX)
             os.replace(made, self.target)
             sync_folder(self.parent)
+            reach("convert.named")
         write_manifest(self.target + SUFFIX, manifest)
         shutil.rmtree(self.folder)
 
@@ -133,6 +184,7 @@ class Staging:
         else:
             os.rename(self.out, self.target)
         sync_folder(self.parent)
+        reach("convert.named")
         shutil.rmtree(self.folder)
 
 

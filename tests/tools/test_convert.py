@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, names_in, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert_order import Buckets, Numbers, arranged, bucket_count, shares_in
+from streamload.tools.convert_order import Buckets, bucket_count
+from streamload.tools.deal import shares_in
 from streamload.tools.manifest import BLOCK_NBYTES, read_manifest, write_manifest
 
 import streamload as sl
@@ -265,28 +265,6 @@ class TestVerify:
 class TestOrder:
     """Which records go where."""
 
-    @given(
-        kept=st.lists(st.integers(0, 200), unique=True, max_size=60).map(sorted),
-        shares=st.sampled_from([[1.0], [0.5, 0.5], [0.8, 0.1, 0.1]]),
-        shuffle=st.booleans(),
-        seed=st.integers(0, 5),
-        labels=st.none() | st.integers(1, 4),
-    )
-    def test_every_record_is_in_one_part(self, kept: list[int], shares: list[float], shuffle: bool, seed: int, labels: int | None):
-        """Parts have their shares, to a record for each label; unshuffled ones keep the order of the source."""
-        numbers = np.array(kept, np.int64)
-        strata = None if labels is None else numbers % labels
-        order, ends = arranged(numbers, shares=shares, shuffle=shuffle, seed=seed, strata=strata)
-        assert sorted(order.tolist()) == kept
-        assert ends[-1] == len(kept)
-        for (start, stop), share in zip(pairwise([0, *ends]), shares, strict=True):
-            part = order[start:stop]
-            assert shuffle or (np.diff(part) > 0).all()
-            for label in range(labels or 1):
-                group = numbers if labels is None else numbers[numbers % labels == label]
-                mine = part if labels is None else part[part % labels == label]
-                assert abs(len(mine) - share * len(group)) <= 1
-
     @given(total=st.integers(1, 60), count=st.integers(1, 7), batch=st.integers(1, 9), start=st.integers(0, 59), size=st.integers(0, 60))
     def test_buckets_give_records_in_the_order_of_their_positions(
         self, tmp_path: Path, total: int, count: int, batch: int, start: int, size: int
@@ -305,14 +283,6 @@ class TestOrder:
         stop = min(total, start + size)
         found = [value for _, taken in buckets.gathered(start, stop, batch) for value in taken["x"][:, 0].tolist()]
         assert found == list(range(start, stop))
-
-    def test_numbers_are_their_own_inverse_where_nothing_moves(self, tmp_path: Path):
-        """And -1 for records that are left out."""
-        assert Numbers(None).inverse(3).tolist() == [0, 1, 2]
-        np.save(tmp_path / "order.npy", np.array([2, 0]))
-        numbers = Numbers(str(tmp_path / "order.npy"))
-        assert numbers.at(0, 2).tolist() == [2, 0]
-        assert numbers.inverse(3).tolist() == [1, -1, 0]
 
     def test_buckets_bound_memory(self):
         """128 MB each, and no more open files than a process may have."""

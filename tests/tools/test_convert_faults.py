@@ -304,7 +304,7 @@ def test_data_reaches_the_disk_before_its_name(tmp_path: Path):
 
 def order_of(calls: list[str], folder: Path) -> Iterator[int]:
     """Where, among the calls, the data was made to last, got its name, and the name was made to last."""
-    yield next(at for at, call in enumerate(calls) if "fsync(" in call and "out/b.h5>" in call)
+    yield next(at for at, call in enumerate(calls) if "fsync(" in call and "out/.b.h5.tmp-" in call)
     named = next(at for at, call in enumerate(calls) if "rename" in call and call.rstrip().endswith('/b.h5") = 0'))
     yield named
     yield next(at for at, call in enumerate(calls) if at > named and "fsync(" in call and f"<{folder}>" in call)

@@ -1,0 +1,129 @@
+"""Conditions on small fields, such as "label in (3, 5) and width >= 64": read by a grammar of their own, never run as code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.console import clean, meant
+
+from streamload.errors import ConfigError
+
+MOST_CHARACTERS = 1000
+HINT = 'Compare fields with numbers, texts or each other: "label in (3, 5) and not width < 64", "label == \'cat\'".'
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+class Condition:
+    """A condition that was read and found to hold nothing but comparisons; `names` are the fields that it asks about."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            # Python's grammar reads it; what comes out is walked through here, and nothing of it is compiled or run.
+            self._tree = ast.parse(text.strip(), mode="eval").body if len(text) <= MOST_CHARACTERS else None
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            self._tree = None
+        if self._tree is None:
+            raise ConfigError(f"--where {clean(text)!r} cannot be read.", hint=HINT)
+        self.names = tuple(dict.fromkeys(self._names(self._tree)))
+        if not self.names:
+            raise self._refused("it asks about no field")
+
+    def _refused(self, why: str) -> ConfigError:
+        return ConfigError(f"--where {clean(self.text)!r} is not understood: {why}.", hint=HINT)
+
+    def _names(self, node: ast.expr) -> list[str]:
+        """The fields below a node of the condition; refuses what is none."""
+        if isinstance(node, ast.BoolOp):
+            return [name for value in node.values for name in self._names(value)]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return self._names(node.operand)
+        if not isinstance(node, ast.Compare):
+            raise self._refused(f"{ast.unparse(node)[:60]!r} is no comparison")
+        found: list[str] = []
+        for operation, right in zip(node.ops, node.comparators, strict=True):
+            if isinstance(operation, (ast.In, ast.NotIn)):
+                if not isinstance(right, (ast.Tuple, ast.List, ast.Set)):
+                    raise self._refused("what follows `in` is no list")
+                for one in right.elts:
+                    self._constant(one)
+                continue
+            if type(operation) not in COMPARISONS:
+                raise self._refused("`is` compares nothing here")
+            found += self._operand(right)
+        return self._operand(node.left) + found
+
+    def _operand(self, node: ast.expr) -> list[str]:
+        if isinstance(node, ast.Name):
+            return [node.id]
+        self._constant(node)
+        return []
+
+    def _constant(self, node: ast.expr) -> Any:
+        sign = 1
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            node, sign = node.operand, -1
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, (bool, int, float, str)):
+            raise self._refused(f"{ast.unparse(node)[:60]!r} is neither a field nor a number or text")
+        return node.value if isinstance(node.value, str) else sign * node.value
+
+    def holds(self, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
+        """For which records it holds; shape (records,). Texts stand for the numbers of classes, where a field has classes."""
+        for name in self.names:
+            if taken[name].ndim != 1 or taken[name].dtype.kind not in "buif":
+                raise ConfigError(f"--where: '{clean(name)}' holds no single numbers.", hint="Ask about small fields, such as labels.")
+        assert self._tree is not None
+        return np.asarray(self._held(self._tree, taken, classes), np.bool_)
+
+    def _held(self, node: ast.expr, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> Any:
+        if isinstance(node, ast.BoolOp):
+            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            return join.reduce([self._held(value, taken, classes) for value in node.values])
+        if isinstance(node, ast.UnaryOp):
+            return np.logical_not(self._held(node.operand, taken, classes))
+        assert isinstance(node, ast.Compare)
+        count = len(taken[self.names[0]])
+        result = np.ones(count, np.bool_)
+        left = node.left
+        for operation, right in zip(node.ops, node.comparators, strict=True):
+            result &= np.broadcast_to(self._compared(left, operation, right, taken, classes), (count,))
+            left = right
+        return result
+
+    def _compared(self, left: ast.expr, operation: ast.cmpop, right: ast.expr, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> Any:
+        named = next((one.id for one in (left, right) if isinstance(one, ast.Name)), None)
+        if isinstance(operation, (ast.In, ast.NotIn)):
+            assert isinstance(right, (ast.Tuple, ast.List, ast.Set))
+            here = self._value(left, named, taken, classes)
+            found = [np.equal(here, self._value(one, named, taken, classes)) for one in right.elts]
+            inside = np.logical_or.reduce(found) if found else np.zeros(np.shape(here), np.bool_)
+            return np.logical_not(inside) if isinstance(operation, ast.NotIn) else inside
+        return COMPARISONS[type(operation)](self._value(left, named, taken, classes), self._value(right, named, taken, classes))
+
+    def _value(self, node: ast.expr, named: str | None, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> Any:
+        """An array of a field's values, or a number: that of a class, where a text stands beside a field that has classes."""
+        if isinstance(node, ast.Name):
+            return taken[node.id]
+        value = self._constant(node)
+        if not isinstance(value, str):
+            return value
+        words = list(classes.get(named or "", ()))
+        if value not in words:
+            raise ConfigError(
+                f"--where: {clean(value)!r} is no class of '{clean(named or '?')}'.",
+                hint=meant(value, words) if words else "Its values are numbers without names: compare with a number.",
+            )
+        return words.index(value)
