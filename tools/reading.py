@@ -81,8 +81,10 @@ def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 def batch_records(source: Any) -> int:
     """How many records make a batch of bounded size."""
     nbytes = source.schema.record_nbytes
-    if source.schema.ragged:
+    if source.schema.ragged and isinstance(source, Source):
         nbytes += sum(record_nbytes(column) for column in source.columns if column.field.ragged)
+    elif source.schema.ragged:
+        nbytes = source.record_nbytes
     return max(1, min(8192, BATCH_NBYTES // max(1, nbytes)))
 
 

@@ -48,6 +48,7 @@ class Encoded:
         for field in self._images:
             self._kind(field)
         self.title = origin.title
+        self.record_nbytes = origin.schema.record_nbytes
         self.schema = _with_bytes(origin.schema, [field.name for field in self._images])
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -105,6 +106,7 @@ class Kept:
                 f"--store keep: {origin.title} holds no encoded images that could be kept.", hint="Give --store png, or leave it out."
             )
         self.title = origin.title
+        self.record_nbytes = origin.schema.record_nbytes
         self.schema = _with_bytes(origin.schema, self._images)
 
     def __len__(self) -> int:

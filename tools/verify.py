@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,9 +30,12 @@ from streamload.tools.manifest import (
 from streamload.tools.origins import Origin, Request, origin_of
 from streamload.tools.progress import bar
 from streamload.tools.reading import add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.stored import stored
+from streamload.tools.targets import Style
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError
+from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
@@ -140,9 +143,16 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
         yield part, [os.path.join(path, one["name"]) for one in listed]
 
 
-def _opened(paths: list[str], arguments: argparse.Namespace) -> streamload.Source:
+def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
+    """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
-    return streamload.open(paths, fields_in(arguments.fields), **options)
+    return streamload.open(paths, fields_in(arguments.fields), decode=False if _style(manifest) is not None else None, **options)
+
+
+def _style(manifest: dict[str, Any] | None) -> Style | None:
+    """How images were encoded when a dataset was made; None where they were not, or nothing says it."""
+    made = (manifest or {}).get("provenance", {}).get("style")
+    return Style(**made) if isinstance(made, dict) and made.get("store", "raw") != "raw" else None
 
 
 def _batches(origin: Origin, title: str) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
@@ -163,7 +173,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
         raise ConfigError(f"--labels {arguments.labels} cannot be read.", hint="Give a field and how many labels there are: label=10.")
     seen: dict[bytes, str] = {}
     for part, paths in _files(arguments.path, manifest):
-        source = _opened(paths, arguments)
+        source = _opened(paths, arguments, manifest)
         content = Content()
         try:
             if label and label not in source.schema:
@@ -188,6 +198,8 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
 
 def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, label: str, limit: int, findings: Findings) -> None:
     for name, values in taken.items():
+        if isinstance(values, Ragged):
+            continue
         if values.dtype.kind in "fc":
             wrong = np.isnan(values).reshape(len(values), -1).any(axis=1)
             for at in np.flatnonzero(wrong).tolist():
@@ -209,10 +221,13 @@ def _check_content(source: streamload.Source, content: Content, part: str, manif
 def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
     """Record by record against another dataset, of whatever format."""
     paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
-    ours = _opened(paths, arguments)
+    ours = _opened(paths, arguments, manifest)
+    origin: Origin | None = None
     theirs: Origin | None = None
     try:
-        theirs = origin_of(_request(arguments, manifest))
+        origin = origin_of(_request(arguments, manifest))
+        style = _style(manifest)
+        theirs = origin if style is None else stored(origin, style)
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
@@ -225,8 +240,10 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
         return f"{len(ours):,} records compared with {arguments.against}"
     finally:
         ours.close()
-        if theirs is not None:
+        if theirs is not None and theirs is not origin:
             theirs.close()
+        if origin is not None:
+            origin.close()
 
 
 def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -260,10 +277,15 @@ def _compare_in_order(ours: Origin, theirs: Origin, title: str, findings: Findin
             shown.show(int(numbers[-1]) + 1, f"{int(numbers[-1]) + 1:,} records")
 
 
-def differing(here: dict[str, NDArray[Any]], there: dict[str, NDArray[Any]], first: int) -> Iterator[tuple[int, Sequence[str]]]:
+def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> Iterator[tuple[int, Sequence[str]]]:
     """Numbers of records that differ in any bit, and the fields that do."""
     wrong: dict[int, list[str]] = {}
     for name, values in here.items():
+        if isinstance(values, Ragged):
+            for at, (mine, other) in enumerate(zip(values, there[name], strict=True)):
+                if bytes(mine) != bytes(other):
+                    wrong.setdefault(first + at, []).append(name)
+            continue
         mine = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
         other = np.ascontiguousarray(there[name]).reshape(len(values), -1).view(np.uint8)
         for at in np.flatnonzero((mine != other).any(axis=1)).tolist():
