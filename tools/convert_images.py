@@ -1,4 +1,4 @@
-"""A folder of images as records: a label for each folder of a class, or what a table beside the images says."""
+"""A folder of images as records: a label for each folder of a class, what a table beside them says, or a mask for each."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.foreign import Foreign, Raw
 from streamload.tools.origins import Request
-from streamload.tools.pictures import SUFFIXES, decoded, resized
+from streamload.tools.pictures import SUFFIXES, file_bytes
 
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError
-from streamload.schema import Field, Schema
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
 
 TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv", "labels.jsonl")
 NAME_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
-IMAGE, LABEL = "image", "label"
+IMAGE, LABEL, MASK = "image", "label", "mask"
+IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
 
 
 def matches(path: str) -> bool:
@@ -28,96 +30,112 @@ def matches(path: str) -> bool:
     return os.path.isdir(path) and next(_images(path), None) is not None
 
 
-def opened(request: Request, threads: int) -> ImageFolder:
+def opened(request: Request, threads: int) -> Foreign:
     """The images of a folder."""
-    return ImageFolder(request, threads=threads)
+    return Foreign(ImageFolder(request), request, threads=threads)
 
 
 class ImageFolder:
-    """Images of one shape, decoded when they are asked for, and their labels."""
+    """Images by name, each a file of its own, the masks that belong to them, and what tables and folders say of each."""
 
-    def __init__(self, request: Request, *, threads: int) -> None:
-        self._request = request
-        self._names, self._columns, self.classes = _listing(request)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    format_name = "images"
+    addressable = True
+    images = frozenset((IMAGE, MASK))
+
+    def __init__(self, request: Request) -> None:
         self.title = request.path
-        first = self._first() if self._names else np.zeros((*(request.size or (1, 1)), 3), np.uint8)
-        fields = [Field(IMAGE, first.dtype, first.shape)]
-        fields += [Field(name, values.dtype, ()) for name, values in self._columns.items()]
-        self.schema = Schema(tuple(fields))
+        self.paths = [request.path]
+        self.left_out: dict[str, str] = {}
+        self.damage: SourceError | None = None
+        self._masks: list[str | None] = []
+        self._columns: dict[str, NDArray[Any]] = {}
+        self.classes: dict[str, list[str]] = {}
+        pair = None if request.labels else mask_folders(request.path)
+        if pair is None:
+            self._names, self._columns, self.classes = _listing(request)
+        else:
+            self._names, self._masks = self._paired(*pair)
 
-    def _first(self) -> NDArray[Any]:
-        """The first image that can be decoded: it says what shape all have."""
-        failed: CorruptDataError | None = None
-        for name in self._names[:100]:
-            try:
-                return self._image(name)
-            except CorruptDataError as error:
-                failed = failed or error
-        assert failed is not None
-        raise failed
+    def _paired(self, images: str, masks: str) -> tuple[list[str], list[str | None]]:
+        """Images and their masks, by the names that they have in common."""
+        by_stem: dict[str, list[str]] = {}
+        for name in sorted(os.listdir(os.path.join(self.title, masks))):
+            if _suffix(name) in SUFFIXES and not name.startswith("."):
+                by_stem.setdefault(_mask_stem(name), []).append(name)
+        doubled = next((names for names in by_stem.values() if len(names) > 1), None)
+        if doubled:
+            raise SchemaMismatchError(
+                f"{self.title}/{masks} holds {doubled[0]} and {doubled[1]} for one image.", hint="Leave one of them.", path=self.title
+            )
+        names = sorted(
+            name for name in os.listdir(os.path.join(self.title, images)) if _suffix(name) in SUFFIXES and not name.startswith(".")
+        )
+        stems = [os.path.splitext(name)[0] for name in names]
+        if len(set(stems)) < len(stems):
+            twice = next(stem for at, stem in enumerate(stems) if stem in stems[:at])
+            raise SchemaMismatchError(
+                f"{self.title}/{images} holds two images called {twice}.",
+                hint="Their masks cannot be told apart: rename one.",
+                path=self.title,
+            )
+        alone = len(set(by_stem) - set(stems))
+        if alone:
+            self.left_out[masks] = f"{alone:,} masks to which there is no image"
+        found = [by_stem[stem][0] if stem in by_stem else None for stem in stems]
+        return [f"{images}/{name}" for name in names], [None if name is None else f"{masks}/{name}" for name in found]
 
     def __len__(self) -> int:
         return len(self._names)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it: what the labels mean."""
-        return {"format": "images", "files": [os.path.basename(os.path.abspath(self._request.path))], "classes": self.classes}
-
-    @property
     def identity(self) -> list[Any]:
         """Names, sizes, times and labels of all images, as one digest."""
         digest = hashlib.blake2b(digest_size=16)
-        for name in self._names:
-            status = os.stat(os.path.join(self._request.path, name))
+        for name in (*self._names, *(name for name in self._masks if name is not None)):
+            status = os.stat(os.path.join(self.title, name))
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         for column, values in self._columns.items():
             digest.update(column.encode() + values.tobytes())
         return [len(self._names), digest.hexdigest()]
 
-    def name_of(self, record: int) -> str:
-        """The file that a record comes from."""
-        return os.path.join(self._request.path, self._names[record])
+    def where(self, number: int) -> str:
+        """The file of the image of a record."""
+        return os.path.join(self.title, self._names[number])
 
-    def _image(self, name: str) -> NDArray[Any]:
-        image = decoded(os.path.join(self._request.path, name), mode=self._request.mode)
-        return image if self._request.size is None else resized(image, self._request.size)
+    def named(self, number: int, stored: str) -> str:
+        """The file of an image, or of its mask."""
+        mask = self._masks[number] if stored == MASK and self._masks else None
+        return self.where(number) if mask is None else os.path.join(self.title, mask)
 
-    def _checked(self, record: int) -> NDArray[Any]:
-        image = self._image(self._names[record])
-        field = self.schema[IMAGE]
-        if image.shape != field.shape or image.dtype != field.dtype:
-            raise SchemaMismatchError(
-                f"{self.name_of(record)} is {image.dtype} {image.shape}, and the first image is {field.dtype} {field.shape}.",
-                hint="Give --size HEIGHTxWIDTH to make all alike, or --on-bad skip to leave it out.",
-                path=self.name_of(record),
-            )
-        return image
+    def raw(self, number: int) -> Raw:
+        """The image as bytes, its mask, and its labels."""
+        found: dict[str, bytes | NDArray[Any]] = {IMAGE: file_bytes(self.where(number))}
+        if self._masks and self._masks[number] is not None:
+            found[MASK] = file_bytes(self.named(number, MASK))
+        return found | {name: values[number] for name, values in self._columns.items()}
 
-    def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Arrays of the given records, decoded on several threads. Raises for an image that is damaged or of another shape."""
-        field = self.schema[IMAGE]
-        images = np.empty((len(records), *field.shape), field.dtype)
-
-        def put(row: int) -> None:
-            images[row] = self._checked(int(records[row]))
-
-        if self._pool is None:
-            for row in range(len(records)):
-                put(row)
-        else:
-            list(self._pool.map(put, range(len(records))))
-        return {IMAGE: images} | {name: values[records] for name, values in self._columns.items()}
-
-    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
-        """A field of the given records other than the image: nothing is decoded for it."""
-        return self._columns[name][records]
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field that is in memory."""
+        return self._columns.get(stored)
 
     def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        """Nothing is held open."""
+
+
+def mask_folders(path: str) -> tuple[str, str] | None:
+    """The folders of images and of masks in a folder that holds just these two; None where it is none such."""
+    with os.scandir(path) as entries:
+        inside = {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
+    masks = [inside[name] for name in MASK_FOLDERS if name in inside]
+    if len(inside) != 2 or not images or not masks:
+        return None
+    return images[0], masks[0]
+
+
+def _mask_stem(name: str) -> str:
+    """The name that a mask has in common with its image: a.png, a_mask.png or a-mask.png for a.jpg."""
+    return re.sub(r"[-_]?(mask|seg|label|gt)$", "", os.path.splitext(name)[0], flags=re.IGNORECASE) or os.path.splitext(name)[0]
 
 
 def _images(path: str) -> Iterator[str]:

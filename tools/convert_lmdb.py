@@ -50,6 +50,7 @@ class LmdbImages:
 
     format_name = "LMDB"
     addressable = True
+    images = frozenset(("image",))
 
     def __init__(self, request: Request) -> None:
         self.title = request.path
@@ -139,6 +140,15 @@ class LmdbImages:
     def where(self, number: int) -> str:
         """The database, and the key of the record."""
         return f"{self.title}: {self._records[number].decode('utf-8', 'backslashreplace')[:200]}"
+
+    def named(self, number: int, stored: str) -> str:
+        """The name of one thing in a record."""
+        return f"{self.where(number)}: {stored}"
+
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field of all records that is in memory."""
+        labels = self._labels
+        return labels.array if stored == "label" and labels is not None and labels.there.all() else None
 
     def raw(self, number: int) -> Raw:
         """The image as bytes, and the label."""

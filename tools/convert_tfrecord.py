@@ -110,6 +110,7 @@ class TFRecords:
     """Records of several files; nothing is held but where they stand."""
 
     format_name = "TFRecord"
+    images: frozenset[str] = frozenset()
 
     def __init__(self, paths: Sequence[str], request: Request) -> None:
         self.paths = paths
@@ -143,6 +144,14 @@ class TFRecords:
         """The file, and the number of the record in it."""
         at, row = self._found(number)
         return f"{self.paths[at]}: record {row:,}"
+
+    def named(self, number: int, stored: str) -> str:
+        """The name of one thing in a record."""
+        return f"{self.where(number)}: {stored}"
+
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field of all records that is in memory."""
+        return None
 
     def raw(self, number: int) -> Raw:
         """The features of a record: bytes, and numbers."""

@@ -168,6 +168,8 @@ class WebDataset:
         for file in files:
             file.close()
         self._images = _image_names(archives)
+        pictures = [name for archive in archives for name in archive.places if _kind(name) == "image"]
+        self.images = frozenset(self._images.get(name, _stem(name)) for name in pictures)
         self.classes: dict[str, list[str]] = {}
         self.left_out: dict[str, str] = {}
         self._held: dict[str, Values] = {}
@@ -210,6 +212,15 @@ class WebDataset:
         passed_over = sum(archive.passed_over for archive in self._archives)
         if passed_over:
             self.left_out["names without a kind"] = f"{passed_over:,} files"
+
+    def named(self, number: int, stored: str) -> str:
+        """The name of one thing in a record."""
+        return f"{self.where(number)}: {stored}"
+
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field of all records that is in memory."""
+        values = self._held.get(stored)
+        return values.array if values is not None and values.there.all() and not self.damage else None
 
     def raw(self, number: int) -> Raw:
         """Images as bytes, the rest as numbers."""

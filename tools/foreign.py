@@ -21,8 +21,6 @@ from streamload.schema import Field, Schema
 
 SURVEYED = 64
 """The first records say what fields there are."""
-EMPTY = Schema((Field("image", np.dtype(np.uint8), (1, 1, 3)),))
-"""What a set without records is said to hold, where nothing in it says more."""
 
 KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
 """What well-known fields are called here."""
@@ -45,6 +43,8 @@ class Container(Protocol):
     """What keeps the rest of a file from being read; its last record then stands for that rest."""
     addressable: bool
     """Whether records cost the same in any order."""
+    images: frozenset[str]
+    """Fields that are images whatever their bytes are; others are images where they begin as such."""
 
     def __len__(self) -> int: ...
 
@@ -59,6 +59,14 @@ class Container(Protocol):
     @property
     def identity(self) -> list[Any]:
         """The same values mean the same records."""
+        ...
+
+    def named(self, number: int, stored: str) -> str:
+        """The name of one thing in a record, in errors."""
+        ...
+
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field of all records that is in memory; None where it is not, or where a record has none."""
         ...
 
     def close(self) -> None:
@@ -93,7 +101,7 @@ class Foreign:
         except BaseException:
             container.close()
             raise
-        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else EMPTY
+        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else _empty(request)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __len__(self) -> int:
@@ -136,7 +144,7 @@ class Foreign:
                     if not isinstance(data, bytes):
                         raise self._lacks(plan, number)
                     kept[plan.field.name].append(data)
-                    title = f"{self._container.where(number)}: {plan.stored}"
+                    title = self._container.named(number, plan.stored)
                     if self._pool is None:
                         image_in(data, title, mode="any")
                     else:
@@ -164,6 +172,17 @@ class Foreign:
             one.result()
         return out
 
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """A field of the given records that is no image: nothing else of them is made."""
+        plan = next(plan for plan in self._plans if plan.field.name == name)
+        held = self._container.held(plan.stored)
+        if held is not None:
+            return held[records]
+        out = {name: np.empty((len(records), *plan.field.shape), plan.field.dtype)}
+        for row, number in enumerate(records.tolist()):
+            self._put(out, row, number, self._container.raw(number), [plan])
+        return out[name]
+
     def close(self) -> None:
         """End the threads, and let go of files."""
         if self._pool is not None:
@@ -175,14 +194,14 @@ class Foreign:
             value = raw.get(plan.stored)
             if value is None:
                 raise self._lacks(plan, number)
-            made = self._made(plan.kind, value, f"{self._container.where(number)}: {plan.stored}")
+            made = self._made(plan.kind, value, self._container.named(number, plan.stored))
             field = plan.field
             if plan.kind == "bytes" and made.nbytes == field.nbytes:
                 made = made.view(field.dtype).reshape(field.shape)
             if made.shape != field.shape or made.dtype.newbyteorder("=") != field.dtype:
-                where = self._container.where(number)
+                where = self._container.named(number, plan.stored)
                 raise SchemaMismatchError(
-                    f"{where}: {plan.stored} is {made.dtype} {made.shape}, and the first {field.dtype} {field.shape}.",
+                    f"{where} is {made.dtype} {made.shape}, and the first {field.dtype} {field.shape}.",
                     hint="Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
                     path=where,
                 )
@@ -212,18 +231,18 @@ class Foreign:
 
     def _planned(self) -> list[Plan]:
         """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""
-        surveyed: list[Raw] = []
+        surveyed: list[tuple[int, Raw]] = []
         failed: SourceError | None = None
         for number in range(min(SURVEYED, len(self._container))):
             try:
-                surveyed.append(self._container.raw(number))
+                surveyed.append((number, self._container.raw(number)))
             except SourceError as error:
                 failed = failed or error
         if not surveyed:
             if failed is not None:
                 raise failed
             return []
-        stored = list(dict.fromkeys(name for raw in surveyed for name in raw))
+        stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
         chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
         plans: list[Plan] = []
@@ -234,7 +253,7 @@ class Foreign:
                 raise ConfigError(
                     f"{self.title} has no field {source!r} that can be stored{': ' + why if why else ''}.", hint=meant(source, stored)
                 )
-            made, why = self._plan(name, source, [raw[source] for raw in surveyed if source in raw], surveyed[0])
+            made, why = self._plan(name, source, [(at, raw[source]) for at, raw in surveyed if source in raw], surveyed[0][1])
             if made is not None:
                 plans.append(made)
             elif wanted is not None:
@@ -246,17 +265,17 @@ class Foreign:
             raise UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
         return plans
 
-    def _plan(self, name: str, stored: str, values: list[bytes | NDArray[Any]], first: Raw) -> tuple[Plan | None, str]:
+    def _plan(self, name: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]], first: Raw) -> tuple[Plan | None, str]:
         """How one field is made, or why it cannot be."""
-        arrays = [value for value in values if not isinstance(value, bytes)]
-        if not isinstance(values[0], bytes):
+        arrays = [value for _, value in values if not isinstance(value, bytes)]
+        if not isinstance(values[0][1], bytes):
             if len({value.shape for value in arrays}) > 1:
                 return None, "lists of different lengths"
             return Plan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
-        texts = [value for value in values if isinstance(value, bytes)]
-        if any(kind_of(value) for value in texts):
+        texts = [value for _, value in values if isinstance(value, bytes)]
+        if stored in self._container.images or any(kind_of(value) for value in texts):
             kind = "mask" if stored in NAMES else "image"
-            image = self._first(kind, stored, texts)
+            image = self._first(kind, stored, values)
             return Plan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])
         shape = (self._request.shapes or {}).get(name) or _shape_said(first, nbytes)
@@ -266,16 +285,21 @@ class Foreign:
             return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not _is_text(texts) else "texts"
         return Plan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
 
-    def _first(self, kind: str, stored: str, values: list[bytes]) -> NDArray[Any]:
+    def _first(self, kind: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]]) -> NDArray[Any]:
         """The first image that can be decoded: it says what shape all have."""
         failed: CorruptDataError | None = None
-        for value in values:
+        for number, value in values:
             try:
-                return self._made(kind, value, f"{self.title}: {stored}")
+                return self._made(kind, value, self._container.named(number, stored))
             except CorruptDataError as error:
                 failed = failed or error
         assert failed is not None
         raise failed
+
+
+def _empty(request: Request) -> Schema:
+    """What a set without records is said to hold, where nothing in it says more."""
+    return Schema((Field("image", np.dtype(np.uint8), (*(request.size or (1, 1)), 3)),))
 
 
 def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:

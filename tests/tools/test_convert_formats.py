@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import pickle
 import struct
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamload.tools.manifest import Content
 from streamload.tools.origins import Request, origin_of
-from streamload.tools.pictures import as_mode, decoded, resized
+from streamload.tools.pictures import as_mode, decoded, image_in, resized
 from streamload.tools.targets import CODECS, FORMATS, style_of, writer_of
 
 import streamload as sl
@@ -163,7 +164,7 @@ class TestImageFolders:
         """Another size is an error that names the file and both ways out."""
         image_folder(tmp_path, {"x": 2})
         (tmp_path / "x" / "big.png").write_bytes(imagecodecs.png_encode(np.zeros((20, 20, 3), np.uint8)))
-        with pytest.raises(SchemaMismatchError, match=r"big.png is uint8 \(20, 20, 3\), and the first image is .* Give --size"):
+        with pytest.raises(SchemaMismatchError, match=r"big.png is uint8 \(20, 20, 3\), and the first .* Give --size"):
             taken(tmp_path)
 
     def test_images_beside_folders_of_images_are_refused(self, tmp_path: Path):
@@ -171,6 +172,77 @@ class TestImageFolders:
         image_folder(tmp_path, {"x": 2})
         (tmp_path / "loose.png").write_bytes(imagecodecs.png_encode(np.zeros((12, 10, 3), np.uint8)))
         with pytest.raises(SchemaMismatchError, match="holds 1 images beside folders with 2: what is their label"):
+            taken(tmp_path)
+
+
+class TestMasks:
+    """Folders of images beside folders of masks."""
+
+    @pytest.mark.parametrize("names", [("images", "masks"), ("IMAGES", "Labels"), ("img", "gt")], ids=" ".join)
+    def test_masks_belong_to_images_of_their_name(self, names: tuple[str, str], tmp_path: Path):
+        """Whatever their kind, and with or without _mask behind it; the image's mode does not change them."""
+        images, masks = (tmp_path / name for name in names)
+        made = [np.random.default_rng(at).integers(0, 4, (6, 5), dtype=np.uint8) for at in range(3)]
+        for folder in (images, masks):
+            folder.mkdir()
+        for at, mask in enumerate(made):
+            (images / f"{at}.bmp").write_bytes(imagecodecs.bmp_encode(np.full((6, 5, 3), at * 20, np.uint8)))
+            (masks / f"{at}{['', '_mask', '-seg'][at]}.png").write_bytes(imagecodecs.png_encode(mask))
+        _, records = taken(tmp_path, mode="grey")
+        np.testing.assert_array_equal(records["mask"], made)
+        assert records["image"].shape == (3, 6, 5)
+        assert taken(tmp_path)[1]["image"][:, 0, 0, 0].tolist() == [0, 20, 40]
+
+    @pytest.mark.parametrize("colours", [2, 4, 16, 200])
+    def test_numbers_of_a_palette_are_the_classes(self, colours: int, tmp_path: Path):
+        """Not the colours that they are shown in, however few bits a pixel has; scaling makes no new ones."""
+        image = pytest.importorskip("PIL.Image")
+        mask = np.random.default_rng(0).integers(0, colours, (6, 9), dtype=np.uint8)
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir()
+        (tmp_path / "images" / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((6, 9, 3), np.uint8)))
+        shown = image.frombytes("P", (9, 6), mask.tobytes())
+        shown.putpalette([one * 7 % 256 for one in range(768)])
+        shown.save(tmp_path / "masks" / "a.png", bits={2: 1, 4: 2, 16: 4, 200: 8}[colours])
+        assert taken(tmp_path)[1]["mask"][0].tolist() == mask.tolist()
+        small = taken(tmp_path, size=(3, 3))[1]["mask"][0]
+        assert small.shape == (3, 3)
+        assert set(small.ravel().tolist()) <= set(mask.ravel().tolist())
+
+    def test_an_image_without_a_mask_is_a_stray_and_a_mask_without_an_image_is_left_out(self, tmp_path: Path):
+        """Both are said."""
+        for folder, names in (("images", "ab"), ("masks", "ac")):
+            (tmp_path / folder).mkdir()
+            for name in names:
+                (tmp_path / folder / f"{name}.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 4), np.uint8)))
+        origin = origin_of(Request(path=str(tmp_path)))
+        assert origin.left_out == {"masks": "1 masks to which there is no image"}
+        with pytest.raises(CorruptDataError, match=r"images/b.png has no mask. Leave it out with --on-bad skip"):
+            origin.take(np.array([1]))
+
+    @pytest.mark.parametrize("folder", ["images", "masks"])
+    def test_names_must_tell_images_apart(self, folder: str, tmp_path: Path):
+        """Two of one name have no masks of their own."""
+        for one in ("images", "masks"):
+            (tmp_path / one).mkdir()
+            (tmp_path / one / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 4), np.uint8)))
+        (tmp_path / folder / "a.bmp").write_bytes(imagecodecs.bmp_encode(np.zeros((4, 4), np.uint8)))
+        with pytest.raises(SchemaMismatchError, match=r"for one image|two images called a"):
+            taken(tmp_path)
+
+    def test_a_mask_that_is_cut_short_is_named(self, tmp_path: Path):
+        """By its own file."""
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((40, 40), np.uint8)))
+        data = (tmp_path / "masks" / "a.png").read_bytes()
+        (tmp_path / "masks" / "a.png").write_bytes(data[:50])
+        with pytest.raises(CorruptDataError, match=r"masks/a.png cannot be decoded"):
+            taken(tmp_path)
+        head = bytearray(data)
+        head[25] = 3
+        (tmp_path / "masks" / "a.png").write_bytes(head[:60])
+        with pytest.raises(CorruptDataError, match=r"masks/a.png is cut short: a part of it lacks bytes"):
             taken(tmp_path)
 
 
@@ -199,6 +271,18 @@ class TestPictures:
         assert as_mode(clear, "rgb").tolist() == np.full((2, 2, 3), 255).tolist()
         assert as_mode(np.full((2, 2), 7, np.uint8), "rgb").tolist() == np.full((2, 2, 3), 7).tolist()
         assert as_mode(np.full((2, 2, 3), 7, np.uint8), "grey").tolist() == [[7, 7], [7, 7]]
+
+    def test_the_four_inks_of_print_become_colours(self):
+        """As Pillow makes them, to a level."""
+        image = pytest.importorskip("PIL.Image")
+        noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        for mode, quality in (("CMYK", 95), ("CMYK", 40)):
+            file = io.BytesIO()
+            image.fromarray(noise).convert(mode).save(file, "JPEG", quality=quality)
+            wanted = np.asarray(image.open(io.BytesIO(file.getvalue())).convert("RGB")).astype(int)
+            found = image_in(file.getvalue(), "a.jpg", mode="rgb").astype(int)
+            assert found.shape == (16, 16, 3)
+            assert abs(found - wanted).max() <= 1
 
     @pytest.mark.parametrize("keep", [0.3, 0.7, 0.98])
     def test_a_jpeg_that_is_cut_short_is_damaged(self, keep: float, tmp_path: Path):
