@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.formats.arrow_values import (
-    AsideError,
     NullFoundError,
     UnequalError,
     Values,
@@ -97,8 +96,6 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
 def listed(field: Any, shape: Sequence[int] | None) -> RaggedValues:
     """A list column as a ragged one, elements of `shape` where that is known."""
     inner = storage_of(field.type).value_field
-    if is_variable(inner.type) and _text_or_bytes(storage_of(inner.type)):
-        raise AsideError("holds lists of text or bytes")
     return RaggedValues(ragged=ARRAY, member="", inner=values_of(inner, shape))
 
 

@@ -287,10 +287,12 @@ def _unreadable(kind: Any) -> AsideError:
         if {"height", "width", "nChannels", "mode", "data"} <= names:
             return RefusedError("holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet")
         return AsideError("is a struct, whose members are no fields")
-    if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind):
-        return RefusedError("holds bytes of varying length (binary), which cannot be read yet")
+    if kinds.is_binary(kind) or kinds.is_large_binary(kind):
+        return RefusedError("holds lists of bytes, which cannot be read yet")
+    if kinds.is_binary_view(kind):
+        return RefusedError("holds views of bytes (binary_view), which cannot be read yet")
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-        return AsideError("holds text")
+        return AsideError("holds views of text (string_view)" if kinds.is_string_view(kind) else "holds lists of text")
     return AsideError(f"holds values of the type {kind}, which has no counterpart in NumPy")
 
 
@@ -356,6 +358,7 @@ def wrong_value(path: str, column: str, first: int, error: NullFoundError | Uneq
         )
     return SchemaMismatchError(
         f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
-        hint="Records of a field have one shape: pad them, or leave the column out with fields=[...].",
+        hint="Records of a field have one shape: pad them, say that they differ with "
+        f"shapes={{{column!r}: (None,)}}, or leave the column out with fields=[...].",
         **details,
     )

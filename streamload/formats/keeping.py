@@ -20,6 +20,7 @@ from streamload.errors import CorruptDataError
 from streamload.extents import Extents
 from streamload.files import Fingerprint
 from streamload.source import Column, Source
+from streamload.strands import Strands
 
 MAGIC = b"SLPLAN02"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
@@ -34,6 +35,8 @@ KINDS = {
     "Transposed": "streamload.formats.fortran",
     "TransposedFile": "streamload.formats.fortran",
     "Values": "streamload.formats.arrow_values",
+    "Strands": "streamload.strands",
+    "RaggedBatches": "streamload.formats.arrow.ragged_batches",
     "Batches": "streamload.formats.arrow.batches",
     "BatchFile": "streamload.formats.arrow.batches",
     "CheckedPages": "streamload.formats.parquet.checked",
@@ -195,7 +198,9 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
         )
         for column in source.columns:
-            _refuse_nonsense(getattr(column, "extents", column), source)
+            _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
+            if isinstance(column, Strands):
+                _refuse_loose(column, source)
     except shelf.DAMAGED as error:
         raise CorruptDataError(f"what was kept of a plan cannot be read: {error}.", hint="It is made anew.") from error
     return source, said["more"]
@@ -211,6 +216,14 @@ def _refuse_nonsense(column: Column, source: Source) -> None:
     least = min(int(one.min(initial=0)) for one in (counts, column.offsets, column.strides, column.numbers))
     if least < 0 or (stops > sizes).any() or column.starts[-1] != len(source):
         raise ValueError("records lie behind the end of their file")
+
+
+def _refuse_loose(column: Strands, source: Source) -> None:
+    """Raise ValueError where elements of raw ragged records would lie outside their files."""
+    sizes = np.array([was.nbytes for was in source.fingerprints], np.int64)[column.pairs.numbers]
+    stops = column.bases + column.limits * column.field.nbytes
+    if min(int(column.bases.min(initial=0)), int(column.limits.min(initial=0))) < 0 or (stops > sizes).any():
+        raise ValueError("elements lie behind the end of their file")
 
 
 def _dtype(text: str) -> np.dtype[Any]:

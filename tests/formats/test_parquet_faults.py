@@ -94,11 +94,11 @@ def test_a_null_image_is_an_error_and_rows_never_shift(tmp_path: Path):
 
 
 def test_lists_of_different_lengths_are_refused_with_their_row(tmp_path: Path):
-    """The first record decides on the length."""
+    """Where they are said to be of one length, and lists within lists: then the first record decides."""
     path = save(tmp_path / "a.parquet", x=[[1, 2, 3]] * 5 + [[1, 2, 3, 4]])
-    assert refused(SchemaMismatchError, path) == (
-        f"{path}: row 5 of column 'x' holds 4 values where 3 are expected. "
-        "Records of a field have one shape: pad them, or leave the column out with fields=[...]."
+    assert refused(SchemaMismatchError, path, shapes={"x": (3,)}) == (
+        f"{path}: row 5 of column 'x' holds 4 values where 3 are expected. Records of a field have one shape: pad them, say that "
+        "they differ with shapes={'x': (None,)}, or leave the column out with fields=[...]."
     )
     path = save(tmp_path / "b.parquet", x=[[[1], [2]], [[1], [2, 3]]])
     assert "row 1 of column 'x' holds 2 values where 1 are expected." in refused(SchemaMismatchError, path)
@@ -124,15 +124,11 @@ def test_files_of_one_source_agree_or_are_refused(tmp_path: Path):
 
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
-    "encoded images": (
-        pa.array([{"bytes": b"\xff\xd8", "path": "a.jpg"}]),
-        "holds encoded images (struct<bytes, path>), which cannot be decoded yet",
-    ),
     "Spark images": (
         pa.array([{"origin": "a", "height": 1, "width": 1, "nChannels": 3, "mode": 16, "data": b"abc"}]),
         "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet",
     ),
-    "bytes": (pa.array([b"abc"]), "holds bytes of varying length (binary), which cannot be read yet"),
+    "lists of bytes": (pa.array([[b"abc"]]), "holds lists of bytes, which cannot be read yet"),
 }
 
 
@@ -147,21 +143,21 @@ def test_columns_with_data_that_cannot_be_read_are_refused_by_name(what: str, tm
     assert_delivers(path, {"label": np.array([3])}, fields=["label"])
 
 
-def test_text_and_dates_are_left_out_and_reported(tmp_path: Path):
+def test_amounts_and_nulls_are_left_out_and_reported(tmp_path: Path):
     """They are refused where they are asked for, with the reason."""
-    path = save(tmp_path / "a.parquet", label=[1], name=["a.jpg"], price=pa.array([1], pa.decimal128(5, 2)), none=pa.nulls(1))
+    path = save(tmp_path / "a.parquet", label=[1], price=pa.array([1], pa.decimal128(5, 2)), none=pa.nulls(1))
     assert repr(open_source(path)).endswith(
-        "  'name' left out: it holds text\n"
         "  'price' left out: it holds values of the type decimal128(5, 2), which has no counterpart in NumPy\n"
         "  'none' left out: it holds values of the type null, which has no counterpart in NumPy"
     )
-    assert "column 'name' holds text. Choose other fields" in refused(UnsupportedFeatureError, path, fields={"x": "name"})
-    close = f"{path} holds no column 'lable'; it holds 'label', 'name', 'price', 'none'. Did you mean 'label'?"
+    why = "column 'price' holds values of the type decimal128(5, 2), which has no counterpart in NumPy. Choose other fields"
+    assert why in refused(UnsupportedFeatureError, path, fields={"x": "price"})
+    close = f"{path} holds no column 'lable'; it holds 'label', 'price', 'none'. Did you mean 'label'?"
     assert refused(ConfigError, path, fields=["lable"]).startswith(close.split(" it holds")[0])
-    path = save(tmp_path / "b.parquet", name=["a.jpg"])
+    path = save(tmp_path / "b.parquet", none=pa.nulls(1))
     assert refused(ConfigError, path) == (
-        f"{path} holds no column that could be a field: 'name' holds text. "
-        "Records need at least one column of numbers or of arrays of one shape."
+        f"{path} holds no column that could be a field: 'none' holds values of the type null, which has no counterpart in NumPy. "
+        "Records need at least one column of numbers, arrays, text or bytes."
     )
 
 

@@ -17,6 +17,9 @@ from streamload.formats.tables import read_exactly
 from streamload.schema import Field
 from streamload.source import Meter, Reader
 
+LARGEST_BATCH_NBYTES = 1024**3
+"""Decoded bytes of one column in a record batch above which a file is refused."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BatchFile:
@@ -49,7 +52,7 @@ class Batches:
     kind: bytes
     """Its Arrow type, without extensions, as a schema of one field that pyarrow reads."""
     values: Any
-    """How Arrow's values become records: an `arrow_values.Values`."""
+    """How Arrow's values become records: an `arrow_values.Values`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[BatchFile, ...]
@@ -127,6 +130,13 @@ class BatchReader:
         except (NullFoundError, UnequalError) as error:
             raise wrong_value(path, self._column.column, first, error) from None
 
+    def place(self, block: int) -> tuple[str, tuple[int, int]]:
+        """The file that holds a batch, touched so that it is verified, and the records of it there."""
+        part, batch = self._places[block]
+        self._files.descriptor(part.number)
+        first = int(part.records[:batch].sum())
+        return self._files.fingerprints[part.number].path, (first, first + int(part.records[batch]))
+
     def array(self, block: int) -> Any:
         """The column's array in a batch, proved sound. Raises CorruptDataError, with file and records."""
         import pyarrow as pa
@@ -162,6 +172,8 @@ class BatchReader:
         import pyarrow as pa
 
         most = 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
+        if self._column.field.ragged:
+            most = LARGEST_BATCH_NBYTES
         for offset, nbytes in zip(part.offsets[batch].tolist(), part.nbytes[batch].tolist(), strict=True):
             began = time.perf_counter_ns()
             data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
@@ -186,7 +198,14 @@ def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]
     validity = validity if nulls else None
     if kinds.is_fixed_size_list(kind):
         return pa.Array.from_buffers(kind, length, [validity], nulls, children=[_build(kind.value_type, numbers, buffers)])
+    if kinds.is_struct(kind):
+        members = [_build(kind.field(number).type, numbers, buffers) for number in range(kind.num_fields)]
+        return pa.Array.from_buffers(kind, length, [validity], nulls, children=members)
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
     data = next(buffers)
+    if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
+        return pa.Array.from_buffers(kind, length, [validity, data, next(buffers)], nulls)
     if kinds.is_list(kind) or kinds.is_large_list(kind):
         return pa.Array.from_buffers(kind, length, [validity, data], nulls, children=[_build(kind.value_type, numbers, buffers)])
     return pa.Array.from_buffers(kind, length, [validity, data], nulls)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +15,17 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.files import OpenFiles, fingerprint
-from streamload.formats import arrow_values
-from streamload.formats.arrow.batches import Batches, BatchFile, BatchReader
+from streamload.formats import arrow_ragged, arrow_values
+from streamload.formats.arrow import uneven
+from streamload.formats.arrow.batches import LARGEST_BATCH_NBYTES, Batches, BatchFile, BatchReader
 from streamload.formats.arrow.flat import FlatError
 from streamload.formats.arrow.messages import Contents, MessageError, read_contents
+from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.arrow_values import AsideError, RefusedError, Values
 from streamload.formats.tables import Fields, Part, Runs, Stored, Table, assemble, extents_of, refuse_unknown_columns
-from streamload.schema import Field
+from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Meter, Source
-
-LARGEST_BATCH_NBYTES = 1024**3
-"""Decoded bytes of one column in a record batch above which a file is refused."""
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -37,9 +37,11 @@ class Facts:
     name: str
     kind: bytes
     """Its type without extensions, as a schema of one field."""
-    values: Values
+    values: Values | RaggedValues
     batches: BatchFile
     """Its buffers; the number of the file is filled in later."""
+    elements: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each batch, where the column is ragged."""
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any) -> Source:
@@ -49,14 +51,26 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
 
+    def ragged_of(field: Field, parts: Sequence[Part], facts: Sequence[Facts]) -> Column:
+        elements = [fact.elements for fact in facts]
+        column = uneven.strands_of(field, parts, elements)
+        if column is None:
+            filled = arrow_ragged.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].values))
+            column = uneven.decoded(rows_of(field, parts, facts, filled), elements)
+        return uneven.measured(column, [table.fingerprint for table in tables])
+
     def column_of(field: Field, parts: Sequence[Part]) -> Column:
         facts: list[Facts] = [part.stored.detail for part in parts]
+        if field.ragged:
+            return ragged_of(field, parts, facts)
         runs = [_runs(field, fact) for fact in facts]
         raw = [one for one in runs if one is not None]
         if len(raw) == len(runs):
             most = max((int(fact.batches.records.max(initial=0)) for fact in facts), default=0)
             return extents_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
-        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype)
+        return rows_of(field, parts, facts, arrow_values.fill_for(fill, facts[0].name, field.dtype))
+
+    def rows_of(field: Field, parts: Sequence[Part], facts: Sequence[Facts], filled: Any) -> Batches:
         for part, fact in zip(parts, facts, strict=True):
             _refuse_oversized(tables[part.number].path, fact, field)
         codecs = dict.fromkeys(codec or "no codec" for fact in facts for codec in fact.batches.codecs)
@@ -101,7 +115,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     refused: dict[str, str] = {}
     at: tuple[int, int] | None = (0, 0)
     for field in schema:
-        size = _extent(field.type)
+        size = uneven.extent(field.type)
         begin, at = at, None if at is None or size is None else (at[0] + size[0], at[1] + size[1])
         if wanted is not None and field.name not in wanted:
             aside[field.name] = "was not asked for"
@@ -121,11 +135,12 @@ def _stored(
     path: str, field: Any, contents: Contents, begin: tuple[int, int] | None, end: tuple[int, int] | None, shape: Any, was: Any
 ) -> Stored:
     """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
-    values = arrow_values.values_of(field, shape)
+    values = arrow_ragged.ragged_of(field, shape) or arrow_values.values_of(field, shape)
     if begin is None or end is None:
         raise RefusedError("stands beside columns of views, whose buffers cannot be told apart")
-    if not values.raw and kinds.is_dictionary(arrow_values.leaf_of(field.type)):
-        raise RefusedError("is dictionary-encoded, which Arrow files are not read with")
+    if kinds.is_dictionary(arrow_values.leaf_of(field.type)):
+        kind = AsideError if isinstance(values, RaggedValues) else RefusedError
+        raise kind("is dictionary-encoded, which Arrow files are not read with")
     batches = contents.batches
     if any(len(batch.lengths) < end[0] or len(batch.offsets) < end[1] for batch in batches):
         raise _contradicts(path, field.name, "a record batch has fewer arrays than the schema")
@@ -145,9 +160,17 @@ def _stored(
     )
     if (facts.batches.lengths[:, 0] != facts.batches.records).any():
         raise _contradicts(path, field.name, "its lengths are not those of the record batches")
-    if None in values.lists:
-        facts = replace(facts, values=_looked_up(facts, was))
+    files = OpenFiles([was])
+    try:
+        facts = replace(facts, values=_known(facts, field, shape, files))
         values = facts.values
+        if isinstance(values, RaggedValues):
+            elements = uneven.elements_of(arrow_values.storage_of(field.type), values, facts.batches, files)
+            mean = float(elements.sum()) / max(1, int(facts.batches.records.sum()))
+            dtype, facts = values.dtype.newbyteorder("="), replace(facts, elements=elements)
+            return Stored(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+    finally:
+        files.close()
     kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
     return Stored(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
 
@@ -162,38 +185,53 @@ def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int6
     return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)
 
 
-def _looked_up(facts: Facts, was: Any) -> Values:
-    """Values whose lists have the lengths that the first record shows."""
-    files = OpenFiles([was])
-    try:
-        for batch in np.flatnonzero(facts.batches.records).tolist():
-            one = replace(
-                facts.batches,
-                **{
-                    name: getattr(facts.batches, name)[batch : batch + 1]
-                    for name in ("records", "lengths", "nulls", "offsets", "nbytes", "codecs")
-                },
-            )
-            column = Batches(
-                field=Field(facts.name, facts.values.dtype, ()),
-                column=facts.name,
-                kind=facts.kind,
-                values=facts.values,
-                fill=None,
-                parts=(one,),
-                label="",
-            )
-            lengths = arrow_values.lengths_in(BatchReader(column, files, Meter()).array(0), facts.values)
-            if lengths is not None:
-                return arrow_values.with_lengths(facts.values, lengths, facts.name)
-    finally:
-        files.close()
-    return arrow_values.with_lengths(facts.values, tuple(length or 0 for length in facts.values.lists), facts.name)
+def _known(facts: Facts, field: Any, shape: Any, files: OpenFiles) -> Values | RaggedValues:
+    """Values whose lists have the lengths that the first records show; ragged ones where outer lists are found to differ."""
+    values = facts.values
+    if isinstance(values, Values):
+        if None not in values.lists:
+            return values
+        if shape is None and values.lists[0] is None and _differ(facts, files):
+            values = arrow_ragged.listed(field, None)
+    if isinstance(values, RaggedValues):
+        for array in _arrays(facts, files) if values.inner is not None and None in values.inner.lists else ():
+            found = arrow_ragged.looked_up(values, array, facts.name)
+            if found is not None:
+                return found
+        return arrow_ragged.empty(values, facts.name)
+    for array in _arrays(facts, files):
+        lengths = arrow_values.lengths_in(array, values)
+        if lengths is not None:
+            return arrow_values.with_lengths(values, lengths, facts.name)
+    return arrow_values.with_lengths(values, tuple(length or 0 for length in values.lists), facts.name)
+
+
+def _differ(facts: Facts, files: OpenFiles) -> bool:
+    """Whether lists differ in length: those of the first batch, or those of one batch from those of another, on average."""
+    batches = facts.batches
+    full = batches.records - batches.nulls[:, 0]
+    some = np.flatnonzero(full > 0)
+    if not len(some):
+        return False
+    inner = batches.lengths[:, 1]
+    if (inner[some] * full[some[0]] != inner[some[0]] * full[some]).any():
+        return True
+    return len(arrow_ragged.lengths_among(next(_arrays(facts, files)))) > 1
+
+
+def _arrays(facts: Facts, files: OpenFiles) -> Iterator[Any]:
+    """The column's arrays, a batch after another."""
+    for batch in np.flatnonzero(facts.batches.records).tolist():
+        names = ("records", "lengths", "nulls", "offsets", "nbytes", "codecs")
+        one = replace(facts.batches, **{name: getattr(facts.batches, name)[batch : batch + 1] for name in names})
+        values, field = facts.values, Field(facts.name, facts.values.dtype, (), ARRAY)
+        column = Batches(field=field, column=facts.name, kind=facts.kind, values=values, fill=None, parts=(one,), label="")
+        yield BatchReader(column, files, Meter()).array(0)
 
 
 def _runs(field: Field, facts: Facts) -> Runs | None:
     """Where the records lie if they are raw: fixed-size values without nulls, uncompressed, in place."""
-    values, batches = facts.values, facts.batches
+    values, batches = cast(Values, facts.values), facts.batches
     kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
     fixed = 0
     while kinds.is_fixed_size_list(kind):
@@ -214,32 +252,12 @@ def _runs(field: Field, facts: Facts) -> Runs | None:
 
 def _refuse_oversized(path: str, facts: Facts, field: Field) -> None:
     most = int(facts.batches.records.max(initial=0))
-    if most * field.nbytes > LARGEST_BATCH_NBYTES:
+    nbytes = field.nbytes * (int(facts.elements.max(initial=0)) if field.ragged else most)
+    if nbytes > LARGEST_BATCH_NBYTES:
         raise UnsupportedFeatureError(
-            f"{path}: a record batch of column '{facts.name}' has {most:,} records, {format_nbytes(most * field.nbytes)} decoded; "
+            f"{path}: a record batch of column '{facts.name}' has {most:,} records, {format_nbytes(nbytes)} decoded; "
             f"the limit is {format_nbytes(LARGEST_BATCH_NBYTES)}.",
             hint="Rewrite it in smaller batches: `streamload convert`, or max_chunksize= of pyarrow's write_table.",
             path=path,
             dataset=facts.name,
         )
-
-
-def _extent(kind: Any) -> tuple[int, int] | None:
-    """How many arrays and buffers a column of a type has in a record batch; None where that varies."""
-    kind = arrow_values.storage_of(kind)
-    if kinds.is_null(kind):
-        return 1, 0
-    if kinds.is_dictionary(kind) or (kinds.is_primitive(kind) or kinds.is_decimal(kind) or kinds.is_fixed_size_binary(kind)):
-        return 1, 2
-    if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
-        return 1, 3
-    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_map(kind):
-        own = 2
-    elif kinds.is_fixed_size_list(kind) or kinds.is_struct(kind):
-        own = 1
-    else:
-        return None
-    inner = [_extent(kind.field(number).type) for number in range(kind.num_fields)]
-    if any(one is None for one in inner):
-        return None
-    return 1 + sum(one[0] for one in inner if one), own + sum(one[1] for one in inner if one)

@@ -1,0 +1,166 @@
+"""Planning of ragged columns in Arrow files: raw ones by offset, the others decoded by batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+from numpy.typing import NDArray
+
+from streamload.extents import Extents
+from streamload.files import Fingerprint, OpenFiles
+from streamload.formats import arrow_values
+from streamload.formats.arrow.batches import Batches, BatchFile
+from streamload.formats.arrow.ragged_batches import RaggedBatches
+from streamload.formats.arrow_ragged import RaggedValues
+from streamload.formats.tables import Part, read_exactly
+from streamload.schema import ARRAY, Field
+from streamload.source import Lengths, Meter
+from streamload.strands import Strands
+
+LOOKED_AT = 256
+"""Records that are measured when a field is planned."""
+
+
+def extent(kind: Any) -> tuple[int, int] | None:
+    """How many arrays and buffers a column of a type has in a record batch; None where that varies."""
+    kind = arrow_values.storage_of(kind)
+    if kinds.is_null(kind):
+        return 1, 0
+    if kinds.is_dictionary(kind) or (kinds.is_primitive(kind) or kinds.is_decimal(kind) or kinds.is_fixed_size_binary(kind)):
+        return 1, 2
+    if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
+        return 1, 3
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_map(kind):
+        own = 2
+    elif kinds.is_fixed_size_list(kind) or kinds.is_struct(kind):
+        own = 1
+    else:
+        return None
+    inner = [extent(kind.field(number).type) for number in range(kind.num_fields)]
+    if any(one is None for one in inner):
+        return None
+    return 1 + sum(one[0] for one in inner if one), own + sum(one[1] for one in inner if one)
+
+
+def place_of(kind: Any, values: RaggedValues) -> tuple[int, int, Any]:
+    """The array, the first buffer, and the type of the values in a column of a type: within the struct that holds them."""
+    array, buffer = 0, 0
+    if values.member:
+        array, buffer = 1, 1
+        for number in range(kind.get_field_index(values.member)):
+            arrays, buffers = extent(kind.field(number).type) or (0, 0)
+            array, buffer = array + arrays, buffer + buffers
+        kind = kind.field(kind.get_field_index(values.member)).type
+    return array, buffer, kind
+
+
+def elements_of(kind: Any, values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+    """Elements of each batch: what the lengths of its arrays say, or the sizes of its buffers, unpacked."""
+    array, buffer, _ = place_of(kind, values)
+    if values.ragged == ARRAY:
+        # The list's own child has as many values as the lists together; each of them is an element.
+        return batches.lengths[:, array + 1].copy()
+    found = batches.nbytes[:, buffer + 2].copy()
+    for batch, codec in enumerate(batches.codecs):
+        if codec and found[batch]:
+            head = bytes(read_exactly(files, batches.number, int(batches.offsets[batch, buffer + 2]), min(8, int(found[batch]))))
+            claimed = int.from_bytes(head, "little", signed=True)
+            found[batch] = claimed if claimed >= 0 else found[batch] - 8
+    return found
+
+
+def strands_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[np.int64]]) -> Strands | None:
+    """Ragged records by offset; None where they must be decoded."""
+    runs: list[tuple[BatchFile, int, int, int, int]] = []
+    for part in parts:
+        facts = part.stored.detail
+        kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
+        found = _raw(kind, facts.values, facts.batches)
+        if found is None:
+            return None
+        runs.append((replace(facts.batches, number=part.number), *found))
+    if len({width for *_, width in runs}) > 1:
+        return None
+    width = runs[0][4] if runs else 4
+    some = [np.flatnonzero(batches.records) for batches, *_ in runs]
+    counts = np.concatenate([batches.records[own] for (batches, *_), own in zip(runs, some, strict=True)] or [[]]).astype(np.int64)
+    pairs = Extents(
+        field=Field(field.name, np.dtype(f"i{width}"), (2,)),
+        stored=np.dtype(f"<i{width}"),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        numbers=np.repeat([batches.number for batches, *_ in runs], [len(own) for own in some]).astype(np.int32),
+        offsets=_joined([batches.offsets[own, at] for (batches, _, at, *_), own in zip(runs, some, strict=True)]),
+        strides=np.full(len(counts), width, np.int64),
+        blocks=True,
+        label="",
+    )
+    most = int(counts.max(initial=0))
+    return Strands(
+        field=field,
+        pairs=pairs,
+        bases=_joined([batches.offsets[own, at] for (batches, _, _, at, _), own in zip(runs, some, strict=True)]),
+        limits=_joined([one[own] for one, own in zip(elements, some, strict=True)]),
+        lengths=Lengths(mean=0.0, deviation=0.0),
+        label=f"raw batches of up to {most:,} records",
+    )
+
+
+def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
+    """The array, the buffers of offsets and of elements, and the bytes of an offset, where records are raw; None where not."""
+    array, buffer, kind = place_of(kind, values)
+    last, data = array, buffer + 2
+    if values.inner is not None:
+        inner = kind.value_type
+        last, data = array + 1, buffer + 3
+        while kinds.is_fixed_size_list(inner):
+            inner, last, data = inner.value_type, last + 1, data + 1
+        if not values.inner.raw or values.inner.permutation or str(inner) != values.inner.raw or None in values.inner.lists:
+            return None
+    wide = kinds.is_large_list(kind) or kinds.is_large_string(kind) or kinds.is_large_binary(kind)
+    width = 8 if wide else 4
+    holding = [0, *range(array, last + 1)] if values.member else list(range(array, last + 1))
+    if batches.nulls[:, holding].any() or any(batches.codecs) or (batches.lengths[:, array] != batches.records).any():
+        return None
+    if (batches.nbytes[:, buffer + 1] < (batches.records + 1) * width * (batches.records > 0)).any():
+        return None
+    if values.inner is not None:
+        nbytes = batches.lengths[:, array + 1] * values.dtype.itemsize * math.prod(values.shape)
+        if (batches.nbytes[:, data] < nbytes).any():
+            return None
+    return array, buffer + 1, data, width
+
+
+def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, np.int64), *arrays]).astype(np.int64)
+
+
+def measured(column: Strands | RaggedBatches, fingerprints: Sequence[Fingerprint]) -> Strands | RaggedBatches:
+    """The same with the lengths of records: the mean of all, and the spread of some that lie evenly in each of three batches."""
+    cuts, weights = column.cuts, column.weights
+    assert cuts is not None
+    assert weights is not None
+    if len(cuts) < 2:
+        return column
+    blocks = sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2})
+    chosen = [np.unique(np.linspace(cuts[block], cuts[block + 1] - 1, LOOKED_AT).astype(np.int64)) for block in blocks]
+    files = OpenFiles(fingerprints)
+    reader = column.reader(files, Meter())
+    try:
+        found = Lengths.of(np.concatenate([reader.lengths(records) for records in chosen]))
+        files.verify()
+    finally:
+        reader.close()
+        files.close()
+    return replace(column, lengths=Lengths(mean=float(weights.sum()) / int(cuts[-1]), deviation=found.deviation))
+
+
+def decoded(rows: Batches, elements: Sequence[NDArray[np.int64]]) -> RaggedBatches:
+    """Ragged records whose batches must be decoded; their lengths are still to be measured."""
+    weights = _joined([own[part.records > 0] for own, part in zip(elements, rows.parts, strict=True)])
+    return RaggedBatches(rows=rows, lengths=Lengths(mean=0.0, deviation=0.0), weights=weights)
