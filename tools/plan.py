@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         io="auto",
         timeout=TIMEOUT,
         on_worker_crash="raise",
+        on_bad_record="raise",
     )
     try:
         plan = plan_of(source, options, default_memory_nbytes)

@@ -90,6 +90,7 @@ def test_whatever_is_too_little_says_what_suffices_and_that_does(
             io=io,
             timeout=10,
             on_worker_crash="raise",
+            on_bad_record="raise",
         )
         return plan_of(data, options, available_nbytes).shape.footprint.total
 
