@@ -24,6 +24,9 @@ COMMANDS = {
     "plan": "what a loader will do with a file, and the call to paste",
     "convert": "turn images or files into HDF5, Parquet, Arrow or npy, verified",
     "verify": "find every flipped byte, or every record that differs from another file's",
+    "bench": "how fast a file is delivered, beside what the machine allows, and what to change",
+    "tune": "find workers, window and reading mode for this machine, by trials",
+    "report": "one page with pictures from the results of benchmarks",
     "doctor": "what of this machine matters here, and what is wrong with it",
 }
 """Each is a module of this name beside this one, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,8 @@ class Held:
     file_nbytes: int
     """Mapped files, program code included: page cache, which the kernel may take back."""
     processes: int
+    resident_nbytes: int = 0
+    """RSS, added up: memory that several share is counted in each."""
 
 
 def below(pid: int) -> list[int]:
@@ -37,23 +40,29 @@ def below(pid: int) -> list[int]:
 
 def held(pid: int) -> Held:
     """What a process and its descendants hold now; nothing where the kernel does not say."""
-    own = files = processes = 0
+    own = files = processes = resident = 0
     for each in below(pid):
         try:
             rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
         except OSError:
             continue
-        sizes = {name: 1024 * int(size) for name, size in re.findall(r"^(Pss\w*):\s+(\d+) kB", rollup, re.MULTILINE)}
+        sizes = {name: 1024 * int(size) for name, size in re.findall(r"^(Pss\w*|Rss):\s+(\d+) kB", rollup, re.MULTILINE)}
         own += sizes.get("Pss_Anon", sizes.get("Pss", 0)) + sizes.get("Pss_Shmem", 0)
         files += sizes.get("Pss_File", 0)
+        resident += sizes.get("Rss", 0)
         processes += 1
-    return Held(own_nbytes=own, file_nbytes=files, processes=processes)
+    return Held(own_nbytes=own, file_nbytes=files, processes=processes, resident_nbytes=resident)
 
 
 class MemoryWatch:
-    """Watches this process and its descendants between `with` and its end; `peak` is the most they held at once."""
+    """Watches this process and its descendants between `with` and its end; `peak` is the most they held at once.
+
+    `moments` are all looks, with the seconds since the first.
+    """
 
     def __init__(self) -> None:
+        self.moments: list[tuple[float, Held]] = []
+        self._began = time.monotonic()
         self.peak = self.start = Held(own_nbytes=0, file_nbytes=0, processes=0)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory watch", daemon=True)
@@ -70,6 +79,7 @@ class MemoryWatch:
     def look(self) -> None:
         """Look now, not only when the time has come."""
         now = held(os.getpid())
+        self.moments.append((time.monotonic() - self._began, now))
         self.peak = max(self.peak, now, key=lambda moment: moment.own_nbytes)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

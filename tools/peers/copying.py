@@ -15,9 +15,12 @@ from streamload.kernels import compile_kernels, gather_kernels
 
 
 def make(config: Config) -> Any:
-    """The images read into memory once; `scattered` asks for them in random order."""
-    with h5py.File(config["path"]) as file:
-        images = file["image"][:]
+    """The images read into memory once, or `records` of `record_nbytes` made there; `scattered` asks for them in random order."""
+    if "path" in config:
+        with h5py.File(config["path"]) as file:
+            images = file["image"][:]
+    else:
+        images = np.ones((config["records"], config["record_nbytes"]), np.uint8)
     images = images.reshape(len(images), -1)
     batch = config["batch"]
     sink = Sink(batch, images.shape[1])
@@ -28,7 +31,7 @@ def make(config: Config) -> Any:
     gathered, rows = np.ones((batch, nbytes), np.uint8), np.arange(batch)
 
     def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         for start in range(0, len(images), batch):
             if config.get("scattered"):
                 chosen = offsets[start : start + batch]

@@ -92,7 +92,7 @@ def make(config: Config) -> Any:
     sink = Sink(1, 1)
 
     def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         for connection in connections:
             connection.send(True)
         for connection in connections:

@@ -67,7 +67,7 @@ def make(config: Config) -> Any:
         slots = max(1, file.nbytes // size)
         count = max(1, min(slots, most // size))
         places = rng.permutation(slots)[:count] if order == "random" else np.arange(count)
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         came = file.read((places * size).tolist(), size, depth)
         sink.records, sink.nbytes = count, min(came, count * size)
         return clock.stop()

@@ -11,7 +11,7 @@ from litdata.streaming.writer import BinaryWriter
 from streamload.tools.peers.serving import Batches, Config, Peer, passing
 from streamload.tools.peers.source import records_of, written
 
-CHUNK_NBYTES = "64MB"
+CHUNK_NBYTES = 64 << 20
 
 
 def make(config: Config) -> Peer:
@@ -19,7 +19,7 @@ def make(config: Config) -> Peer:
     records = records_of(config)
 
     def write(folder: Path) -> None:
-        writer = BinaryWriter(str(folder), chunk_bytes=CHUNK_NBYTES)
+        writer = BinaryWriter(str(folder), chunk_bytes=config.get("shard_nbytes", CHUNK_NBYTES))
         for number, (image, label) in enumerate(records.singly()):
             writer.add_item(number, {"image": image.tobytes(), "label": label})
         writer.done()

@@ -19,7 +19,9 @@ def make(config: Config) -> Peer:
     records = records_of(config)
 
     def write(folder: Path) -> None:
-        with MDSWriter(out=str(folder), columns={"image": "bytes", "label": "int"}, size_limit=SHARD_NBYTES) as writer:
+        with MDSWriter(
+            out=str(folder), columns={"image": "bytes", "label": "int"}, size_limit=config.get("shard_nbytes", SHARD_NBYTES)
+        ) as writer:
             for image, label in records.singly():
                 writer.write({"image": image.tobytes(), "label": label})
 

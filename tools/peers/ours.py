@@ -7,6 +7,7 @@ import time
 import warnings
 from typing import Any
 
+import numpy as np
 from streamload.tools.peers.serving import Clock, Config, Sink
 
 import streamload as sl
@@ -27,7 +28,8 @@ def make(config: Config) -> Any:
     """
     warnings.simplefilter("ignore")  # small windows are meant here
     pairs = config.get("pairs", False)
-    data = sl.open(config["path"], fields=["image", "label"] if pairs else ["image"])
+    names = config.get("names", {"image": "image", "label": "label"})
+    data = sl.open(config["path"], fields=names if pairs else {"image": names["image"]})
     order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
     shuffle = order(window=config["window"]) if "window" in config else order()
     loader = sl.Loader(
@@ -37,6 +39,7 @@ def make(config: Config) -> Any:
         num_workers=config["workers"],
         memory=config.get("memory"),
         io=config.get("io", "auto"),
+        indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
     )
     sink = Sink(config["batch"], data.schema["image"].nbytes)
     numbers = itertools.count()
@@ -45,13 +48,13 @@ def make(config: Config) -> Any:
 
     def one_pass(request: Config) -> dict[str, Any]:
         number = next(numbers)
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         steps = 0
         for epoch in loader.epochs(number + 1):
             for batch in epoch:
                 steps += 1
                 if consume:
-                    sink.take(batch["image"], batch["label"] if pairs else None)
+                    sink.take(batch["image"], batch["label"] if "label" in batch else None)
         if not consume:
             sink.records, sink.nbytes = len(data), len(data) * data.schema["image"].nbytes
         done = clock.stop(steps=steps)

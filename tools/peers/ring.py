@@ -100,7 +100,7 @@ def make(config: Config) -> Any:
 
     def one_pass(request: Config) -> dict[str, Any]:
         epoch, asked, free = next(epochs), 0, list(range(SLOTS))
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         for step in range(steps):
             while free and asked < steps:
                 connections[asked % len(connections)].send((epoch, asked, free.pop()))

@@ -24,11 +24,16 @@ class Sink:
         self._labels = np.ones(batch_size, np.int64)
         self.records = 0
         self.nbytes = 0
+        self.seen: list[list[int]] | None = None
+        """The numbers that stand in the first 8 bytes of the records of each batch, where a pass asks for them."""
 
     def take(self, images: NDArray[Any], labels: NDArray[Any] | None = None) -> None:
-        """Copy one batch; images of shape (records, ...), labels of shape (records,)."""
+        """Copy one batch; images of shape (records, ...), of any type, labels of shape (records,)."""
         count = len(images)
-        self._images[:count] = images.reshape(count, -1)
+        flat = images.reshape(count, -1)
+        self._images[:count] = flat if flat.dtype == np.uint8 else flat.view(np.uint8)
+        if self.seen is not None:
+            self.seen.append(self._images[:count, :8].copy().view(np.int64)[:, 0].tolist())
         if labels is not None:
             self._labels[:count] = labels
         self.records += count
@@ -36,17 +41,20 @@ class Sink:
 
 
 class Clock:
-    """Takes the time of one pass."""
+    """Takes the time of one pass, and the order of its records where the request says `watch`."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, request: Config) -> None:
         self._sink = sink
         sink.records = sink.nbytes = 0
+        sink.seen = [] if request.get("watch") else None
         self._cpu = time.process_time()
         self._began = time.perf_counter()
 
     def stop(self, **extra: Any) -> dict[str, Any]:
         """The figures of the pass that just ended."""
         seconds, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
+        if self._sink.seen is not None:
+            extra["seen"] = self._sink.seen
         return {"seconds": seconds, "records": self._sink.records, "nbytes": self._sink.nbytes, "cpu_seconds": cpu, "extra": extra}
 
 
@@ -58,7 +66,7 @@ def passing(batches: Callable[[int], Batches], config: Config, *, record_nbytes:
     sink, epochs = Sink(config["batch"], record_nbytes), itertools.count()
 
     def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         for images, labels in batches(next(epochs)):
             sink.take(images, labels)
         return clock.stop()

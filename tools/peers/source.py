@@ -48,7 +48,8 @@ def records_of(config: Config) -> Records:
 
 def written(config: Config, name: str, write: Callable[[Path], None]) -> tuple[Path, dict[str, Any]]:
     """A folder with the records in a contender's own format, written if it is not there: its place, what it took and takes."""
-    folder = Path(config["folder"]) / f"{Path(config['path']).stem}-{name}"
+    parts = f"-{config['shard_nbytes']}" if "shard_nbytes" in config else ""
+    folder = Path(config["folder"]) / f"{Path(config['path']).stem}-{name}{parts}"
     note = folder.with_suffix(".seconds")
     if not note.exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,18 +15,19 @@ from torch.utils.data import Dataset
 class Pairs(Dataset):
     """The image and the label of a record; each worker opens the file for itself."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, names: dict[str, str]) -> None:
+        self._path, self._name = path, names["image"]
         self._images: Any = None
         with h5py.File(path) as file:
-            self.shape = file["image"].shape
-            self.labels = file["label"][:]
+            self.shape = file[self._name].shape
+            self.nbytes = int(np.prod(self.shape[1:])) * file[self._name].dtype.itemsize
+            self.labels = file[names["label"]][:].reshape(-1) if "label" in names else np.zeros(self.shape[0], np.int64)
 
     @property
     def images(self) -> Any:
         """The dataset, opened when it is first used."""
         if self._images is None:
-            self._images = h5py.File(self._path)["image"]
+            self._images = h5py.File(self._path)[self._name]
         return self._images
 
     def __len__(self) -> int:
@@ -48,5 +49,6 @@ def make(config: Config) -> Any:
     """A DataLoader with persistent workers."""
     torch.set_num_threads(1)
     whole = config["variant"] == "whole"
-    data = (SortedBatches if whole else Pairs)(config["path"])
-    return passes(data, config, whole=whole, record_nbytes=int(np.prod(data.shape[1:])))
+    names = config.get("names", {"image": "image", "label": "label"})
+    data = (SortedBatches if whole else Pairs)(config["path"], names)
+    return passes(data, config, whole=whole, record_nbytes=data.nbytes)

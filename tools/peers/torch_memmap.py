@@ -55,7 +55,7 @@ def passes(data: Dataset, config: Config, *, whole: bool, record_nbytes: int) ->
     sink = Sink(config["batch"], record_nbytes)
 
     def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink)
+        clock = Clock(sink, request)
         for images, labels in loader:
             sink.take(images.numpy(), labels.numpy())
         return clock.stop()

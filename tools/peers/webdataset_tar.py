@@ -20,7 +20,7 @@ def make(config: Config) -> Peer:
     shape = records.images.shape[1:]
 
     def write(folder: Path) -> None:
-        with webdataset.ShardWriter(str(folder / "%05d.tar"), maxsize=SHARD_NBYTES, verbose=0) as writer:
+        with webdataset.ShardWriter(str(folder / "%05d.tar"), maxsize=config.get("shard_nbytes", SHARD_NBYTES), verbose=0) as writer:
             for number, (image, label) in enumerate(records.singly()):
                 writer.write({"__key__": f"{number:09d}", "bin": image.tobytes(), "cls": label})
 

@@ -1,0 +1,108 @@
+"""The parts of the report about orders, about scale, and about comparisons with limits and aims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from streamload.tools.report_bench import figure, table
+from streamload.tools.svg import Axis, Bar, axis_over, bars, legend, lines, points, seconds, short
+
+UNITS = {"seconds": seconds}
+
+
+def quality_section(document: dict[str, Any]) -> str:
+    """How well orders mix data that is stored by class."""
+    orders = [one for one in document["figures"] if "pairs" in one]
+    trained = [one for one in document["figures"] if "accuracies" in one]
+    missing = [one["what"] for one in document["figures"] if "missing" in one]
+    pictures = "".join(_picture(one, number) for number, one in enumerate(orders))
+    rows = [
+        [
+            one["order"],
+            f"{one['variance']:.2f}",
+            f"{100 * one['entropy']:.1f} %",
+            f"{one['discrepancy']:.3f}",
+            f"{one['same_block']:.2f}",
+            f"{one['held_records']:,}",
+        ]
+        for one in orders
+    ]
+    heads = ["order", "variance of batch means", "label entropy", "prefix discrepancy", "same-block pairs", "records held"]
+    parts = [
+        "<section><h2>Order quality</h2>",
+        '<p class="soft">Where each position of an epoch takes its record from, on data stored by class. An even cloud is a full '
+        "shuffle; stripes and bands are what a network would see of the storage.</p>",
+        f'<div class="grid small">{pictures}</div>',
+        table(heads, rows),
+        '<p class="soft">Variance and same-block pairs: 1 is independent drawing. Entropy: the share of what independent drawing has. '
+        "Discrepancy: the largest gap between what was delivered so far and the whole; 0 is best.</p>",
+    ]
+    if trained:
+        parts.append(f'<div class="grid">{_trained(trained)}</div>')
+    parts += [f'<p class="soft">{escape(text)}</p>' for text in missing]
+    return "".join(parts) + "</section>"
+
+
+def _picture(one: dict[str, Any], number: int) -> str:
+    x, y = (Axis(label=name, low=0, high=one["records"]) for name in ("position", "record"))
+    return figure(one["order"], points(f"{one['order']}: position against record", one["pairs"], x, y, colour=number))
+
+
+def _trained(trained: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        Bar(label=one["order"], value=one["mean"], shown=f"{one['mean']:.3f}", mark=one.get("guessing"), colour=number)
+        for number, one in enumerate(trained)
+    ]
+    one = trained[0]
+    caption = (
+        f"Mean test accuracy of {len(one['accuracies'])} seeds after {one['epochs']} epochs; {escape(one['model'])}; "
+        "the stroke is guessing. Every order holds as many records in memory, but exact, which holds none."
+    )
+    return figure("A network trained in each order", bars("Accuracy by order", rows, high=1.0), caption)
+
+
+def scale_section(document: dict[str, Any]) -> str:
+    """Curves from small to large, with the law that each follows."""
+    curves = [one for one in document["figures"] if "curve" in one]
+    pictures = "".join(_curve(one) for one in curves)
+    return (
+        "<section><h2>Scale</h2>"
+        '<p class="soft">Both axes are logarithmic: a level line costs the same at any size, a slope of one grows in proportion.</p>'
+        f'<div class="grid">{pictures}</div></section>'
+    )
+
+
+def _curve(one: dict[str, Any]) -> str:
+    series = [
+        (name, [(float(a), float(b)) for a, b in zip(one["at"], values, strict=True) if b > 0]) for name, values in one["curve"].items()
+    ]
+    shown = UNITS.get(one["unit"], short)
+    log_x = min(one["at"]) > 0 and max(one["at"]) > 20 * min(one["at"])
+    x = axis_over(one["along"], [float(at) for at in one["at"]], log=log_x)
+    y = axis_over(one["unit"], [value for _, found in series for _, value in found], log=True, shown=shown)
+    caption = "; ".join(f"{name}: {law}" for name, law in one["laws"].items())
+    drawing = lines(one["what"], series, x, y)
+    return figure(one["what"], drawing + (legend([name for name, _ in series]) if len(series) > 1 else ""), escape(caption))
+
+
+def comparison_section(document: dict[str, Any]) -> str:
+    """Ratios to limits and to others, with their aims."""
+    found = [one for one in document["figures"] if "ratio" in one]
+    rows = [
+        Bar(
+            label=f"{one['what']}: of {one['theirs']}",
+            value=min(one["ratio"], 2.0),
+            shown=f"{one['ratio']:.2f} x",
+            mark=one.get("target") if (one.get("target") or 0) <= 2 else None,
+            colour=2 if one.get("target") is None or one["ratio"] >= one["target"] else 1,
+        )
+        for one in found
+    ]
+    said = [one["what"] for one in document["figures"] if "ratio" not in one]
+    drawing = figure(
+        f"bench.{document['name']}", bars(document["name"], rows, limit=1.0, high=2.0), "Ratios above 2 are drawn as 2; a stroke is an aim."
+    )
+    listed = "".join(f'<p class="soft">{escape(text)}</p>' for text in said)
+    return f"<section><h2>{escape(document['name'])}</h2>" + (f'<div class="grid">{drawing}</div>' if rows else "") + f"{listed}</section>"
