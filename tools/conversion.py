@@ -117,7 +117,7 @@ class Job:
 
     def was_moved(self) -> bool:
         """Whether an earlier try came as far as the final name."""
-        return self._one_file and self._staging.was_moved(os.path.basename(self._staging.target))
+        return self._staging.was_moved()
 
     @property
     def needs_preparing(self) -> bool:

@@ -92,12 +92,13 @@ class Staging:
     def _sweep(self) -> None:
         """Delete what was not finished; only who is alone knows that nobody writes it."""
         for name in os.listdir(self.out) if os.path.isdir(self.out) else ():
+            path = os.path.join(self.out, name)
             if self.kept(name) is None:
-                os.unlink(os.path.join(self.out, name))
+                shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
     def begin(self, request: dict[str, Any]) -> bool:
         """Take up the work of an earlier try of the same request, or begin anew; whether there was one."""
-        same = self._held(self._request) == request
+        same = self._held(self._request) == request and not self._was_lost()
         if not self._alone and not same:
             raise self._busy()
         if same:
@@ -153,17 +154,26 @@ class Staging:
         except (OSError, ValueError):
             return None
 
-    def was_moved(self, name: str) -> bool:
-        """Whether an earlier try was ended after the one file got its final name, and before its manifest was written."""
+    def was_moved(self) -> bool:
+        """Whether an earlier try was ended after its result got the final name, and before all was done."""
         note = self.kept("moving")
-        return note is not None and os.path.exists(self.target) and os.stat(self.target).st_ino == note["inode"]
+        return note is not None and _mark(self.target) == note["mark"]
+
+    def _was_lost(self) -> bool:
+        """Whether what an earlier try made is neither where it was made nor under its final name."""
+        note = self.kept("moving")
+        return note is not None and not self.was_moved() and _mark(os.path.join(self.folder, note["made"])) != note["mark"]
+
+    def _note_move(self, made: str) -> None:
+        """Note what is going to be moved."""
+        self.keep("moving", {"made": os.path.relpath(made, self.folder), "mark": _mark(made)})
 
     def move_file(self, name: str, manifest: dict[str, Any]) -> None:
         """Give the one file its final name, and write its manifest beside it."""
         made = os.path.join(self.out, name)
-        if not self.was_moved(name):
+        if not self.was_moved():
             os.chmod(made, 0o666 & ~_umask())
-            self.keep("moving", {"inode": os.stat(made).st_ino})
+            self._note_move(made)
             if os.path.exists(self.target + SUFFIX):
                 os.unlink(self.target + SUFFIX)
             os.replace(made, self.target)
@@ -174,18 +184,28 @@ class Staging:
 
     def move_folder(self, manifest: dict[str, Any]) -> None:
         """Give the folder of files its final name, the manifest in it."""
-        write_manifest(os.path.join(self.out, FOLDER_NAME), manifest)
-        mask = _umask()
-        for name in os.listdir(self.out):
-            os.chmod(os.path.join(self.out, name), 0o666 & ~mask)
-        os.chmod(self.out, 0o777 & ~mask)
-        if os.path.lexists(self.target):
-            _exchange(self.out, self.target)
-        else:
-            os.rename(self.out, self.target)
-        sync_folder(self.parent)
-        reach("convert.named")
+        if not self.was_moved():
+            write_manifest(os.path.join(self.out, FOLDER_NAME), manifest)
+            self._note_move(self.out)
+            mask = _umask()
+            for name in os.listdir(self.out):
+                os.chmod(os.path.join(self.out, name), 0o666 & ~mask)
+            os.chmod(self.out, 0o777 & ~mask)
+            if os.path.lexists(self.target):
+                _exchange(self.out, self.target)
+            else:
+                os.rename(self.out, self.target)
+            sync_folder(self.parent)
+            reach("convert.named")
         shutil.rmtree(self.folder)
+
+
+def _mark(path: str) -> list[int] | None:
+    """What tells a file, or a folder with its manifest, from others of its name; a number alone would be given again."""
+    try:
+        return [os.stat(path).st_ino, os.stat(os.path.join(path, FOLDER_NAME) if os.path.isdir(path) else path).st_mtime_ns]
+    except OSError:
+        return None
 
 
 def _umask() -> int:

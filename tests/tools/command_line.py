@@ -43,7 +43,7 @@ def started(*words: object, **options: Any) -> subprocess.Popen[str]:
     """The command in a process group of its own."""
     command = [sys.executable, "-m", "streamload", *(str(word) for word in words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    return subprocess.Popen(command, env=environment(), **(pipes | options))
+    return subprocess.Popen(command, **(pipes | {"env": environment()} | options))
 
 
 def finished(*words: object, **options: Any) -> tuple[int, str]:
