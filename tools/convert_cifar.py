@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import Any
+import pickletools
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +144,37 @@ def _read_pickle(path: str) -> dict[str, NDArray[Any]]:
     return found
 
 
-class Harmless(pickle.Unpickler):
-    """A reader of pickles that admits arrays, lists, dicts, numbers, text and bytes: it calls no function that a file names."""
+_FORBIDDEN = frozenset(
+    code[0]
+    for code in (
+        pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID,
+        pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,
+    )
+)  # fmt: skip
+"""Steps that make objects of classes, look outside the file, or make what is neither list nor dict."""
+
+
+class Harmless(pickle._Unpickler):
+    """A reader of pickles that admits arrays, lists, dicts, numbers, text and bytes: it calls no function that a file names.
+
+    It is the one in Python, not the one in C, which a file can make take all memory by numbering its memos from a billion on.
+    Steps that data do not need are unknown to it.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = {code: step for code, step in pickle._Unpickler.dispatch.items() if code not in _FORBIDDEN}
+
+    def load(self) -> Any:
+        """What the pickle holds. Raises UnsafeSourceError for a step that it may not take."""
+        try:
+            return super().load()
+        except KeyError as error:
+            code = error.args[0] if error.args else None
+            if isinstance(code, int) and code in _FORBIDDEN:
+                raise UnsafeSourceError(
+                    f"its pickle takes a step that data do not need ({pickletools.code2op[chr(code)].name}).",
+                    hint="Only arrays, lists, dicts and bytes are read. Save the arrays as HDF5 where you trust it.",
+                ) from error
+            raise
 
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call: our own ways to make arrays. Raises UnsafeSourceError for anything else."""

@@ -408,6 +408,50 @@ class TestCifar:
         assert isinstance(caught.value, UnsafeSourceError) or not isinstance(held, Harm)
         assert not (tmp_path / "harmed").exists()
 
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            b"cos\nsystem\n(S'touch harmed'\ntR.",
+            b"(S'touch harmed'\nios\nsystem\n.",
+            b"(cos\nsystem\nS'touch harmed'\no.",
+            b"\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch harmed\x85R.",
+            b"cbuiltins\neval\n(S'1'\ntR.",
+            b"cnumpy\nload\n(S'x'\ntR.",
+            b"cnumpy.core.multiarray\n_reconstruct\n(cos\nsystem\n(I0\ntS'b'\ntR.",
+            b"Pos.system\n.",
+            b"\x82\x01.",
+            b"\x8f.",
+            b"\x97.",
+            b"r\xff\xff\xff\x7f" + b"N" + b"r\xff\xff\xff\x7f.",
+            b"\x8e\xff\xff\xff\xff\xff\xff\xff\x3f.",
+            b"\x8b\xff\xff\xff\x7f.",
+            b"(" * 100_000 + b"t" * 100_000 + b".",
+            b"}" + b"]" * 50_000 + b"a" * 49_999 + b"Ns.",
+        ],
+        ids=[
+            "call", "call, old", "call, older", "call, new", "eval", "load", "function for a class", "outside", "extension", "set",
+            "buffer",            "memo of billions", "bytes of billions", "number of billions", "nested", "list for a key",
+        ],
+    )  # fmt: skip
+    def test_hostile_pickles_do_nothing(self, steps: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        """No step of the machine that reads them leads anywhere, and none takes more than the file has."""
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "data_batch_1").write_bytes(b"\x80\x02" + steps)
+        with pytest.raises((UnsafeSourceError, CorruptDataError), match="data_batch_1"):
+            taken(tmp_path)
+        assert not (tmp_path / "harmed").exists()
+
+    def test_attributes_cannot_be_set_on_what_a_pickle_may_call(self, tmp_path: Path):
+        """State goes to arrays, and to nothing else; objects and structures are no numbers."""
+        for state in (b"}S'__call__'\nNsb.", b"(N}S'x'\nNstb."):
+            (tmp_path / "data_batch_1").write_bytes(b"\x80\x02cnumpy\ndtype\n" + state)
+            with pytest.raises((UnsafeSourceError, CorruptDataError)):
+                taken(tmp_path)
+        for kind in ("O8", "V8", "i4,f8"):
+            (tmp_path / "data_batch_1").write_bytes(b"\x80\x02cnumpy\ndtype\n(S'" + kind.encode() + b"'\nI0\nI1\ntR.")
+            with pytest.raises(UnsafeSourceError, match="an array of other things than numbers"):
+                taken(tmp_path)
+
     @given(data=st.binary(max_size=200))
     def test_nonsense_is_an_error_of_ours(self, tmp_path: Path, data: bytes):
         """Whatever the bytes are."""
