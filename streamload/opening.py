@@ -72,8 +72,6 @@ def open_source(
 
 def _decoded(source: Source, decode: Any) -> Source:
     """The source, its encoded images decoded as was asked for."""
-    if decode is None and not any(field.ragged for field in source.schema):
-        return source
     from streamload.images.finding import with_images
 
     return with_images(source, decode)

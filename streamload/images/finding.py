@@ -9,14 +9,15 @@ from typing import Any, cast
 
 import numpy as np
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, StreamloadError
 from streamload.files import OpenFiles
 from streamload.images import codecs
 from streamload.images.column import EncodedImages
+from streamload.images.fixed import FixedBytes, holds_bytes
 from streamload.images.heads import Head, format_of, read_head
 from streamload.images.refusal import RefusalError
 from streamload.images.spec import MODES, Decode
-from streamload.schema import BYTES, Field
+from streamload.schema import Field
 from streamload.source import Column, Meter, RaggedColumn, Source, read_records
 
 LOOKED_AT = 64
@@ -58,7 +59,7 @@ def _wishes(asked: Asked, source: Source) -> dict[str, Decode | bool | None]:
         raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, names))}.")
     wishes = {name: _wish(wish) for name, wish in asked.items()}
     for name, wish in wishes.items():
-        if isinstance(wish, Decode) and source.schema[name].ragged != BYTES:
+        if isinstance(wish, Decode) and not holds_bytes(source.schema[name]):
             raise ConfigError(
                 f"decode names '{name}', which is no field of encoded images but {str(source.schema[name]).removeprefix(name).strip()}.",
                 hint="Only fields of bytes are decoded: leave it out.",
@@ -80,9 +81,15 @@ def _wish(wish: object) -> Decode | bool | None:
 def _found(source: Source, column: Column, wish: Decode | bool | None, notes: list[str]) -> Column:
     """The column decoded, if it holds images and is to be; else as it is, with a note where that may surprise."""
     name = column.field.name
-    if column.field.ragged != BYTES or wish is False or not len(source):
+    if not holds_bytes(column.field) or wish is False or not len(source):
         return column
-    heads, refusals = _looked_at(source, cast(RaggedColumn, column))
+    stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
+    try:
+        heads, refusals = _looked_at(source, stored)
+    except StreamloadError:
+        if isinstance(wish, Decode):
+            raise
+        return column  # Nobody has asked for these records yet; whoever does will hear of it.
     if not heads:
         if isinstance(wish, Decode):
             refusal = refusals[0]
@@ -104,7 +111,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     starts = np.asarray(source.file_starts, np.int64)
     return EncodedImages(
         field=field,
-        inner=cast(RaggedColumn, column),
+        inner=stored,
         spec=spec,
         starts=starts,
         paths=tuple(was.path for was in source.fingerprints[: len(starts) - 1]),
@@ -124,9 +131,9 @@ def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[Head], list[R
     heads: list[Head] = []
     refusals: list[RefusalError] = []
     try:
-        first = read_records(column, reader, records[:1])
-        known = format_of(memoryview(first.values)) is not None
-        for data in read_records(column, reader, records) if known or count > 1 else first:
+        if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
+            records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
+        for data in read_records(column, reader, records):
             try:
                 heads.append(read_head(data))
             except RefusalError as refusal:

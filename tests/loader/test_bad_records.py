@@ -199,7 +199,7 @@ def test_the_verdict_counts_them(path: Path):
 
 def test_policies_are_known():
     """What cannot be asked for says what can."""
-    with pytest.raises(ConfigError, match='on_bad_record=\'ignore\' is not known. Give "raise", "substitute" or "skip".'):
+    with pytest.raises(ConfigError, match=r'on_bad_record=\'ignore\' is not known. Give "raise", "substitute" or "skip".'):
         sl.Loader(sl.Source(format_name="", title="", columns=(), file_starts=[0, 0]), batch_size=1, on_bad_record="ignore")
 
 
