@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
 from streamload.tools.reading import (
     add_choice,
+    add_decode,
     amplification,
     batch_records,
     block_records,
+    decode_in,
     fields_in,
     opened,
     pattern_of,
@@ -27,8 +29,9 @@ from streamload.tools.reading import (
 from streamload.errors import StreamloadError
 from streamload.files import OpenFiles
 from streamload.formats.hdf5.foreign import Foreign
+from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Meter, Source
+from streamload.source import Column, Meter, Source, read_records, stored_column
 
 EXAMPLE = "streamload info train.h5"
 
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload info`."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, a pattern such as "train-*.h5", or what `convert` wrote')
     add_choice(parser)
+    add_decode(parser)
     parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
     parser.add_argument("--cold", action="store_true", help="also measure from the disk: drops these files from the page cache")
 
@@ -101,6 +105,7 @@ def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[
         "name": column.field.name,
         "dtype": str(column.field.dtype),
         "shape": list(column.field.shape),
+        "ragged": column.field.ragged,
         "stored": column.describe(),
         "stored_nbytes": stored_nbytes(column, len(source)),
         "addressable": column.addressable,
@@ -119,7 +124,7 @@ def _ranges(source: Source) -> dict[str, dict[str, Any]]:
     if not len(records):
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for name, values in source.take(records).items():
+    for name, values in _values(source, records):
         if values.dtype.kind in "buif" and values.size:
             missing = bool(np.isnan(values).any()) if values.dtype.kind == "f" else False
             sound = values[~np.isnan(values)] if missing else values
@@ -128,12 +133,27 @@ def _ranges(source: Source) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _values(source: Source, records: NDArray[np.int64]) -> Iterable[tuple[str, NDArray[Any]]]:
+    """Values of each field but text, bytes and images: of the latter everybody knows the range, and some may be damaged."""
+    files = OpenFiles(source.fingerprints)
+    for column in source.columns:
+        if column.field.ragged in (BYTES, TEXT) or stored_column(column) is not column:
+            continue
+        reader = column.reader(files, Meter())
+        values = read_records(column, reader, records)
+        reader.close()
+        yield column.field.name, values.values if column.field.ragged else values
+    files.close()
+
+
 def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     """The call that opens it, with the arguments that override what was found."""
     chosen = fields_in(arguments.fields) or {name: name for name in source.schema.names}
     fields = list(chosen) if all(name == stored for name, stored in chosen.items()) else chosen
     shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
-    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes})"
+    decode = decode_in(arguments.decode)
+    wish = f", decode={decode!r}" if decode is not None else ""
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes}{wish})"
 
 
 def _speed(source: Source, *, cold: bool) -> dict[str, float]:
@@ -160,7 +180,9 @@ def _rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float
     """Read in the order given until the time is over: records a second, and how many were read."""
     files = OpenFiles(source.fingerprints)
     readers = [column.reader(files, Meter()) for column in source.columns]
-    out = [np.empty((batch, *column.field.shape), column.field.dtype) for column in source.columns]
+    for reader in readers:
+        if hasattr(reader, "faults"):
+            reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
     began = time.perf_counter()
     done = told = 0
     batch = max(1, min(batch, 64))
@@ -171,8 +193,8 @@ def _rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float
                     reader.advise(records[told : told + AHEAD])
                 told += AHEAD
             chosen = records[done : done + batch]
-            for reader, room in zip(readers, out, strict=True):
-                reader.gather(chosen, room, np.arange(len(chosen), dtype=np.int64))
+            for column, reader in zip(source.columns, readers, strict=True):
+                read_records(column, reader, chosen)
             done += len(chosen)
     finally:
         for reader in readers:
@@ -202,8 +224,9 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
                 f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
                 "or `streamload convert --chunk-records 1`"
             )
-        stored, whole = field["stored_nbytes"], column.field.nbytes * len(source)
-        if not column.addressable and stored and whole and stored > (1 - LEAST_SAVED) * whole:
+        stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
+        encoded = stored_column(column) is not column
+        if not column.addressable and not encoded and stored and whole and stored > (1 - LEAST_SAVED) * whole:
             yield (
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
                 "`streamload convert --codec none`"
@@ -225,7 +248,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
             ("open with", clean(document["call"])),
         ]
     )
-    rows = [[clean(f["name"]), f["dtype"], str(tuple(f["shape"])), _range(f["range"]), clean(f["stored"])] for f in document["fields"]]
+    rows = [[clean(f["name"]), *_kind(f), _range(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
     speed = document.get("speed")
     if speed:
@@ -236,6 +259,14 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.say(f"  {clean(note)}", "dim")
     for line in document["advice"]:
         console.advise(line)
+
+
+def _kind(field: dict[str, Any]) -> tuple[str, str]:
+    """What a record is: its dtype and shape, or that it is text or bytes of any length."""
+    if field["ragged"] in (BYTES, TEXT):
+        return field["ragged"], "any length"
+    shape = str(tuple(field["shape"])) if not field["ragged"] else f"({', '.join(['*', *map(str, field['shape'])])})"
+    return field["dtype"], shape
 
 
 def _range(seen: dict[str, Any] | None) -> str:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, amplification, fields_in, opened, pattern_of, shapes_in
+from streamload.tools.reading import add_choice, add_decode, amplification, decode_in, fields_in, opened, pattern_of, shapes_in
 
 import streamload
 from streamload.budget import default_memory_nbytes
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", metavar="SIZE", help='of block order, as "512 MB"')
     parser.add_argument("--drop-last", action="store_true", help="leave out a last batch that is not full")
     add_choice(parser)
+    add_decode(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -110,6 +111,8 @@ def _call(arguments: argparse.Namespace, shuffle_text: str) -> str:
     chosen = fields_in(arguments.fields)
     fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
     shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    decode = decode_in(arguments.decode)
+    shapes += f", decode={decode!r}" if decode is not None else ""
     more = [f"shuffle={shuffle_text}", "seed=0"]
     more += [f"num_workers={arguments.workers}"] if arguments.workers is not None else []
     more += [f"memory={arguments.memory!r}"] if arguments.memory else []

@@ -16,7 +16,7 @@ import streamload
 from streamload.errors import ConfigError
 from streamload.extents import Resident
 from streamload.schema import Field
-from streamload.source import Column, Source
+from streamload.source import Column, Source, stored_column
 from streamload.source import stored_nbytes as record_nbytes
 
 BATCH_NBYTES = 16 * 1024**2
@@ -29,9 +29,25 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
 
 
+def add_decode(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what becomes of encoded images."""
+    parser.add_argument("--decode", metavar="HxW", help="size of encoded images, such as 224x224; or no: leave them as bytes")
+
+
+def decode_in(text: str | None) -> tuple[int, int] | bool | None:
+    """ "224x224" as (224, 224), "no" as False."""
+    if text is None or text == "no":
+        return None if text is None else False
+    height, _, width = text.lower().partition("x")
+    if not height.isdecimal() or not width.isdecimal():
+        raise ConfigError(f"--decode {text} cannot be read.", hint="Give height and width, 224x224; or no.")
+    return int(height), int(width)
+
+
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     """The source at a path, with the fields that were asked for."""
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    options["decode"] = decode_in(getattr(arguments, "decode", None))
     return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
 
 
@@ -92,7 +108,7 @@ def amplification(column: Column) -> float:
     """Records decoded for each record delivered, in exact order."""
     if column.addressable:
         return 1.0
-    own = getattr(column, "amplification", None)
+    own = getattr(stored_column(column), "amplification", None)
     if own is not None:
         return float(own)
     cuts = column.cuts
@@ -104,6 +120,7 @@ def amplification(column: Column) -> float:
 
 def stored_nbytes(column: Column, records: int) -> int | None:
     """Bytes that a field takes in its files; None where that is not known."""
+    column = stored_column(column)
     if isinstance(column, Resident) or (column.addressable and not hasattr(column, "parts")):
         return column.field.nbytes * records
     parts = getattr(column, "parts", ())

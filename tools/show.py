@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, image_axes, image_fields, opened, spread
+from streamload.tools.reading import add_choice, add_decode, image_axes, image_fields, opened, spread
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.schema import Field
+from streamload.images.fixed import holds_bytes
+from streamload.ragged import Ragged
+from streamload.schema import BYTES, TEXT, Field
 from streamload.source import Source
 
 EXAMPLE = "streamload show train.h5 -n 12"
@@ -36,11 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="SHEET.png", help="write a PNG instead")
     parser.add_argument("--overwrite", action="store_true", help="replace that PNG if it exists")
     add_choice(parser)
+    add_decode(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Draw the sheet, and under it the other fields of the same records."""
     source = opened(arguments.path, arguments)
+    if arguments.decode is None and not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema)):
+        source.close()
+        arguments.decode = f"{SHEET_PIXELS}x{SHEET_PIXELS}"  # Images of different sizes stay bytes unless somebody gives them one.
+        source = opened(arguments.path, arguments)
     try:
         field = _image_field(source, arguments.image)
         start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
@@ -49,7 +56,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     finally:
         source.close()
     images = [seen(image) for image in stretched(taken.pop(field.name))]
-    labels = {name: values.tolist() for name, values in taken.items() if values.ndim == 1}
+    labels = {name: _label_list(values) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1}
     if arguments.output:
         _write(sheet(images, MOST_COLUMNS), arguments.output, overwrite=arguments.overwrite)
         console.say(f"{len(images):,} images of '{clean(field.name)}' are on {clean(arguments.output)}")
@@ -57,6 +64,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _draw(images, numbers, labels, console)
     console.answer({"path": arguments.path, "image": field.name, "records": numbers, "labels": labels, "output": arguments.output})
     return GOOD
+
+
+def _label_list(values: Any) -> list[Any]:
+    """Values to stand under images: numbers and text; of anything else, how much there is."""
+    if not isinstance(values, Ragged):
+        return values.tolist()
+    unit = "bytes" if values.kind == BYTES else "values"
+    return values.to_list() if values.kind == TEXT else [f"{length:,} {unit}" for length in values.lengths]
 
 
 def _image_field(source: Source, name: str | None) -> Field:
