@@ -121,9 +121,8 @@ def training(report: Report, options: argparse.Namespace) -> None:
     window = options.train_records // TRAINING["share"]
     data, test = stored_by_class(options.train_records, seed=0), stored_by_class(2_400, seed=1)
     records = len(data.labels)
-    report.say(
-        f"{words}, on {records:,} crops of photographs stored class by class, {options.epochs} epochs, {options.seeds} seeds, windows of {window:,}"
-    )
+    report.say(f"{words}, on {records:,} crops of photographs stored class by class")
+    report.say(f"    {options.epochs} epochs, {options.seeds} seeds, windows and buffers of {window:,}")
     names = ["streamload, Exact", "streamload, Block", "windows of random blocks", "shuffle buffer"]
     guessing = 1 / len(np.unique(data.labels))
     for name in names:
@@ -131,8 +130,9 @@ def training(report: Report, options: argparse.Namespace) -> None:
         accuracies = [_trained(train, name, data, test, seed=seed, options=options, window=window) for seed in range(options.seeds)]
         mean = statistics.fmean(accuracies)
         shown = " ".join(f"{one:.3f}" for one in accuracies)
+        each = (time.perf_counter() - began) / options.seeds
         report.say(
-            f"    {name:<36} accuracy {mean:.3f} ({shown}), {(time.perf_counter() - began) / options.seeds:.1f} s a run; guessing {guessing:.3f}",
+            f"    {name:<36} accuracy {mean:.3f} ({shown}), {each:.1f} s a run; guessing {guessing:.3f}",
             order=name,
             mean=mean,
             accuracies=accuracies,

@@ -172,6 +172,7 @@ def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored:
 def _say(one: dict[str, Any], console: Console) -> None:
     waits, memory = one["waits"], one["memory"]
     console.say(f"{one['workers']} workers: {one['rate']:,.0f} records/s, {one['byte_rate'] / 1e6:,.0f} MB/s", "bold")
+    files = f", of which page cache {format_nbytes(memory['file_nbytes'])}"
     group = f"; control group {format_nbytes(memory['group_peak_nbytes'])}" if memory.get("group_peak_nbytes") else ""
     console.pairs(
         [
@@ -184,8 +185,7 @@ def _say(one: dict[str, Any], console: Console) -> None:
             ("processor", f"{one['cpu_seconds_per_gb']:.2f} s a GB, all processes"),
             (
                 "memory",
-                f"RSS {format_nbytes(memory['rss_nbytes'])} added up, PSS {format_nbytes(memory['pss_nbytes'])}, "
-                f"of which page cache {format_nbytes(memory['file_nbytes'])}{group}",
+                f"RSS {format_nbytes(memory['rss_nbytes'])} added up, PSS {format_nbytes(memory['pss_nbytes'])}{files}{group}",
             ),
             ("read", f"{one['read_per_used']:.2f} bytes a byte used, {one['device_per_used']:.2f} from the device; cache {one['cache']}"),
             ("verdict", one["verdict"]),
@@ -221,10 +221,8 @@ def _fed(model: Workload, best: dict[str, Any], config: dict[str, Any], *, cold:
 
 def _say_model(found: dict[str, Any], console: Console) -> None:
     measured = found["utilisation"]
-    console.say(
-        f"{found['name']}: {found['compute_seconds']:g} s a step of {found['batch']:,} on a {found['accelerator']} (MLPerf Storage's definition)",
-        "bold",
-    )
+    step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on a {found['accelerator']}"
+    console.say(f"{found['name']}: {step} (MLPerf Storage's definition)", "bold")
     feeds = " · ".join(f"{count:,} {name}" for name, count in found["feeds_each"].items())
     console.pairs(
         [

@@ -41,7 +41,8 @@ class Consumer:
 
     def take(self, batch: Batch) -> None:
         """Do a step's work with a batch."""
-        for name in batch.keys():
+        names = batch.keys()
+        for name in names:
             for part, array in _arrays(batch[name]):
                 self.nbytes += array.nbytes
                 if self._compute_seconds:

@@ -47,7 +47,7 @@ svg .value{font-weight:600}
 svg path.grid{stroke:var(--rule);stroke-width:1}svg path.axis{stroke:var(--soft);stroke-width:1}
 svg path.limit{stroke:var(--strong);stroke-width:1.5;stroke-dasharray:5 4;fill:none}svg path.mark{stroke:var(--ink);stroke-width:1.5}
 svg .track{fill:var(--track)}svg .box{fill:none;stroke:var(--rule)}
-svg path.line{fill:none;stroke-width:2}svg path.dots{stroke-width:2;stroke-linecap:round;fill:none;opacity:.75}svg .area{opacity:.85}
+svg path.line{fill:none;stroke-width:2}svg path.dots{stroke-width:2.6;stroke-linecap:round;fill:none;opacity:.9}svg .area{opacity:.85}
 @media (max-width:480px){svg text{font-size:17px}svg .tick{font-size:15px}}
 """
 COLOUR_RULES = "".join(

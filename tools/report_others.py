@@ -30,14 +30,17 @@ def quality_section(document: dict[str, Any]) -> str:
         for one in orders
     ]
     heads = ["order", "variance of batch means", "label entropy", "prefix discrepancy", "same-block pairs", "records held"]
+    about = (
+        "Where each position of an epoch takes its record from, on data stored by class. An even cloud is a full shuffle; stripes "
+        "and bands are what a network would see of the storage."
+    )
+    units = (
+        "Variance and same-block pairs: 1 is independent drawing. Entropy: the share of what independent drawing has. "
+        "Discrepancy: the largest gap between what was delivered so far and the whole; 0 is best."
+    )
     parts = [
-        "<section><h2>Order quality</h2>",
-        '<p class="soft">Where each position of an epoch takes its record from, on data stored by class. An even cloud is a full '
-        "shuffle; stripes and bands are what a network would see of the storage.</p>",
-        f'<div class="grid small">{pictures}</div>',
-        table(heads, rows),
-        '<p class="soft">Variance and same-block pairs: 1 is independent drawing. Entropy: the share of what independent drawing has. '
-        "Discrepancy: the largest gap between what was delivered so far and the whole; 0 is best.</p>",
+        f'<section><h2>Order quality</h2><p class="soft">{about}</p><div class="grid small">{pictures}</div>',
+        f'{table(heads, rows)}<p class="soft">{units}</p>',
     ]
     if trained:
         parts.append(f'<div class="grid">{_trained(trained)}</div>')
@@ -83,8 +86,8 @@ def _curve(one: dict[str, Any]) -> str:
     x = axis_over(one["along"], [float(at) for at in one["at"]], log=log_x)
     y = axis_over(one["unit"], [value for _, found in series for _, value in found], log=True, shown=shown)
     caption = "; ".join(f"{name}: {law}" for name, law in one["laws"].items())
-    drawing = lines(one["what"], series, x, y)
-    return figure(one["what"], drawing + (legend([name for name, _ in series]) if len(series) > 1 else ""), escape(caption))
+    drawing = lines(one["title"], series, x, y)
+    return figure(one["title"], drawing + (legend([name for name, _ in series]) if len(series) > 1 else ""), escape(caption))
 
 
 def comparison_section(document: dict[str, Any]) -> str:

@@ -27,9 +27,9 @@ def make(config: Config) -> Any:
     Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
     """
     warnings.simplefilter("ignore")  # small windows are meant here
-    pairs = config.get("pairs", False)
     names = config.get("names", {"image": "image", "label": "label"})
-    data = sl.open(config["path"], fields=names if pairs else {"image": names["image"]})
+    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    labelled = "label" in data.schema.names
     order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
     shuffle = order(window=config["window"]) if "window" in config else order()
     loader = sl.Loader(
@@ -54,7 +54,7 @@ def make(config: Config) -> Any:
             for batch in epoch:
                 steps += 1
                 if consume:
-                    sink.take(batch["image"], batch["label"] if "label" in batch else None)
+                    sink.take(batch["image"], batch["label"] if labelled else None)
         if not consume:
             sink.records, sink.nbytes = len(data), len(data) * data.schema["image"].nbytes
         done = clock.stop(steps=steps)
