@@ -76,7 +76,7 @@ class RunTable:
 
     def __init__(self, starts: NDArray[np.int64], offsets: NDArray[np.int64], stride: int) -> None:
         records, runs = int(starts[-1]), len(offsets)
-        self._starts = np.ascontiguousarray(starts, np.int64)
+        self._starts = np.array(starts, np.int64)  # A copy: in workers it is read-only, which no kernel is compiled for.
         self._stride = stride
         self._origins = np.ascontiguousarray(offsets - starts[:-1] * stride, np.int64)
         """Where record 0 would lie if it were in the run."""
@@ -87,7 +87,7 @@ class RunTable:
     def offsets(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """The bytes at which valid records begin."""
         found = np.empty(len(records), np.int64)
-        records = np.ascontiguousarray(records)
+        records = np.require(records, requirements="CW")
         kernels.gather_kernels().locate(records, self._starts, self._guesses, self._shift, self._origins, self._stride, found)
         return found
 

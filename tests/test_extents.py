@@ -31,8 +31,10 @@ def test_every_record_is_found_in_its_run(sizes: list[int], stride: int, seed: i
     """Equal runs, unequal ones, empty ones, one among many: the same as by counting."""
     starts = np.cumsum([0, *sizes])
     offsets = np.random.default_rng(seed).integers(0, 2**40, len(sizes))
-    table = RunTable(starts, offsets, stride)
     records = np.random.default_rng(seed).permutation(int(starts[-1]))[:2000]
+    for one in (starts, offsets, records):
+        one.flags.writeable = False  # As they are in workers.
+    table = RunTable(starts, offsets, stride)
     run = np.repeat(np.arange(len(sizes)), sizes)[records]
     np.testing.assert_array_equal(table.offsets(records), offsets[run] + (records - starts[run]) * stride)
     np.testing.assert_array_equal(table.offsets(records[::-1]), table.offsets(records)[::-1])
