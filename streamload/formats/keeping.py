@@ -40,6 +40,7 @@ KINDS = {
     "Batches": "streamload.formats.arrow.batches",
     "BatchFile": "streamload.formats.arrow.batches",
     "CheckedPages": "streamload.formats.parquet.checked",
+    "PackedPages": "streamload.formats.parquet.packed",
     "RowGroups": "streamload.formats.parquet.groups",
     "GroupFile": "streamload.formats.parquet.groups",
 }

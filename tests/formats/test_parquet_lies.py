@@ -159,9 +159,11 @@ def wide(tmp_path: Path) -> Path:
     """Two columns of 3 MB each, and labels, in ten row groups."""
     rng = np.random.default_rng(0)
     columns = {name: parquet_files.binary(rng.integers(0, 256, (1000, 3000), dtype=np.uint8)) for name in ("image", "mask")}
-    table = pa.table({**columns, "label": np.arange(1000)})
+    schema = pa.schema([pa.field(name, pa.binary(3000), nullable=False) for name in columns] + [pa.field("label", pa.int64())])
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_statistics": False}
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100, **options)
+    pq.write_table(
+        pa.table([*columns.values(), pa.array(np.arange(1000))], schema=schema), tmp_path / "a.parquet", row_group_size=100, **options
+    )
     return tmp_path / "a.parquet"
 
 
@@ -170,7 +172,7 @@ def test_only_the_columns_and_row_groups_that_are_needed_are_read(wide: Path):
     group = 100 * 3000
     opened: list[Any] = []
     open_source(wide).close()  # Modules are read once, too.
-    assert read_nbytes(lambda: opened.append(open_source(wide, fields=["image"]))) < 200_000
+    assert read_nbytes(lambda: opened.append(open_source(wide, fields=["image"]))) < 300_000 + group  # One is looked at for images.
     source = opened[0]
     assert group < read_nbytes(lambda: source[[310, 399, 300]]) < 1.3 * group
     assert 3 * group < read_nbytes(lambda: source[[5, 501, 999, 6]]) < 3 * 1.3 * group
@@ -185,7 +187,7 @@ def test_a_column_that_is_not_asked_for_may_be_damaged(wide: Path):
     """Its bytes are never looked at."""
     column = pq.read_metadata(wide).row_group(4).column(1)
     with open(wide, "r+b") as file:
-        file.seek(column.data_page_offset + 40)
+        file.seek(column.data_page_offset)
         file.write(b"\xff" * 5000)
     expected = np.random.default_rng(0).integers(0, 256, (1000, 3000), dtype=np.uint8)
     assert_delivers(wide, {"image": expected, "label": np.arange(1000)}, fields=["image", "label"])

@@ -51,6 +51,8 @@ class Chunk:
     dictionary: bool
     """Whether this is a page of a dictionary."""
     encrypted: bool
+    nulls: int | None = None
+    """How many there are, where statistics say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,18 +160,24 @@ def _chunk(column: dict[int, Any], leaf: Leaf, file_nbytes: int) -> Chunk:
         raise FooterError(f"column {name!r} has an unknown codec, {codec}")
     data, dictionary = _count(said, 9, "the offset of a page"), said.get(11)
     first = dictionary if type(dictionary) is int and 0 < dictionary < data else data
-    nbytes = _count(said, 7, "the bytes of a column")
-    if nbytes and (first < 4 or first + nbytes > file_nbytes):
+    nbytes, values = _count(said, 7, "the bytes of a column"), _count(said, 5, "the values of a column")
+    if nbytes and values and (first < 4 or first + nbytes > file_nbytes):
         raise FooterError(f"column {name!r} lies at bytes {first:,} to {first + nbytes:,} of a file of {file_nbytes:,}")
     return Chunk(
         codec=CODECS[codec],
-        values=_count(said, 5, "the values of a column"),
+        values=values,
         nbytes=nbytes,
         unpacked=_count(said, 6, "the bytes of a column"),
         offset=first,
         dictionary=first != data,
         encrypted=encrypted,
+        nulls=_nulls(said.get(12)),
     )
+
+
+def _nulls(statistics: Any) -> int | None:
+    found = statistics.get(3) if isinstance(statistics, dict) else None
+    return found if type(found) is int and found >= 0 else None
 
 
 def _count(fields: dict[int, Any], number: int, what: str) -> int:

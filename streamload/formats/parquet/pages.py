@@ -47,6 +47,7 @@ class ColumnChunk:
     nbytes: int
     """Of all its pages, headers included."""
     rows: int
+    codec: str = "uncompressed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,8 +80,8 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
     for chunk in chunks:
         at, stop, rows = chunk.offset, chunk.offset + chunk.nbytes, 0
         while at < stop and rows < chunk.rows:
-            header, body, head = _header(read, at, stop)
-            nbytes = _whole(header, 3)
+            header, body, head = read_header(read, at, stop)
+            nbytes = whole(header, 3)
             at = body + nbytes
             if at > stop:
                 raise PageError(f"the page at byte {body:,} ends at {at:,}, beyond its column chunk, which ends at {stop:,}")
@@ -115,20 +116,20 @@ def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int) 
     """
     at, stop, found, claimed, dictionary = offset, offset + nbytes, 0, 0, False
     while at < stop and found < values:
-        header, body, _ = _header(read, at, stop)
-        kind, size = header.get(1), _whole(header, 3)
-        claimed += body - at + _whole(header, 2)
+        header, body, _ = read_header(read, at, stop)
+        kind, size = header.get(1), whole(header, 3)
+        claimed += body - at + whole(header, 2)
         at = body + size
         if kind in (DATA, DATA_V2):
             inner = header.get(5 if kind == DATA else 8)
             if not isinstance(inner, dict):
                 raise PageError(f"the page header before byte {body:,} does not describe a data page")
-            found += _whole(inner, 1)
+            found += whole(inner, 1)
         elif kind not in (INDEX, DICTIONARY):
             raise PageError(f"the page header before byte {body:,} is of no known kind, {kind}")
         dictionary = dictionary or kind == DICTIONARY
         if claimed > unpacked + DICTIONARY_SLACK or at > stop + DICTIONARY_SLACK * dictionary:
-            raise PageError(f"the page at byte {body:,} claims {_whole(header, 2):,} bytes, more than its column chunk has left")
+            raise PageError(f"the page at byte {body:,} claims {whole(header, 2):,} bytes, more than its column chunk has left")
     if found != values:
         raise PageError(f"the pages from byte {offset:,} hold {found:,} values, and the footer says {values:,}")
     if values and not dictionary:
@@ -140,7 +141,7 @@ def _require_end(at: int, offset: int, nbytes: int) -> None:
         raise PageError(f"the pages from byte {offset:,} end at byte {at - offset:,} of their column chunk's {nbytes:,}")
 
 
-def _header(read: ReadAt, at: int, stop: int) -> tuple[dict[int, Any], int, bytes]:
+def read_header(read: ReadAt, at: int, stop: int) -> tuple[dict[int, Any], int, bytes]:
     """The page header at byte `at`, the byte at which the body begins, and what was read of the body with it."""
     nbytes = FIRST_READ
     while True:
@@ -151,7 +152,7 @@ def _header(read: ReadAt, at: int, stop: int) -> tuple[dict[int, Any], int, byte
         except CutShortError as error:
             if len(data) < nbytes or nbytes >= MOST_HEADER:
                 raise PageError(f"the page header at byte {at:,} has no end") from error
-            nbytes *= 16
+            nbytes *= 4
         except ThriftError as error:
             raise PageError(f"at byte {at:,} stands no page header: {error}") from error
 
@@ -161,7 +162,7 @@ def _version_1(header: dict[int, Any], head: bytes, read: ReadAt, body: int, opt
     inner = header.get(5)
     if not isinstance(inner, dict):
         raise PageError(f"the page header before byte {body:,} does not describe a data page")
-    count = _whole(inner, 1)
+    count = whole(inner, 1)
     if inner.get(2) != PLAIN:
         raise NotRawError
     if not optional:
@@ -170,10 +171,10 @@ def _version_1(header: dict[int, Any], head: bytes, read: ReadAt, body: int, opt
         raise NotRawError
     prefix = head[:4] if len(head) >= 4 else read(body, 4)
     nbytes = int.from_bytes(prefix, "little")
-    if len(prefix) < 4 or nbytes > _whole(header, 3) - 4:
+    if len(prefix) < 4 or nbytes > whole(header, 3) - 4:
         raise PageError(f"the definition levels at byte {body:,} claim {nbytes:,} bytes")
     levels = head[4 : 4 + nbytes] if len(head) >= 4 + nbytes else read(body + 4, nbytes)
-    _require_defined(levels, count)
+    require_defined(levels, count)
     return count, 4 + nbytes
 
 
@@ -182,17 +183,17 @@ def _version_2(header: dict[int, Any], head: bytes, read: ReadAt, body: int, opt
     inner = header.get(8)
     if not isinstance(inner, dict):
         raise PageError(f"the page header before byte {body:,} does not describe a data page")
-    count, nbytes = _whole(inner, 1), _whole(inner, 5)
+    count, nbytes = whole(inner, 1), whole(inner, 5)
     if inner.get(4) != PLAIN or inner.get(2) != 0:
         raise NotRawError
-    if inner.get(3) != count or inner.get(6) != 0 or nbytes > _whole(header, 3) or (nbytes and not optional):
+    if inner.get(3) != count or inner.get(6) != 0 or nbytes > whole(header, 3) or (nbytes and not optional):
         raise PageError(f"the page header before byte {body:,} contradicts itself")
     if optional and nbytes:
-        _require_defined(head[:nbytes] if len(head) >= nbytes else read(body, nbytes), count)
+        require_defined(head[:nbytes] if len(head) >= nbytes else read(body, nbytes), count)
     return count, nbytes
 
 
-def _require_defined(levels: bytes, count: int) -> None:
+def require_defined(levels: bytes, count: int) -> None:
     """Raise NotRawError unless definition levels of one bit, in the hybrid of runs and packed bits, are all 1."""
     at = defined = 0
     while defined < count:
@@ -220,7 +221,8 @@ def _require_defined(levels: bytes, count: int) -> None:
             at, defined = at + 1, defined + run
 
 
-def _whole(fields: dict[int, Any], number: int) -> int:
+def whole(fields: dict[int, Any], number: int) -> int:
+    """A size in a page header. Raises PageError where it is none."""
     value = fields.get(number)
     if type(value) is not int or not 0 <= value < 2**31:
         raise PageError(f"field {number} of a page header is {value!r}, where a size is expected")

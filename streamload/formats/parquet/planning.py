@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,14 +17,18 @@ from streamload.formats import arrow_ragged, arrow_values
 from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.parquet import pages
 from streamload.formats.parquet.checked import CheckedPages
-from streamload.formats.parquet.groups import GroupFile, RowGroupReader, RowGroups
-from streamload.formats.parquet.pages import NotRawError, PageError, Pages
+from streamload.formats.parquet.groups import KEPT_NBYTES, GroupFile, RowGroupReader, RowGroups
+from streamload.formats.parquet.packed import PackedPages
+from streamload.formats.parquet.packing import INDEXED, walk_packed
+from streamload.formats.parquet.pages import ColumnChunk, NotRawError, PageError, Pages
 from streamload.formats.parquet.ragged_groups import RaggedGroups
 from streamload.formats.parquet.survey import Facts, Shapes, survey
-from streamload.formats.tables import Fields, Part, Runs, Table, assemble, extents_of, refuse_unknown_columns
+from streamload.formats.tables import RESIDENT_RECORD_NBYTES, Fields, Part, Runs, Table, assemble, extents_of, refuse_unknown_columns
 from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Lengths, Meter, Source
+
+Found = TypeVar("Found")
 
 LARGEST_GROUP_NBYTES = 1024**3
 """Decoded bytes of one column in a row group above which a file is refused."""
@@ -52,6 +58,14 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
                 pass
             finally:
                 files.close()
+        if facts and all(fact.packed is not None for fact in facts) and field.nbytes > RESIDENT_RECORD_NBYTES and _can_unpack():
+            files = OpenFiles(fingerprints)
+            try:
+                return _packed(field, parts, files, verify=verify)
+            except NotRawError:
+                pass
+            finally:
+                files.close()
         if isinstance(facts[0].values, RaggedValues):
             filled = arrow_ragged.ragged_fill(fill, facts[0].name, facts[0].values)
             return _ragged_groups(_row_groups(field, parts, tables, fill=filled), facts, fingerprints)
@@ -63,7 +77,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
 
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
-    if not isinstance(column, (RowGroups, RaggedGroups)):
+    if not isinstance(column, (RowGroups, RaggedGroups, PackedPages)):
         return []
     notes: list[str] = []
     if column.amplification > 1:
@@ -102,14 +116,55 @@ def _raw(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool)
     )
 
 
+def _can_unpack() -> bool:
+    """Whether there are the decoders that pages are unpacked with, and numbers lie in memory as in the files."""
+    return find_spec("imagecodecs") is not None and sys.byteorder == "little"
+
+
+def _packed(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> PackedPages:
+    """Pages that are unpacked by ourselves. Raises NotRawError where one is of another kind."""
+    found = [_walked(part, files, walk_packed, part.stored.detail.packed) for part in parts]
+    firsts = np.cumsum([0, *(part.records for part in parts)])
+    ends = np.cumsum([0, *(len(one.dictionaries) for one in found)])
+    for one, end in zip(found, ends.tolist(), strict=False):
+        one.pages[one.pages[:, INDEXED] >= 0, INDEXED] += end
+    facts: list[Facts] = [part.stored.detail for part in parts]
+    if len({fact.optional for fact in facts}) > 1:
+        raise NotRawError
+    sizes = np.concatenate([fact.groups for fact in facts])
+    groups = np.cumsum([0, *sizes[sizes > 0]])
+    starts = np.concatenate([*(one.firsts + first for one, first in zip(found, firsts, strict=False)), firsts[-1:]]).astype(np.int64)
+    most = int(np.diff(starts).max(initial=0))
+    kinds = dict.fromkeys(fact.codec for fact in facts)
+    stored, whole = sum(int(fact.nbytes.sum()) for fact in facts), int(firsts[-1]) * field.nbytes
+    return PackedPages(
+        field=field,
+        column=facts[0].name,
+        blocks=starts if int(sizes.max(initial=0)) * field.nbytes > KEPT_NBYTES else groups.astype(np.int64),
+        starts=starts,
+        numbers=np.repeat(np.array([part.number for part in parts], np.int32), [len(one.firsts) for one in found]),
+        pages=np.concatenate([one.pages for one in found]),
+        dictionaries=np.concatenate([one.dictionaries for one in found]),
+        optional=facts[0].optional,
+        verify=verify,
+        label=f"pages of up to {most:,} records, {' or '.join(kinds)}, {format_nbytes(stored)} stored of {format_nbytes(whole)}",
+    )
+
+
 def _pages(field: Field, part: Part, files: OpenFiles) -> Pages:
+    return _walked(part, files, pages.walk, part.stored.detail.chunks)
+
+
+def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
+    """What a walk over the pages of a column in one file finds. Raises CorruptDataError, and NotRawError as the walk does."""
     facts: Facts = part.stored.detail
     was, fd = files.fingerprints[part.number], files.descriptor(part.number)
-    assert facts.chunks is not None
+
+    def read(offset: int, nbytes: int) -> bytes:
+        return os.pread(fd, nbytes, offset)
+
     try:
-        return pages.walk(
-            lambda offset, nbytes: os.pread(fd, nbytes, offset), facts.chunks, value_nbytes=facts.value_nbytes, optional=facts.optional
-        )
+        return walk(read, chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
     except PageError as error:
         files.verify()
         raise CorruptDataError(

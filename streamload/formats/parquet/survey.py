@@ -17,6 +17,7 @@ from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.arrow_values import AsideError, RefusedError, Values
 from streamload.formats.parquet.access import FAILURES, open_file, unreadable
 from streamload.formats.parquet.footer import Footer, read_footer
+from streamload.formats.parquet.packing import PACKINGS
 from streamload.formats.parquet.pages import ColumnChunk
 from streamload.formats.tables import Stored, Table
 from streamload.schema import ARRAY
@@ -55,6 +56,8 @@ class Facts:
     """Values of the column in each row group: more than records where they are lists."""
     chunks: list[ColumnChunk] | None
     """Where its pages lie, if they may be raw."""
+    packed: list[ColumnChunk] | None
+    """The same, if values are side by side in pages once these are unpacked, or once, in a dictionary; and there are no nulls."""
     value_nbytes: int
     """Of a raw value, as stored."""
     optional: bool
@@ -180,18 +183,29 @@ def _facts(footer: Footer, numbers: Sequence[int], name: str, values: Values | R
         raise AsideError(f"is stored as {len(numbers)} columns")
     leaf = footer.leaves[numbers[0]]
     if isinstance(values, RaggedValues):
-        return _chunks_of(footer, numbers[0], name, values, raw=False, value_nbytes=0)
+        return _chunks_of(footer, numbers[0], name, values)
     physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
     length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
     raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
     raw = raw and leaf.repetition_levels == 0 and leaf.definition_levels <= 1
     found = [(rows, chunks[numbers[0]]) for rows, chunks in footer.groups]
     raw = raw and all(chunk.codec == "uncompressed" and not chunk.dictionary and chunk.values == rows for rows, chunk in found)
-    return _chunks_of(footer, numbers[0], name, values, raw=raw, value_nbytes=value_nbytes)
+    packed = values.plain and leaf.physical == physical and length == value_nbytes > 0 and leaf.repetition_levels == 0
+    packed = (
+        packed
+        and leaf.definition_levels <= 1
+        and all(
+            chunk.codec in PACKINGS and chunk.values == rows and (not leaf.definition_levels or chunk.nulls == 0) for rows, chunk in found
+        )
+    )
+    return _chunks_of(footer, numbers[0], name, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
 
 
-def _chunks_of(footer: Footer, number: int, name: str, values: Values | RaggedValues, *, raw: bool, value_nbytes: int) -> Facts:
+def _chunks_of(
+    footer: Footer, number: int, name: str, values: Values | RaggedValues, *, raw: bool = False, packed: bool = False, value_nbytes: int = 0
+) -> Facts:
     leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
+    places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
     return Facts(
         name=name,
         values=values,
@@ -202,7 +216,8 @@ def _chunks_of(footer: Footer, number: int, name: str, values: Values | RaggedVa
         counts=np.array([chunk.values for _, chunk in found], np.int64),
         nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
         unpacked=np.array([chunk.unpacked for _, chunk in found], np.int64),
-        chunks=[ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows) for rows, chunk in found if rows] if raw else None,
+        chunks=places if raw else None,
+        packed=places if packed else None,
         value_nbytes=value_nbytes,
         optional=leaf.definition_levels == 1,
         codec=" or ".join(dict.fromkeys(chunk.codec for _, chunk in found)),

@@ -1,0 +1,195 @@
+"""Packed pages of Parquet files, unpacked without pyarrow: every codec, both versions, dictionaries, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import parquet_files
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from contract import assert_delivers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamload.errors import CorruptDataError
+from streamload.formats.parquet import groups
+from streamload.formats.parquet.packed import PackedPages, indices_of
+from streamload.formats.parquet.pages import PageError
+from streamload.opening import open_source
+
+
+def column_of(path: Path) -> Any:
+    """The column of the images, once it is said how it is stored."""
+    source = open_source(path)
+    column: Any = source.columns[0]
+    assert column.field.name == "image"
+    assert column.describe() in repr(source)
+    source.close()
+    return column
+
+
+@pytest.fixture(autouse=True)
+def without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row groups are never decoded by pyarrow here."""
+
+    gather = groups.RowGroupReader.gather
+
+    def small_alone(self: Any, *arguments: Any) -> None:
+        assert self._column.field.name == "label", "pyarrow was asked"
+        gather(self, *arguments)
+
+    monkeypatch.setattr(groups.RowGroupReader, "gather", small_alone)
+
+
+WRITERS: list[dict[str, Any]] = [
+    {},
+    {"use_dictionary": False},
+    {"write_page_checksum": True},
+    {"data_page_size": 900, "write_batch_size": 7},
+]
+
+
+@pytest.mark.parametrize("nullable", [True, False], ids=["optional", "required"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["zstd", "snappy", "gzip", "brotli", "lz4", "none"])
+def test_pages_of_every_codec_are_unpacked(codec: str, version: str, nullable: bool, tmp_path: Path):
+    """As pyarrow writes them: with dictionaries first, then without; with checksums; in pages of a few records."""
+    for number, options in enumerate(WRITERS):
+        if codec == "none" and options == {"use_dictionary": False}:
+            continue  # That is raw.
+        path = tmp_path / f"{number}.parquet"
+        expected = parquet_files.write(path, raw=False, nullable=nullable, compression=codec, data_page_version=version, **options)
+        column = column_of(path)
+        assert isinstance(column, PackedPages)
+        assert column.cuts is not None
+        assert column.cuts.tolist() == [0, 30, 60, 90, 100]
+        assert_delivers(path, {"image": expected["image"]}, fields=["image"])
+
+
+def test_repeated_records_lie_in_the_dictionary(tmp_path: Path):
+    """Few different images: pages hold indices only, of any width."""
+    for different in (1, 2, 3, 100, 300):
+        data = np.tile(parquet_files.images(different), (-(-1000 // different), 1, 1, 1))[:1000]
+        data = data[np.random.default_rng(0).permutation(1000)]
+        schema = pa.schema([parquet_files.image_field()])
+        path = tmp_path / f"{different}.parquet"
+        pq.write_table(pa.table([parquet_files.binary(data)], schema=schema), path, compression="zstd", row_group_size=400)
+        column = column_of(path)
+        assert isinstance(column, PackedPages)
+        assert len(column.dictionaries) == 3
+        assert_delivers(path, {"image": data})
+
+
+def test_several_files_of_different_codecs_are_one_column(tmp_path: Path):
+    """Raw ones and empty ones among them."""
+    parts: list[np.ndarray] = []
+    raw = {"compression": "none", "use_dictionary": False}
+    for number, (records, options) in enumerate([(40, {"compression": "zstd"}), (0, {}), (33, raw), (7, {})]):
+        parts.append(parquet_files.write(tmp_path / f"{number}.parquet", records=records, seed=number, raw=False, **options)["image"])
+    assert isinstance(column_of(tmp_path), PackedPages)
+    assert_delivers(tmp_path, {"image": np.concatenate(parts)}, fields=["image"])
+
+
+def test_large_row_groups_are_cut_at_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A window need not hold a row group of many megabytes."""
+    monkeypatch.setattr("streamload.formats.parquet.planning.KEPT_NBYTES", 5000)
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "row_group_size": 100,
+        "data_page_size": 900,
+        "write_batch_size": 7,
+        "use_dictionary": False,
+    }
+    expected = parquet_files.write(tmp_path / "a.parquet", raw=False, **options)
+    column = column_of(tmp_path / "a.parquet")
+    assert column.cuts.tolist() == column.starts.tolist()
+    assert len(column.cuts) > 5
+    assert_delivers(tmp_path / "a.parquet", expected)
+
+
+@given(st.integers(0, 20), st.lists(st.tuples(st.booleans(), st.integers(1, 70), st.integers(0, 2**32)), min_size=1, max_size=10))
+def test_indices_are_what_was_written(width: int, runs: list[tuple[bool, int, int]]):
+    """Runs of one index and stretches of packed bits, of any width."""
+    data, wanted = bytearray([width]), []
+    for packed, length, seed in runs:
+        if packed:
+            some = np.random.default_rng(seed).integers(0, 2**width, 8 * length)
+            data += _varint(length << 1 | 1)
+            bits = (some[:, None] >> np.arange(width)) & 1
+            data += np.packbits(bits.astype("u1").reshape(-1), bitorder="little").tobytes()
+            wanted += some.tolist()
+        else:
+            data += _varint(length << 1) + (seed % 2**width).to_bytes(-(-width // 8), "little")
+            wanted += [seed % 2**width] * length
+    found = indices_of(np.frombuffer(bytes(data), "u1"), len(wanted))
+    np.testing.assert_array_equal(found, wanted)
+    if width:
+        with pytest.raises(PageError, match="indices end too soon"):
+            indices_of(np.frombuffer(bytes(data), "u1"), len(wanted) + 1)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(out) + bytes([number])
+
+
+def test_indices_of_impossible_width_are_refused():
+    """33 bits."""
+    with pytest.raises(PageError, match="indices are 33 bits wide"):
+        indices_of(np.array([33, 2, 0], "u1"), 1)
+
+
+def damaged(path: Path, change: Callable[[bytearray, Any], None], **options: Any) -> str:
+    """The error of a file whose bytes were changed, given its column."""
+    parquet_files.write(path, raw=False, **options)
+    data = bytearray(path.read_bytes())
+    change(data, column_of(path))
+    path.write_bytes(data)
+    with pytest.raises(CorruptDataError) as caught:
+        open_source(path, fields=["image"], decode=False)[:]
+    assert caught.value.records == (0, 30)
+    return str(caught.value).split("'image' is damaged: ")[1]
+
+
+def _spoil(data: bytearray, column: Any) -> None:
+    body, nbytes = column.pages[0, :2].tolist()
+    data[body + 5 : body + nbytes] = b"\xff" * (nbytes - 5)
+
+
+def _spoil_dictionary(data: bytearray, column: Any) -> None:
+    body, nbytes = column.dictionaries[0, :2].tolist()
+    data[body : body + nbytes] = bytes(nbytes)
+
+
+def _null(data: bytearray, column: Any) -> None:
+    body = column.pages[0, 0]
+    assert data[body : body + 6] == b"\x02\x00\x00\x00\x3c\x01"
+    data[body + 5] = 0
+
+
+def _far(data: bytearray, column: Any) -> None:
+    body = column.pages[0, 0]
+    data[body : body + 4] = b"\xff" * 4
+
+
+def _beyond(data: bytearray, column: Any) -> None:
+    body, nbytes = column.pages[0, :2].tolist()
+    data[body + 8 : body + nbytes] = b"\xff" * (nbytes - 8)
+
+
+def test_damaged_pages_are_errors_with_their_records(tmp_path: Path):
+    """Streams that do not unpack, nulls that the footer does not count, levels and indices that lead astray."""
+    path = tmp_path / "a.parquet"
+    assert damaged(path, _spoil, compression="zstd").startswith("a page cannot be unpacked: ")
+    assert damaged(path, _spoil_dictionary, compression="zstd").startswith("a page cannot be unpacked: ")
+    assert damaged(path, _null, compression="none") == "a null stands where the footer counts none. Fetch or write the file again."
+    assert "of a dictionary of 30" in damaged(path, _beyond, compression="none")
+    text = damaged(path, _far, compression="none")
+    assert "the definition levels at byte" in text
