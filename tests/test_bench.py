@@ -130,6 +130,14 @@ def test_other_formats_are_set_beside_raw_hdf5_and_bare_decoders(folder: Path):
     assert "streamload, npy" in said
 
 
+@pytest.mark.slow
+def test_encoded_images_are_set_beside_bare_decoders(folder: Path):
+    """JPEG in Parquet as the hub has it; datasets with a torch loader where it is installed, or left out by name."""
+    said, figures = command("encoded", "--side", "48", "--window", "200 KB", "--peer-pairs", "1", folder=folder)
+    assert ratios(figures)[0] == "2 bare decoders (simplejpeg)"
+    assert "Hugging Face datasets, torch loader" in said
+
+
 @pytest.mark.parametrize("peer", ["torch_memmap", "torch_h5py"])
 @pytest.mark.parametrize("variant", ["pairs", "whole"])
 def test_a_peer_makes_a_pass_over_as_many_records_as_it_is_asked_for(folder: Path, peer: str, variant: str):
