@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from streamload.files import OpenFiles
 from streamload.loader import Loader
 from streamload.order import Block, Exact, Sequential
-from streamload.source import Meter, Source
+from streamload.ragged import Ragged
+from streamload.source import Column, Meter, Source
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, Any]
+"""By field, an array, or a Ragged of a field whose records differ in length."""
 
 
 def check_source(
@@ -30,7 +32,7 @@ def check_source(
 ) -> None:
     """Check that a source keeps its promises; raises AssertionError that says which it does not.
 
-    `expected` is what it must deliver: {field: array of shape (records, *field.shape)}; without it, what `source[:]` gives
+    `expected` is what it must deliver: {field: array of shape (records, *field.shape), or a Ragged}; without it, what `source[:]` gives
     is held to be right, and everything else must agree with it. All of it is held in memory twice. With workers the source
     travels to other processes, so its columns must be importable there.
     """
@@ -53,7 +55,9 @@ def check_schema(source: Source, arrays: Arrays) -> None:
         array = arrays[field.name]
         assert field.dtype.isnative, f"'{field.name}' has the dtype {field.dtype.str}, which is not native"
         assert field.dtype == array.dtype, f"'{field.name}' has the dtype {field.dtype}, and its array {array.dtype}"
-        assert field.shape == array.shape[1:], f"'{field.name}' has the shape {field.shape}, and its array {array.shape[1:]}"
+        kind, elements = (array.kind, array.values) if isinstance(array, Ragged) else ("", array)
+        assert field.ragged == kind, f"'{field.name}' is ragged as {field.ragged!r}, and its array as {kind!r}"
+        assert field.shape == elements.shape[1:], f"'{field.name}' has the shape {field.shape}, and its array {elements.shape[1:]}"
         assert len(source) == len(array), f"the source has {len(source):,} records, and the array of '{field.name}' {len(array):,}"
         assert field.name in repr(source), f"repr does not name '{field.name}'"
     starts = source.file_starts
@@ -72,7 +76,7 @@ def check_access(source: Source, arrays: Arrays) -> None:
             _same(taken[name], there, f"source[{choice!r}]['{name}']")
     for number in sorted({0, records // 2, records - 1, -1, -records}) if records else []:
         for name, array in arrays.items():
-            _same(np.asarray(source[number][name]), np.asarray(array[number]), f"source[{number}]['{name}']")
+            _same_record(source[number][name], array[number], f"source[{number}]['{name}']")
     for number in (records, -records - 1):
         try:
             source[number]
@@ -97,6 +101,9 @@ def check_columns(source: Source, arrays: Arrays) -> None:
         reader = column.reader(files, Meter())
         try:
             chosen = rng.integers(0, records, min(records, 50))
+            if column.field.ragged:
+                _check_ragged(column, reader, chosen, arrays[name])
+                continue
             rows = rng.permutation(len(chosen) + 5)[: len(chosen)]
             out = np.zeros((len(chosen) + 5, *column.field.shape), column.field.dtype)
             untouched = np.setdiff1d(np.arange(len(out)), rows)
@@ -108,6 +115,26 @@ def check_columns(source: Source, arrays: Arrays) -> None:
         finally:
             reader.close()
             files.close()
+
+
+def _check_ragged(column: Column, reader: Any, chosen: NDArray[np.int64], expected: Ragged) -> None:
+    """Lengths are those of the records; their elements go where they are wanted, and nothing else is written."""
+    name, there = column.field.name, expected[chosen]
+    reader.advise(chosen)
+    lengths = reader.lengths(chosen)
+    assert np.array_equal(lengths, there.lengths), (
+        f"the lengths of '{name}' are {lengths.tolist()}, where {there.lengths.tolist()} are expected"
+    )
+    # With a gap behind each record, and the last record first.
+    starts = np.concatenate([[0], np.cumsum(lengths[::-1] + 1)[:-1]])[::-1].astype(np.int64)
+    room = np.zeros((int(lengths.sum()) + len(lengths) + 1, *column.field.shape), column.field.dtype)
+    untouched = np.ones(len(room), np.bool_)
+    reader.gather_ragged(chosen, room, np.ascontiguousarray(starts))
+    for start, length, one in zip(starts.tolist(), lengths.tolist(), Ragged(there.values, there.offsets), strict=True):
+        _same(room[start : start + length], one, f"a gather of '{name}'")
+        untouched[start : start + length] = False
+    assert not room[untouched].any(), f"a gather of '{name}' wrote where it was not asked to"
+    assert not len(reader.lengths(chosen[:0])), f"'{name}' has lengths of no records"
 
 
 def check_travel(source: Source, arrays: Arrays) -> None:
@@ -178,7 +205,20 @@ def _read(epoch: Any, arrays: Arrays, where: str) -> Iterator[NDArray[np.int64]]
         yield records
 
 
-def _same(found: NDArray[Any], there: NDArray[Any], what: str) -> None:
+def _same_record(found: Any, there: Any, what: str) -> None:
+    if isinstance(there, (str, bytes)):
+        assert type(found) is type(there), f"{what} is {type(found).__name__}, where {type(there).__name__} is expected"
+        assert found == there, f"{what} is another text than expected"
+        return
+    _same(np.asarray(found), np.asarray(there), what)
+
+
+def _same(found: Any, there: Any, what: str) -> None:
+    if isinstance(there, Ragged):
+        assert isinstance(found, Ragged), f"{what} is no Ragged"
+        assert found.kind == there.kind, f"{what} is ragged as {found.kind!r}, where {there.kind!r} is expected"
+        assert np.array_equal(found.lengths, there.lengths), f"{what} has records of other lengths than expected"
+        found, there = found.values, there.values
     assert found.shape == there.shape, f"{what} has the shape {found.shape}, where {there.shape} is expected"
     assert found.dtype == there.dtype, f"{what} has the dtype {found.dtype}, where {there.dtype} is expected"
     equal = np.array_equal(found, there, equal_nan=there.dtype.kind in "fcmM")

@@ -145,7 +145,7 @@ def _chosen(table: Table, fields: Fields | None, notes: list[str]) -> list[tuple
             listed = "; ".join(f"'{name}' {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
             raise ConfigError(
                 f"{table.path} holds no column that could be a field" + (f": {listed}." if listed else "."),
-                hint="Records need at least one column of numbers or of arrays of one shape.",
+                hint="Records need at least one column of numbers, arrays, text or bytes.",
                 path=table.path,
             )
         notes.extend(f"'{name}' left out: it {why}" for name, why in list(table.aside.items())[:MOST_LISTED])

@@ -8,8 +8,25 @@ from typing import Any
 import numpy as np
 
 from streamload.opening import open_source
+from streamload.ragged import Ragged
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Two arrays, two ragged ones, or two records of one, are alike, dtypes included."""
+    if isinstance(expected, (str, bytes)):
+        assert type(found) is type(expected)
+        assert found == expected
+        return
+    if isinstance(expected, Ragged):
+        assert isinstance(found, Ragged)
+        assert found.kind == expected.kind
+        np.testing.assert_array_equal(found.offsets, expected.offsets)
+        found, expected = found.values, expected.values
+    assert found.dtype == expected.dtype
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, expected)
 
 
 def assert_delivers(path: object, expected: Arrays, **options: Any) -> None:
@@ -24,12 +41,10 @@ def assert_delivers(path: object, expected: Arrays, **options: Any) -> None:
         for choice in choices:
             taken = source[choice]
             for name, array in expected.items():
-                assert taken[name].dtype == array.dtype
-                assert taken[name].dtype.isnative
-                np.testing.assert_array_equal(taken[name], array[choice])
+                assert_same(taken[name], array[choice])
         if records:
             one = source[records - 1]
             for name, array in expected.items():
-                np.testing.assert_array_equal(one[name], array[-1])
+                assert_same(one[name], array[-1])
     finally:
         source.close()

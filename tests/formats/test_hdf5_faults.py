@@ -260,12 +260,12 @@ def _reference(file: h5py.File) -> None:
 
 
 def _ragged(file: h5py.File) -> None:
-    file.create_dataset("x", (100,), h5py.vlen_dtype(np.int32))
+    file.create_dataset("x", (100, 2), h5py.vlen_dtype(np.int32))
 
 
 TYPES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
-    "variable-length strings": (lambda file: file.create_dataset("x", data=["a"] * 100), "variable-length strings"),
-    "variable-length arrays": (_ragged, "variable-length arrays of int32"),
+    "several strings a record": (lambda file: file.create_dataset("x", data=[["a", "b"]] * 100), "variable-length strings"),
+    "several arrays a record": (_ragged, "variable-length arrays of int32"),
     "references": (_reference, "references to other objects"),
     "opaque": (_opaque, "opaque values of 7 bytes"),
     "dates": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from streamload.formats.hdf5 import filters
 from streamload.formats.hdf5.chunked import Chunked, ChunkedFile
 from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, Stored
 from streamload.formats.hdf5.foreign import Foreign, ForeignFile
+from streamload.formats.hdf5.vlen import Vlen
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column
+from streamload.source import Column, Lengths
 
 BLOCK_NBYTES = 4 * 1024**2
 """Blocks that a contiguous file is cut into where other files of the source are chunked."""
@@ -46,6 +47,8 @@ class Part:
 def column_of(field: Field, parts: Sequence[Part]) -> Column:
     """The fastest way to read one field of all files."""
     some = [part for part in parts if part.stored.records]
+    if field.ragged:
+        return _vlen(field, some or parts)
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
         return _extents(field, some or parts)
     if all(_decodable(field, part) for part in some):
@@ -159,7 +162,8 @@ def _foreign(field: Field, parts: Sequence[Part]) -> Foreign:
         if stored.chunk:
             span = max(1, min(stored.chunk[0], MOST_SPAN_NBYTES // stored.stride_nbytes))
             if stored.chunk != (span, *stored.shape[1:]):
-                cache_nbytes = max(cache_nbytes, math.prod(stored.chunk) * stored.dtype.itemsize)
+                itemsize = stored.stride_nbytes if stored.ragged else stored.dtype.itemsize
+                cache_nbytes = max(cache_nbytes, math.prod(stored.chunk) * itemsize)
         pieces.append(ForeignFile(number=part.number, records=stored.records, span=span, path=stored.path, sources=part.sources))
     return Foreign(
         field=field,
@@ -170,6 +174,23 @@ def _foreign(field: Field, parts: Sequence[Part]) -> Foreign:
         stride_nbytes=max(part.stored.stride_nbytes for part in parts),
         label=f"{label([part.stored for part in parts])}, read through the HDF5 library",
     )
+
+
+def _vlen(field: Field, parts: Sequence[Part]) -> Vlen:
+    """Records of variable length, in the spans that the survey found."""
+    records = np.array([part.stored.records for part in parts], np.float64)
+    total = max(1.0, float(records.sum()))
+    mean = float((records * [part.stored.mean for part in parts]).sum()) / total
+    square = float((records * [part.stored.deviation**2 + part.stored.mean**2 for part in parts]).sum()) / total
+    lengths = Lengths(mean=mean, deviation=math.sqrt(max(0.0, square - mean**2)))
+    weights: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    for part in parts:
+        stored = part.stored
+        counts = np.diff(np.append(np.arange(0, stored.records, stored.span), stored.records)) if stored.records else np.zeros(0, np.int64)
+        weights.append(np.array(stored.weights or [lengths.capacity(int(count)) for count in counts], np.int64))
+    foreign = _foreign(field, parts)
+    pieces = [replace(piece, span=part.stored.span) for piece, part in zip(foreign.parts, parts, strict=True)]
+    return Vlen(rows=replace(foreign, parts=tuple(pieces)), lengths=lengths, weights=np.concatenate(weights))
 
 
 def label(stored: Sequence[Stored]) -> str:

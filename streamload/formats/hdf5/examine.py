@@ -12,10 +12,16 @@ from h5py import h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.hdf5 import tree
+from streamload.formats.hdf5 import references, tree
 from streamload.formats.hdf5.access import opened
 from streamload.formats.hdf5.facts import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, Filter, Stored
+from streamload.schema import ARRAY, BYTES, TEXT
+from streamload.source import Lengths
 
+SPAN_NBYTES = 128 * 1024
+"""Bytes of variable-length records that the HDF5 library reads at a time ..."""
+MOST_SPAN_RECORDS = 1024
+"""... and the most records: each becomes an object of its own."""
 CHUNKS_A_BEAT = 4096
 """Chunks after which the work on an index is said to go on."""
 MOST_VIRTUAL_LEVELS = 8
@@ -53,6 +59,9 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
     filters = tuple(Filter(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters()))
     chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
     offset = dataset.get_offset() if layout == CONTIGUOUS else None
+    variable = _variable(kind)
+    if variable is not None and len(dataset.shape) == 1:
+        return [_ragged(file_path, path, dataset, layout, filters, chunk, offset, sources, *variable)]
     found: list[Stored] = []
     for member, member_kind, dtype, at in _members(kind, where, file_path, path):
         base, inner = dtype.subdtype or (dtype, ())
@@ -87,6 +96,65 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
             )
         )
     return found
+
+
+def _variable(kind: h5t.TypeID) -> tuple[str, np.dtype] | None:
+    """How records of a variable-length type are ragged, and the dtype of an element; None for every other type."""
+    try:
+        dtype = kind.dtype
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    said = h5t.check_string_dtype(dtype)
+    if said is not None:
+        return (TEXT, np.dtype(np.uint8)) if said.length is None else None
+    base = h5t.check_vlen_dtype(dtype)
+    if not isinstance(base, np.dtype) or base.kind not in "biufc" or base.subdtype is not None:
+        return None
+    return (BYTES if base == np.uint8 else ARRAY), np.dtype(base.str)
+
+
+def _ragged(
+    file_path: str,
+    path: str,
+    dataset: h5d.DatasetID,
+    layout: str,
+    filters: tuple[Filter, ...],
+    chunk: tuple[int, ...],
+    offset: int | None,
+    sources: tuple[str, ...],
+    ragged: str,
+    dtype: np.dtype,
+) -> Stored:
+    """A dataset of variable-length records: how long they are, and in which spans they will be read."""
+    records = int(dataset.shape[0])
+    counted = references.lengths_of(file_path, path, dataset, dtype.itemsize) if records and not sources else None
+    some = Lengths.of(counted if counted is not None else references.some_lengths(dataset) if records else np.zeros(0, np.int64))
+    span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * dtype.itemsize))))
+    weights = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
+    return Stored(
+        path=path,
+        member=(),
+        shape=(records,),
+        dtype=dtype,
+        layout=layout,
+        raw=False,
+        packed=True,
+        offset=None if offset is None else int(offset),
+        member_offset=0,
+        stride_nbytes=int(dataset.get_type().get_size()),
+        stored_nbytes=int(dataset.get_storage_size()),
+        listed=True,
+        chunk=chunk,
+        chunks=int(dataset.get_num_chunks()) if chunk else 0,
+        filters=filters,
+        fill=b"",
+        sources=sources,
+        ragged=ragged,
+        mean=some.mean,
+        deviation=some.deviation,
+        span=span,
+        weights=tuple(weights),
+    )
 
 
 def _is_listed(dataset: h5d.DatasetID, chunk: tuple[int, ...]) -> bool:

@@ -71,6 +71,16 @@ class Stored:
     """The value of an element that was never written, in the file's byte order."""
     sources: tuple[str, ...]
     """Paths of the other files that a virtual dataset draws on, links resolved."""
+    ragged: str = ""
+    """How records differ in length, as `Field.ragged` has it; `dtype` is then that of an element."""
+    mean: float = 1.0
+    """Elements of a record on average."""
+    deviation: float = 0.0
+    """Standard deviation of that."""
+    span: int = 0
+    """Records of variable length that are read together."""
+    weights: tuple[int, ...] = ()
+    """Elements of each such span; () where nobody has counted."""
 
     @property
     def key(self) -> str:
@@ -89,8 +99,8 @@ class Stored:
 
     @property
     def record_nbytes(self) -> int:
-        """Bytes of one record as it is delivered."""
-        return self.dtype.itemsize * math.prod(self.shape[1:])
+        """Bytes of one record as it is delivered, on average."""
+        return math.ceil(self.mean * self.dtype.itemsize * math.prod(self.shape[1:]))
 
     @property
     def nbytes(self) -> int:
@@ -103,7 +113,7 @@ class Stored:
         return tuple(-(-length // size) for length, size in zip(self.shape, self.chunk, strict=True))
 
     def __str__(self) -> str:
-        return f"{self.native} {self.shape[1:]}"
+        return f"{self.native} {self.shape[1:]}" + (f", {self.ragged} of variable length" if self.ragged else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

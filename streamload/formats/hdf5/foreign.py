@@ -147,7 +147,20 @@ class ForeignReader:
         self._meter.read_nbytes += values.nbytes
         return values
 
+    def objects(self, record: int) -> Any:
+        """The span that begins with a record, as the library gives it: of variable-length types an array of objects."""
+        which = int(np.searchsorted(self._starts, record, side="right")) - 1
+        part = self._column.parts[which]
+        self._leave_inherited()
+        for number in (part.number, *part.sources):
+            self._files.descriptor(number)
+        return self._stored(part, int(record - self._starts[which]) // part.span)
+
     def _read(self, part: ForeignFile, span: int) -> NDArray[np.generic]:
+        column, values = self._column, self._stored(part, span)
+        return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(len(values), *column.field.shape))
+
+    def _stored(self, part: ForeignFile, span: int) -> Any:
         from streamload.formats.hdf5.access import unreadable
 
         column = self._column
@@ -162,7 +175,7 @@ class ForeignReader:
             failed.dataset, failed.records = part.path, (first, stop)
             failed.details |= {"dataset": part.path, "records": (first, stop)}
             raise failed from error
-        return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(stop - first, *column.field.shape))
+        return values
 
     def _file(self, number: int) -> Any:
         if number in self._open:

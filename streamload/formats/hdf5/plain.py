@@ -13,8 +13,9 @@ from streamload import shelf
 from streamload.errors import CorruptDataError
 from streamload.files import Fingerprint
 from streamload.formats.hdf5.facts import CONTIGUOUS, ChunkIndex, FileFacts, Filter, Stored, Survey
+from streamload.schema import ARRAY, BYTES, TEXT
 
-MAGIC = b"SLSURV02"
+MAGIC = b"SLSURV03"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
@@ -92,6 +93,10 @@ def _refuse_nonsense(found: Survey) -> None:
                 raise ValueError("an index of chunks has another length than its grid")
             if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file.fingerprint.nbytes:
                 raise ValueError("a chunk lies behind the end of its file")
+            spans = -(-stored.records // max(1, stored.span))
+            miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
+            if stored.ragged and (not stored.span or miscounted):
+                raise ValueError("spans of records have other lengths than they should")
             if any(os.path.commonpath([source, folder]) != folder for source in stored.sources):
                 raise ValueError("a virtual dataset draws on what lies outside")
 
@@ -121,10 +126,14 @@ def _stored_to_plain(stored: Stored) -> dict[str, Any]:
         "filters": [[step.number, step.values, step.name] for step in stored.filters],
         "fill": stored.fill.hex(),
         "sources": stored.sources,
+        "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.weights],
     }
 
 
 def _stored(said: dict[str, Any]) -> Stored:
+    ragged, mean, deviation, span, weights = said["ragged"]
+    if ragged not in ("", ARRAY, BYTES, TEXT) or not 0 <= mean < 2**62 or not 0 <= deviation < 2**62 or not 0 <= span < 2**62:
+        raise ValueError("lengths of records are impossible")
     return Stored(
         **{name: int(said[name]) for name in _COUNTS},
         path=str(said["path"]),
@@ -140,6 +149,11 @@ def _stored(said: dict[str, Any]) -> Stored:
         filters=tuple(Filter(int(number), tuple(map(int, values)), str(name)) for number, values, name in said["filters"]),
         fill=bytes.fromhex(said["fill"]),
         sources=tuple(map(str, said["sources"])),
+        ragged=str(ragged),
+        mean=float(mean),
+        deviation=float(deviation),
+        span=int(span),
+        weights=tuple(map(int, weights)),
     )
 
 

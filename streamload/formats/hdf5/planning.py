@@ -17,8 +17,11 @@ from streamload.formats.hdf5.chunked import Chunked
 from streamload.formats.hdf5.columns import Part, column_of
 from streamload.formats.hdf5.facts import Survey
 from streamload.formats.hdf5.foreign import Foreign
+from streamload.formats.hdf5.vlen import Vlen
+from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, Meter, Source
+from streamload.source import Column, Meter, Source, read_records, stored_nbytes
+from streamload.strands import ResidentRagged
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -36,7 +39,10 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
     columns: list[Column] = []
     for number in range(len(found.names)):
         column, small = _column(found, number, extra, notes)
-        if small and number in found.values:
+        if small and column.field.ragged and -1 - number in found.values:
+            taken = Ragged(found.values[number], found.values[-1 - number].astype(np.int64, copy=False), column.field.ragged)
+            column = _held(column, taken, _records(found))
+        elif small and number in found.values:
             column = _held(column, found.values[number], _records(found))
         elif small:
             column = _held(column, _values(column, _records(found), fingerprints), _records(found))
@@ -61,9 +67,13 @@ def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | N
     values: dict[int, NDArray[np.generic]] = {}
     for number in range(len(found.names)):
         column, small = _column(found, number, extra, [])
-        if small and isinstance(column, Foreign):
+        if small and isinstance(column, (Foreign, Vlen)):
             beat(0, 0, 0)
-            values[number] = _values(column, _records(found), fingerprints)
+            taken = _values(column, _records(found), fingerprints)
+            if isinstance(taken, Ragged):
+                values[number], values[-1 - number] = taken.values, taken.offsets
+            else:
+                values[number] = taken
     return replace(found, values=values)
 
 
@@ -76,8 +86,8 @@ def _column(found: Survey, number: int, extra: Mapping[str, int], notes: list[st
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
     parts = _parts(found, number, extra)
-    column = column_of(Field(name, first.native, shape), parts)
-    small = column.field.nbytes <= RESIDENT_RECORD_NBYTES and sum(part.stored.nbytes for part in parts) <= RESIDENT_NBYTES
+    column = column_of(Field(name, first.native, shape, first.ragged), parts)
+    small = stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and sum(part.stored.nbytes for part in parts) <= RESIDENT_NBYTES
     return column, small and number != largest
 
 
@@ -85,8 +95,15 @@ def _records(found: Survey) -> int:
     return sum(file.fields[0].records for file in found.files)
 
 
-def _held(column: Column, values: NDArray[np.generic], records: int) -> Resident:
+def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> Resident | ResidentRagged:
     """A field whose values are in memory."""
+    if isinstance(values, Ragged):
+        offsets, elements = values.offsets, values.values
+        sound = len(offsets) == records + 1 and offsets[0] == 0 and int(offsets[-1]) == len(elements)
+        alike = elements.dtype == column.field.dtype and elements.shape[1:] == column.field.shape
+        if not sound or not alike or (np.diff(offsets) < 0).any():
+            raise CorruptDataError(f"the values of '{column.field.name}' are not what they should be.", hint="Open the files again.")
+        return ResidentRagged(field=column.field, values=elements, offsets=offsets, label=column.describe())
     if values.shape != (records, *column.field.shape) or values.dtype != column.field.dtype:
         raise CorruptDataError(f"the values of '{column.field.name}' are not what they should be.", hint="Open the files again.")
     return Resident(field=column.field, values=values, label=column.describe())
@@ -97,7 +114,7 @@ def _costs(column: Column) -> list[str]:
     if isinstance(column, Chunked) and column.amplification > 1:
         times = f"{column.amplification:,.3g}"
         return [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
-    if isinstance(column, Foreign):
+    if isinstance(column, (Foreign, Vlen)):
         return [
             f"'{column.field.name}': only the HDF5 library can read this layout, one thread at a time; `streamload convert` makes it fast"
         ]
@@ -127,11 +144,16 @@ def _fingerprints(found: Survey) -> tuple[list[Fingerprint], dict[str, int]]:
     return fingerprints, numbers
 
 
-def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> NDArray[np.generic]:
+def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> NDArray[np.generic] | Ragged:
     """A small field, read whole."""
-    files, values = OpenFiles(fingerprints), np.empty((records, *column.field.shape), column.field.dtype)
+    files = OpenFiles(fingerprints)
+    values = np.empty((0 if column.field.ragged else records, *column.field.shape), column.field.dtype)
     reader = column.reader(files, Meter())
     try:
+        if column.field.ragged:
+            found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
+            files.verify()
+            return found
         if isinstance(column, Extents) and (column.strides == column.field.nbytes).all():
             _read_runs(column, files, values)
         elif records:

@@ -107,7 +107,7 @@ def _alike(file: h5py.File, path: str, first_path: str, chosen: choice.Chosen) -
             dataset = None
         stored = examine.examine(path, first.path, dataset) if isinstance(dataset, h5d.DatasetID) else []
         here = next((one for one in stored if one.member == first.member), None)
-        if here is None or (here.native, here.shape[1:]) != (first.native, first.shape[1:]):
+        if here is None or (here.native, here.shape[1:], here.ragged) != (first.native, first.shape[1:], first.ragged):
             raise SchemaMismatchError(
                 f"Field '{name}' differs: {first} in {first_path}, {here if here is not None else 'missing'} in {path}.",
                 hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",

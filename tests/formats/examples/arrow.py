@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from parquet_files import Arrays, binary, image_field, images
+from ragged_files import WRITERS
 
 
 def write(path: Path, *, stream: bool = False, compression: str | None = None) -> Arrays:
@@ -20,3 +21,4 @@ def write(path: Path, *, stream: bool = False, compression: str | None = None) -
 
 
 EXAMPLES = {"file": write, "stream": partial(write, stream=True), "zstd": partial(write, compression="zstd")}
+EXAMPLES |= {layout: WRITERS[layout] for layout in WRITERS if layout.startswith("arrow")}
