@@ -12,12 +12,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.checksums import Passing
 from streamload.tools.convert_order import Arrangement, Buckets, Numbers
 from streamload.tools.manifest import Content, file_entry, schema_entry
 from streamload.tools.origins import Origin, Request, classes_of, origin_of
@@ -117,17 +118,28 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
 
 
 def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Decode a stretch of records, and say which cannot be."""
+    """Take a stretch of records, and say which cannot be had: one by one only where several could not."""
     origin = origin_of(Request.of(task["request"]))
+    style = Style(**task["style"])
+    # Where bytes are kept, images may differ in size; nothing is encoded only to be thrown away.
+    kept = stored(origin, style) if style.store == "keep" else origin
     bad: list[tuple[int, str]] = []
+    batch = batch_records(origin)
     try:
-        for number in range(task["start"], task["stop"]):
+        for start in range(task["start"], task["stop"], batch):
+            numbers = np.arange(start, min(start + batch, task["stop"]), dtype=np.int64)
             try:
-                origin.take(np.array([number], np.int64))
-            except SourceError as error:
-                bad.append((number, error.message))
-            progress.add(1)
+                kept.take(numbers)
+            except SourceError:
+                for number in numbers.tolist():
+                    try:
+                        kept.take(np.array([number], np.int64))
+                    except SourceError as error:
+                        bad.append((number, error.message))
+            progress.add(len(numbers))
     finally:
+        if kept is not origin:
+            kept.close()
         origin.close()
     return {"bad": bad}
 
@@ -168,7 +180,7 @@ def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def _written(task: dict[str, Any], path: str, records: int, style: Style, progress: Progress) -> dict[str, Any]:
     origin = origin_of(Request.of(task["request"]), threads=task["threads"])
     first = task["start"] - task["part_start"]
-    written = Content()
+    written, gone, come = Content(), Passing(), Passing()
     kept = stored(origin, style, threads=task["threads"])
     try:
         schema = kept.schema
@@ -177,6 +189,7 @@ def _written(task: dict[str, Any], path: str, records: int, style: Style, progre
         with ThreadPoolExecutor(1) as beside:
             for start, taken in _ahead(_in_order(task, origin, kept)):
                 hashing = beside.submit(written.add, taken, first + start - task["start"])
+                gone.add(taken)
                 writer.append(taken)
                 reach("convert.batch")
                 hashing.result()
@@ -187,13 +200,14 @@ def _written(task: dict[str, Any], path: str, records: int, style: Style, progre
         if kept is not origin:
             kept.close()
         origin.close()
-    read = Content()
-    delivered = _read_again(path, schema, lambda start, taken: read.add(taken, first + start))
-    if read.numbered != written.numbered:
+    delivered = _read_again(path, schema, come.add)
+    if come.fields != gone.fields:
         raise ChecksumError(
-            f"{path} does not hold what was written to it: the digest of its records differs.", hint="Check disk and memory.", path=path
+            f"{task['path']} does not hold what was written to it: checksums of its records differ.",
+            hint="Check disk and memory.",
+            path=task["path"],
         )
-    entry = file_entry(path, records=records, content=read, part=task["part"], first=first)
+    entry = file_entry(path, records=records, content=written, part=task["part"], first=first)
     return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
 
@@ -219,7 +233,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray[Any]]], object]) -> Schema:
+def _read_again(path: str, schema: Schema, saw: Callable[[dict[str, NDArray[Any]]], object]) -> Schema:
     """What was written, as a loader will read it; the schema that it then has."""
     source = streamload.open(path, decode=False)
     try:
@@ -233,15 +247,9 @@ def _read_again(path: str, schema: Schema, saw: Callable[[int, dict[str, NDArray
         if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
         batch = batch_records(source)
-        with ThreadPoolExecutor(1) as beside:
-            hashing: Future[object] | None = None
-            for start in range(0, len(source), batch):
-                taken = source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64))
-                if hashing is not None:
-                    hashing.result()
-                hashing = beside.submit(saw, start, taken)
-            if hashing is not None:
-                hashing.result()
+        for start in range(0, len(source), batch):
+            taken = source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64))
+            saw({name: taken[field.name] for name, field in zip(delivered.names, source.schema, strict=True)})
         return delivered
     finally:
         source.close()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.checksums import block_checksums
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.ragged import Ragged
@@ -24,8 +23,6 @@ FOLDER_NAME = "manifest.json"
 SUFFIX = ".manifest.json"
 MODULUS = 1 << 128
 JOINED_NBYTES = 4096
-READERS = 2
-"""Threads that compute checksums; they run beside each other, since zlib lets go of the interpreter."""
 
 
 def manifest_path(path: str) -> str:
@@ -103,31 +100,9 @@ def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
     return little.view(np.uint8).reshape(len(values), width) if little.size else np.zeros((len(values), width), np.uint8)
 
 
-def block_checksums(path: str, saw: Callable[[int], None] | None = None) -> Iterator[int]:
-    """CRC-32 of every block of a file, in order; `saw` hears how many bytes were read."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        nbytes = os.fstat(fd).st_size
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-
-        def checksum(offset: int) -> int:
-            return zlib.crc32(os.pread(fd, BLOCK_NBYTES, offset))
-
-        with ThreadPoolExecutor(READERS) as pool:
-            # A few blocks at a time, so that a file of any size takes a few megabytes.
-            for start in range(0, nbytes, 16 * BLOCK_NBYTES):
-                stop = min(nbytes, start + 16 * BLOCK_NBYTES)
-                yield from pool.map(checksum, range(start, stop, BLOCK_NBYTES))
-                if saw is not None:
-                    saw(stop - start)
-    finally:
-        os.close(fd)
-
-
 def file_entry(path: str, *, records: int, content: Content, part: str = "", first: int = 0) -> dict[str, Any]:
     """What a manifest says of one file; `first` is the number, within its part, of the file's first record."""
-    checksums = "".join(f"{one:08x}" for one in block_checksums(path))
+    checksums = "".join(f"{one:08x}" for one in block_checksums(path, BLOCK_NBYTES))
     return {
         "name": os.path.basename(path),
         "part": part,
@@ -161,6 +136,10 @@ def manifest_of(files: Sequence[dict[str, Any]], schema: Sequence[dict[str, Any]
     return whole | {"digest": _digest(whole)}
 
 
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1) + "\n"
+
+
 def _digest(manifest: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.blake2b(json.dumps(rest, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -173,8 +152,11 @@ def read_manifest(path: str) -> dict[str, Any]:
     """
     try:
         with open(path, "rb") as file:
-            manifest = json.loads(file.read())
+            data = file.read()
+        manifest = json.loads(data)
         sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
+        # Byte for byte: what changed between two values is damage, too.
+        sound = sound and _text(manifest).encode() == data
         names = [str(file["name"]) for file in manifest["files"]] if sound else []
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, names, manifest = False, [], {}
@@ -199,7 +181,7 @@ def write_manifest(path: str, manifest: Mapping[str, Any]) -> None:
     half = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
     try:
         with open(half, "x") as file:
-            file.write(json.dumps(manifest, indent=1) + "\n")
+            file.write(_text(manifest))
             file.flush()
             os.fsync(file.fileno())
         os.replace(half, path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.checksums import block_checksums
 from streamload.tools.console import FOUND, GOOD, Console, clean
 from streamload.tools.manifest import (
     BLOCK_NBYTES,
@@ -18,7 +19,6 @@ from streamload.tools.manifest import (
     MODULUS,
     SUFFIX,
     Content,
-    block_checksums,
     file_entry,
     manifest_of,
     manifest_path,
@@ -122,7 +122,7 @@ def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str
             if os.path.getsize(name) != one["nbytes"]:
                 findings.add("size", f"{name} has {os.path.getsize(name):,} bytes, and should have {one['nbytes']:,}")
             wanted = [int(one["crc32"][at : at + 8], 16) for at in range(0, len(one["crc32"]), 8)]
-            for block, (found, right) in enumerate(zip(block_checksums(name, saw), wanted, strict=False)):
+            for block, (found, right) in enumerate(zip(block_checksums(name, BLOCK_NBYTES, saw), wanted, strict=False)):
                 if found != right:
                     stop = min(one["nbytes"], (block + 1) * BLOCK_NBYTES)
                     findings.add("checksum", f"{name}: bytes {block * BLOCK_NBYTES:,} to {stop:,} are not what was written")
@@ -283,7 +283,7 @@ def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> 
     for name, values in here.items():
         if isinstance(values, Ragged):
             for at, (mine, other) in enumerate(zip(values, there[name], strict=True)):
-                if bytes(mine) != bytes(other):
+                if mine != other:
                     wrong.setdefault(first + at, []).append(name)
             continue
         mine = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
