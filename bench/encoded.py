@@ -77,7 +77,7 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
     ours = {**config, "order": "block", "window": options.window}
     with Contender("streamload", "ours", ours) as loader:
         name = f"{options.workers} bare decoders (simplejpeg)"
-        with Contender(name, "jpeg_decoders", config) as limit:
+        with Contender(name, "parquet_jpegs", config) as limit:
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=what, ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)
