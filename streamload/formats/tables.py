@@ -110,10 +110,10 @@ def assemble(
         stored = first.columns[key]
         field = Field(name, stored.dtype, stored.shape, stored.ragged)
         parts = [Part(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
-        column = column_of(field, parts)
+        column = column_of(field, parts) if parts or not stored.ragged else _nothing(field)
         nbytes = stored_nbytes(column)
         small = nbytes <= RESIDENT_RECORD_NBYTES and nbytes * records <= RESIDENT_NBYTES
-        if small and name != largest and not isinstance(column, Resident):
+        if small and name != largest and not isinstance(column, (Resident, ResidentRagged)):
             column = held(column, records, fingerprints)
         columns.append(column)
         notes.extend(costs(column))
@@ -127,6 +127,12 @@ def assemble(
         notes=notes,
         classes={name: words for name, key in chosen if (words := max((table.columns[key].classes for table in tables), key=len))},
     )
+
+
+def _nothing(field: Field) -> ResidentRagged:
+    """A ragged field of no record."""
+    values = np.zeros((0, *field.shape), field.dtype)
+    return ResidentRagged(field=field, values=values, offsets=np.zeros(1, np.int64), label="no records")
 
 
 def _chosen(table: Table, fields: Fields | None, notes: list[str]) -> list[tuple[str, str]]:
@@ -317,14 +323,20 @@ def _read_runs(column: Extents, files: OpenFiles, values: NDArray[np.generic]) -
 
 def read_exactly(files: OpenFiles, number: int, offset: int, nbytes: int, dataset: str | None = None) -> bytearray:
     """`nbytes` at `offset` of a file. Raises CorruptDataError where the file ends before, SourceError where it cannot be read."""
+    room = bytearray(nbytes if 0 <= nbytes <= files.fingerprints[number].nbytes else 0)
+    read_into(memoryview(room), files, number, offset, nbytes, dataset)
+    return room
+
+
+def read_into(view: memoryview, files: OpenFiles, number: int, offset: int, nbytes: int, dataset: str | None = None) -> None:
+    """The same, into the first `nbytes` of memory that is there already."""
     was = files.fingerprints[number]
     if offset < 0 or nbytes < 0 or offset + nbytes > was.nbytes:
         raise short_read(was, offset, nbytes)
-    room = bytearray(nbytes)
-    view, done = memoryview(room), 0
+    done = 0
     while done < nbytes:
         try:
-            got = os.preadv(files.descriptor(number), [view[done:]], offset + done)
+            got = os.preadv(files.descriptor(number), [view[done:nbytes]], offset + done)
         except OSError as error:
             if isinstance(error, SourceError):
                 raise
@@ -338,4 +350,3 @@ def read_exactly(files: OpenFiles, number: int, offset: int, nbytes: int, datase
         if not got:
             raise short_read(was, offset, nbytes)
         done += got
-    return room

@@ -18,7 +18,7 @@ from streamload.files import OpenFiles
 from streamload.formats.blocks import by_block
 from streamload.formats.parquet.packing import BODY, CHECKSUM, CODEC, COUNT, INDEXED, LEVELS, NBYTES, PACKINGS, UNPACKED
 from streamload.formats.parquet.pages import NotRawError, PageError, require_defined
-from streamload.formats.tables import read_exactly
+from streamload.formats.tables import read_into
 from streamload.schema import Field
 from streamload.source import Meter, Reader
 
@@ -90,7 +90,7 @@ class PackedPageReader:
         self._values: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._indices: NDArray[np.int64] | None = None
         self._words: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._rooms: list[NDArray[np.uint8]] = [np.zeros(0, np.uint8), np.zeros(0, np.uint8)]
+        self._rooms = [np.zeros(0, np.uint8)] * 3
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -115,7 +115,7 @@ class PackedPageReader:
     def close(self) -> None:
         """Forget the page."""
         self._page = self._dictionary = -1
-        self._rooms = [np.zeros(0, np.uint8), np.zeros(0, np.uint8)]
+        self._rooms = [np.zeros(0, np.uint8)] * 3
         self._values = self._words = np.zeros(0, np.uint8)
 
     def _turn_to(self, page: int) -> None:
@@ -165,7 +165,8 @@ class PackedPageReader:
     def _unpacked(self, place: list[int], number: int, room: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The levels that stand before a body, and the body, unpacked into one of the rooms."""
         began = time.perf_counter_ns()
-        stored = np.frombuffer(read_exactly(self._files, number, place[BODY], place[NBYTES], self._column.column), np.uint8)
+        stored = self._room(2, place[NBYTES])
+        read_into(stored.data, self._files, number, place[BODY], place[NBYTES], self._column.column)
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += len(stored)
         found = zlib.crc32(stored.data) if self._column.verify and place[CHECKSUM] >= 0 else place[CHECKSUM]
@@ -176,12 +177,18 @@ class PackedPageReader:
         before = max(0, place[LEVELS])
         levels, stored, wanted = stored[:before], stored[before:], place[UNPACKED] - before
         if place[CODEC]:
-            if len(self._rooms[room]) < wanted:
-                self._rooms[room] = np.empty(wanted, np.uint8)
-            stored = _decoded(PACKINGS[place[CODEC]], stored, self._rooms[room][:wanted])
+            stored = _decoded(PACKINGS[place[CODEC]], stored, self._room(room, wanted))
+        elif room:
+            stored = stored.copy()  # A dictionary outlives what is read next.
         if len(stored) != wanted:
             raise PageError(f"the page at byte {place[BODY]:,} unpacks to {len(stored):,} bytes, and its header says {wanted:,}")
         return levels, stored
+
+    def _room(self, which: int, nbytes: int) -> NDArray[np.uint8]:
+        """Memory that serves again and again: for values, for a dictionary, for what is stored."""
+        if len(self._rooms[which]) < nbytes:
+            self._rooms[which] = np.empty(nbytes, np.uint8)
+        return self._rooms[which][:nbytes]
 
 
 class _ChecksumFailedError(PageError):
