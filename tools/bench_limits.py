@@ -10,7 +10,7 @@ from typing import Any
 
 from streamload.tools.race import Contender
 
-COPIED_NBYTES = 256 << 20
+COPIED_NBYTES = 128 << 20
 """More than caches hold."""
 BATCH_NBYTES = 32 << 20
 READ_NBYTES = 48 << 20

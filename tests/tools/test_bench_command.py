@@ -1,0 +1,422 @@
+"""`streamload bench` and `streamload tune`: figures that hang together, caches that are what they are called, errors by name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import answer, arrays, hdf5_file, said
+from hypothesis import given
+from hypothesis import strategies as st
+from streamload.tools import bench_pass
+from streamload.tools.bench import worker_counts
+from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names
+from streamload.tools.bench_limits import beside, device_limits
+from streamload.tools.bench_models import WORKLOADS, utilisation, workload
+from streamload.tools.bench_runs import passed
+from streamload.tools.bench_verdict import changes, verdict
+from streamload.tools.confinement import confined
+from streamload.tools.console import Console
+from streamload.tools.machine import mount_of
+from streamload.tools.page_cache import EVICT_ONLY
+from streamload.tools.race import Contender
+from streamload.tools.tune import Means, Trials, more_trials, worker_trials
+
+import streamload
+from streamload.errors import ConfigError, ResourceError, StreamloadError, UnsupportedFeatureError
+
+RECORDS, BATCH = 600, 64
+
+
+@pytest.fixture(autouse=True)
+def spare_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the test's own files leave the page cache, and caches stay in the test's folder."""
+    monkeypatch.setenv(EVICT_ONLY, "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of images and labels."""
+    return hdf5_file(tmp_path / "train.h5", arrays(RECORDS))
+
+
+def config(path: Path, **more: Any) -> dict[str, Any]:
+    """What a pass over a file is told."""
+    return {"paths": [str(path)], "files": [str(path)], "batch": BATCH, "workers": 0, "seconds": 0.2, **more}
+
+
+def on_a_disk(path: Path) -> bool:
+    """Whether the page cache of a file can be emptied."""
+    return mount_of(path.parent)[1] not in ("tmpfs", "ramfs")
+
+
+def test_a_pass_over_one_epoch_counts_every_record_once(path: Path):
+    """The first batch apart, whose coming is timed by itself."""
+    one = passed(config(path, once=True, seconds=100))
+    assert one["first_records"] + one["records"] == RECORDS
+    assert one["steps"] + 1 == -(-RECORDS // BATCH)
+    assert one["used_nbytes"] == RECORDS * (8 * 8 * 3 + 8)
+    assert sum(one["waits"]["counts"]) == one["steps"]
+    assert 0 <= one["waits"]["p50"] <= one["waits"]["p99"] <= one["waits"]["most"]
+    assert "mincore finds 100.0 % in memory" in one["cache"]
+    assert one["memory"]["rss_nbytes"] >= one["memory"]["own_nbytes"] > 0
+
+
+def test_a_cold_pass_finds_the_cache_empty_and_reads_the_device(path: Path):
+    """By mincore, and by what the kernel says that the processes had brought in."""
+    if not on_a_disk(path):
+        pytest.skip("temporary files lie in memory here")
+    assert "mincore finds 0.00 % in memory" in passed(config(path, once=True), cold=True)["cache"]
+
+
+def test_a_pass_under_a_ceiling_says_what_its_group_held_or_why_there_is_none(path: Path):
+    """Where the rights suffice, the peak; else an error that names what is missing."""
+    if not on_a_disk(path):
+        pytest.skip("temporary files lie in memory here")
+    if confined(1 << 30) is None:
+        with pytest.raises(
+            ResourceError, match=r"may not make a control group with a limit of 1 GB: .* Run it as root, or in a group that"
+        ):
+            passed(config(path, once=True, limit_nbytes=1 << 30))
+        return
+    one = passed(config(path, once=True, limit_nbytes=1 << 30))
+    assert 0 < one["memory"]["group_peak_nbytes"] <= one["memory"]["group_limit_nbytes"] == 1 << 30
+
+
+def test_an_error_of_a_pass_comes_from_its_process_as_it_was(tmp_path: Path, path: Path):
+    """Kind, message and hint."""
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        passed(config(path, batch=0))
+
+
+def test_a_pass_whose_process_ends_otherwise_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With its status and its last words."""
+    monkeypatch.setattr("streamload.tools.bench_runs.MODULE", "streamload.tools.nothing_here")
+    with pytest.raises(StreamloadError, match=r"The process of a pass ended with status 1: .*nothing_here.*--debug"):
+        passed(config(path))
+
+
+def test_a_killed_pass_says_that_memory_ran_out(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the limit, and what to lower."""
+    (tmp_path / "ends_itself.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("streamload.tools.bench_runs.MODULE", "ends_itself")
+    with pytest.raises(ResourceError, match=r"was killed: memory ran out. Give a higher --limit-memory"):
+        passed(config(path))
+
+
+def test_a_file_that_somebody_maps_is_not_called_cold(path: Path):
+    """An error instead of a figure."""
+    if not on_a_disk(path):
+        pytest.skip("temporary files lie in memory here")
+    mapped = np.memmap(path, np.uint8, "r")
+    assert mapped.sum()
+    with pytest.raises(ResourceError, match=r"The page cache cannot be emptied of train.h5: .* End what maps the file"):
+        passed(config(path), cold=True)
+
+
+def test_steps_that_compute_take_as_long_as_they_say(path: Path):
+    """Utilisation is compute time over total time, the first step left out: with long steps nearly one."""
+    one = passed(config(path, compute_seconds=0.02, seconds=0.3))
+    assert one["seconds"] >= one["steps"] * 0.02
+    assert 0.2 < utilisation(one, 0.02) <= 1.0
+
+
+def test_bench_says_everything_and_hangs_together(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Rates, limits, waits, memory, verdict, model and page, in one document."""
+    page = tmp_path / "report.html"
+    words = ["bench", path, "--workers", "0,1", "--seconds", "0.2", "--batch", BATCH, "--model", "0.001", "--html", page]
+    code, document = answer(capsys, *words)
+    assert code == 0
+    assert [one["workers"] for one in document["passes"]] == [0, 1]
+    for one in document["passes"]:
+        assert one["rate"] * 200 == pytest.approx(one["byte_rate"])
+        assert one["limits"][0]["ratio"] == pytest.approx(one["byte_rate"] / one["limits"][0]["byte_rate"])
+        assert one["read_per_used"] > 0.9  # labels are held in memory, and not read again
+    assert document["model"]["feeds"] >= 1
+    assert set(document["model"]["utilisation"]) >= {"1"}
+    assert "records/s with" in document["verdict"]
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.slow
+def test_bench_in_words_shows_the_limit_beside_the_figure(path: Path, capsys: pytest.CaptureFixture[str]):
+    """Every part of the answer has its line."""
+    code, text = said(capsys, "bench", path, "--workers", "0", "--seconds", "0.1", "--batch", BATCH)
+    assert code == 0
+    for words in (
+        "limit: one core copying",
+        " x one core copying",
+        "first batch",
+        "a step waits",
+        "s a GB",
+        "RSS",
+        "PSS",
+        "bytes a byte used",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--workers", "0,two"], "--workers 0,two cannot be read. Give numbers from 0 to 256"),
+        (["--workers", "-1"], "--workers -1 cannot be read."),
+        (["--order", "exakt"], "--order exakt is not known. Did you mean 'exact'?"),
+        (["--seconds", "0"], "--seconds 0 is out of range."),
+        (["--model", "resnet"], "--model resnet is neither a model that is known nor seconds a step. Did you mean 'resnet50'?"),
+        (["--contenders", "torch_mmap"], "--contenders torch_mmap is not known. Did you mean 'torch_memmap'?"),
+    ],
+    ids=["workers in words", "fewer than none", "an order", "no time", "a model", "a contender"],
+)
+def test_what_cannot_be_right_is_said_before_anything_is_measured(
+    words: list[str], message: str, path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Exit code 2, what is wrong, what to give instead."""
+    code, text = said(capsys, "bench", path, *words)
+    assert code == 2
+    assert message in " ".join(text.split()).removeprefix("streamload: ")
+
+
+def test_contenders_read_the_same_records(tmp_path: Path):
+    """Images as bytes and labels, whatever the format and the type were; a second time nothing is written."""
+    held = {"depth": np.arange(30 * 4, dtype=np.float32).reshape(30, 4), "class": np.arange(30, dtype=np.int32) % 3}
+    data = streamload.open(hdf5_file(tmp_path / "x.h5", held))
+    made = copied(data, tmp_path, most_nbytes=16 * 20)
+    assert (made.records, made.image, made.label) == (20, "depth", "class")
+    assert hdf5_names(data, made, {}) == {"image": "depth", "label": "class"}
+    again = made.path.stat().st_mtime_ns
+    assert copied(data, tmp_path, most_nbytes=16 * 20).path.stat().st_mtime_ns == again
+    data.close()
+    copy = streamload.open(made.path)
+    np.testing.assert_array_equal(copy[:]["image"].view(np.float32), held["depth"][:20])
+    np.testing.assert_array_equal(copy[:]["label"], held["class"][:20])
+    copy.close()
+
+
+def test_records_without_a_fixed_size_leave_contenders_out(tmp_path: Path):
+    """By name, with what to do."""
+    import h5py
+
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        file.create_dataset("text", data=["a", "bcd", "ef"], dtype=h5py.string_dtype())
+    data = streamload.open(tmp_path / "r.h5")
+    with pytest.raises(UnsupportedFeatureError, match=r"no field of a fixed size.*Leave --contenders out"):
+        copied(data, tmp_path)
+    data.close()
+
+
+@pytest.mark.slow
+def test_contenders_are_compared_or_left_out_by_name(path: Path, capsys: pytest.CaptureFixture[str]):
+    """Each has its ratio, or the reason why not."""
+    asked = "ffcv_beton,tf_data,torch_memmap"
+    code, document = answer(capsys, "bench", path, "--workers", "0", "--seconds", "0.1", "--batch", BATCH, "--contenders", asked)
+    assert code == 0
+    found = {one["name"]: one for one in document["contenders"]}
+    assert list(found) == chosen_peers(asked)
+    for name, one in found.items():
+        assert one.get("ratio", 0) > 0 or one["missing"].startswith(f"{name} is left out: ")
+
+
+@pytest.mark.parametrize("peer", [*dict.fromkeys(peer for peer, _ in PEERS.values())])
+def test_every_contender_is_there_or_missing_by_name(peer: str):
+    """No module of a contender is misspelt."""
+    assert (Path(bench_pass.__file__).with_name("peers") / f"{peer}.py").is_file()
+
+
+def test_a_contender_says_which_records_it_handed_out(tmp_path: Path):
+    """Numbers that stand in the first eight bytes: the order that quality is measured by."""
+    images = np.zeros((100, 16), np.uint8)
+    images[:, :8] = np.arange(100)[:, None].view(np.uint8)
+    made = hdf5_file(tmp_path / "numbered.h5", {"image": images, "label": np.arange(100)})
+    with Contender("streamload", "ours", {"path": str(made), "batch": 32, "workers": 0, "settle": 0}) as loader:
+        seen = loader.run(watch=True).extra["seen"]
+        assert "seen" not in loader.run().extra
+    assert [len(batch) for batch in seen] == [32, 32, 32, 4]
+    assert sorted(record for batch in seen for record in batch) == list(range(100))
+
+
+def test_models_need_what_their_definition_says():
+    """Batch, compute time and threshold of MLPerf Storage; an accelerator fed at its threshold is one accelerator fed."""
+    assert (WORKLOADS["resnet50"].threshold, WORKLOADS["unet3d"].threshold, WORKLOADS["cosmoflow"].threshold) == (0.9, 0.9, 0.7)
+    assert WORKLOADS["resnet50"].needs("H100") == pytest.approx(0.9 * 400 / 0.224)
+    own = workload("0.1", 50)
+    assert own.needs("your accelerator") == pytest.approx(450)
+    assert (own.feeds(449, "your accelerator"), own.feeds(1_400, "your accelerator")) == (0, 3)
+
+
+@given(steps=st.integers(1, 1000), compute=st.floats(1e-4, 1), waited=st.floats(0, 100))
+def test_utilisation_is_the_share_of_time_computed(steps: int, compute: float, waited: float):
+    """Compute over compute and waiting, never above one."""
+    share = utilisation({"steps": steps, "seconds": steps * compute + waited}, compute)
+    assert share == pytest.approx(steps * compute / (steps * compute + waited))
+    assert 0 <= share <= 1
+
+
+def a_pass(**more: Any) -> dict[str, Any]:
+    """Figures of a pass, as far as limits and verdicts look at them."""
+    figures: dict[str, Any] = {
+        "workers": 2,
+        "order": "exact",
+        "rate": 100.0,
+        "byte_rate": 1e8,
+        "seconds": 1.0,
+        "read_nbytes": 10**8,
+        "used_nbytes": 10**8,
+        "bottleneck": "transport",
+        "stats": {"decode_seconds": 0.0},
+        "memory": {"own_nbytes": 0},
+        "budget_nbytes": 0,
+        "limits": [],
+    }
+    return figures | more
+
+
+LIMITS = [
+    {"name": "copying in order", "kind": "copy", "how": "in order", "byte_rate": 1e9},
+    {"name": "copying at random", "kind": "copy", "how": "at random", "byte_rate": 5e8},
+    {"name": "random reads", "kind": "device", "how": "random", "byte_rate": 2e8},
+    {"name": "sequential reads", "kind": "device", "how": "sequential", "byte_rate": 4e8},
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "stored", "names"),
+    [
+        (a_pass(), False, ["copying in order"]),
+        (a_pass(workers=1), False, ["copying at random"]),
+        (a_pass(), True, ["random reads", "copying in order"]),
+        (a_pass(order="block"), True, ["sequential reads", "copying in order"]),
+        (
+            a_pass(stats={"decode_seconds": 1.8}),
+            False,
+            ["2 workers doing nothing but decoding, at the pace of this pass", "copying in order"],
+        ),
+    ],
+    ids=["several workers, warm", "one worker, warm", "exact, cold", "block, cold", "decoding"],
+)
+def test_limits_that_hold_for_a_pass_stand_beside_it(one: dict[str, Any], stored: bool, names: list[str]):
+    """The lowest first, each with its ratio."""
+    found = beside(one, LIMITS, stored=stored)
+    assert [limit["name"] for limit in found] == names
+    assert all(limit["ratio"] == pytest.approx(one["byte_rate"] / limit["byte_rate"]) for limit in found)
+
+
+def test_reading_more_than_is_used_lowers_the_limit():
+    """Four bytes read a byte used: a quarter of the device's rate is what can be delivered."""
+    found = beside(a_pass(read_nbytes=4 * 10**8), LIMITS, stored=True)
+    assert found[0]["byte_rate"] == pytest.approx(5e7)
+
+
+@pytest.mark.parametrize(
+    ("passes", "advice"),
+    [
+        ([a_pass(workers=0, rate=50.0), a_pass()], "num_workers=2: 2.00 times the records a second of 0"),
+        ([a_pass(read_nbytes=10**9)], "10.0 bytes are read for each byte used"),
+        ([a_pass(bottleneck="disk")], "the device gives more than random order takes"),
+        ([a_pass(bottleneck="disk", limits=[{"name": "x", "byte_rate": 1.0, "ratio": 0.95}])], "the device gives no more"),
+        ([a_pass(bottleneck="decode", stats={"decode_seconds": 1.9})], "more workers: decoding takes 1.9 s of 2"),
+        ([a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})], "all cores decode already"),
+        ([a_pass(memory={"own_nbytes": 4 << 30})], "less memory=: processes hold 4 GB"),
+    ],
+    ids=["workers", "amplification", "random reads", "a slow disk", "decoding", "all cores decoding", "memory"],
+)
+def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
+    """What to change, with the number that says why."""
+    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None))
+
+
+def test_a_pass_near_its_limit_needs_no_advice():
+    """The verdict says that the machine is the limit."""
+    one = a_pass(limits=[{"name": "copying", "byte_rate": 1e8, "ratio": 0.9}])
+    assert list(changes([one], cores=8, asked_workers=None)) == []
+    assert verdict(one) == "100 records/s with 2 workers, 90 % of what copying gives; the machine is the limit"
+
+
+def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):
+    """An empty file has none."""
+    (tmp_path / "empty").touch()
+    assert device_limits([tmp_path / "empty"], 100) == []
+
+
+def test_workers_that_are_asked_for_are_tried_once_each():
+    """In the order given."""
+    assert worker_counts("2,0,2") == [2, 0]
+    assert worker_counts(None)[0] == 0
+
+
+@pytest.mark.slow
+def test_tune_prints_a_call_and_why(path: Path, capsys: pytest.CaptureFixture[str]):
+    """The call can be pasted, and names what a trial was made of."""
+    code, document = answer(capsys, "tune", path, "--seconds", "4", "--batch", BATCH)
+    assert code == 0
+    tried = {(one["workers"], one["io"], one["window"]) for one in document["trials"]}
+    assert (document["workers"], document["io"], document["window"]) in tried
+    assert document["call"].startswith(f"sl.Loader(sl.open('{path}'), batch_size={BATCH}, shuffle=True, seed=0, num_workers=")
+    assert document["why"][0].endswith("trials") or "trials" in document["why"][0]
+    compile(document["call"], "call", "eval")
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+def test_trials_of_workers_are_few_and_include_none(cores: int):
+    """Rising, with 0 and 1, never more than 16."""
+    tried = worker_trials(cores)
+    assert tried == sorted(set(tried))
+    assert {0, 1} <= set(tried)
+    assert len(tried) <= 6
+    assert max(tried) <= 16
+
+
+def test_more_is_tried_only_where_it_means_something():
+    """Windows in block order that nobody fixed; direct reads of large records; no mapping without workers."""
+    small = [str(means) for means in more_trials(Means(workers=0), "exact", record_nbytes=100, window=None)]
+    assert small == ["0 workers, io=read"]
+    large = [means.io for means in more_trials(Means(workers=2), "exact", record_nbytes=1 << 20, window=None)]
+    assert large == ["mmap", "read", "direct"]
+    assert [m.window for m in more_trials(Means(workers=1), "block", record_nbytes=1, window=None)][-2:] == ["256 MB", "1 GB"]
+    assert all(m.window is None for m in more_trials(Means(workers=1), "block", record_nbytes=1, window="1 MB"))
+
+
+def test_of_means_that_are_as_fast_the_cheapest_is_taken(path: Path):
+    """A twentieth is not worth a process."""
+    trials = Trials(config(path), Console(), seconds=10, planned=2, cold=False)
+    trials.rates = {Means(workers=4): [100.0], Means(workers=1): [97.0], Means(workers=0): [80.0], Means(workers=1, io="mmap"): [99.0]}
+    assert trials.best == Means(workers=4)
+    assert trials.thriftiest() == Means(workers=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--order", "blok"], "Did you mean 'block'?"), (["--seconds", "-1"], "--seconds -1 is out")]
+)
+def test_tune_says_what_cannot_be_right(words: list[str], message: str, path: Path, capsys: pytest.CaptureFixture[str]):
+    """Exit code 2."""
+    code, text = said(capsys, "tune", path, *words)
+    assert code == 2
+    assert message in text
+
+
+def test_what_does_not_fit_is_left_out_and_said(path: Path, capsys: pytest.CaptureFixture[str]):
+    """A trial that cannot be made does not end the others; where none can be made, the error is the user's."""
+    trials = Trials({**config(path), "window": None, "memory": "1 KB"}, Console(), seconds=30, planned=2, cold=False)
+    with pytest.raises(ResourceError, match="is too little"):
+        trials.make(Means(workers=0))
+    trials.rates = {Means(workers=0): [1.0]}
+    trials.make(Means(workers=1))
+    assert "is too little" in trials.failed[Means(workers=1)]
+    assert "1 workers, io=auto: does not fit: " in capsys.readouterr().out
+
+
+def test_both_commands_have_their_arguments():
+    """The same choice of fields as everywhere."""
+    from streamload.tools import bench, tune
+
+    for command in (bench, tune):
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        assert parser.parse_args(["x.h5", "--fields", "image"]).fields == "image"
+    assert os.environ[EVICT_ONLY] == "1"
