@@ -28,7 +28,6 @@ import streamload
 from streamload.errors import ConfigError, ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
-from streamload.source import Source
 
 SHARD_NBYTES = 1 << 30
 """Files of a folder, where nothing else was asked for."""
@@ -222,12 +221,12 @@ class Job:
 
     def _scanning(self) -> bool:
         """Whether records that cannot be read are to be found beforehand."""
-        return self._arguments.on_bad != "raise" and not isinstance(self._origin, Source)
+        return self._arguments.on_bad != "raise"
 
     def _scan(self, count: int) -> None:
         """Find the records that cannot be read, before anything is written."""
         found: list[Any] = []
-        base = self._base() | {"kind": "scan", "path": self._staging.target, "nbytes": 0}
+        base = self._base() | {"kind": "scan", "path": self._staging.target, "nbytes": 0, "style": asdict(self._style)}
         tasks = [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
         self._tasks("looking", tasks, count, lambda task, answer: found.extend(answer["bad"]))
         self.bad = sorted((int(number), str(why)) for number, why in found)
