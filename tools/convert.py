@@ -27,8 +27,8 @@ EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload convert`."""
     parser.add_argument("source", metavar="SRC", help="a folder of images, idx, CIFAR, or any file that can be opened")
-    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .arrow, .npy), or a folder of several")
-    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow or npy, where the name does not say it")
+    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .arrow, .npy, .npz), or a folder of several")
+    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy or npz, where the name does not say it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
     parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png, or keep: as they are (raw)")
@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         _refuse_same(request, origin, arguments.target)
         _tell_of_limits(origin, arguments, console)
+        _refuse_store(origin, arguments, style)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)

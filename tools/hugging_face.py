@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from streamload.tools.targets import Style
 
 from streamload.ragged import Ragged
-from streamload.schema import Field, Schema
+from streamload.schema import TEXT, Field, Schema
 
 GROUP_NBYTES = 4 * 1024**2
 """Row groups hold about so much: any record of one costs reading all of it."""
@@ -89,7 +89,7 @@ def writer(path: str, schema: Schema, records: int, style: Style, classes: Mappi
 def feature_of(field: Field, classes: Sequence[str] | None) -> dict[str, Any]:
     """What the `datasets` library is told of a field."""
     if field.ragged:
-        return {"_type": "Image"}
+        return {"dtype": "string", "_type": "Value"} if field.ragged == TEXT else {"_type": "Image"}
     if classes is not None and field.shape == () and field.dtype.kind in "iu":
         return {"names": list(classes), "_type": "ClassLabel"}
     made: dict[str, Any] = {"dtype": str(pa.from_numpy_dtype(field.dtype)).replace("double", "float64"), "_type": "Value"}
@@ -101,7 +101,7 @@ def feature_of(field: Field, classes: Sequence[str] | None) -> dict[str, Any]:
 
 def _type_of(field: Field) -> Any:
     if field.ragged:
-        return IMAGE
+        return pa.string() if field.ragged == TEXT else IMAGE
     made = pa.from_numpy_dtype(field.dtype)
     for length in reversed(field.shape):
         made = pa.list_(made, length)
@@ -110,6 +110,8 @@ def _type_of(field: Field) -> Any:
 
 def _column(values: Any, field: Field) -> Any:
     """Records of a field as an Arrow array."""
+    if field.ragged == TEXT:
+        return pa.array(list(values), pa.string())
     if isinstance(values, Ragged):
         offsets = values.offsets.astype(np.int32) if values.offsets[-1] < 1 << 31 else None
         if offsets is None:

@@ -95,7 +95,12 @@ def origin_of(request: Request, *, threads: int = 1) -> Origin:
         if kind.matches(request.path):
             return cast(Origin, kind.opened(request, threads))
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
-    return streamload.open(request.path, request.fields, **options)
+    source = streamload.open(request.path, request.fields, **options)
+    if request.size is None and request.mode == "rgb":
+        return source
+    from streamload.tools.encoded_sources import fitted
+
+    return fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
 
 
 def identity_of(origin: Origin) -> list[Any]:

@@ -14,7 +14,8 @@ from streamload.tools.targets import Style
 
 from streamload.errors import ConfigError
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, Field, Schema
+from streamload.schema import BYTES, TEXT, Field, Schema
+from streamload.source import Source
 
 QUALITY = 90
 """Of JPEG, where nothing else was asked for."""
@@ -22,6 +23,12 @@ QUALITY = 90
 
 def stored(origin: Origin, style: Style, *, threads: int = 1) -> Origin:
     """The origin itself, or one that gives its images as they are to be stored."""
+    if isinstance(origin, Source) and (style.store == "keep" or origin.schema.ragged):
+        from streamload.tools.encoded_sources import Undecoded, image_names, refuse_ragged
+
+        if style.store == "keep":
+            return Kept(Undecoded(origin), own=True)
+        refuse_ragged(origin.schema, origin.title, image_names(origin))
     if style.store == "raw":
         return origin
     return Kept(origin) if style.store == "keep" else Encoded(origin, style, threads=threads)
@@ -98,8 +105,9 @@ class Encoded:
 class Kept:
     """Records whose images stay the bytes that they are; each must decode all the same."""
 
-    def __init__(self, origin: Any) -> None:
+    def __init__(self, origin: Any, *, own: bool = False) -> None:
         self._origin = origin
+        self._own = own
         self._images = tuple(origin.encoded_fields()) if hasattr(origin, "encoded_fields") else ()
         if not self._images:
             raise ConfigError(
@@ -108,6 +116,9 @@ class Kept:
         self.title = origin.title
         self.record_nbytes = origin.schema.record_nbytes
         self.schema = _with_bytes(origin.schema, self._images)
+        strange = next((field for field in self.schema if field.ragged and field.ragged != TEXT and field.name not in self._images), None)
+        if strange is not None:
+            raise ConfigError(f"--store keep: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
 
     def __len__(self) -> int:
         return len(self._origin)
@@ -122,7 +133,9 @@ class Kept:
         return dict(self._origin.take_kept(records))
 
     def close(self) -> None:
-        """The origin is its owner's."""
+        """Let go of the origin, if nobody else holds it."""
+        if self._own:
+            self._origin.close()
 
 
 def bytes_of(images: list[bytes]) -> Ragged:

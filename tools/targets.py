@@ -14,7 +14,7 @@ from streamload.tools.console import meant
 from streamload.errors import ConfigError
 from streamload.schema import Schema
 
-FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "arrow": ".arrow"}
+FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
 """Names of formats, and how their files are called."""
 SUFFIXES = {
     ".h5": "hdf5",
@@ -23,10 +23,17 @@ SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".npy": "npy",
+    ".npz": "npz",
     ".arrow": "arrow",
     ".feather": "arrow",
 }
-CODECS = {"hdf5": ("none", "gzip", "zstd"), "parquet": ("none", "zstd", "gzip", "snappy"), "npy": ("none",), "arrow": ("none",)}
+CODECS = {
+    "hdf5": ("none", "gzip", "zstd"),
+    "parquet": ("none", "zstd", "gzip", "snappy"),
+    "npy": ("none",),
+    "npz": ("none",),
+    "arrow": ("none",),
+}
 STORES = ("raw", "jpeg", "png", "keep")
 CODED_NBYTES = 64
 """Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
@@ -75,8 +82,8 @@ def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | No
         raise ConfigError(f"--codec {codec} has a level that {kind} does not.", hint="gzip knows 1 to 9, zstd 1 to 22: gzip:4.")
     if chunk_records is not None and chunk_records < 1:
         raise ConfigError(f"--chunk-records {chunk_records} holds nothing.", hint="Give at least 1.")
-    if chunk_records is not None and format_name == "npy":
-        raise ConfigError("--chunk-records means nothing in npy files, which have no chunks.", hint="Leave it out.")
+    if chunk_records is not None and format_name in ("npy", "npz"):
+        raise ConfigError(f"--chunk-records means nothing in {format_name} files, which have no chunks.", hint="Leave it out.")
     kept, quality = _store_of(store, format_name)
     if kept != "raw" and kind != "none":
         raise ConfigError(f"--codec {kind} would pack what --store {kept} has packed already.", hint="Leave --codec out.")
