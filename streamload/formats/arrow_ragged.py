@@ -22,6 +22,7 @@ from streamload.formats.arrow_values import (
     values_of,
     with_lengths,
 )
+from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 
 IMAGE_MEMBER = "bytes"
@@ -40,6 +41,8 @@ class RaggedValues:
     """The member of a struct that holds them; "" where they are not in one."""
     inner: Values | None
     """How the values of a list become elements; None for text and bytes."""
+    spark: bool = False
+    """Whether the struct is Spark's for images, all of which goes into the bytes: see `images.spark`."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -71,6 +74,8 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
         inner = kind.field(kind.get_field_index(IMAGE_MEMBER)).type
         if kinds.is_binary(inner) or kinds.is_large_binary(inner):
             kind, member = inner, IMAGE_MEMBER
+    if _is_spark(kind):
+        return RaggedValues(ragged=BYTES, member="data", inner=None, spark=True)
     if kinds.is_dictionary(kind):
         kind = kind.value_type
     simple = _text_or_bytes(kind)
@@ -126,6 +131,8 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
     Raises NullFoundError and UnequalError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
     array = _plain(array)
+    if values.spark:
+        return _spark_images(array, values, fill)
     if values.member:
         # Unlike the child itself, what flatten gives is null where the struct is.
         array = array.flatten()[array.type.get_field_index(values.member)]
@@ -152,6 +159,28 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
         raise NullFoundError(_record_of(offsets, error.row)) from None
     except UnequalError as error:
         raise UnequalError(_record_of(offsets, error.row), error.length, error.expected) from None
+
+
+def _is_spark(kind: Any) -> bool:
+    """Whether a type is Spark's for images."""
+    if not kinds.is_struct(kind) or not {kind.field(number).name for number in range(kind.num_fields)} >= set(spark.MEMBERS):
+        return False
+    types = [kind.field(kind.get_field_index(name)).type for name in spark.MEMBERS]
+    return all(map(kinds.is_int32, types[:-1])) and kinds.is_binary(types[-1])
+
+
+def _spark_images(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+    """Spark's structs as encoded images: bytes and offsets. Raises as `to_ragged` does."""
+    children = array.flatten()
+    members = [children[array.type.get_field_index(name)] for name in spark.MEMBERS]
+    missing = np.zeros(len(array), bool)
+    for member in members[:-1]:
+        missing |= member.is_null().to_numpy(zero_copy_only=False)
+    if missing.any():
+        raise NullFoundError(int(missing.argmax()))
+    data, offsets = to_ragged(members[-1], replace(values, member="", spark=False), fill)
+    numbers = [member.to_numpy(zero_copy_only=False).astype(np.int32) for member in members[:-1]]
+    return spark.packed(numbers, cast("NDArray[np.uint8]", data), offsets)
 
 
 def ragged_fill(fill: object, column: str, values: RaggedValues) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SchemaMismatchError
-from streamload.images import codecs, modes
+from streamload.images import codecs, modes, spark
 from streamload.images.fitting import fitted, upright
 from streamload.images.heads import Bytes, Head, read_head
 from streamload.images.refusal import RefusalError
@@ -27,6 +27,7 @@ _CODECS: dict[str, Callable[[memoryview, Head], NDArray[Any]]] = {
     "TIFF": codecs.tiff,
     "BMP": codecs.pillow,
     "GIF": codecs.pillow,
+    "Spark image": spark.pixels,
 }
 
 

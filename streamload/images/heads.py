@@ -20,7 +20,7 @@ class Head:
     """What the header of an image claims."""
 
     format: str
-    """"JPEG", "PNG", "WebP", "TIFF", "BMP" or "GIF"."""
+    """"JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", or "Spark image" (see `spark`)."""
     height: int
     """In pixels, as stored: before it is turned."""
     width: int
@@ -64,7 +64,7 @@ def read_head(data: Bytes) -> Head:
         raise RefusalError(
             f"is {name}, which is not decoded here", hint="Write it anew as PNG, WebP or JPEG.", kind=UnsupportedFeatureError
         )
-    from streamload.images import jpeg, others, tiff
+    from streamload.images import jpeg, others, spark, tiff
 
     readers: dict[str, Callable[[memoryview], Head]] = {
         "JPEG": jpeg.read,
@@ -73,6 +73,7 @@ def read_head(data: Bytes) -> Head:
         "TIFF": tiff.read,
         "BMP": others.read_bmp,
         "GIF": others.read_gif,
+        "Spark image": spark.read,
     }
     try:
         head = readers[name](memoryview(data))
@@ -98,6 +99,7 @@ _MAGIC: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
     ("TIFF", _starts(b"II*\x00", b"MM\x00*", b"II+\x00\x08\x00", b"MM\x00+\x00\x08")),
     ("GIF", _starts(b"GIF87a", b"GIF89a")),
     ("BMP", lambda data: data[:2] == b"BM" and len(data) >= 16 and data[6:10] == bytes(4) and data[14] in (12, 40, 52, 56, 64, 108, 124)),
+    ("Spark image", _starts(b"\x93SparkML")),
     ("JPEG 2000", _starts(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     ("JPEG XL", _starts(b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),
     ("AVIF", _brand(b"avif", b"avis")),

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,64 @@ def test_missing_packages_are_named_when_a_file_is_opened(tmp_path: Path):
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport streamload as sl\nsl.open({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "Encoded images need simplejpeg, which is not installed. Run: pip install 'streamload[images]'" in done.stderr
+
+
+def spark_table(images: list[np.ndarray], modes: list[int] | None = None) -> pa.Table:
+    """As Spark ML writes images: rows of blue, green and red."""
+    names = ("origin", "height", "width", "nChannels", "mode", "data")
+    types = (pa.string(), pa.int32(), pa.int32(), pa.int32(), pa.int32(), pa.binary())
+    cells = []
+    for record, image in enumerate(images):
+        channels = image.shape[2]
+        mode = {1: 0, 3: 16, 4: 24}[channels] if modes is None else modes[record]
+        turned = image if channels == 1 else image[:, :, [2, 1, 0, 3][:channels]]
+        cells.append(dict(zip(names, (f"file:{record}", *image.shape, mode, turned.tobytes()), strict=True)))
+    return pa.table({"image": pa.array(cells, pa.struct(list(zip(names, types, strict=True)))), "label": 1000 * np.arange(len(images))})
+
+
+def spark_parquet(path: Path, data: pa.Table) -> Path:
+    pq.write_table(data, path / "a.parquet", row_group_size=16)
+    return path / "a.parquet"
+
+
+def spark_arrow(path: Path, data: pa.Table, codec: str | None = None) -> Path:
+    with pa.ipc.new_file(str(path / "a.arrow"), data.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(data, max_chunksize=16)
+    return path / "a.arrow"
+
+
+@pytest.mark.filterwarnings("ignore:A window mixes only")
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("write", [spark_parquet, spark_arrow, partial(spark_arrow, codec="zstd")], ids=["Parquet", "Arrow", "zstd"])
+def test_images_of_spark_are_delivered_red_first(write: Any, channels: int, tmp_path: Path):
+    """Grey, colour, and colour with alpha."""
+    rng = np.random.default_rng(channels)
+    images = [rng.integers(0, 256, (9, 7, channels), dtype=np.uint8) for _ in range(RECORDS)]
+    data = sl.open(write(tmp_path, spark_table(images)))
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    assert f"Spark image 9 x 7 ({mode})" in repr(data)
+    np.testing.assert_array_equal(data[:]["image"], np.stack(images))
+    with sl.Loader(data, batch_size=8, shuffle=sl.Block(window="12 KB"), num_workers=2, memory="600 MB") as loader:
+        for batch in loader:
+            np.testing.assert_array_equal(batch["image"], np.stack([images[record] for record in batch.records.tolist()]))
+    data.close()
+
+
+def test_images_of_spark_of_other_types_or_lengths_are_refused(tmp_path: Path):
+    """By name, with what to do."""
+    images = [np.zeros((9, 7, 3), np.uint8)] * 5
+    floats = spark_parquet(tmp_path, spark_table(images, modes=[16, 16, 16, 21, 16]))
+    data = sl.open(floats)
+    text = r"record 3 of 'image' is a Spark image of OpenCV's type 21 with 3 channels, which is not decoded here\. Convert it to CV_8UC1"
+    with pytest.raises(UnsupportedFeatureError, match=text):
+        data[3]
+    data.close()
+    cells = spark_table(images).to_pylist()
+    cells[2]["image"]["data"] = b"short"
+    data = sl.open(spark_parquet(tmp_path, pa.Table.from_pylist(cells, schema=spark_table(images).schema)))
+    with pytest.raises(CorruptDataError, match="is a Spark image that cannot be decoded: it holds 5 bytes, where 189 are expected"):
+        data[2]
+    data.close()
+    cells[4]["image"] = None
+    with pytest.raises(CorruptDataError, match=r"null at row 4 of column 'image'"):
+        sl.open(spark_parquet(tmp_path, pa.Table.from_pylist(cells, schema=spark_table(images).schema)), decode=(4, 4))

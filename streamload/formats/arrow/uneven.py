@@ -19,6 +19,7 @@ from streamload.formats.arrow.batches import Batches, BatchFile
 from streamload.formats.arrow.ragged_batches import RaggedBatches
 from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.tables import Part, read_exactly
+from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, Meter
 from streamload.strands import Strands
@@ -72,7 +73,7 @@ def elements_of(kind: Any, values: RaggedValues, batches: BatchFile, files: Open
             head = bytes(read_exactly(files, batches.number, int(batches.offsets[batch, buffer + 2]), min(8, int(found[batch]))))
             claimed = int.from_bytes(head, "little", signed=True)
             found[batch] = claimed if claimed >= 0 else found[batch] - 8
-    return found
+    return found + HEADER.size * batches.records if values.spark else found
 
 
 def strands_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[np.int64]]) -> Strands | None:
@@ -82,7 +83,7 @@ def strands_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[n
         facts = part.stored.detail
         kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
         found = _raw(kind, facts.values, facts.batches)
-        if found is None:
+        if found is None or facts.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))
     if len({width for *_, width in runs}) > 1:

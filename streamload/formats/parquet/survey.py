@@ -20,6 +20,7 @@ from streamload.formats.parquet.footer import Footer, read_footer
 from streamload.formats.parquet.packing import PACKINGS
 from streamload.formats.parquet.pages import ColumnChunk
 from streamload.formats.tables import Stored, Table
+from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 
 PHYSICAL = {
@@ -204,18 +205,19 @@ def _facts(footer: Footer, numbers: Sequence[int], name: str, values: Values | R
 def _chunks_of(
     footer: Footer, number: int, name: str, values: Values | RaggedValues, *, raw: bool = False, packed: bool = False, value_nbytes: int = 0
 ) -> Facts:
+    header = HEADER.size if isinstance(values, RaggedValues) and values.spark else 0
     leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
     places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
     return Facts(
         name=name,
         values=values,
-        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member else "",
+        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member and not values.spark else "",
         dictionary=any(chunk.dictionary for _, chunk in found),
         groups=np.array([rows for rows, _ in found], np.int64),
         offsets=np.array([chunk.offset for _, chunk in found], np.int64),
         counts=np.array([chunk.values for _, chunk in found], np.int64),
         nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
-        unpacked=np.array([chunk.unpacked for _, chunk in found], np.int64),
+        unpacked=np.array([chunk.unpacked + header * chunk.values for _, chunk in found], np.int64),
         chunks=places if raw else None,
         packed=places if packed else None,
         value_nbytes=value_nbytes,
