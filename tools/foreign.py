@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.tools.console import meant
 from streamload.tools.masks import NAMES, mask_in
 from streamload.tools.origins import Request
-from streamload.tools.pictures import image_in, kind_of, resized
+from streamload.tools.pictures import image_in, kind_of
 from streamload.tools.stored import bytes_of
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
@@ -226,8 +226,7 @@ class Foreign:
             return np.frombuffer(value, np.uint8)
         if kind == "mask":
             return mask_in(value, title, self._request.size)
-        image = image_in(value, title, mode=self._request.mode)
-        return image if self._request.size is None else resized(image, self._request.size)
+        return image_in(value, title, mode=self._request.mode, size=self._request.size)
 
     def _planned(self) -> list[Plan]:
         """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamload.tools.manifest import Content
 from streamload.tools.origins import Request, origin_of
-from streamload.tools.pictures import as_mode, decoded, image_in, resized
+from streamload.tools.pictures import decoded, image_in
 from streamload.tools.targets import CODECS, FORMATS, style_of, writer_of
 
 import streamload as sl
@@ -237,7 +237,7 @@ class TestMasks:
             (tmp_path / folder / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((40, 40), np.uint8)))
         data = (tmp_path / "masks" / "a.png").read_bytes()
         (tmp_path / "masks" / "a.png").write_bytes(data[:50])
-        with pytest.raises(CorruptDataError, match=r"masks/a.png cannot be decoded"):
+        with pytest.raises(CorruptDataError, match=r"masks/a.png is a PNG that cannot be decoded"):
             taken(tmp_path)
         head = bytearray(data)
         head[25] = 3
@@ -266,11 +266,26 @@ class TestPictures:
         assert abs(int(found.mean()) - 200) < 4
 
     def test_grey_alpha_and_colour_become_one_mode(self):
-        """Alpha is laid over white; luma makes grey."""
-        clear = np.zeros((2, 2, 4), np.uint8)
-        assert as_mode(clear, "rgb").tolist() == np.full((2, 2, 3), 255).tolist()
-        assert as_mode(np.full((2, 2), 7, np.uint8), "rgb").tolist() == np.full((2, 2, 3), 7).tolist()
-        assert as_mode(np.full((2, 2, 3), 7, np.uint8), "grey").tolist() == [[7, 7], [7, 7]]
+        """Alpha is laid over white; luma makes grey; 16 bits stay."""
+
+        def made(image: np.ndarray, mode: str) -> np.ndarray:
+            return image_in(bytes(imagecodecs.png_encode(image)), "a.png", mode=mode)
+
+        assert made(np.zeros((2, 2, 4), np.uint8), "rgb").tolist() == np.full((2, 2, 3), 255).tolist()
+        assert made(np.full((2, 2), 7, np.uint8), "rgb").tolist() == np.full((2, 2, 3), 7).tolist()
+        assert made(np.full((2, 2, 3), 7, np.uint8), "grey").tolist() == [[7, 7], [7, 7]]
+        assert made(np.full((2, 2), 700, np.uint16), "grey").tolist() == [[700, 700], [700, 700]]
+        assert made(np.full((2, 2, 4), 9, np.uint8), "any").shape == (2, 2, 4)
+
+    def test_photographs_are_turned_upright(self):
+        """As their Exif says: cameras are held sideways."""
+        image = pytest.importorskip("PIL.Image")
+        file = io.BytesIO()
+        exif = image.Exif()
+        exif[274] = 6
+        image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(file, "JPEG", exif=exif)
+        assert image_in(file.getvalue(), "a.jpg", mode="rgb").shape == (32, 16, 3)
+        assert image_in(file.getvalue(), "a.jpg", mode="rgb", size=(8, 4)).shape == (8, 4, 3)
 
     def test_the_four_inks_of_print_become_colours(self):
         """As Pillow makes them, to a level."""
@@ -289,7 +304,7 @@ class TestPictures:
         """Decoders fill in grey and say nothing: that must not pass."""
         data = imagecodecs.jpeg8_encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
         (tmp_path / "a.jpg").write_bytes(data[: int(len(data) * keep)])
-        with pytest.raises(CorruptDataError, match=r"a\.jpg (is cut short|cannot be decoded)"):
+        with pytest.raises(CorruptDataError, match=r"a\.jpg is a JPEG (that cannot be decoded|whose header is damaged or cut short)"):
             decoded(str(tmp_path / "a.jpg"), mode="rgb")
 
     def test_what_follows_a_jpeg_does_not_matter(self, tmp_path: Path):
@@ -303,7 +318,7 @@ class TestPictures:
         data = bytearray(imagecodecs.png_encode(np.zeros((4, 4, 3), np.uint8)))
         data[16:24] = struct.pack(">II", 50_000, 50_000)
         (tmp_path / "bomb.png").write_bytes(data)
-        with pytest.raises(CorruptDataError, match="says to have 50,000 x 50,000 pixels"):
+        with pytest.raises(CorruptDataError, match="claims 50,000 x 50,000 pixels"):
             decoded(str(tmp_path / "bomb.png"), mode="rgb")
 
     def test_what_is_no_image_says_how_it_begins(self, tmp_path: Path):
@@ -314,11 +329,12 @@ class TestPictures:
 
     def test_sizes_are_filled_and_cut_to_the_middle(self):
         """A flat image stays flat; the sides of a wide one go."""
-        pytest.importorskip("PIL")
         image = np.zeros((10, 30, 3), np.uint8)
         image[:, 10:20] = 255
-        assert resized(image, (5, 5)).min() == 255
-        assert resized(np.full((7, 9), 3, np.uint8), (20, 10)).tolist() == np.full((20, 10), 3).tolist()
+        small = image_in(bytes(imagecodecs.png_encode(image)), "a.png", mode="rgb", size=(5, 5))
+        assert small.min() == 255
+        flat = bytes(imagecodecs.png_encode(np.full((7, 9), 3, np.uint8)))
+        assert image_in(flat, "a.png", mode="grey", size=(20, 10)).tolist() == np.full((20, 10), 3).tolist()
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -475,7 +491,7 @@ def test_damaged_images_are_left_out_where_that_was_asked(tmp_path: Path, capsys
     (tmp_path / "in" / "a" / "001.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     code, document = answer(capsys, "convert", tmp_path / "in", tmp_path / "out.h5")
     assert code == 1
-    assert "001.png cannot be decoded" in document["error"]["message"]
+    assert "001.png is a PNG" in document["error"]["message"]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     code, document = answer(capsys, "convert", tmp_path / "in", tmp_path / "out.h5", "--on-bad", "log")
     assert (code, document["records"]) == (1, 2)

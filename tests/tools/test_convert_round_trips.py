@@ -217,7 +217,7 @@ class TestStores:
         (folder / "cat" / "1.png").write_bytes((folder / "cat" / "1.png").read_bytes()[:200])
         words = ["convert", folder, folder.parent / "a.parquet", "--store", "keep"]
         code, document = answer(capsys, *words)
-        assert (code, "1.png cannot be decoded" in document["error"]["message"]) == (1, True)
+        assert (code, "1.png is a PNG that cannot be decoded" in document["error"]["message"]) == (1, True)
         assert answer(capsys, *words, "--on-bad", "skip")[1]["records"] == 5
 
     @pytest.mark.parametrize(

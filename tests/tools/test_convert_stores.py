@@ -222,7 +222,7 @@ class TestLmdb:
         origin = origin_of(Request(path=str(database(tmp_path / "a", held))))
         for number, text in (
             (1, "a: b is a pickle.*and no image"),
-            (2, "a: c: image cannot be decoded"),
+            (2, "a: c: image is a PNG that cannot be decoded"),
             (3, r"a: d: image is uint8 \(9, 9, 3\)"),
         ):
             with pytest.raises(SourceError, match=text):

@@ -174,7 +174,7 @@ class TestStrays:
         origin.close()
         assert list(told) == [2, 3, 4, 5, 6]
         assert "a.tar: 2: image is uint8 (9, 9, 3), and the first uint8 (6, 5, 3). Give --size" in told[2]
-        assert "a.tar: 3: image cannot be decoded" in told[3]
+        assert "a.tar: 3: image is a PNG that cannot be decoded" in told[3]
         assert "a.tar: 4 has no label. Leave it out with --on-bad skip" in told[4]
         assert "a.tar: 5 has no image" in told[5]
         assert "a.tar: 6.json cannot be read" in told[6]
@@ -232,7 +232,7 @@ class TestStrays:
     [
         ([("1.pkl", pickle.dumps({}))], UnsupportedFeatureError, r"holds nothing that can be stored: pkl holds pickles"),
         ([("1.png", png(noise())), ("1.png", png(noise()))], SchemaMismatchError, r"holds '1.png' twice"),
-        ([("1.png", b"\x89PNG\r\n\x1a\nno")], CorruptDataError, "cannot be decoded"),
+        ([("1.png", b"\x89PNG\r\n\x1a\nno")], CorruptDataError, "is a PNG whose header is damaged or cut short"),
         ([("1.x.npy", BOMB)], CorruptDataError, r"holds 0 bytes, which are no float64 \(1152921504606846976,\)"),
         ([("1.x.npy", b"nonsense")], CorruptDataError, "is no .npy"),
     ],
