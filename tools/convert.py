@@ -26,7 +26,7 @@ EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload convert`."""
-    parser.add_argument("source", metavar="SRC", help="a folder of images, idx, CIFAR, or any file that can be opened")
+    parser.add_argument("source", metavar="SRC", help="images, tars, TFRecord, Zarr, LMDB, idx, CIFAR, or any file that can be opened")
     parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .arrow, .npy, .npz), or a folder of several")
     parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy or npz, where the name does not say it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
     parser.add_argument("--group", metavar="FIELD", help="with --split: records with the same value stay in one part")
     parser.add_argument("--where", metavar="EXPR", help='only records for which it holds: "label in (3, 5) and width >= 64"')
-    parser.add_argument("--on-bad", choices=("raise", "skip", "log"), default="raise", help="what to do with damaged images (raise)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (the cores there are)")
-    parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster, dask://host:8786; all its machines see SRC and DST")
     parser.add_argument(
-        "--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N does what must come before them"
+        "--on-bad", choices=("raise", "skip", "log"), default="raise", metavar="HOW", help="damaged records: raise, skip or log (raise)"
     )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (the cores there are)")
+    parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster that sees SRC and DST: dask://host:8786")
+    parser.add_argument("--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N comes first")
     parser.add_argument("--merge", action="store_true", help="after all --task: check that all is there, and give it its name")
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
