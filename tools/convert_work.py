@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.checksums import Passing
+from streamload.tools.checksums import record_checksums
 from streamload.tools.convert_order import Arrangement, Buckets, Numbers
 from streamload.tools.manifest import Content, file_entry, schema_entry
 from streamload.tools.origins import Origin, Request, classes_of, origin_of
@@ -33,6 +33,8 @@ from streamload.schema import Schema
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
 """The position of the first record, and records that follow each other: every field."""
+Stretch = tuple[int, int, dict[str, tuple[int, int]]]
+"""Records [start, stop) of a file, and their checksums by field."""
 PERIOD_RECORDS = 256
 """How often the parent hears of progress, at least."""
 
@@ -180,7 +182,8 @@ def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def _written(task: dict[str, Any], path: str, records: int, style: Style, progress: Progress) -> dict[str, Any]:
     origin = origin_of(Request.of(task["request"]), threads=task["threads"])
     first = task["start"] - task["part_start"]
-    written, gone, come = Content(), Passing(), Passing()
+    written = Content()
+    stretches: list[Stretch] = []
     kept = stored(origin, style, threads=task["threads"])
     try:
         schema = kept.schema
@@ -189,7 +192,8 @@ def _written(task: dict[str, Any], path: str, records: int, style: Style, progre
         with ThreadPoolExecutor(1) as beside:
             for start, taken in _ahead(_in_order(task, origin, kept)):
                 hashing = beside.submit(written.add, taken, first + start - task["start"])
-                gone.add(taken)
+                stop = start + len(next(iter(taken.values())))
+                stretches.append((start - task["start"], stop - task["start"], record_checksums(taken)))
                 writer.append(taken)
                 reach("convert.batch")
                 hashing.result()
@@ -200,13 +204,7 @@ def _written(task: dict[str, Any], path: str, records: int, style: Style, progre
         if kept is not origin:
             kept.close()
         origin.close()
-    delivered = _read_again(path, schema, come.add)
-    if come.fields != gone.fields:
-        raise ChecksumError(
-            f"{task['path']} does not hold what was written to it: checksums of its records differ.",
-            hint="Check disk and memory.",
-            path=task["path"],
-        )
+    delivered = _read_again(path, schema, stretches, task)
     entry = file_entry(path, records=records, content=written, part=task["part"], first=first)
     return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
@@ -233,8 +231,8 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-def _read_again(path: str, schema: Schema, saw: Callable[[dict[str, NDArray[Any]]], object]) -> Schema:
-    """What was written, as a loader will read it; the schema that it then has."""
+def _read_again(path: str, schema: Schema, stretches: list[Stretch], task: dict[str, Any]) -> Schema:
+    """Read what was written, as a loader will, and compare checksums; the schema that it then has."""
     source = streamload.open(path, decode=False)
     try:
         # HDF5 files with labels of shape (N, 1) are read as single numbers, whoever wrote them.
@@ -246,10 +244,30 @@ def _read_again(path: str, schema: Schema, saw: Callable[[dict[str, NDArray[Any]
         flat = {name: (dtype, () if set(shape) == {1} else shape, ragged) for name, (dtype, shape, ragged) in wanted.items()}
         if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
-        batch = batch_records(source)
-        for start in range(0, len(source), batch):
-            taken = source.take(np.arange(start, min(start + batch, len(source)), dtype=np.int64))
-            saw({name: taken[field.name] for name, field in zip(delivered.names, source.schema, strict=True)})
+        names = tuple(zip(delivered.names, source.schema.names, strict=True))
+
+        threads = max(1, min(int(task["threads"]), len(stretches)))
+
+        def same(which: int) -> bool:
+            # One source serves one thread at a time.
+            own = streamload.open(path, decode=False)
+            try:
+                for start, stop, wanted in stretches[which::threads]:
+                    taken = own.take(np.arange(start, stop, dtype=np.int64))
+                    if record_checksums({name: taken[stored] for name, stored in names}) != wanted:
+                        return False
+                return True
+            finally:
+                own.close()
+
+        with ThreadPoolExecutor(threads) as pool:
+            sound = len(source) == (stretches[-1][1] if stretches else 0) and all(pool.map(same, range(threads)))
+        if not sound:
+            raise ChecksumError(
+                f"{task['path']} does not hold what was written to it: checksums of its records differ.",
+                hint="Check disk and memory.",
+                path=task["path"],
+            )
         return delivered
     finally:
         source.close()
