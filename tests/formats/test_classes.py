@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streamload.errors import SchemaMismatchError
+from streamload.errors import CorruptDataError, SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.folders import partitions
 from streamload.opening import open_source
 
@@ -103,3 +103,55 @@ def test_classes_survive_joining_and_come_from_folders(tmp_path: Path):
         save(tmp_path / "parts" / f"kind={kind}" / "0.parquet", features(label=labels("cat", "dog", "cow")))
     assert partitions(tmp_path / "parts", [str(tmp_path / "parts" / "kind=wild" / "0.parquet")]) == {"kind": ["wild"]}
     assert open_source(tmp_path / "parts").classes == {"label": ("cat", "dog", "cow"), "kind": ("tame", "wild")}
+
+
+def words(path: Path, *columns: pa.Array, stream: bool = False, compression: str | None = None) -> Path:
+    """Batches of one column of words in dictionaries."""
+    options = pa.ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
+    batches = [pa.record_batch([column], names=["kind"]) for column in columns]
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(str(path), batches[0].schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return path
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("stream", [False, True], ids=["file", "stream"])
+def test_words_in_a_dictionary_are_codes_with_names(stream: bool, compression: str | None, tmp_path: Path):
+    """As Arrow files have them: the codes are read by offset where nothing is compressed."""
+    column = pa.DictionaryArray.from_arrays(pa.array([1, 0, 2, 1, 1], pa.int8()), pa.array(["cat", "dog", "sea cow"]))
+    source = open_source(words(tmp_path / "a", column, column.slice(1), stream=stream, compression=compression))
+    assert str(source.schema) == "kind int8 ()"
+    assert source.addressable == (compression is None)
+    assert source[:]["kind"].tolist() == [1, 0, 2, 1, 1, 0, 2, 1, 1]
+    assert source.classes == {"kind": ("cat", "dog", "sea cow")}
+    source.close()
+
+
+def test_a_dictionary_may_grow_and_may_not_change(tmp_path: Path):
+    """Words that are added keep the codes of the others; a stream that begins another dictionary is refused by name."""
+    first = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["a", "b"]))
+    grown = pa.DictionaryArray.from_arrays(pa.array([2, 0], pa.int32()), pa.array(["a", "b", "c"]))
+    other = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["b", "a"]))
+    source = open_source(words(tmp_path / "a", first, grown, stream=True))
+    assert source.classes == {"kind": ("a", "b", "c")}
+    assert source[:]["kind"].tolist() == [0, 1, 2, 0]
+    source.close()
+    with pytest.raises(UnsupportedFeatureError, match="column 'kind' has a dictionary that changes within the file"):
+        open_source(words(tmp_path / "b", first, other, stream=True))
+    with pytest.raises(SchemaMismatchError, match="Column 'kind' has other classes: 0 is 'a' in .*, and 'b' in"):
+        open_source([words(tmp_path / "c", first), words(tmp_path / "d", other)])
+
+
+def test_nulls_among_words_are_errors_or_filled(tmp_path: Path):
+    """A code that is null; a word that is."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0, None, 1], pa.int8()), pa.array(["a", "b"]))
+    path = words(tmp_path / "a", column)
+    with pytest.raises(CorruptDataError, match="null at row 1 of column 'kind'"):
+        open_source(path)[:]
+    source = open_source(path, fill=-1)
+    assert source[:]["kind"].tolist() == [0, -1, 1]
+    source.close()
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array(["a", None]))
+    with pytest.raises(UnsupportedFeatureError, match="column 'kind' has a dictionary with a null in it"):
+        open_source(words(tmp_path / "b", column))

@@ -40,6 +40,17 @@ class Table:
         place = self.place(field)
         return None if place is None else Table(self.data, place + _number(self.data, place, "<I"))
 
+    def tables(self, field: int) -> list[Table]:
+        """A vector of tables."""
+        place = self.place(field)
+        if place is None:
+            return []
+        start = place + _number(self.data, place, "<I")
+        count = _number(self.data, start, "<I")
+        if start + 4 + 4 * count > len(self.data):
+            raise FlatError(f"a vector of {count:,} tables goes on beyond its message")
+        return [Table(self.data, at + _number(self.data, at, "<I")) for at in range(start + 4, start + 4 + 4 * count, 4)]
+
     def structures(self, field: int, dtype: np.dtype) -> NDArray[np.void]:
         """A vector of structures of a fixed layout."""
         place = self.place(field)

@@ -52,6 +52,17 @@ class Contents:
     little: bool
     """Whether numbers are little-endian."""
     batches: list[Batch]
+    dictionaries: dict[int, list[tuple[Batch, bool]]]
+    """By their identifiers: the batches of words, and whether each goes on where the one before ended."""
+
+    def dictionary_of(self, column: int) -> list[tuple[Batch, bool]]:
+        """The dictionary of a column, which has one. Raises MessageError where it is not there, FlatError as the schema may."""
+        header = root(self.schema[8:]).table(2)
+        fields = header.tables(1) if header is not None else []
+        encoding = fields[column].table(4) if column < len(fields) else None
+        if encoding is None:
+            raise MessageError(f"column {column} has no dictionary")
+        return self.dictionaries.get(encoding.number(0, "q"), [])
 
 
 def read_contents(files: OpenFiles, number: int = 0) -> Contents:
@@ -63,6 +74,7 @@ def read_contents(files: OpenFiles, number: int = 0) -> Contents:
     schema: bytes | None = None
     little = True
     batches: list[Batch] = []
+    dictionaries: dict[int, list[tuple[Batch, bool]]] = {}
     seen: list[int] = []
     for at, metadata, body, whole in _messages(files, number, 8 if is_file else 0):
         message = root(metadata)
@@ -74,13 +86,15 @@ def read_contents(files: OpenFiles, number: int = 0) -> Contents:
         elif kind == RECORDS and schema is not None:
             batches.append(_batch(header, body, claimed))
             seen.append(at)
-        elif kind != DICTIONARIES:
+        elif kind == DICTIONARIES and (words := header.table(1)) is not None:
+            dictionaries.setdefault(header.number(0, "q"), []).append((_batch(words, body, claimed), bool(header.number(2, "b"))))
+        else:
             raise MessageError(f"the message at byte {at:,} is of no kind that is expected there ({kind})")
     if schema is None:
         raise MessageError("there is no schema")
     if places is not None and places != seen:
         raise MessageError(f"its footer lists {len(places):,} record batches, and {len(seen):,} were found")
-    return Contents(schema=schema, little=little, batches=batches)
+    return Contents(schema=schema, little=little, batches=batches, dictionaries=dictionaries)
 
 
 def _listed(files: OpenFiles, number: int) -> list[int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.files import OpenFiles, fingerprint
 from streamload.formats import arrow_ragged, arrow_values
-from streamload.formats.arrow import uneven
+from streamload.formats.arrow import dictionaries, uneven
 from streamload.formats.arrow.batches import LARGEST_BATCH_NBYTES, Batches, BatchFile, BatchReader
 from streamload.formats.arrow.flat import FlatError
 from streamload.formats.arrow.messages import Contents, MessageError, read_contents
@@ -114,21 +114,33 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
     at: tuple[int, int] | None = (0, 0)
-    for field in schema:
+    for column, field in enumerate(schema):
         size = uneven.extent(field.type)
         begin, at = at, None if at is None or size is None else (at[0] + size[0], at[1] + size[1])
         if wanted is not None and field.name not in wanted:
             aside[field.name] = "was not asked for"
             continue
         try:
-            stored = _stored(path, field, contents, begin, at, shapes.get(field.name), was)
-            columns[field.name] = replace(stored, classes=classes.get(field.name, ()), note=arrow_values.note_of(field))
+            stored = _stored(path, dictionaries.codes_of(field) or field, contents, begin, at, shapes.get(field.name), was)
+            words = classes.get(field.name, ()) if dictionaries.codes_of(field) is None else _words(contents, column, field, was)
+            columns[field.name] = replace(stored, classes=words, note=arrow_values.note_of(field))
         except RefusedError as error:
             refused[field.name] = error.why
         except AsideError as error:
             aside[field.name] = error.why
     records = sum(batch.records for batch in contents.batches)
     return Table(path=path, fingerprint=was, records=records, columns=columns, aside=aside, refused=refused)
+
+
+def _words(contents: Contents, column: int, field: Any, was: Any) -> tuple[str, ...]:
+    files = OpenFiles([was])
+    try:
+        return dictionaries.words_of(contents, column, field, files)
+    except (MessageError, FlatError) as error:
+        files.verify()
+        raise _contradicts(was.path, field.name, str(error)) from error
+    finally:
+        files.close()
 
 
 def _stored(

@@ -1,0 +1,61 @@
+"""Columns whose words stand once, in a dictionary: delivered as codes, by offset, the words being names of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+
+from streamload.files import OpenFiles
+from streamload.formats.arrow.batches import Batches, BatchFile, BatchReader
+from streamload.formats.arrow.messages import Contents
+from streamload.formats.arrow_values import RefusedError
+from streamload.schema import TEXT, Field
+from streamload.source import Meter
+
+MOST_WORDS = 1_000_000
+"""In a dictionary."""
+
+
+def codes_of(field: Any) -> Any:
+    """The field as its codes, where it is a column of words in a dictionary; else None."""
+    kind = field.type
+    if not kinds.is_dictionary(kind) or not (kinds.is_string(kind.value_type) or kinds.is_large_string(kind.value_type)):
+        return None
+    return pa.field(field.name, kind.index_type, metadata=field.metadata)
+
+
+def words_of(contents: Contents, column: int, field: Any, files: OpenFiles) -> tuple[str, ...]:
+    """The words of a column, in the order of their codes.
+
+    Raises RefusedError where a code does not mean the same throughout the file, or means nothing.
+    """
+    found: list[str] = []
+    for number, (batch, goes_on) in enumerate(contents.dictionary_of(column)):
+        if number and not goes_on:
+            raise RefusedError("has a dictionary that changes within the file")
+        if len(found) + batch.records > MOST_WORDS:
+            raise RefusedError(f"has a dictionary of more than {MOST_WORDS:,} words")
+        if not batch.records:
+            continue
+        part = BatchFile(
+            number=0,
+            records=np.array([batch.records], np.int64),
+            lengths=batch.lengths[None],
+            nulls=batch.nulls[None],
+            offsets=batch.offsets[None],
+            nbytes=batch.nbytes[None],
+            codecs=(batch.codec,),
+        )
+        kind = pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes()
+        words = Field(field.name, np.dtype(np.uint8), (), TEXT)
+        reader = BatchReader(
+            Batches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label=""), files, Meter()
+        )
+        array = reader.array(0)
+        if array.null_count:
+            raise RefusedError("has a dictionary with a null in it")
+        found += array.to_pylist()
+    return tuple(found)
