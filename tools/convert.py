@@ -23,15 +23,37 @@ from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
+HELP = (
+    ("SRC DST", "what is read; a file to write, or a folder of several"),
+    ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
+    ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
+    ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--labels TABLE", "CSV or JSONL that says the labels of images"),
+    ("--chunk-records N", "records of a chunk, or of a row group"),
+    ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
+    ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
+    ("--shuffle --seed N", "in an exact random order, of this seed (0)"),
+    ("--split A,B[,C]", "train, validation and test: 0.8,0.1,0.1"),
+    ("--stratify F --group F", "labels alike in all parts; each group in one"),
+    ("--where EXPR", 'only where it holds: "label in (3, 5) and w >= 64"'),
+    ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
+    ("--workers N", "processes at a time (the cores there are)"),
+    ("--engine dask://HOST:PORT", "work on a cluster whose machines see SRC and DST"),
+    ("--task I/N, --merge", "job arrays: --task 0/N, 1/N to N/N, then --merge"),
+    ("--overwrite --dry-run", "replace DST; only say what would be done"),
+    ("--json --debug", "answer as JSON; show tracebacks of errors"),
+)
+"""What --help says: two arguments that belong together share a line."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload convert`."""
-    parser.add_argument("source", metavar="SRC", help="images, tars, TFRecord, Zarr, LMDB, idx, CIFAR, or any file that can be opened")
-    parser.add_argument("target", metavar="DST", help="a file (.h5, .parquet, .arrow, .npy, .npz), or a folder of several")
-    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy or npz, where the name does not say it")
+    parser.add_argument("source", metavar="SRC", help="images, tars, TFRecord, Zarr, LMDB, CIFAR, idx, any file")
+    parser.add_argument("target", metavar="DST", help=".h5, .parquet, .arrow, .npy, .npz, or a folder of them")
+    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy, npz, if no name says it")
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
-    parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png, or keep: as they are (raw)")
+    parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
     parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
@@ -40,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
     parser.add_argument("--split", metavar="SHARES", help="train, validation, test: 0.8,0.1,0.1")
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
-    parser.add_argument("--group", metavar="FIELD", help="with --split: records with the same value stay in one part")
+    parser.add_argument("--group", metavar="FIELD", help="with --split: records of one value stay together")
     parser.add_argument("--where", metavar="EXPR", help='only records for which it holds: "label in (3, 5) and width >= 64"')
     parser.add_argument(
         "--on-bad", choices=("raise", "skip", "log"), default="raise", metavar="HOW", help="damaged records: raise, skip or log (raise)"
