@@ -139,7 +139,7 @@ def test_a_dictionary_may_grow_and_may_not_change(tmp_path: Path):
     source.close()
     with pytest.raises(UnsupportedFeatureError, match="column 'kind' has a dictionary that changes within the file"):
         open_source(words(tmp_path / "b", first, other, stream=True))
-    with pytest.raises(SchemaMismatchError, match="Column 'kind' has other classes: 0 is 'a' in .*, and 'b' in"):
+    with pytest.raises(SchemaMismatchError, match=r"Column 'kind' has other classes: 0 is 'a' in .*, and 'b' in"):
         open_source([words(tmp_path / "c", first), words(tmp_path / "d", other)])
 
 

@@ -22,6 +22,7 @@ from streamload import shelf
 from streamload.errors import CorruptDataError, SourceChangedError, StreamloadError
 from streamload.formats import keeping
 from streamload.opening import open_source
+from streamload.ragged import Ragged
 
 WRITERS: dict[str, Callable[[Path], Any]] = {
     f"{module.__name__.split('.')[-1]}, {name}": write for module in (parquet, arrow, npy) for name, write in module.EXAMPLES.items()
@@ -78,7 +79,12 @@ def test_a_source_that_was_kept_is_the_one_that_was_planned(what: str, tmp_path:
     for column, other in zip(source.columns, planned.columns, strict=True):
         assert (column.field, column.scratch_nbytes, column.addressable) == (other.field, other.scratch_nbytes, other.addressable)
         np.testing.assert_array_equal(column.cuts, other.cuts)  # pyright: ignore[reportArgumentType]
+    again = planned[::-1]
     for name, array in source[::-1].items():
+        if isinstance(array, Ragged):
+            assert array.offsets.tolist() == again[name].offsets.tolist()
+            np.testing.assert_array_equal(array.values, again[name].values)
+            continue
         assert array.dtype == expected[name].dtype
         np.testing.assert_array_equal(array, expected[name][::-1])
     for one in (source, planned):
