@@ -122,7 +122,8 @@ class Filler:
             for name, reader in self._direct:
                 self._gather(reader, records, target[name], self._rows[:count])
                 reach("mid_slot_write")
-            self.windows.gather_decoded(target, self.windows.pieces(task))
+            if self.windows.decoded:
+                self.windows.gather_decoded(target, self.windows.pieces(task))
             self.files.verify()
             if self._transforming is not None:
                 began = time.perf_counter_ns()
@@ -233,7 +234,8 @@ class Filler:
         for name, reader in self._direct if count else ():
             self._gather(reader, records, target[name], self._rows[:count])
             reach("mid_slot_write")
-        self.windows.gather_decoded(target, pieces)
+        if self.windows.decoded:
+            self.windows.gather_decoded(target, pieces)
         for one in self._collated:
             name, field = one.field.name, one.field
             if transforming is None:
