@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": "what a loader will do with a file, and the call to paste",
     "convert": "turn images or files into HDF5, Parquet, Arrow or npy, verified",
     "verify": "find every flipped byte, or every record that differs from another file's",
-    "bench": "how fast a file is delivered, beside what the machine allows, and what to change",
+    "bench": "how fast a file is delivered, what the machine allows, and what to change",
     "tune": "find workers, window and reading mode for this machine, by trials",
     "report": "one page with pictures from the results of benchmarks",
     "doctor": "what of this machine matters here, and what is wrong with it",
@@ -32,8 +32,22 @@ COMMANDS = {
 """Each is a module of this name beside this one, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""
 
 
+WIDTH = 80
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that knows what was probably meant."""
+    """A parser that knows what was probably meant, and whose help fits a screen."""
+
+    rows: Sequence[tuple[str, str]] = ()
+    """Arguments and what they do, where a line for each would be too many."""
+
+    def format_help(self) -> str:
+        """Example, purpose, and the arguments without headings."""
+        if not self.rows:
+            for group in self._action_groups:
+                group.title = None
+            return super().format_help()
+        return f"{self.description}\n" + "".join(f"  {left:<27} {right}\n" for left, right in self.rows)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and what was probably meant; exit code 2."""
@@ -68,10 +82,13 @@ def _parser(name: str, command: Any) -> Parser:
         prog=f"streamload {name}",
         description=f"{command.EXAMPLE}\n\n{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
         usage=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=WIDTH, max_help_position=26),
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.rows = getattr(command, "HELP", ())
     command.add_arguments(parser)
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="answer with one JSON document")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

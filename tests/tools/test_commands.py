@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +27,17 @@ def chunked(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_screen_and_opens_with_an_example(name: str, capsys: pytest.CaptureFixture[str]):
-    """At most 40 lines of 100 characters, the first of which can be typed."""
+    """At most 24 lines of 80 characters, the first of which can be typed; no argument is missing."""
     code, text = said(capsys, name, "--help")
     lines = text.splitlines()
     assert code == 0
     assert lines[0].startswith(f"streamload {name} ")
-    assert len(lines) <= 40
-    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"streamload.tools.{name}").add_arguments(parser)
+    for action in parser._actions:
+        assert all(option in text for option in action.option_strings) if action.option_strings else str(action.metavar) in text, action
 
 
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]):
