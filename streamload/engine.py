@@ -78,6 +78,8 @@ class Engine:
         self._closed = True
         if self._pool is not None:
             self._pool.stop()
+        if hasattr(self, "pipeline"):
+            self.pipeline.close()
         if self.slots is not None:
             self.slots.close()
         if self.board is not None:

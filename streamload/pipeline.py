@@ -237,6 +237,11 @@ class Pipeline:
         self.overflown_nbytes += reply.nbytes
         return self._slots.overflown(task.slot, reply.records, reply.capacities, reply.memory)
 
+    def close(self) -> None:
+        """Let go of batches that were filled and not handed out: some lie in memory of their own."""
+        self._queue.clear()
+        self._waiting.clear()
+
     def _listen(self) -> None:
         """Take in what has arrived, and ask for more."""
         if self.broken is not None:
