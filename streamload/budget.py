@@ -100,6 +100,34 @@ def default_memory_nbytes() -> int:
     return available_nbytes() // 4 // max(1, int(ranks) if ranks.isdigit() else 1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """What the parts of a loader take, whatever becomes of their number: bytes, and the processes that share the work."""
+
+    slot: int
+    arena: int
+    tables: int
+    scratch: int
+    index: int
+    raw: int
+    """All files that hold raw records."""
+    processes: int
+    memory: int
+    """What the loader may use."""
+
+    def footprint(self, slots: int, *, mapped: bool = False, direct: bool = False) -> Footprint:
+        """The memory of a loader of so many slots that maps its files, or reads past the page cache."""
+        return Footprint(
+            slots=slots * self.slot,
+            arena=self.arena,
+            tables=self.tables,
+            scratch=self.scratch + (SCRATCH_NBYTES * self.processes if direct else 0),
+            index=self.index,
+            page_tables=self.raw // PAGE_TABLE_SHARE * self.processes if mapped else 0,
+            budget=self.memory,
+        )
+
+
 def shape_of(
     *,
     columns: Sequence[Column],
@@ -118,29 +146,52 @@ def shape_of(
 ) -> Shape:
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
-    scratch = max(1, workers) * sum(column.scratch_nbytes for column in columns)
-    scratch += max(1, workers) * record_nbytes * batch_size if transformed else 0
-    index = index_nbytes(columns)
-
-    def footprint(slots: int, *, mapped: bool, direct: bool = False) -> Footprint:
-        page_tables = raw_nbytes // PAGE_TABLE_SHARE * max(1, workers) if mapped else 0
-        return Footprint(
-            slots=slots * slot_nbytes,
-            arena=arena_nbytes,
-            tables=tables_nbytes,
-            scratch=scratch + (SCRATCH_NBYTES * max(1, workers) if direct else 0),
-            index=index,
-            page_tables=page_tables,
-            budget=memory_nbytes,
-        )
-
-    mappable = mappable and workers > 0  # The user's process maps no data file: one that shrinks under a mapping would kill it.
-    if io == "mmap" and not mappable:
-        io = "read"
+    processes = max(1, workers)
+    private = sum(column.scratch_nbytes for column in columns) + (record_nbytes * batch_size if transformed else 0)
+    demand = Demand(
+        slot=slot_nbytes,
+        arena=arena_nbytes,
+        tables=tables_nbytes,
+        scratch=processes * private,
+        index=index_nbytes(columns),
+        raw=raw_nbytes,
+        processes=processes,
+        memory=memory_nbytes,
+    )
+    if not (workers and mappable):
+        # The user's process maps no data file: one that shrinks under a mapping would kill it.
+        io = "read" if io == "mmap" else io
+    few = LEAST_SPARE_SLOTS + processes
     large = any(isinstance(column, Extents) and column.field.nbytes >= LEAST_RECORD_NBYTES for column in columns)
-    few = LEAST_SPARE_SLOTS + max(1, workers)
-    least = footprint(few, mapped=io == "mmap", direct=io == "direct" and large)
-    if least.total > memory_nbytes:
+    least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct" and large)
+    _check_fits(least, order, available)
+    room = (available - least.total) // 2 if workers and mappable else 0
+    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and raw_nbytes <= room and _fits(demand.footprint(few, mapped=True))))
+    beyond = io == "auto" and not mapped and raw_nbytes > DIRECT_FROM * available and not isinstance(order, WINDOWED)
+    direct = large and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
+    around = max(2 * workers + 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes)) if workers else 1
+    wanted = SPARE_SLOTS + around
+    while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
+        wanted -= 1
+    ahead = _ahead(order, record_nbytes, raw_nbytes, available)
+    return Shape(
+        slots=wanted,
+        spare=min(SPARE_SLOTS, wanted - processes),
+        mapped=mapped,
+        direct=direct,
+        ahead=ahead,
+        advised=min(-(-ahead // processes), ADVISED_NBYTES // max(1, record_nbytes)),
+        footprint=demand.footprint(wanted, mapped=mapped, direct=direct),
+    )
+
+
+def _fits(footprint: Footprint) -> bool:
+    return footprint.total <= footprint.budget
+
+
+def _check_fits(least: Footprint, order: BoundOrder, available: int) -> None:
+    """Raise ResourceError where the least that works exceeds what may be used, or what there is."""
+    if not _fits(least):
         raise _too_little(least, order)
     if least.total > available:
         raise ResourceError(
@@ -150,26 +201,6 @@ def shape_of(
             needed_nbytes=least.total,
             available_nbytes=available,
         )
-    roomy = (available - least.total) // 2
-    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and mappable and raw_nbytes <= roomy))
-    mapped = mapped and (io == "mmap" or footprint(few, mapped=True).total <= memory_nbytes)
-    beyond = io == "auto" and not mapped and raw_nbytes > DIRECT_FROM * available and not isinstance(order, WINDOWED)
-    direct = large and (io == "direct" or (beyond and footprint(few, mapped=False, direct=True).total <= memory_nbytes))
-    around = max(2 * workers + 1, 2 if workers else 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes) if workers else 1)
-    wanted = SPARE_SLOTS + around
-    while wanted > few and footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
-        wanted -= 1
-    spare = min(SPARE_SLOTS, wanted - max(1, workers))
-    ahead = _ahead(order, record_nbytes, raw_nbytes, available)
-    return Shape(
-        slots=wanted,
-        spare=spare,
-        mapped=mapped,
-        direct=direct,
-        ahead=ahead,
-        advised=min(-(-ahead // max(1, workers)), ADVISED_NBYTES // max(1, record_nbytes)),
-        footprint=footprint(wanted, mapped=mapped, direct=direct),
-    )
 
 
 def _ahead(order: BoundOrder, record_nbytes: int, raw_nbytes: int, available: int) -> int:

@@ -84,14 +84,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     batch_size = _whole(options.batch_size, "batch_size", least=1)
     seed = _whole(options.seed, "seed", least=-(2**63), most=2**64 - 1)
     workers = _workers(options.num_workers)
-    if options.io not in READING:
-        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap", "read" or "direct".')
-    if not options.timeout > 0:
-        raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
-    if options.on_worker_crash not in ("raise", "restart"):
-        raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
-    if options.on_bad_record not in POLICIES:
-        raise ConfigError(f"on_bad_record={options.on_bad_record!r} is not known.", hint='Give "raise", "substitute" or "skip".')
+    _check_words(options)
     for was in data.fingerprints:
         recheck(was)
     layout = _layout(data)
@@ -118,9 +111,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
     slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
     job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
-    memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
     raw = any(isinstance(column, Extents) for column in data.columns)
-    many = len(data.fingerprints) > MOST_MAPPED_FILES
     shape = shape_of(
         columns=data.columns,
         record_nbytes=sum(map(stored_nbytes, data.columns)),
@@ -132,9 +123,9 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
         raw_nbytes=sum(was.nbytes for was in data.fingerprints) if raw else 0,
         transformed=options.transform is not None,
-        memory_nbytes=memory_nbytes,
+        memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
         io=options.io,
-        mappable=not many,
+        mappable=len(data.fingerprints) <= MOST_MAPPED_FILES,
     )
     return Plan(
         data=data,
@@ -154,6 +145,18 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         shape=shape,
         warning=_warning(data, order),
     )
+
+
+def _check_words(options: Options) -> None:
+    """Raise ConfigError for a word that is not known, or a time that is none."""
+    if options.io not in READING:
+        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap", "read" or "direct".')
+    if not options.timeout > 0:
+        raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
+    if options.on_worker_crash not in ("raise", "restart"):
+        raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
+    if options.on_bad_record not in POLICIES:
+        raise ConfigError(f"on_bad_record={options.on_bad_record!r} is not known.", hint='Give "raise", "substitute" or "skip".')
 
 
 def _layout(data: Source) -> Layout:
