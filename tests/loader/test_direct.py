@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import signal
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 import streamload as sl
-from streamload.direct import ALIGNMENT, LEAST_RECORD_NBYTES, PIECE_NBYTES, DirectReads
+from streamload.direct import LEAST_RECORD_NBYTES, PIECE_NBYTES, DirectReads
 from streamload.limits import available_nbytes
 
 WORKERS = pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)
@@ -39,18 +41,16 @@ def passes_by(path: Path) -> bool:
 
 
 def cached(path: Path) -> list[bool]:
-    """For every page of a file, whether the page cache holds it."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        there: list[bool] = []
-        for offset in range(0, os.fstat(fd).st_size, ALIGNMENT):
-            try:
-                there.append(os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1)
-            except BlockingIOError:
-                there.append(False)
-        return there
-    finally:
-        os.close(fd)
+    """For every page of a file, whether the page cache holds it; asking by reading would bring pages in."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping:
+        there = np.zeros(-(-len(mapping) // mmap.PAGESIZE), np.uint8)
+        view = np.frombuffer(mapping, np.uint8)
+        failed = ctypes.CDLL(None).mincore(
+            ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(len(mapping)), ctypes.c_void_p(there.ctypes.data)
+        )
+        del view
+    assert not failed
+    return (there & 1).astype(bool).tolist()
 
 
 @pytest.mark.parametrize(
