@@ -153,8 +153,8 @@ def test_texts_and_lists_of_many_lengths_are_left_out_by_name(tmp_path: Path, ca
     assert origin.facts["classes"] == {"y": ["a", "b"]}
     with pytest.raises(UnsupportedFeatureError, match="boxes holds lists of different lengths"):
         taken(path, fields={"boxes": "boxes"})
-    with pytest.raises(ConfigError, match=r"has no field 'nam'.* Did you mean 'name'"):
-        taken(path, fields={"nam": "nam"})
+    with pytest.raises(ConfigError, match=r"has no field 'name2'.* Did you mean 'name'"):
+        taken(path, fields={"name2": "name2"})
 
 
 class TestDamage:
