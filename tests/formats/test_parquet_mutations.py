@@ -116,6 +116,8 @@ def test_pages_that_contradict_the_footer_are_refused():
     ]:
         with pytest.raises(pages.PageError, match=text):
             walk(data, rows)()
+    with pytest.raises(pages.PageError, match=r"field 4 of a page header is b'abc', where a checksum is expected"):
+        pages.checksum(read_struct(b"\x48\x03abc\x00")[0])
     for data in (page(0, 8, 2, 8), page(2, 8, 2, 0)):
         with pytest.raises(pages.NotRawError):
             walk(data, 2)()

@@ -19,6 +19,7 @@ from streamload.formats.parquet.pages import (
     NotRawError,
     PageError,
     ReadAt,
+    checksum,
     read_header,
     whole,
 )
@@ -65,7 +66,7 @@ def walk_packed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, o
             kind = header.get(1)
             if kind == INDEX:
                 continue
-            crc = -1 if header.get(4) is None else header[4] & 0xFFFFFFFF
+            crc = checksum(header)
             codec = PACKINGS.index(chunk.codec)
             if kind == DICTIONARY:
                 count = _dictionary(header, body, value_nbytes, unpacked)

@@ -99,7 +99,7 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
                 offsets.append(body + levels)
                 bodies.append(body)
                 sizes.append(nbytes)
-                checksums.append(-1 if header.get(4) is None else header[4] & 0xFFFFFFFF)
+                checksums.append(checksum(header))
             rows += count
         if rows != chunk.rows:
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
@@ -219,6 +219,14 @@ def require_defined(levels: bytes, count: int) -> None:
             if levels[at] != 1:
                 raise NotRawError
             at, defined = at + 1, defined + run
+
+
+def checksum(header: dict[int, Any]) -> int:
+    """The CRC-32 that a page header gives, or -1. Raises PageError where it is no number."""
+    found = header.get(4, -1)
+    if type(found) is not int:
+        raise PageError(f"field 4 of a page header is {found!r}, where a checksum is expected")
+    return found & 0xFFFFFFFF if 4 in header else -1
 
 
 def whole(fields: dict[int, Any], number: int) -> int:
