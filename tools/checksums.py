@@ -58,9 +58,9 @@ def block_checksums(path: str, block_nbytes: int, saw: Callable[[int], None] | N
         nbytes = os.fstat(fd).st_size
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        stretch = AT_ONCE_BLOCKS * block_nbytes
+        stretch = min(AT_ONCE_BLOCKS, -(-nbytes // block_nbytes)) * block_nbytes
         # Memory is taken once: fresh pages for every block would cost as much as their checksums.
-        buffers = [bytearray(stretch) for _ in range(READERS + 1)]
+        buffers = [bytearray(stretch) for _ in range(min(READERS + 1, -(-nbytes // max(1, stretch))))]
 
         def checksums(offset: int, buffer: bytearray) -> tuple[list[int], int]:
             view = memoryview(buffer)
@@ -71,7 +71,7 @@ def block_checksums(path: str, block_nbytes: int, saw: Callable[[int], None] | N
 
         with ThreadPoolExecutor(READERS) as pool:
             waiting: list[Future[tuple[list[int], int]]] = []
-            for number, offset in enumerate(range(0, nbytes, stretch)):
+            for number, offset in enumerate(range(0, nbytes, max(1, stretch))):
                 if len(waiting) == len(buffers):
                     yield from _told(waiting.pop(0), saw)
                 waiting.append(pool.submit(checksums, offset, buffers[number % len(buffers)]))

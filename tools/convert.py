@@ -24,7 +24,7 @@ from streamload.sizes import format_nbytes
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
 HELP = (
-    ("SRC DST", "what is read; a file to write, or a folder of several"),
+    ("SRC DST", "what is read; a file to write, or a folder"),
     ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
     ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),

@@ -34,7 +34,7 @@ def test_help_fits_a_screen_and_opens_with_an_example(name: str, capsys: pytest.
     assert lines[0].startswith(f"streamload {name} ")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(add_help=False)
     importlib.import_module(f"streamload.tools.{name}").add_arguments(parser)
     for action in parser._actions:
         assert all(option in text for option in action.option_strings) if action.option_strings else str(action.metavar) in text, action
