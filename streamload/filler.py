@@ -327,6 +327,7 @@ class Filler:
         for reader in (*self._readers, *self._decoders):
             reader.close()
         self.files.close()
+        self.windows.close()
 
 
 def unforeseen(error: BaseException) -> WorkerError:

@@ -22,6 +22,11 @@ ADVISED_BLOCKS = 32
 """Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
 
 
+def _ended(*_: object) -> Any:
+    """What is asked of windows that were closed."""
+    raise RuntimeError("windows are asked for after they were closed: a fault in streamload")
+
+
 class OpenWindow:
     """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
 
@@ -68,6 +73,12 @@ class OpenWindows:
             for name in places[0]:
                 self.regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
         self._open: dict[tuple[int, int], OpenWindow] = {}
+
+    def close(self) -> None:
+        """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
+        self._open.clear()
+        self.decoded, self.kept, self.regions, self._parts = [], [], {}, []
+        self._table_of, self._gather, self._verify = _ended, _ended, _ended
 
     @property
     def needed(self) -> bool:
