@@ -30,6 +30,6 @@ def _crc32c(data):  # type: ignore[no-untyped-def]
     return crc ^ np.uint32(0xFFFFFFFF)
 
 
-def crc32c(data):  # type: ignore[no-untyped-def]
+def crc32c(data: bytes | bytearray | memoryview) -> int:
     """The checksum of bytes."""
     return int(_crc32c(np.frombuffer(data, np.uint8)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 POLYNOMIAL = 0x82F63B78
 """As it is used from the lowest bit on."""
 
 
-def tables(count):  # type: ignore[no-untyped-def]
+def tables(count: int) -> NDArray[np.uint32]:
     """What a byte does to the checksum when so many bytes follow it: shape (count, 256)."""
     found = np.zeros((count, 256), np.uint32)
     first = np.arange(256, dtype=np.uint32)
@@ -23,7 +24,7 @@ def tables(count):  # type: ignore[no-untyped-def]
 _TABLE = tables(1)[0].tolist()
 
 
-def crc32c(data):  # type: ignore[no-untyped-def]
+def crc32c(data: bytes | bytearray | memoryview) -> int:
     """The checksum of bytes."""
     crc = 0xFFFFFFFF
     for byte in bytes(data):

@@ -6,6 +6,7 @@ import numpy as np
 from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from streamload.kernels import unshuffle_plain
 
@@ -51,7 +52,7 @@ def _weave(address, out_address, count, width):  # type: ignore[no-untyped-def]
         out[8 * i + 7] = h[i]
 
 
-def unshuffle(data, room, width):  # type: ignore[no-untyped-def]
+def unshuffle(data: NDArray[np.uint8], room: NDArray[np.uint8], width: int) -> None:
     """Put byte `i` of plane `k` of `data` into byte `k` of element `i` of `room`; both hold whole elements of `width` bytes."""
     if width in (2, 4, 8) and data.flags.c_contiguous and room.flags.c_contiguous and len(data) == len(room):
         _weave(data.ctypes.data, room.ctypes.data, len(data) // width, width)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import h5py
 import numpy as np
-from h5py import h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
@@ -39,14 +39,7 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
     plist = dataset.get_create_plist()
     layout = _LAYOUTS.get(plist.get_layout(), "unknown")
     where = f"{file_path}: dataset '{path}'"
-    if plist.get_external_count():
-        names = ", ".join(plist.get_external(number)[0].decode(errors="replace") for number in range(min(3, plist.get_external_count())))
-        raise UnsafeSourceError(
-            f"{where} keeps its values in other files ({names}): external storage is not read.",
-            hint="Copy it into one file: `h5repack`, or h5py where you trust it; or choose other fields with fields=[...].",
-            path=file_path,
-            dataset=path,
-        )
+    _check_internal(file_path, path, plist)
     sources = _virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
     if dataset.get_space().get_simple_extent_type() != h5py.h5s.SIMPLE:
         raise ConfigError(
@@ -96,6 +89,19 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[Stored]:
             )
         )
     return found
+
+
+def _check_internal(file_path: str, path: str, plist: h5p.PropDCID) -> None:
+    """Raise UnsafeSourceError where a dataset's values lie in other files."""
+    count = plist.get_external_count()
+    if count:
+        names = ", ".join(plist.get_external(number)[0].decode(errors="replace") for number in range(min(3, count)))
+        raise UnsafeSourceError(
+            f"{file_path}: dataset '{path}' keeps its values in other files ({names}): external storage is not read.",
+            hint="Copy it into one file: `h5repack`, or h5py where you trust it; or choose other fields with fields=[...].",
+            path=file_path,
+            dataset=path,
+        )
 
 
 def _variable(kind: h5t.TypeID) -> tuple[str, np.dtype] | None:
