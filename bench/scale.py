@@ -26,8 +26,12 @@ COSTS = {"open": "seconds", "start": "seconds", "seek": "seconds", "record": "se
 """What `peers/reach.py` measures, and its unit."""
 SMALL = 64
 """Bytes of a record where their number is what grows."""
-LEVEL, SPREAD, LINEAR_ERROR = 0.15, 3.0, 0.25
-"""Exponents below the first count as none where values differ less than by the second; how well a straight line must fit."""
+LEVEL, SPREAD = 0.15, 3.0
+"""Exponents below the first count as none where values differ less than by the second."""
+RISEN, LINEAR_ERROR = 1.5, 0.15
+"""How much a curve must rise to be called a straight line, and how well the line must fit."""
+NOTHING = 0.02
+"""A fixed part below this share of the smallest value is none."""
 
 
 def sparse(path: Path, records: int, record_nbytes: int) -> Path:
@@ -65,10 +69,11 @@ def law(at: Sequence[float], values: Sequence[float], unit: str = "") -> str:
     # Relative errors count, so that small cases weigh as much as large ones.
     (fixed, each), *_ = np.linalg.lstsq(np.stack([1 / y, x / y], axis=1), np.ones(len(y)), rcond=None)
     error = float(np.abs((fixed + each * x) / y - 1).max())
+    if error < LINEAR_ERROR and each > 0 and len(y) > 2 and y.max() > RISEN * y.min():
+        start = f"{_shown(float(fixed), unit)} and " if fixed > NOTHING * y.min() else ""
+        return f"{start}{_shown(float(each), unit)} for each"
     if abs(exponent) < LEVEL and y.max() < SPREAD * y.min():
         return f"constant, about {_shown(float(np.median(y)), unit)}"
-    if error < LINEAR_ERROR and each > 0 and len(y) > 2:
-        return f"{_shown(max(0.0, float(fixed)), unit)} and {_shown(float(each), unit)} for each"
     return f"exponent {exponent:.2f}: {'level, with scatter' if abs(exponent) < LEVEL else 'rises' if exponent > 0 else 'falls'}"
 
 
@@ -95,6 +100,7 @@ def curves(report: Report, what: str, along: str, at: Sequence[float], found: Se
 def _shown(value: float, unit: str) -> str:
     if unit == "bytes":
         return format_nbytes(value) if value >= 1 or not value else f"{value:.2g} B"
+    value = float(f"{value:.3g}")
     power = max(0, min(3, -math.floor(math.log10(value) / 3))) if value > 0 else 0
     return f"{value * 1000**power:.3g} {('s', 'ms', 'µs', 'ns')[power]}"
 

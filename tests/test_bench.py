@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -33,7 +34,7 @@ def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
     done = subprocess.run(
         [sys.executable, "-m", f"bench.{name}", *SMALL, *given, "--folder", str(folder), "--json", str(results)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1", "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch")},
         capture_output=True,
         text=True,
         check=False,
@@ -242,3 +243,78 @@ def test_the_pytest_benchmarks_run():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
+
+
+@pytest.mark.slow
+def test_order_quality_is_measured_and_drawn(folder: Path):
+    """Orders of our own, contenders by name, a network; the report and the pictures take what was written."""
+    words = ["--records", "8192", "--contender-records", "1024", "--train-records", "600", "--epochs", "1", "--seeds", "1"]
+    said, figures = command("quality", *words, "--only", "torch_memmap", "ffcv_beton", folder=folder)
+    assert "streamload, Block" in said
+    trained = [figure for figure in figures if "accuracies" in figure]
+    if trained:
+        assert all(0 <= figure["mean"] <= 1 for figure in trained)
+    else:
+        assert "training is left out: torch is not installed" in said
+    assert "FFCV, beton is left out: ffcv is not installed" in said or "FFCV, beton (" in said
+    drawn(folder, "quality", "quality-orders.png")
+
+
+@pytest.mark.slow
+def test_scale_is_measured_as_curves_with_their_laws(folder: Path):
+    """Records, sizes, workers, files and windows; every curve has its law."""
+    said, figures = command("scale", "--only", "records", "windows", folder=folder)
+    curves = [figure for figure in figures if "curve" in figure]
+    assert {figure["along"] for figure in curves} == {"records", "bytes of a window"}
+    assert all(set(figure["laws"]) == set(figure["curve"]) for figure in curves)
+    assert "1e+10" in said
+    drawn(folder, "scale", "scale-0.png")
+
+
+def drawn(folder: Path, name: str, picture: str) -> None:
+    """The page and the pictures of what a benchmark wrote."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for words in (
+        ["streamload", "report", f"{name}.json", "--html", f"{name}.html"],
+        ["bench.plots", f"{name}.json", "--folder", "pictures"],
+    ):
+        if words[0] == "bench.plots" and importlib.util.find_spec("matplotlib") is None:
+            continue  # of the extra "bench"
+        done = subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "<svg" in (folder / f"{name}.html").read_text()
+    if importlib.util.find_spec("matplotlib") is not None:
+        assert (folder / "pictures" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_results_of_pytest_benchmarks_can_be_compared(tmp_path: Path):
+    """A second run finds the first, and sets the figures side by side."""
+    words = [
+        "-m",
+        "pytest",
+        "bench/test_orders.py",
+        "-q",
+        "--bench-nbytes",
+        "1MB",
+        "-p",
+        "no:cacheprovider",
+        "--benchmark-max-time",
+        "0.05",
+    ]
+    words += ["--benchmark-min-rounds", "2", f"--benchmark-storage={tmp_path}", "--benchmark-autosave"]
+    for more in ([], ["--benchmark-compare"]):
+        done = subprocess.run(
+            [sys.executable, *words, *more],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "(NOW)" in done.stdout
+    kept = json.loads(next(tmp_path.rglob("*.json")).read_text())
+    assert {"processor", "disk", "versions"} <= set(kept["machine_info"])
+    assert all({"records/s", "MB/s", "limit", "ratio", "page cache"} <= set(one["extra_info"]) for one in kept["benchmarks"])

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, said
-from hypothesis import given
-from hypothesis import strategies as st
 from streamload.tools import bench_pass
 from streamload.tools.bench import worker_counts
 from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names
-from streamload.tools.bench_limits import beside, device_limits
-from streamload.tools.bench_models import WORKLOADS, utilisation, workload
+from streamload.tools.bench_models import utilisation
 from streamload.tools.bench_runs import passed
-from streamload.tools.bench_verdict import changes, verdict
 from streamload.tools.confinement import confined
-from streamload.tools.console import Console
 from streamload.tools.machine import mount_of
 from streamload.tools.page_cache import EVICT_ONLY
 from streamload.tools.race import Contender
-from streamload.tools.tune import Means, Trials, more_trials, worker_trials
 
 import streamload
 from streamload.errors import ConfigError, ResourceError, StreamloadError, UnsupportedFeatureError
@@ -241,182 +233,7 @@ def test_a_contender_says_which_records_it_handed_out(tmp_path: Path):
     assert sorted(record for batch in seen for record in batch) == list(range(100))
 
 
-def test_models_need_what_their_definition_says():
-    """Batch, compute time and threshold of MLPerf Storage; an accelerator fed at its threshold is one accelerator fed."""
-    assert (WORKLOADS["resnet50"].threshold, WORKLOADS["unet3d"].threshold, WORKLOADS["cosmoflow"].threshold) == (0.9, 0.9, 0.7)
-    assert WORKLOADS["resnet50"].needs("H100") == pytest.approx(0.9 * 400 / 0.224)
-    own = workload("0.1", 50)
-    assert own.needs("your accelerator") == pytest.approx(450)
-    assert (own.feeds(449, "your accelerator"), own.feeds(1_400, "your accelerator")) == (0, 3)
-
-
-@given(steps=st.integers(1, 1000), compute=st.floats(1e-4, 1), waited=st.floats(0, 100))
-def test_utilisation_is_the_share_of_time_computed(steps: int, compute: float, waited: float):
-    """Compute over compute and waiting, never above one."""
-    share = utilisation({"steps": steps, "seconds": steps * compute + waited}, compute)
-    assert share == pytest.approx(steps * compute / (steps * compute + waited))
-    assert 0 <= share <= 1
-
-
-def a_pass(**more: Any) -> dict[str, Any]:
-    """Figures of a pass, as far as limits and verdicts look at them."""
-    figures: dict[str, Any] = {
-        "workers": 2,
-        "order": "exact",
-        "rate": 100.0,
-        "byte_rate": 1e8,
-        "seconds": 1.0,
-        "read_nbytes": 10**8,
-        "used_nbytes": 10**8,
-        "bottleneck": "transport",
-        "stats": {"decode_seconds": 0.0},
-        "memory": {"own_nbytes": 0},
-        "budget_nbytes": 0,
-        "limits": [],
-    }
-    return figures | more
-
-
-LIMITS = [
-    {"name": "copying in order", "kind": "copy", "how": "in order", "byte_rate": 1e9},
-    {"name": "copying at random", "kind": "copy", "how": "at random", "byte_rate": 5e8},
-    {"name": "random reads", "kind": "device", "how": "random", "byte_rate": 2e8},
-    {"name": "sequential reads", "kind": "device", "how": "sequential", "byte_rate": 4e8},
-]
-
-
-@pytest.mark.parametrize(
-    ("one", "stored", "names"),
-    [
-        (a_pass(), False, ["copying in order"]),
-        (a_pass(workers=1), False, ["copying at random"]),
-        (a_pass(), True, ["random reads", "copying in order"]),
-        (a_pass(order="block"), True, ["sequential reads", "copying in order"]),
-        (
-            a_pass(stats={"decode_seconds": 1.8}),
-            False,
-            ["2 workers doing nothing but decoding, at the pace of this pass", "copying in order"],
-        ),
-    ],
-    ids=["several workers, warm", "one worker, warm", "exact, cold", "block, cold", "decoding"],
-)
-def test_limits_that_hold_for_a_pass_stand_beside_it(one: dict[str, Any], stored: bool, names: list[str]):
-    """The lowest first, each with its ratio."""
-    found = beside(one, LIMITS, stored=stored)
-    assert [limit["name"] for limit in found] == names
-    assert all(limit["ratio"] == pytest.approx(one["byte_rate"] / limit["byte_rate"]) for limit in found)
-
-
-def test_reading_more_than_is_used_lowers_the_limit():
-    """Four bytes read a byte used: a quarter of the device's rate is what can be delivered."""
-    found = beside(a_pass(read_nbytes=4 * 10**8), LIMITS, stored=True)
-    assert found[0]["byte_rate"] == pytest.approx(5e7)
-
-
-@pytest.mark.parametrize(
-    ("passes", "advice"),
-    [
-        ([a_pass(workers=0, rate=50.0), a_pass()], "num_workers=2: 2.00 times the records a second of 0"),
-        ([a_pass(read_nbytes=10**9)], "10.0 bytes are read for each byte used"),
-        ([a_pass(bottleneck="disk")], "the device gives more than random order takes"),
-        ([a_pass(bottleneck="disk", limits=[{"name": "x", "byte_rate": 1.0, "ratio": 0.95}])], "the device gives no more"),
-        ([a_pass(bottleneck="decode", stats={"decode_seconds": 1.9})], "more workers: decoding takes 1.9 s of 2"),
-        ([a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})], "all cores decode already"),
-        ([a_pass(memory={"own_nbytes": 4 << 30})], "less memory=: processes hold 4 GB"),
-    ],
-    ids=["workers", "amplification", "random reads", "a slow disk", "decoding", "all cores decoding", "memory"],
-)
-def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
-    """What to change, with the number that says why."""
-    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None))
-
-
-def test_a_pass_near_its_limit_needs_no_advice():
-    """The verdict says that the machine is the limit."""
-    one = a_pass(limits=[{"name": "copying", "byte_rate": 1e8, "ratio": 0.9}])
-    assert list(changes([one], cores=8, asked_workers=None)) == []
-    assert verdict(one) == "100 records/s with 2 workers, 90 % of what copying gives; the machine is the limit"
-
-
-def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):
-    """An empty file has none."""
-    (tmp_path / "empty").touch()
-    assert device_limits([tmp_path / "empty"], 100) == []
-
-
 def test_workers_that_are_asked_for_are_tried_once_each():
     """In the order given."""
     assert worker_counts("2,0,2") == [2, 0]
     assert worker_counts(None)[0] == 0
-
-
-@pytest.mark.slow
-def test_tune_prints_a_call_and_why(path: Path, capsys: pytest.CaptureFixture[str]):
-    """The call can be pasted, and names what a trial was made of."""
-    code, document = answer(capsys, "tune", path, "--seconds", "4", "--batch", BATCH)
-    assert code == 0
-    tried = {(one["workers"], one["io"], one["window"]) for one in document["trials"]}
-    assert (document["workers"], document["io"], document["window"]) in tried
-    assert document["call"].startswith(f"sl.Loader(sl.open('{path}'), batch_size={BATCH}, shuffle=True, seed=0, num_workers=")
-    assert document["why"][0].endswith("trials") or "trials" in document["why"][0]
-    compile(document["call"], "call", "eval")
-
-
-@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
-def test_trials_of_workers_are_few_and_include_none(cores: int):
-    """Rising, with 0 and 1, never more than 16."""
-    tried = worker_trials(cores)
-    assert tried == sorted(set(tried))
-    assert {0, 1} <= set(tried)
-    assert len(tried) <= 6
-    assert max(tried) <= 16
-
-
-def test_more_is_tried_only_where_it_means_something():
-    """Windows in block order that nobody fixed; direct reads of large records; no mapping without workers."""
-    small = [str(means) for means in more_trials(Means(workers=0), "exact", record_nbytes=100, window=None)]
-    assert small == ["0 workers, io=read"]
-    large = [means.io for means in more_trials(Means(workers=2), "exact", record_nbytes=1 << 20, window=None)]
-    assert large == ["mmap", "read", "direct"]
-    assert [m.window for m in more_trials(Means(workers=1), "block", record_nbytes=1, window=None)][-2:] == ["256 MB", "1 GB"]
-    assert all(m.window is None for m in more_trials(Means(workers=1), "block", record_nbytes=1, window="1 MB"))
-
-
-def test_of_means_that_are_as_fast_the_cheapest_is_taken(path: Path):
-    """A twentieth is not worth a process."""
-    trials = Trials(config(path), Console(), seconds=10, planned=2, cold=False)
-    trials.rates = {Means(workers=4): [100.0], Means(workers=1): [97.0], Means(workers=0): [80.0], Means(workers=1, io="mmap"): [99.0]}
-    assert trials.best == Means(workers=4)
-    assert trials.thriftiest() == Means(workers=1)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"), [(["--order", "blok"], "Did you mean 'block'?"), (["--seconds", "-1"], "--seconds -1 is out")]
-)
-def test_tune_says_what_cannot_be_right(words: list[str], message: str, path: Path, capsys: pytest.CaptureFixture[str]):
-    """Exit code 2."""
-    code, text = said(capsys, "tune", path, *words)
-    assert code == 2
-    assert message in text
-
-
-def test_what_does_not_fit_is_left_out_and_said(path: Path, capsys: pytest.CaptureFixture[str]):
-    """A trial that cannot be made does not end the others; where none can be made, the error is the user's."""
-    trials = Trials({**config(path), "window": None, "memory": "1 KB"}, Console(), seconds=30, planned=2, cold=False)
-    with pytest.raises(ResourceError, match="is too little"):
-        trials.make(Means(workers=0))
-    trials.rates = {Means(workers=0): [1.0]}
-    trials.make(Means(workers=1))
-    assert "is too little" in trials.failed[Means(workers=1)]
-    assert "1 workers, io=auto: does not fit: " in capsys.readouterr().out
-
-
-def test_both_commands_have_their_arguments():
-    """The same choice of fields as everywhere."""
-    from streamload.tools import bench, tune
-
-    for command in (bench, tune):
-        parser = argparse.ArgumentParser()
-        command.add_arguments(parser)
-        assert parser.parse_args(["x.h5", "--fields", "image"]).fields == "image"
-    assert os.environ[EVICT_ONLY] == "1"

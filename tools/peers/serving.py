@@ -30,7 +30,7 @@ class Sink:
     def take(self, images: NDArray[Any], labels: NDArray[Any] | None = None) -> None:
         """Copy one batch; images of shape (records, ...), of any type, labels of shape (records,)."""
         count = len(images)
-        flat = images.reshape(count, -1)
+        flat = np.asarray(images).reshape(count, -1)
         self._images[:count] = flat if flat.dtype == np.uint8 else flat.view(np.uint8)
         if self.seen is not None:
             self.seen.append(self._images[:count, :8].copy().view(np.int64)[:, 0].tolist())

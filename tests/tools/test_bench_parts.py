@@ -1,0 +1,116 @@
+"""The parts of `streamload bench`: models, limits that hold, and advice that rests on figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from streamload.tools.bench_limits import beside, device_limits
+from streamload.tools.bench_models import WORKLOADS, utilisation, workload
+from streamload.tools.bench_verdict import changes, verdict
+
+
+def test_models_need_what_their_definition_says():
+    """Batch, compute time and threshold of MLPerf Storage; an accelerator fed at its threshold is one accelerator fed."""
+    assert (WORKLOADS["resnet50"].threshold, WORKLOADS["unet3d"].threshold, WORKLOADS["cosmoflow"].threshold) == (0.9, 0.9, 0.7)
+    assert WORKLOADS["resnet50"].needs("H100") == pytest.approx(0.9 * 400 / 0.224)
+    own = workload("0.1", 50)
+    assert own.needs("your accelerator") == pytest.approx(450)
+    assert (own.feeds(449, "your accelerator"), own.feeds(1_400, "your accelerator")) == (0, 3)
+
+
+@given(steps=st.integers(1, 1000), compute=st.floats(1e-4, 1), waited=st.floats(0, 100))
+def test_utilisation_is_the_share_of_time_computed(steps: int, compute: float, waited: float):
+    """Compute over compute and waiting, never above one."""
+    share = utilisation({"steps": steps, "seconds": steps * compute + waited}, compute)
+    assert share == pytest.approx(steps * compute / (steps * compute + waited))
+    assert 0 <= share <= 1
+
+
+def a_pass(**more: Any) -> dict[str, Any]:
+    """Figures of a pass, as far as limits and verdicts look at them."""
+    figures: dict[str, Any] = {
+        "workers": 2,
+        "order": "exact",
+        "rate": 100.0,
+        "byte_rate": 1e8,
+        "seconds": 1.0,
+        "read_nbytes": 10**8,
+        "used_nbytes": 10**8,
+        "bottleneck": "transport",
+        "stats": {"decode_seconds": 0.0},
+        "memory": {"own_nbytes": 0},
+        "budget_nbytes": 0,
+        "limits": [],
+    }
+    return figures | more
+
+
+LIMITS = [
+    {"name": "copying in order", "kind": "copy", "how": "in order", "byte_rate": 1e9},
+    {"name": "copying at random", "kind": "copy", "how": "at random", "byte_rate": 5e8},
+    {"name": "random reads", "kind": "device", "how": "random", "byte_rate": 2e8},
+    {"name": "sequential reads", "kind": "device", "how": "sequential", "byte_rate": 4e8},
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "stored", "names"),
+    [
+        (a_pass(), False, ["copying in order"]),
+        (a_pass(workers=1), False, ["copying at random"]),
+        (a_pass(), True, ["random reads", "copying in order"]),
+        (a_pass(order="block"), True, ["sequential reads", "copying in order"]),
+        (
+            a_pass(stats={"decode_seconds": 1.8}),
+            False,
+            ["2 workers doing nothing but decoding, at the pace of this pass", "copying in order"],
+        ),
+    ],
+    ids=["several workers, warm", "one worker, warm", "exact, cold", "block, cold", "decoding"],
+)
+def test_limits_that_hold_for_a_pass_stand_beside_it(one: dict[str, Any], stored: bool, names: list[str]):
+    """The lowest first, each with its ratio."""
+    found = beside(one, LIMITS, stored=stored)
+    assert [limit["name"] for limit in found] == names
+    assert all(limit["ratio"] == pytest.approx(one["byte_rate"] / limit["byte_rate"]) for limit in found)
+
+
+def test_reading_more_than_is_used_lowers_the_limit():
+    """Four bytes read a byte used: a quarter of the device's rate is what can be delivered."""
+    found = beside(a_pass(read_nbytes=4 * 10**8), LIMITS, stored=True)
+    assert found[0]["byte_rate"] == pytest.approx(5e7)
+
+
+@pytest.mark.parametrize(
+    ("passes", "advice"),
+    [
+        ([a_pass(workers=0, rate=50.0), a_pass()], "num_workers=2: 2.00 times the records a second of 0"),
+        ([a_pass(read_nbytes=10**9)], "10.0 bytes are read for each byte used"),
+        ([a_pass(bottleneck="disk")], "the device gives more than random order takes"),
+        ([a_pass(bottleneck="disk", limits=[{"name": "x", "byte_rate": 1.0, "ratio": 0.95}])], "the device gives no more"),
+        ([a_pass(bottleneck="decode", stats={"decode_seconds": 1.9})], "more workers: decoding takes 1.9 s of 2"),
+        ([a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})], "all cores decode already"),
+        ([a_pass(memory={"own_nbytes": 4 << 30})], "less memory=: processes hold 4 GB"),
+    ],
+    ids=["workers", "amplification", "random reads", "a slow disk", "decoding", "all cores decoding", "memory"],
+)
+def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
+    """What to change, with the number that says why."""
+    assert any(advice in one for one in changes(passes, cores=8, asked_workers=None))
+
+
+def test_a_pass_near_its_limit_needs_no_advice():
+    """The verdict says that the machine is the limit."""
+    one = a_pass(limits=[{"name": "copying", "byte_rate": 1e8, "ratio": 0.9}])
+    assert list(changes([one], cores=8, asked_workers=None)) == []
+    assert verdict(one) == "100 records/s with 2 workers, 90 % of what copying gives; the machine is the limit"
+
+
+def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):
+    """An empty file has none."""
+    (tmp_path / "empty").touch()
+    assert device_limits([tmp_path / "empty"], 100) == []
