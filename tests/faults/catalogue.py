@@ -1,6 +1,7 @@
 """Every way to fail that is known, by its number, and the tests that inject it.
 
-Sections: A workers, B the user's process, C shared memory, D HDF5 files, E Parquet files, F kernels and collation, G states.
+Sections: A workers, B the user's process, C shared memory, D HDF5 files, E Parquet files, F kernels and collation, G states, H
+conversions.
 `Entry.note` says where a test injects less than the fault, or judges the fault otherwise than it was first written down, and why.
 """
 
@@ -25,6 +26,10 @@ HDF5, LINKS, PROBING = "formats/test_hdf5_faults.py::", "formats/test_hdf5_links
 CHANGES, MACHINES, MUTATIONS = "faults_hdf5/test_changes.py::", "faults_hdf5/test_machines.py::", "faults_hdf5/test_mutations.py::"
 PARQUET, LIES, FORMATS = "formats/test_parquet_faults.py::", "formats/test_parquet_lies.py::", "formats/test_format_mutations.py::"
 
+CONVERT, TASKS, WRITING = "tools/test_convert_faults.py::", "tools/test_tasks.py::", "tools/test_writing_faults.py::"
+WHOLE, FLIPS, ARCHIVES = "tools/test_convert.py::", "tools/test_verify_flips.py::", "tools/test_convert_webdataset.py::"
+PICTURES = "tools/test_convert_images.py::"
+
 ANY_POINT = WORKERS + "test_a_worker_killed_at_any_point_of_a_step_is_named_and_its_bytes_are_never_shown"
 NATIVE = WORKERS + "test_a_native_crash_comes_with_where_it_happened"
 LEAVES = WORKERS + "test_a_worker_that_leaves_is_a_crash_whatever_its_status"
@@ -42,6 +47,8 @@ COLD = KERNELS + "test_kernels_that_cannot_be_kept_are_compiled_for_the_run"
 CHANGED = CHANGES + "test_d3_d4_d5_a_file_that_changes_is_an_error_and_never_a_wrong_record"
 DRIFT = PARQUET + "test_files_of_one_source_agree_or_are_refused"
 MUTATED = FORMATS + "test_changed_bytes_give_the_same_records_or_an_error"
+RESUMED = TASKS + "test_killed_at_any_point_it_goes_on_and_comes_to_the_same_bytes"
+FULL = CONVERT + "test_a_full_disk_is_told_and_leaves_nothing"
 FLIPPED = MUTATIONS + "test_flipped_bytes_give_the_same_records_or_an_error"
 
 CATALOGUE: dict[str, Entry] = {
@@ -421,4 +428,71 @@ CATALOGUE: dict[str, Entry] = {
             SWEEP + "test_workers_that_are_killed_at_random_are_replaced",
         ),
     ),
+    "H1": Entry("a converter killed at any point", (RESUMED, CONVERT + "test_killed_at_any_moment_it_is_whole_or_not_there")),
+    "H2": Entry(
+        "resume after a kill",
+        (
+            RESUMED,
+            CONVERT + "test_what_was_killed_goes_on_where_it_was_and_comes_to_the_same_bytes",
+            CONVERT + "test_another_request_begins_anew",
+            TASKS + "test_what_was_moved_and_taken_away_is_made_anew",
+        ),
+    ),
+    "H3": Entry("a full disk", (FULL,)),
+    "H4": Entry(
+        "a limit of file sizes, a quota",
+        (CONVERT + "test_a_limit_on_file_sizes_is_told_and_leaves_nothing",),
+        "EDQUOT goes the way of EFBIG and ENOSPC, and is not injected by itself.",
+    ),
+    "H5": Entry("EIO of a write, EIO of an fsync", (WRITING + "test_h5_a_write_that_fails_fails_the_file",)),
+    "H6": Entry("short writes, EINTR", (WRITING + "test_h6_writes_that_do_less_than_asked_go_on",)),
+    "H7": Entry("a crash between the rename and the folder's fsync", (CONVERT + "test_data_reaches_the_disk_before_its_name",)),
+    "H8": Entry(
+        "the output exists",
+        (
+            CONVERT + "test_an_output_that_exists_is_replaced_only_when_asked",
+            CONVERT + "test_a_folder_is_exchanged_whole",
+        ),
+    ),
+    "H9": Entry(
+        "the output is the input, or lies in it",
+        (CONVERT + "test_a_link_to_the_source_is_the_source", WHOLE + "test_what_cannot_be_meant_is_refused"),
+    ),
+    "H10": Entry(
+        "two converters on one output",
+        (
+            CONVERT + "test_two_conversions_to_one_target_do_not_meet",
+            TASKS + "test_the_lock_is_shared_by_tasks_of_one_request_only",
+            TASKS + "test_two_workers_at_one_task_do_not_meet",
+        ),
+    ),
+    "H11": Entry(
+        "a folder that is read-only, temporary files on another disk",
+        (
+            WRITING + "test_h11_everything_is_written_beside_the_target",
+            WRITING + "test_h11_what_may_not_be_written_or_read_is_named",
+        ),
+    ),
+    "H12": Entry("Ctrl-C in a conversion", (CONVERT + "test_ctrl_c_ends_it_quietly",)),
+    "H13": Entry(
+        "a process of the converter dies",
+        (
+            CONVERT + "test_a_process_that_dies_is_named_with_its_source",
+            TASKS + "test_an_executor_that_fails_is_told_apart_from_a_task_that_does",
+        ),
+    ),
+    "H14": Entry(
+        "a byte that changes after it was written",
+        (FLIPS + "test_every_flipped_byte_is_found", FLIPS + "test_every_flipped_byte_of_a_manifest_is_found"),
+    ),
+    "H15": Entry("one bad image among many", (PICTURES + "test_damaged_images_are_left_out_where_that_was_asked",)),
+    "H16": Entry(
+        "killed before the manifest",
+        (
+            CONVERT + "test_killed_between_the_name_and_the_manifest_it_finishes_the_next_time",
+            WHOLE + "test_files_that_are_missing_or_too_many",
+        ),
+    ),
+    "H17": Entry("hostile names in archives", (ARCHIVES + "test_folders_and_links_are_passed_over_and_names_lead_nowhere",)),
+    "H18": Entry("image bombs", (PICTURES + "test_an_image_bomb_is_not_decoded",)),
 }
