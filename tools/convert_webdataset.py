@@ -101,6 +101,10 @@ class Archive:
                 if not name:
                     self.passed_over += 1
                     continue
+                if _kind(name) == "other":
+                    # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
+                    self.strange.add(name)
+                    continue
                 row = rows.setdefault(key, len(self.keys))
                 if row == len(self.keys):
                     self.keys.append(key)
@@ -125,9 +129,7 @@ class Archive:
                     self.places[name][row] = offset, nbytes
 
     def _add(self, member: Member, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
-        if _kind(name) == "other":
-            self.strange.add(name)
-        elif member.data is None:
+        if member.data is None:
             places.setdefault(name, []).append((row, member.offset, member.nbytes))
         else:
             try:

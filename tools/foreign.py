@@ -240,6 +240,8 @@ class Foreign:
         if not surveyed:
             if failed is not None:
                 raise failed
+            if self.left_out:
+                raise self._nothing()
             return []
         stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
@@ -260,9 +262,12 @@ class Foreign:
             else:
                 self.left_out[source] = why
         if not plans:
-            told = "; ".join(f"{name} holds {why}" for name, why in self.left_out.items())
-            raise UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
+            raise self._nothing()
         return plans
+
+    def _nothing(self) -> UnsupportedFeatureError:
+        told = "; ".join(f"{name} holds {why}" for name, why in self.left_out.items())
+        return UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
 
     def _plan(self, name: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]], first: Raw) -> tuple[Plan | None, str]:
         """How one field is made, or why it cannot be."""

@@ -74,6 +74,23 @@ class TestImageFolders:
             taken(tmp_path)
 
 
+def test_pictures_of_every_colour_are_alike_afterwards(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Grey, palette, alpha and the inks of print are no strays; 16 bits and another size are."""
+    pillow = pytest.importorskip("PIL.Image")
+    grey = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    for number, mode in enumerate(["RGB", "L", "P", "RGBA", "LA", "CMYK", "1"]):
+        pillow.fromarray(grey).convert(mode).save(tmp_path / f"{number}.{'jpg' if mode == 'CMYK' else 'png'}", quality=100)
+    (tmp_path / "7.png").write_bytes(imagecodecs.png_encode(grey.astype(np.uint16)))
+    (tmp_path / "8.png").write_bytes(imagecodecs.png_encode(grey[:9]))
+    code, document = answer(capsys, "convert", tmp_path, tmp_path.parent / f"{tmp_path.name}.h5", "--on-bad", "skip")
+    assert (code, document["records"], [number for number, _ in document["left_out"]]) == (1, 7, [7, 8])
+    assert "7.png is uint16 (16, 16, 3), and the first uint8 (16, 16, 3)" in document["left_out"][0][1]
+    source = sl.open(tmp_path.parent / f"{tmp_path.name}.h5")
+    for image in source[:]["image"][:5]:
+        np.testing.assert_array_equal(image, np.repeat(grey[:, :, None], 3, axis=2))
+    source.close()
+
+
 class TestMasks:
     """Folders of images beside folders of masks."""
 

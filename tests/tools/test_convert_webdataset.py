@@ -135,6 +135,15 @@ def test_labels_and_what_json_holds_become_fields(tmp_path: Path):
         taken(tmp_path / "a.tar", fields={"nested": "nested"})
 
 
+def test_files_that_are_nobodys_are_no_records(tmp_path: Path):
+    """Tables and licences that were packed along; they are said."""
+    files = [("boxes.csv", b"1,2"), ("LICENSE", b"free"), ("1.png", png(noise())), ("2.png", png(noise()))]
+    (tmp_path / "a.tar").write_bytes(tar_of(files))
+    origin, records = taken(tmp_path / "a.tar")
+    assert len(records["image"]) == 2
+    assert origin.left_out == {"csv": "files of a kind not known here", "names without a kind": "1 files"}
+
+
 def test_two_images_of_a_record_are_two_fields(tmp_path: Path):
     """Called by their kind, or by what stands before it; a mask keeps the numbers of its palette."""
     mask = np.arange(30, dtype=np.uint8).reshape(6, 5)
