@@ -32,6 +32,10 @@ from streamload.sizes import format_nbytes, parse_nbytes
 SHARD_NBYTES = 1 << 30
 """Files of a folder, where nothing else was asked for."""
 SCAN_RECORDS = 4096
+ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
+"""About how many times smaller images are as they are stored."""
+KEPT_NBYTES = 1 << 20
+"""Of the pixels of images of different sizes."""
 MARGIN = 1.02
 """Room for heads, footers and the manifest, in parts of the records' bytes."""
 MARGIN_NBYTES = 1 << 20
@@ -53,7 +57,9 @@ def shards_of(total_ends: Sequence[int], schema: Schema, style: Style, target: s
     """The files to be written; without a size, one that is called like the target."""
     if shard_nbytes is None:
         return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
-    records = max(1, shard_nbytes // max(1, schema.record_nbytes))
+    # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
+    record_nbytes = (schema.record_nbytes + KEPT_NBYTES * len(schema.ragged)) // ENCODED[style.store]
+    records = max(1, shard_nbytes // max(1, record_nbytes))
     shards: list[Shard] = []
     begin = 0
     for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
@@ -299,7 +305,7 @@ class Job:
     def _require_room(self, missing: list[Shard]) -> None:
         """Raise ConversionError where the disk is too full for what is still to be written."""
         nbytes = sum(shard.stop - shard.start for shard in missing) * self._origin.schema.record_nbytes
-        needed = int(nbytes * MARGIN) + MARGIN_NBYTES
+        needed = int(nbytes * MARGIN) // ENCODED[self._style.store] + MARGIN_NBYTES
         # What compression will save is not known; half is as much as pictures ever give.
         _require_free(self._arguments.target, self._staging.parent, needed if self._style.codec == "none" else needed // 2)
 

@@ -212,6 +212,14 @@ class TestStores:
         assert answer(capsys, "convert", folder, folder.parent / "c.parquet", *words)[1]["records"] == 7
         assert sl.open(folder.parent / "c.parquet").schema["image"].shape == (8, 8, 3)
 
+    @pytest.mark.parametrize(("store", "files"), [("raw", 6), ("png", 3), ("jpeg", 1)])
+    def test_files_are_cut_by_what_images_will_take(self, store: str, files: int, folder: Path, capsys: pytest.CaptureFixture[str]):
+        """About: it is not known before."""
+        words = ["--store", store, "--to", "parquet", "--shard-size", "600"]
+        document = answer(capsys, "convert", folder, folder.parent / "out", *words)[1]
+        assert len(document["files"]) == files
+        assert answer(capsys, "verify", folder.parent / "out", "--deep")[0] == 0
+
     def test_a_damaged_image_is_never_kept(self, folder: Path, capsys: pytest.CaptureFixture[str]):
         """Though its bytes could be."""
         (folder / "cat" / "1.png").write_bytes((folder / "cat" / "1.png").read_bytes()[:200])
