@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import time
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
+from streamload.tools.origins import KINDS, Request, facts_of, origin_of
 from streamload.tools.reading import (
     add_choice,
     add_decode,
@@ -25,8 +27,9 @@ from streamload.tools.reading import (
     spread,
     stored_nbytes,
 )
+from streamload.tools.speed import speeds
 
-from streamload.errors import StreamloadError
+from streamload.errors import SourceError, StreamloadError
 from streamload.files import OpenFiles
 from streamload.formats.hdf5.foreign import Foreign
 from streamload.schema import BYTES, TEXT
@@ -37,11 +40,8 @@ EXAMPLE = "streamload info train.h5"
 
 LOOKED_AT = 256
 """Records whose values are looked at for ranges."""
-MEASURED_SECONDS = 0.4
 LEAST_SAVED = 0.1
 """A codec that saves less than this share of the bytes costs more than it brings."""
-AHEAD = 256
-"""Records for which the kernel is asked ahead in a cold measurement."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_choice(parser)
     add_decode(parser)
     parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
-    parser.add_argument("--cold", action="store_true", help="also measure from the disk: drops these files from the page cache")
+    parser.add_argument("--cold", action="store_true", help="measure from the disk, not predict: drops these files from the cache")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -59,11 +59,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     code = GOOD
     for path in arguments.paths:
         try:
-            with_source = opened(path, arguments)
-            try:
-                document = _document(with_source, path, arguments)
-            finally:
-                with_source.close()
+            document = _origin_document(path, arguments)
+            if document is None:
+                with_source = opened(path, arguments)
+                try:
+                    document = _document(with_source, path, arguments)
+                finally:
+                    with_source.close()
         except StreamloadError as error:
             if len(arguments.paths) == 1 or arguments.debug:
                 raise
@@ -73,9 +75,60 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
             continue
         documents.append(document)
-        _show(document, console)
+        _show(document, console) if "call" in document else _show_origin(document, console)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
+
+
+def _origin_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
+    if not any(importlib.import_module(f"streamload.tools.{kind}").matches(path) for kind in KINDS):
+        return None
+    origin = origin_of(Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None))
+    try:
+        facts = facts_of(origin)
+        document: dict[str, Any] = {
+            "path": path,
+            "format": facts.get("format", "?"),
+            "records": len(origin),
+            "record_nbytes": origin.schema.record_nbytes,
+            "fields": [{"name": one.name, "dtype": str(one.dtype), "shape": list(one.shape)} for one in origin.schema],
+            "classes": facts.get("classes") or {},
+            "layout": {"certainty": "guessed from the first records", "override": "convert: --size, --mode, --labels, --fields"},
+        }
+        if not arguments.no_measure and len(origin):
+            chosen = spread(len(origin), min(LOOKED_AT, batch_records(origin)))
+            began = time.perf_counter()
+            try:
+                origin.take(chosen)
+                document["speed"] = {"stored_warm": len(chosen) / max(1e-9, time.perf_counter() - began)}
+            except SourceError as error:
+                document["damaged"] = str(error)
+    finally:
+        origin.close()
+    document["advice"] = [f"`streamload convert {path} train.h5` makes it a dataset that a loader reads, and fast"]
+    return document
+
+
+def _show_origin(document: dict[str, Any], console: Console) -> None:
+    console.title(f"{clean(document['path'])}: {document['format']}, {document['records']:,} records")
+    layout = document["layout"]
+    speed = document.get("speed", {})
+    console.pairs(
+        [
+            ("a record", format_nbytes(document["record_nbytes"])),
+            ("layout", f"{layout['certainty']}; other: {layout['override']}"),
+            ("speed", f"{speed['stored_warm']:,.0f} records/s decoded by one core" if speed else ""),
+        ]
+    )
+    rows = [[clean(one["name"]), one["dtype"], str(tuple(one["shape"]))] for one in document["fields"]]
+    console.table(["field", "dtype", "shape"], rows)
+    for name, words in document["classes"].items():
+        console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")
+    if "damaged" in document:
+        console.found(clean(document["damaged"]))
+    for line in document["advice"]:
+        console.advise(line)
 
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -91,12 +144,23 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "addressable": source.addressable,
         "fields": fields,
         "notes": list(source.notes),
+        "layout": _layout(source, arguments),
         "call": _call(source, path, arguments),
     }
     if not arguments.no_measure and len(source):
-        document["speed"] = _speed(source, cold=arguments.cold)
+        document["speed"] = speeds(source, cold=arguments.cold)
     document["advice"] = list(_advice(source, document))
     return document
+
+
+def _layout(source: Source, arguments: argparse.Namespace) -> dict[str, str]:
+    """How sure it is which fields there are and what shapes they have, and what would say otherwise."""
+    override = "--fields NAME=STORED, --shape NAME=H,W,C"
+    if arguments.fields or arguments.shape:
+        return {"certainty": "as you said", "override": override}
+    if source.notes:
+        return {"certainty": "guessed, see the notes below", "override": override}
+    return {"certainty": "certain: the file says it", "override": override}
 
 
 def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[str, Any]:
@@ -156,64 +220,6 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes}{wish})"
 
 
-def _speed(source: Source, *, cold: bool) -> dict[str, float]:
-    """Records a second in one process: in exact and in stored order, warm, and from the disk if asked."""
-    costly = max(amplification(column) * column.field.nbytes for column in source.columns) > 1024**3
-    rng = np.random.default_rng(0)
-    batch = batch_records(source)
-    jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
-    start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
-    running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
-    found: dict[str, float] = {}
-    for name, records in (("exact", jumping), ("stored", running)):
-        if costly and name == "exact":
-            continue
-        if cold:
-            _forget(source)
-            found[f"{name}_cold"], _ = _rate(source, records, batch)
-        _, done = _rate(source, records, batch)
-        found[f"{name}_warm"], _ = _rate(source, records[:done], batch)
-    return found
-
-
-def _rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, int]:
-    """Read in the order given until the time is over: records a second, and how many were read."""
-    files = OpenFiles(source.fingerprints)
-    readers = [column.reader(files, Meter()) for column in source.columns]
-    for reader in readers:
-        if hasattr(reader, "faults"):
-            reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
-    began = time.perf_counter()
-    done = told = 0
-    batch = max(1, min(batch, 64))
-    try:
-        while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
-            if told < min(len(records), done + AHEAD // 2):
-                for reader in readers:
-                    reader.advise(records[told : told + AHEAD])
-                told += AHEAD
-            chosen = records[done : done + batch]
-            for column, reader in zip(source.columns, readers, strict=True):
-                read_records(column, reader, chosen)
-            done += len(chosen)
-    finally:
-        for reader in readers:
-            reader.close()
-        files.close()
-    return done / max(1e-9, time.perf_counter() - began), done
-
-
-def _forget(source: Source) -> None:
-    """Drop the files from the page cache, where the system can."""
-    for was in source.fingerprints if hasattr(os, "posix_fadvise") else ():
-        fd = os.open(was.path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(fd)
-
-
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
     for column, field in zip(source.columns, document["fields"], strict=True):
         times = field["amplification"]
@@ -245,6 +251,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
             ("size", f"{format_nbytes(document['file_nbytes'])} in {len(files):,} file{'s' if len(files) != 1 else ''}"),
             ("a record", format_nbytes(document["record_nbytes"])),
             ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
+            ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),
         ]
     )

@@ -7,10 +7,12 @@ from typing import Any
 
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
 from streamload.tools.reading import add_choice, add_decode, amplification, decode_in, fields_in, opened, pattern_of, shapes_in
+from streamload.tools.speed import copy_rate, device_rate, read_nbytes, speeds
 
 import streamload
 from streamload.budget import default_memory_nbytes
 from streamload.errors import ConfigError
+from streamload.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.plan import Options, Plan, plan_of
 from streamload.sizes import format_nbytes
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (the cores there are, less one, at most 8)")
     parser.add_argument("--order", default="auto", metavar="ORDER", help="auto, exact, block or stored (auto)")
     parser.add_argument("--window", metavar="SIZE", help='of block order, as "512 MB"')
+    parser.add_argument("--no-measure", action="store_true", help="predict no speed")
     parser.add_argument("--drop-last", action="store_true", help="leave out a last batch that is not full")
     add_choice(parser)
     add_decode(parser)
@@ -54,9 +57,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     try:
         plan = plan_of(source, options, default_memory_nbytes)
+        document = _document(plan, arguments, shuffle_text)
+        if not arguments.no_measure and len(source):
+            document["speed"] = predicted(plan, source)
     finally:
         source.close()
-    document = _document(plan, arguments, shuffle_text)
     _show(document, console)
     console.answer(document)
     return FOUND if plan.warning else GOOD
@@ -73,6 +78,27 @@ def _order(arguments: argparse.Namespace) -> tuple[object, str]:
             return streamload.Block(arguments.window), f"sl.Block({arguments.window!r})"
         return streamload.Block(), "sl.Block()"
     return {"auto": (True, "True"), "exact": (streamload.Exact(), "sl.Exact()"), "stored": (False, "False")}[arguments.order]
+
+
+def predicted(plan: Plan, source: streamload.Source) -> dict[str, Any]:
+    """Records a second that the plan should reach here, warm and cold, and what sets the pace: from a moment's measurement."""
+    order = "exact" if plan.order.mode in ("exact", "user") else "stored"
+    one = speeds(source, cold=False, orders=(order,))
+    at_once = max(1, min(plan.workers, usable_cores()))
+    record_nbytes = max(1, plan.schema.record_nbytes)
+    limits = {"one core that copies batches out": copy_rate() / record_nbytes}
+    warm = one.get(f"{order}_warm")
+    if warm is not None:
+        reading = "reading" if source.addressable else "decoding"
+        limits[f"{reading} on {at_once} core{'s' if at_once > 1 else ''}"] = at_once * warm
+    fastest = min(limits, key=lambda name: limits[name])
+    found: dict[str, Any] = {"warm": limits[fastest], "limit": fastest}
+    device = device_rate(source)
+    if device:
+        limits["the disk"] = device / max(1.0, read_nbytes(source, exact=order == "exact"))
+        found["cold_limit"] = min(limits, key=lambda name: limits[name])
+        found["cold"] = limits[found["cold_limit"]]
+    return found
 
 
 def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> dict[str, Any]:
@@ -120,6 +146,14 @@ def _call(arguments: argparse.Namespace, shuffle_text: str) -> str:
     return f"sl.Loader(sl.open({pattern_of(arguments.path)!r}{fields}{shapes}), batch_size={arguments.batch}, {', '.join(more)})"
 
 
+def _speed(document: dict[str, Any]) -> str:
+    speed = document.get("speed")
+    if speed is None:
+        return ""
+    cold = f"; from the disk {speed['cold']:,.0f}, limit: {speed['cold_limit']}" if "cold" in speed else ""
+    return f"about {speed['warm']:,.0f} records/s, limit: {speed['limit']}{cold}"
+
+
 def _show(document: dict[str, Any], console: Console) -> None:
     memory, windows = document["memory"], document["windows"]
     names = {"slots": "batches", "arena": "windows of decoded blocks", "tables": "block tables", "scratch": "decoders"}
@@ -137,6 +171,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
             ),
             ("workers", f"{document['workers']}; files are {document['files']}"),
             ("slots", f"{document['slots']} of {format_nbytes(document['slot_nbytes'])}; you may hold {document['spare_slots']} batches"),
+            ("speed", _speed(document)),
             ("memory", f"{format_nbytes(memory['total'])} of {format_nbytes(memory['budget'])}"),
         ]
     )

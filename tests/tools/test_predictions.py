@@ -1,0 +1,78 @@
+"""What `plan` and `info` say about speed and layout: what limits, how sure it is, and folders that only `convert` can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamload.tools.speed as speed
+from command_line import answer, arrays, hdf5_file, image_folder, said
+
+import streamload as sl
+
+
+def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Decoding where blocks are decoded; nothing where it was asked not to measure, or nothing is there to be read."""
+    path = hdf5_file(tmp_path / "a.h5", arrays(200), chunks=(64, 8, 8, 3), compression="gzip")
+    code, document = answer(capsys, "plan", path, "--workers", 1, "--order", "exact")
+    assert code in (0, 1)
+    assert document["speed"]["warm"] > 0
+    assert document["speed"]["limit"] == "decoding on 1 core"
+    assert "cold" not in document["speed"]  # a file of a few kilobytes says nothing about the device
+    assert "records/s, limit: decoding on 1 core" in said(capsys, "plan", path, "--workers", 1, "--order", "exact")[1]
+    assert "speed" not in answer(capsys, "plan", path, "--no-measure")[1]
+    assert "speed" not in answer(capsys, "plan", hdf5_file(tmp_path / "b.h5", arrays(0)))[1]
+
+
+def test_a_large_file_is_predicted_from_the_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Never faster than warm; the page cache keeps what it holds."""
+    path = hdf5_file(tmp_path / "a.h5", arrays(100, (256, 256, 3)))
+    found = answer(capsys, "info", path)[1]["speed"]
+    assert set(found) >= {"exact_warm", "stored_warm"}
+    source = sl.open(path)
+    try:
+        rate = speed.device_rate(source)
+        if rate:  # where the file system reads past the page cache
+            assert 0 < found["exact_cold"] <= found["exact_warm"]
+            assert "the disk" in str(answer(capsys, "plan", path)[1]["speed"]) or rate > 0
+        assert speed.read_nbytes(source, exact=True) == 256 * 256 * 3 + 8
+    finally:
+        source.close()
+    assert speed.copy_rate() > 0
+
+
+def test_a_device_that_cannot_be_asked_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Then nothing is said of it."""
+    source = sl.open(hdf5_file(tmp_path / "a.h5", arrays(100, (256, 256, 3))))
+
+    def refused(path: str) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(speed, "Direct", refused)
+    assert speed.device_rate(source) == 0.0
+    source.close()
+
+
+def test_info_says_how_sure_a_layout_is_and_what_overrides_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Found by looking, or as it was said."""
+    path = hdf5_file(tmp_path / "a.h5", {"x": np.zeros((4, 6)), "y": np.arange(4)})
+    found = answer(capsys, "info", path, "--no-measure")[1]["layout"]
+    assert found["certainty"] == "guessed, see the notes below"
+    assert "--fields" in found["override"]
+    assert answer(capsys, "info", path, "--no-measure", "--fields", "x,y")[1]["layout"]["certainty"] == "as you said"
+
+
+def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Records, fields, classes, and what to do; a damaged image is named."""
+    image_folder(tmp_path / "in", {"ant": 3, "bee": 4})
+    code, document = answer(capsys, "info", tmp_path / "in")
+    assert (code, document["format"], document["records"]) == (0, "images", 7)
+    assert document["classes"] == {"label": ["ant", "bee"]}
+    assert document["fields"][0] == {"name": "image", "dtype": "uint8", "shape": [12, 10, 3]}
+    assert document["speed"]["stored_warm"] > 0
+    text = said(capsys, "info", tmp_path / "in")[1]
+    assert "classes of 'label': ant, bee" in text
+    assert "`streamload convert" in text
+    (tmp_path / "in" / "bee" / "002.png").write_bytes(b"no image")
+    assert "002.png" in answer(capsys, "info", tmp_path / "in")[1]["damaged"]

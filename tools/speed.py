@@ -1,0 +1,125 @@
+"""How fast records of a file come: measured for a moment, and worked out for what would take longer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.peers.device import Direct
+from streamload.tools.reading import amplification, batch_records, stored_nbytes
+
+from streamload.files import OpenFiles
+from streamload.source import Meter, Source, read_records
+
+MEASURED_SECONDS = 0.4
+AHEAD = 256
+"""Records for which the kernel is asked ahead in a cold measurement."""
+PIECE_NBYTES = 1 << 20
+PROBED_NBYTES = 64 << 20
+DEPTH = 4
+COPIED_NBYTES = 64 << 20
+
+
+def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "stored")) -> dict[str, float]:
+    """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate."""
+    costly = max(amplification(column) * column.field.nbytes for column in source.columns) > 1024**3
+    rng = np.random.default_rng(0)
+    batch = batch_records(source)
+    jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
+    start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
+    running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
+    found: dict[str, float] = {}
+    device = 0.0 if cold else device_rate(source)
+    for name, records in (("exact", jumping), ("stored", running)):
+        if name not in orders or (costly and name == "exact"):
+            continue
+        if cold:
+            forget(source)
+            found[f"{name}_cold"], _ = rate(source, records, batch)
+        _, done = rate(source, records, batch)
+        found[f"{name}_warm"], _ = rate(source, records[:done], batch)
+        if device:
+            cost = read_nbytes(source, exact=name == "exact")
+            found[f"{name}_cold"] = 1 / (1 / found[f"{name}_warm"] + cost / device)
+    return found
+
+
+def rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, int]:
+    """Read in the order given until the time is over: records a second, and how many were read."""
+    files = OpenFiles(source.fingerprints)
+    readers = [column.reader(files, Meter()) for column in source.columns]
+    for reader in readers:
+        if hasattr(reader, "faults"):
+            reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
+    began = time.perf_counter()
+    done = told = 0
+    batch = max(1, min(batch, 64))
+    try:
+        while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
+            if told < min(len(records), done + AHEAD // 2):
+                for reader in readers:
+                    reader.advise(records[told : told + AHEAD])
+                told += AHEAD
+            chosen = records[done : done + batch]
+            for column, reader in zip(source.columns, readers, strict=True):
+                read_records(column, reader, chosen)
+            done += len(chosen)
+    finally:
+        for reader in readers:
+            reader.close()
+        files.close()
+    return done / max(1e-9, time.perf_counter() - began), done
+
+
+def forget(source: Source) -> None:
+    """Drop the files from the page cache, where the system can."""
+    for was in source.fingerprints if hasattr(os, "posix_fadvise") else ():
+        fd = os.open(was.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+def read_nbytes(source: Source, *, exact: bool) -> float:
+    """Stored bytes that are read for one record, in exact order those of the blocks it costs."""
+    total = 0.0
+    for column in source.columns:
+        stored = stored_nbytes(column, len(source))
+        one = stored / max(1, len(source)) if stored is not None else float(column.field.nbytes)
+        total += one * (amplification(column) if exact else 1.0)
+    return total
+
+
+def device_rate(source: Source) -> float:
+    """Bytes a second that come from the device past the page cache, from a few places of the largest file; 0 where that cannot be had."""
+    was = max(source.fingerprints, key=lambda one: one.nbytes)
+    if was.nbytes < 2 * PIECE_NBYTES:
+        return 0.0
+    try:
+        file = Direct(was.path)
+    except (OSError, AttributeError):
+        return 0.0
+    try:
+        pieces = was.nbytes // PIECE_NBYTES
+        places = np.random.default_rng(0).permutation(pieces)[: PROBED_NBYTES // PIECE_NBYTES] * PIECE_NBYTES
+        began = time.perf_counter()
+        came = file.read(places.tolist(), PIECE_NBYTES, DEPTH)
+        return came / max(1e-9, time.perf_counter() - began)
+    except OSError:
+        return 0.0
+    finally:
+        os.close(file.fd)
+
+
+def copy_rate() -> float:
+    """Bytes a second that one core copies from memory to memory."""
+    here, there = np.ones(COPIED_NBYTES // 2, np.uint8), np.zeros(COPIED_NBYTES // 2, np.uint8)
+    began = time.perf_counter()
+    np.copyto(there, here)
+    np.copyto(here, there)
+    return COPIED_NBYTES / max(1e-9, time.perf_counter() - began)
