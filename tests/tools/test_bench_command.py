@@ -25,10 +25,9 @@ RECORDS, BATCH = 600, 64
 
 
 @pytest.fixture(autouse=True)
-def spare_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only the test's own files leave the page cache, and caches stay in the test's folder."""
+def spare_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the test's own files leave the page cache."""
     monkeypatch.setenv(EVICT_ONLY, "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -204,8 +203,11 @@ def test_records_without_a_fixed_size_leave_contenders_out(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_contenders_are_compared_or_left_out_by_name(path: Path, capsys: pytest.CaptureFixture[str]):
-    """Each has its ratio, or the reason why not."""
+def test_contenders_are_compared_or_left_out_by_name(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Each has its ratio, or the reason why not; copies stand in the cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     asked = "ffcv_beton,tf_data,torch_memmap"
     code, document = answer(capsys, "bench", path, "--workers", "0", "--seconds", "0.1", "--batch", BATCH, "--contenders", asked)
     assert code == 0

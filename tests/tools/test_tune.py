@@ -19,10 +19,9 @@ BATCH = 64
 
 
 @pytest.fixture(autouse=True)
-def spare_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only the test's own files leave the page cache, and caches stay in the test's folder."""
+def spare_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the test's own files leave the page cache."""
     monkeypatch.setenv(EVICT_ONLY, "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
