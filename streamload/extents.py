@@ -87,7 +87,7 @@ class RunTable:
     def offsets(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """The bytes at which valid records begin."""
         found = np.empty(len(records), np.int64)
-        records = np.require(records, requirements="CW")
+        records = np.require(records, requirements=("C", "W"))
         kernels.gather_kernels().locate(records, self._starts, self._guesses, self._shift, self._origins, self._stride, found)
         return found
 

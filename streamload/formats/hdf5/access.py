@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError
 
@@ -44,7 +44,7 @@ def open_file(path: str, *, cache_nbytes: int = 0) -> h5py.File:
             )
     import h5py
 
-    cache = {"rdcc_nbytes": cache_nbytes} if cache_nbytes else {}
+    cache: dict[str, Any] = {"rdcc_nbytes": cache_nbytes} if cache_nbytes else {}
     try:
         try:
             return h5py.File(path, "r", locking="best-effort", driver="sec2", **cache)
