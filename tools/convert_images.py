@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,10 @@ MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segm
 
 def matches(path: str) -> bool:
     """Whether it is a folder with images in it, or in the folders in it."""
-    return os.path.isdir(path) and next(_images(path), None) is not None
+    if not os.path.isdir(path):
+        return False
+    with closing(_images(path)) as names:
+        return next(names, None) is not None
 
 
 def opened(request: Request, threads: int) -> Foreign:
@@ -138,7 +142,7 @@ def _mask_stem(name: str) -> str:
     return re.sub(r"[-_]?(mask|seg|label|gt)$", "", os.path.splitext(name)[0], flags=re.IGNORECASE) or os.path.splitext(name)[0]
 
 
-def _images(path: str) -> Iterator[str]:
+def _images(path: str) -> Generator[str, None, None]:
     """Names of images in a folder and in the folders in it, relative to it, without order."""
     with os.scandir(path) as entries:
         for entry in entries:
@@ -172,7 +176,8 @@ def _listing(request: Request) -> tuple[list[str], dict[str, NDArray[Any]], dict
             path=request.path,
         )
     # A folder without images is a class all the same: numbers must not change when it is filled.
-    classes = sorted(entry.name for entry in os.scandir(request.path) if entry.is_dir() and not entry.name.startswith("."))
+    with os.scandir(request.path) as entries:
+        classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name.split("/", 1)[0]] for name in names], np.int64)
     return names, {LABEL: labels}, {LABEL: classes}
