@@ -291,16 +291,18 @@ print(code, watch.peak.own_nbytes)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [False, True], ids=["addressable", "in blocks"])
 def test_memory_of_a_shuffled_conversion_does_not_grow_with_the_source(block: bool, tmp_path: Path):
-    """Ten times the input, sparse or compressed to nothing: the same memory, children and all."""
+    """100 MB and a gigabyte, sparse or compressed to nothing: the batches under way, children and all, and nothing that grows with the input."""
     peaks = []
-    for number, records in enumerate((800, 8000)):
-        source = tmp_path / f"{number}.h5"
-        options = {"chunks": (8, 64, 1024), "compression": "gzip", "compression_opts": 1} if block else {}
-        with h5py.File(source, "w", libver=("earliest", "v110")) as file:
-            file.create_dataset("x", (records, 64, 1024), "u1", **options)
-            if block:
+    for number, records in enumerate((1600, 16_000)):
+        source = tmp_path / f"{number}.{'h5' if block else 'npy'}"
+        if block:
+            with h5py.File(source, "w", libver=("earliest", "v110")) as file:
+                options = {"chunks": (8, 64, 1024), "compression": "gzip", "compression_opts": 1}
+                made = file.create_dataset("x", (records, 64, 1024), "u1", **options)
                 for start in range(0, records, 400):
-                    file["x"][start : start + 400] = 1
+                    made[start : start + 400] = 1
+        else:
+            np.lib.format.open_memmap(source, "w+", "u1", (records, 64, 1024)).flush()  # sparse: it takes no room
         words = ["convert", source, tmp_path / f"out{number}", "--shuffle", "--to", "npy", "--shard-size", "100 MB", "--workers", "1"]
         done = subprocess.run(
             [sys.executable, "-c", CONVERT, *map(str, words)], env=environment(), capture_output=True, check=True, text=True
@@ -310,4 +312,5 @@ def test_memory_of_a_shuffled_conversion_does_not_grow_with_the_source(block: bo
         peaks.append(peak)
         for path in (tmp_path / f"out{number}").iterdir():
             path.unlink()
-    assert peaks[1] < 1.3 * peaks[0] + 32 * 2**20, peaks
+    # Small inputs end before all that may be under way is; so the bound is what a batch of 16 MB is copied to, in four places.
+    assert max(peaks) < 384 * 2**20, peaks
