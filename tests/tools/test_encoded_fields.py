@@ -1,0 +1,76 @@
+"""Commands show fields of encoded images, of text and of bytes for what they are."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command_line import answer, said
+from PIL import Image
+
+
+@pytest.fixture
+def various(tmp_path: Path) -> Path:
+    """JPEG of different sizes, one of them cut short, with captions."""
+    images: list[bytes] = []
+    for record in range(20):
+        stream = io.BytesIO()
+        Image.fromarray(np.full((30 + record, 40, 3), 10 * record, np.uint8)).save(stream, format="JPEG")
+        images.append(stream.getvalue()[: 300 if record == 11 else None])
+    columns = {"image": pa.array(images, pa.binary()), "caption": [f"number {record}" for record in range(20)]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=8)
+    return tmp_path / "a.parquet"
+
+
+def test_info_names_what_is_stored_and_how_to_decode_it(various: Path, capsys: pytest.CaptureFixture[str]):
+    """A damaged image does not keep anything from being shown."""
+    code, text = said(capsys, "info", various)
+    assert code == 0
+    assert "image" in text
+    assert "any length" in text
+    assert "'image' holds JPEG 30 x 40 ... 49 x 40 (RGB) of different sizes, delivered as bytes; decode={'image': (224, 224)}" in text
+    code, document = answer(capsys, "info", various, "--decode", "16x16")
+    assert code == 0
+    assert [field["ragged"] for field in document["fields"]] == ["", "text"]
+    assert document["fields"][0]["shape"] == [16, 16, 3]
+    assert "scaled and cut to (16, 16, 3) RGB" in document["fields"][0]["stored"]
+    assert "decode=(16, 16)" in document["call"]
+
+
+def test_head_says_which_image_the_bytes_are(various: Path, capsys: pytest.CaptureFixture[str]):
+    """Format, size, mode and number of bytes; bytes that are none, how they begin."""
+    code, document = answer(capsys, "head", various, "-n", 2)
+    assert code == 0
+    assert document["records"][1]["image"].startswith("JPEG 31 x 40 (RGB), ")
+    assert document["records"][1]["caption"] == "number 1"
+    pq.write_table(pa.table({"x": pa.array([b"hello world"] * 3, pa.binary())}), various)
+    assert answer(capsys, "head", various, "-n", 1)[1]["records"][0]["x"] == "11 bytes: 68 65 6c 6c 6f 20 77 6f …"
+
+
+def test_show_draws_images_of_any_size(various: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Decoded for the sheet, although the library would leave them as bytes."""
+    code, document = answer(capsys, "show", various, "-n", 4, "-o", tmp_path / "sheet.png")
+    assert code == 0
+    assert document["labels"]["caption"] == ["number 0", "number 1", "number 2", "number 3"]
+    assert imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes()).shape[2] == 3
+
+
+def test_plan_counts_what_is_stored_in_windows(various: Path, capsys: pytest.CaptureFixture[str]):
+    """And gives the size to decode to in the call."""
+    code, document = answer(capsys, "plan", various, "--decode", "16x16", "--batch", 4)
+    assert code == 0
+    assert "decode=(16, 16)" in document["call"]
+
+
+def test_a_size_that_cannot_be_read(various: Path, capsys: pytest.CaptureFixture[str]):
+    """Says what can."""
+    assert said(capsys, "head", various, "--decode", "big")[0] == 2
+    code, document = answer(capsys, "head", various, "--decode", "big")
+    assert code == 2
+    assert document["error"]["message"] == "--decode big cannot be read."
+    assert answer(capsys, "head", various, "--decode", "no", "-n", 1)[0] == 0
