@@ -17,7 +17,7 @@ from streamload.tools.bench_verdict import changes, verdict
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
 from streamload.tools.machine import machine
 from streamload.tools.plan import ORDERS
-from streamload.tools.reading import add_choice, converted, fields_in, opened, shapes_in
+from streamload.tools.reading import add_choice, add_decode, converted, decode_in, fields_in, opened, shapes_in
 
 from streamload.errors import ConfigError
 from streamload.limits import usable_cores
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="resnet50, unet3d, cosmoflow, or seconds a step")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures there")
     add_choice(parser)
+    add_decode(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -91,6 +92,7 @@ def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[
         "files": [str(path) for path in files_of(source)],
         "fields": fields_in(arguments.fields),
         "shapes": shapes_in(arguments.shape),
+        "decode": decode_in(arguments.decode),
         "batch": batch,
         "order": arguments.order,
         "window": arguments.window,

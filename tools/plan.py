@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, add_decode, amplification, decode_in, fields_in, opened, pattern_of, shapes_in
+from streamload.tools.reading import add_choice, add_decode, amplification, open_call, opened
 from streamload.tools.speed import copy_rate, device_rate, read_nbytes, speeds
 
 import streamload
@@ -134,16 +134,11 @@ def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> d
 
 def _call(arguments: argparse.Namespace, shuffle_text: str) -> str:
     """The lines to paste."""
-    chosen = fields_in(arguments.fields)
-    fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
-    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
-    decode = decode_in(arguments.decode)
-    shapes += f", decode={decode!r}" if decode is not None else ""
     more = [f"shuffle={shuffle_text}", "seed=0"]
     more += [f"num_workers={arguments.workers}"] if arguments.workers is not None else []
     more += [f"memory={arguments.memory!r}"] if arguments.memory else []
     more += ["drop_last=True"] if arguments.drop_last else []
-    return f"sl.Loader(sl.open({pattern_of(arguments.path)!r}{fields}{shapes}), batch_size={arguments.batch}, {', '.join(more)})"
+    return f"sl.Loader({open_call(arguments)}, batch_size={arguments.batch}, {', '.join(more)})"
 
 
 def _speed(document: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 
 def add_decode(parser: argparse.ArgumentParser) -> None:
     """The argument that says what becomes of encoded images."""
-    parser.add_argument("--decode", metavar="HxW", help="size of encoded images, such as 224x224; or no: leave them as bytes")
+    parser.add_argument("--decode", metavar="HxW", help="size of encoded images, as 224x224; or no: as bytes")
 
 
 def decode_in(text: str | None) -> tuple[int, int] | bool | None:
@@ -67,6 +67,16 @@ def pattern_of(path: str) -> str:
         return path
     name = os.path.basename(files[0])
     return os.path.join(path, f"{name.split('-', 1)[0]}-*{os.path.splitext(name)[1]}")
+
+
+def open_call(arguments: argparse.Namespace) -> str:
+    """The call that opens what a command was given, to be pasted."""
+    chosen = fields_in(arguments.fields)
+    fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
+    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    decode = decode_in(getattr(arguments, "decode", None))
+    decoded = f", decode={decode!r}" if decode is not None else ""
+    return f"sl.open({pattern_of(arguments.path)!r}{fields}{shapes}{decoded})"
 
 
 def fields_in(text: str | None) -> dict[str, str] | None:

@@ -13,7 +13,7 @@ from streamload.tools.bench_runs import files_of, passed
 from streamload.tools.console import GOOD, Console, clean, meant
 from streamload.tools.machine import machine
 from streamload.tools.plan import ORDERS
-from streamload.tools.reading import add_choice, opened, pattern_of
+from streamload.tools.reading import add_choice, add_decode, open_call, opened
 
 from streamload.direct import LEAST_RECORD_NBYTES
 from streamload.errors import ConfigError, ResourceError
@@ -105,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", metavar="SIZE", help="what the loader may use")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each trial")
     add_choice(parser)
+    add_decode(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -181,7 +182,7 @@ def _document(arguments: argparse.Namespace, trials: Trials, *, cold: bool, fold
         "workers": chosen.workers,
         "io": chosen.io,
         "window": window,
-        "call": f"sl.Loader(sl.open({pattern_of(arguments.path)!r}), {', '.join(more)})",
+        "call": f"sl.Loader({open_call(arguments)}, {', '.join(more)})",
         "why": list(_why(trials, chosen, best)),
     }
 

@@ -38,11 +38,13 @@ def config(path: Path, **more: Any) -> dict[str, Any]:
 @pytest.mark.slow
 def test_tune_prints_a_call_and_why(path: Path, capsys: pytest.CaptureFixture[str]):
     """The call can be pasted, and names what a trial was made of."""
-    code, document = answer(capsys, "tune", path, "--seconds", "4", "--batch", BATCH)
+    code, document = answer(capsys, "tune", path, "--seconds", "4", "--batch", BATCH, "--fields", "image")
     assert code == 0
     tried = {(one["workers"], one["io"], one["window"]) for one in document["trials"]}
     assert (document["workers"], document["io"], document["window"]) in tried
-    assert document["call"].startswith(f"sl.Loader(sl.open('{path}'), batch_size={BATCH}, shuffle=True, seed=0, num_workers=")
+    assert document["call"].startswith(
+        f"sl.Loader(sl.open('{path}', fields=['image']), batch_size={BATCH}, shuffle=True, seed=0, num_workers="
+    )
     assert document["why"][0].endswith("trials") or "trials" in document["why"][0]
     compile(document["call"], "call", "eval")
 
