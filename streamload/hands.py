@@ -99,7 +99,16 @@ class Hand:
                 hint="Close other files or loaders, or raise `ulimit -n`.",
                 errno=errno.EMFILE,
             )
-        block = SharedBlock(self._descriptors.popleft(), reply.nbytes)
+        fd = self._descriptors.popleft()
+        try:
+            block = SharedBlock(fd, reply.nbytes)
+        except OSError as error:
+            os.close(fd)
+            raise ResourceError(
+                f"no room to map the {reply.nbytes:,} bytes of a batch that worker {self.number} filled: {error.strerror}.",
+                hint="Free memory on this machine, or lower batch_size.",
+                errno=error.errno,
+            ) from error
         memory = block.bytes
         block.close()
         return reply._replace(memory=memory)
