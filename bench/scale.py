@@ -47,7 +47,8 @@ def reach(paths: Sequence[Path], **config: Any) -> dict[str, float]:
     """The costs of one case, in a process of its own."""
     told = {"paths": [str(path) for path in paths], "batch": 256, "workers": 0, "order": "exact", "steps": 50, **config}
     done = subprocess.run(
-        [sys.executable, "-P", str(Path(peers.__file__).with_name("reach.py")), json.dumps(told)],
+        [sys.executable, "-P", str(Path(peers.__file__).with_name("reach.py"))],
+        input=json.dumps(told),
         capture_output=True,
         text=True,
         check=False,

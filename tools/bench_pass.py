@@ -242,11 +242,11 @@ def _device_nbytes() -> int:
 
 
 def main() -> None:
-    """Make the pass that the first argument describes; answer on the standard output with one line of JSON."""
+    """Make the pass that the standard input describes; answer on the standard output with one line of JSON."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        said: dict[str, Any] = {"pass": run_pass(json.loads(sys.argv[1]))}
+        said: dict[str, Any] = {"pass": run_pass(json.loads(sys.stdin.read()))}
     except StreamloadError as error:
         said = {"error": to_plain(error)}
     answers.write(json.dumps(said) + "\n")

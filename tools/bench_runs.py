@@ -29,7 +29,8 @@ def passed(config: Mapping[str, Any], *, cold: bool = False) -> dict[str, Any]:
     cache = _cached(files, cold=cold or bool(config.get("limit_nbytes")), config=config)
     with tempfile.TemporaryFile() as complaints:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", MODULE, json.dumps(dict(config))],
+            [sys.executable, "-P", "-m", MODULE],
+            input=json.dumps(dict(config)),  # not an argument: thousands of paths would be too long for one
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,

@@ -50,19 +50,28 @@ class Contender:
     def __init__(self, name: str, peer: str, config: dict[str, Any], *, environment: dict[str, str] | None = None) -> None:
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, peer, json.dumps(config)],
+            [sys.executable, "-P", "-m", MODULE, peer],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
         )
         try:
+            self._tell(config)
             self.about = self._answer()
             if "missing" in self.about:
                 raise PeerMissing(f"{name} is left out: {self.about['missing']}")
         except BaseException:
             self.stop()
             raise
+
+    def _tell(self, request: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; what it answers, which is nothing, says so
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -73,9 +82,7 @@ class Contender:
 
     def run(self, **request: Any) -> Run:
         """Make a pass over the data, and wait for it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        self._tell(request)
         return Run(**self._answer())
 
     def stop(self) -> None:

@@ -15,9 +15,9 @@ from streamload.kernels import compile_kernels
 
 
 def main() -> None:
-    """The argument is a configuration: paths, batch, workers, order, window, steps. Answers with one line of JSON."""
+    """The standard input is a configuration: paths, batch, workers, order, window, steps. Answers with one line of JSON."""
     warnings.simplefilter("ignore")
-    config = json.loads(sys.argv[1])
+    config = json.loads(sys.stdin.read())
     compile_kernels()
     began = time.perf_counter()
     data = sl.open(config["paths"][0] if len(config["paths"]) == 1 else config["paths"])
