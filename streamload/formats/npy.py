@@ -56,7 +56,8 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
-    tables = [_table(path, _array_name(paths)) for path in paths]
+    name = _array_name(paths)
+    tables = [_table(path, name) for path in paths]
     return assemble(NAME, tables, fields, _column)
 
 
@@ -81,8 +82,7 @@ def _array_name(paths: Sequence[str]) -> str:
     stems = [re.sub(r"\.npy$", "", os.path.basename(path)) for path in paths]
     common = stems[0]
     if len(set(stems)) > 1:
-        while not all(stem.startswith(common) for stem in stems):
-            common = common[:-1]
+        common = os.path.commonprefix(stems)
         common = re.sub(r"[-_.]*(part|shard)?[-_.]*[0-9]*$", "", common)
     return common or "array"
 
