@@ -186,9 +186,12 @@ def test_a_state_of_other_windows_is_refused(tmp_path: Path) -> None:
     data = sl.open(gzip(tmp_path / "data.h5"))
     with sl.Loader(data, batch_size=30, num_workers=0, shuffle=window(24)) as loader:
         state = loader.state_dict()
-    with sl.Loader(data, batch_size=30, num_workers=0, shuffle=window(48)) as loader, pytest.raises(
-        sl.StateError,
-        match=r"its order \(cuts, windows, subset\) is \w+, and here it is \w+. Resume with the same data, shuffle=, window",
+    with (
+        sl.Loader(data, batch_size=30, num_workers=0, shuffle=window(48)) as loader,
+        pytest.raises(
+            sl.StateError,
+            match=r"its order \(cuts, windows, subset\) is \w+, and here it is \w+. Resume with the same data, shuffle=, window",
+        ),
     ):
         loader.load_state_dict(state)
 
