@@ -82,7 +82,9 @@ def _array_name(paths: Sequence[str]) -> str:
     stems = [re.sub(r"\.npy$", "", os.path.basename(path)) for path in paths]
     common = stems[0]
     if len(set(stems)) > 1:
-        common = os.path.commonprefix(stems)
+        first, last = min(stems), max(stems)  # What these two share at their beginning, all do.
+        shared = next((k for k, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+        common = first[:shared]
         common = re.sub(r"[-_.]*(part|shard)?[-_.]*[0-9]*$", "", common)
     return common or "array"
 
@@ -224,7 +226,10 @@ def _member(
         local = file.read(30)
         if local[:4] != ZIP:
             raise zipfile.BadZipFile(f"member '{name}' does not begin where the index says")
-        start = member.header_offset + 30 + sum(struct.unpack("<HH", local[26:30]))
+        named, more = struct.unpack("<HH", local[26:30])
+        if file.read(named) != member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437"):
+            raise zipfile.BadZipFile(f"member '{name}' has another name before its data")
+        start = member.header_offset + 30 + named + more
         file.seek(start)
         if start + member.compress_size > was.nbytes or member.compress_size != member.file_size:
             raise zipfile.BadZipFile(f"member '{name}' is cut short")
