@@ -18,7 +18,6 @@ from streamload.budget import Footprint, Shape, default_memory_nbytes
 from streamload.engine import Engine
 from streamload.epoch import Epoch
 from streamload.errors import LoaderClosedError, StreamloadError
-from streamload.pipeline import Pipeline, Step
 from streamload.plan import Options, Plan, plan_of
 from streamload.sizes import format_nbytes
 from streamload.source import Source
@@ -196,7 +195,13 @@ class Loader:
             self._counts["consumer_ns"] += asked - self._handed_at
         pipeline = self._live.pipeline
         try:
-            step = self._next_step(pipeline)
+            step = pipeline.step()
+            while step is not None and step.bad:
+                self._ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
+                if len(step.records):
+                    break
+                self._at = (number, step.stop)  # Nothing is left of it.
+                step = pipeline.step() if step.stop < self._plan.end else None
         except BaseException as error:
             if self._closed and isinstance(error, Exception):
                 raise _closed_error() from error
@@ -206,6 +211,7 @@ class Loader:
             raise
         if step is None:
             return None
+        self._at = (number, step.stop)
         self._handed_at = time.perf_counter_ns()
         counts = self._counts
         counts["wait_ns" if counts["steps"] else "start_ns"] += self._handed_at - asked
@@ -215,19 +221,6 @@ class Loader:
             self._say_copies()
         index = step.start // self._plan.batch_size
         return Batch(step.fields, records=step.records, epoch=number, step=index, total_step=number * self._plan.steps + index)
-
-    def _next_step(self, pipeline: Pipeline) -> Step | None:
-        """The next step that has records, standing behind it; None at the end of the epoch."""
-        while self._at[1] < self._plan.end:
-            step = pipeline.step()
-            if step is None:
-                return None
-            self._at = (step.epoch, step.stop)
-            if step.bad:
-                self._ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
-            if len(step.records):
-                return step
-        return None
 
     def _say_copies(self) -> None:
         self._said_copies = True
