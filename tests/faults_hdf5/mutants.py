@@ -80,7 +80,7 @@ def streamloads(path: Path) -> Arrays | str:
     try:
         source = sl.open(path)
         try:
-            return dict(source[:])
+            return {name: plain(field.to_list()) if isinstance(field, sl.Ragged) else field for name, field in source[:].items()}
         finally:
             source.close()
     except sl.StreamloadError as error:
@@ -128,6 +128,15 @@ def apart(action: Callable[[], Any]) -> Any:
     os.close(ours)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return pickle.loads(bytes(data)) if data else f"ended with {status}"
+
+
+def plain(records: list[Any]) -> np.ndarray:
+    """Records as one array; where they differ in length, all lengths and then all elements."""
+    rows = [list(record) if isinstance(record, (bytes, np.ndarray)) else record for record in records]
+    try:
+        return np.array(rows)
+    except ValueError:
+        return np.array([*map(len, rows), *(element for row in rows for element in row)])
 
 
 def same(one: Arrays | str, other: Arrays | str) -> bool:
