@@ -290,6 +290,7 @@ class Loader:
             decode_seconds=decode / 1e9,
             transport_seconds=max(0, worked.get("busy_ns", 0) - disk - decode + waiting_idle) / 1e9,
             read_nbytes=worked.get("read_nbytes", 0),
+            by_blocks=self._plan.order.mode in ("block", "sequential"),
         )
 
     @property

@@ -9,6 +9,9 @@ from streamload.sizes import format_nbytes
 KEEPS_UP = 0.1
 """Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
 
+ELSEWHERE = "a faster disk, smaller records or shuffle=Block()"
+"""What helps where storage is slow and records are read one by one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stats:
@@ -44,6 +47,8 @@ class Stats:
     """How long workers copied, handed over, or stood idle while the user waited, added up over workers."""
     read_nbytes: int
     """Stored bytes that workers read."""
+    by_blocks: bool
+    """Whether the order reads whole blocks, or as stored: storage then cannot be read in a better one."""
 
     @property
     def bottleneck(self) -> str:
@@ -64,7 +69,7 @@ class Stats:
         waited = f"the loop waited {100 * self.wait_seconds / both:.0f} % of the time"
         cure = {
             "consumer": "the loader keeps up; your own code sets the pace",
-            "disk": "for storage: a faster disk, smaller records or shuffle=Block() would help",
+            "disk": f"for storage: {'a faster disk or smaller records' if self.by_blocks else ELSEWHERE} would help",
             "decode": "for decoding or the transform: more workers or a lighter codec would help",
             "transport": "for copying and handing over: memory bandwidth is the limit, or the workers lack cores",
         }[self.bottleneck]

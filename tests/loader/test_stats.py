@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,17 @@ def test_a_slow_disk_is_named(tmp_path: Path, workers: int) -> None:
     bottleneck, seconds, verdict = judged(write(tmp_path / "data.h5"), workers, LD_PRELOAD=str(library))
     assert bottleneck == "disk", seconds
     assert "for storage: a faster disk, smaller records or shuffle=Block() would help" in verdict
+
+
+@pytest.mark.parametrize("shuffle", [sl.Block(), False, sl.Exact()], ids=str)
+def test_a_slow_disk_is_not_told_of_block_order_where_blocks_are_read(tmp_path: Path, shuffle: object) -> None:
+    """What would help is something that is not done yet."""
+    with sl.Loader(sl.open(gzip(tmp_path / "data.h5")), batch_size=10, num_workers=0, shuffle=shuffle) as loader:
+        for _ in loader:
+            pass
+        stats = replace(loader.stats, wait_seconds=9.0, consumer_seconds=1.0, disk_seconds=9.0, decode_seconds=0.0, transport_seconds=0.0)
+    blocks = "a faster disk, smaller records or shuffle=Block() would help"
+    assert stats.verdict.endswith(blocks if shuffle == sl.Exact() else "a faster disk or smaller records would help")
 
 
 def test_a_slow_hand_over_is_named_as_transport(tmp_path: Path) -> None:
