@@ -181,13 +181,11 @@ class Pipeline:
         self._parts = list(range(self._arena.parts)) if self._arena else []
         self._started = True
         self._at = self._floor = self._advised = (epoch, position)
-        if self._tables is not None:
-            self._tables.forget()
-            if position < self._end:
-                table = self._tables.write(epoch)
-                window = table.window_of(position)
-                self._next_window = (epoch, window)
-                self._advised = (epoch, int(table.starts[window]))
+        if self._tables is not None and position < self._end:
+            table = self._tables.write(epoch)
+            window = table.window_of(position)
+            self._next_window = (epoch, window)
+            self._advised = (epoch, int(table.starts[window]))
 
     def step(self) -> Step | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
