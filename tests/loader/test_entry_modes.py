@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -143,7 +142,6 @@ for number, cell in enumerate({cells!r}):
     quiet(run(["kernel.py"], folder=tmp_path))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("IPython") is None, reason="IPython is not installed")
 def test_ipython(tmp_path: Path, program: str) -> None:
     os.makedirs(tmp_path / "ipython")
     runner = f"""
