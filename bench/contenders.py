@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from typing import Any
 
+from streamload.tools.bench_contenders import PEERS
 from streamload.tools.page_cache import make_warm
 from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
 
 from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.sizes import format_nbytes
-
-PEERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "PyTorch, memmap, (image, int) pairs": ("torch_memmap", {"variant": "pairs"}),
-    "PyTorch, memmap, __getitems__": ("torch_memmap", {"variant": "whole"}),
-    "PyTorch, h5py, a read a record": ("torch_h5py", {"variant": "pairs"}),
-    "PyTorch, h5py, a sorted read a batch": ("torch_h5py", {"variant": "whole"}),
-    "Grain, memmap": ("grain_memmap", {}),
-    "SPDL, memmap": ("spdl_memmap", {}),
-    "Hugging Face datasets, Arrow": ("huggingface", {}),
-    "WebDataset, tar": ("webdataset_tar", {}),
-    "litdata, chunks": ("litdata_chunks", {}),
-    "MosaicML streaming, MDS": ("mosaicml", {}),
-}
 
 
 def against(report: Report, options: argparse.Namespace, made: Made, loader: Contender, name: str) -> Comparison | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from streamload import kernels
 from streamload.formats.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
+from streamload.source import Lengths, Meter
 
 KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""
@@ -96,3 +100,74 @@ class RaggedBlocks:
 def scratch_nbytes(largest_nbytes: int) -> int:
     """Private memory of a reader whose largest block has so many bytes: one on its way, one measured, and a small one kept."""
     return 2 * largest_nbytes + min(KEPT_NBYTES, largest_nbytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RaggedRows:
+    """One ragged field that must be decoded, a block after the other: what its format's blocks need is said by its kinds."""
+
+    rows: Any
+    """Where its blocks lie: a column of the format."""
+    lengths: Lengths
+    weights: NDArray[np.int64]
+    """Elements of each block that holds records, as far as is known without decoding."""
+
+    @property
+    def field(self) -> Field:
+        """As it is delivered."""
+        return self.rows.field
+
+    @property
+    def addressable(self) -> bool:
+        """Never: a block is decoded whole."""
+        return False
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where blocks begin."""
+        return self.rows.cuts
+
+    @property
+    def largest_nbytes(self) -> int:
+        """Bytes of the elements of the largest block."""
+        return int(self.weights.max(initial=0)) * self.field.nbytes
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.rows.label
+
+
+class RaggedRowsReader(ABC):
+    """Decodes blocks, each once a call; `_stretches` is what a format adds."""
+
+    def __init__(self, column: RaggedRows, rows: Any, meter: Meter) -> None:
+        """`rows` is the reader of the column's rows, which is closed with this one."""
+        self._rows = rows
+        self._meter = meter
+        cuts = column.cuts
+        assert cuts is not None
+        self._cuts = cuts
+        self._blocks = RaggedBlocks(cuts, column.field, self._stretches)
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Elements of each record. Raises CorruptDataError or ChecksumError, with file and records."""
+        began, read_before = time.perf_counter_ns(), self._meter.read_ns
+        found = self._blocks.lengths(records)
+        self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
+        return found
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of record `records[k]` into `values[starts[k]:]`."""
+        self._blocks.gather(records, values, starts)
+
+    def advise(self, records: NDArray[np.int64]) -> None:  # noqa: B027 - formats need not add anything here
+        """Nothing: a block is read in one piece, or by a library that alone knows where it lies."""
+
+    def close(self) -> None:
+        """Close the files and forget what was kept."""
+        self._rows.close()
+        self._blocks.forget()
+
+    @abstractmethod
+    def _stretches(self, block: int) -> Iterator[Stretch]:
+        """The records of a block, some at a time."""
