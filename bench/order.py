@@ -1,27 +1,36 @@
-"""What the order costs a record, what block tables cost, what the parent does itself for every batch, and what crosses sockets."""
+"""What the order costs a record, what block tables, the state and the accounts cost, what the parent does, and what crosses sockets."""
 
 from __future__ import annotations
 
 import argparse
+import cProfile
+import pstats
 import resource
 import statistics
 import time
+import timeit
+from functools import partial
 from typing import Any
 
 from streamload.tools.page_cache import make_warm
 from streamload.tools.peers.round_trip import round_trip_seconds
 from streamload.tools.race import Contender
 
+import streamload as sl
 from bench.command import Report, arguments
 from bench.data import compressed, raw
+from streamload.board import COUNTERS, Board
 from streamload.kernels import compile_kernels
+from streamload.limits import usable_cores
 from streamload.order import Block, Exact, layout_of
 from streamload.sizes import format_nbytes
 from streamload.wire import Filled, StepTask, WindowTask, pack_filled, pack_step, pack_window
+from streamload.worker import RECORD_NS
 
 COUNTS = tuple(10**power for power in range(6, 12))
 STRETCHES = (256, 65_536)
 ORDER_AIM_NS, PARENT_AIM_US, SOCKET_AIM_NBYTES = 15.0, 100.0, 1_024
+STATE_AIM_US, ACCOUNTS_AIM = 100.0, 0.01
 TIMED_S = 0.15
 
 
@@ -109,6 +118,60 @@ def parent(report: Report, options: argparse.Namespace) -> None:
         )
 
 
+def state(report: Report, options: argparse.Namespace) -> None:
+    """What `state_dict` takes, in the middle of an epoch."""
+    made = raw(report.folder, record_nbytes=784, nbytes=options.nbytes)
+    with sl.Loader(sl.open(made.path), batch_size=options.batch, num_workers=0) as loader:
+        next(iter(loader))
+        cost = statistics.median(timeit.repeat(loader.state_dict, number=1_000, repeat=options.pairs)) * 1e3
+    report.say(f"state_dict(): {cost:.1f} microseconds ({verdict(cost, STATE_AIM_US)})", microseconds=cost)
+
+
+def accounts(report: Report, options: argparse.Namespace) -> None:
+    """The share of all processor time that goes into looking at clocks and writing counters down.
+
+    How often a step does so is counted in one process that does all the work; each call costs what it costs alone; a step costs
+    what parent and workers take together. That process writes counters with every step, and asks how long it ran before and after
+    each read; workers write them every half millisecond at most, and ask only until the files, all of them cached, are mapped.
+    """
+    for record_nbytes in (150_528, 784):
+        made = raw(report.folder, record_nbytes=record_nbytes, nbytes=options.nbytes)
+        make_warm([made.path])
+        data = sl.open(made.path, fields=["image"])
+        clocks = {"perf_counter_ns": time.perf_counter_ns, "thread_time_ns": time.thread_time_ns}
+        board = Board.create(1)
+        cost = {name: timeit.timeit(clock, number=100_000) / 100_000 for name, clock in clocks.items()}
+        counters = tuple(range(len(COUNTERS)))
+        cost["record"] = timeit.timeit(partial(board.record, 0, counters), number=10_000) / 10_000
+        board.close()
+        with sl.Loader(data, batch_size=options.batch, num_workers=0) as loader:
+            profile = cProfile.Profile()
+            profile.enable()
+            for _ in loader:
+                pass
+            profile.disable()
+            steps = len(loader)
+        calls = dict.fromkeys(cost, 0.0)
+        for (_, _, function), (count, *_) in pstats.Stats(profile).stats.items():  # pyright: ignore[reportAttributeAccessIssue]
+            for name in calls:
+                if function == name or function.endswith(f"time.{name}>"):
+                    calls[name] += count
+        config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "consume": False, "settle": 2}
+        with Contender("streamload", "ours", config) as loader:
+            step = statistics.median(run.seconds / run.extra["steps"] for run in (loader.run() for _ in range(options.pairs)))
+        calls["thread_time_ns"] = 0.0
+        calls["record"] *= min(1.0, step * options.workers * 1e9 / RECORD_NS)
+        spent = sum(cost[name] * calls[name] for name in cost) / steps
+        share = spent / (step * min(options.workers + 1, usable_cores()))
+        report.say(
+            f"accounts, {record_nbytes:,} B: {spent * 1e6:.1f} microseconds of a step that takes {step * 1e6:.0f} on all cores, "
+            f"{100 * share:.2f} % ({verdict(share, ACCOUNTS_AIM)})",
+            seconds=spent,
+            step_seconds=step,
+            calls={name: count / steps for name, count in calls.items()},
+        )
+
+
 def sockets(report: Report, options: argparse.Namespace) -> None:
     """Bytes on the wire for a step, from the frames themselves."""
     step = len(pack_step(StepTask(*range(8)))) + len(pack_filled(Filled(0, 0, 0)))
@@ -134,6 +197,8 @@ def main(given: list[str] | None = None) -> None:
     tables(report, tuple(options.chunks))
     sockets(report, options)
     parent(report, options)
+    state(report, options)
+    accounts(report, options)
     report.end()
 
 
