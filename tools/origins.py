@@ -93,14 +93,26 @@ def origin_of(request: Request, *, threads: int = 1) -> Origin:
     for name in KINDS:
         kind = importlib.import_module(f"streamload.tools.{name}")
         if kind.matches(request.path):
-            return cast(Origin, kind.opened(request, threads))
+            return _sized(cast(Origin, kind.opened(request, threads)), request, threads)
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
     source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
         return source
     from streamload.tools.encoded_sources import fitted
 
-    return fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
+    source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
+    return _sized(source, request, threads)
+
+
+def _sized(origin: Origin, request: Request, threads: int) -> Origin:
+    """What was opened, or what scales its images where nothing has done so yet."""
+    from streamload.tools.sized import sized
+
+    try:
+        return sized(origin, request, threads)
+    except BaseException:
+        origin.close()
+        raise
 
 
 def identity_of(origin: Origin) -> list[Any]:

@@ -29,7 +29,7 @@ class SmallFields:
         stored = {name: chosen.get(name, name) for name in self._names}
         if self._names and (isinstance(origin, Source) or not set(self._names) <= set(origin.schema.names) or not self._direct()):
             try:
-                self._own = self._origin = origin_of(replace(request, fields=stored))
+                self._own = self._origin = origin_of(replace(request, fields=stored, size=None, mode="rgb"))
             except ConfigError:
                 self._own = None
         schema = self._origin.schema
