@@ -10,14 +10,22 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import (
+    ChecksumError,
+    ConfigError,
+    CorruptDataError,
+    SourceError,
+    StreamloadError,
+    UnsafeSourceError,
+    UnsupportedFeatureError,
+)
 from streamload.extents import Resident
 from streamload.files import Fingerprint, fingerprint, recheck
 from streamload.formats.fortran import Transposed, TransposedFile
@@ -34,6 +42,9 @@ MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
+MOST_VERIFIED_NBYTES = 1024**3
+"""A stored member of an .npz is read whole when it is planned, to verify its checksum, unless it is larger: a second or two,
+once for as long as the file stays as it is."""
 
 
 def matches(head: bytes, path: str) -> bool:
@@ -57,7 +68,8 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
     name = _array_name(paths)
-    tables = [_table(path, name) for path in paths]
+    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    tables = [_table(path, name, wanted) for path in paths]
     return assemble(NAME, tables, fields, _column)
 
 
@@ -89,8 +101,9 @@ def _array_name(paths: Sequence[str]) -> str:
     return common or "array"
 
 
-def _table(path: str, name: str) -> Table:
+def _table(path: str, name: str, wanted: frozenset[str] | None) -> Table:
     was = fingerprint(path)
+    aside: dict[str, str] = {}
     try:
         with open(was.path, "rb") as file:
             head = file.read(len(MAGIC))
@@ -98,13 +111,13 @@ def _table(path: str, name: str) -> Table:
             if head == MAGIC:
                 records, columns = _array(file, was.nbytes, path, name)
             else:
-                records, columns = _archive(file, was, path)
+                records, columns = _archive(file, was, path, wanted, aside)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=path) from error
     recheck(was)
-    return Table(path=path, fingerprint=was, records=records, columns=columns, aside={}, refused={})
+    return Table(path=path, fingerprint=was, records=records, columns=columns, aside=aside, refused={})
 
 
 def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -187,18 +200,25 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
     return found
 
 
-def _archive(file: BinaryIO, was: Fingerprint, path: str) -> tuple[int, dict[str, Stored]]:
-    """The arrays of an .npz: stored members by offset, compressed ones decoded where they are small."""
+def _archive(
+    file: BinaryIO, was: Fingerprint, path: str, wanted: frozenset[str] | None, aside: dict[str, str]
+) -> tuple[int, dict[str, Stored]]:
+    """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
     columns: dict[str, Stored] = {}
     lengths: dict[str, int] = {}
     try:
         with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
+            members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
-            for member in members:
-                name = re.sub(r"\.npy$", "", member.filename)
-                records, found = _member(file, archive, member, was, path, name)
+            for name, member in members.items():
+                if wanted is not None and not any(key == name or key.startswith(f"{name}.") for key in wanted):
+                    aside[name] = "was not asked for"
+                    continue
+                try:
+                    records, found = _member(file, archive, member, was, path, name)
+                except (ConfigError, UnsupportedFeatureError, UnsafeSourceError) as error:
+                    raise _or_without(error, [one for one in members if one != name]) from error
                 columns.update(found)
                 lengths[name] = records
     except ConfigError:
@@ -208,12 +228,19 @@ def _archive(file: BinaryIO, was: Fingerprint, path: str) -> tuple[int, dict[str
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name}: {records:,}" for name, records in lengths.items())
+        alike = [[name for name in lengths if lengths[name] == count] for count in dict.fromkeys(lengths.values())]
         raise ConfigError(
             f"{path}: its arrays differ in their number of records ({listed}).",
-            hint="Save arrays of one length in one .npz.",
+            hint=f"Choose those of one length: {' or '.join(f'fields={names}' for names in alike[:4])}.",
             path=path,
         )
     return next(iter(lengths.values()), 0), columns
+
+
+def _or_without(error: StreamloadError, others: list[str]) -> StreamloadError:
+    """The error of one member, with the way to read the others."""
+    more = f" Or leave it out: fields={others[:12]}." if others else ""
+    return type(error)(error.message, hint=error.hint + more, **error.details)
 
 
 def _member(
@@ -233,7 +260,10 @@ def _member(
         file.seek(start)
         if start + member.compress_size > was.nbytes or member.compress_size != member.file_size:
             raise zipfile.BadZipFile(f"member '{name}' is cut short")
-        return _array(file, start + member.file_size, path, name, member=name)
+        note = _verified(file, member, name, path)
+        file.seek(start)
+        records, found = _array(file, start + member.file_size, path, name, member=name)
+        return records, {key: replace(stored, note=note) for key, stored in found.items()}
     if member.file_size > RESIDENT_NBYTES:
         raise UnsupportedFeatureError(
             f"{path}: member '{name}' is compressed as one stream of {format_nbytes(member.file_size)}; "
@@ -245,6 +275,27 @@ def _member(
     data = archive.read(member)
     records, found = _array(io.BytesIO(data), len(data), path, name, member=name)
     return records, {key: _decoded(stored, data, records) for key, stored in found.items()}
+
+
+def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> str:
+    """Read a stored member that begins where the file stands, and compare its checksum; what is to be said where it is too large."""
+    left, found = member.file_size, 0
+    if left > MOST_VERIFIED_NBYTES:
+        most = format_nbytes(MOST_VERIFIED_NBYTES)
+        return f"has {format_nbytes(left)}, which are not verified against the checksum of the archive (up to {most} are)"
+    while left:
+        piece = file.read(min(left, 1 << 22))
+        if not piece:
+            raise zipfile.BadZipFile(f"member '{name}' is cut short")
+        found, left = zlib.crc32(piece, found), left - len(piece)
+    if found != member.CRC:
+        raise ChecksumError(
+            f"{path}: member '{name}' has the checksum {found:08x}, and the archive says {member.CRC:08x}.",
+            hint="The file is damaged: fetch or write it again.",
+            path=path,
+            dataset=name,
+        )
+    return ""
 
 
 def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
