@@ -162,5 +162,5 @@ def _matching(path: str) -> list[str]:
         found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
         if not found:
             raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
-        return found
+        return [name for name in found if folders.is_data(name)] or found
     return [path]

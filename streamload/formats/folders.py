@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.extents import Resident
 from streamload.schema import Field
 from streamload.source import Source
@@ -20,19 +21,47 @@ NOT_DATA = (".crc", ".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".lock", 
 """Endings of files that stand beside data: checksums, descriptions. Names that begin with a dot or an underscore are left out too."""
 
 
+NULL = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive, Spark and pyarrow call the folder of records that have no value."""
+SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
+"""Words at the beginning of names that tell apart what is learnt from and what is tested with."""
+
+
 def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     """The data files in a folder and the folders below it, sorted by `key`; links to folders are not followed.
 
-    Left out by rule: names that begin with "." or "_" (_SUCCESS, _metadata), and the endings in NOT_DATA. Raises ConfigError
-    where nothing is left.
+    Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits.
     """
     found: list[str] = []
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        found += [os.path.join(here, name) for name in names if not name.startswith((".", "_")) and not name.lower().endswith(NOT_DATA)]
+        found += [os.path.join(here, name) for name in names if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")
+    splits = Counter(split for name in found if (split := _split_of(os.path.relpath(name, folder))))
+    if len(splits) > 1:
+        listed = ", ".join(f"{split}: {count:,}" for split, count in sorted(splits.items()))
+        raise ConfigError(
+            f"{folder} holds files of several splits ({listed}), whose records would be mixed.",
+            hint="Give the folder, pattern or list of one of them, or a list of all files if that is meant.",
+        )
     return sorted(found, key=key)
+
+
+def is_data(path: str) -> bool:
+    """Whether a file is data by its name: none that begins with "." or "_" (_SUCCESS, _metadata), or has an ending in NOT_DATA.
+
+    Nor are the files that Hugging Face's datasets leaves beside the data that it was computed from.
+    """
+    name = os.path.basename(path)
+    computed = re.fullmatch(r"cache-[0-9a-f]{8,}.*\.arrow", name)
+    return not name.startswith((".", "_")) and not name.lower().endswith(NOT_DATA) and not computed
+
+
+def _split_of(name: str) -> str:
+    """The split that the name of a file says, or the first of its folders that says one; "" for none."""
+    words = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in name.split(os.sep))
+    return next((word for word in words if word in SPLITS), "")
 
 
 def partitions(path: object, paths: Sequence[str]) -> dict[str, list[str]]:
@@ -90,6 +119,14 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
             notes.append(f"'{name}' is taken from the files; the names of their folders say it too")
             continue
         values = said[key]
+        if NULL in values:
+            file = source.fingerprints[values.index(NULL)].path
+            raise CorruptDataError(
+                f"{file}: its folder says that '{key}' is null for its records.",
+                hint="Choose fields without it, fields=[...], or name the folder after a value.",
+                path=file,
+                dataset=key,
+            )
         if all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", value) for value in values):
             numbers, label = [int(value) for value in values], "names of folders"
         else:

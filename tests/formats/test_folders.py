@@ -12,6 +12,8 @@ from contract import assert_delivers
 from streamload.errors import ConfigError, CorruptDataError
 from streamload.opening import open_source
 
+JUNK = ("_SUCCESS", ".part-1.npy.crc", "part-1.npy.crc", "dataset_info.json", "README.md", ".hidden.npy", "_metadata")
+
 
 def save(path: Path, first: int, records: int = 3) -> None:
     """Wide records that begin with a number each."""
@@ -30,7 +32,7 @@ def test_a_folder_is_its_data_files_in_natural_order(tmp_path: Path):
     """2 before 10; what stands beside data is left out by rule, what is empty is an error."""
     for number in (10, 2, 1):
         save(tmp_path / f"part-{number}.npy", 10 * number)
-    for junk in ("_SUCCESS", ".part-1.npy.crc", "part-1.npy.crc", "dataset_info.json", "README.md", ".hidden.npy", "_metadata"):
+    for junk in (*JUNK, "cache-0123456789abcdef.arrow"):
         (tmp_path / junk).write_text("")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.npy").write_text("no data")
@@ -40,6 +42,40 @@ def test_a_folder_is_its_data_files_in_natural_order(tmp_path: Path):
     (tmp_path / "part-3.npy").write_text("")
     with pytest.raises(CorruptDataError, match=r"part-3\.npy is empty"):
         open_source(tmp_path)
+
+
+def test_a_pattern_leaves_out_what_a_folder_does(tmp_path: Path):
+    """Unless nothing else matches: then it was meant."""
+    save(tmp_path / "a.npy", 0)
+    for junk in JUNK:
+        (tmp_path / junk).write_text("")
+    assert numbers(str(tmp_path / "*")) == [0, 1, 2]
+    save(tmp_path / "_b.npy", 3)
+    assert numbers(str(tmp_path / "_*.npy")) == [3, 4, 5]
+    with pytest.raises(CorruptDataError, match="_SUCCESS is empty"):
+        open_source(str(tmp_path / "_S*"))
+
+
+SPLITS = {
+    "test: 1, train: 1": ("train/a.npy", "test/a.npy"),
+    "train: 2, validation: 1": ("train-0.npy", "train-1.npy", "validation-0.npy"),
+    "train: 1, val: 1": ("x/val.npy", "x/Train.npy"),
+}
+
+
+@pytest.mark.parametrize("words", SPLITS)
+def test_splits_are_never_mixed(words: str, tmp_path: Path):
+    """Records to learn from and to test with, in one folder, are an error that lists them; a list or a pattern is taken as it is."""
+    names = SPLITS[words]
+    for name in names:
+        save(tmp_path / name, 0)
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds files of several splits ({words}), whose records would be mixed. "
+        "Give the folder, pattern or list of one of them, or a list of all files if that is meant."
+    )
+    assert len(open_source([tmp_path / name for name in names])) == 3 * len(names)
 
 
 def test_a_folder_without_data_says_so(tmp_path: Path):
@@ -89,3 +125,17 @@ def test_a_field_of_the_files_is_kept_where_folders_name_it_too(tmp_path: Path):
     save(tmp_path / "n=7" / "a.npy", 0)
     assert_delivers(tmp_path, {"x": np.zeros((3, 100), "u1"), "n": np.arange(3)})
     assert "'n' is taken from the files; the names of their folders say it too" in repr(open_source(tmp_path))
+
+
+def test_a_folder_that_stands_for_null_is_refused(tmp_path: Path):
+    """As Hive names it: there is no value to deliver."""
+    save(tmp_path / "k=1" / "a.npy", 0)
+    save(tmp_path / "k=__HIVE_DEFAULT_PARTITION__" / "a.npy", 3)
+    with pytest.raises(CorruptDataError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'k=__HIVE_DEFAULT_PARTITION__' / 'a.npy'}: its folder says that 'k' is null for its records. "
+        "Choose fields without it, fields=[...], or name the folder after a value."
+    )
+    assert numbers(tmp_path / "k=1") == [0, 1, 2]
+    assert_delivers(tmp_path, {"n": np.arange(6)}, fields=["n"])
