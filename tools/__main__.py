@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from streamload.tools.console import USAGE, Console, code_of, meant
 
 from streamload import __version__
-from streamload.errors import StreamloadError
+from streamload.errors import ConfigError, StreamloadError
 
 COMMANDS = {
     "info": "what a file is, and whether it will be fast",
@@ -23,8 +23,8 @@ COMMANDS = {
     "show": "the first images, as a picture in the terminal or a PNG",
     "plan": "what a loader will do with a file, and the call to paste",
     "convert": "turn images or files into HDF5, Parquet, Arrow or npy, verified",
-    "verify": "find every flipped byte, or every record that differs from another file's",
-    "bench": "how fast a file is delivered, what the machine allows, and what to change",
+    "verify": "find every flipped byte, or records that differ from another file's",
+    "bench": "how fast a file is read, what the machine allows, what to change",
     "tune": "find workers, window and reading mode for this machine, by trials",
     "report": "one page with pictures from the results of benchmarks",
     "doctor": "what of this machine matters here, and what is wrong with it",
@@ -40,6 +40,8 @@ class Parser(argparse.ArgumentParser):
 
     rows: Sequence[tuple[str, str]] = ()
     """Arguments and what they do, where a line for each would be too many."""
+    as_json = False
+    """Whether what is wrong with the arguments is answered as JSON too."""
 
     def format_help(self) -> str:
         """Example, purpose, and the arguments without headings."""
@@ -47,7 +49,7 @@ class Parser(argparse.ArgumentParser):
             for group in self._action_groups:
                 group.title = None
             return super().format_help()
-        return f"{self.description}\n" + "".join(f"  {left:<27} {right}\n" for left, right in self.rows)
+        return f"{self.description}\n\n" + "".join(f"  {left:<27} {right}\n" for left, right in self.rows)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and what was probably meant; exit code 2."""
@@ -55,7 +57,9 @@ class Parser(argparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (.*)", message)
         wrong = next((word.partition("=")[0] for word in unknown[1].split() if word.startswith("-")), "") if unknown else ""
         hint = meant(wrong, options) if wrong else f"See {self.prog} --help."
-        print(f"streamload: {message}\n  {hint}", file=sys.stderr)
+        if unknown and not wrong:
+            hint = 'One path is taken here; a pattern in quotes names many files: "train-*.h5".'
+        Console(as_json=self.as_json).error(ConfigError(message[:1].upper() + message[1:] + ".", hint=hint))
         raise SystemExit(USAGE)
 
 
@@ -69,11 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"streamload {__version__}")
         return 0
     name = given[0]
+    as_json = "--json" in given
     if name not in COMMANDS:
-        print(f"streamload: there is no command {name!r}.\n  {meant(name, COMMANDS)}", file=sys.stderr)
+        Console(as_json=as_json).error(ConfigError(f"There is no command {name!r}.", hint=meant(name, COMMANDS)))
         return USAGE
-    command = importlib.import_module(f"streamload.tools.{name}")
-    return _run(command, _parser(name, command).parse_args(given[1:]))
+    try:
+        command = importlib.import_module(f"streamload.tools.{name}")
+    except ImportError as error:
+        if "--debug" in given:
+            raise
+        Console(as_json=as_json).error(error)
+        return code_of(error)
+    parser = _parser(name, command)
+    parser.as_json = as_json
+    return _run(command, parser.parse_args(given[1:]))
 
 
 def _parser(name: str, command: Any) -> Parser:
@@ -125,8 +138,8 @@ def overview() -> str:
     present = [name for name in COMMANDS if importlib.util.find_spec(f"streamload.tools.{name}") is not None]
     lines = ["streamload info train.h5", "", "Look at, convert, verify and plan datasets.", ""]
     lines += [f"  {name:<8}  {COMMANDS[name]}" for name in present]
-    lines += ["", "`streamload COMMAND --help` says more. All take --json, and --debug for tracebacks."]
-    lines += ["Exit codes: 0 good, 1 found something wrong, 2 asked wrongly, 3 something ran out."]
+    lines += ["", "`streamload COMMAND --help` says more. All take --json and --debug (tracebacks)."]
+    lines += ["Exit codes: 0 good, 1 something is wrong, 2 asked wrongly, 3 something ran out."]
     return "\n".join(lines)
 
 

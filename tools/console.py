@@ -100,6 +100,11 @@ def clean(text: object, *, most: int = MOST_CHARACTERS) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 record", "2 records"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def plain(value: Any) -> Any:
     """A value as JSON can hold it: NumPy's numbers become Python's, what is not a number becomes text."""
     if isinstance(value, dict):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from streamload.tools.console import GOOD, Console, clean
-from streamload.tools.reading import add_choice, add_decode, opened
+from streamload.tools.console import GOOD, Console, clean, counted
+from streamload.tools.origins import Origin, classes_of
+from streamload.tools.reading import add_choice, add_decode, looked_at
 
+from streamload.errors import ConfigError
 from streamload.images import RefusalError, read_head
+from streamload.source import Source
 
 EXAMPLE = "streamload head train.h5 -n 3"
 
@@ -28,20 +32,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Show the records; none is no error."""
-    source = opened(arguments.path, arguments)
+    if arguments.records < 0:
+        raise ConfigError(f"--records {arguments.records} cannot be shown.", hint="Give 0 or more.")
+    source = looked_at(arguments.path, arguments)
     try:
-        start = arguments.start if arguments.start >= 0 else max(0, len(source) + arguments.start)
-        stop = min(len(source), start + max(0, arguments.records))
-        records = [{"record": number, **source[number]} for number in range(start, stop)]
+        count, classes = len(source), classes_of(source)
+        start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
+        stop = min(count, start + arguments.records)
+        records = [{"record": number, **_record(source, number)} for number in range(start, stop)]
     finally:
         source.close()
-    console.title(f"{clean(source.title)}: {len(source):,} records · {clean(source.schema)}")
+    console.title(f"{clean(arguments.path)}: {counted(count, 'record')} · {clean(source.schema)}")
     for record in records:
         console.say(f"record {record['record']:,}", "bold")
-        console.pairs((clean(name), _shown(value)) for name, value in record.items() if name != "record")
+        told = {name: value for name, value in record.items() if name != "record"}
+        console.pairs((clean(name), _shown(value) + clean(class_text(value, classes.get(name)))) for name, value in told.items())
+    if not records and start >= count and arguments.records:
+        console.say(f"  there is no record {start:,}" if count else "  there are none")
     told = [{name: _bytes_shown(one) if isinstance(one, bytes) else one for name, one in record.items()} for record in records]
-    console.answer({"path": arguments.path, "of": len(source), "records": told})
+    console.answer({"path": arguments.path, "of": count, "classes": classes, "records": told})
     return GOOD
+
+
+def _record(source: Origin, number: int) -> dict[str, Any]:
+    """One record: of each field its value."""
+    if isinstance(source, Source):
+        return source[number]
+    return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+
+
+def class_text(value: Any, words: Sequence[str] | None) -> str:
+    """What a label means, where something says so."""
+    if words is None or not isinstance(value, (int, np.integer)) or not 0 <= value < len(words):
+        return ""
+    return f" ({words[value]})"
 
 
 def _shown(value: Any) -> str:

@@ -90,10 +90,9 @@ class Described(Protocol):
 
 def origin_of(request: Request, *, threads: int = 1) -> Origin:
     """What is at a path: a folder of images, a file of another library's, or whatever `streamload.open` reads."""
-    for name in KINDS:
-        kind = importlib.import_module(f"streamload.tools.{name}")
-        if kind.matches(request.path):
-            return _sized(cast(Origin, kind.opened(request, threads)), request, threads)
+    kind = foreign_kind(request.path)
+    if kind is not None:
+        return _sized(cast(Origin, kind.opened(request, threads)), request, threads)
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
     source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
@@ -102,6 +101,12 @@ def origin_of(request: Request, *, threads: int = 1) -> Origin:
 
     source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
     return _sized(source, request, threads)
+
+
+def foreign_kind(path: str) -> Any:
+    """The module that reads what only `convert` can read, such as a folder of images; None for anything else."""
+    kinds = (importlib.import_module(f"streamload.tools.{name}") for name in KINDS)
+    return next((kind for kind in kinds if kind.matches(path)), None)
 
 
 def _sized(origin: Origin, request: Request, threads: int) -> Origin:

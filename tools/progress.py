@@ -32,8 +32,9 @@ class PlainBar:
     """A line of text that is written over; on anything but a terminal, one line when the task is done."""
 
     def __init__(self, title: str, *, total: int) -> None:
+        # Of nothing, everything is done.
         self._title, self._total = title, max(1, total)
-        self._done, self._note, self._shown = 0, "", 0.0
+        self._done, self._note, self._shown = int(total <= 0), "", 0.0
         self._live = sys.stderr.isatty()
 
     def __enter__(self) -> PlainBar:
@@ -45,7 +46,7 @@ class PlainBar:
 
     def show(self, done: int, note: str = "") -> None:
         """Say how much is done, and a word about it."""
-        self._done, self._note = done, note
+        self._done, self._note = max(done, self._done), note
         if self._live and time.monotonic() - self._shown > PERIOD_SECONDS:
             self._shown = time.monotonic()
             print("\r" + self._line() + "\033[K", end="", file=sys.stderr, flush=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.manifest import FOLDER_NAME, read_manifest
+from streamload.tools.origins import Origin, Request, foreign_kind, origin_of
 
 import streamload
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
 from streamload.extents import Resident
 from streamload.schema import Field
 from streamload.source import Column, Source, stored_column
@@ -45,10 +48,28 @@ def decode_in(text: str | None) -> tuple[int, int] | bool | None:
 
 
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
-    """The source at a path, with the fields that were asked for."""
+    """The source at a path, with the fields that were asked for. Raises UnsupportedFeatureError for what only `convert` reads."""
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     options["decode"] = decode_in(getattr(arguments, "decode", None))
-    return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+    try:
+        return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+    except StreamloadError as error:
+        if not isinstance(path, str) or isinstance(error, ConfigError) or foreign_kind(path) is None:
+            raise
+        raise UnsupportedFeatureError(
+            f"{path} is nothing that a loader reads; info, head, show and convert do.",
+            hint=f"`streamload convert {shlex.quote(path)} train.h5` makes a file of it that is read, and fast.",
+            path=path,
+        ) from error
+
+
+def looked_at(path: str, arguments: argparse.Namespace) -> Origin:
+    """The source at a path, or what only `convert` reads, with the fields that were asked for."""
+    if os.path.isfile(os.path.join(path, FOLDER_NAME)) or foreign_kind(path) is None:
+        return opened(path, arguments)
+    size = decode_in(getattr(arguments, "decode", None))
+    request = Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
+    return origin_of(replace(request, size=size) if isinstance(size, tuple) else request)
 
 
 def converted(path: str) -> str | list[str]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import GOOD, Console, clean, meant
-from streamload.tools.reading import add_choice, add_decode, image_axes, image_fields, opened, spread
+from streamload.tools.console import GOOD, Console, clean, counted, meant
+from streamload.tools.origins import Origin, classes_of
+from streamload.tools.reading import add_choice, add_decode, image_axes, image_fields, looked_at, spread
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.images.fixed import holds_bytes
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
-from streamload.source import Source
 
 EXAMPLE = "streamload show train.h5 -n 12"
 
@@ -43,38 +45,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Draw the sheet, and under it the other fields of the same records."""
-    source = opened(arguments.path, arguments)
-    if arguments.decode is None and not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema)):
-        source.close()
-        arguments.decode = f"{SHEET_PIXELS}x{SHEET_PIXELS}"  # Images of different sizes stay bytes unless somebody gives them one.
-        source = opened(arguments.path, arguments)
-    try:
-        field = _image_field(source, arguments.image)
-        start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
-        numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
-        taken = source.take(numbers)
-    finally:
-        source.close()
-    images = [seen(image) for image in stretched(taken.pop(field.name))]
-    labels = {name: _label_list(values) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1}
     if arguments.output:
-        _write(sheet(images, MOST_COLUMNS), arguments.output, overwrite=arguments.overwrite)
-        console.say(f"{len(images):,} images of '{clean(field.name)}' are on {clean(arguments.output)}")
+        _refuse_output(arguments.output, overwrite=arguments.overwrite)
+    field, numbers, taken, classes = _chosen(arguments)
+    images = [seen(image) for image in stretched(taken.pop(field.name))]
+    labels = {
+        name: _label_list(values, classes.get(name)) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1
+    }
+    if arguments.output:
+        _write(sheet(images, MOST_COLUMNS), arguments.output)
+        console.say(f"{counted(len(images), 'image')} of '{clean(field.name)}': {clean(arguments.output)}")
+    elif not images:
+        console.say(f"{clean(arguments.path)}: there are no records to be shown.")
     elif not console.as_json:
         _draw(images, numbers, labels, console)
     console.answer({"path": arguments.path, "image": field.name, "records": numbers, "labels": labels, "output": arguments.output})
     return GOOD
 
 
-def _label_list(values: Any) -> list[Any]:
-    """Values to stand under images: numbers and text; of anything else, how much there is."""
+def _chosen(arguments: argparse.Namespace) -> tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]]]:
+    """The field of images, the numbers of the records chosen, what they hold, and what their labels mean."""
+    source = looked_at(arguments.path, arguments)
+    encoded = not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema))
+    try:
+        field = None if encoded and arguments.decode is None else _image_field(source, arguments.image)
+        start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
+        numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
+        if field is not None:
+            with contextlib.suppress(*(() if arguments.decode is not None else (SchemaMismatchError,))):
+                return field, numbers, source.take(numbers), classes_of(source)
+    finally:
+        source.close()
+    # Images of different sizes are bytes, or refused, unless somebody gives them one.
+    arguments.decode = f"{SHEET_PIXELS}x{SHEET_PIXELS}"
+    return _chosen(arguments)
+
+
+def _label_list(values: Any, words: Sequence[str] | None) -> list[Any]:
+    """Values to stand under images: numbers, what they mean, and text; of anything else, how much there is."""
     if not isinstance(values, Ragged):
-        return values.tolist()
+        listed = values.tolist()
+        return [words[one] if words and isinstance(one, int) and 0 <= one < len(words) else one for one in listed]
     unit = "bytes" if values.kind == BYTES else "values"
     return values.to_list() if values.kind == TEXT else [f"{length:,} {unit}" for length in values.lengths]
 
 
-def _image_field(source: Source, name: str | None) -> Field:
+def _image_field(source: Origin, name: str | None) -> Field:
     fields = image_fields(list(source.schema))
     if name is not None:
         if name not in source.schema:
@@ -177,14 +193,21 @@ def _caption(numbers: NDArray[np.int64], labels: dict[str, list[Any]], at: int) 
     return clean(f"{numbers[at]}: " + " ".join(str(values[at]) for values in labels.values()))
 
 
-def _write(picture: NDArray[np.uint8], path: str, *, overwrite: bool) -> None:
-    """Write a PNG; its name appears when it is complete."""
-    import imagecodecs
-
+def _refuse_output(path: str, *, overwrite: bool) -> None:
+    """Raise ConfigError where no PNG can be written under a name."""
     if os.path.exists(path) and not overwrite:
         raise ConfigError(f"{path} exists.", hint="Give another name, or --overwrite.")
     if not path.lower().endswith(".png"):
         raise ConfigError(f"{path} does not end in .png, and a PNG is what is written.", hint="Give a name such as sheet.png.")
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{folder} does not exist.", hint="Make the folder first.", path=folder)
+
+
+def _write(picture: NDArray[np.uint8], path: str) -> None:
+    """Write a PNG; its name appears when it is complete."""
+    import imagecodecs
+
     half = f"{os.path.dirname(path) or '.'}/.{os.path.basename(path)}.tmp-{os.getpid()}"
     try:
         with open(half, "xb") as file:

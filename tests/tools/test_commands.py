@@ -46,6 +46,8 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert code == 0
     assert all(f"  {name} " in text for name in COMMANDS)
     assert "3 something ran out" in text
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_no_command_at_all_is_asked_wrongly(capsys: pytest.CaptureFixture[str]):
@@ -59,14 +61,29 @@ def test_no_command_at_all_is_asked_wrongly(capsys: pytest.CaptureFixture[str]):
         (["inof", "x.h5"], "Did you mean 'info'?"),
         (["info", "x.h5", "--no-mesure"], "Did you mean '--no-measure'?"),
         (["plan"], "See streamload plan --help."),
+        (["plan", "a.h5", "b.h5"], 'a pattern in quotes names many files: "train-*.h5".'),
     ],
-    ids=["a command", "an option", "a missing argument"],
+    ids=["a command", "an option", "a missing argument", "a pattern without quotes"],
 )
 def test_what_is_misspelt_is_guessed(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]):
     """Exit code 2, and a line that says what was probably meant."""
     code, text = said(capsys, *words)
     assert code == 2
     assert hint in text
+    code, document = answer(capsys, *words)
+    assert code == 2
+    assert hint in document["error"]["hint"]
+
+
+def test_a_package_that_is_missing_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Also where the command itself cannot be imported."""
+    monkeypatch.delitem(sys.modules, "streamload.tools.head", raising=False)
+    monkeypatch.setitem(sys.modules, "streamload.images", None)
+    code, text = said(capsys, "head", "a.h5")
+    assert code == 1
+    assert text.startswith("streamload: import of streamload.images halted")
+    with pytest.raises(ImportError):
+        main(["head", "a.h5", "--debug"])
 
 
 def test_python_m_streamload_is_the_command():

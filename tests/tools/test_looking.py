@@ -1,0 +1,65 @@
+"""`head` and `show` look into whatever `convert` reads; the other commands say what to do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from command_line import answer, arrays, hdf5_file, image_folder, said
+from foreign_files import noise, png, tfrecord, webdataset
+
+
+def test_head_reads_what_a_loader_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Folders of images with the names of their classes, TFRecord, tars."""
+    made = image_folder(tmp_path / "in", {"ant": 2, "bee": 1})
+    code, text = said(capsys, "head", tmp_path / "in", "-n", 1, "--start", -1)
+    assert code == 0
+    assert f"{tmp_path}/in: 3 records · image uint8 (12, 10, 3) · label int64 ()" in text
+    assert "label  1 (bee)" in text
+    found = answer(capsys, "head", tmp_path / "in")[1]
+    np.testing.assert_array_equal(found["records"][2]["image"], made["bee"][0])
+    assert found["classes"] == {"label": ["ant", "bee"]}
+    path = tfrecord(tmp_path / "a.tfrecord", [{"image": png(noise()), "label": [4]}])
+    assert answer(capsys, "head", path)[1]["records"][0]["label"] == 4
+    path = webdataset(tmp_path / "a.tar", noise((2, 6, 5, 3)), [7, 8])
+    assert [one["label"] for one in answer(capsys, "head", path)[1]["records"]] == [7, 8]
+
+
+def test_head_says_that_nothing_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A number beyond the end, no records at all, and a number that cannot be."""
+    path = hdf5_file(tmp_path / "a.h5", arrays(1))
+    assert "there is no record 3" in said(capsys, "head", path, "--start", 3)[1]
+    assert f"{path}: 1 record · " in said(capsys, "head", path)[1]
+    assert "there are none" in said(capsys, "head", hdf5_file(tmp_path / "b.h5", arrays(0)))[1]
+    code, text = said(capsys, "head", path, "-n", -1)
+    assert (code, "--records -1 cannot be shown." in text) == (2, True)
+
+
+def test_show_draws_folders_whose_images_differ_in_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With the names of their classes under them."""
+    image_folder(tmp_path / "in", {"ant": 2, "bee": 1})
+    assert answer(capsys, "show", tmp_path / "in")[1]["labels"] == {"label": ["ant", "ant", "bee"]}
+    (tmp_path / "in" / "bee" / "001.png").write_bytes(png(noise((30, 40, 3))))
+    code, text = said(capsys, "show", tmp_path / "in", "-o", tmp_path / "sheet.png")
+    assert (code, text.strip()) == (0, f"4 images of 'image': {tmp_path}/sheet.png")
+    assert imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes()).shape == (160, 4 * 162 - 2, 3)
+
+
+def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Nothing to show; no folder for the sheet, found before anything is read."""
+    path = hdf5_file(tmp_path / "a.h5", arrays(0))
+    assert said(capsys, "show", path) == (0, f"{path}: there are no records to be shown.\n")
+    code, text = said(capsys, "show", path, "-o", tmp_path / "no" / "sheet.png")
+    assert (code, f"{tmp_path}/no does not exist." in text, "Make the folder first." in text) == (2, True, True)
+
+
+@pytest.mark.parametrize("command", ["plan", "tune", "bench"])
+def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The error says the command to type, quotes and all."""
+    image_folder(tmp_path / "my images", {"ant": 1})
+    code, document = answer(capsys, command, tmp_path / "my images")
+    assert code == 1
+    assert document["error"]["message"].endswith("my images is nothing that a loader reads; info, head, show and convert do.")
+    assert f"`streamload convert '{tmp_path}/my images' train.h5`" in document["error"]["hint"]
