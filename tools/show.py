@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.captions import STRIP, can_write, captioned
 from streamload.tools.console import GOOD, Console, clean, counted, meant
 from streamload.tools.origins import Origin, classes_of
 from streamload.tools.reading import add_choice, add_decode, image_axes, image_fields, looked_at, spread
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         name: _label_list(values, classes.get(name)) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1
     }
     if arguments.output:
-        _write(sheet(images, MOST_COLUMNS), arguments.output)
+        texts = [_caption(numbers, labels, at) for at in range(len(images))]
+        _write(labelled(images, texts), arguments.output)
         console.say(f"{counted(len(images), 'image')} of '{clean(field.name)}': {clean(arguments.output)}")
     elif not images:
         console.say(f"{clean(arguments.path)}: there are no records to be shown.")
@@ -146,10 +148,7 @@ def sheet(images: list[NDArray[np.uint8]], columns: int, *, size: tuple[int, int
     if not images:
         return np.zeros((1, 1, 3), np.uint8)
     if size is None:
-        height, width = images[0].shape[:2]
-        times = max(1, SHEET_PIXELS // 2 // max(height, width))
-        shrunk = min(1.0, SHEET_PIXELS / max(height, width))
-        size = (max(1, round(height * times * shrunk)), max(1, round(width * times * shrunk)))
+        size = _cell(images[0])
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     whole = np.full((rows * (size[0] + GAP) - GAP, columns * (size[1] + GAP) - GAP, 3), 32, np.uint8)
@@ -157,6 +156,23 @@ def sheet(images: list[NDArray[np.uint8]], columns: int, *, size: tuple[int, int
         top, left = at // columns * (size[0] + GAP), at % columns * (size[1] + GAP)
         whole[top : top + size[0], left : left + size[1]] = fitted(image, *size)
     return whole
+
+
+def labelled(images: list[NDArray[np.uint8]], texts: list[str]) -> NDArray[np.uint8]:
+    """The sheet of all images, each with its text under it, where text can be drawn."""
+    if not images or not can_write():
+        return sheet(images, MOST_COLUMNS)
+    size = _cell(images[0])
+    below = captioned([fitted(image, *size) for image in images], texts)
+    return sheet(below, MOST_COLUMNS, size=(size[0] + STRIP, size[1]))
+
+
+def _cell(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Height and width of every image on a sheet, where the first is this one."""
+    height, width = image.shape[:2]
+    times = max(1, SHEET_PIXELS // 2 // max(height, width))
+    shrunk = min(1.0, SHEET_PIXELS / max(height, width))
+    return max(1, round(height * times * shrunk)), max(1, round(width * times * shrunk))
 
 
 def half_blocks(picture: NDArray[np.uint8]) -> list[str]:

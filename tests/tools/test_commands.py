@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, said
 from streamload.tools.__main__ import COMMANDS, main
+from streamload.tools.captions import STRIP
 from streamload.tools.console import clean, code_of, meant, plain
 from streamload.tools.show import fitted, half_blocks, seen, sheet, stretched
 
@@ -207,13 +208,16 @@ class TestShow:
     """Pictures."""
 
     def test_writes_a_sheet_that_holds_the_images(self, chunked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """Small images are enlarged by whole times, side by side with gaps."""
+        """Small images are enlarged by whole times, side by side with gaps, and their labels stand below them."""
         code, document = answer(capsys, "show", chunked, "-n", 4, "-o", tmp_path / "sheet.png")
         assert code == 0
         assert document["labels"] == {"label": [0, 1, 2, 3]}
         picture = imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes())
-        assert picture.shape == (80, 4 * 82 - 2, 3)
-        np.testing.assert_array_equal(picture[::10, 82 : 82 + 80 : 10], arrays(200)["image"][1])
+        assert picture.shape == (80 + STRIP, 4 * 82 - 2, 3)
+        below = [picture[80:, left : left + 80] for left in range(0, 4 * 82, 82)]
+        assert all((one > 128).any() for one in below)
+        assert (below[1] != below[2]).any()
+        np.testing.assert_array_equal(picture[:80:10, 82 : 82 + 80 : 10], arrays(200)["image"][1])
         assert said(capsys, "show", chunked, "-o", tmp_path / "sheet.png")[0] == 2
 
     def test_draws_half_blocks_of_true_colour(self):

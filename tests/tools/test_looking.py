@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tfrecord, webdataset
+from streamload.tools.captions import STRIP
 
 
 def test_head_reads_what_a_loader_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -44,7 +45,7 @@ def test_show_draws_folders_whose_images_differ_in_size(tmp_path: Path, capsys: 
     (tmp_path / "in" / "bee" / "001.png").write_bytes(png(noise((30, 40, 3))))
     code, text = said(capsys, "show", tmp_path / "in", "-o", tmp_path / "sheet.png")
     assert (code, text.strip()) == (0, f"4 images of 'image': {tmp_path}/sheet.png")
-    assert imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes()).shape == (160, 4 * 162 - 2, 3)
+    assert imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes()).shape == (160 + STRIP, 4 * 162 - 2, 3)
 
 
 def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
