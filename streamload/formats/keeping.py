@@ -22,7 +22,7 @@ from streamload.files import Fingerprint
 from streamload.source import Column, Source
 from streamload.strands import Strands
 
-MAGIC = b"SLPLAN02"
+MAGIC = b"SLPLAN03"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",

@@ -145,8 +145,8 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path):
     why = "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet"
     assert str(caught.value) == f"{path}: column 'image' {why}. Leave it out: fields=['label']."
     assert_delivers(path, {"label": np.array([1])}, fields=["label"])
-    path = save(tmp_path / "b.arrow", pa.table({"x": pa.array([1, 2]).dictionary_encode(), "y": [1.0, 2.0]}))
-    with pytest.raises(UnsupportedFeatureError, match="column 'x' is dictionary-encoded, which Arrow files are not read with"):
+    path = save(tmp_path / "b.arrow", pa.table({"x": pa.array([b"1", b"2"]).dictionary_encode(), "y": [1.0, 2.0]}))
+    with pytest.raises(UnsupportedFeatureError, match="column 'x' has a dictionary of bytes or of lists, or one within lists, which"):
         open_source(path)
     assert_delivers(path, {"y": np.array([1.0, 2.0])}, fields=["y"])
     with pytest.raises(ConfigError, match=r"verify= is no option of Arrow files\. It has shapes=, fill=\."):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from contract import assert_delivers
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.folders import partitions
@@ -141,6 +142,28 @@ def test_a_dictionary_may_grow_and_may_not_change(tmp_path: Path):
         open_source(words(tmp_path / "b", first, other, stream=True))
     with pytest.raises(SchemaMismatchError, match=r"Column 'kind' has other classes: 0 is 'a' in .*, and 'b' in"):
         open_source([words(tmp_path / "c", first), words(tmp_path / "d", other)])
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("kind", ["f8", "u1", "f2", "?", "M8[us]"])
+def test_numbers_in_a_dictionary_are_themselves(kind: str, compression: str | None, tmp_path: Path):
+    """Of the type that the dictionary has; nulls among the codes are errors, or filled."""
+    numbers = np.array([1, 0, 1], kind)
+    first = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0], pa.int8()), pa.array(numbers[:2]))
+    grown = pa.DictionaryArray.from_arrays(pa.array([2, 2, 1], pa.int8()), pa.array(numbers))
+    path = words(tmp_path / "a", first, grown, stream=True, compression=compression)
+    assert_delivers(path, {"kind": numbers[[0, 1, 0, 2, 2, 1]]})
+    holes = pa.DictionaryArray.from_arrays(pa.array([0, None, 1], pa.int16()), pa.array([7.5, 3.5]))
+    path = words(tmp_path / "b", holes, compression=compression)
+    with pytest.raises(CorruptDataError, match="null at row 1 of column 'kind'"):
+        open_source(path)[:]
+    assert_delivers(path, {"kind": np.array([7.5, 0, 3.5])}, fill=0)
+    astray = pa.DictionaryArray.from_arrays(pa.array([0, 9], pa.int8()), pa.array([7.5, 3.5]), safe=False)
+    with pytest.raises(CorruptDataError, match=r"column 'kind' cannot be decoded in records 0 to 2: .*out of bounds"):
+        open_source(words(tmp_path / "c", astray, compression=compression))[:]
+    path = words(tmp_path / "d", pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int8()), pa.array([7.5, None])))
+    with pytest.raises(UnsupportedFeatureError, match="column 'kind' has a dictionary with a null in it"):
+        open_source(path)
 
 
 def test_nulls_among_words_are_errors_or_filled(tmp_path: Path):

@@ -39,6 +39,8 @@ class BatchFile:
     """Of each buffer, as stored."""
     codecs: tuple[str, ...]
     """Of each batch; "" for none."""
+    words: NDArray[np.generic] | None = None
+    """What the codes in it stand for, where it is a column of numbers in a dictionary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -166,7 +168,11 @@ class BatchReader:
         if len(array) != int(part.records[batch]):
             raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
         array.validate(full=True)
-        return array
+        if part.words is None:
+            return array
+        import pyarrow as pa
+
+        return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
 
     def _buffers(self, part: BatchFile, batch: int) -> Iterator[Any]:
         import pyarrow as pa

@@ -1,17 +1,19 @@
-"""Columns whose words stand once, in a dictionary: delivered as codes, by offset, the words being names of classes."""
+"""Columns whose values stand once, in a dictionary: words are delivered as codes, being names of classes; numbers as themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as kinds
+from numpy.typing import NDArray
 
 from streamload.files import OpenFiles
 from streamload.formats.arrow.batches import Batches, BatchFile, BatchReader
 from streamload.formats.arrow.messages import Contents
-from streamload.formats.arrow_values import RefusedError
+from streamload.formats.arrow_values import NullFoundError, RefusedError, Values, to_numpy
 from streamload.schema import TEXT, Field
 from streamload.source import Meter
 
@@ -32,11 +34,31 @@ def words_of(contents: Contents, column: int, field: Any, files: OpenFiles) -> t
 
     Raises RefusedError where a code does not mean the same throughout the file, or means nothing.
     """
+    words = Field(field.name, np.dtype(np.uint8), (), TEXT)
     found: list[str] = []
+    for array in _arrays(contents, column, field, words, files):
+        found += array.to_pylist()
+    return tuple(found)
+
+
+def numbers_of(contents: Contents, column: int, field: Any, values: Values, files: OpenFiles) -> NDArray[np.generic]:
+    """The numbers that the codes of a column stand for. Raises as `words_of` does."""
+    numbers = Field(field.name, values.dtype, ())
+    try:
+        arrays = [to_numpy(array, values, None) for array in _arrays(contents, column, field, numbers, files)]
+    except NullFoundError as error:
+        raise RefusedError("has a dictionary with a null in it") from error
+    return np.concatenate([np.zeros(0, values.dtype), *arrays])
+
+
+def _arrays(contents: Contents, column: int, field: Any, words: Field, files: OpenFiles) -> Iterator[Any]:
+    """The values of a dictionary, as Arrow's arrays."""
+    count = 0
     for number, (batch, goes_on) in enumerate(contents.dictionary_of(column)):
         if number and not goes_on:
             raise RefusedError("has a dictionary that changes within the file")
-        if len(found) + batch.records > MOST_WORDS:
+        count += batch.records
+        if count > MOST_WORDS:
             raise RefusedError(f"has a dictionary of more than {MOST_WORDS:,} words")
         if not batch.records:
             continue
@@ -50,12 +72,8 @@ def words_of(contents: Contents, column: int, field: Any, files: OpenFiles) -> t
             codecs=(batch.codec,),
         )
         kind = pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes()
-        words = Field(field.name, np.dtype(np.uint8), (), TEXT)
-        reader = BatchReader(
-            Batches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label=""), files, Meter()
-        )
-        array = reader.array(0)
+        values = Batches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label="")
+        array = BatchReader(values, files, Meter()).array(0)
         if array.null_count:
             raise RefusedError("has a dictionary with a null in it")
-        found += array.to_pylist()
-    return tuple(found)
+        yield array

@@ -121,7 +121,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
             aside[field.name] = "was not asked for"
             continue
         try:
-            stored = _stored(path, dictionaries.codes_of(field) or field, contents, begin, at, shapes.get(field.name), was)
+            stored = _stored(path, dictionaries.codes_of(field) or field, contents, column, begin, at, shapes.get(field.name), was)
             words = classes.get(field.name, ()) if dictionaries.codes_of(field) is None else _words(contents, column, field, was)
             columns[field.name] = replace(stored, classes=words, note=arrow_values.note_of(field))
         except RefusedError as error:
@@ -143,22 +143,37 @@ def _words(contents: Contents, column: int, field: Any, was: Any) -> tuple[str, 
         files.close()
 
 
+def _numbers(contents: Contents, column: int, field: Any, values: Values | RaggedValues, was: Any) -> NDArray[np.generic] | None:
+    """The numbers in the dictionary of a column; None where it has none."""
+    if not kinds.is_dictionary(arrow_values.leaf_of(field.type)):
+        return None
+    if isinstance(values, RaggedValues) or values.lists or values.binary:
+        raise RefusedError("has a dictionary of bytes or of lists, or one within lists, which cannot be read in Arrow files")
+    files = OpenFiles([was])
+    try:
+        return dictionaries.numbers_of(contents, column, field, values, files)
+    except (MessageError, FlatError) as error:
+        files.verify()
+        raise _contradicts(was.path, field.name, str(error)) from error
+    finally:
+        files.close()
+
+
 def _stored(
-    path: str, field: Any, contents: Contents, begin: tuple[int, int] | None, end: tuple[int, int] | None, shape: Any, was: Any
+    path: str, field: Any, contents: Contents, column: int, begin: tuple[int, int] | None, end: tuple[int, int] | None, shape: Any, was: Any
 ) -> Stored:
     """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
     values = arrow_ragged.ragged_of(field, shape) or arrow_values.values_of(field, shape)
     if begin is None or end is None:
         raise RefusedError("stands beside columns of views, whose buffers cannot be told apart")
-    if kinds.is_dictionary(arrow_values.leaf_of(field.type)):
-        kind = AsideError if isinstance(values, RaggedValues) else RefusedError
-        raise kind("is dictionary-encoded, which Arrow files are not read with")
+    words = _numbers(contents, column, field, values, was)
+    stored = arrow_values.storage_of(field.type) if words is None else field.type.index_type
     batches = contents.batches
     if any(len(batch.lengths) < end[0] or len(batch.offsets) < end[1] for batch in batches):
         raise _contradicts(path, field.name, "a record batch has fewer arrays than the schema")
     facts = Facts(
         name=field.name,
-        kind=pa.schema([pa.field("x", arrow_values.storage_of(field.type))]).serialize().to_pybytes(),
+        kind=pa.schema([pa.field("x", stored)]).serialize().to_pybytes(),
         values=values,
         batches=BatchFile(
             number=0,
@@ -168,6 +183,7 @@ def _stored(
             offsets=_stacked([batch.offsets[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
             nbytes=_stacked([batch.nbytes[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
             codecs=tuple(batch.codec for batch in batches),
+            words=words,
         ),
     )
     if (facts.batches.lengths[:, 0] != facts.batches.records).any():
