@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from streamload.direct import LEAST_RECORD_NBYTES, SCRATCH_NBYTES
 from streamload.errors import ResourceError
 from streamload.extents import Extents
 from streamload.limits import available_nbytes
@@ -30,7 +29,7 @@ ADVISED_NBYTES = 16 * 1024**2
 PAGE_TABLE_SHARE = 512
 """A mapping costs a byte of page tables for as many bytes mapped."""
 READING = ("auto", "mmap", "read", "direct")
-"""Ways to read raw records: `auto` takes mmap where memory has room to spare, direct far beyond memory, else read."""
+"""Ways to read what is stored: `auto` takes mmap where memory has room to spare, direct far beyond memory, else read."""
 DIRECT_FROM = 2
 """Random order over a file so many times what memory leaves free finds an eighth of it, or less, in the page cache again."""
 LAUNCHER_NBYTES = 64 * 1024**2
@@ -111,6 +110,8 @@ class Demand:
     index: int
     raw: int
     """All files that hold raw records."""
+    rings: int
+    """What reading past the page cache takes."""
     processes: int
     memory: int
     """What the loader may use."""
@@ -121,7 +122,7 @@ class Demand:
             slots=slots * self.slot,
             arena=self.arena,
             tables=self.tables,
-            scratch=self.scratch + (SCRATCH_NBYTES * self.processes if direct else 0),
+            scratch=self.scratch + (self.rings if direct else 0),
             index=self.index,
             page_tables=self.raw // PAGE_TABLE_SHARE * self.processes if mapped else 0,
             budget=self.memory,
@@ -139,6 +140,7 @@ def shape_of(
     arena_nbytes: int,
     tables_nbytes: int,
     raw_nbytes: int,
+    stored_nbytes: int,
     transformed: bool,
     memory_nbytes: int,
     io: str,
@@ -155,6 +157,7 @@ def shape_of(
         scratch=processes * private,
         index=index_nbytes(columns),
         raw=raw_nbytes,
+        rings=processes * sum(map(direct_nbytes, columns)),
         processes=processes,
         memory=memory_nbytes,
     )
@@ -162,13 +165,12 @@ def shape_of(
         # The user's process maps no data file: one that shrinks under a mapping would kill it.
         io = "read" if io == "mmap" else io
     few = LEAST_SPARE_SLOTS + processes
-    large = any(isinstance(column, Extents) and column.field.nbytes >= LEAST_RECORD_NBYTES for column in columns)
-    least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct" and large)
+    least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
     _check_fits(least, order, available)
     room = (available - least.total) // 2 if workers and mappable else 0
     mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and raw_nbytes <= room and _fits(demand.footprint(few, mapped=True))))
-    beyond = io == "auto" and not mapped and raw_nbytes > DIRECT_FROM * available and not isinstance(order, WINDOWED)
-    direct = large and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
+    beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, order) for one in columns)
+    direct = demand.rings > 0 and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
     around = max(2 * workers + 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes)) if workers else 1
     wanted = SPARE_SLOTS + around
     while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
@@ -183,6 +185,16 @@ def shape_of(
         advised=min(-(-ahead // processes), ADVISED_NBYTES // max(1, record_nbytes)),
         footprint=demand.footprint(wanted, mapped=mapped, direct=direct),
     )
+
+
+def direct_nbytes(column: Column) -> int:
+    """What one reader of a column takes of memory for reading past the page cache; 0 where it does not."""
+    return getattr(column, "direct_nbytes", 0)
+
+
+def _scattered(column: Column, order: BoundOrder) -> bool:
+    """Whether direct reads would be of pieces from all over: raw records in block order are read in long stretches."""
+    return direct_nbytes(column) > 0 and not (isinstance(column, Extents) and isinstance(order, WINDOWED))
 
 
 def _fits(footprint: Footprint) -> bool:

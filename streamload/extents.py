@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.direct import LEAST_RECORD_NBYTES, DirectReads
+from streamload.direct import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
 from streamload.errors import SourceError
 from streamload.files import OpenFiles, short_read
 from streamload.schema import Field
@@ -61,6 +61,11 @@ class Extents:
     def scratch_nbytes(self) -> int:
         """None worth counting: records go straight to where they are wanted."""
         return 0
+
+    @property
+    def direct_nbytes(self) -> int:
+        """The memory of one reader that reads past the page cache; 0 where records are too small for that."""
+        return RING_NBYTES if self.field.nbytes >= LEAST_RECORD_NBYTES else 0
 
     def reader(self, files: OpenFiles, meter: Meter) -> Reader:
         """A reader by offset, without the library of the format."""
@@ -142,7 +147,7 @@ class ExtentReader:
                 os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        """Let go of the threads of direct reads."""
+        """Let go of the memory of direct reads."""
         if self._past_cache is not None:
             self._past_cache.close()
             self._past_cache = None
@@ -176,10 +181,11 @@ class ExtentReader:
     def _fetch_direct(self, number: int, offsets: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> bool:
         """Read large records past the page cache, where that is wanted; False where it is not."""
         fd = self._files.direct(number) if self._large else None
-        if fd is None:
+        if fd is not None and self._past_cache is None:
+            self._past_cache = direct_reads()
+        if fd is None or self._past_cache is None:
+            self._large = False
             return False
-        if self._past_cache is None:
-            self._past_cache = DirectReads()
         table = out.reshape(len(out), -1).view(np.uint8)
         for k in self._past_cache.read(fd, offsets, self._nbytes, table, rows):
             self._fetch(number, offsets[k : k + 1], table.ctypes.data, rows[k : k + 1])

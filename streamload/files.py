@@ -137,6 +137,11 @@ class OpenFiles:
                 recheck(self.fingerprints[oldest])
         return fd
 
+    @property
+    def past_cache(self) -> bool:
+        """Whether large reads are to pass the page cache by."""
+        return self._past_cache
+
     def direct(self, number: int) -> int | None:
         """A descriptor of file `number` whose reads pass the page cache by, where that is wanted and the file system can."""
         if not self._past_cache:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.board import Board
+from streamload.errors import StreamloadError
 from streamload.job import Job
 from streamload.killpoints import reach
 from streamload.order import WINDOWED, WindowTable
@@ -19,7 +20,7 @@ from streamload.uneven import Piece, Region, offsets_of
 from streamload.wire import StepTask, WindowTask
 
 ADVISED_BLOCKS = 32
-"""Blocks of a share that the kernel is told of at a time, one such stretch ahead of decoding."""
+"""Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
 
 
 def _ended(*_: object) -> Any:
@@ -36,6 +37,8 @@ class OpenWindow:
         self.rows = table.held_starts(task.window)
         self.share = share
         self.done = 0
+        self.told = 0
+        """Of the share, the blocks that readers have been told of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
         """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
 
@@ -97,9 +100,10 @@ class OpenWindows:
                 if rooms is not None:
                     opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
         opened.done = self._board.progress(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
+        opened.told = opened.done
         self._open[task.epoch, task.window] = opened
         self._board.publish(self._index, task.part, task.serial, opened.done)
-        self._advise_share(opened, opened.done, opened.done + ADVISED_BLOCKS)
+        self._tell()
 
     def forget(self) -> None:
         """Leave every window that was opened."""
@@ -118,8 +122,7 @@ class OpenWindows:
     def _decode(self, window: OpenWindow, which: int) -> None:
         order = self._job.order
         assert isinstance(order, WINDOWED)
-        if window.done % ADVISED_BLOCKS == 0:
-            self._advise_share(window, window.done + ADVISED_BLOCKS, window.done + 2 * ADVISED_BLOCKS)
+        self._tell()
         records = order.block_records(int(window.blocks[which]))
         rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
         arrays = self._parts[window.task.part]
@@ -131,15 +134,29 @@ class OpenWindows:
             self.regions[name][window.task.part].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
         self._verify()
 
+    def _tell(self) -> None:
+        """Tell readers of the blocks that come next, in the order of decoding: one to two stretches of them."""
+        ahead = sum(window.told - window.done for window in self._open.values())
+        for window in self._open.values():
+            while ahead <= ADVISED_BLOCKS and window.told < len(window.share):
+                start, window.told = window.told, min(window.told + ADVISED_BLOCKS, len(window.share))
+                self._advise_share(window, start, window.told)
+                ahead += window.told - start
+
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
-        """Tell the kernel of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
+        """Tell readers of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
         order = self._job.order
         assert isinstance(order, WINDOWED)
         blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
-        if blocks:
-            records = np.concatenate(blocks)
-            for _, reader in (*self.decoded, *self.kept):
-                reader.advise(records)
+        if not blocks:
+            return
+        records = np.concatenate(blocks)
+        for _, reader in (*self.decoded, *self.kept):
+            try:
+                # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
+                getattr(reader, "expect", reader.advise)(records)
+            except StreamloadError:
+                pass  # Whatever is wrong, decoding these blocks will say it.
 
     def ready(self, task: StepTask) -> bool:
         """Whether every block that the step needs is in the arena."""

@@ -113,7 +113,7 @@ def test_compressed_passes_are_set_beside_bare_decoders(folder: Path):
     """Deflate and lzf in chunks of 64, deflate in chunks of one; cold, and the first batch."""
     said, figures = command("compressed", "--without-torch", "--window", "1 MB", folder=folder)
     names = ratios(figures)
-    assert len(names) == 4
+    assert len(names) == 5
     assert all("bare decoders" in name or name == "streamload, warm" for name in names)
     assert "from Loader(...), once imported" in said
 

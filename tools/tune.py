@@ -15,7 +15,7 @@ from streamload.tools.machine import machine
 from streamload.tools.plan import ORDERS
 from streamload.tools.reading import add_choice, add_decode, open_call, opened
 
-from streamload.direct import LEAST_RECORD_NBYTES
+from streamload.budget import direct_nbytes
 from streamload.errors import ConfigError, ResourceError
 from streamload.limits import available_nbytes, usable_cores
 from streamload.sizes import format_nbytes
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     source = opened(arguments.path, arguments)
     try:
         config = pass_config(arguments, source, arguments.batch)
-        files, title, record_nbytes = files_of(source), source.title, source.schema.record_nbytes
+        files, title, direct = files_of(source), source.title, any(map(direct_nbytes, source.columns))
     finally:
         source.close()
     nbytes, free = sum(path.stat().st_size for path in files), available_nbytes()
@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     trials = Trials(config, console, seconds=arguments.seconds, planned=len(counts) + 4, cold=cold)
     for workers in counts:
         trials.make(Means(workers=workers))
-    for means in more_trials(trials.best, trials.order, record_nbytes=record_nbytes, window=arguments.window):
+    for means in more_trials(trials.best, trials.order, direct=direct, window=arguments.window):
         trials.make(means)
     close = sorted(trials.rates, key=trials.rate, reverse=True)[:2]
     while not trials.over and len(trials.rates[close[0]]) < 4:
@@ -149,12 +149,12 @@ def worker_trials(cores: int) -> list[int]:
     return sorted({0, 1, max(1, cores // 2), max(1, cores - 1), cores, cores + cores // 2} & set(range(17)) | {0, 1})
 
 
-def more_trials(best: Means, order: str, *, record_nbytes: int, window: str | None) -> Iterator[Means]:
+def more_trials(best: Means, order: str, *, direct: bool, window: str | None) -> Iterator[Means]:
     """What else to try with the best number of workers."""
     if best.workers:
         yield Means(workers=best.workers, io="mmap")
     yield Means(workers=best.workers, io="read")
-    if record_nbytes >= LEAST_RECORD_NBYTES:
+    if direct:
         yield Means(workers=best.workers, io="direct")
     if order == "block" and window is None:
         for size in WINDOWS:

@@ -95,7 +95,7 @@ def test_nothing_is_left_in_the_page_cache(tmp_path: Path, workers: int) -> None
 
 
 def test_auto_reads_directly_what_is_far_larger_than_memory_and_only_that(tmp_path: Path) -> None:
-    """Large raw records in exact order; small ones, and block order, go through the page cache."""
+    """Large raw records in exact order; small ones, and raw ones in block order, go through the page cache."""
     path = tmp_path / "sparse.h5"
     many = 3 * available_nbytes() // 150_528
     with h5py.File(path, "w", **KEEP) as file:
@@ -128,7 +128,7 @@ def test_a_file_that_shrinks_is_an_error(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_worker_killed_while_it_reads_is_named(tmp_path: Path) -> None:
-    """Its threads end with it, and what it had read is not shown."""
+    """The system ends its reads with it, and what it had read is not shown."""
     path = write(tmp_path / "data.h5", images(64, 70_000))
     with sl.Loader(sl.open(path), batch_size=4, num_workers=2, io="direct", memory="200 MB") as loader:
         epoch = iter(loader)

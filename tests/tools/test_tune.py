@@ -61,12 +61,12 @@ def test_trials_of_workers_are_few_and_include_none(cores: int):
 
 def test_more_is_tried_only_where_it_means_something():
     """Windows in block order that nobody fixed; direct reads of large records; no mapping without workers."""
-    small = [str(means) for means in more_trials(Means(workers=0), "exact", record_nbytes=100, window=None)]
+    small = [str(means) for means in more_trials(Means(workers=0), "exact", direct=False, window=None)]
     assert small == ["0 workers, io=read"]
-    large = [means.io for means in more_trials(Means(workers=2), "exact", record_nbytes=1 << 20, window=None)]
+    large = [means.io for means in more_trials(Means(workers=2), "exact", direct=True, window=None)]
     assert large == ["mmap", "read", "direct"]
-    assert [m.window for m in more_trials(Means(workers=1), "block", record_nbytes=1, window=None)][-2:] == ["256 MB", "1 GB"]
-    assert all(m.window is None for m in more_trials(Means(workers=1), "block", record_nbytes=1, window="1 MB"))
+    assert [m.window for m in more_trials(Means(workers=1), "block", direct=False, window=None)][-2:] == ["256 MB", "1 GB"]
+    assert all(m.window is None for m in more_trials(Means(workers=1), "block", direct=False, window="1 MB"))
 
 
 def test_of_means_that_are_as_fast_the_cheapest_is_taken(path: Path):

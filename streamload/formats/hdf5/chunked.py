@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamload.codecs import Pipeline
 from streamload.errors import CorruptDataError, SourceError
 from streamload.files import OpenFiles, recheck, short_read
+from streamload.formats.hdf5.ahead import ReadAhead, ring_nbytes
 from streamload.formats.hdf5.boxes import Grid, Wanted, reads, together
 from streamload.formats.hdf5.kept import KeptChunks, most_nbytes
 from streamload.kernels import gather_kernels
@@ -88,6 +89,11 @@ class Chunked:
         """Stored bytes of a read, decoded chunks that are kept, and what the codecs use on the way."""
         return max((_scratch_nbytes(part, self.field.shape) for part in self.parts), default=0)
 
+    @property
+    def direct_nbytes(self) -> int:
+        """The memory of one reader that reads past the page cache; 0 where chunks are too small for that."""
+        return ring_nbytes(part.nbytes[part.offsets >= 0] for part in self.parts)
+
     def reader(self, files: OpenFiles, meter: Meter) -> Reader:
         """A reader by offset, without libhdf5."""
         return ChunkedReader(self, files, meter)
@@ -109,6 +115,8 @@ class ChunkedReader:
         self._pipelines: dict[tuple[object, ...], Pipeline] = {}
         self._kept = KeptChunks()
         self._stored = np.empty(0, np.uint8)
+        self._ahead: ReadAhead | None = None
+        self._ring_nbytes = column.direct_nbytes if files.past_cache else 0
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -141,8 +149,22 @@ class ChunkedReader:
                 length = int(offsets[stop - 1] + nbytes[stop - 1] - offsets[first])
                 os.posix_fadvise(fd, int(offsets[first]), length, os.POSIX_FADV_WILLNEED)
 
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Begin to read the chunks of these records, which this reader will be asked for next, in their order."""
+        if not self._ring_nbytes or not len(records) or self._column.field.nbytes == 0:
+            self.advise(records)
+            return
+        for index, local, _ in self._by_part(records):
+            grid = self._grid(index)
+            bands = local // grid.band_records
+            bands = bands[np.flatnonzero(np.diff(bands, prepend=-1))]
+            self._expect(index, (bands[:, None] * grid.boxes + np.arange(grid.boxes)).reshape(-1))
+
     def close(self) -> None:
         """Let go of the buffers and of the decoded chunks."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
         self._kept.clear()
         self._pipelines.clear()
         self._grids.clear()
@@ -215,13 +237,20 @@ class ChunkedReader:
         nbytes, masks = part.nbytes[chunks], part.masks[chunks]
         decode, chunk_nbytes = self._pipeline(part, grid).decode, grid.chunk_nbytes
         target = out.reshape(-1).view(np.uint8)
-        firsts, stops, begins, stride = reads(offsets, nbytes, READ_NBYTES)
+        ahead = self._ahead if self._expect(index, chunks) else None
+        if ahead is not None:
+            firsts, begins, stride = np.arange(len(chunks)), np.zeros(len(chunks), np.int64), 0
+            stops = firsts + 1
+        else:
+            firsts, stops, begins, stride = reads(offsets, nbytes, READ_NBYTES)
         place_of, mask_of, begin_of, nbytes_of = places.tolist(), masks.tolist(), begins.tolist(), nbytes.tolist()
         k = 0
         try:
             for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
                 k = first
-                if stride:
+                if ahead is not None:
+                    stored = self._take(ahead, index, int(chunks[k]))
+                elif stride:
                     stored = self._read_apart(part.number, offsets[first:stop], nbytes[first:stop], stride)
                 else:
                     stored = self._read(part.number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
@@ -240,6 +269,8 @@ class ChunkedReader:
                             self._kept.keep(index, chunk, room)
                         else:
                             self._kept.let_go(room)
+                if ahead is not None:
+                    ahead.done((index, int(chunks[k])))
         except CorruptDataError as error:
             if error.path is not None:
                 raise
@@ -291,12 +322,39 @@ class ChunkedReader:
         self._meter.read_ns += time.perf_counter_ns() - began
         return stored
 
+    def _expect(self, index: int, chunks: NDArray[np.int64]) -> bool:
+        """Begin to read chunks past the page cache; False where that is not wanted, or cannot be."""
+        part = self._column.parts[index]
+        if self._ahead is None and self._ring_nbytes:
+            self._ahead = ReadAhead.create(self._ring_nbytes, self._files.direct)
+        if self._ahead is None or self._files.direct(part.number) is None:
+            return False
+        if all((index, chunk) in self._ahead for chunk in chunks.tolist()):
+            return True
+        chunks = chunks[part.offsets[chunks] >= 0]
+        places = zip(chunks.tolist(), part.offsets[chunks].tolist(), part.nbytes[chunks].tolist(), strict=True)
+        self._ahead.expect(((index, chunk), (part.number, offset, nbytes)) for chunk, offset, nbytes in places)
+        return True
+
+    def _take(self, ahead: ReadAhead, index: int, chunk: int) -> NDArray[np.uint8]:
+        """The stored bytes of a chunk that is being read ahead; where that failed they are read anew, and the reason found."""
+        part, began = self._column.parts[index], time.perf_counter_ns()
+        self._files.descriptor(part.number)
+        stored = ahead.take((index, chunk))
+        if stored is None:
+            return self._read(part.number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += len(stored)
+        return stored
+
     def _copy_kept(self, index: int, grid: Grid, wanted: Wanted, out: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Copy records from chunks that are kept; for each wanted chunk, whether it was one."""
         ready = np.isin(wanted.chunks, self._kept.of(index))
         for k in np.flatnonzero(ready).tolist():
             chunk = int(wanted.chunks[k])
             _copy_out(grid, wanted, int(wanted.runs[k]), chunk, self._kept.use(index, chunk), out)
+            if self._ahead is not None:
+                self._ahead.done((index, chunk))
         return ready
 
     def _fill_unwritten(self, part: ChunkedFile, grid: Grid, wanted: Wanted, lines: NDArray[np.intp], out: NDArray[np.generic]) -> None:
