@@ -68,6 +68,16 @@ class ZarrStore:
         return {"format": "Zarr", "files": [os.path.basename(self.title)]} | ({"left_out": self.left_out} if self.left_out else {})
 
     @property
+    def stored(self) -> dict[str, str]:
+        """How each field lies in the store: its chunks and codecs."""
+        told: dict[str, str] = {}
+        for name, one in self._arrays.items():
+            names = [codec.rpartition(".")[2] for codec in _codecs(one.metadata)]
+            shape = f" {tuple(one.chunks[1:])}" if len(one.chunks) > 1 else ""
+            told[name] = ", ".join([f"chunks of {one.chunks[0]:,} records{shape}", *(codec for codec in names if codec != "bytes")])
+        return told
+
+    @property
     def identity(self) -> list[Any]:
         """Names, sizes and times of all files, as one digest."""
         digest = hashlib.blake2b(digest_size=16)

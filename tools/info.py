@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import FOUND, GOOD, Console, clean, code_of
-from streamload.tools.origins import KINDS, Request, facts_of, origin_of
+from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
+from streamload.tools.info_foreign import LOOKED_AT, foreign_document, range_of, range_text, show_classes, show_foreign
+from streamload.tools.manifest import FOLDER_NAME, read_manifest
 from streamload.tools.reading import (
     add_choice,
     add_decode,
@@ -29,7 +28,7 @@ from streamload.tools.reading import (
 )
 from streamload.tools.speed import speeds
 
-from streamload.errors import SourceError, StreamloadError
+from streamload.errors import StreamloadError
 from streamload.files import OpenFiles
 from streamload.formats.hdf5.foreign import Foreign
 from streamload.schema import BYTES, TEXT
@@ -38,8 +37,6 @@ from streamload.source import Column, Meter, Source, read_records, stored_column
 
 EXAMPLE = "streamload info train.h5"
 
-LOOKED_AT = 256
-"""Records whose values are looked at for ranges."""
 LEAST_SAVED = 0.1
 """A codec that saves less than this share of the bytes costs more than it brings."""
 
@@ -59,7 +56,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     code = GOOD
     for path in arguments.paths:
         try:
-            document = _origin_document(path, arguments)
+            document = foreign_document(path, arguments)
             if document is None:
                 with_source = opened(path, arguments)
                 try:
@@ -75,60 +72,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
             continue
         documents.append(document)
-        _show(document, console) if "call" in document else _show_origin(document, console)
+        _show(document, console) if "call" in document else show_foreign(document, console)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
-
-
-def _origin_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
-    if not any(importlib.import_module(f"streamload.tools.{kind}").matches(path) for kind in KINDS):
-        return None
-    origin = origin_of(Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None))
-    try:
-        facts = facts_of(origin)
-        document: dict[str, Any] = {
-            "path": path,
-            "format": facts.get("format", "?"),
-            "records": len(origin),
-            "record_nbytes": origin.schema.record_nbytes,
-            "fields": [{"name": one.name, "dtype": str(one.dtype), "shape": list(one.shape)} for one in origin.schema],
-            "classes": facts.get("classes") or {},
-            "layout": {"certainty": "guessed from the first records", "override": "convert: --size, --mode, --labels, --fields"},
-        }
-        if not arguments.no_measure and len(origin):
-            chosen = spread(len(origin), min(LOOKED_AT, batch_records(origin)))
-            began = time.perf_counter()
-            try:
-                origin.take(chosen)
-                document["speed"] = {"stored_warm": len(chosen) / max(1e-9, time.perf_counter() - began)}
-            except SourceError as error:
-                document["damaged"] = str(error)
-    finally:
-        origin.close()
-    document["advice"] = [f"`streamload convert {path} train.h5` makes it a dataset that a loader reads, and fast"]
-    return document
-
-
-def _show_origin(document: dict[str, Any], console: Console) -> None:
-    console.title(f"{clean(document['path'])}: {document['format']}, {document['records']:,} records")
-    layout = document["layout"]
-    speed = document.get("speed", {})
-    console.pairs(
-        [
-            ("a record", format_nbytes(document["record_nbytes"])),
-            ("layout", f"{layout['certainty']}; other: {layout['override']}"),
-            ("speed", f"{speed['stored_warm']:,.0f} records/s decoded by one core" if speed else ""),
-        ]
-    )
-    rows = [[clean(one["name"]), one["dtype"], str(tuple(one["shape"]))] for one in document["fields"]]
-    console.table(["field", "dtype", "shape"], rows)
-    for name, words in document["classes"].items():
-        console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")
-    if "damaged" in document:
-        console.found(clean(document["damaged"]))
-    for line in document["advice"]:
-        console.advise(line)
 
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -143,6 +89,8 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "record_nbytes": source.schema.record_nbytes,
         "addressable": source.addressable,
         "fields": fields,
+        "classes": {name: list(words) for name, words in source.classes.items()},
+        "parts": _parts(path),
         "notes": list(source.notes),
         "layout": _layout(source, arguments),
         "call": _call(source, path, arguments),
@@ -151,6 +99,16 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         document["speed"] = speeds(source, cold=arguments.cold)
     document["advice"] = list(_advice(source, document))
     return document
+
+
+def _parts(path: str) -> dict[str, int]:
+    """Records of each part of a folder that `convert` wrote in several; the first is what is looked at."""
+    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+        return {}
+    parts: dict[str, int] = {}
+    for one in read_manifest(os.path.join(path, FOLDER_NAME))["files"]:
+        parts[one["part"]] = parts.get(one["part"], 0) + one["records"]
+    return parts if len(parts) > 1 else {}
 
 
 def _layout(source: Source, arguments: argparse.Namespace) -> dict[str, str]:
@@ -189,11 +147,9 @@ def _ranges(source: Source) -> dict[str, dict[str, Any]]:
         return {}
     found: dict[str, dict[str, Any]] = {}
     for name, values in _values(source, records):
-        if values.dtype.kind in "buif" and values.size:
-            missing = bool(np.isnan(values).any()) if values.dtype.kind == "f" else False
-            sound = values[~np.isnan(values)] if missing else values
-            if sound.size:
-                found[name] = {"least": sound.min(), "greatest": sound.max(), "nan": missing, "records": len(records)}
+        seen = range_of(values)
+        if seen is not None:
+            found[name] = seen | {"records": len(records)}
     return found
 
 
@@ -245,23 +201,26 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
 
 def _show(document: dict[str, Any], console: Console) -> None:
     files = document["files"]
-    console.title(f"{clean(document['path'])}: {document['format']}, {document['records']:,} records")
+    parts = [f"{clean(name)} {count:,}" for name, count in document["parts"].items()]
+    console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
     console.pairs(
         [
-            ("size", f"{format_nbytes(document['file_nbytes'])} in {len(files):,} file{'s' if len(files) != 1 else ''}"),
+            ("part", f"the first of {', '.join(parts)}" if parts else ""),
+            ("size", f"{format_nbytes(document['file_nbytes'])} in {counted(len(files), 'file')}"),
             ("a record", format_nbytes(document["record_nbytes"])),
             ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),
         ]
     )
-    rows = [[clean(f["name"]), *_kind(f), _range(f["range"]), clean(f["stored"])] for f in document["fields"]]
+    rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
     speed = document.get("speed")
     if speed:
         words = {"exact": "exact order", "stored": "stored order", "warm": "warm", "cold": "from the disk"}
         told = [" ".join(words[part] for part in name.split("_")) + f" {rate:,.0f}" for name, rate in speed.items()]
         console.say("  records/s of one process here: " + ", ".join(told))
+    show_classes(document["classes"], console)
     for note in document["notes"]:
         console.say(f"  {clean(note)}", "dim")
     for line in document["advice"]:
@@ -274,7 +233,3 @@ def _kind(field: dict[str, Any]) -> tuple[str, str]:
         return field["ragged"], "any length"
     shape = str(tuple(field["shape"])) if not field["ragged"] else f"({', '.join(['*', *map(str, field['shape'])])})"
     return field["dtype"], shape
-
-
-def _range(seen: dict[str, Any] | None) -> str:
-    return "" if seen is None else f"{seen['least']:.6g} to {seen['greatest']:.6g}" + (" and NaN" if seen["nan"] else "")

@@ -31,6 +31,8 @@ def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "sto
     jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
     start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
     running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
+    if source.addressable:
+        running = np.resize(running, len(jumping))  # Of a few records the first ones alone would say little.
     found: dict[str, float] = {}
     device = 0.0 if cold else device_rate(source)
     for name, records in (("exact", jumping), ("stored", running)):
@@ -97,15 +99,20 @@ def read_nbytes(source: Source, *, exact: bool) -> float:
 
 def device_rate(source: Source) -> float:
     """Bytes a second that come from the device past the page cache, from a few places of the largest file; 0 where that cannot be had."""
-    was = max(source.fingerprints, key=lambda one: one.nbytes)
-    if was.nbytes < 2 * PIECE_NBYTES:
+    return device_rate_of(max(source.fingerprints, key=lambda one: one.nbytes).path)
+
+
+def device_rate_of(path: str) -> float:
+    """The same for a file."""
+    nbytes = os.path.getsize(path)
+    if nbytes < 2 * PIECE_NBYTES:
         return 0.0
     try:
-        file = Direct(was.path)
+        file = Direct(path)
     except (OSError, AttributeError):
         return 0.0
     try:
-        pieces = was.nbytes // PIECE_NBYTES
+        pieces = nbytes // PIECE_NBYTES
         places = np.random.default_rng(0).permutation(pieces)[: PROBED_NBYTES // PIECE_NBYTES] * PIECE_NBYTES
         began = time.perf_counter()
         came = file.read(places.tolist(), PIECE_NBYTES, DEPTH)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import streamload.tools.speed as speed
 from command_line import answer, arrays, hdf5_file, image_folder, said
+from foreign_files import noise, png, tfrecord
+from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 
@@ -69,10 +71,52 @@ def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     code, document = answer(capsys, "info", tmp_path / "in")
     assert (code, document["format"], document["records"]) == (0, "images", 7)
     assert document["classes"] == {"label": ["ant", "bee"]}
-    assert document["fields"][0] == {"name": "image", "dtype": "uint8", "shape": [12, 10, 3]}
+    assert document["fields"][0] | {"range": None} == {"name": "image", "dtype": "uint8", "shape": [12, 10, 3], "range": None}
+    assert document["fields"][1]["range"] == {"least": 0, "greatest": 1, "nan": False}
+    assert document["layout"]["certainty"] == "guessed from the first 7 records"
+    assert "--labels" in document["layout"]["override"]
     assert document["speed"]["stored_warm"] > 0
     text = said(capsys, "info", tmp_path / "in")[1]
     assert "classes of 'label': ant, bee" in text
+    assert "records are  decoded one by one" in text
+    assert "label  int64  ()           0 to 1" in text
     assert "`streamload convert" in text
     (tmp_path / "in" / "bee" / "002.png").write_bytes(b"no image")
     assert "002.png" in answer(capsys, "info", tmp_path / "in")[1]["damaged"]
+
+
+def test_info_shows_chunks_and_codecs_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A store says itself what it holds; one record costs its chunk."""
+    path = zarr_store(tmp_path / "a.zarr", arrays(9), chunks=(4, 8, 8, 3))
+    document = answer(capsys, "info", path)[1]
+    assert document["layout"]["certainty"] == "certain: the file says it"
+    assert document["addressable"] is False
+    assert document["stored"]["image"].startswith("chunks of 4 records (8, 8, 3), ")
+    text = said(capsys, "info", path)[1]
+    assert "packed together: one alone costs all that are packed with it" in text
+    assert "chunks of 4 records," in text
+    assert answer(capsys, "info", path, "--fields", "image")[1]["layout"]["certainty"] == "as you said"
+
+
+def test_info_predicts_archives_from_the_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Decoding and reading one after the other; what is not taken is named."""
+    path = tfrecord(
+        tmp_path / "a.tfrecord", [{"image": png(noise((200, 200, 3), at)), "label": [at], "name": b"x" * at} for at in range(20)]
+    )
+    document = answer(capsys, "info", path)[1]
+    assert document["left_out"] == {"name": "texts"}
+    assert "'name' is not taken: texts" in said(capsys, "info", path)[1]
+    if speed.device_rate_of(str(path)):
+        assert 0 < document["speed"]["stored_cold"] < document["speed"]["stored_warm"]
+
+
+def test_info_counts_the_parts_of_a_folder_and_names_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The first part is looked at, and the others are not forgotten."""
+    image_folder(tmp_path / "in", {"ant": 6, "bee": 4})
+    assert answer(capsys, "convert", tmp_path / "in", tmp_path / "out", "--split", "0.6,0.4", "--shuffle")[0] == 0
+    document = answer(capsys, "info", tmp_path / "out")[1]
+    assert document["parts"] == {"train": 6, "validation": 4}
+    assert document["classes"] == {"label": ["ant", "bee"]}
+    text = said(capsys, "info", tmp_path / "out")[1]
+    assert "the first of train 6, validation 4" in text
+    assert "classes of 'label': ant, bee" in text
