@@ -33,7 +33,7 @@ HELP = (
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
     ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
     ("--shuffle --seed N", "in an exact random order, of this seed (0)"),
-    ("--split A,B[,C]", "train, validation and test: 0.8,0.1,0.1"),
+    ("--split A,B | A,B,C", "train,test or train,validation,test: 0.8,0.1,0.1"),
     ("--stratify F --group F", "labels alike in all parts; each group in one"),
     ("--where EXPR", 'only where it holds: "label in (3, 5) and w > 9"'),
     ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
     parser.add_argument("--shuffle", action="store_true", help="write records in an exact random order")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
-    parser.add_argument("--split", metavar="SHARES", help="train, validation, test: 0.8,0.1,0.1")
+    parser.add_argument("--split", metavar="SHARES", help="train, test: 0.8,0.2; or train, validation, test: 0.8,0.1,0.1")
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
     parser.add_argument("--group", metavar="FIELD", help="with --split: records of one value stay together")
     parser.add_argument("--where", metavar="EXPR", help='only records for which it holds: "label in (3, 5) and width >= 64"')

@@ -81,6 +81,7 @@ def _measure(origin: Origin, document: dict[str, Any]) -> None:
 
 
 def show_foreign(document: dict[str, Any], console: Console) -> None:
+    """What `foreign_document` found, for people."""
     console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
     layout = document["layout"]
     speed = document.get("speed", {})

@@ -115,8 +115,8 @@ def test_info_counts_the_parts_of_a_folder_and_names_classes(tmp_path: Path, cap
     image_folder(tmp_path / "in", {"ant": 6, "bee": 4})
     assert answer(capsys, "convert", tmp_path / "in", tmp_path / "out", "--split", "0.6,0.4", "--shuffle")[0] == 0
     document = answer(capsys, "info", tmp_path / "out")[1]
-    assert document["parts"] == {"train": 6, "validation": 4}
+    assert document["parts"] == {"train": 6, "test": 4}
     assert document["classes"] == {"label": ["ant", "bee"]}
     text = said(capsys, "info", tmp_path / "out")[1]
-    assert "the first of train 6, validation 4" in text
+    assert "the first of train 6, test 4" in text
     assert "classes of 'label': ant, bee" in text
