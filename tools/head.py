@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from streamload.tools.console import GOOD, Console, clean, counted
-from streamload.tools.origins import Origin, classes_of
-from streamload.tools.reading import add_choice, add_decode, looked_at
+from streamload.tools.origins import Origin
+from streamload.tools.reading import add_choice, add_decode, classes_at, looked_at
 
 from streamload.errors import ConfigError
 from streamload.images import RefusalError, read_head
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"--records {arguments.records} cannot be shown.", hint="Give 0 or more.")
     source = looked_at(arguments.path, arguments)
     try:
-        count, classes = len(source), classes_of(source)
+        count, classes = len(source), classes_at(arguments.path, source)
         start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
         stop = min(count, start + arguments.records)
         records = [{"record": number, **_record(source, number)} for number in range(start, stop)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import shlex
@@ -12,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.manifest import FOLDER_NAME, read_manifest
-from streamload.tools.origins import Origin, Request, foreign_kind, origin_of
+from streamload.tools.manifest import FOLDER_NAME, manifest_path, read_manifest
+from streamload.tools.origins import Origin, Request, classes_of, foreign_kind, origin_of
 
 import streamload
 from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
@@ -70,6 +71,18 @@ def looked_at(path: str, arguments: argparse.Namespace) -> Origin:
     size = decode_in(getattr(arguments, "decode", None))
     request = Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
     return origin_of(replace(request, size=size) if isinstance(size, tuple) else request)
+
+
+def classes_at(path: str, origin: Origin) -> dict[str, list[str]]:
+    """What the numbers of labels mean: as the files say, or else the manifest that `convert` wrote beside them."""
+    found = classes_of(origin)
+    where = manifest_path(path)
+    if found or not os.path.isfile(where):
+        return found
+    with contextlib.suppress(StreamloadError, AttributeError, TypeError):
+        source = read_manifest(where).get("provenance", {}).get("source", {})
+        return {str(name): list(map(str, words)) for name, words in source.get("classes", {}).items() if name in origin.schema}
+    return {}
 
 
 def converted(path: str) -> str | list[str]:

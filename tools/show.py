@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.captions import STRIP, can_write, captioned
 from streamload.tools.console import GOOD, Console, clean, counted, meant
-from streamload.tools.origins import Origin, classes_of
-from streamload.tools.reading import add_choice, add_decode, image_axes, image_fields, looked_at, spread
+from streamload.tools.origins import Origin
+from streamload.tools.reading import add_choice, add_decode, classes_at, image_axes, image_fields, looked_at, spread
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.images.fixed import holds_bytes
@@ -75,7 +75,7 @@ def _chosen(arguments: argparse.Namespace) -> tuple[Field, NDArray[np.int64], di
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
         if field is not None:
             with contextlib.suppress(*(() if arguments.decode is not None else (SchemaMismatchError,))):
-                return field, numbers, source.take(numbers), classes_of(source)
+                return field, numbers, source.take(numbers), classes_at(arguments.path, source)
     finally:
         source.close()
     # Images of different sizes are bytes, or refused, unless somebody gives them one.
