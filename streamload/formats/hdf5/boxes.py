@@ -101,6 +101,8 @@ class Grid:
 
     def wanted(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> Wanted:
         """The chunks that hold records `local` of the file, which go to `rows`; sorted by band unless they are already."""
+        if self.whole and self.band_records > 1 and _is_run(local) and _is_run(rows):
+            return self._wanted_run(local, rows)
         bands = local // self.band_records
         if len(bands) > 1 and bool((bands[1:] < bands[:-1]).any()):
             order = np.argsort(bands, kind="stable")
@@ -122,6 +124,17 @@ class Grid:
             runs = np.repeat(runs, self.boxes)
         return Wanted(chunks=chunks, places=places, runs=runs, edges=edges, local=local, rows=rows)
 
+    def _wanted_run(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> Wanted:
+        """The same for one record after the other into one row after the other, of chunks that hold records whole."""
+        first, count = int(local[0]), len(local)
+        chunks = np.arange(first // self.band_records, (first + count - 1) // self.band_records + 1)
+        starts = chunks * self.band_records - first
+        inside = (starts >= 0) & (starts <= count - self.band_records)
+        places = np.where(inside, (starts + int(rows[0])) * self.record_nbytes, -1)
+        edges = np.empty(len(chunks) + 1, np.int64)
+        edges[:-1], edges[0], edges[-1] = starts, 0, count
+        return Wanted(chunks=chunks, places=places, runs=np.arange(len(chunks)), edges=edges, local=local, rows=rows)
+
     def _direct(self, local: NDArray[np.int64], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each run, whether its chunks lie in `out` as they are decoded: whole bands in order, or single records."""
         counts = edges[1:] - edges[:-1]
@@ -136,9 +149,19 @@ class Grid:
         return direct
 
 
+def _is_run(numbers: NDArray[np.int64]) -> bool:
+    """Whether each number follows the one before."""
+    return int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1 and bool((numbers[1:] - numbers[:-1] == 1).all())
+
+
 def together(offsets: NDArray[np.int64], nbytes: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Chunks that are neighbours in the file, up to `most` bytes (or one chunk): firsts and stops of the groups."""
     apart = offsets[1:] != offsets[:-1] + nbytes[:-1]
+    if apart.all():
+        firsts = np.arange(len(offsets))
+        return firsts, firsts + 1
+    if int(nbytes.sum()) <= most and not apart.any():
+        return np.zeros(1, np.int64), np.array([len(offsets)])
     before = np.cumsum(nbytes) - nbytes
     heads = np.concatenate(([0], np.flatnonzero(apart) + 1))
     part = (before - np.repeat(before[heads], np.diff(np.append(heads, len(offsets))))) // most
