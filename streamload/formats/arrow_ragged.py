@@ -72,7 +72,7 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
     kind, member = storage_of(field.type), ""
     if kinds.is_struct(kind) and {kind.field(number).name for number in range(kind.num_fields)} == {IMAGE_MEMBER, "path"}:
         inner = kind.field(kind.get_field_index(IMAGE_MEMBER)).type
-        if kinds.is_binary(inner) or kinds.is_large_binary(inner):
+        if _text_or_bytes(inner) == BYTES:
             kind, member = inner, IMAGE_MEMBER
     if _is_spark(kind):
         return RaggedValues(ragged=BYTES, member="data", inner=None, spark=True)
@@ -138,6 +138,9 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
         array = array.flatten()[array.type.get_field_index(values.member)]
     if kinds.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if is_view(array.type):
+        array.validate(full=True)
+        array = array.cast(pa.large_string() if kinds.is_string_view(array.type) else pa.large_binary())
     if array.null_count:
         if fill is None:
             raise NullFoundError(int(array.is_null().to_numpy(zero_copy_only=False).argmax()))
@@ -208,10 +211,15 @@ def _record_of(offsets: NDArray[np.int64], element: int) -> int:
     return int(np.searchsorted(offsets, element, side="right")) - 1
 
 
+def is_view(kind: Any) -> bool:
+    """Whether values are views: where each begins and how long it is, in any of several buffers."""
+    return bool(kinds.is_string_view(kind) or kinds.is_binary_view(kind))
+
+
 def _text_or_bytes(kind: Any) -> str:
-    if kinds.is_string(kind) or kinds.is_large_string(kind):
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         return TEXT
-    return BYTES if kinds.is_binary(kind) or kinds.is_large_binary(kind) else ""
+    return BYTES if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind) else ""
 
 
 def _plain(array: Any) -> Any:

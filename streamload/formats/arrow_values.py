@@ -287,12 +287,10 @@ def _unreadable(kind: Any) -> AsideError:
         if {"height", "width", "nChannels", "mode", "data"} <= names:
             return RefusedError("holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet")
         return AsideError("is a struct, whose members are no fields")
-    if kinds.is_binary(kind) or kinds.is_large_binary(kind):
+    if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind):
         return RefusedError("holds lists of bytes, which cannot be read yet")
-    if kinds.is_binary_view(kind):
-        return RefusedError("holds views of bytes (binary_view), which cannot be read yet")
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-        return AsideError("holds views of text (string_view)" if kinds.is_string_view(kind) else "holds lists of text")
+        return AsideError("holds lists of text")
     return AsideError(f"holds values of the type {kind}, which has no counterpart in NumPy")
 
 
@@ -346,14 +344,23 @@ def fill_for(fill: object, column: str, dtype: np.dtype) -> Any:
     return filled[()]
 
 
-def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalError) -> SourceError:
-    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins."""
+STANDS_FOR_NULL = {"": "0", "text": '""', "bytes": 'b""'}
+"""What may stand for nulls in a field of numbers, of text and of bytes; nothing does among lists that differ in length."""
+
+
+def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalError, ragged: str = "") -> SourceError:
+    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins.
+
+    `ragged` says how records of the field differ in length, as `Field.ragged` has it.
+    """
     record = first + error.row
     details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
     if isinstance(error, NullFoundError):
         return CorruptDataError(
             f"{path}: null at row {record:,} of column '{column}'.",
-            hint=f"Say what stands for it: fill={{{column!r}: 0}}; or leave the record out when you write the file.",
+            hint=f"Say what stands for it: fill={{{column!r}: {STANDS_FOR_NULL[ragged]}}}; or leave the record out when you write the file."
+            if ragged in STANDS_FOR_NULL
+            else "Leave the record out when you write the file, or the column with fields=[...].",
             **details,
         )
     return SchemaMismatchError(

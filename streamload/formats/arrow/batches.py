@@ -210,6 +210,8 @@ def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]
     if isinstance(kind, pa.BaseExtensionType):
         kind = kind.storage_type
     data = next(buffers)
+    if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
+        return pa.Array.from_buffers(kind, length, [validity, data, *buffers], nulls)
     if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
         return pa.Array.from_buffers(kind, length, [validity, data, next(buffers)], nulls)
     if kinds.is_list(kind) or kinds.is_large_list(kind):

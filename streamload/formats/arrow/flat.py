@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Table:
             raise FlatError(f"a vector of {count:,} tables goes on beyond its message")
         return [Table(self.data, at + _number(self.data, at, "<I")) for at in range(start + 4, start + 4 + 4 * count, 4)]
 
-    def structures(self, field: int, dtype: np.dtype) -> NDArray[np.void]:
+    def structures(self, field: int, dtype: np.dtype) -> NDArray[Any]:
         """A vector of structures of a fixed layout."""
         place = self.place(field)
         if place is None:

@@ -41,6 +41,8 @@ class Batch:
     """Of each buffer, as stored."""
     codec: str
     """Of the buffers: "" for none."""
+    pieces: NDArray[np.int64]
+    """How many more buffers each column of views has, in the order of the columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -153,4 +155,12 @@ def _batch(header: Table, body: int, body_nbytes: int) -> Batch:
         offsets=offsets + body,
         nbytes=nbytes,
         codec=codec,
+        pieces=_pieces(header),
     )
+
+
+def _pieces(header: Table) -> NDArray[np.int64]:
+    found = header.structures(4, np.dtype("<i8")).astype(np.int64)
+    if len(found) and (int(found.min()) < 0 or int(found.max()) > len(header.data)):
+        raise MessageError("a record batch claims an impossible number of buffers")
+    return found

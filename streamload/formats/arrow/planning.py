@@ -20,6 +20,7 @@ from streamload.formats.arrow import dictionaries, uneven
 from streamload.formats.arrow.batches import LARGEST_BATCH_NBYTES, Batches, BatchFile, BatchReader
 from streamload.formats.arrow.flat import FlatError
 from streamload.formats.arrow.messages import Contents, MessageError, read_contents
+from streamload.formats.arrow.uneven import Extent
 from streamload.formats.arrow_ragged import RaggedValues
 from streamload.formats.arrow_values import AsideError, RefusedError, Values
 from streamload.formats.tables import Fields, Part, Runs, Stored, Table, assemble, extents_of, refuse_unknown_columns
@@ -113,10 +114,10 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
-    at: tuple[int, int] | None = (0, 0)
+    at: Extent | None = Extent(0, 0, 0)
     for column, field in enumerate(schema):
         size = uneven.extent(field.type)
-        begin, at = at, None if at is None or size is None else (at[0] + size[0], at[1] + size[1])
+        begin, at = at, None if at is None or size is None else at + size
         if wanted is not None and field.name not in wanted:
             aside[field.name] = "was not asked for"
             continue
@@ -160,17 +161,24 @@ def _numbers(contents: Contents, column: int, field: Any, values: Values | Ragge
 
 
 def _stored(
-    path: str, field: Any, contents: Contents, column: int, begin: tuple[int, int] | None, end: tuple[int, int] | None, shape: Any, was: Any
+    path: str, field: Any, contents: Contents, column: int, begin: Extent | None, end: Extent | None, shape: Any, was: Any
 ) -> Stored:
     """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
     values = arrow_ragged.ragged_of(field, shape) or arrow_values.values_of(field, shape)
     if begin is None or end is None:
-        raise RefusedError("stands beside columns of views, whose buffers cannot be told apart")
+        raise RefusedError("stands behind a column of a type whose buffers cannot be told apart")
+    if end.views > begin.views and not arrow_ragged.is_view(arrow_values.storage_of(field.type)):
+        raise RefusedError("holds views within a struct, which cannot be read in Arrow files")
     words = _numbers(contents, column, field, values, was)
     stored = arrow_values.storage_of(field.type) if words is None else field.type.index_type
     batches = contents.batches
-    if any(len(batch.lengths) < end[0] or len(batch.offsets) < end[1] for batch in batches):
+    cuts = [(begin.buffer_in(batch), end.buffer_in(batch)) for batch in batches]
+    if any(
+        len(batch.lengths) < end.arrays or len(batch.offsets) < stop or len(batch.pieces) < end.views
+        for batch, (_, stop) in zip(batches, cuts, strict=True)
+    ):
         raise _contradicts(path, field.name, "a record batch has fewer arrays than the schema")
+    width = max((stop - start for start, stop in cuts), default=end.buffers - begin.buffers)
     facts = Facts(
         name=field.name,
         kind=pa.schema([pa.field("x", stored)]).serialize().to_pybytes(),
@@ -178,10 +186,10 @@ def _stored(
         batches=BatchFile(
             number=0,
             records=np.array([batch.records for batch in batches], np.int64),
-            lengths=_stacked([batch.lengths[begin[0] : end[0]] for batch in batches], end[0] - begin[0]),
-            nulls=_stacked([batch.nulls[begin[0] : end[0]] for batch in batches], end[0] - begin[0]),
-            offsets=_stacked([batch.offsets[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
-            nbytes=_stacked([batch.nbytes[begin[1] : end[1]] for batch in batches], end[1] - begin[1]),
+            lengths=_stacked([batch.lengths[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
+            nulls=_stacked([batch.nulls[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
+            offsets=_stacked([batch.offsets[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
+            nbytes=_stacked([batch.nbytes[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
             codecs=tuple(batch.codec for batch in batches),
             words=words,
         ),
@@ -210,7 +218,11 @@ def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
 
 
 def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
-    return np.stack(arrays) if arrays else np.zeros((0, width), np.int64)
+    """One line a batch, filled up with noughts: empty buffers."""
+    found = np.zeros((len(arrays), width), np.int64)
+    for line, array in zip(found, arrays, strict=True):
+        line[: len(array)] = array
+    return found
 
 
 def _known(facts: Facts, field: Any, shape: Any, files: OpenFiles) -> Values | RaggedValues:

@@ -47,7 +47,7 @@ class RaggedBatchReader(RaggedRowsReader):
         try:
             values, offsets = to_ragged(array, rows.values, rows.fill)
         except (NullFoundError, UnequalError) as error:
-            raise wrong_value(path, rows.column, records[0], error) from None
+            raise wrong_value(path, rows.column, records[0], error, rows.field.ragged) from None
         except (pa.ArrowException, ValueError) as error:
             raise CorruptDataError(
                 f"{path}: column '{rows.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,37 +16,62 @@ from streamload.extents import Extents
 from streamload.files import Fingerprint, OpenFiles
 from streamload.formats import arrow_values
 from streamload.formats.arrow.batches import Batches, BatchFile
+from streamload.formats.arrow.messages import Batch
 from streamload.formats.arrow.ragged_batches import RaggedBatches
-from streamload.formats.arrow_ragged import RaggedValues
+from streamload.formats.arrow_ragged import RaggedValues, is_view
 from streamload.formats.tables import Part, read_exactly
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, Meter
 from streamload.strands import Strands
 
+VIEW_NBYTES = 12
+"""Of text that a view holds itself, at most."""
 LOOKED_AT = 256
 """Records that are measured when a field is planned."""
 
 
-def extent(kind: Any) -> tuple[int, int] | None:
-    """How many arrays and buffers a column of a type has in a record batch; None where that varies."""
+class Extent(NamedTuple):
+    """What a column has in a record batch."""
+
+    arrays: int
+    buffers: int
+    """Without those that columns of views have besides."""
+    views: int
+    """How many such columns there are in it: its own, or within it."""
+
+    def __add__(self, more: Extent) -> Extent:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Extent(self.arrays + more.arrays, self.buffers + more.buffers, self.views + more.views)
+
+    def buffer_in(self, batch: Batch) -> int:
+        """The buffer of a batch that comes after so many."""
+        return self.buffers + int(batch.pieces[: self.views].sum())
+
+
+def extent(kind: Any) -> Extent | None:
+    """How many arrays and buffers a column of a type has in a record batch; None where that is not known."""
     kind = arrow_values.storage_of(kind)
     if kinds.is_null(kind):
-        return 1, 0
+        return Extent(1, 0, 0)
+    if is_view(kind):
+        return Extent(1, 2, 1)
     if kinds.is_dictionary(kind) or (kinds.is_primitive(kind) or kinds.is_decimal(kind) or kinds.is_fixed_size_binary(kind)):
-        return 1, 2
+        return Extent(1, 2, 0)
     if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
-        return 1, 3
+        return Extent(1, 3, 0)
     if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_map(kind):
         own = 2
     elif kinds.is_fixed_size_list(kind) or kinds.is_struct(kind):
         own = 1
     else:
         return None
-    inner = [extent(kind.field(number).type) for number in range(kind.num_fields)]
-    if any(one is None for one in inner):
-        return None
-    return 1 + sum(one[0] for one in inner if one), own + sum(one[1] for one in inner if one)
+    found = Extent(1, own, 0)
+    for number in range(kind.num_fields):
+        inner = extent(kind.field(number).type)
+        if inner is None:
+            return None
+        found += inner
+    return found
 
 
 def place_of(kind: Any, values: RaggedValues) -> tuple[int, int, Any]:
@@ -55,25 +80,42 @@ def place_of(kind: Any, values: RaggedValues) -> tuple[int, int, Any]:
     if values.member:
         array, buffer = 1, 1
         for number in range(kind.get_field_index(values.member)):
-            arrays, buffers = extent(kind.field(number).type) or (0, 0)
-            array, buffer = array + arrays, buffer + buffers
+            before = extent(kind.field(number).type) or Extent(0, 0, 0)
+            array, buffer = array + before.arrays, buffer + before.buffers
         kind = kind.field(kind.get_field_index(values.member)).type
     return array, buffer, kind
 
 
 def elements_of(kind: Any, values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
     """Elements of each batch: what the lengths of its arrays say, or the sizes of its buffers, unpacked."""
+    if is_view(kind):
+        return _elements_in_views(batches, files)
     array, buffer, _ = place_of(kind, values)
     if values.ragged == ARRAY:
         # The list's own child has as many values as the lists together; each of them is an element.
         return batches.lengths[:, array + 1].copy()
-    found = batches.nbytes[:, buffer + 2].copy()
-    for batch, codec in enumerate(batches.codecs):
-        if codec and found[batch]:
-            head = bytes(read_exactly(files, batches.number, int(batches.offsets[batch, buffer + 2]), min(8, int(found[batch]))))
-            claimed = int.from_bytes(head, "little", signed=True)
-            found[batch] = claimed if claimed >= 0 else found[batch] - 8
+    found = np.array([_unpacked(batches, batch, buffer + 2, files) for batch in range(len(batches.codecs))], np.int64)
     return found + HEADER.size * batches.records if values.spark else found
+
+
+def _elements_in_views(batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+    """Bytes of the text in each batch, roughly: what its buffers hold, and the beginnings that lie in the views themselves."""
+    found = np.zeros(len(batches.records), np.int64)
+    for batch in np.flatnonzero(batches.records).tolist():
+        found[batch] = VIEW_NBYTES * batches.records[batch]
+        for buffer in range(2, batches.offsets.shape[1]):
+            found[batch] += _unpacked(batches, batch, buffer, files)
+    return found
+
+
+def _unpacked(batches: BatchFile, batch: int, buffer: int, files: OpenFiles) -> int:
+    """Bytes of a buffer, unpacked as it claims."""
+    stored = int(batches.nbytes[batch, buffer])
+    if not batches.codecs[batch] or not stored:
+        return stored
+    head = bytes(read_exactly(files, batches.number, int(batches.offsets[batch, buffer]), min(8, stored)))
+    claimed = int.from_bytes(head, "little", signed=True)
+    return claimed if claimed >= 0 else stored - 8
 
 
 def strands_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[np.int64]]) -> Strands | None:
@@ -82,7 +124,7 @@ def strands_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[n
     for part in parts:
         facts = part.stored.detail
         kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
-        found = _raw(kind, facts.values, facts.batches)
+        found = None if is_view(kind) else _raw(kind, facts.values, facts.batches)
         if found is None or facts.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))

@@ -176,7 +176,7 @@ class RowGroupReader:
                 try:
                     values = made(array)
                 except (NullFoundError, UnequalError) as error:
-                    raise wrong_value(path, column.column, start + done, error) from None
+                    raise wrong_value(path, column.column, start + done, error, column.field.ragged) from None
                 if done + len(array) > size:
                     break
                 self._meter.read_nbytes += array.nbytes

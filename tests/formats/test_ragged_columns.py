@@ -1,0 +1,126 @@
+"""Ragged columns of the less common kinds: views of text and bytes, and what errors say of nulls in each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from contract import assert_delivers
+
+from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
+from streamload.opening import open_source
+from streamload.ragged import Ragged
+
+TEXT = ["", "short", "exactly 12 b", "longer than twelve bytes: é", "x" * 300] * 8
+BYTES = [one.encode()[::-1] for one in TEXT]
+
+
+def views(*, nulls: bool = False) -> pa.Table:
+    """Columns of views, between others whose places depend on theirs."""
+    text = [None if nulls and at % 5 == 1 else one for at, one in enumerate(TEXT)]
+    return pa.table(
+        {
+            "first": np.arange(40),
+            "text": pa.array(text, pa.string_view()),
+            "between": pa.array(TEXT),
+            "blob": pa.array(BYTES, pa.binary_view()),
+            "last": np.arange(40) / 2,
+        }
+    )
+
+
+def save(path: Path, table: pa.Table, how: str) -> Path:
+    """As Parquet, or as Arrow batches of 16 records."""
+    if how.startswith("parquet"):
+        pq.write_table(table, path, row_group_size=16, compression=how.split()[1])
+        return path
+    options = pa.ipc.IpcWriteOptions(compression=None if how.endswith("raw") else how.split()[-1])
+    with (pa.ipc.new_stream if "stream" in how else pa.ipc.new_file)(str(path), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=16)
+    return path
+
+
+WAYS = ["parquet none", "parquet zstd", "arrow raw", "arrow stream raw", "arrow lz4", "arrow zstd"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_views_are_delivered_as_text_and_bytes(how: str, tmp_path: Path):
+    """As Polars and newer Arrow write them; columns beside them are found where they lie."""
+    path = save(tmp_path / "data", views(), how)
+    expected = {
+        "first": np.arange(40),
+        "text": Ragged.of(TEXT),
+        "between": Ragged.of(TEXT),
+        "blob": Ragged.of(BYTES),
+        "last": np.arange(40) / 2,
+    }
+    assert_delivers(path, expected)
+    assert_delivers(path, {"last": expected["last"]}, fields=["last"])
+    assert_delivers(path, {"blob": expected["blob"]}, fields=["blob"])
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_nulls_among_views_are_errors_or_filled(how: str, tmp_path: Path):
+    """With the row, and what may stand for them."""
+    path = save(tmp_path / "data", views(nulls=True), how)
+    with pytest.raises(CorruptDataError) as caught:
+        open_source(path)[:]
+    hint = "Say what stands for it: fill={'text': \"\"}; or leave the record out when you write the file."
+    assert str(caught.value) == f"{path}: null at row 1 of column 'text'. {hint}"
+    filled = open_source(path, fill={"text": "none"})[:]["text"].to_list()
+    assert filled == ["none" if at % 5 == 1 else one for at, one in enumerate(TEXT)]
+
+
+@pytest.mark.parametrize("how", ["arrow raw", "arrow lz4"])
+def test_views_within_others_are_refused_by_name(how: str, tmp_path: Path):
+    """And do not hide where their neighbours lie."""
+    inner = pa.array([[one] for one in TEXT], pa.list_(pa.string_view()))
+    pairs = pa.array([{"bytes": one, "path": "p"} for one in BYTES], pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())]))
+    path = save(tmp_path / "data", pa.table({"lists": inner, "image": pairs, "last": np.arange(40), "text": pa.array(TEXT)}), how)
+    with pytest.raises(UnsupportedFeatureError, match="column 'image' holds views within a struct, which cannot be read in Arrow files"):
+        open_source(path)
+    assert_delivers(path, {"last": np.arange(40), "text": Ragged.of(TEXT)}, fields=["last", "text"])
+
+
+def test_views_that_lead_astray_are_refused(tmp_path: Path):
+    """Each changed byte of the views themselves: as many records, or an error that names the column."""
+    path = save(tmp_path / "data", pa.table({"text": views()["text"].combine_chunks()}), "arrow raw")
+    whole = path.read_bytes()
+    start = whole.index(b"\x05\x00\x00\x00short") - 16
+    refused: list[str] = []
+    for place in range(start, start + 5 * 16):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        try:
+            found = open_source(path)[:]["text"]
+        except StreamloadError as error:
+            refused.append(str(error))
+            continue
+        assert len(found) == len(TEXT)
+    assert len(refused) > 20
+    assert all("column 'text'" in one for one in refused)
+
+
+@pytest.mark.parametrize(
+    ("column", "hint"),
+    [
+        (pa.array([1, None]), "Say what stands for it: fill={'x': 0}; or leave"),
+        (pa.array(["a", None]), "Say what stands for it: fill={'x': \"\"}; or leave"),
+        (pa.array([b"a", None]), "Say what stands for it: fill={'x': b\"\"}; or leave"),
+        (pa.array([[1], [1, 2], None]), "Leave the record out when you write the file, or the column with fields=[...]."),
+    ],
+    ids=["numbers", "text", "bytes", "lists"],
+)
+@pytest.mark.parametrize("how", ["parquet none", "arrow raw"])
+def test_what_may_stand_for_nulls_is_said(how: str, column: Any, hint: str, tmp_path: Path):
+    """And is accepted, where it is something."""
+    path = save(tmp_path / "data", pa.table({"x": column}), how)
+    with pytest.raises(CorruptDataError, match=re.escape(f"null at row {len(column) - 1} of column 'x'. {hint}")):
+        open_source(path)[:]
+    if "fill" in hint:
+        stands = {"0": 0, '""': "", 'b""': b""}[hint.split(": ")[2].split("}")[0]]
+        assert open_source(path, fill={"x": stands})[:]["x"][-1] == stands
