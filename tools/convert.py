@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.console import FOUND, GOOD, Console, clean
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.conversion import Job, free_nbytes, shard_nbytes_of, shards_of
 from streamload.tools.deal import PART_NAMES, shares_in
 from streamload.tools.engines import engine_of
@@ -105,12 +105,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     finally:
         origin.close()
     bad = job.bad
-    console.title(f"{clean(arguments.target)}: {manifest['records']:,} records, verified")
+    console.title(f"{clean(arguments.target)}: {counted(manifest['records'], 'record')}, verified")
     files = manifest["files"]
     console.pairs(
         [
             ("files", f"{len(files):,}, {format_nbytes(sum(file['nbytes'] for file in files))}"),
-            ("left out", f"{len(bad):,} records" + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
+            ("left out", counted(len(bad), "record") + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
         ][: 2 if bad else 1]
     )
     for number, why in bad[:10]:
@@ -237,7 +237,7 @@ def _dry_run(origin: Origin, arguments: argparse.Namespace, style: Style, shares
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
     shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
     nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
-    console.title(f"{clean(origin.title)}: {count:,} records · {clean(origin.schema)}")
+    console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [
             ("would write", f"{len(shards):,} {style.format} file{'s' if len(shards) != 1 else ''}, {clean(arguments.target)}"),

@@ -6,13 +6,14 @@ import gzip
 import math
 import os
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.origins import Request
 
-from streamload.errors import CorruptDataError, SchemaMismatchError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.schema import Field, Schema
 from streamload.sizes import format_nbytes
 
@@ -23,7 +24,9 @@ MOST_UNPACKED_NBYTES = 4 << 30
 
 
 def matches(path: str) -> bool:
-    """Whether it is a file that begins as IDX files do, packed or not."""
+    """Whether it is a file that begins as IDX files do, packed or not, or a folder of those that MNIST consists of."""
+    if os.path.isdir(path):
+        return any(map(matches, _images_in(path)))
     if not os.path.isfile(path):
         return False
     try:
@@ -35,8 +38,23 @@ def matches(path: str) -> bool:
 
 
 def opened(request: Request, threads: int) -> Idx:
-    """The records of an IDX file."""
-    return Idx(request)
+    """The records of an IDX file; of a folder, those for training. Raises ConfigError where several could be meant."""
+    if not os.path.isdir(request.path):
+        return Idx(request)
+    found = _images_in(request.path)
+    training = [path for path in found if os.path.basename(path).startswith("train")]
+    chosen = training or found
+    if len(chosen) > 1:
+        named = ", ".join(os.path.basename(path) for path in chosen)
+        raise ConfigError(f"{request.path} holds several sets of images: {named}.", hint="Name one of these files.", path=request.path)
+    return Idx(replace(request, path=chosen[0]))
+
+
+def _images_in(folder: str) -> list[str]:
+    """Files of images in a folder, by the names that are in use."""
+    names = sorted(name for name in os.listdir(folder) if "images-idx3" in name or "images.idx3" in name)
+    # The same file may lie there packed as well.
+    return [os.path.join(folder, name) for name in names if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in names]
 
 
 class Idx:
@@ -68,6 +86,11 @@ class Idx:
     def facts(self) -> dict[str, Any]:
         """What the manifest says of it."""
         return {"format": "IDX", "files": [os.path.basename(path) for path in self._paths]}
+
+    @property
+    def paths(self) -> list[str]:
+        """The files that are read."""
+        return self._paths
 
     @property
     def identity(self) -> list[Any]:

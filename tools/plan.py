@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamload.tools.console import FOUND, GOOD, Console, clean, meant
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.reading import add_choice, add_decode, amplification, open_call, opened
 from streamload.tools.speed import copy_rate, device_rate, read_nbytes, speeds
 
@@ -154,7 +154,8 @@ def _show(document: dict[str, Any], console: Console) -> None:
     names = {"slots": "batches", "arena": "windows of decoded blocks", "tables": "block tables", "scratch": "decoders"}
     names |= {"index": "index and small fields", "page_tables": "page tables"}
     costs = f", {document['amplification']:,.3g} decodes a record" if document["amplification"] > 1 else ""
-    console.title(f"{clean(document['path'])}: {document['records']:,} records in {document['steps']:,} steps of {document['batch']:,}")
+    steps = f"{counted(document['steps'], 'step')} of {document['batch']:,}"
+    console.title(f"{clean(document['path'])}: {counted(document['records'], 'record')} in {steps}")
     console.pairs(
         [
             ("order", document["order"] + costs),

@@ -44,9 +44,9 @@ def wanted(field: Field, request: Request) -> Field:
     axes = image_axes(field.shape)
     assert axes is not None
     height, width = request.size or (field.shape[axes[0]], field.shape[axes[1]])
-    if len(field.shape) == 2 or (request.mode == "grey" and field.name not in MASKS):
+    channels = field.shape[axes[2]] if len(axes) == 3 else 0
+    if not channels or (request.mode == "grey" and channels > 1 and field.name not in MASKS):
         return replace(field, shape=(height, width))
-    channels = field.shape[axes[2]]
     return replace(field, shape=(height, width, channels) if axes[2] == 2 else (channels, height, width))
 
 

@@ -70,6 +70,12 @@ class Writer(Protocol):
 def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | None, store: str = "raw") -> Style:
     """A style from what the user asked for: a format, or a path that says it."""
     guessed = SUFFIXES.get(os.path.splitext(path)[1].lower())
+    suffix = os.path.splitext(path.rstrip(os.sep))[1].lower()
+    if name is None and guessed is None and suffix[1:].isalpha():
+        raise ConfigError(
+            f"{path}: no format that is written has the ending {suffix}.",
+            hint=f"{_meant_suffix(suffix)} For a folder of that name say what goes into it: --to hdf5.",
+        )
     format_name = name or guessed or "hdf5"
     if format_name not in FORMATS:
         raise ConfigError(f"--to {format_name} is not known.", hint=meant(format_name, FORMATS))
@@ -90,6 +96,11 @@ def style_of(*, name: str | None, path: str, codec: str, chunk_records: int | No
     return Style(
         format=format_name, codec=kind, level=int(level) if level else None, chunk_records=chunk_records, store=kept, quality=quality
     )
+
+
+def _meant_suffix(suffix: str) -> str:
+    hint = meant(suffix, SUFFIXES)
+    return hint if hint.startswith("Did") else "Name DST .h5, .parquet, .arrow, .npy or .npz."
 
 
 def _store_of(store: str, format_name: str) -> tuple[str, int | None]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.checksums import block_checksums
-from streamload.tools.console import FOUND, GOOD, Console, clean
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.manifest import (
     BLOCK_NBYTES,
     FOLDER_NAME,
@@ -130,7 +130,7 @@ def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str
         known = {one["name"] for one in manifest["files"]} | {FOLDER_NAME}
         for name in sorted(set(os.listdir(path)) - known):
             findings.add("unknown file", f"{os.path.join(path, name)} is not in the manifest")
-    return f"{len(manifest['files']):,} files, {format_nbytes(total)}: sizes and checksums"
+    return f"{counted(len(manifest['files']), 'file')}, {format_nbytes(total)}: sizes and checksums"
 
 
 def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, list[str]]]:
@@ -193,7 +193,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
             source.close()
     if manifest is not None and records != manifest["records"]:
         findings.add("records", f"there are {records:,} records, and should be {manifest['records']:,}")
-    return f"{records:,} records decoded" + ("" if manifest else " (no manifest: nothing says what they should be)")
+    return f"{counted(records, 'record')} decoded" + ("" if manifest else " (no manifest: nothing says what they should be)")
 
 
 def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, label: str, limit: int, findings: Findings) -> None:

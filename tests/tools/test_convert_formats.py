@@ -85,12 +85,26 @@ def test_hdf5_is_written_for_every_reader(tmp_path: Path):
         ({"chunk_records": 0}, "--chunk-records 0 holds nothing"),
         ({"path": "a.npy", "name": "hdf5"}, "a.npy is named like npy, and --to says hdf5"),
         ({"path": "a.npy", "chunk_records": 5}, "--chunk-records means nothing in npy files"),
+        ({"path": "a.csv"}, "a.csv: no format that is written has the ending .csv"),
     ],
 )
 def test_styles_that_cannot_be_are_refused(asked: dict[str, Any], text: str):
     """Before anything is read."""
     with pytest.raises(ConfigError, match=text):
         style_of(**({"name": None, "path": "a", "codec": "none", "chunk_records": None} | asked))
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [("a.csv", "Name DST .h5, .parquet, .arrow, .npy or .npz."), ("a.parqet", "Did you mean '.parquet'?")],
+)
+def test_an_ending_that_nobody_writes_makes_no_folder(path: str, hint: str):
+    """Unless it is said what goes into it; a number is part of a name."""
+    with pytest.raises(ConfigError) as caught:
+        style_of(name=None, path=path, codec="none", chunk_records=None)
+    assert caught.value.hint == f"{hint} For a folder of that name say what goes into it: --to hdf5."
+    assert style_of(name="npy", path=path, codec="none", chunk_records=None).format == "npy"
+    assert style_of(name=None, path="set.v2", codec="none", chunk_records=None).format == "hdf5"
 
 
 @given(held=datasets(), cut=st.integers(0, 40))
@@ -137,6 +151,22 @@ class TestIdx:
         (tmp_path / "g-images.gz").write_bytes(gzip.compress(idx(np.zeros((5, 4, 4), np.uint8)))[:-12])
         with pytest.raises(CorruptDataError, match="is damaged"):
             taken(tmp_path / "g-images.gz")
+
+    def test_a_folder_stands_for_its_images_for_training(self, tmp_path: Path):
+        """As MNIST is downloaded: packed, unpacked or both; where several sets could be meant, they are named."""
+        images = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+        (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images[:1]))
+        assert len(taken(tmp_path)[0]) == 1
+        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(3, dtype=np.uint8))))
+        origin, found = taken(tmp_path)
+        assert origin.paths == [str(tmp_path / f"train-{name}-ubyte.gz") for name in ("images-idx3", "labels-idx1")]
+        np.testing.assert_array_equal(found["image"], images)
+        (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
+        assert len(taken(tmp_path)[0]) == 3
+        (tmp_path / "train2-images-idx3-ubyte").write_bytes(idx(images))
+        with pytest.raises(ConfigError, match="several sets of images: train-images-idx3-ubyte, train2-images-idx3-ubyte"):
+            taken(tmp_path)
 
     def test_labels_must_be_as_many(self, tmp_path: Path):
         """Else they belong to something else."""

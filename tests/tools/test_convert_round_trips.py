@@ -293,7 +293,7 @@ class TestHubSources:
         assert (code, document["error"]["hint"]) == (1, "Give --size HEIGHTxWIDTH, or --store keep.")
         assert "'image' holds images of different sizes" in document["error"]["message"]
         code, document = answer(capsys, *words, tmp_path / "b.h5", "--size", "5x5")
-        assert (code, document["error"]["hint"]) == (1, "Choose --fields without it.")
+        assert (code, document["error"]["hint"]) == (1, "Choose others: --fields image,label")
         assert "'text' holds records of different lengths" in document["error"]["message"]
         assert answer(capsys, *words, tmp_path / "b.h5", "--size", "5x5", "--fields", "image,label")[0] == 0
         assert sl.open(tmp_path / "b.h5").schema["image"].shape == (5, 5, 3)
