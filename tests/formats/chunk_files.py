@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 
 from streamload.files import OpenFiles, fingerprint
-from streamload.formats.hdf5.chunked import Chunked, ChunkedFile
+from streamload.formats.hdf5.chunked import Chunked
+from streamload.formats.hdf5.stored import ChunkedFile
 from streamload.schema import Field
 from streamload.source import Meter
 

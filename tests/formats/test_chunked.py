@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceChangedError, SourceError
-from streamload.formats.hdf5 import chunked, kept
+from streamload.formats.hdf5 import chunked, kept, stored
 from streamload.schema import Field
 
 COMPRESSORS = {
@@ -214,7 +214,7 @@ def test_what_a_column_says_of_itself(tmp_path):
     assert column.scratch_nbytes > kept.KEPT_NBYTES
     alone = column_of([single])
     assert (alone.addressable, alone.cuts, alone.amplification) == (True, None, 1.0)
-    assert alone.scratch_nbytes < 2 * chunked.READ_NBYTES
+    assert alone.scratch_nbytes < 2 * stored.READ_NBYTES
     copy = pickle.loads(pickle.dumps(alone))
     with Opened(copy, [single]) as opened:
         assert (opened.take([3, 1]) == values[[3, 1]]).all()
@@ -344,7 +344,7 @@ def test_a_lying_index_never_does_more_than_fail(tmp_path_factory, seed):
     path = write(tmp_path_factory.mktemp("lies") / "x.h5", plain_values((20, 50), "<i2"), (3, 20), compression="gzip", shuffle=True)
     true = chunked_file(path)
     count, nbytes = len(true.offsets), path.stat().st_size
-    lies = chunked.ChunkedFile(
+    lies = stored.ChunkedFile(
         number=0,
         records=20,
         chunk_shape=true.chunk_shape,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,43 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.codecs import Pipeline
-from streamload.errors import CorruptDataError, SourceError
+from streamload.errors import CorruptDataError
 from streamload.files import OpenFiles, recheck, short_read
-from streamload.formats.hdf5.ahead import ReadAhead, ring_nbytes
-from streamload.formats.hdf5.boxes import Grid, Wanted, reads, together
+from streamload.formats.hdf5.ahead import ring_nbytes
+from streamload.formats.hdf5.boxes import Grid, Wanted, reads
 from streamload.formats.hdf5.kept import KeptChunks, most_nbytes
+from streamload.formats.hdf5.stored import READ_NBYTES, ChunkedFile, StoredChunks
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
 from streamload.source import Meter, Reader
-
-READ_NBYTES = 1024**2
-"""Chunks that are neighbours in the file are read together, up to so many bytes."""
-PROBES = 8
-"""Chunks looked up in the page cache before advice is given for all of them."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ChunkedFile:
-    """The chunks of one dataset in one file."""
-
-    number: int
-    """The file, as an index into `Source.fingerprints`."""
-    records: int
-    """Records in this file."""
-    chunk_shape: tuple[int, ...]
-    """Shape of a chunk, the number of records first."""
-    offsets: NDArray[np.int64]
-    """The byte at which each chunk lies, in C order of the grid of chunks; -1 where none is allocated: fill values."""
-    nbytes: NDArray[np.int64]
-    """Bytes of each chunk as stored."""
-    masks: NDArray[np.uint32]
-    """For each chunk, the filters that were not applied to it: bit i is filter i."""
-    filters: tuple[tuple[int, tuple[int, ...]], ...]
-    """HDF5's number of each filter and its values, in the order in which they were applied."""
-    stored: np.dtype
-    """An element as it lies in the file."""
-    fill: bytes
-    """One element of the fill value, as `stored`; b"" for zeros."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,9 +85,7 @@ class ChunkedReader:
         self._grids: dict[int, Grid] = {}
         self._pipelines: dict[tuple[object, ...], Pipeline] = {}
         self._kept = KeptChunks()
-        self._stored = np.empty(0, np.uint8)
-        self._ahead: ReadAhead | None = None
-        self._ring_nbytes = column.direct_nbytes if files.past_cache else 0
+        self._stored = StoredChunks(column.parts, column.field.name, files, meter, column.direct_nbytes)
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -133,42 +102,31 @@ class ChunkedReader:
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading the chunks of these records, unless it seems to hold them already."""
-        if not len(records) or self._column.field.nbytes == 0 or not hasattr(os, "posix_fadvise"):
+        if not len(records) or self._column.field.nbytes == 0:
             return
         for index, local, _ in self._by_part(records):
-            part, grid = self._column.parts[index], self._grid(index)
+            grid = self._grid(index)
             bands = np.unique(local // grid.band_records)
             chunks = (bands[:, None] * grid.boxes + np.arange(grid.boxes)).reshape(-1)
-            chunks = chunks[part.offsets[chunks] >= 0]
-            offsets, nbytes = part.offsets[chunks], part.nbytes[chunks]
-            fd = self._files.descriptor(part.number)
-            if all(_is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
-                continue
-            firsts, stops = together(offsets, nbytes, READ_NBYTES)
-            for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
-                length = int(offsets[stop - 1] + nbytes[stop - 1] - offsets[first])
-                os.posix_fadvise(fd, int(offsets[first]), length, os.POSIX_FADV_WILLNEED)
+            self._stored.advise(index, chunks)
 
     def expect(self, records: NDArray[np.int64]) -> None:
         """Begin to read the chunks of these records, which this reader will be asked for next, in their order."""
-        if not self._ring_nbytes or not len(records) or self._column.field.nbytes == 0:
+        if not self._stored.ahead or not len(records) or self._column.field.nbytes == 0:
             self.advise(records)
             return
         for index, local, _ in self._by_part(records):
             grid = self._grid(index)
             bands = local // grid.band_records
             bands = bands[np.flatnonzero(np.diff(bands, prepend=-1))]
-            self._expect(index, (bands[:, None] * grid.boxes + np.arange(grid.boxes)).reshape(-1))
+            self._stored.expect(index, (bands[:, None] * grid.boxes + np.arange(grid.boxes)).reshape(-1))
 
     def close(self) -> None:
         """Let go of the buffers and of the decoded chunks."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
         self._kept.clear()
         self._pipelines.clear()
         self._grids.clear()
-        self._stored = np.empty(0, np.uint8)
+        self._stored.close()
 
     def _by_part(self, records: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.intp] | None]]:
         """For each file that holds some of the records: its place in `parts`, their numbers in it, and which they are."""
@@ -237,8 +195,8 @@ class ChunkedReader:
         nbytes, masks = part.nbytes[chunks], part.masks[chunks]
         decode, chunk_nbytes = self._pipeline(part, grid).decode, grid.chunk_nbytes
         target = out.reshape(-1).view(np.uint8)
-        ahead = self._ahead if self._expect(index, chunks) else None
-        if ahead is not None:
+        ahead = self._stored.expect(index, chunks)
+        if ahead:
             firsts, begins, stride = np.arange(len(chunks)), np.zeros(len(chunks), np.int64), 0
             stops = firsts + 1
         else:
@@ -248,12 +206,12 @@ class ChunkedReader:
         try:
             for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
                 k = first
-                if ahead is not None:
-                    stored = self._take(ahead, index, int(chunks[k]))
+                if ahead:
+                    stored = self._stored.take(index, int(chunks[k]))
                 elif stride:
-                    stored = self._read_apart(part.number, offsets[first:stop], nbytes[first:stop], stride)
+                    stored = self._stored.read_apart(part.number, offsets[first:stop], nbytes[first:stop], stride)
                 else:
-                    stored = self._read(part.number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
+                    stored = self._stored.read(part.number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
                 for k in range(first, stop):
                     begin = begin_of[k]
                     data = stored[begin : begin + nbytes_of[k]]
@@ -269,83 +227,13 @@ class ChunkedReader:
                             self._kept.keep(index, chunk, room)
                         else:
                             self._kept.let_go(room)
-                if ahead is not None:
-                    ahead.done((index, int(chunks[k])))
+                if ahead:
+                    self._stored.done(index, int(chunks[k]))
         except CorruptDataError as error:
             if error.path is not None:
                 raise
             recheck(self._files.fingerprints[part.number])
             raise self._located(error, part, grid, int(chunks[k])) from error
-
-    def _room(self, nbytes: int) -> NDArray[np.uint8]:
-        """The buffer for stored bytes, enlarged if it has to be."""
-        if len(self._stored) < nbytes:
-            self._stored = np.empty(max(nbytes, min(2 * nbytes, READ_NBYTES)), np.uint8)
-        return self._stored
-
-    def _read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
-        """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel."""
-        began = time.perf_counter_ns()
-        room = self._room(len(offsets) * stride)
-        rows = np.arange(len(offsets))
-        fd = self._files.descriptor(number)
-        first = 0
-        while first < len(offsets):
-            failed = gather_kernels().read_rows(fd, offsets[first:], stride, room.ctypes.data, rows[first:])
-            if failed < 0:
-                break
-            # What follows the last chunk of a file may be too short for a stride: only its own bytes have to be there.
-            first += failed
-            self._read(number, int(offsets[first]), int(nbytes[first]), room[first * stride :])
-            first += 1
-        self._meter.read_nbytes += int(nbytes.sum())
-        self._meter.read_ns += time.perf_counter_ns() - began
-        return room
-
-    def _read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Bytes of a file, in a buffer."""
-        began = time.perf_counter_ns()
-        if room is None:
-            room = self._room(nbytes)
-        stored = room[:nbytes]
-        fd = self._files.descriptor(number)
-        done = 0
-        while done < nbytes:
-            try:
-                got = _read_into(fd, stored[done:] if done else stored, offset + done)
-            except OSError as error:
-                raise self._unreadable(number, offset, nbytes, error) from error
-            if got == 0:
-                raise short_read(self._files.fingerprints[number], offset, nbytes)
-            done += got
-        self._meter.read_nbytes += nbytes
-        self._meter.read_ns += time.perf_counter_ns() - began
-        return stored
-
-    def _expect(self, index: int, chunks: NDArray[np.int64]) -> bool:
-        """Begin to read chunks past the page cache; False where that is not wanted, or cannot be."""
-        part = self._column.parts[index]
-        if self._ahead is None and self._ring_nbytes:
-            self._ahead = ReadAhead.create(self._ring_nbytes, self._files.direct)
-        if self._ahead is None or self._files.direct(part.number) is None:
-            return False
-        if all((index, chunk) in self._ahead for chunk in chunks.tolist()):
-            return True
-        chunks = chunks[part.offsets[chunks] >= 0]
-        places = zip(chunks.tolist(), part.offsets[chunks].tolist(), part.nbytes[chunks].tolist(), strict=True)
-        self._ahead.expect(((index, chunk), (part.number, offset, nbytes)) for chunk, offset, nbytes in places)
-        return True
-
-    def _take(self, ahead: ReadAhead, index: int, chunk: int) -> NDArray[np.uint8]:
-        """The stored bytes of a chunk that is being read ahead; where that failed they are read anew, and the reason found."""
-        part, began = self._column.parts[index], time.perf_counter_ns()
-        self._files.descriptor(part.number)
-        stored = ahead.take((index, chunk))
-        if stored is None:
-            return self._read(part.number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
-        self._meter.read_ns += time.perf_counter_ns() - began
-        self._meter.read_nbytes += len(stored)
-        return stored
 
     def _copy_kept(self, index: int, grid: Grid, wanted: Wanted, out: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Copy records from chunks that are kept; for each wanted chunk, whether it was one."""
@@ -353,8 +241,7 @@ class ChunkedReader:
         for k in np.flatnonzero(ready).tolist():
             chunk = int(wanted.chunks[k])
             _copy_out(grid, wanted, int(wanted.runs[k]), chunk, self._kept.use(index, chunk), out)
-            if self._ahead is not None:
-                self._ahead.done((index, chunk))
+            self._stored.done(index, chunk)
         return ready
 
     def _fill_unwritten(self, part: ChunkedFile, grid: Grid, wanted: Wanted, lines: NDArray[np.intp], out: NDArray[np.generic]) -> None:
@@ -378,17 +265,6 @@ class ChunkedReader:
             path=was.path,
             dataset=name,
             records=(start, stop),
-        )
-
-    def _unreadable(self, number: int, offset: int, nbytes: int, error: OSError) -> SourceError:
-        """The error for bytes that the system could not read."""
-        was, name = self._files.fingerprints[number], self._column.field.name
-        return SourceError(
-            f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
-            hint="Check the disk and the system log; a copy of the file on another disk may help.",
-            path=was.path,
-            dataset=name,
-            errno=error.errno,
         )
 
 
@@ -420,21 +296,3 @@ def _copy_out(grid: Grid, wanted: Wanted, run: int, chunk: int, data: NDArray[np
             table[(row, *inside)] = values[(0, *cut)]
     else:
         table[(rows, *inside)] = values[(within, *cut)]
-
-
-def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
-    """Read into `target`; the number of bytes that came."""
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, [target.data], offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    data = os.read(fd, len(target))
-    target[: len(data)] = np.frombuffer(data, np.uint8)
-    return len(data)
-
-
-def _is_cached(fd: int, offset: int) -> bool:
-    """Whether the page cache holds the byte at `offset`; False where the system cannot tell."""
-    try:
-        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except (OSError, AttributeError):
-        return False

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from streamload.extents import Extents
 from streamload.formats.hdf5 import filters
-from streamload.formats.hdf5.chunked import Chunked, ChunkedFile
+from streamload.formats.hdf5.chunked import Chunked
 from streamload.formats.hdf5.facts import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, Stored
 from streamload.formats.hdf5.foreign import Foreign, ForeignFile
+from streamload.formats.hdf5.stored import ChunkedFile
 from streamload.formats.hdf5.vlen import Vlen
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
