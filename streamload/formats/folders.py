@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from streamload.errors import ConfigError, CorruptDataError
+from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
 from streamload.extents import Resident
 from streamload.schema import Field
 from streamload.source import Source
@@ -27,11 +27,27 @@ SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", 
 """Words at the beginning of names that tell apart what is learnt from and what is tested with."""
 
 
+STORES = (
+    ("_delta_log", "a Delta Lake table, whose log says which files count", "Write it anew as Parquet: DeltaTable(path).to_pandas()."),
+    ("_versions", "a Lance dataset", "Write it anew as Parquet: lance.dataset(path).to_table()."),
+    (".hoodie", "a Hudi table, whose log says which files count", "Write it anew as Parquet."),
+    ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count", "Write it anew as Parquet."),
+    ("zarr.json", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
+    (".zgroup", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
+    (".zarray", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
+)
+"""What tells a folder that is more than its files: a name in it, what it is, and the cure."""
+
+
 def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     """The data files in a folder and the folders below it, sorted by `key`; links to folders are not followed.
 
-    Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits.
+    Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits, and
+    UnsupportedFeatureError for folders in which not every file counts.
     """
+    for mark, what, hint in STORES:
+        if os.path.lexists(os.path.join(folder, mark)):
+            raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint, path=folder)
     found: list[str] = []
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]

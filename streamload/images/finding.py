@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from streamload.errors import ConfigError, StreamloadError
+from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
 from streamload.files import OpenFiles
 from streamload.images import codecs
 from streamload.images.column import EncodedImages
 from streamload.images.fixed import FixedBytes, holds_bytes
 from streamload.images.heads import Head, format_of, read_head
 from streamload.images.refusal import RefusalError
-from streamload.images.spec import MODES, Decode
+from streamload.images.spec import MODES, MOST_PIXELS, Decode
 from streamload.schema import Field
 from streamload.source import Column, Meter, RaggedColumn, Source, read_records
 
@@ -94,10 +94,17 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         if isinstance(wish, Decode):
             refusal = refusals[0]
             raise refusal.error(f"{source.title}: '{name}' cannot be decoded: its first record", hint="Leave it out of decode=.")
+        if refusals[0].kind is UnsupportedFeatureError:
+            notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
         return column
     what = _described(heads)
     if not isinstance(wish, Decode):
         spec = _agreed(heads)
+        if spec is None and len({head.size for head in heads}) == 1:
+            notes.append(
+                f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it"
+            )
+            return column
         if spec is None:
             notes.append(
                 f"'{name}' holds {what} of different sizes, delivered as bytes; decode={{{name!r}: (224, 224)}} decodes them to one size"
@@ -147,8 +154,8 @@ def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[Head], list[R
 
 
 def _agreed(heads: Sequence[Head]) -> Decode | None:
-    """The one size and mode that images have, if they have one size."""
-    if len({head.size for head in heads}) != 1:
+    """The one size and mode that images have, if they have one size, and not an absurd one."""
+    if len({head.size for head in heads}) != 1 or math.prod(heads[0].size) > MOST_PIXELS:
         return None
     return Decode(size=heads[0].size, fit="exact", mode=_mode(heads))
 
@@ -168,6 +175,11 @@ def _settled(wish: Decode, heads: Sequence[Head], title: str, name: str) -> Deco
         raise ConfigError(
             f"{title}: images in '{name}' differ in size ({tall:,} x {wide:,}, {other_tall:,} x {other_wide:,}), and Decode has none.",
             hint="Give the one that all are to have: Decode(size=(224, 224)).",
+        )
+    if wish.size is None and math.prod(heads[0].size) > wish.max_pixels:
+        raise ConfigError(
+            f"{title}: images in '{name}' claim {heads[0].size[0]:,} x {heads[0].size[1]:,} pixels, and Decode allows {wish.max_pixels:,}.",
+            hint="Ask for a size, Decode(size=(224, 224)), or allow more with max_pixels.",
         )
     return wish.settled(heads[0].size, _mode(heads))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from contract import assert_delivers
 
-from streamload.errors import ConfigError, CorruptDataError
+from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
 from streamload.opening import open_source
 
 JUNK = ("_SUCCESS", ".part-1.npy.crc", "part-1.npy.crc", "dataset_info.json", "README.md", ".hidden.npy", "_metadata")
@@ -84,6 +84,28 @@ def test_a_folder_without_data_says_so(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         open_source(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path} holds no data file. Hidden files and those ending in .crc, .json,")
+
+
+@pytest.mark.parametrize(
+    ("mark", "what"),
+    [
+        ("_delta_log/0.json", "a Delta Lake table, whose log says which files count. Write it anew as Parquet: "),
+        ("_versions/1.manifest", "a Lance dataset. Write it anew as Parquet: "),
+        (".hoodie/hoodie.properties", "a Hudi table, whose log says which files count. Write it anew as Parquet."),
+        ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count. Write it anew as Parquet."),
+        ("zarr.json", "a Zarr store. Make records of it: `streamload convert SRC train.h5`."),
+        (".zgroup", "a Zarr store. Make records of it"),
+        (".zarray", "a Zarr store. Make records of it"),
+    ],
+)
+def test_folders_in_which_not_every_file_counts_are_refused_by_name(mark: str, what: str, tmp_path: Path):
+    """Files that were replaced or deleted lie beside those that count."""
+    save(tmp_path / "a.npy", 0)
+    (tmp_path / mark).parent.mkdir(exist_ok=True)
+    (tmp_path / mark).write_text("{}")
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path} is {what}")
 
 
 def test_folders_named_by_key_and_value_are_fields(tmp_path: Path):

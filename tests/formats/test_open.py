@@ -100,6 +100,8 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
 
 DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 UNKNOWN = "Is it complete, and is it the file you mean? Known formats begin with a signature of their own."
+RECORDS = "Make records of it: `streamload convert SRC train.h5`."
+ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
 CONTENTS = {
     "Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -127,7 +129,39 @@ CONTENTS = {
         CorruptDataError,
         "(34 B) is an HDF4 file, the format before HDF5. Convert it with the `h4toh5` tool of the HDF Group.",
     ),
-    "tar": (bytes(257).replace(b"\0", b"x") + b"ustar\0", CorruptDataError, "(263 B) is a tar archive. Unpack it first: `tar xf`."),
+    "tar": (bytes(257).replace(b"\0", b"x") + b"ustar\0", CorruptDataError, f"(263 B) is a tar archive. {RECORDS}"),
+    "TFRecord": (
+        b"\x04\0\0\0\0\0\0\0" + bytes.fromhex("42455204") + b"abcd" + bytes(4),
+        CorruptDataError,
+        f"(20 B) is a TFRecord file. {RECORDS}",
+    ),
+    "LMDB": (bytes(16) + b"\xde\xc0\xef\xbe" + b"x" * 30, CorruptDataError, f"(50 B) is an LMDB database. {RECORDS}"),
+    "IDX": (b"\0\0\x08\x03" + b"x" * 30, CorruptDataError, f"(34 B) is an IDX file, as MNIST has them. {RECORDS}"),
+    "WebP": (b"RIFF\x10\0\0\0WEBPVP8 ", CorruptDataError, f"(16 B) is a WebP image. {ONE}"),
+    "JPEG": (b"\xff\xd8\xff\xe0", CorruptDataError, f"(4 B) is a JPEG image. {ONE}"),
+    "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {ONE}"),
+    "ORC": (b"ORC\x01", CorruptDataError, "(4 B) is an ORC file. Write it as Parquet with what reads it."),
+    "Avro": (b"Obj\x01\x02", CorruptDataError, "(5 B) is an Avro file. Write it as Parquet with what reads it."),
+    "Feather 1": (
+        b"FEA1" + bytes(8),
+        CorruptDataError,
+        "(12 B) is a Feather file of version 1. Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out).",
+    ),
+    "PyTorch": (
+        b"PK\x03\x04" + bytes(26) + b"model/data.pkl" + bytes(30),
+        CorruptDataError,
+        "(74 B) is a PyTorch file, which is pickled and never loaded. Load it where you trust it, and save the arrays as HDF5.",
+    ),
+    "CSV": (
+        b"name,label\na,1\nb,2\n",
+        CorruptDataError,
+        "(19 B) is a text table (CSV). Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out).",
+    ),
+    "text": (
+        b"name\nsome, words\nand more\n",
+        CorruptDataError,
+        f"(26 B) is of no known format: it begins with the bytes 6e 61 6d 65 0a 73 6f 6d. {UNKNOWN}",
+    ),
     "pickle": (
         b"\x80\x04\x95abc",
         CorruptDataError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -276,12 +277,29 @@ def test_what_cannot_be_asked_for(wish: Any, text: str, tmp_path: Path):
         sl.open(parquet(tmp_path, various()), decode=wish)
 
 
+def test_images_that_all_claim_an_absurd_size_stay_bytes(tmp_path: Path):
+    """With a note; asking for them names the file, the field and both numbers."""
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 100_000, 100_000, 8, 2, 0, 0, 0) + bytes(4)
+    path = parquet(tmp_path, [bomb] * 5)
+    data = sl.open(path)
+    assert data[3]["image"] == bomb
+    assert "'image' holds PNG 100,000 x 100,000 (RGB), more than 134,217,728 pixels each, delivered as bytes; Decode(max" in repr(data)
+    with pytest.raises(ConfigError) as caught:
+        sl.open(path, decode=sl.Decode())
+    assert str(caught.value) == (
+        f"{path}: images in 'image' claim 100,000 x 100,000 pixels, and Decode allows 134,217,728. "
+        "Ask for a size, Decode(size=(224, 224)), or allow more with max_pixels."
+    )
+    data.close()
+
+
 def test_a_foreign_format_is_refused_by_name(tmp_path: Path):
     """What is known, but not decoded here."""
     stream = io.BytesIO()
     Image.fromarray(photograph(16, 16)).save(stream, format="JPEG2000")
     data = sl.open(parquet(tmp_path, [stream.getvalue()] * 5))
     assert data.schema["image"].ragged == "bytes"
+    assert "\n  'image' is delivered as bytes: its first record is JPEG 2000, which is not decoded here" in repr(data)
     with pytest.raises(UnsupportedFeatureError, match="its first record is JPEG 2000, which is not decoded here"):
         sl.open(parquet(tmp_path, [stream.getvalue()] * 5), decode=(8, 8))
     data.close()
