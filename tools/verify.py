@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from streamload.tools.manifest import (
     schema_entry,
     write_manifest,
 )
-from streamload.tools.origins import Origin, Request, origin_of
+from streamload.tools.origins import Origin, Request, foreign_kind, origin_of
 from streamload.tools.progress import bar
 from streamload.tools.reading import add_choice, batch_records, fields_in, shapes_in
 from streamload.tools.stored import stored
@@ -78,7 +79,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     findings, checked = Findings(), []
     where = manifest_path(arguments.path)
     manifest = read_manifest(where) if os.path.exists(where) else None
+    if manifest is not None and os.path.isfile(arguments.path) and len(manifest["files"]) != 1:
+        raise CorruptDataError(
+            f"{where} is the manifest of {counted(len(manifest['files']), 'file')}, and not of {arguments.path}.",
+            hint="Take it away, or put the one there that belongs to it.",
+            path=where,
+        )
     if manifest is None and os.path.isdir(arguments.path):
+        if foreign_kind(arguments.path) is not None:
+            raise ConfigError(
+                f"{arguments.path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
+                hint=f"`streamload convert {shlex.quote(arguments.path)} train.h5 --on-bad log` finds records that cannot be read.",
+                path=arguments.path,
+            )
         raise CorruptDataError(
             f"{arguments.path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
             hint="Name a data file, or finish the conversion.",
@@ -115,7 +128,8 @@ def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str
             shown.show(done, f"{format_nbytes(done)} of {format_nbytes(total)}")
 
         for one in manifest["files"]:
-            name = os.path.join(folder, one["name"])
+            # A file may have another name than it was written under, if its manifest went along.
+            name = os.path.join(folder, one["name"]) if os.path.isdir(path) else path
             if not os.path.isfile(name):
                 findings.add("missing file", f"{name} is missing")
                 continue
@@ -225,8 +239,8 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
     origin: Origin | None = None
     theirs: Origin | None = None
     try:
-        origin = origin_of(_request(arguments, manifest))
-        style = _style(manifest)
+        origin = _theirs(arguments, manifest)
+        style = None if _converted(arguments.against) else _style(manifest)
         theirs = origin if style is None else stored(origin, style)
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
@@ -236,14 +250,27 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
         else:
             _compare_in_order(ours, theirs, arguments.against, findings)
         if len(ours) != len(theirs):
-            findings.add("records", f"{len(ours):,} records here, {len(theirs):,} in {arguments.against}")
-        return f"{len(ours):,} records compared with {arguments.against}"
+            findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
+        return f"{counted(len(ours), 'record')} compared with {arguments.against}"
     finally:
         ours.close()
         if theirs is not None and theirs is not origin:
             theirs.close()
         if origin is not None:
             origin.close()
+
+
+def _converted(path: str) -> bool:
+    """Whether it is a folder that `streamload convert` wrote."""
+    return os.path.isfile(os.path.join(path, FOLDER_NAME))
+
+
+def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> Origin:
+    """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
+    if not _converted(arguments.against):
+        return origin_of(_request(arguments, manifest))
+    other = read_manifest(manifest_path(arguments.against))
+    return _opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other)
 
 
 def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

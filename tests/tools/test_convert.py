@@ -177,6 +177,46 @@ class TestVerify:
         made.write_bytes(data)
         assert f"bytes 0 to {len(data):,} are not what was written" in said(capsys, "verify", made)[1]
 
+    def test_a_copy_under_another_name_is_what_is_checked(self, made: Path, capsys: pytest.CaptureFixture[str]):
+        """Not the file whose name the manifest remembers, which may still stand beside it."""
+        copy = made.with_name("c.h5")
+        copy.write_bytes(made.read_bytes())
+        copy.with_name("c.h5.manifest.json").write_bytes(made.with_name("b.h5.manifest.json").read_bytes())
+        assert answer(capsys, "verify", copy, "--deep")[0] == 0
+        data = bytearray(copy.read_bytes())
+        data[5000] ^= 1
+        copy.write_bytes(data)
+        code, document = answer(capsys, "verify", copy)
+        assert (code, document["counts"]) == (1, {"checksum": 1})
+        assert f"{copy}: bytes" in document["found"][0]
+        assert answer(capsys, "verify", made)[0] == 0
+
+    def test_a_manifest_of_several_files_is_not_that_of_one(self, made: Path, capsys: pytest.CaptureFixture[str]):
+        """It would say nothing about it."""
+        assert answer(capsys, "convert", made, made.with_name("d"), "--shard-size", "20 KB")[0] == 0
+        made.with_name("b.h5.manifest.json").write_bytes((made.with_name("d") / "manifest.json").read_bytes())
+        for path in made.with_name("d").glob("*.h5"):
+            path.rename(made.with_name(path.name))
+        code, document = answer(capsys, "verify", made)
+        assert (code, document["error"]["kind"]) == (1, "CorruptDataError")
+        assert "is the manifest of 4 files, and not of" in document["error"]["message"]
+
+    def test_parts_of_a_split_are_compared_with_other_parts(self, made: Path, capsys: pytest.CaptureFixture[str]):
+        """All of them, in order; also with one file of all records in another order."""
+        folders = [made.with_name("x"), made.with_name("y")]
+        for folder, kind in zip(folders, ["npy", "parquet"], strict=True):
+            assert answer(capsys, "convert", made, folder, "--split", "0.5,0.5", "--shuffle", "--to", kind)[0] == 0
+        assert answer(capsys, "verify", folders[0], "--against", folders[1])[0] == 0
+        assert answer(capsys, "verify", made, "--against", folders[1], "--any-order")[0] == 0
+        assert answer(capsys, "verify", made, "--against", folders[1])[0] == 1
+
+    def test_what_was_never_converted_has_nothing_to_be_held_against(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """And damaged images are found otherwise."""
+        image_folder(tmp_path / "in", {"x": 1})
+        code, document = answer(capsys, "verify", tmp_path / "in")
+        assert (code, "no checksums say what it should be" in document["error"]["message"]) == (2, True)
+        assert f"convert {tmp_path}/in train.h5 --on-bad log" in document["error"]["hint"]
+
     @pytest.mark.parametrize("change", [-1, 1], ids=["cut", "grown"])
     def test_a_byte_too_few_or_too_many(self, change: int, made: Path, capsys: pytest.CaptureFixture[str]):
         """By the size."""
