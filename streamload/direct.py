@@ -61,26 +61,29 @@ class _Read:
 class DirectReads:
     """A ring of memory that reads land in: begun in the order given, taken in any, its room let go of oldest first.
 
-    Raises OSError where the system cannot do it. Not shared between threads or processes.
+    At most `most` are under way, each of whole multiples of `alignment` in bytes. Raises OSError where the system cannot do
+    it. Not shared between threads or processes.
     """
 
-    def __init__(self, nbytes: int = RING_NBYTES) -> None:
+    def __init__(self, nbytes: int = RING_NBYTES, *, most: int = MOST_READS, alignment: int = ALIGNMENT) -> None:
         if platform.machine() not in _NUMBERS or not sys.platform.startswith("linux"):
             raise OSError(errno.ENOSYS, "asynchronous reads are Linux's, on x86_64 and aarch64")
         self._setup, self._destroy, self._getevents, self._submit = _NUMBERS[platform.machine()]
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
         self._syscall.restype = ctypes.c_long
         self._context = ctypes.c_ulong(0)
-        self._call(self._setup, ctypes.c_long(MOST_READS), ctypes.byref(self._context))
+        self._most = most
+        self._alignment = alignment
+        self._call(self._setup, ctypes.c_long(most), ctypes.byref(self._context))
         self._memory = mmap.mmap(-1, nbytes)
         self._ring = np.frombuffer(self._memory, np.uint8)
         self._address = self._ring.ctypes.data
-        self._requests = ctypes.create_string_buffer(_REQUEST.size * MOST_READS)
-        self._answers = ctypes.create_string_buffer(_ANSWER.size * MOST_READS)
-        self._asked = (ctypes.c_uint64 * MOST_READS)()
+        self._requests = ctypes.create_string_buffer(_REQUEST.size * most)
+        self._answers = ctypes.create_string_buffer(_ANSWER.size * most)
+        self._asked = (ctypes.c_uint64 * most)()
         self._reads: OrderedDict[Hashable, _Read] = OrderedDict()
         self._under_way: dict[int, _Read] = {}
-        self._free = list(range(MOST_READS))
+        self._free = list(range(most))
         self._unsent: list[_Read] = []
         self._next = 0
 
@@ -92,8 +95,8 @@ class DirectReads:
 
     def begin(self, key: Hashable, fd: int, offset: int, nbytes: int) -> bool:
         """Ask for `nbytes` at `offset`, to be taken under a name; False if there is no room for them yet."""
-        first = offset // ALIGNMENT * ALIGNMENT
-        length = -(-(offset + nbytes - first) // ALIGNMENT) * ALIGNMENT
+        first = offset // self._alignment * self._alignment
+        length = -(-(offset + nbytes - first) // self._alignment) * self._alignment
         size = len(self._ring)
         start = self._next
         if start % size + length > size:
@@ -174,11 +177,11 @@ class DirectReads:
             # Waiting for answers would never end if one was lost to an exception, so the system is asked to end them all.
             self._call(self._destroy, self._context)
             self._context = ctypes.c_ulong(0)
-            self._call(self._setup, ctypes.c_long(MOST_READS), ctypes.byref(self._context))
+            self._call(self._setup, ctypes.c_long(self._most), ctypes.byref(self._context))
         self._under_way.clear()
         self._reads.clear()
         self._unsent.clear()
-        self._free = list(range(MOST_READS))
+        self._free = list(range(self._most))
         self._next = 0
 
     def close(self) -> None:
@@ -198,7 +201,7 @@ class DirectReads:
     def _collect(self) -> None:
         """Wait for at least one answer, and note all that are there."""
         count = self._call(
-            self._getevents, self._context, ctypes.c_long(1), ctypes.c_long(MOST_READS), ctypes.byref(self._answers), ctypes.c_void_p()
+            self._getevents, self._context, ctypes.c_long(1), ctypes.c_long(self._most), ctypes.byref(self._answers), ctypes.c_void_p()
         )
         for k in range(count):
             number, _, got, _ = _ANSWER.unpack_from(self._answers, k * _ANSWER.size)

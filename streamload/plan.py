@@ -87,11 +87,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     _check_words(options)
     for was in data.fingerprints:
         recheck(was)
-    layout = _layout(data)
-    if options.indices is not None:
-        layout = restricted(layout, subset(options.indices, len(data)))
-    spec = choose(options.shuffle, layout)
-    order = spec.bind(layout, seed)
+    spec, order = _ordered(data, options, seed)
     end = order.n - order.n % batch_size if options.drop_last else order.n
     job = Job(
         columns=data.columns,
@@ -111,7 +107,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
     slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
     job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
-    raw = any(isinstance(column, Extents) for column in data.columns)
+    stored = sum(was.nbytes for was in data.fingerprints)
     shape = shape_of(
         columns=data.columns,
         record_nbytes=sum(map(stored_nbytes, data.columns)),
@@ -121,8 +117,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         workers=workers,
         arena_nbytes=job.arena.nbytes if job.arena else 0,
         tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
-        raw_nbytes=sum(was.nbytes for was in data.fingerprints) if raw else 0,
-        stored_nbytes=sum(was.nbytes for was in data.fingerprints),
+        raw_nbytes=stored if any(isinstance(column, Extents) for column in data.columns) else 0,
+        stored_nbytes=stored,
         transformed=options.transform is not None,
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
         io=options.io,
@@ -146,6 +142,15 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         shape=shape,
         warning=_warning(data, order),
     )
+
+
+def _ordered(data: Source, options: Options, seed: int) -> tuple[Spec, BoundOrder]:
+    """What was asked for as an order, and that order of these records."""
+    layout = _layout(data)
+    if options.indices is not None:
+        layout = restricted(layout, subset(options.indices, len(data)))
+    spec = choose(options.shuffle, layout)
+    return spec, spec.bind(layout, seed)
 
 
 def _check_words(options: Options) -> None:

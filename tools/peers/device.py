@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import mmap
 import os
-import threading
 from typing import Any
 
 import numpy as np
 from streamload.tools.peers.serving import Clock, Config, Sink
+
+from streamload.direct import DirectReads
 
 SECTOR = 512
 PAGE = 4_096
@@ -31,25 +31,19 @@ class Direct:
     def read(self, offsets: list[int], nbytes: int, depth: int) -> int:
         """Read `nbytes` at each offset, rounded to the alignment, `depth` at once; the bytes that came."""
         length = -(-nbytes // self.align) * self.align
-        turn = itertools.count()  # its next() is one step under the interpreter's lock
-        came, failed = [0] * depth, []
-
-        def reader(which: int) -> None:
-            with mmap.mmap(-1, -(-length // PAGE) * PAGE) as buffer, memoryview(buffer)[:length] as view:
-                try:
-                    while (k := next(turn)) < len(offsets):
-                        came[which] += os.preadv(self.fd, [view], offsets[k] // self.align * self.align)
-                except OSError as error:
-                    failed.append(error)
-
-        threads = [threading.Thread(target=reader, args=(which,)) for which in range(depth)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-        return sum(came)
+        places = [offset // self.align * self.align for offset in offsets]
+        reads = DirectReads(depth * length, most=depth, alignment=self.align)
+        begun = came = 0
+        try:
+            for k in range(len(places)):
+                while begun < len(places) and reads.begin(begun, self.fd, places[begun], min(length, self.nbytes - places[begun])):
+                    begun += 1
+                here = reads.take(k)
+                came += 0 if here is None else len(here)
+                reads.done(k)
+        finally:
+            reads.close()
+        return came
 
 
 def make(config: Config) -> Any:
