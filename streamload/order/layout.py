@@ -181,7 +181,7 @@ def windows_for(sizes: NDArray[np.int64] | Sequence[int], window_nbytes: int) ->
             f"Block {int(nbytes.argmax())} of the data has {format_nbytes(largest)} ({largest:,} bytes); "
             f"a window has {format_nbytes(window_nbytes)} ({window_nbytes:,} bytes), and a block must fit in it.",
             hint=f'Give shuffle=Block(window="{format_nbytes(64 * largest)}") and memory= to match, or write smaller blocks '
-            "with `streamload convert --chunk-records`.",
+            "with `streamload convert --chunk-records` (Parquet: row_group_size= of pyarrow's write_table).",
         )
     windows = max(1, -(-int(nbytes.sum()) // max(1, window_nbytes)))
     # The strata depend on their number alone, so of the many counts of windows that give one number only the first is tried.

@@ -161,7 +161,7 @@ def test_a_batch_beyond_the_limit_is_refused_with_its_sizes(tmp_path: Path, monk
         open_source(path)
     assert str(caught.value) == (
         f"{path}: a record batch of column 'image' has 30 records, 3.69 KB decoded; the limit is 2.93 KB. "
-        "Rewrite it in smaller batches: `streamload convert`, or max_chunksize= of pyarrow's write_table."
+        "Rewrite it in smaller batches: max_chunksize= of the method write_table of pyarrow.ipc.new_file(...)."
     )
     assert_delivers(save(tmp_path / "b.arrow", pair()[0]), pair()[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -233,8 +234,14 @@ def test_a_row_group_beyond_the_limit_is_refused_with_its_sizes(tmp_path: Path, 
     parquet_files.write(path, raw=False, compression="zstd", row_group_size=50, write_statistics=False)
     assert refused(UnsupportedFeatureError, path) == (
         f"{path}: row group 0 of column 'image' has 50 records, 6.24 KB decoded; the limit is 4.88 KB. "
-        "Rewrite it in smaller row groups: `streamload convert`."
+        f"Rewrite it in smaller row groups: python -c \"import pyarrow.parquet as pq; f = pq.ParquetFile('{path}'); "
+        f"w = pq.ParquetWriter('{tmp_path / 'a-small.parquet'}', f.schema_arrow); "
+        '[w.write_batch(b) for b in f.iter_batches(524288)]; w.close()"'
     )
+    monkeypatch.setattr(planning, "REWRITTEN_NBYTES", 1260)
+    exec(shlex.split(refused(UnsupportedFeatureError, path).split("row groups: ")[1])[2], {})
+    assert pq.ParquetFile(tmp_path / "a-small.parquet").metadata.num_row_groups == 13
+    assert_delivers(tmp_path / "a-small.parquet", parquet_files.write(tmp_path / "same.parquet"))
     for options in ({}, {"raw": False, "compression": "zstd"}):
         assert_delivers(path, parquet_files.write(path, row_group_size=100, **options))
 
@@ -248,7 +255,8 @@ def test_a_row_group_larger_than_a_window_is_an_error_with_sizes_and_cure(tmp_pa
         Loader(source, batch_size=10, shuffle=Block(window="5 KB"), num_workers=0)
     assert str(caught.value) == (
         "Block 0 of the data has 6.15 KB (6,300 bytes); a window has 5 KB (5,120 bytes), and a block must fit in it. "
-        'Give shuffle=Block(window="394 KB") and memory= to match, or write smaller blocks with `streamload convert --chunk-records`.'
+        'Give shuffle=Block(window="394 KB") and memory= to match, or write smaller blocks with `streamload convert --chunk-records` '
+        "(Parquet: row_group_size= of pyarrow's write_table)."
     )
     with Loader(source, batch_size=10, shuffle=False, num_workers=0) as loader:
         np.testing.assert_array_equal(np.concatenate([batch["image"].copy() for batch in loader]), expected["image"])

@@ -297,7 +297,7 @@ def _refuse_oversized(path: str, facts: Facts, field: Field) -> None:
         raise UnsupportedFeatureError(
             f"{path}: a record batch of column '{facts.name}' has {most:,} records, {format_nbytes(nbytes)} decoded; "
             f"the limit is {format_nbytes(LARGEST_BATCH_NBYTES)}.",
-            hint="Rewrite it in smaller batches: `streamload convert`, or max_chunksize= of pyarrow's write_table.",
+            hint="Rewrite it in smaller batches: max_chunksize= of the method write_table of pyarrow.ipc.new_file(...).",
             path=path,
             dataset=facts.name,
         )

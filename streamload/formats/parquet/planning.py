@@ -32,6 +32,8 @@ Found = TypeVar("Found")
 
 LARGEST_GROUP_NBYTES = 1024**3
 """Decoded bytes of one column in a row group above which a file is refused."""
+REWRITTEN_NBYTES = 64 * 1024**2
+"""Of a row group when such a file is written anew."""
 LOOKED_AT = 64
 """Records of a row group that are measured when a ragged field is planned."""
 DICTIONARY_SLACK = 1.25
@@ -249,6 +251,16 @@ def _group_file(part: Part) -> GroupFile:
     )
 
 
+def _rewriting(path: str, record_nbytes: float) -> str:
+    """The command that writes a file anew in row groups of some 64 MB, whatever it holds, in little memory."""
+    size = 1 << max(1, int(REWRITTEN_NBYTES / max(1.0, record_nbytes))).bit_length() - 1
+    new = f"{path.removesuffix('.parquet')}-small.parquet"
+    return (
+        f'python -c "import pyarrow.parquet as pq; f = pq.ParquetFile({path!r}); w = pq.ParquetWriter({new!r}, f.schema_arrow); '
+        f'[w.write_batch(b) for b in f.iter_batches({size})]; w.close()"'
+    )
+
+
 def _refuse_oversized(facts: Facts, field: Field, was: Fingerprint) -> None:
     """Raise for row groups that are too large to decode, or claim to be."""
     claimed = np.maximum(facts.groups * float(max(1, field.nbytes)), facts.unpacked.astype(np.float64))
@@ -257,7 +269,7 @@ def _refuse_oversized(facts: Facts, field: Field, was: Fingerprint) -> None:
         raise UnsupportedFeatureError(
             f"{was.path}: row group {group} of column '{facts.name}' has {int(facts.groups[group]):,} records, "
             f"{format_nbytes(float(claimed[group]))} decoded; the limit is {format_nbytes(LARGEST_GROUP_NBYTES)}.",
-            hint="Rewrite it in smaller row groups: `streamload convert`.",
+            hint=f"Rewrite it in smaller row groups: {_rewriting(was.path, float(claimed[group]) / max(1, int(facts.groups[group])))}",
             path=was.path,
             dataset=facts.name,
         )
