@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from streamload.tools.console import GOOD, Console, clean, counted
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.origins import Origin
 from streamload.tools.reading import add_choice, add_decode, classes_at, looked_at
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, SourceError
 from streamload.images import RefusalError, read_head
 from streamload.source import Source
 
 EXAMPLE = "streamload head train.h5 -n 3"
 
+DAMAGED = "(damaged)"
+"""The name under which it stands why a record cannot be read; no field has parentheses around its name."""
 FEW = 8
 """Values of an array that are shown."""
 
@@ -40,25 +42,32 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
         stop = min(count, start + arguments.records)
         records = [{"record": number, **_record(source, number)} for number in range(start, stop)]
+        bad = [one for one in records if DAMAGED in one]
     finally:
         source.close()
     console.title(f"{clean(arguments.path)}: {counted(count, 'record')} · {clean(source.schema)}")
     for record in records:
         console.say(f"record {record['record']:,}", "bold")
+        if DAMAGED in record:
+            console.found(clean(record[DAMAGED]))
+            continue
         told = {name: value for name, value in record.items() if name != "record"}
         console.pairs((clean(name), _shown(value) + clean(class_text(value, classes.get(name)))) for name, value in told.items())
     if not records and start >= count and arguments.records:
         console.say(f"  there is no record {start:,}" if count else "  there are none")
     told = [{name: _bytes_shown(one) if isinstance(one, bytes) else one for name, one in record.items()} for record in records]
     console.answer({"path": arguments.path, "of": count, "classes": classes, "records": told})
-    return GOOD
+    return FOUND if bad else GOOD
 
 
 def _record(source: Origin, number: int) -> dict[str, Any]:
     """One record: of each field its value."""
-    if isinstance(source, Source):
-        return source[number]
-    return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+    try:
+        if isinstance(source, Source):
+            return source[number]
+        return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+    except SourceError as error:
+        return {DAMAGED: error.message}
 
 
 def class_text(value: Any, words: Sequence[str] | None) -> str:

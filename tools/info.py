@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
             continue
         documents.append(document)
+        code = max(code, FOUND if "damaged" in document else GOOD)
         _show(document, console) if "call" in document else show_foreign(document, console)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code

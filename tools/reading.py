@@ -17,7 +17,7 @@ from streamload.tools.manifest import FOLDER_NAME, manifest_path, read_manifest
 from streamload.tools.origins import Origin, Request, classes_of, foreign_kind, origin_of
 
 import streamload
-from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
 from streamload.extents import Resident
 from streamload.schema import Field
 from streamload.source import Column, Source, stored_column
@@ -71,6 +71,23 @@ def looked_at(path: str, arguments: argparse.Namespace) -> Origin:
     size = decode_in(getattr(arguments, "decode", None))
     request = Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
     return origin_of(replace(request, size=size) if isinstance(size, tuple) else request)
+
+
+def sound_records(origin: Origin, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, Any] | None, list[tuple[int, str]]]:
+    """Those of the records that can be read, all their fields, and why others cannot; None for the fields where none can.
+
+    Raises SchemaMismatchError, which is about all of them.
+    """
+    try:
+        return numbers, origin.take(numbers), []
+    except SchemaMismatchError:
+        raise
+    except SourceError as error:
+        if len(numbers) == 1:
+            return numbers[:0], None, [(int(numbers[0]), error.message)]
+    bad = [fault for number in numbers for fault in sound_records(origin, numbers[numbers == number])[2]]
+    sound = numbers[~np.isin(numbers, [number for number, _ in bad])]
+    return sound, origin.take(sound) if len(sound) else None, bad
 
 
 def classes_at(path: str, origin: Origin) -> dict[str, list[str]]:

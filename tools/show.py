@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.captions import STRIP, can_write, captioned
-from streamload.tools.console import GOOD, Console, clean, counted, meant
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.origins import Origin
-from streamload.tools.reading import add_choice, add_decode, classes_at, image_axes, image_fields, looked_at, spread
+from streamload.tools.reading import add_choice, add_decode, classes_at, image_axes, image_fields, looked_at, sound_records, spread
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.images.fixed import holds_bytes
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Draw the sheet, and under it the other fields of the same records."""
     if arguments.output:
         _refuse_output(arguments.output, overwrite=arguments.overwrite)
-    field, numbers, taken, classes = _chosen(arguments)
+    field, numbers, taken, classes, bad = _chosen(arguments)
     images = [seen(image) for image in stretched(taken.pop(field.name))]
     labels = {
         name: _label_list(values, classes.get(name)) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1
@@ -61,12 +61,19 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"{clean(arguments.path)}: there are no records to be shown.")
     elif not console.as_json:
         _draw(images, numbers, labels, console)
-    console.answer({"path": arguments.path, "image": field.name, "records": numbers, "labels": labels, "output": arguments.output})
-    return GOOD
+    for number, why in bad:
+        console.found(f"record {number:,}: {clean(why)}")
+    found = {"path": arguments.path, "image": field.name, "records": numbers, "labels": labels, "output": arguments.output}
+    console.answer(found | {"damaged": bad})
+    return FOUND if bad else GOOD
 
 
-def _chosen(arguments: argparse.Namespace) -> tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]]]:
-    """The field of images, the numbers of the records chosen, what they hold, and what their labels mean."""
+Chosen = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]]]
+"""The field of images, the numbers of records, what they hold, what their labels mean; records that cannot be read, and why."""
+
+
+def _chosen(arguments: argparse.Namespace) -> Chosen:
+    """What was asked for."""
     source = looked_at(arguments.path, arguments)
     encoded = not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema))
     try:
@@ -75,7 +82,9 @@ def _chosen(arguments: argparse.Namespace) -> tuple[Field, NDArray[np.int64], di
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
         if field is not None:
             with contextlib.suppress(*(() if arguments.decode is not None else (SchemaMismatchError,))):
-                return field, numbers, source.take(numbers), classes_at(arguments.path, source)
+                sound, taken, bad = sound_records(source, numbers)
+                none = {one.name: np.empty((0, *one.shape), one.dtype) for one in source.schema}
+                return field, sound, none if taken is None else taken, classes_at(arguments.path, source), bad
     finally:
         source.close()
     # Images of different sizes are bytes, or refused, unless somebody gives them one.

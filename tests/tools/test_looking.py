@@ -64,3 +64,24 @@ def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: 
     assert code == 1
     assert document["error"]["message"].endswith("my images is nothing that a loader reads; info, head, show and convert do.")
     assert f"`streamload convert '{tmp_path}/my images' train.h5`" in document["error"]["hint"]
+
+
+def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It is named, and the exit code says that something was found; all are damaged, and still no traceback."""
+    image_folder(tmp_path / "in", {"ant": 3})
+    (tmp_path / "in" / "ant" / "001.png").write_bytes(b"no image")
+    code, document = answer(capsys, "show", tmp_path / "in", "-o", tmp_path / "sheet.png")
+    assert (code, document["records"], document["damaged"][0][0]) == (1, [0, 2], 1)
+    code, text = said(capsys, "head", tmp_path / "in")
+    assert code == 1
+    assert "  ! " in text
+    assert "001.png" in text
+    assert text.count("label  0 (ant)") == 2
+    assert answer(capsys, "head", tmp_path / "in")[1]["records"][1].keys() == {"record", "(damaged)"}
+    assert answer(capsys, "info", tmp_path / "in")[0] == 1
+    path = webdataset(tmp_path / "a.tar", noise((3, 6, 5, 3)), [7, 8, 9])
+    data = path.read_bytes()
+    path.write_bytes(data[: 8 * 512] + data[8 * 512 :].replace(b"IDAT", b"IDXX"))
+    for words in ([], ["--start", 2]):
+        code, text = said(capsys, "show", path, *words)
+        assert (code, "! record 2: " in text) == (1, True)
