@@ -73,21 +73,47 @@ def looked_at(path: str, arguments: argparse.Namespace) -> Origin:
     return origin_of(replace(request, size=size) if isinstance(size, tuple) else request)
 
 
-def sound_records(origin: Origin, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, Any] | None, list[tuple[int, str]]]:
+def sound_records(
+    origin: Origin, numbers: NDArray[np.int64], *, alike: bool = True
+) -> tuple[NDArray[np.int64], dict[str, Any] | None, list[tuple[int, str]]]:
     """Those of the records that can be read, all their fields, and why others cannot; None for the fields where none can.
 
-    Raises SchemaMismatchError, which is about all of them.
+    Raises SchemaMismatchError, which is about all of them, where they should be `alike`.
     """
     try:
         return numbers, origin.take(numbers), []
-    except SchemaMismatchError:
-        raise
     except SourceError as error:
+        if alike and isinstance(error, SchemaMismatchError):
+            raise
         if len(numbers) == 1:
             return numbers[:0], None, [(int(numbers[0]), error.message)]
-    bad = [fault for number in numbers for fault in sound_records(origin, numbers[numbers == number])[2]]
+    bad = [fault for number in numbers for fault in sound_records(origin, numbers[numbers == number], alike=alike)[2]]
     sound = numbers[~np.isin(numbers, [number for number, _ in bad])]
     return sound, origin.take(sound) if len(sound) else None, bad
+
+
+class Sound:
+    """Another origin without those of its records that cannot be read; all are read once to find them."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self.title = origin.title
+        self.schema = origin.schema
+        self.record_nbytes = getattr(origin, "record_nbytes", origin.schema.record_nbytes)
+        every, batch = np.arange(len(origin), dtype=np.int64), batch_records(origin)
+        parts = [sound_records(origin, every[start : start + batch], alike=False)[0] for start in range(0, len(every), batch)]
+        self._numbers = np.concatenate(parts) if parts else every
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
+        """Arrays of the given records, numbered without those that are left out."""
+        return self._origin.take(self._numbers[records])
+
+    def close(self) -> None:
+        """Let go of the other."""
+        self._origin.close()
 
 
 def classes_at(path: str, origin: Origin) -> dict[str, list[str]]:

@@ -30,7 +30,7 @@ from streamload.tools.manifest import (
 )
 from streamload.tools.origins import Origin, Request, foreign_kind, origin_of
 from streamload.tools.progress import bar
-from streamload.tools.reading import add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.reading import Sound, add_choice, batch_records, fields_in, shapes_in
 from streamload.tools.stored import stored
 from streamload.tools.targets import Style
 
@@ -242,6 +242,8 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
         origin = _theirs(arguments, manifest)
         style = None if _converted(arguments.against) else _style(manifest)
         theirs = origin if style is None else stored(origin, style)
+        if (manifest or {}).get("provenance", {}).get("left_out"):
+            theirs = Sound(theirs)
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")

@@ -273,6 +273,13 @@ def test_damaged_images_are_left_out_where_that_was_asked(tmp_path: Path, capsys
     code, document = answer(capsys, "convert", tmp_path / "in", tmp_path / "out.h5", "--on-bad", "log")
     assert (code, document["records"]) == (1, 2)
     assert json.loads((tmp_path / "out.h5.bad.jsonl").read_text())["record"] == 1
+    assert answer(capsys, "verify", tmp_path / "out.h5", "--against", tmp_path / "in")[0] == 0
+    words = ["--store", "png", "--on-bad", "skip", "--size", "12x10"]
+    assert answer(capsys, "convert", tmp_path / "in", tmp_path / "out.parquet", *words)[0] == 1
+    assert answer(capsys, "verify", tmp_path / "out.parquet", "--against", tmp_path / "in")[0] == 0
+    (tmp_path / "in" / "a" / "002.png").write_bytes(b"damaged since then")
+    code, document = answer(capsys, "verify", tmp_path / "out.h5", "--against", tmp_path / "in")
+    assert (code, document["counts"]) == (1, {"records": 1})
 
 
 def test_one_field_alone_goes_to_npy_in_parts_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
