@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 ALIGNMENT = 4096
 """Places, lengths and addresses of direct reads are multiples of this; no device in use asks for more."""
-LEAST_RECORD_NBYTES = 64 * 1024
-"""Smaller records are read through the page cache, whose pages then hold several of them."""
+LEAST_RECORD_NBYTES = 32 * 1024
+"""Smaller records are read through the page cache: asking for each takes longer than what the kernel does to keep it."""
 PIECE_NBYTES = 1024**2
 """Larger records are read in pieces of this."""
 RING_NBYTES = 8 * 1024**2

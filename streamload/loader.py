@@ -71,7 +71,7 @@ class Loader:
         `indices`: a subset, as record numbers, booleans or the path of a .npy file.
         `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
         epoch and record alone; it returns a dict, and runs in the workers.
-        `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records of 64 KB and more, HDF5 chunks of 32 KB and more), or
+        `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
         "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
         read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
         `timeout`: seconds after which a worker that makes no progress is an error.

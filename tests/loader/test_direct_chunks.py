@@ -12,9 +12,9 @@ import pytest
 
 import streamload as sl
 import streamload.direct
-from streamload.direct import RING_NBYTES, DirectReads
+from streamload.direct import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads
 from streamload.files import OpenFiles, fingerprint
-from streamload.formats.hdf5.ahead import LEAST_NBYTES, ReadAhead, ring_nbytes
+from streamload.formats.hdf5.ahead import ReadAhead, ring_nbytes
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes only:UserWarning")
 WORKERS = pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)
@@ -120,9 +120,9 @@ def test_where_the_system_has_no_such_reads_the_page_cache_serves(
 def test_small_chunks_and_small_fields_are_left_to_the_page_cache() -> None:
     """Chunks below 32 KB in the mean, or less than a ring of them; the ring holds four of the largest."""
     assert ring_nbytes([]) == 0
-    assert ring_nbytes([np.full(10_000, LEAST_NBYTES - 1)]) == 0
-    assert ring_nbytes([np.full(10, LEAST_NBYTES)]) == 0
-    assert ring_nbytes([np.full(500, LEAST_NBYTES), np.empty(0, np.int64)]) == RING_NBYTES
+    assert ring_nbytes([np.full(10_000, LEAST_RECORD_NBYTES - 1)]) == 0
+    assert ring_nbytes([np.full(10, LEAST_RECORD_NBYTES)]) == 0
+    assert ring_nbytes([np.full(500, LEAST_RECORD_NBYTES), np.empty(0, np.int64)]) == RING_NBYTES
     assert ring_nbytes([np.array([20_000_000])]) >= 4 * 20_000_000
 
 

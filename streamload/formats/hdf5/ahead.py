@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.direct import RING_NBYTES, TOGETHER, DirectReads, direct_reads
+from streamload.direct import LEAST_RECORD_NBYTES, RING_NBYTES, TOGETHER, DirectReads, direct_reads
 
-LEAST_NBYTES = 32 * 1024
-"""Of a chunk as stored, in the mean: smaller ones are read through the page cache, whose pages hold several."""
 MOST_SHARE = 4
 """The ring holds at least so many chunks, whatever their size."""
 
@@ -25,7 +23,7 @@ def ring_nbytes(chunks: Iterable[NDArray[np.int64]]) -> int:
     """The memory for reading chunks of these stored sizes ahead, one array a file; 0 where that does not pay."""
     sizes = [nbytes for nbytes in chunks if len(nbytes)]
     count, total = sum(map(len, sizes)), sum(int(nbytes.sum()) for nbytes in sizes)
-    if not count or total < LEAST_NBYTES * count or total < RING_NBYTES:
+    if not count or total < LEAST_RECORD_NBYTES * count or total < RING_NBYTES:
         return 0
     largest = max(int(nbytes.max()) for nbytes in sizes) + 2 * 4096
     return max(RING_NBYTES, -(-MOST_SHARE * largest // 4096) * 4096)
