@@ -91,16 +91,18 @@ def assemble(
     *,
     costs: Callable[[Column], list[str]] = lambda column: [],
 ) -> Source:
-    """A source over files of one schema: the first decides on the fields, the others must have the same ones.
+    """A source over files of one schema: the first that holds records decides on the fields, the others must have the same ones.
 
-    Small fields are held in memory, but for the one with the largest records. Raises ConfigError for names that are not
-    there, UnsupportedFeatureError for columns that cannot be read, SchemaMismatchError where files differ.
+    Nothing says how long the lists are in a file without records: it agrees with all. Small fields are held in memory, but for
+    the one with the largest records. Raises ConfigError for names that are not there, UnsupportedFeatureError for columns that
+    cannot be read, SchemaMismatchError where files differ.
     """
-    first = tables[0]
+    first = next((table for table in tables if table.records), tables[0])
     notes: list[str] = []
     chosen = _chosen(first, fields, notes)
-    for table in tables[1:]:
-        _refuse_unlike(first, table, chosen)
+    for table in tables:
+        if table is not first:
+            _refuse_unlike(first, table, chosen)
     notes.extend(_extra(first, tables))
     fingerprints = [table.fingerprint for table in tables]
     largest = max(chosen, key=lambda pair: first.columns[pair[1]].record_nbytes)[0]
@@ -120,7 +122,7 @@ def assemble(
         notes += [f"'{name}' {stored.note}"] if stored.note else []
     return Source(
         format_name=format_name,
-        title=first.path if len(tables) == 1 else f"{first.path} ... {tables[-1].path} ({len(tables):,} files)",
+        title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
         columns=columns,
         fingerprints=fingerprints,
         file_starts=np.cumsum([0, *(table.records for table in tables)]),
@@ -200,6 +202,8 @@ def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]
         if here is None:
             why = table.refused.get(key) or table.aside.get(key)
             what = "missing" if why is None else f"unreadable: it {why}"
+        elif not table.records and 0 in here.shape and here.dtype == there.dtype:
+            continue
         elif (here.dtype, here.shape, here.ragged) != (there.dtype, there.shape, there.ragged):
             what = here.kind
         elif here.classes and there.classes and here.classes != there.classes:
@@ -230,7 +234,7 @@ def _refuse_other_classes(first: Table, table: Table, key: str, there: tuple[str
 def _extra(first: Table, tables: Sequence[Table]) -> Iterator[str]:
     """What some files have beyond the first, for people."""
     known = {*first.columns, *first.refused, *first.aside}
-    for table in tables[1:]:
+    for table in tables:
         extra = [name for name in (*table.columns, *table.refused, *table.aside) if name not in known]
         if extra:
             yield f"{', '.join(map(repr, extra[:MOST_LISTED]))} left out: in {table.path}, not in {first.path}"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
 
-from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, SchemaMismatchError, StreamloadError, UnsupportedFeatureError
 from streamload.opening import open_source
 from streamload.ragged import Ragged
 
@@ -85,6 +85,40 @@ def test_views_within_others_are_refused_by_name(how: str, tmp_path: Path):
     with pytest.raises(UnsupportedFeatureError, match="column 'image' holds views within a struct, which cannot be read in Arrow files"):
         open_source(path)
     assert_delivers(path, {"last": np.arange(40), "text": Ragged.of(TEXT)}, fields=["last", "text"])
+
+
+@pytest.mark.parametrize("how", ["parquet zstd", "arrow raw", "arrow lz4"])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_a_file_without_records_agrees_on_lists(how: str, last: bool, tmp_path: Path):
+    """As writers leave them for empty partitions: nothing in them says how long lists are."""
+    some = pa.table({"even": [[1, 2]] * 3, "nested": [[[1.0, 2.0]] * 3] * 3, "uneven": [[1], [], [2, 3]]})
+    paths = [save(tmp_path / "a", some.slice(0, 0), how), save(tmp_path / "b", some, how)]
+    expected = {
+        "even": np.array([[1, 2]] * 3),
+        "nested": np.array([[[1.0, 2.0]] * 3] * 3),
+        "uneven": Ragged.of([np.array(one, np.int64) for one in ([1], [], [2, 3])]),
+    }
+    assert_delivers(paths[::-1] if last else paths, expected)
+    other = save(tmp_path / "c", some.slice(0, 0).set_column(0, "even", pa.array([], pa.list_(pa.float32()))), how)
+    with pytest.raises(SchemaMismatchError, match="Column 'even' differs"):
+        open_source([other, paths[1]])
+
+
+@pytest.mark.parametrize("stream", ["", "stream "], ids=["file", "stream"])
+def test_columns_behind_those_of_other_types_are_found(stream: str, tmp_path: Path):
+    """Types that cannot be delivered: left out or refused by name, and their neighbours read all the same."""
+    ones = pa.array([0, 0, 0], pa.int8())
+    others = {
+        "view": pa.array([[1], [2, 3], None], pa.list_view(pa.int64())),
+        "large": pa.array([["a"], [], ["b"]], pa.large_list_view(pa.string())),
+        "dense": pa.UnionArray.from_dense(ones, pa.array([0, 1, 2], pa.int32()), [pa.array([1, 2, 3])]),
+        "sparse": pa.UnionArray.from_sparse(ones, [pa.array(["a", "b", "c"])]),
+        "runs": pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), pa.array([5, 6])),
+        "map": pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64())),
+    }
+    path = save(tmp_path / "a", pa.table({**others, "last": [1, 2, 3]}), f"arrow {stream}raw")
+    assert_delivers(path, {"last": np.array([1, 2, 3])})
+    assert all(f"'{name}' left out: it holds values of the type" in repr(open_source(path)) for name in others)
 
 
 def test_views_that_lead_astray_are_refused(tmp_path: Path):

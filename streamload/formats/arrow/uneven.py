@@ -63,6 +63,12 @@ def extent(kind: Any) -> Extent | None:
         own = 2
     elif kinds.is_fixed_size_list(kind) or kinds.is_struct(kind):
         own = 1
+    elif kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
+        own = 3
+    elif kinds.is_union(kind):
+        own = 2 if kind.mode == "dense" else 1
+    elif kinds.is_run_end_encoded(kind):
+        own = 0
     else:
         return None
     found = Extent(1, own, 0)
