@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from streamload.tools.machine import mount_of
 from streamload.tools.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
+from streamload.tools.peers.serving import missing_module
 from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
 
 from bench.data import compressed, raw
@@ -155,10 +156,21 @@ def test_a_peer_makes_a_pass_over_as_many_records_as_it_is_asked_for(folder: Pat
 
 
 def test_a_peer_that_is_not_installed_is_left_out_by_name(tmp_path: Path):
-    """Whatever cannot be imported says so, and the others go on."""
+    """Whatever cannot be imported says so, with the line that installs it, and the others go on."""
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
-    with pytest.raises(PeerMissing, match=r"^PyTorch is left out: torch is not installed$"):
+    with pytest.raises(PeerMissing, match=r"^PyTorch is left out: torch is not installed \(pip install torch\)$"):
         Contender("PyTorch", "torch_memmap", {}, environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("streaming.base", "mosaicml-streaming"), ("tensorflow", "tensorflow-cpu"), ("spdl", "spdl")],
+    ids=["another name", "without the accelerator's parts", "the same name"],
+)
+def test_the_line_that_installs_a_contender_names_its_package(module: str, package: str):
+    """Which is not always its module's name."""
+    said = missing_module(ModuleNotFoundError(f"No module named '{module}'", name=module))
+    assert said == f"{module} is not installed (pip install {package})"
 
 
 @pytest.mark.slow
@@ -256,7 +268,7 @@ def test_order_quality_is_measured_and_drawn(folder: Path):
         assert all(0 <= figure["mean"] <= 1 for figure in trained)
     else:
         assert "training is left out: torch is not installed" in said
-    assert "FFCV, beton is left out: ffcv is not installed" in said or "FFCV, beton (" in said
+    assert "FFCV, beton is left out: ffcv is not installed (pip install ffcv)" in said or "FFCV, beton (" in said
     drawn(folder, "quality", "quality-orders.png")
 
 

@@ -85,6 +85,16 @@ class Peer(NamedTuple):
     """What is worth knowing of it: its order, what its own format took to write."""
 
 
+PACKAGES = {"streaming": "mosaicml-streaming", "tensorflow": "tensorflow-cpu"}
+"""What to install, where a module is called otherwise than its package."""
+
+
+def missing_module(error: ModuleNotFoundError) -> str:
+    """Which module is missing, and the line that installs it."""
+    module = (error.name or "").partition(".")[0]
+    return f"{error.name} is not installed (pip install {PACKAGES.get(module, module)})"
+
+
 def serve(make: Callable[[Config], Any], configuration: str) -> None:
     """Make a peer from its configuration, in JSON, then a pass for every line of standard input.
 
@@ -95,10 +105,8 @@ def serve(make: Callable[[Config], Any], configuration: str) -> None:
     try:
         peer = make(json.loads(configuration))
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
-        answers.write(
-            json.dumps({"missing": f"{error.name} is not installed" if missing else f"it cannot be imported here ({error})"}) + "\n"
-        )
+        missing = missing_module(error) if isinstance(error, ModuleNotFoundError) else f"it cannot be imported here ({error})"
+        answers.write(json.dumps({"missing": missing}) + "\n")
         answers.flush()
         return
     one_pass, about = peer if isinstance(peer, Peer) else (peer, {})
