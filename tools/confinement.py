@@ -57,12 +57,12 @@ class Confinement:
                 time.sleep(0.05)
 
 
-def homes() -> list[tuple[Path, int]]:
+def homes(about: Path = Path("/proc/self")) -> list[tuple[Path, int]]:
     """Where a group of ours could stand, with the version of control groups there: within our own group, or beside it."""
     found: list[tuple[Path, int]] = []
     try:
-        own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+        own = dict(line.split(":", 2)[1:] for line in (about / "cgroup").read_text().splitlines())
+        mounts = [line.split() for line in (about / "mounts").read_text().splitlines()]
     except OSError:
         return []
     for _, point, kind, options, *_ in mounts:
