@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from streamload.source import Meter, Source, read_records
 MEASURED_SECONDS = 0.4
 AHEAD = 256
 """Records for which the kernel is asked ahead in a cold measurement."""
+AT_ONCE = 256
+"""Records that are read by one call, as many as a usual batch has."""
+MAPPED_NBYTES = 1 << 30
+"""Files that are larger together are not mapped for a measurement of a moment."""
 PIECE_NBYTES = 1 << 20
 PROBED_NBYTES = 64 << 20
 DEPTH = 4
@@ -40,39 +45,66 @@ def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "sto
             continue
         if cold:
             forget(source)
-            found[f"{name}_cold"], _ = rate(source, records, batch)
-        _, done = rate(source, records, batch)
-        found[f"{name}_warm"], _ = rate(source, records[:done], batch)
+            found[f"{name}_cold"], _ = rates(source, records, batch)
+        _, found[f"{name}_warm"] = rates(source, records, batch)
         if device:
             cost = read_nbytes(source, exact=name == "exact")
             found[f"{name}_cold"] = 1 / (1 / found[f"{name}_warm"] + cost / device)
     return found
 
 
-def rate(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, int]:
-    """Read in the order given until the time is over: records a second, and how many were read."""
+def rates(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, float]:
+    """Read in the order given until the time is over, and the same records again: records a second, first and again.
+
+    Again everything is where it will be in later epochs: in the page cache, and in the tables of pages that are mapped.
+    """
     files = OpenFiles(source.fingerprints)
     readers = [column.reader(files, Meter()) for column in source.columns]
     for reader in readers:
         if hasattr(reader, "faults"):
             reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
-    began = time.perf_counter()
-    done = told = 0
-    batch = max(1, min(batch, 64))
+    # As in a loader, batches are filled in memory that is there already: new memory would cost more than reading.
+    batch = max(1, min(batch, AT_ONCE))
+    places = [None if column.field.ragged else np.zeros((batch, *column.field.shape), column.field.dtype) for column in source.columns]
     try:
-        while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
-            if told < min(len(records), done + AHEAD // 2):
-                for reader in readers:
-                    reader.advise(records[told : told + AHEAD])
-                told += AHEAD
-            chosen = records[done : done + batch]
-            for column, reader in zip(source.columns, readers, strict=True):
-                read_records(column, reader, chosen)
-            done += len(chosen)
+        first, done = _rate(source, readers, places, records, batch)
+        if source.addressable:
+            _map(files)
+        again, _ = _rate(source, readers, places, records[:done], batch)
     finally:
         for reader in readers:
             reader.close()
         files.close()
+    return first, again
+
+
+def _map(files: OpenFiles) -> None:
+    """Map what the page cache holds of not too large files, as workers do: records are then copied and not read."""
+    if sum(was.nbytes for was in files.fingerprints) > MAPPED_NBYTES:
+        return
+    for number, was in enumerate(files.fingerprints):
+        mapping = files.map(number) if was.nbytes else None
+        while mapping is not None and not mapping.populated and mapping.populate():
+            pass
+
+
+def _rate(source: Source, readers: Sequence[Any], places: Sequence[Any], records: NDArray[np.int64], batch: int) -> tuple[float, int]:
+    """Records a second, and how many were read before the time was over."""
+    rows = np.arange(batch, dtype=np.int64)
+    done = told = 0
+    began = time.perf_counter()
+    while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
+        if told < min(len(records), done + AHEAD // 2):
+            for reader in readers:
+                reader.advise(records[told : told + AHEAD])
+            told += AHEAD
+        chosen = records[done : done + batch]
+        for column, reader, place in zip(source.columns, readers, places, strict=True):
+            if place is None:
+                read_records(column, reader, chosen)
+            else:
+                reader.gather(chosen, place[: len(chosen)], rows[: len(chosen)])
+        done += len(chosen)
     return done / max(1e-9, time.perf_counter() - began), done
 
 
@@ -125,7 +157,8 @@ def device_rate_of(path: str) -> float:
 
 def copy_rate() -> float:
     """Bytes a second that one core copies from memory to memory."""
-    here, there = np.ones(COPIED_NBYTES // 2, np.uint8), np.zeros(COPIED_NBYTES // 2, np.uint8)
+    # Filled, not zeroed: the system gives memory of zeros only when it is touched.
+    here, there = np.ones(COPIED_NBYTES // 2, np.uint8), np.ones(COPIED_NBYTES // 2, np.uint8)
     began = time.perf_counter()
     np.copyto(there, here)
     np.copyto(here, there)

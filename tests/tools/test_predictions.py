@@ -120,3 +120,19 @@ def test_info_counts_the_parts_of_a_folder_and_names_classes(tmp_path: Path, cap
     text = said(capsys, "info", tmp_path / "out")[1]
     assert "the first of train 6, test 4" in text
     assert "classes of 'label': ant, bee" in text
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (64, 8, 8, 3), "compression": "gzip"}], ids=["mapped", "decoded"])
+def test_rates_are_those_of_a_first_and_of_a_later_epoch(options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Files that a worker would map are mapped for the later one, unless they are too large for a moment."""
+    source = sl.open(hdf5_file(tmp_path / "a.h5", arrays(200), **options))
+    mapped: list[int] = []
+    real = speed.OpenFiles.map
+    monkeypatch.setattr(speed.OpenFiles, "map", lambda files, number: (mapped.append(number), real(files, number))[1])
+    first, again = speed.rates(source, np.arange(200)[::-1], 64)
+    assert min(first, again) > 0
+    assert mapped == ([0] if source.addressable else [])
+    monkeypatch.setattr(speed, "MAPPED_NBYTES", 10)
+    speed.rates(source, np.arange(200), 64)
+    assert len(mapped) == source.addressable
+    source.close()
