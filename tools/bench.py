@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamload.tools.bench_contenders import cache_folder, chosen_peers, compared
-from streamload.tools.bench_limits import beside, copy_limits, device_limits
+from streamload.tools.bench_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.bench_models import Workload, utilisation, workload
 from streamload.tools.bench_runs import files_of, passed
 from streamload.tools.bench_verdict import changes, verdict
@@ -168,7 +168,7 @@ def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored:
         "read_per_used": one["read_nbytes"] / one["used_nbytes"] if one["used_nbytes"] else 0.0,
         "device_per_used": one["device_nbytes"] / nbytes if nbytes else 0.0,
     }
-    return one | {"limits": beside(one, limits, stored=stored)}
+    return one | {"limits": beside(one, limits, stored=stored), "read_ahead": stored and read_ahead(one)}
 
 
 def _say(one: dict[str, Any], console: Console) -> None:
@@ -193,6 +193,8 @@ def _say(one: dict[str, Any], console: Console) -> None:
             ("verdict", one["verdict"]),
         ]
     )
+    if one["read_ahead"]:
+        console.say("  all was read ahead before the first step: the first batch is the cold figure, the rate is memory's", "yellow")
 
 
 def _duration(seconds: float) -> str:
@@ -210,6 +212,8 @@ def _fed(model: Workload, best: dict[str, Any], config: dict[str, Any], *, cold:
         "compute_seconds": compute,
         "batch": model.batch,
         "threshold": model.threshold,
+        "record_nbytes": model.record_nbytes,
+        "your_record_nbytes": best["used_nbytes"] // max(1, best["records"] + best["first_records"]),
         "needs": {name: model.needs(name) for name in model.compute_seconds},
         "feeds_each": feeds,
         "feeds": feeds[first],
@@ -223,13 +227,14 @@ def _fed(model: Workload, best: dict[str, Any], config: dict[str, Any], *, cold:
 
 def _say_model(found: dict[str, Any], console: Console) -> None:
     measured = found["utilisation"]
-    step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on a {found['accelerator']}"
+    step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on an {found['accelerator']}"
     console.say(f"{found['name']}: {step} (MLPerf Storage's definition)", "bold")
-    feeds = " · ".join(f"{count:,} {name}" for name, count in found["feeds_each"].items())
+    feeds = " · ".join(f"{count:,} x {name}" for name, count in found["feeds_each"].items())
+    own = f"; {found['name']}'s own records have {format_nbytes(found['record_nbytes'])}" if found["record_nbytes"] else ""
     console.pairs(
         [
             ("one", f"utilisation {100 * measured['1']:.1f} %, {100 * found['threshold']:.0f} % wanted"),
-            ("feeds", f"{feeds}, at {100 * found['threshold']:.0f} %"),
+            ("feeds", f"{feeds}, at {100 * found['threshold']:.0f} %, with records of {format_nbytes(found['your_record_nbytes'])}{own}"),
             *[
                 (f"{count} at once", f"utilisation {100 * share:.1f} %, as one consumer that is {count} times as fast")
                 for count, share in measured.items()

@@ -19,6 +19,8 @@ DEPTHS = (4, 16, 64)
 SEQUENTIAL_NBYTES = 4 << 20
 DECODING_SHARE = 0.2
 """Of the workers' time: a pass that decodes for less of it is not limited by that."""
+TIMED_SHARE = 0.1
+"""Of the bytes that a timed pass delivered: where the device brought in less of them meanwhile, it is no limit of the pass."""
 
 
 def copy_limits(record_nbytes: int, batch: int, *, copied_nbytes: int = COPIED_NBYTES) -> list[dict[str, Any]]:
@@ -81,19 +83,19 @@ def beside(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: boo
     # One process that gathers cannot be faster than one that does nothing else; several can.
     alone = one["workers"] <= 1 and one["order"] in ("exact", "block")
     how = "at random" if alone else "in order"
-    found = [
-        {"name": limit["name"], "byte_rate": limit["byte_rate"]} for limit in limits if limit["kind"] == "copy" and limit["how"] == how
-    ]
-    read = one["read_nbytes"] / one["used_nbytes"] if one["used_nbytes"] else 0.0
-    if stored and read > 0:
+    found = [(limit, limit["byte_rate"]) for limit in limits if limit["kind"] == "copy" and limit["how"] == how]
+    came = one["device_per_used"]
+    if stored and came >= TIMED_SHARE:
         how = "random" if one["order"] in ("exact", "user") else "sequential"
-        found += [
-            {"name": limit["name"], "byte_rate": limit["byte_rate"] / read}
-            for limit in limits
-            if limit["kind"] == "device" and limit["how"] == how
-        ]
+        found += [(limit, limit["byte_rate"] / came) for limit in limits if limit["kind"] == "device" and limit["how"] == how]
     decode, workers = one["stats"]["decode_seconds"], max(1, one["workers"])
     if decode > DECODING_SHARE * workers * one["seconds"]:
-        name = f"{workers} workers doing nothing but decoding, at the pace of this pass"
-        found.append({"name": name, "byte_rate": one["used_nbytes"] / decode * workers})
-    return sorted(({**limit, "ratio": rate / limit["byte_rate"]} for limit in found), key=lambda limit: limit["byte_rate"])
+        name = f"{workers} worker{'s' if workers > 1 else ''} doing nothing but decoding, at the pace of this pass"
+        found.append(({"name": name, "kind": "decode"}, one["used_nbytes"] / decode * workers))
+    held = [{"name": limit["name"], "kind": limit["kind"], "byte_rate": most, "ratio": rate / most} for limit, most in found]
+    return sorted(held, key=lambda limit: limit["byte_rate"])
+
+
+def read_ahead(one: dict[str, Any]) -> bool:
+    """Whether the data of a cold pass had come in before its first step, so that its rate is that of memory."""
+    return one["device_per_used"] < TIMED_SHARE

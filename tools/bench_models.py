@@ -1,7 +1,8 @@
 """Accelerators that are not there: how long a step of a known model computes, and what share of its time it then does so.
 
 Compute times, batch sizes and thresholds are those of MLPerf Storage v1.0 (github.com/mlcommons/storage, files
-`configs/dlio/workload/{resnet50,unet3d,cosmoflow}_{a100,h100}.yaml`: `computation_time`, `batch_size`, `metric.au`).
+`configs/dlio/workload/{resnet50,unet3d,cosmoflow}_{a100,h100}.yaml`: `computation_time`, `batch_size`, `metric.au`, and
+`record_length` for the bytes of the workloads' own records).
 Utilisation is as its load generator counts it (DLIO, `statscounter.py`): the time that the steps compute over the time
 that passes from the end of the first step, which is left out, to the end of the last. A run passes at 90 % for ResNet-50
 and 3D U-Net, at 70 % for CosmoFlow. The records here are the user's own, so these are no MLPerf results.
@@ -32,6 +33,8 @@ class Workload:
     """Of a step, by accelerator."""
     threshold: float
     """The utilisation that must be reached."""
+    record_nbytes: int = 0
+    """Of the workload's own records; 0 where it has none."""
 
     def needs(self, accelerator: str) -> float:
         """Records a second that one accelerator takes at the threshold."""
@@ -43,9 +46,11 @@ class Workload:
 
 
 WORKLOADS = {
-    "resnet50": Workload(name="ResNet-50", batch=400, compute_seconds={"H100": 0.224, "A100": 0.435}, threshold=0.9),
-    "unet3d": Workload(name="3D U-Net", batch=7, compute_seconds={"H100": 0.323, "A100": 0.636}, threshold=0.9),
-    "cosmoflow": Workload(name="CosmoFlow", batch=1, compute_seconds={"H100": 0.0035, "A100": 0.00551}, threshold=0.7),
+    "resnet50": Workload(name="ResNet-50", batch=400, compute_seconds={"H100": 0.224, "A100": 0.435}, threshold=0.9, record_nbytes=114_660),
+    "unet3d": Workload(name="3D U-Net", batch=7, compute_seconds={"H100": 0.323, "A100": 0.636}, threshold=0.9, record_nbytes=146_600_628),
+    "cosmoflow": Workload(
+        name="CosmoFlow", batch=1, compute_seconds={"H100": 0.0035, "A100": 0.00551}, threshold=0.7, record_nbytes=2_828_486
+    ),
 }
 
 
@@ -61,7 +66,7 @@ def workload(asked: str, batch: int) -> Workload:
         raise ConfigError(
             f"--model {asked} is neither a model that is known nor seconds a step.", hint=meant(asked, [*WORKLOADS, "0.1 (seconds a step)"])
         )
-    return Workload(name=f"{seconds:g} s a step", batch=batch, compute_seconds={"your accelerator": seconds}, threshold=THRESHOLD)
+    return Workload(name=f"{seconds:g} s a step", batch=batch, compute_seconds={"accelerator": seconds}, threshold=THRESHOLD)
 
 
 def utilisation(one: dict[str, Any], compute_seconds: float) -> float:

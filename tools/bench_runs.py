@@ -44,7 +44,8 @@ def passed(config: Mapping[str, Any], *, cold: bool = False) -> dict[str, Any]:
         raise from_plain(answer["error"])
     if "pass" not in answer:
         raise _ended(done.returncode, last, config)
-    return {**answer["pass"], "cache": cache}
+    under = f", under a ceiling of {format_nbytes(config['limit_nbytes'])}" if config.get("limit_nbytes") else ""
+    return {**answer["pass"], "cache": cache + under}
 
 
 def _cached(files: Sequence[Path], *, cold: bool, config: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ from streamload.sizes import format_nbytes
 
 NEAR = 0.8
 """From this share of a limit on, the limit is what holds a pass up."""
+BOUND = ("copy", "device")
+"""Limits that are the machine's. That of decoding is the codec's, and is named as what sets the pace."""
 MUCH = 2.0
 """Bytes read for each byte used, from which on it is worth saying."""
 GAIN = 1.1
@@ -22,8 +24,7 @@ def verdict(best: Mapping[str, Any]) -> str:
 
 
 def _pace(best: Mapping[str, Any]) -> str:
-    limit = best["limits"][0] if best["limits"] else None
-    if limit and limit["ratio"] >= NEAR:
+    if _at_the_limit(best):
         return "the machine is the limit"
     return {
         "consumer": "copying batches out set the pace, not the loader",
@@ -31,6 +32,12 @@ def _pace(best: Mapping[str, Any]) -> str:
         "decode": "decoding set the pace",
         "transport": "copying and handing over set the pace",
     }[best["bottleneck"]]
+
+
+def _at_the_limit(best: Mapping[str, Any]) -> bool:
+    """Whether a pass is near the lowest of its limits, and that one the machine's."""
+    limit = best["limits"][0] if best["limits"] else None
+    return limit is not None and limit["kind"] in BOUND and limit["ratio"] >= NEAR
 
 
 def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: int | None) -> Iterator[str]:
@@ -46,7 +53,7 @@ def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: i
             f"shuffle=sl.Block(), or `streamload convert --chunk-records 1`: {read:.1f} bytes are read for each byte used, "
             "because blocks are read for single records"
         )
-    near = bool(best["limits"]) and best["limits"][0]["ratio"] >= NEAR
+    near = _at_the_limit(best)
     tried = max(one["workers"] for one in passes)
     if not near and best["bottleneck"] == "decode" and best["workers"] == tried and tried < cores:
         yield f"more workers: decoding takes {best['stats']['decode_seconds']:.1f} s of {tried}, and {cores} cores are there"

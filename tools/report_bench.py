@@ -158,7 +158,7 @@ def _figures(passes: Sequence[dict[str, Any]]) -> str:
             format_nbytes(one["memory"]["pss_nbytes"]),
             format_nbytes(one["memory"]["file_nbytes"]),
             f"{one['read_per_used']:.2f}",
-            one["cache"].partition(",")[0],
+            one["cache"].partition(",")[0] + (", then read ahead" if one.get("read_ahead") else ""),
         ]
         for one in passes
     ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, said
 from streamload.tools import bench_pass
-from streamload.tools.bench import worker_counts
+from streamload.tools.bench import worked_out, worker_counts
 from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names
 from streamload.tools.bench_models import utilisation
 from streamload.tools.bench_runs import passed
+from streamload.tools.bench_verdict import verdict
 from streamload.tools.confinement import confined
 from streamload.tools.machine import mount_of
 from streamload.tools.page_cache import EVICT_ONLY
@@ -58,6 +60,20 @@ def test_a_pass_over_one_epoch_counts_every_record_once(path: Path):
     assert one["memory"]["rss_nbytes"] >= one["memory"]["own_nbytes"] > 0
 
 
+def test_a_pass_whose_chunks_must_be_decoded_is_held_up_by_that(tmp_path: Path):
+    """The verdict follows the data: the same command on the same records, compressed."""
+    rng = np.random.default_rng(0)
+    images = (np.arange(400 * 3072).reshape(400, 3072) // 700 % 200 + rng.integers(16, size=(400, 3072))).astype(np.uint8)
+    with h5py.File(tmp_path / "gzip.h5", "w") as file:
+        file.create_dataset("image", data=images, chunks=(50, 3072), compression="gzip")
+    one = passed(config(tmp_path / "gzip.h5", batch=50, order="block"))
+    assert one["bottleneck"] == "decode"
+    one = worked_out(one, [], stored=False)
+    assert [limit["kind"] for limit in one["limits"]] == ["decode"]
+    assert one["limits"][0]["name"] == "1 worker doing nothing but decoding, at the pace of this pass"
+    assert verdict(one).endswith("; decoding set the pace")
+
+
 def test_a_cold_pass_finds_the_cache_empty_and_reads_the_device(path: Path):
     """By mincore, and by what the kernel says that the processes had brought in."""
     if not on_a_disk(path):
@@ -76,6 +92,7 @@ def test_a_pass_under_a_ceiling_says_what_its_group_held_or_why_there_is_none(pa
             passed(config(path, once=True, limit_nbytes=1 << 30))
         return
     one = passed(config(path, once=True, limit_nbytes=1 << 30))
+    assert one["cache"].endswith(", under a ceiling of 1 GB")
     assert 0 < one["memory"]["group_peak_nbytes"] <= one["memory"]["group_limit_nbytes"] == 1 << 30
 
 
@@ -192,8 +209,6 @@ def test_contenders_read_the_same_records(tmp_path: Path):
 
 def test_records_without_a_fixed_size_leave_contenders_out(tmp_path: Path):
     """By name, with what to do."""
-    import h5py
-
     with h5py.File(tmp_path / "r.h5", "w") as file:
         file.create_dataset("text", data=["a", "bcd", "ef"], dtype=h5py.string_dtype())
     data = streamload.open(tmp_path / "r.h5")

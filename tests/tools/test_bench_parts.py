@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.bench_limits import beside, device_limits
+from streamload.tools.bench_limits import beside, device_limits, read_ahead
 from streamload.tools.bench_models import WORKLOADS, utilisation, workload
 from streamload.tools.bench_verdict import changes, verdict
 
@@ -18,8 +18,8 @@ def test_models_need_what_their_definition_says():
     assert (WORKLOADS["resnet50"].threshold, WORKLOADS["unet3d"].threshold, WORKLOADS["cosmoflow"].threshold) == (0.9, 0.9, 0.7)
     assert WORKLOADS["resnet50"].needs("H100") == pytest.approx(0.9 * 400 / 0.224)
     own = workload("0.1", 50)
-    assert own.needs("your accelerator") == pytest.approx(450)
-    assert (own.feeds(449, "your accelerator"), own.feeds(1_400, "your accelerator")) == (0, 3)
+    assert own.needs("accelerator") == pytest.approx(450)
+    assert (own.feeds(449, "accelerator"), own.feeds(1_400, "accelerator")) == (0, 3)
 
 
 @given(steps=st.integers(1, 1000), compute=st.floats(1e-4, 1), waited=st.floats(0, 100))
@@ -40,6 +40,7 @@ def a_pass(**more: Any) -> dict[str, Any]:
         "seconds": 1.0,
         "read_nbytes": 10**8,
         "used_nbytes": 10**8,
+        "device_per_used": 1.0,
         "bottleneck": "transport",
         "stats": {"decode_seconds": 0.0},
         "memory": {"own_nbytes": 0},
@@ -80,9 +81,17 @@ def test_limits_that_hold_for_a_pass_stand_beside_it(one: dict[str, Any], stored
 
 
 def test_reading_more_than_is_used_lowers_the_limit():
-    """Four bytes read a byte used: a quarter of the device's rate is what can be delivered."""
-    found = beside(a_pass(read_nbytes=4 * 10**8), LIMITS, stored=True)
+    """Four bytes brought in a byte used: a quarter of the device's rate is what can be delivered."""
+    found = beside(a_pass(device_per_used=4.0), LIMITS, stored=True)
     assert found[0]["byte_rate"] == pytest.approx(5e7)
+
+
+def test_data_that_came_before_the_first_step_is_not_set_beside_the_device():
+    """A small file is read ahead as a whole: what follows has the rate of memory, and says so."""
+    one = a_pass(device_per_used=0.0)
+    assert [limit["name"] for limit in beside(one, LIMITS, stored=True)] == ["copying in order"]
+    assert read_ahead(one)
+    assert not read_ahead(a_pass())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +100,10 @@ def test_reading_more_than_is_used_lowers_the_limit():
         ([a_pass(workers=0, rate=50.0), a_pass()], "num_workers=2: 2.00 times the records a second of 0"),
         ([a_pass(read_nbytes=10**9)], "10.0 bytes are read for each byte used"),
         ([a_pass(bottleneck="disk")], "the device gives more than random order takes"),
-        ([a_pass(bottleneck="disk", limits=[{"name": "x", "byte_rate": 1.0, "ratio": 0.95}])], "the device gives no more"),
+        (
+            [a_pass(bottleneck="disk", limits=[{"name": "x", "kind": "device", "byte_rate": 1.0, "ratio": 0.95}])],
+            "the device gives no more",
+        ),
         ([a_pass(bottleneck="decode", stats={"decode_seconds": 1.9})], "more workers: decoding takes 1.9 s of 2"),
         ([a_pass(bottleneck="decode", workers=8, stats={"decode_seconds": 1.9})], "all cores decode already"),
         ([a_pass(memory={"own_nbytes": 4 << 30})], "less memory=: processes hold 4 GB"),
@@ -105,9 +117,37 @@ def test_advice_rests_on_figures(passes: list[dict[str, Any]], advice: str):
 
 def test_a_pass_near_its_limit_needs_no_advice():
     """The verdict says that the machine is the limit."""
-    one = a_pass(limits=[{"name": "copying", "byte_rate": 1e8, "ratio": 0.9}])
+    one = a_pass(limits=[{"name": "copying", "kind": "copy", "byte_rate": 1e8, "ratio": 0.9}])
     assert list(changes([one], cores=8, asked_workers=None)) == []
     assert verdict(one) == "100 records/s with 2 workers, 90 % of what copying gives; the machine is the limit"
+
+
+COPYING = {"name": "copying", "kind": "copy", "byte_rate": 1e9, "ratio": 0.1}
+DEVICE = {"name": "the device", "kind": "device", "byte_rate": 1e8, "ratio": 0.95}
+DECODERS = {"name": "decoders", "kind": "decode", "byte_rate": 1e8, "ratio": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("one", "pace"),
+    [
+        (a_pass(bottleneck="consumer", limits=[COPYING]), "copying batches out set the pace, not the loader"),
+        (a_pass(bottleneck="disk", limits=[COPYING]), "waiting for storage set the pace"),
+        (a_pass(bottleneck="disk", limits=[DEVICE]), "the machine is the limit"),
+        (a_pass(bottleneck="decode", limits=[COPYING]), "decoding set the pace"),
+        (a_pass(bottleneck="decode", limits=[DECODERS]), "decoding set the pace"),
+        (a_pass(bottleneck="transport", limits=[COPYING]), "copying and handing over set the pace"),
+    ],
+    ids=["a slow consumer", "a slow disk", "a disk at its limit", "slow decoding", "decoders at their limit", "handing over"],
+)
+def test_the_verdict_follows_the_situation(one: dict[str, Any], pace: str):
+    """Each situation has its own sentence; decoders that do nothing else are the codec's limit, not the machine's."""
+    assert verdict(one).endswith(f"; {pace}")
+
+
+def test_decoders_at_their_limit_are_told_of_more_workers():
+    """Being near a limit of one's own making is no reason to stay there."""
+    one = a_pass(workers=1, bottleneck="decode", stats={"decode_seconds": 0.99}, limits=[DECODERS])
+    assert "more workers: decoding takes 1.0 s of 1, and 8 cores are there" in list(changes([one], cores=8, asked_workers=None))
 
 
 def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):

@@ -41,7 +41,7 @@ def test_a_group_that_takes_no_ceiling_is_not_left_behind(tmp_path: Path, monkey
     """What the system refuses is an error, and nothing stays."""
     home = Confinement(home=tmp_path, nbytes=64 * MB, version=2)
     monkeypatch.setattr(home, "_ceiling", "no/such.file")
-    with pytest.raises(OSError, match="no/such.file"), home:
+    with pytest.raises(OSError, match=r"no/such\.file"), home:
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -36,6 +36,7 @@ def a_pass(workers: int) -> dict[str, Any]:
         "budget_nbytes": 10,
         "read_per_used": 1.0,
         "cache": "warm, mincore finds 100.0 % in memory",
+        "read_ahead": workers == 1,
     }
 
 
