@@ -145,9 +145,10 @@ def _measured(
     if names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
         stored = fields_in(arguments.fields) or {}
-        console.say(f"  contenders, warm, {ours['workers']} workers each; ratios are streamload's records/s to theirs:")
+        console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+        limit = next(one for one in limits if one["how"] == "in order")
         document["contenders"] = compared(
-            source, names, ours=ours, stored=stored, folder=cache_folder(), say=lambda text: console.say(f"    {text}")
+            source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
         )
     console.say(f"  {document['verdict']}", "bold")
     for change in document["changes"]:

@@ -16,6 +16,7 @@ from streamload.tools.console import meant
 from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
+from streamload.sizes import format_nbytes
 from streamload.source import Source
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -144,9 +145,10 @@ def compared(
     ours: dict[str, Any],
     stored: dict[str, str],
     folder: Path,
+    limit: dict[str, Any],
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Every contender beside streamload, warm; `ours` is the configuration of a pass, `say` hears of each as it is done."""
+    """Every contender beside streamload and a limit, warm; `ours` is the configuration of a pass, `say` hears of each as it is done."""
     made = copied(data, folder)
     own = {"image": stored.get(made.image, made.image)} | ({"label": stored.get(made.label, made.label)} if made.label else {})
     config = {"batch": ours["batch"], "workers": ours["workers"]}
@@ -167,19 +169,19 @@ def compared(
     with Contender("streamload", "ours", mine) as loader:
         for name in names:
             peer, more = PEERS[name]
-            told = {**theirs, **more}
+            asked = {**theirs, **more}
             if peer in SLOW:
                 if hdf5 is None:
                     found.append({"name": name, "missing": f"{name} is left out: the data is not one HDF5 file"})
                     say(found[-1]["missing"])
                     continue
-                told |= {"path": data.fingerprints[0].path, "names": hdf5, "records": min(made.records, SLOW_RECORDS), "settle": 0}
-            found.append(_against(name, peer, told, loader))
+                asked |= {"path": data.fingerprints[0].path, "names": hdf5, "records": min(made.records, SLOW_RECORDS), "settle": 0}
+            found.append(_against(name, peer, asked, loader, limit))
             say(found[-1].get("missing") or found[-1]["text"])
     return found
 
 
-def _against(name: str, peer: str, config: dict[str, Any], loader: Contender) -> dict[str, Any]:
+def _against(name: str, peer: str, config: dict[str, Any], loader: Contender, limit: dict[str, Any]) -> dict[str, Any]:
     try:
         with Contender(name, peer, config) as contender:
             pairs = in_turns(loader.run, contender.run, PAIRS)
@@ -188,13 +190,27 @@ def _against(name: str, peer: str, config: dict[str, Any], loader: Contender) ->
         return {"name": name, "missing": str(reason)}
     race = Comparison(what="the user's records", ours="streamload", theirs=name, pairs=pairs, cache="warm")
     written = {key: about[key] for key in ("written_seconds", "written_nbytes") if key in about}
-    return {
+    byte_rate = statistics.median(run.byte_rate for _, run in pairs)
+    found = {
         "name": name,
         "ratio": race.ratio,
         "rate": statistics.median(run.rate for _, run in pairs),
-        "byte_rate": statistics.median(run.byte_rate for _, run in pairs),
+        "byte_rate": byte_rate,
+        "limit": limit["name"],
+        "limit_ratio": byte_rate / limit["byte_rate"],
         "our_rate": statistics.median(run.rate for run, _ in pairs),
         "order": about.get("order", "full shuffle"),
-        "text": str(race).splitlines()[0].partition(": ")[2],
         **written,
     }
+    return found | {"text": told(found)}
+
+
+def told(found: dict[str, Any]) -> str:
+    """A contender in a line: its rates, its limit, streamload beside it, its order, and what its own format took to write and takes."""
+    text = (
+        f"{found['name']}: {found['rate']:,.0f} records/s, {found['byte_rate'] / 1e6:,.0f} MB/s, {found['limit_ratio']:.2f} x "
+        f"{found['limit']}; streamload is {found['ratio']:.2f} times as fast; its order: {found['order']}"
+    )
+    if "written_seconds" not in found:
+        return text
+    return f"{text}; its own format: {format_nbytes(found['written_nbytes'])}, written in {found['written_seconds']:.1f} s"

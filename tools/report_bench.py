@@ -42,7 +42,7 @@ def bench_section(document: dict[str, Any]) -> str:
         f"{escape(document['order'])} order · batches of {document['batch']:,} · {escape(document['time'])}</p>"
         f'<p class="verdict">{escape(document["verdict"])}</p>'
         + (f'<ul class="changes">{changes}</ul>' if changes else "")
-        + f'<div class="grid">{"".join(pictures)}</div>{_figures(passes)}'
+        + f'<div class="grid">{"".join(pictures)}</div>{_figures(passes)}{_contender_figures(document.get("contenders", []))}'
         + "".join(f'<p class="soft">{escape(text)}</p>' for text in missing)
         + "</section>"
     )
@@ -128,6 +128,28 @@ def _contenders(contenders: Sequence[dict[str, Any]]) -> str:
     ]
     caption = "Records/s, the same records and consumer, page cache warm, each in a process of its own, in turns."
     return figure("Beside other loaders", bars("Beside other loaders", rows), caption)
+
+
+def _contender_figures(contenders: Sequence[dict[str, Any]]) -> str:
+    """What the picture does not show: the limit, the order that each delivers, what its own format takes."""
+    there = [one for one in contenders if "rate" in one]
+    if not there:
+        return ""
+    heads = ["loader", "records/s", "MB/s", f"of {there[0]['limit']}", "streamload", "its format", "written in", "its order"]
+    rows = [
+        [
+            one["name"],
+            f"{one['rate']:,.0f}",
+            f"{one['byte_rate'] / 1e6:,.0f}",
+            f"{100 * one['limit_ratio']:.1f} %",
+            f"{one['ratio']:.1f} times as fast",
+            format_nbytes(one["written_nbytes"]) if "written_nbytes" in one else "the same file",
+            f"{one['written_seconds']:.1f} s" if "written_seconds" in one else "",
+            one["order"],
+        ]
+        for one in there
+    ]
+    return table(heads, rows)
 
 
 def _figures(passes: Sequence[dict[str, Any]]) -> str:

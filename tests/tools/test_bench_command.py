@@ -11,7 +11,7 @@ import pytest
 from command_line import answer, arrays, hdf5_file, said
 from streamload.tools import bench_pass
 from streamload.tools.bench import worked_out, worker_counts
-from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names
+from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names, told
 from streamload.tools.bench_models import utilisation
 from streamload.tools.bench_runs import passed
 from streamload.tools.bench_verdict import verdict
@@ -229,7 +229,20 @@ def test_contenders_are_compared_or_left_out_by_name(
     found = {one["name"]: one for one in document["contenders"]}
     assert list(found) == chosen_peers(asked)
     for name, one in found.items():
-        assert one.get("ratio", 0) > 0 or one["missing"].startswith(f"{name} is left out: ")
+        if "missing" in one:
+            assert one["missing"].startswith(f"{name} is left out: ")
+            continue
+        assert one["ratio"] > 0 < one["limit_ratio"]
+        assert one["limit"].startswith("one core copying")
+        assert one["text"] == told(one)
+
+
+def test_a_contender_is_told_with_its_limit_and_what_its_format_takes():
+    """In one line: rates, limit, ratio, order; size and writing time where it has a format of its own."""
+    one = {"name": "X", "rate": 2e3, "byte_rate": 5e6, "limit": "a copy", "limit_ratio": 0.05, "ratio": 3.0, "order": "full shuffle"}
+    line = "X: 2,000 records/s, 5 MB/s, 0.05 x a copy; streamload is 3.00 times as fast; its order: full shuffle"
+    assert told(one) == line
+    assert told(one | {"written_nbytes": 3 << 20, "written_seconds": 1.25}) == f"{line}; its own format: 3 MB, written in 1.2 s"
 
 
 @pytest.mark.parametrize("peer", [*dict.fromkeys(peer for peer, _ in PEERS.values())])

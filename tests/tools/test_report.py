@@ -17,6 +17,8 @@ from streamload.tools.bench_pass import BINS
 from streamload.tools.report import page
 from streamload.tools.svg import HEIGHT, LEFT, WIDTH, Axis, Bar, areas, axis_over, bars, histogram, lines, points, seconds, short
 
+from streamload.sizes import format_nbytes
+
 MACHINE = {"processor": "a <processor>", "memory": "2 GB", "disk": "a disk", "system": "a system", "versions": "python 3"}
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -63,7 +65,18 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
             "feeds_each": {"H100": 4, "A100": 8},
         },
         "contenders": [
-            {"name": "PyTorch", "rate": 10.0, "our_rate": 100.0},
+            {
+                "name": "tf.data",
+                "rate": 10.0,
+                "byte_rate": 1e6,
+                "limit": "one core copying",
+                "limit_ratio": 0.01,
+                "ratio": 10.0,
+                "our_rate": 100.0,
+                "order": "a buffer of 1,000",
+                "written_nbytes": 5_000_000,
+                "written_seconds": 1.5,
+            },
             {"name": "FFCV", "missing": "FFCV is left out: ffcv is not installed"},
         ],
     },
@@ -163,6 +176,14 @@ def test_everything_that_was_left_out_is_named():
     text = page([DOCUMENTS["bench"], DOCUMENTS["quality"]])
     assert "FFCV is left out: ffcv is not installed" in text
     assert "Grain is left out: grain is not installed" in text
+
+
+def test_contenders_stand_beside_a_limit_with_what_their_formats_take():
+    """Their share of what one core copies, their order, the size of their files and the time to write them."""
+    text = page([DOCUMENTS["bench"]])
+    for words in ("of one core copying</th>", "<td>1.0 %</td>", "<td>a buffer of 1,000</td>", "<td>1.5 s</td>", "10.0 times as fast"):
+        assert words in text
+    assert format_nbytes(5_000_000) in text
 
 
 def test_report_writes_a_page_from_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
