@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.conditions import Condition
+from streamload.tools.console import counted
 from streamload.tools.convert_order import Arrangement, bucket_count
 from streamload.tools.deal import PART_NAMES, arranged
 from streamload.tools.engines import Engine
@@ -351,4 +352,4 @@ def _require_free(target: str, parent: str, nbytes: int) -> None:
 
 
 def _tell(shown: Bar, seen: int, total: int, record_nbytes: int) -> None:
-    shown.show(min(seen, total), f"{min(seen, total):,} records, {format_nbytes(min(seen, total) * record_nbytes)}")
+    shown.show(min(seen, total), f"{counted(min(seen, total), 'record')}, {format_nbytes(min(seen, total) * record_nbytes)}")

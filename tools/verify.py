@@ -176,7 +176,7 @@ def _batches(origin: Origin, title: str) -> Iterator[tuple[int, dict[str, NDArra
         for start in range(0, len(origin), batch):
             taken = origin.take(np.arange(start, min(start + batch, len(origin)), dtype=np.int64))
             yield start, taken
-            shown.show(min(start + batch, len(origin)), f"{min(start + batch, len(origin)):,} records")
+            shown.show(min(start + batch, len(origin)), counted(min(start + batch, len(origin)), "record"))
 
 
 def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
@@ -303,7 +303,7 @@ def _compare_in_order(ours: Origin, theirs: Origin, title: str, findings: Findin
                 there = dict(zip(here, there.values(), strict=True))
             for number, names in differing(here, there, start):
                 findings.add("record", f"record {number:,} differs from {title} in {', '.join(map(clean, names))}")
-            shown.show(int(numbers[-1]) + 1, f"{int(numbers[-1]) + 1:,} records")
+            shown.show(int(numbers[-1]) + 1, counted(int(numbers[-1]) + 1, "record"))
 
 
 def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> Iterator[tuple[int, Sequence[str]]]:
