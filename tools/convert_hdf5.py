@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.direct_writes import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 from streamload.tools.targets import CODED_NBYTES, Style
 
 from streamload.limits import usable_cores
@@ -27,6 +28,7 @@ class Contiguous:
     def __init__(self, field: Field) -> None:
         self.field = field
         self._at = 0
+        self._stream: DirectStream | None = None
 
     def create(self, file: h5py.File, records: int) -> None:
         """Allot the place."""
@@ -38,13 +40,20 @@ class Contiguous:
         dataset = h5py.h5d.create(file.id, name, kind, space, dcpl=creation, lcpl=_parents())
         self._at = dataset.get_offset() or 0
 
-    def append(self, fd: int, values: NDArray[Any]) -> None:
-        """Write records behind those that are there; short writes go on."""
-        rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
-        while rest:
-            done = os.pwrite(fd, rest, self._at)
-            self._at += done
-            rest = rest[done:]
+    def begin(self, fd: int, direct: int | None, records: int) -> None:
+        """Write from now on to the file that these are descriptors of."""
+        large = self.field.nbytes * records >= LEAST_NBYTES
+        self._stream = DirectStream(fd, direct if large else None, self._at)
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Write records behind those that are there."""
+        assert self._stream is not None
+        self._stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        assert self._stream is not None
+        self._stream.flush()
 
 
 class Chunked:
@@ -113,15 +122,19 @@ class Hdf5Writer:
         self._chunked = [Chunked(f, style, self._pool) for f in schema if chunked and f.nbytes >= CODED_NBYTES]
         coded = {one.field.name for one in self._chunked}
         self._contiguous = [Contiguous(field) for field in schema if field.name not in coded]
-        self._file = h5py.File(path, "x", libver=("earliest", "v110"))
+        # Large fields begin where a direct write, and a direct read, may begin.
+        self._file = h5py.File(path, "x", libver=("earliest", "v110"), alignment_threshold=LEAST_NBYTES, alignment_interval=ALIGNMENT)
         for contiguous in self._contiguous:
             contiguous.create(self._file, records)
         self._file.close()
         self._fd = os.open(path, os.O_RDWR)
+        self._direct = direct_descriptor(path, os.O_RDWR)
         nbytes = sum(one.field.nbytes for one in self._contiguous) * records
         if nbytes and hasattr(os, "posix_fallocate"):
             # A full disk is known now, and not after an hour.
             os.posix_fallocate(self._fd, 0, max(os.fstat(self._fd).st_size, nbytes))
+        for contiguous in self._contiguous:
+            contiguous.begin(self._fd, self._direct, records)
         if self._chunked:
             self._file = h5py.File(path, "r+", libver=("earliest", "v110"), locking=False)
             for one in self._chunked:
@@ -130,19 +143,21 @@ class Hdf5Writer:
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
         """Write records behind those that are there."""
         for contiguous in self._contiguous:
-            contiguous.append(self._fd, taken[contiguous.field.name])
+            contiguous.append(taken[contiguous.field.name])
         for chunked in self._chunked:
             chunked.append(taken[chunked.field.name])
 
     def close(self) -> None:
         """Finish the file."""
-        for chunked in self._chunked:
-            chunked.finish()
+        for field in (*self._contiguous, *self._chunked):
+            field.finish()
         self._pool.shutdown()
         if self._chunked:
             self._file.close()
         os.fsync(self._fd)
-        os.close(self._fd)
+        for fd in (self._fd, self._direct):
+            if fd is not None:
+                os.close(fd)
 
 
 def _creation() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from streamload.tools.arrow_fields import arrow_array, arrow_field
+from streamload.tools.direct_writes import DirectFile
 from streamload.tools.targets import Style
 
 from streamload.schema import Schema
@@ -31,9 +31,9 @@ class ParquetWriter:
         room = GROUP_NBYTES if raw else CODED_GROUP_NBYTES
         self._group = style.chunk_records or max(1, min(1_000_000, room // max(1, schema.record_nbytes)))
         self._waiting = self._schema.empty_table()
-        self._path = path
+        self._file = DirectFile(path)
         self._writer = pq.ParquetWriter(
-            path,
+            pa.PythonFile(self._file, mode="w"),
             self._schema,
             compression="NONE" if raw else style.codec.upper(),
             compression_level=style.level,
@@ -59,11 +59,7 @@ class ParquetWriter:
         if len(self._waiting):
             self._writer.write_table(self._waiting, row_group_size=self._group)
         self._writer.close()
-        fd = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        self._file.close()
 
 
 def writer(path: str, schema: Schema, records: int, style: Style, classes: Mapping[str, Sequence[str]]) -> ParquetWriter:

@@ -13,28 +13,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.checksums import record_checksums
 from streamload.tools.convert_order import Arrangement, Buckets, Numbers
+from streamload.tools.direct_writes import aligned_records
 from streamload.tools.manifest import Content, file_entry, schema_entry
 from streamload.tools.origins import Origin, Request, classes_of, origin_of
+from streamload.tools.read_back import Stretch, read_back
 from streamload.tools.reading import batch_records
 from streamload.tools.stored import Encoded, stored
 from streamload.tools.targets import Style, writer_of
 
 import streamload
-from streamload.errors import ChecksumError, ConversionError, SourceError, StreamloadError, to_plain
+from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
 from streamload.killpoints import reach
-from streamload.schema import Schema
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
 """The position of the first record, and records that follow each other: every field."""
-Stretch = tuple[int, int, dict[str, tuple[int, int]]]
-"""Records [start, stop) of a file, and their checksums by field."""
 PERIOD_RECORDS = 256
 """How often the parent hears of progress, at least."""
 
@@ -204,14 +202,14 @@ def _written(task: dict[str, Any], path: str, records: int, style: Style, progre
         if kept is not origin:
             kept.close()
         origin.close()
-    delivered = _read_again(path, schema, stretches, task)
-    entry = file_entry(path, records=records, content=written, part=task["part"], first=first)
+    delivered, blocks = read_back(path, schema, stretches, title=task["path"], threads=int(task["threads"]))
+    entry = file_entry(path, records=records, content=written, part=task["part"], first=first, blocks=blocks)
     return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
 
 def _in_order(task: dict[str, Any], origin: Origin, kept: Origin) -> Iterator[Batch]:
     """The records of positions start to stop, a few at a time, as they are stored."""
-    batch = batch_records(origin)
+    batch = aligned_records(batch_records(origin), max(field.nbytes for field in origin.schema))
     if task["scattered"]:
         buckets = Buckets(task["scattered"], origin.schema, task["total"], count=task["buckets"])
         for start, taken in buckets.gathered(task["start"], task["stop"], batch):
@@ -229,48 +227,6 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
         while (batch := coming.result()) is not None:
             coming = beside.submit(next, batches, None)
             yield batch
-
-
-def _read_again(path: str, schema: Schema, stretches: list[Stretch], task: dict[str, Any]) -> Schema:
-    """Read what was written, as a loader will, and compare checksums; the schema that it then has."""
-    source = streamload.open(path, decode=False)
-    try:
-        # HDF5 files with labels of shape (N, 1) are read as single numbers, whoever wrote them.
-        # An array alone has no name in an .npy file: it is called like the file.
-        names = schema.names if len(schema) == len(source.schema) == 1 else source.schema.names
-        delivered = Schema(tuple(replace(field, name=name) for field, name in zip(source.schema, names, strict=True)))
-        found = {field.name: (field.dtype, field.shape, field.ragged) for field in delivered}
-        wanted = {field.name: (field.dtype, field.shape, field.ragged) for field in schema}
-        flat = {name: (dtype, () if set(shape) == {1} else shape, ragged) for name, (dtype, shape, ragged) in wanted.items()}
-        if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
-            raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
-        names = tuple(zip(delivered.names, source.schema.names, strict=True))
-
-        threads = max(1, min(int(task["threads"]), len(stretches)))
-
-        def same(which: int) -> bool:
-            # One source serves one thread at a time.
-            own = streamload.open(path, decode=False)
-            try:
-                for start, stop, wanted in stretches[which::threads]:
-                    taken = own.take(np.arange(start, stop, dtype=np.int64))
-                    if record_checksums({name: taken[stored] for name, stored in names}) != wanted:
-                        return False
-                return True
-            finally:
-                own.close()
-
-        with ThreadPoolExecutor(threads) as pool:
-            sound = len(source) == (stretches[-1][1] if stretches else 0) and all(pool.map(same, range(threads)))
-        if not sound:
-            raise ChecksumError(
-                f"{task['path']} does not hold what was written to it: checksums of its records differ.",
-                hint="Check disk and memory.",
-                path=task["path"],
-            )
-        return delivered
-    finally:
-        source.close()
 
 
 KINDS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}

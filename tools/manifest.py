@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,9 +101,14 @@ def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
     return little.view(np.uint8).reshape(len(values), width) if little.size else np.zeros((len(values), width), np.uint8)
 
 
-def file_entry(path: str, *, records: int, content: Content, part: str = "", first: int = 0) -> dict[str, Any]:
-    """What a manifest says of one file; `first` is the number, within its part, of the file's first record."""
-    checksums = "".join(f"{one:08x}" for one in block_checksums(path, BLOCK_NBYTES))
+def file_entry(
+    path: str, *, records: int, content: Content, part: str = "", first: int = 0, blocks: Iterable[int] | None = None
+) -> dict[str, Any]:
+    """What a manifest says of one file; `first` is the number, within its part, of the file's first record.
+
+    `blocks` are the checksums of its blocks, where it has been read already.
+    """
+    checksums = "".join(f"{one:08x}" for one in (blocks if blocks is not None else block_checksums(path, BLOCK_NBYTES)))
     return {
         "name": os.path.basename(path),
         "part": part,

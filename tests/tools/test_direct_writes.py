@@ -1,0 +1,110 @@
+"""Writes past the page cache: the bytes are those that were given, wherever they begin and however they come."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from streamload.tools import direct_writes
+from streamload.tools.checksums import block_checksums, crc32
+from streamload.tools.direct_writes import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
+
+SIZES = st.lists(st.sampled_from([0, 1, 100, ALIGNMENT - 1, ALIGNMENT, 3 * ALIGNMENT, 50_000, 150_528]), min_size=1, max_size=12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(begin=st.sampled_from([0, 1, 2048, ALIGNMENT, 5000]), sizes=SIZES, aligned=st.booleans(), past=st.booleans())
+def test_bytes_stand_where_they_belong(begin: int, sizes: list[int], aligned: bool, past: bool, tmp_path_factory: pytest.TempPathFactory):
+    """Of any sizes, from any place on, from aligned memory or not, past the page cache or through it; what is around stays."""
+    path = tmp_path_factory.mktemp("stream") / "a"
+    total = sum(sizes)
+    data = np.random.default_rng(total).integers(0, 256, total, np.uint8)
+    path.write_bytes(b"\xee" * (begin + total + 7000))
+    fd = os.open(path, os.O_RDWR)
+    direct = direct_descriptor(str(path), os.O_RDWR) if past else None
+    stream = DirectStream(fd, direct, begin)
+    at = 0
+    for size in sizes:
+        memory = aligned_empty((max(size, 1 << 20),), np.dtype(np.uint8))[:size] if aligned else np.empty(size + 1, np.uint8)[1:]
+        memory[:] = data[at : at + size]
+        assert stream.write(memory.data) == size
+        at += size
+        assert stream.tell() == begin + at
+    stream.flush()
+    for one in (fd, direct):
+        if one is not None:
+            os.close(one)
+    assert path.read_bytes() == b"\xee" * begin + data.tobytes() + b"\xee" * 7000
+
+
+def test_a_file_is_whole_when_it_is_closed(tmp_path: Path):
+    """More than is staged at a time, in pieces that fit nothing; a second close does nothing; an older file is not written over."""
+    data = np.random.default_rng(0).integers(0, 256, 9_999_999, np.uint8)
+    file = DirectFile(str(tmp_path / "a"))
+    for at in range(0, len(data), 777_777):
+        file.write(data[at : at + 777_777].data)
+    assert file.tell() == len(data)
+    file.close()
+    file.close()
+    assert (tmp_path / "a").read_bytes() == data.tobytes()
+    with pytest.raises(FileExistsError):
+        DirectFile(str(tmp_path / "a"))
+
+
+def test_blocks_that_a_device_refuses_go_through_the_page_cache(tmp_path: Path):
+    """EINVAL of a direct write, here since the descriptor was opened for nothing but reads past the cache of an odd length."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    fd, wrong = os.open(path, os.O_RDWR), os.eventfd(0)
+    try:
+        stream = DirectStream(fd, wrong, 0)
+        data = aligned_empty((1 << 20,), np.dtype(np.uint8))
+        data[:] = 7
+        with pytest.raises(OSError) as caught:
+            os.pwrite(wrong, data.data, 0)
+        if caught.value.errno == errno.EINVAL:
+            stream.write(data.data)
+            assert path.read_bytes() == data.tobytes()
+        else:
+            with pytest.raises(OSError, match=os.strerror(caught.value.errno or 0)):
+                stream.write(data.data)
+    finally:
+        os.close(fd)
+        os.close(wrong)
+
+
+def test_memory_is_aligned_and_records_fill_blocks():
+    """Large arrays begin at a block; as many records are taken at a time as fill whole ones, if so many may be taken."""
+    assert aligned_empty((7, 224, 224, 3), np.dtype(np.uint8)).ctypes.data % ALIGNMENT == 0
+    assert aligned_empty((0, 5), np.dtype(np.float32)).shape == (0, 5)
+    assert aligned_records(111, 150_528) == 108
+    assert aligned_records(85, 196_608) == 85
+    assert aligned_records(3, 150_528) == 3
+    assert aligned_records(8192, 0) == 8192
+
+
+@pytest.mark.parametrize("nbytes", [1, direct_writes.LEAST_NBYTES, 5 * direct_writes.LEAST_NBYTES + 777])
+def test_a_file_is_read_in_order_past_the_page_cache_too(nbytes: int, tmp_path: Path):
+    """The bytes that are handed on are the file's, each once, in order, cached or not; the checksums are the blocks'."""
+    data = np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8).tobytes()
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    wanted = [crc32()(data[at : at + (1 << 20)], 0) for at in range(0, nbytes, 1 << 20)]
+    for cold in (False, True):
+        if cold:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        seen = bytearray()
+
+        def also(view: memoryview, offset: int, seen: bytearray = seen) -> None:
+            assert offset == len(seen)
+            seen.extend(view)
+
+        assert list(block_checksums(str(path), 1 << 20, also=also)) == wanted
+        assert bytes(seen) == data
