@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import meant
+from streamload.tools.direct_writes import aligned_empty
 from streamload.tools.masks import NAMES, mask_in
 from streamload.tools.origins import Request
 from streamload.tools.pictures import image_in, kind_of
@@ -19,6 +20,8 @@ from streamload.tools.stored import bytes_of
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.schema import Field, Schema
 
+TOGETHER = 4
+"""Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""
 SURVEYED = 64
 """The first records say what fields there are."""
 
@@ -155,22 +158,30 @@ class Foreign:
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
-        out = {field.name: np.empty((len(records), *field.shape), field.dtype) for field in self.schema}
+        out = {field.name: aligned_empty((len(records), *field.shape), field.dtype) for field in self.schema}
         waiting: list[Any] = []
+        group: list[tuple[int, int, Raw]] = []
         for row, number in enumerate(records.tolist()):
             try:
-                raw = self._container.raw(number)
+                group.append((row, number, self._container.raw(number)))
             except SourceError:
                 for one in waiting:
                     one.result()  # what is wrong with a record before it is said first
+                self._put_all(out, group)
                 raise
-            if self._pool is None:
-                self._put(out, row, number, raw, self._plans)
-            else:
-                waiting.append(self._pool.submit(self._put, out, row, number, raw, self._plans))
+            if len(group) == TOGETHER or row == len(records) - 1:
+                if self._pool is None:
+                    self._put_all(out, group)
+                else:
+                    waiting.append(self._pool.submit(self._put_all, out, group))
+                group = []
         for one in waiting:
             one.result()
         return out
+
+    def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
+        for row, number, raw in group:
+            self._put(out, row, number, raw, self._plans)
 
     def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
         """A field of the given records that is no image: nothing else of them is made."""
@@ -194,8 +205,10 @@ class Foreign:
             value = raw.get(plan.stored)
             if value is None:
                 raise self._lacks(plan, number)
-            made = self._made(plan.kind, value, self._container.named(number, plan.stored))
             field = plan.field
+            # An image is decoded where it is to stand; only one of another shape comes back elsewhere, to be refused.
+            into = out[field.name][row] if plan.kind == "image" else None
+            made = self._made(plan.kind, value, self._container.named(number, plan.stored), into)
             if plan.kind == "bytes" and made.nbytes == field.nbytes:
                 made = made.view(field.dtype).reshape(field.shape)
             if made.shape != field.shape or made.dtype.newbyteorder("=") != field.dtype:
@@ -205,7 +218,8 @@ class Foreign:
                     hint="Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
                     path=where,
                 )
-            out[field.name][row] = made
+            if made is not into:
+                out[field.name][row] = made
 
     def _lacks(self, plan: Plan, number: int) -> CorruptDataError:
         return CorruptDataError(
@@ -214,8 +228,8 @@ class Foreign:
             path=self._container.where(number),
         )
 
-    def _made(self, kind: str, value: bytes | NDArray[Any], title: str) -> NDArray[Any]:
-        """A value as an array."""
+    def _made(self, kind: str, value: bytes | NDArray[Any], title: str, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """A value as an array; an image that fits is put into `into`."""
         if kind == "numbers":
             if isinstance(value, bytes):
                 raise SchemaMismatchError(f"{title} is bytes, and numbers in the first record.", hint="Choose other --fields.", path=title)
@@ -226,7 +240,7 @@ class Foreign:
             return np.frombuffer(value, np.uint8)
         if kind == "mask":
             return mask_in(value, title, self._request.size)
-        return image_in(value, title, mode=self._request.mode, size=self._request.size)
+        return image_in(value, title, mode=self._request.mode, size=self._request.size, into=into)
 
     def _planned(self) -> list[Plan]:
         """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +26,12 @@ def decoded(path: str, *, mode: str) -> NDArray[Any]:
 def file_bytes(path: str) -> bytes:
     """What a file of an image holds. Raises SourceError where it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MOST_FILE_NBYTES)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # As much as there is: room for the most there may be would be taken and given back for every file.
+            return os.read(fd, min(MOST_FILE_NBYTES, os.fstat(fd).st_size))
+        finally:
+            os.close(fd)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.", path=path) from error
 
@@ -36,7 +41,7 @@ def kind_of(data: bytes) -> str | None:
     return format_of(data)
 
 
-def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None = None) -> NDArray[Any]:
+def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None = None, into: NDArray[Any] | None = None) -> NDArray[Any]:
     """An image as (height, width, 3) in mode rgb, (height, width) in mode grey, with all that it has in mode any.
 
     It is turned upright as its Exif says; of another `size` (height, width), it is scaled until that is filled, and cut to
@@ -51,11 +56,13 @@ def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None
         wanted = head.mode if mode == "any" else ("L" if mode == "grey" else "RGB") + bits
         decoder = _decoder(size or head.size, wanted, "exact" if size is None else "crop")
         channels = {"L": 1, "A": 4}.get(wanted.removesuffix("16")[-1], 3)
-        out = np.empty((*(size or head.size), channels), np.uint16 if bits else np.uint8)
-        decoder.decode(data, out)
+        shape, dtype = size or head.size, np.uint16 if bits else np.uint8
+        flat = shape if channels == 1 else (*shape, channels)
+        made = into if into is not None and into.shape == flat and into.dtype == dtype else np.empty(flat, dtype)
+        decoder.decode(data, made.reshape(*shape, channels))
     except RefusalError as error:
         raise error.error(title, hint=HINT, path=title) from error
-    return out[:, :, 0] if channels == 1 else out
+    return made
 
 
 @lru_cache(maxsize=256)
