@@ -20,7 +20,7 @@ Path = str | os.PathLike[str]
 
 
 def open_source(
-    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path]],
+    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path] | Source],
     fields: Fields | str | None = None,
     *,
     decode: Any = None,
@@ -32,7 +32,7 @@ def open_source(
     (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
     it the fields are found, and `repr` of the source says how. Nothing is read but what describes the data, and fields
     small enough to be held in memory. Fields that lie in files of their own are joined by record:
-    {"image": "x.npy", "label": "y.npy"}.
+    {"image": "x.npy", "label": "y.npy"}, or {"image": sl.open("x.parquet", fields=["image"]), "label": "y.npy"}.
 
     `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
@@ -41,7 +41,7 @@ def open_source(
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
     if isinstance(path, Mapping):
-        return _joined(cast("Mapping[str, Path | Iterable[Path]]", path), fields, decode, options)
+        return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
     paths = _expanded(path)
     wanted = [fields] if isinstance(fields, str) else fields
     if wanted is not None and not len(wanted):
@@ -77,18 +77,25 @@ def _decoded(source: Source, decode: Any) -> Source:
     return with_images(source, decode)
 
 
-def _joined(paths: Mapping[str, Path | Iterable[Path]], fields: object, decode: Any, options: dict[str, Any]) -> Source:
+def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object, decode: Any, options: dict[str, Any]) -> Source:
     """Fields from different files, one from each."""
     if fields is not None or options or not paths:
         raise ConfigError(
             "Files that are joined by record are given as {field: path}, and nothing else.",
-            hint='Leave fields= and the options out: sl.open({"image": "x.npy", "label": "y.npy"}).',
+            hint='Leave fields= and the options out, or give a source: sl.open({"x": sl.open("x.npz", fields=["x"]), "y": "y.npy"}).',
         )
     wishes: Mapping[str, Any] = decode if isinstance(decode, Mapping) else dict.fromkeys(paths, decode)
     unknown = next((name for name in wishes if name not in paths), None)
     if unknown is not None:
         raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, paths))}.")
-    return joining.join({name: open_source(one, decode=wishes.get(name)) for name, one in paths.items()})
+    sources: dict[str, Source] = {}
+    for name, one in paths.items():
+        wish = wishes.get(name)
+        if not isinstance(one, Source):
+            sources[name] = open_source(one, decode=wish)
+        else:
+            sources[name] = one if wish is None else _decoded(one, wish)
+    return joining.join(sources)
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:

@@ -88,6 +88,19 @@ class SomeFiles:
         """Where one of the files is mapped."""
         return self._files.address(self._first + number)
 
+    @property
+    def past_cache(self) -> bool:
+        """Whether large reads are to pass the page cache by."""
+        return self._files.past_cache
+
+    def direct(self, number: int) -> int | None:
+        """A descriptor of one of the files whose reads pass the page cache by, where there is one."""
+        return self._files.direct(self._first + number)
+
+    def bytes_at(self, number: int, offset: int, nbytes: int) -> NDArray[np.uint8] | None:
+        """So many bytes of one of the files, if all of it is mapped and present."""
+        return self._files.bytes_at(self._first + number, offset, nbytes)
+
     def map(self, number: int) -> FileMapping:
         """Map one of the files."""
         return self._files.map(self._first + number)
@@ -106,7 +119,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         if len(source.schema) > 1:
             raise ConfigError(
                 f"'{name}': {source.title} holds several fields, {list(source.schema.names)}, where one is to be joined.",
-                hint=f"Open it alone, and choose: fields=[{source.schema.names[0]!r}].",
+                hint=f"Choose one: {{{name!r}: sl.open(..., fields=[{source.schema.names[0]!r}])}}.",
             )
     if len({len(source) for source in sources.values()}) > 1:
         lengths = ", ".join(f"{name}: {len(source):,} in {source.title}" for name, source in sources.items())

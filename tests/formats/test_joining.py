@@ -12,6 +12,8 @@ from hdf5_files import write
 
 from streamload import testing
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError
+from streamload.files import OpenFiles, fingerprint
+from streamload.formats.joining import SomeFiles
 from streamload.opening import open_source
 
 
@@ -35,6 +37,14 @@ def test_an_x_file_and_a_y_file_are_one_source(tmp_path: Path):
     source.close()
 
 
+def test_a_stretch_of_files_is_all_that_readers_ask_of_files(tmp_path: Path):
+    """Whatever `OpenFiles` learns to do, a joined column's reader can ask for too; closing is for the owner."""
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    files = OpenFiles([fingerprint(tmp_path / "x.npy")])
+    assert {name for name in dir(files) if not name.startswith("_")} - {"close"} <= set(dir(SomeFiles(files, 0, 1)))
+    files.close()
+
+
 def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
     """Other lengths, several fields, other arguments."""
     np.save(tmp_path / "x.npy", np.zeros((5, 3)))
@@ -49,8 +59,9 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         open_source({"x": x, "z": z})
     assert str(caught.value) == (
-        f"'z': {z} holds several fields, ['a', 'b'], where one is to be joined. Open it alone, and choose: fields=['a']."
+        f"'z': {z} holds several fields, ['a', 'b'], where one is to be joined. Choose one: {{'z': sl.open(..., fields=['a'])}}."
     )
+    assert_delivers({"x": x, "z": open_source(z, fields=["b"])}, {"x": np.zeros((5, 3)), "z": np.zeros(5)})
     for arguments in ({"fields": ["x"]}, {"verify": True}):
         with pytest.raises(ConfigError, match=r"joined by record are given as \{field: path\}, and nothing else"):
             open_source({"x": x}, **arguments)
