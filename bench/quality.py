@@ -44,17 +44,28 @@ def orders(records: int, *, block: int, window: int, seed: int) -> dict[str, tup
     }
 
 
-def say_mixing(report: Report, name: str, found: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], *, batch: int, held: int) -> None:
-    """The figures of one order, printed and kept with some points for a picture."""
+def say_mixing(
+    report: Report,
+    name: str,
+    found: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
+    *,
+    batch: int,
+    held: int,
+    rate: float | None = None,
+) -> None:
+    """The figures of one order, printed and kept with some points for a picture; its records a second beside them, where it has any."""
     of = mixing(found, labels, batch=batch, block=BLOCK)
+    speed = "" if rate is None else f"   {rate:,.0f} records/s"
     report.say(
         f"    {name:<36} variance {of.variance:8.2f}   entropy {100 * of.entropy:6.1f} % ({of.entropy_bits:.2f} bits)   "
-        f"discrepancy {of.discrepancy:.3f}   same block {of.same_block:8.2f}",
+        f"discrepancy {of.discrepancy:.3f}   same block {of.same_block:8.2f}{speed}",
         order=name,
         records=len(labels),
         held_records=held,
         pairs=points(found),
         **of.plain(),
+        **({} if rate is None else {"rate": rate}),
     )
 
 
@@ -95,20 +106,25 @@ def contenders(report: Report, options: argparse.Namespace) -> None:
         "settle": 0,
         "shard_nbytes": records * NUMBERED_NBYTES // SHARDS,
     }
-    for name, (peer, more) in PEERS.items():
-        if options.only and peer not in options.only:
+    window = records * NUMBERED_NBYTES // WINDOW_SHARE
+    ours: dict[str, tuple[str, dict[str, Any]]] = {
+        "streamload's loader, Exact": ("ours", {"order": "exact", "pairs": True}),
+        "streamload's loader, Block": ("ours", {"order": "block", "window": window, "pairs": True}),
+    }
+    for name, (peer, more) in (ours | PEERS).items():
+        if options.only and peer not in ("ours", *options.only):
             continue
         try:
             with Contender(name, peer, {**asked, **more}) as contender:
-                seen = contender.run(watch=True).extra["seen"]
-                about = contender.about.get("order", "full shuffle")
+                seen, rate = contender.run(watch=True).extra["seen"], contender.run().rate
+                about = contender.about.get("order", "full shuffle" if "window" not in more else f"windows of {window:,} bytes")
         except (PeerMissing, PeerFailed) as reason:
             report.say(str(reason), missing=name)
             continue
         found = np.array([record for batch in seen for record in batch], np.int64)
         if len(np.unique(found)) != records:
             report.say(f"    {name}: handed out {len(found):,} records, {len(np.unique(found)):,} of {records:,} different ones")
-        say_mixing(report, f"{name} ({about})", found, labels, batch=options.batch, held=0)
+        say_mixing(report, f"{name} ({about})", found, labels, batch=options.batch, held=0, rate=rate)
 
 
 def training(report: Report, options: argparse.Namespace) -> None:

@@ -82,7 +82,7 @@ def curves(report: Report, what: str, along: str, at: Sequence[float], found: Se
     """Say what was found along one axis: a line a point, the laws, and a curve a unit for the report."""
     report.say(f"{what}, against {along}:")
     for place, one in zip(at, found, strict=True):
-        shown = " · ".join(f"{cost} {_shown(one[cost], COSTS[cost])}" for cost in costs)
+        shown = " · ".join(f"{cost} {_shown(one[cost], COSTS[cost]) if one[cost] else 'too few to tell'}" for cost in costs)
         report.say(f"    {place:>14,.10g}  {shown}")
     for unit in dict.fromkeys(COSTS[cost] for cost in costs):
         mine = [cost for cost in costs if COSTS[cost] == unit]

@@ -263,6 +263,9 @@ def test_order_quality_is_measured_and_drawn(folder: Path):
     words = ["--records", "8192", "--contender-records", "1024", "--train-records", "600", "--epochs", "1", "--seeds", "1"]
     said, figures = command("quality", *words, "--only", "torch_memmap", "ffcv_beton", folder=folder)
     assert "streamload, Block" in said
+    served = {figure["order"]: figure for figure in figures if "rate" in figure}  # quality and speed side by side
+    assert all(figure["rate"] > 0 < figure["variance"] for figure in served.values())
+    assert {"streamload's loader, Exact (full shuffle)", "streamload's loader, Block (windows of 131,072 bytes)"} <= set(served)
     trained = [figure for figure in figures if "accuracies" in figure]
     if trained:
         assert all(0 <= figure["mean"] <= 1 for figure in trained)

@@ -127,6 +127,12 @@ class Comparison:
         return [a.rate / b.rate if same else a.byte_rate / b.byte_rate for a, b in self.pairs]
 
     @property
+    def record_nbytes(self) -> int:
+        """Bytes of one of our records, as delivered."""
+        ours = self.pairs[0][0]
+        return round(ours.nbytes / max(1, ours.records))
+
+    @property
     def ratio(self) -> float:
         """The median over pairs."""
         return statistics.median(self.ratios)
@@ -146,6 +152,7 @@ class Comparison:
         ours, theirs = ([run[which].rate for run in self.pairs] for which in (0, 1))
         return {
             "what": self.what,
+            "record_nbytes": self.record_nbytes,
             "ours": self.ours,
             "theirs": self.theirs,
             "ratio": self.ratio,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -10,6 +11,8 @@ from streamload.tools.report_bench import figure, table
 from streamload.tools.svg import Axis, Bar, axis_over, bars, legend, lines, points, seconds, short
 
 UNITS = {"seconds": seconds}
+MOST_SERIES = 6
+"""As many as there are colours."""
 
 
 def quality_section(document: dict[str, Any]) -> str:
@@ -25,11 +28,12 @@ def quality_section(document: dict[str, Any]) -> str:
             f"{100 * one['entropy']:.1f} %",
             f"{one['discrepancy']:.3f}",
             f"{one['same_block']:.2f}",
-            f"{one['held_records']:,}",
+            f"{one['held_records']:,}" if "rate" not in one else "its own",
+            f"{one['rate']:,.0f}" if "rate" in one else "",
         ]
         for one in orders
     ]
-    heads = ["order", "variance of batch means", "label entropy", "prefix discrepancy", "same-block pairs", "records held"]
+    heads = ["order", "variance of batch means", "label entropy", "prefix discrepancy", "same-block pairs", "records held", "records/s"]
     about = (
         "Where each position of an epoch takes its record from, on data stored by class. An even cloud is a full shuffle; stripes "
         "and bands are what a network would see of the storage."
@@ -107,5 +111,26 @@ def comparison_section(document: dict[str, Any]) -> str:
     drawing = figure(
         f"bench.{document['name']}", bars(document["name"], rows, limit=1.0, high=2.0), "Ratios above 2 are drawn as 2; a stroke is an aim."
     )
+    if len({one.get("record_nbytes") for one in found} - {None}) > 1:
+        drawing += _sizes(found)
     listed = "".join(f'<p class="soft">{escape(text)}</p>' for text in said)
     return f"<section><h2>{escape(document['name'])}</h2>" + (f'<div class="grid">{drawing}</div>' if rows else "") + f"{listed}</section>"
+
+
+def _sizes(found: Sequence[dict[str, Any]]) -> str:
+    """Throughput against the size of a record: streamload, and each limit or peer that was there at more than one size."""
+    series = by_record_size(found)
+    x = axis_over("bytes of a record", [nbytes for _, rates in series for nbytes, _ in rates], log=True)
+    y = axis_over("MB/s", [rate for _, rates in series for _, rate in rates], log=True)
+    title = "Throughput against record size"
+    return figure(title, lines(title, series, x, y) + legend([name for name, _ in series]), "Medians; both axes are logarithmic.")
+
+
+def by_record_size(found: Sequence[dict[str, Any]]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Of comparisons, MB/s by bytes of a record: ours first, then those (by their names to the first comma) that have several sizes."""
+    rates: dict[str, dict[float, float]] = {"streamload": {}}
+    for one in found:
+        at = float(one["record_nbytes"])
+        rates["streamload"].setdefault(at, statistics.median(one["our_byte_rates"]) / 1e6)
+        rates.setdefault(one["theirs"].partition(",")[0], {}).setdefault(at, statistics.median(one["their_byte_rates"]) / 1e6)
+    return [(name, sorted(there.items())) for name, there in rates.items() if len(there) > 1][:MOST_SERIES]

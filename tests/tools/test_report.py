@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamload.tools.bench_pass import BINS
 from streamload.tools.report import page
+from streamload.tools.report_others import by_record_size
 from streamload.tools.svg import HEIGHT, LEFT, WIDTH, Axis, Bar, areas, axis_over, bars, histogram, lines, points, seconds, short
 
 from streamload.sizes import format_nbytes
 
 MACHINE = {"processor": "a <processor>", "memory": "2 GB", "disk": "a disk", "system": "a system", "versions": "python 3"}
+RATES = {"our_byte_rates": [3e9, 1e9, 2e9], "their_byte_rates": [1e9]}
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
@@ -117,7 +119,12 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "comparison": {
         "name": "warm",
         "machine": MACHINE,
-        "figures": [{"what": "warm Exact", "theirs": "a ring", "ratio": 3.0, "target": 1.0}, {"what": "a file"}],
+        "figures": [
+            {"what": "warm Exact", "theirs": "a ring, mapped", "ratio": 3.0, "target": 1.0, **RATES, "record_nbytes": 784},
+            {"what": "warm Exact", "theirs": "a ring, read", "ratio": 0.5, **RATES, "record_nbytes": 3_072},
+            {"what": "warm Exact", "theirs": "PyTorch", "ratio": 0.5, **RATES, "record_nbytes": 3_072},
+            {"what": "a file"},
+        ],
     },
 }
 
@@ -184,6 +191,20 @@ def test_contenders_stand_beside_a_limit_with_what_their_formats_take():
     for words in ("of one core copying</th>", "<td>1.0 %</td>", "<td>a buffer of 1,000</td>", "<td>1.5 s</td>", "10.0 times as fast"):
         assert words in text
     assert format_nbytes(5_000_000) in text
+
+
+def test_throughput_is_drawn_against_record_size():
+    """Medians of ours and of what was there at more than one size; several modes of one contender are one line."""
+    found = [one for one in DOCUMENTS["comparison"]["figures"] if "ratio" in one]
+    assert by_record_size(found) == [("streamload", [(784.0, 2e3), (3_072.0, 2e3)]), ("a ring", [(784.0, 1e3), (3_072.0, 1e3)])]
+    assert "Throughput against record size" in page([DOCUMENTS["comparison"]])
+
+
+def test_comparisons_at_one_size_have_no_such_picture():
+    """One point is no line; nor where the size was not written down."""
+    for more in ({"record_nbytes": 784}, {}):
+        found = [{"what": "x", "theirs": "a ring", "ratio": 1.0, **RATES, **more}]
+        assert "against record size" not in page([{"name": "warm", "machine": MACHINE, "figures": found}])
 
 
 def test_report_writes_a_page_from_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
