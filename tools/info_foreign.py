@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.foreign import SURVEYED, Foreign
-from streamload.tools.manifest import FOLDER_NAME
 from streamload.tools.origins import Origin, Request, facts_of, foreign_kind, origin_of
 from streamload.tools.reading import batch_records, fields_in, shapes_in, spread
 from streamload.tools.speed import device_rate_of
@@ -26,7 +25,7 @@ LOOKED_AT = 256
 
 def foreign_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
-    if os.path.isfile(os.path.join(path, FOLDER_NAME)) or foreign_kind(path) is None:
+    if foreign_kind(path) is None:
         return None
     origin = origin_of(Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None))
     try:

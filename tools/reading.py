@@ -66,7 +66,7 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
 
 def looked_at(path: str, arguments: argparse.Namespace) -> Origin:
     """The source at a path, or what only `convert` reads, with the fields that were asked for."""
-    if os.path.isfile(os.path.join(path, FOLDER_NAME)) or foreign_kind(path) is None:
+    if foreign_kind(path) is None:
         return opened(path, arguments)
     size = decode_in(getattr(arguments, "decode", None))
     request = Request(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)

@@ -85,3 +85,11 @@ def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest
     for words in ([], ["--start", 2]):
         code, text = said(capsys, "show", path, *words)
         assert (code, "! record 2: " in text) == (1, True)
+
+
+def test_a_manifest_of_somebody_elses_hides_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Many programs write a file of that name."""
+    image_folder(tmp_path / "in", {"ant": 2})
+    (tmp_path / "in" / "manifest.json").write_text("{}")
+    for words in (("info",), ("head",), ("show",), ("convert", tmp_path / "out.h5")):
+        assert answer(capsys, words[0], tmp_path / "in", *words[1:])[0] == 0
