@@ -97,6 +97,15 @@ def ray(path: Path) -> Arrays:
     return {"image": data}
 
 
+def dictionaries(path: Path) -> Arrays:
+    """Numbers in dictionaries are themselves, of the type that the dictionary has."""
+    codes = np.random.default_rng(2).integers(0, 3, 100)
+    arrays = {"half": np.array([0.5, 1.5, 2.5], "f4")[codes], "far": np.array([-7, 2**40, 0])[codes]}
+    table = pa.table({name: pa.array(array).dictionary_encode() for name, array in arrays.items()})
+    pq.write_table(table, path, row_group_size=30)
+    return arrays
+
+
 def times(path: Path) -> Arrays:
     """Moments without a time zone, and durations."""
     moments = np.arange(100).astype("M8[us]")
@@ -129,6 +138,7 @@ DECODED: dict[str, Callable[[Path], Arrays]] = {
     "lists": lists,
     "tensors": tensors,
     "ray": ray,
+    "numbers in dictionaries": dictionaries,
     "times": times,
 }
 """Layouts that pyarrow must decode."""

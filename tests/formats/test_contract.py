@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from contract import assert_delivers
 
-from streamload import testing
+from streamload import formats, testing
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
 from streamload.extents import Extents, Resident
 from streamload.files import OpenFiles
@@ -189,6 +189,48 @@ def counted(fault: str = "") -> Source:
     """A source of record numbers."""
     columns = [Counted(field=Field("n", np.dtype("i8"), ()), records=40, fault=fault)]
     return Source(format_name="made up", title="numbers", columns=columns, file_starts=[0, 40])
+
+
+TOYS = """
+import struct
+import numpy as np
+from streamload.files import fingerprint
+from streamload.formats.tables import Runs, Stored, Table, assemble, extents_of
+
+NAME = "Toys"
+
+def matches(head, path):
+    return head.startswith(b"TOYS")
+
+def plan(paths, fields):
+    tables = []
+    for path in paths:
+        with open(path, "rb") as file:
+            records, width = struct.unpack("<4xII", file.read(12))
+        stored = Stored(dtype=np.dtype("u1"), shape=(width,), kind=f"uint8 ({width},)", detail=None)
+        was = fingerprint(path)
+        tables.append(Table(path=path, fingerprint=was, records=records, columns={"toy": stored}, aside={}, refused={}))
+
+    def column_of(field, parts):
+        run = Runs(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
+        return extents_of(field, parts, [run] * len(parts), blocks=False, label="toys")
+
+    return assemble(NAME, tables, fields, column_of)
+"""
+
+
+def test_a_format_is_one_new_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A module with NAME, matches and plan, named in the registry: its files are found by content, and keep the contract."""
+    (tmp_path / "toys.py").write_text(TOYS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(formats, "FORMATS", (*FORMATS, "toys"))
+    toys = np.random.default_rng(0).integers(0, 256, (60, 33), dtype=np.uint8)
+    for number, part in enumerate((toys[:40], toys[40:])):
+        (tmp_path / f"{number}.toy").write_bytes(b"TOYS" + np.array(part.shape, "<u4").tobytes() + part.tobytes())
+    source = open_source(str(tmp_path / "*.toy"))
+    assert repr(source).startswith("Toys ")
+    testing.check_source(source, {"toy": toys}, num_workers=(0,))
+    source.close()
 
 
 def test_the_contract_can_be_run_on_a_source_of_ones_own():
