@@ -83,8 +83,14 @@ class Worker:
 
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
+        unready = (sys.maxsize, 0)
         for place, task in enumerate(self._steps):
-            if self._filler.windows.ready(task):
+            # Windows are decoded in order: what lies behind a step that is not ready is not ready either, and looking costs.
+            if (task.epoch, task.start) > unready:
+                continue
+            if not self._filler.windows.ready(task):
+                unready = (task.epoch, task.start)
+            else:
                 del self._steps[place]
                 self._do(task)
                 self._done += 1
