@@ -108,8 +108,8 @@ class Demand:
     tables: int
     scratch: int
     index: int
-    raw: int
-    """All files that hold raw records."""
+    mapped: int
+    """All files, where they may be mapped."""
     rings: int
     """What reading past the page cache takes."""
     processes: int
@@ -124,7 +124,7 @@ class Demand:
             tables=self.tables,
             scratch=self.scratch + (self.rings if direct else 0),
             index=self.index,
-            page_tables=self.raw // PAGE_TABLE_SHARE * self.processes if mapped else 0,
+            page_tables=self.mapped // PAGE_TABLE_SHARE * self.processes if mapped else 0,
             budget=self.memory,
         )
 
@@ -140,6 +140,7 @@ def shape_of(
     arena_nbytes: int,
     tables_nbytes: int,
     raw_nbytes: int,
+    mapped_nbytes: int,
     stored_nbytes: int,
     transformed: bool,
     memory_nbytes: int,
@@ -156,7 +157,7 @@ def shape_of(
         tables=tables_nbytes,
         scratch=processes * private,
         index=index_nbytes(columns),
-        raw=raw_nbytes,
+        mapped=mapped_nbytes,
         rings=processes * sum(map(direct_nbytes, columns)),
         processes=processes,
         memory=memory_nbytes,
@@ -168,7 +169,7 @@ def shape_of(
     least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
     _check_fits(least, order, available)
     room = (available - least.total) // 2 if workers and mappable else 0
-    mapped = raw_nbytes > 0 and (io == "mmap" or (io == "auto" and raw_nbytes <= room and _fits(demand.footprint(few, mapped=True))))
+    mapped = mapped_nbytes > 0 and (io == "mmap" or (io == "auto" and mapped_nbytes <= room and _fits(demand.footprint(few, mapped=True))))
     beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, order) for one in columns)
     direct = demand.rings > 0 and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
     around = max(2 * workers + 1, min(MOST_SLOTS, SLOTS_NBYTES // slot_nbytes)) if workers else 1
@@ -190,6 +191,11 @@ def shape_of(
 def direct_nbytes(column: Column) -> int:
     """What one reader of a column takes of memory for reading past the page cache; 0 where it does not."""
     return getattr(column, "direct_nbytes", 0)
+
+
+def mappable(column: Column) -> bool:
+    """Whether a column reads from files that are mapped, where they are: raw records, and pages that are unpacked."""
+    return isinstance(column, Extents) or getattr(column, "mappable", False)
 
 
 def _scattered(column: Column, order: BoundOrder) -> bool:

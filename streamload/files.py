@@ -9,9 +9,14 @@ import stat
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from streamload.errors import ConfigError, CorruptDataError, SourceChangedError, SourceError
 from streamload.sizes import format_nbytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_DESCRIPTORS = 256
 """Files that one process keeps open at a time; the least recently used is closed first."""
@@ -170,6 +175,14 @@ class OpenFiles:
         self._touched.add(number)
         return mapping.address
 
+    def bytes_at(self, number: int, offset: int, nbytes: int) -> NDArray[np.uint8] | None:
+        """So many bytes of file `number`, read-only, if all of it is mapped and present, and has them; else None."""
+        mapping = self._maps.get(number)
+        if mapping is None or not mapping.populated or offset < 0 or nbytes < 0 or offset + nbytes > mapping.nbytes:
+            return None
+        self._touched.add(number)
+        return mapping.bytes[offset : offset + nbytes]
+
     def verify(self) -> None:
         """Raise SourceChangedError if a file touched since the last call is not what its fingerprint says."""
         # A descriptor was checked when it was opened; if the path still leads to that inode, size and time, so does it.
@@ -205,8 +218,9 @@ class Mapping:
         self._map = (
             mmap.mmap(fd, nbytes, prot=mmap.PROT_READ) if hasattr(mmap, "PROT_READ") else mmap.mmap(fd, nbytes, access=mmap.ACCESS_READ)
         )
-        self._bytes = np.frombuffer(self._map, np.uint8)
-        self.address: int = self._bytes.ctypes.data
+        self.bytes = np.frombuffer(self._map, np.uint8)
+        """All of it, read-only."""
+        self.address: int = self.bytes.ctypes.data
         self.nbytes = nbytes
         self._present = 0
 
@@ -227,7 +241,7 @@ class Mapping:
         try:
             self._map.madvise(populate_read, self._present, stop - self._present)
         except OSError:
-            self._bytes[self._present : stop : mmap.PAGESIZE].sum()
+            self.bytes[self._present : stop : mmap.PAGESIZE].sum()
         self._present = stop
         if self.populated and hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
@@ -246,7 +260,7 @@ class Mapping:
 
     def close(self) -> None:
         """Unmap, unless an array still looks at the mapping; it then goes with the array."""
-        del self._bytes
+        del self.bytes
         try:
             self._map.close()
         except BufferError:

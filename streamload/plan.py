@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.bad_records import POLICIES
-from streamload.budget import READING, Shape, shape_of
+from streamload.budget import READING, Shape, mappable, shape_of
 from streamload.engine import arena_of
 from streamload.errors import ConfigError
 from streamload.extents import Extents, Resident
@@ -118,6 +118,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         arena_nbytes=job.arena.nbytes if job.arena else 0,
         tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
         raw_nbytes=stored if any(isinstance(column, Extents) for column in data.columns) else 0,
+        mapped_nbytes=stored if any(map(mappable, data.columns)) else 0,
         stored_nbytes=stored,
         transformed=options.transform is not None,
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from contract import assert_delivers
 from hypothesis import given
 from hypothesis import strategies as st
 
+import streamload as sl
 from streamload.errors import CorruptDataError
+from streamload.files import OpenFiles, fingerprint
 from streamload.formats.parquet import groups
 from streamload.formats.parquet.packed import PackedPages, indices_of
+from streamload.formats.parquet.packing import NBYTES
 from streamload.formats.parquet.pages import PageError
 from streamload.opening import open_source
+from streamload.source import Meter
 
 
 def column_of(path: Path) -> Any:
@@ -144,6 +149,38 @@ def test_indices_of_impossible_width_are_refused():
     """33 bits."""
     with pytest.raises(PageError, match="indices are 33 bits wide"):
         indices_of(np.array([33, 2, 0], "u1"), 1)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "snappy", "none"])
+def test_pages_are_unpacked_from_where_the_file_is_mapped(codec: str, tmp_path: Path):
+    """The same records, none of them read by a system call; pages that are cut short are named, not looked for beyond the file."""
+    path = tmp_path / "a.parquet"
+    expected = parquet_files.write(path, raw=False, compression=codec, write_page_checksum=True)
+    column = column_of(path)
+    files, meter, everything = OpenFiles([fingerprint(path)]), Meter(), np.arange(100)
+    while not files.map(0).populated:
+        assert files.map(0).populate()
+    reader, out = column.reader(files, meter), np.zeros_like(expected["image"])
+    reader.gather(everything, out, everything)
+    files.verify()
+    np.testing.assert_array_equal(out, expected["image"])
+    assert meter.read_ns == 0
+    assert meter.read_nbytes == column.pages[:, NBYTES].sum() + column.dictionaries[:, NBYTES].sum()
+    end = path.stat().st_size
+    found = [files.bytes_at(0, offset, nbytes) is None for offset, nbytes in [(end - 4, 4), (end - 4, 5), (-1, 1), (0, -1)]]
+    assert found == [False, True, True, True]
+    reader.close()
+    files.close()
+
+
+def test_a_loader_with_workers_maps_packed_pages(tmp_path: Path):
+    """Where the file fits in memory, as raw records are; never in the user's own process."""
+    parquet_files.write(tmp_path / "a.parquet", raw=False, compression="zstd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # small windows are meant here
+        for workers, reading in ((1, "mapped"), (0, "read")):
+            with sl.Loader(sl.open(tmp_path / "a.parquet", fields=["image"]), batch_size=10, num_workers=workers) as loader:
+                assert repr(loader).splitlines()[0].endswith(f"· {reading})")
 
 
 def damaged(path: Path, change: Callable[[bytearray, Any], None], **options: Any) -> str:
