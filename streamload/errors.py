@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,3 +152,11 @@ def from_plain(plain: Mapping[str, Any]) -> StreamloadError:
     """The error that `to_plain` wrote down; an unknown kind becomes a StreamloadError."""
     kind = FAMILY.get(str(plain["kind"]), StreamloadError)
     return kind(str(plain["message"]), hint=str(plain.get("hint", "")), **dict(plain.get("details") or {}))
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """An equal error that has not been raised: one that is kept must not keep alive all that it passed through."""
+    try:
+        return copy.copy(error)
+    except Exception:  # Whatever somebody else's class makes of being copied.
+        return error

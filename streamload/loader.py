@@ -17,7 +17,7 @@ from streamload.batch import Batch
 from streamload.budget import Footprint, Shape, default_memory_nbytes
 from streamload.engine import Engine
 from streamload.epoch import Epoch
-from streamload.errors import LoaderClosedError, StreamloadError
+from streamload.errors import LoaderClosedError, StreamloadError, without_frames
 from streamload.plan import Options, Plan, plan_of
 from streamload.sizes import format_nbytes
 from streamload.source import Source
@@ -207,7 +207,7 @@ class Loader:
                 raise _closed_error() from error
             if not isinstance(error, StreamloadError):
                 # Interrupted half-way: the machinery is made anew before it is used again.
-                pipeline.broken = error
+                pipeline.broken = without_frames(error)
             raise
         if step is None:
             return None
@@ -240,7 +240,7 @@ class Loader:
             raise
         except BaseException as error:
             if self._engine is not None:
-                self._engine.pipeline.broken = error
+                self._engine.pipeline.broken = without_frames(error)
             raise
 
     # Standing

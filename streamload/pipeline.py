@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import StreamloadError, WorkerError
+from streamload.errors import StreamloadError, WorkerError, without_frames
 from streamload.job import ArenaLayout
 from streamload.slots import Slots
 from streamload.tables import Tables
@@ -195,7 +195,7 @@ class Pipeline:
             self._ask()
         if not self._queue or self._queue[0].task.epoch != self._epoch:
             if self.broken is not None and self._at < (self._epoch, self._end):
-                raise self.broken
+                raise without_frames(self.broken)
             return None
         asked = self._queue[0]
         if asked.reply is None:
@@ -203,7 +203,7 @@ class Pipeline:
             try:
                 while asked.reply is None:
                     if self.broken is not None:
-                        raise self.broken
+                        raise without_frames(self.broken)
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
                     if self._slots.available >= self._worthwhile or self._parts:
@@ -253,7 +253,7 @@ class Pipeline:
 
     def _break(self, error: StreamloadError) -> None:
         """Nothing can go on: what is filled will still be handed out, and nobody works any more."""
-        self.broken = self.broken or error
+        self.broken = self.broken or without_frames(error)
         self._pool.stop()
 
     def _take(self, reply: Reply) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from loader_files import check_against, gzip, taken, values, window, write
@@ -185,6 +190,54 @@ def test_a_loader_gives_its_memory_back_without_the_collector(tmp_path: Path, wo
         assert shared_memory() == before
     finally:
         gc.enable()
+
+
+def killed(epoch: Iterator[sl.Batch], loader: sl.Loader) -> None:
+    next(epoch)
+    os.kill(loader.worker_pids[0], signal.SIGKILL)
+    for _ in range(2):
+        with pytest.raises(sl.WorkerCrashedError):
+            deque(epoch, maxlen=0)
+
+
+def damaged(epoch: Iterator[sl.Batch], loader: sl.Loader) -> None:
+    for _ in range(2):
+        with pytest.raises(sl.CorruptDataError):
+            deque(epoch, maxlen=0)
+
+
+def interrupted(epoch: Iterator[sl.Batch], loader: sl.Loader) -> None:
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        deque((time.sleep(0.005) for _ in epoch), maxlen=0)
+
+
+ILLS = [(killed, 2), (damaged, 0), (damaged, 2), (interrupted, 0), (interrupted, 2)]
+
+
+@pytest.mark.parametrize(("ill", "workers"), ILLS, ids=[f"{ill.__name__}, {workers} workers" for ill, workers in ILLS])
+def test_a_loader_that_failed_and_is_dropped_gives_its_memory_back(
+    tmp_path: Path, ill: Callable[[Iterator[sl.Batch], sl.Loader], None], workers: int
+) -> None:
+    """What it keeps of an error, to raise it again, does not keep the frames that the error went through: those hold the loader."""
+    path = gzip(tmp_path / "data.h5", 1_000)
+    with h5py.File(path) as file:
+        place = file["image"].id.get_chunk_info(100).byte_offset
+    with sl.Loader(sl.open(path), batch_size=9, num_workers=workers, memory="60 MB") as first:
+        next(iter(first))  # What stays for the life of the process: the launcher's.
+    del first
+    if ill is damaged:
+        with open(path, "r+b") as file:
+            file.seek(place + 40)
+            file.write(bytes(8))
+    data = sl.open(path)
+    gc.collect()
+    before = shared_memory()
+    loader = sl.Loader(data, batch_size=9, shuffle=window(64), num_workers=workers, memory="60 MB")
+    ill(iter(loader), loader)
+    del loader
+    gc.collect()
+    assert shared_memory() == before
 
 
 @WORKERS
