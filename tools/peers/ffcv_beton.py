@@ -39,16 +39,19 @@ def make(config: Config) -> Peer:
     quasi = bool(config.get("quasi"))
     pipelines: dict[str, list[Any]] = {"image": [NDArrayDecoder()], "label": [IntDecoder()]}
 
-    def batches(epoch: int) -> Batches:
-        loader = Loader(
-            str(folder / "data.beton"),
-            batch_size=config["batch"],
-            num_workers=max(1, config["workers"]),
-            order=OrderOption.QUASI_RANDOM if quasi else OrderOption.RANDOM,
-            os_cache=not quasi,
-            pipelines=pipelines,
-            seed=epoch,
-        )
+    # One loader for all passes: what it compiles it compiles once, and it counts epochs itself.
+    loader = Loader(
+        str(folder / "data.beton"),
+        batch_size=config["batch"],
+        num_workers=max(1, config["workers"]),
+        order=OrderOption.QUASI_RANDOM if quasi else OrderOption.RANDOM,
+        os_cache=not quasi,
+        drop_last=False,
+        pipelines=pipelines,
+        seed=0,
+    )
+
+    def batches(_: int) -> Batches:
         for images, labels in loader:
             yield np.asarray(images), np.asarray(labels).reshape(-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import grain
@@ -31,11 +32,13 @@ class Source:
 
 
 def make(config: Config) -> Peer:
-    """A pipeline an epoch, as its guide has it."""
+    """One pipeline for all passes, shuffled anew in each epoch, so that its processes are started once."""
     source, nbytes = Source(config), records_of(config).record_nbytes
+    dataset = grain.MapDataset.source(source).shuffle(seed=0).batch(config["batch"]).repeat().to_iter_dataset()
+    whole = iter(dataset.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=config["workers"])))
+    steps = -(-len(source) // config["batch"])
 
-    def batches(epoch: int) -> Batches:
-        dataset = grain.MapDataset.source(source).shuffle(seed=epoch).batch(config["batch"]).to_iter_dataset()
-        yield from dataset.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(num_workers=config["workers"]))
+    def batches(_: int) -> Batches:
+        yield from itertools.islice(whole, steps)
 
     return passing(batches, config, record_nbytes=nbytes, order="full shuffle")

@@ -31,7 +31,14 @@ def make(config: Config) -> Peer:
     def whole(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([np.frombuffer(row["image"], np.uint8) for row in rows]), np.array([row["label"] for row in rows])
 
-    loader = StreamingDataLoader(dataset, batch_size=config["batch"], num_workers=config["workers"], shuffle=True, collate_fn=whole)
+    loader = StreamingDataLoader(
+        dataset,
+        batch_size=config["batch"],
+        num_workers=config["workers"],
+        shuffle=True,
+        collate_fn=whole,
+        persistent_workers=config["workers"] > 0,
+    )
 
     def batches(epoch: int) -> Batches:
         yield from loader
