@@ -208,7 +208,7 @@ def _against(name: str, peer: str, config: dict[str, Any], loader: Contender, li
 def told(found: dict[str, Any]) -> str:
     """A contender in a line: its rates, its limit, streamload beside it, its order, and what its own format took to write and takes."""
     text = (
-        f"{found['name']}: {found['rate']:,.0f} records/s, {found['byte_rate'] / 1e6:,.0f} MB/s, {found['limit_ratio']:.2f} x "
+        f"{found['name']}: {found['rate']:,.0f} records/s, {found['byte_rate'] / 1e6:,.0f} MB/s, {100 * found['limit_ratio']:.1f} % of "
         f"{found['limit']}; streamload is {found['ratio']:.2f} times as fast; its order: {found['order']}"
     )
     if "written_seconds" not in found:

@@ -45,7 +45,7 @@ tr:last-child td{border-bottom:0}th:first-child,td:first-child{text-align:left}t
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick,svg .label{fill:var(--soft)}svg .tick{font-size:12px}
 svg .value{font-weight:600}
 svg path.grid{stroke:var(--rule);stroke-width:1}svg path.axis{stroke:var(--soft);stroke-width:1}
-svg path.limit{stroke:var(--strong);stroke-width:1.5;stroke-dasharray:5 4;fill:none}svg path.mark{stroke:var(--ink);stroke-width:1.5}
+svg path.limit{stroke:var(--strong);stroke-width:2;stroke-dasharray:4 3;fill:none}svg path.mark{stroke:var(--ink);stroke-width:1.5}
 svg .track{fill:var(--track)}svg .box{fill:none;stroke:var(--rule)}
 svg path.line{fill:none;stroke-width:2}svg path.dots{stroke-width:2.6;stroke-linecap:round;fill:none;opacity:.9}svg .area{opacity:.85}
 @media (max-width:480px){svg text{font-size:17px}svg .tick{font-size:15px}}

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from streamload.tools.bench_pass import BINS
-from streamload.tools.svg import Bar, areas, axis_over, bars, histogram, legend, lines, seconds
+from streamload.tools.svg import Bar, areas, axis_over, bars, histogram, legend, lines, seconds, short
 
 from streamload.sizes import format_nbytes
 
@@ -121,10 +121,9 @@ def _model(model: dict[str, Any]) -> str:
 def _contenders(contenders: Sequence[dict[str, Any]]) -> str:
     there = [one for one in contenders if "rate" in one]
     ours = max(one["our_rate"] for one in there)
-    rows = [Bar(label="streamload", value=ours, shown=f"{ours:,.0f}")]
+    rows = [Bar(label="streamload", value=ours, shown=short(ours))]
     rows += [
-        Bar(label=one["name"], value=one["rate"], shown=f"{one['rate']:,.0f}", colour=1)
-        for one in sorted(there, key=lambda one: -one["rate"])
+        Bar(label=one["name"], value=one["rate"], shown=short(one["rate"]), colour=1) for one in sorted(there, key=lambda one: -one["rate"])
     ]
     caption = "Records/s, the same records and consumer, page cache warm, each in a process of its own, in turns."
     return figure("Beside other loaders", bars("Beside other loaders", rows), caption)
@@ -132,7 +131,7 @@ def _contenders(contenders: Sequence[dict[str, Any]]) -> str:
 
 def _contender_figures(contenders: Sequence[dict[str, Any]]) -> str:
     """What the picture does not show: the limit, the order that each delivers, what its own format takes."""
-    there = [one for one in contenders if "rate" in one]
+    there = [one for one in contenders if "limit_ratio" in one]
     if not there:
         return ""
     heads = ["loader", "records/s", "MB/s", f"of {there[0]['limit']}", "streamload", "its format", "written in", "its order"]

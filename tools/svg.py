@@ -97,7 +97,7 @@ def picture(title: str, inside: str, *, width: float = WIDTH, height: float = HE
 
 
 def bars(title: str, rows: Sequence[Bar], *, high: float | None = None, limit: float | None = None) -> str:
-    """Bars beside each other, labels above them; a dashed line stands at `limit`."""
+    """Bars beside each other, labels above them; a dashed stroke stands at `limit` in each, so that none crosses a label."""
     step, top, room = 38, 6, 86
     scale = (WIDTH - room) / max(1e-12, high or max([row.value for row in rows] + [limit or 0.0], default=1.0))
     parts: list[str] = []
@@ -113,10 +113,9 @@ def bars(title: str, rows: Sequence[Bar], *, high: float | None = None, limit: f
             at = min(row.mark * scale, WIDTH - room)
             parts.append(f'<path d="M{at:.1f} {y + 14}v19" class="mark"/>')
         parts.append(f'<text x="{WIDTH}" y="{y + 28}" class="value" text-anchor="end">{escape(row.shown)}</text>')
-    height = top + len(rows) * step
-    if limit is not None:
-        parts.append(f'<path d="M{limit * scale:.1f} {top + 8}V{height}" class="limit"/>')
-    return picture(title, "".join(parts), height=height + 4)
+        if limit is not None:
+            parts.append(f'<path d="M{limit * scale:.1f} {y + 15}v18" class="limit"/>')
+    return picture(title, "".join(parts), height=top + len(rows) * step + 4)
 
 
 def _frame(x: Axis, y: Axis, height: float) -> str:

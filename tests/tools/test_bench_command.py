@@ -240,7 +240,7 @@ def test_contenders_are_compared_or_left_out_by_name(
 def test_a_contender_is_told_with_its_limit_and_what_its_format_takes():
     """In one line: rates, limit, ratio, order; size and writing time where it has a format of its own."""
     one = {"name": "X", "rate": 2e3, "byte_rate": 5e6, "limit": "a copy", "limit_ratio": 0.05, "ratio": 3.0, "order": "full shuffle"}
-    line = "X: 2,000 records/s, 5 MB/s, 0.05 x a copy; streamload is 3.00 times as fast; its order: full shuffle"
+    line = "X: 2,000 records/s, 5 MB/s, 5.0 % of a copy; streamload is 3.00 times as fast; its order: full shuffle"
     assert told(one) == line
     assert told(one | {"written_nbytes": 3 << 20, "written_seconds": 1.25}) == f"{line}; its own format: 3 MB, written in 1.2 s"
 
