@@ -63,9 +63,10 @@ class Soak:
                 if fate > 0.9 and batch.step > 20:
                     break
         except sl.WorkerCrashedError:
-            pass
+            if self.kills % 2:
+                self.loader = self.made()  # The old one is dropped, and not closed: here and below.
         if fate > 0.97:
-            self.loader = self.made()  # The old one is dropped, and not closed.
+            self.loader = self.made()
         elif fate > 0.95:
             self.loader.close()
             self.loader = self.made()
