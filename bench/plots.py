@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 COLOURS = ("#2563c9", "#c9571a", "#23855a", "#7c49bd", "#94700a", "#b5305c")
 DPI = 160
+COLOURS_KEPT = 48
+"""Of a picture, so that it is small enough to stand beside the text."""
 
 
 def ratios(axes: Any, document: dict[str, Any]) -> None:
@@ -74,6 +77,15 @@ def curve(one: dict[str, Any]) -> Callable[[Any], None]:
     return draw
 
 
+def save(figure: Any, path: Path) -> None:
+    """Write a picture, its colours counted out: a third of the bytes, and no difference to the eye."""
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=DPI, format="png")
+    Image.open(whole).convert("RGB").quantize(COLOURS_KEPT).save(path, optimize=True)
+
+
 def draw(document: dict[str, Any], folder: Path) -> list[Path]:
     """All pictures of one document; the files that were written."""
     import matplotlib as mpl
@@ -97,12 +109,12 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
         figure = Figure(figsize=(7, 4), layout="constrained")
         single(figure.add_subplot())
         written.append(folder / f"{stem}.png")
-        figure.savefig(written[-1], dpi=DPI)
+        save(figure, written[-1])
     if any("pairs" in one for one in figures):
         figure = Figure(figsize=(7, 5), layout="constrained")
         orders(figure, document)
         written.append(folder / f"{name}-orders.png")
-        figure.savefig(written[-1], dpi=DPI)
+        save(figure, written[-1])
     return written
 
 

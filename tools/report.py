@@ -36,6 +36,7 @@ p{margin:.3rem 0}.soft{color:var(--soft);font-size:.9rem}
 figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:.6rem;padding:1rem;min-width:0}
 figcaption{color:var(--soft);font-size:.85rem;margin-top:.5rem}
 svg{display:block;width:100%;height:auto;max-width:36rem;margin:0 auto;overflow:visible}
+.scroll+.scroll{margin-top:1rem}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:.6rem}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.45rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--rule)}
@@ -48,7 +49,7 @@ svg path.grid{stroke:var(--rule);stroke-width:1}svg path.axis{stroke:var(--soft)
 svg path.limit{stroke:var(--strong);stroke-width:2;stroke-dasharray:4 3;fill:none}svg path.mark{stroke:var(--ink);stroke-width:1.5}
 svg .track{fill:var(--track)}svg .box{fill:none;stroke:var(--rule)}
 svg path.line{fill:none;stroke-width:2}svg path.dots{stroke-width:2.6;stroke-linecap:round;fill:none;opacity:.9}svg .area{opacity:.85}
-@media (max-width:480px){svg text{font-size:17px}svg .tick{font-size:15px}}
+@media (max-width:480px){svg text{font-size:17px}svg .tick,svg .label{font-size:14px}}
 """
 COLOUR_RULES = "".join(
     f"svg .f{k}{{fill:var(--c{k})}}svg path.s{k}{{stroke:var(--c{k})}}.legend .b{k}{{background:var(--c{k})}}" for k in range(6)

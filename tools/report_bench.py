@@ -134,7 +134,7 @@ def _contender_figures(contenders: Sequence[dict[str, Any]]) -> str:
     there = [one for one in contenders if "limit_ratio" in one]
     if not there:
         return ""
-    heads = ["loader", "records/s", "MB/s", f"of {there[0]['limit']}", "streamload", "its format", "written in", "its order"]
+    heads = ["loader", "records/s", "MB/s", "of the limit", "streamload", "its format", "written in", "its order"]
     rows = [
         [
             one["name"],
@@ -148,7 +148,7 @@ def _contender_figures(contenders: Sequence[dict[str, Any]]) -> str:
         ]
         for one in there
     ]
-    return table(heads, rows)
+    return table(heads, rows) + f'<p class="soft">The limit: {escape(there[0]["limit"])}.</p>'
 
 
 def _figures(passes: Sequence[dict[str, Any]]) -> str:

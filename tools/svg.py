@@ -134,7 +134,7 @@ def _frame(x: Axis, y: Axis, height: float) -> str:
     parts.append(f'<text x="{(LEFT + right) / 2:g}" y="{height - 6:g}" class="label" text-anchor="middle">{escape(x.label)}</text>')
     middle = (TOP + floor) / 2
     parts.append(
-        f'<text x="13" y="{middle:g}" class="label" text-anchor="middle" transform="rotate(-90 13 {middle:g})">{escape(y.label)}</text>'
+        f'<text x="4" y="{middle:g}" class="label" text-anchor="middle" transform="rotate(-90 4 {middle:g})">{escape(y.label)}</text>'
     )
     return "".join(parts)
 

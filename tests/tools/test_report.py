@@ -188,7 +188,7 @@ def test_everything_that_was_left_out_is_named():
 def test_contenders_stand_beside_a_limit_with_what_their_formats_take():
     """Their share of what one core copies, their order, the size of their files and the time to write them."""
     text = page([DOCUMENTS["bench"]])
-    for words in ("of one core copying</th>", "<td>1.0 %</td>", "<td>a buffer of 1,000</td>", "<td>1.5 s</td>", "10.0 times as fast"):
+    for words in ("The limit: one core copying.", "<td>1.0 %</td>", "<td>a buffer of 1,000</td>", "<td>1.5 s</td>", "10.0 times as fast"):
         assert words in text
     assert format_nbytes(5_000_000) in text
 
