@@ -103,7 +103,7 @@ def _one_pass(path: str, pieces: Sequence[Piece], count: int) -> tuple[list[int]
             at += 1
         begun = at
 
-    return list(block_checksums(path, BLOCK_NBYTES, also=also)), sums
+    return list(block_checksums(path, BLOCK_NBYTES, also=also, past_cache=True)), sums
 
 
 def _taken_alike(path: str, others: Sequence[int], names: Sequence[str], stretches: Sequence[Stretch], threads: int) -> bool:
