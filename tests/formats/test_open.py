@@ -371,3 +371,20 @@ def test_many_files_are_planned_once_each(tmp_path: Path):
     assert source[::3]["x"][:, 0].tolist() == list(range(200))
     assert source[np.arange(599, -1, -1)]["y"].tolist() == [number // 3 for number in range(599, -1, -1)]
     source.close()
+
+
+def test_a_source_closes_its_files_at_the_end_of_a_with_block(tmp_path: Path):
+    """And opens them again where it is used afterwards."""
+    path = tmp_path / "data.h5"
+    write(path, image=images(3))
+
+    def held() -> bool:
+        links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+        return str(path) in [os.readlink(link) for link in links if os.path.islink(link)]
+
+    with open_source(path) as data:
+        first = data[0]["image"]
+        assert held()
+    assert not held()
+    assert (data[0]["image"] == first).all()
+    data.close()
