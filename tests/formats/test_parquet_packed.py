@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -230,3 +231,18 @@ def test_damaged_pages_are_errors_with_their_records(tmp_path: Path):
     assert "of a dictionary of 30" in damaged(path, _beyond, compression="none")
     text = damaged(path, _far, compression="none")
     assert "the definition levels at byte" in text
+
+
+@pytest.mark.filterwarnings("ignore:A window mixes only:UserWarning")
+def test_a_mapped_file_that_shrinks_under_its_workers_is_named(tmp_path: Path):
+    """Whether a worker dies of it or reads too little: an error that says what became of the file, and never other records."""
+    path = tmp_path / "a.parquet"
+    expected = parquet_files.write(path, records=3_000, raw=False, compression="zstd")
+    with sl.Loader(sl.open(path, fields=["image"]), batch_size=10, shuffle=sl.Block(window="64 KB"), num_workers=2) as loader:
+        epoch = iter(loader)
+        batch = next(epoch)
+        os.truncate(path, 4_096)
+        right = ((batch["image"] == expected["image"][batch.records]).all() for batch in epoch)
+        with pytest.raises((sl.WorkerCrashedError, sl.SourceChangedError), match="shrank from"):
+            assert all(right)
+        assert (batch["image"] == expected["image"][batch.records]).all()
