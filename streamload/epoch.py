@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from streamload.batch import Batch
-from streamload.errors import LoaderClosedError, without_frames
+from streamload.errors import LoaderClosedError
 
 
 class Feed(Protocol):
@@ -40,17 +40,15 @@ class Epoch:
 
     def __next__(self) -> Batch:
         if self._error is not None:
-            raise without_frames(self._error)
+            raise self._error
         if self._ended:
             raise StopIteration
         try:
             batch = self._feed.next_batch(self)
         except Exception as error:
             # Where another thread has closed this iterator meanwhile, it has said why.
-            if self._error is None:
-                self._error = without_frames(error)
-                raise error from None
-            raise without_frames(self._error) from None
+            self._error = self._error or error
+            raise self._error from None
         except BaseException as error:
             self._error = interrupted(error)
             raise

@@ -94,7 +94,7 @@ class OpenWindows:
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
         count = len(table.blocks_of(task.window))
-        opened = OpenWindow(task, table, range(self._index, count, self._job.workers))
+        opened = OpenWindow(task, table, self._share(self._index, task.window, count))
         if self._job.arena is not None:
             for field, rooms in zip(self._job.arena.fields, self._job.arena.rooms, strict=True):
                 if rooms is not None:
@@ -104,6 +104,10 @@ class OpenWindows:
         self._open[task.epoch, task.window] = opened
         self._board.publish(self._index, task.part, task.serial, opened.done)
         self._tell()
+
+    def _share(self, worker: int, window: int, count: int) -> range:
+        """Which of a window's `count` blocks a worker decodes: where they do not go round, another one has more in the next window."""
+        return range((worker + window) % self._job.workers, count, self._job.workers)
 
     def forget(self) -> None:
         """Leave every window that was opened."""
@@ -168,7 +172,7 @@ class OpenWindows:
             if window is None:
                 return False
             for worker in range(self._job.workers):
-                wanted = len(range(worker, len(window.blocks), self._job.workers))
+                wanted = len(self._share(worker, number, len(window.blocks)))
                 if not self._board.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True

@@ -147,9 +147,11 @@ def scribbled(where: str) -> dict[str, Any]:
     loader = driver.loader_of()
     iterator = iter(loader)
     next(iterator)
-    time.sleep(0.3)
     slots = loader._engine.slots
     words = np.ndarray((len(slots), slots.layout.nbytes // 8), np.int64, slots.ring.bytes)
+    deadline = time.monotonic() + 1.0
+    while (words[:, 0] < 0).any() and time.monotonic() < deadline:
+        time.sleep(0.01)
     words[:, 0 if where == "head" else -1] ^= 0x55
     outcome: dict[str, Any] = {"delivered": 0, "wrong": 0}
     try:
