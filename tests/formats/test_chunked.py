@@ -14,6 +14,7 @@ from chunk_files import Opened, chunked_file, column_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import streamload as sl
 from streamload.errors import ChecksumError, CorruptDataError, SourceChangedError, SourceError
 from streamload.formats.hdf5 import chunked, kept, stored
 from streamload.schema import Field
@@ -128,6 +129,40 @@ def test_chunks_are_decoded_without_h5py(tmp_path, monkeypatch, chunks, compress
         assert (opened.take(np.arange(50)) == values).all()
         order = np.random.default_rng(0).permutation(50)
         assert (opened.take(order) == values[order]).all()
+
+
+class Saboteur:
+    """A transform that changes nothing but h5py, in whichever process it comes to: every read through it raises there."""
+
+    def __init__(self) -> None:
+        self.home = os.getpid()
+
+    def __setstate__(self, state) -> None:
+        self.__dict__.update(state)
+        if os.getpid() != self.home:
+            h5py.File = h5py.Dataset.__getitem__ = h5py.Dataset.read_direct = h5py.Dataset.__array__ = self.refuse
+            for name in ("open", "create"):
+                setattr(h5py.h5f, name, self.refuse)
+
+    def refuse(self, *_):
+        raise AssertionError("h5py was asked for data")
+
+    def __call__(self, record):
+        assert os.getpid() != self.home
+        assert h5py.File == self.refuse
+        return record
+
+
+@pytest.mark.filterwarnings("ignore:A window mixes only:UserWarning")
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_workers_read_chunks_without_h5py(tmp_path, compressor):
+    """With every read of h5py's made to raise in the workers: chunks of several records, of one, and of a part of one."""
+    values = plain_values((60, 16, 12), "<f4")
+    for chunks in ((8, 16, 12), (1, 16, 12), (3, 5, 7)):
+        path = write(tmp_path / f"{chunks[0]}.h5", values, chunks, shuffle=True, fletcher32=True, **COMPRESSORS[compressor])
+        with sl.Loader(sl.open(path), batch_size=25, num_workers=1, transform=Saboteur(), memory="100 MB") as loader:
+            for batch in loader:
+                assert (batch["x"] == values[batch.records]).all()
 
 
 def test_filter_masks_are_honoured(tmp_path):
