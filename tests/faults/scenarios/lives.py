@@ -26,6 +26,14 @@ def note(name: str, **said: Any) -> None:
     path.with_suffix(".part").rename(path)
 
 
+def at_work(loader: Any) -> None:
+    """Tell the test which processes there are, once both workers are known to have started."""
+    deadline = time.monotonic() + 5.0
+    while len(loader.worker_pids) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
+
+
 def running(hang: str = "", file: str = "raw", guarded: str = "") -> dict[str, Any]:
     """Loops over a loader until somebody ends this process."""
     transform = bad(HANGS[hang]) if hang else None
@@ -34,7 +42,7 @@ def running(hang: str = "", file: str = "raw", guarded: str = "") -> dict[str, A
     next(iterator)
     if hang:
         time.sleep(0.3)
-    note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
+    at_work(loader)
     if hang:
         time.sleep(600)
     while True:
@@ -47,7 +55,7 @@ def closing_slowly() -> dict[str, Any]:
     loader = driver.loader_of(transform=bad(HANGS["python"]), num_workers=2)
     try:
         for _ in loader:
-            note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
+            at_work(loader)
     finally:
         loader.close()
     return {}
@@ -57,7 +65,7 @@ def stopped_for_long(whole: bool) -> dict[str, Any]:
     """Somebody stops this process, or all of the family, for longer than the timeout."""
     loader = driver.loader_of(transform=lambda record: (time.sleep(0.02), record)[1], timeout=1.2)
     next(iter(loader))
-    note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
+    at_work(loader)
     outcomes = [driver.watch(loader, epoch=1), driver.watch(loader, epoch=2)]
     loader.close()
     return {"outcomes": outcomes}
