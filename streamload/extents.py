@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.direct import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
-from streamload.errors import SourceError
-from streamload.files import OpenFiles, short_read
+from streamload.files import OpenFiles, is_cached, short_read, unreadable
 from streamload.schema import Field
 from streamload.source import Meter, Reader
 
@@ -141,7 +140,7 @@ class ExtentReader:
                 continue
             fd = self._files.descriptor(number)
             spread = offsets[:: max(1, len(offsets) // PROBES)] + self._nbytes // 2
-            if all(_is_cached(fd, offset) for offset in spread.tolist()):
+            if all(is_cached(fd, offset) for offset in spread.tolist()):
                 continue
             for offset, nbytes in _merged(offsets, self._nbytes):
                 os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
@@ -212,13 +211,7 @@ def explain_read(files: OpenFiles, number: int, offset: int, nbytes: int, name: 
     try:
         got = os.pread(files.descriptor(number), nbytes, offset)
     except OSError as error:
-        raise SourceError(
-            f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
-            hint="Check the disk and the system log; a copy of the file on another disk may help.",
-            path=was.path,
-            dataset=name,
-            errno=error.errno,
-        ) from error
+        raise unreadable(was, name, offset, nbytes, error) from error
     if len(got) < nbytes:
         raise short_read(was, offset, nbytes)
 
@@ -273,14 +266,6 @@ class ResidentReader:
 
     def close(self) -> None:
         """Nothing is held but the values themselves."""
-
-
-def _is_cached(fd: int, offset: int) -> bool:
-    """Whether the page cache holds the byte at `offset`; False where the system cannot tell."""
-    try:
-        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except (OSError, AttributeError):
-        return False
 
 
 def _merged(offsets: NDArray[np.int64], nbytes: int) -> Iterator[tuple[int, int]]:

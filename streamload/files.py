@@ -275,3 +275,22 @@ def short_read(was: Fingerprint, offset: int, nbytes: int) -> SourceError:
         hint="The file is damaged or was cut short; fetch or write it again.",
         path=was.path,
     )
+
+
+def unreadable(was: Fingerprint, name: str, offset: int, nbytes: int, error: OSError) -> SourceError:
+    """The error for bytes of a field that the system could not read."""
+    return SourceError(
+        f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
+        hint="Check the disk and the system log; a copy of the file on another disk may help.",
+        path=was.path,
+        dataset=name,
+        errno=error.errno,
+    )
+
+
+def is_cached(fd: int, offset: int) -> bool:
+    """Whether the page cache holds the byte at `offset`; False where the system cannot tell."""
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except (OSError, AttributeError):
+        return False

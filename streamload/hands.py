@@ -31,8 +31,6 @@ class Hand:
         self.tasks: dict[int, StepTask] = {}
         """Steps that it was given and has not answered, by their numbers."""
         self.unsent = b""
-        """Frames that wait for the next send."""
-        self.unsent = b""
         """Frames of steps that wait for company: waking a worker costs more than asking it."""
         self.forgotten = -1
         """The last token whose calling-off it has confirmed."""

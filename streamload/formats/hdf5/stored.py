@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
-from streamload.files import OpenFiles, short_read
+from streamload.files import OpenFiles, is_cached, short_read, unreadable
 from streamload.formats.hdf5.ahead import ReadAhead
 from streamload.formats.hdf5.boxes import together
 from streamload.kernels import gather_kernels
@@ -72,7 +71,7 @@ class StoredChunks:
         chunks = chunks[part.offsets[chunks] >= 0]
         offsets, nbytes = part.offsets[chunks], part.nbytes[chunks]
         fd = self._files.descriptor(part.number)
-        if all(_is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
+        if all(is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
             return
         firsts, stops = together(offsets, nbytes, READ_NBYTES)
         for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
@@ -141,7 +140,7 @@ class StoredChunks:
             try:
                 got = _read_into(fd, stored[done:] if done else stored, offset + done)
             except OSError as error:
-                raise self._unreadable(number, offset, nbytes, error) from error
+                raise unreadable(self._files.fingerprints[number], self._name, offset, nbytes, error) from error
             if got == 0:
                 raise short_read(self._files.fingerprints[number], offset, nbytes)
             done += got
@@ -162,17 +161,6 @@ class StoredChunks:
             self._buffer = np.empty(max(nbytes, min(2 * nbytes, READ_NBYTES)), np.uint8)
         return self._buffer
 
-    def _unreadable(self, number: int, offset: int, nbytes: int, error: OSError) -> SourceError:
-        """The error for bytes that the system could not read."""
-        was, name = self._files.fingerprints[number], self._name
-        return SourceError(
-            f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
-            hint="Check the disk and the system log; a copy of the file on another disk may help.",
-            path=was.path,
-            dataset=name,
-            errno=error.errno,
-        )
-
 
 def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
     """Read into `target`; the number of bytes that came."""
@@ -182,11 +170,3 @@ def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
     data = os.read(fd, len(target))
     target[: len(data)] = np.frombuffer(data, np.uint8)
     return len(data)
-
-
-def _is_cached(fd: int, offset: int) -> bool:
-    """Whether the page cache holds the byte at `offset`; False where the system cannot tell."""
-    try:
-        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except (OSError, AttributeError):
-        return False
