@@ -9,20 +9,19 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.direct_writes import ALIGNMENT, LEAST_NBYTES, direct_descriptor
 
 from streamload.ragged import Ragged
 
 READERS = 4
 """Threads that read and compute: a device answers several at a time, and all of it is done without the interpreter's lock."""
 AT_ONCE_BLOCKS = 4
-PROBES = 16
-"""Places at which the page cache is asked whether it holds a file."""
+POLYNOMIAL, ONE = 0xEDB88320, 1 << 31
+"""Of CRC-32, with its bits in the order in which bytes have them: the highest is that of 1."""
 
 
 @cache
@@ -55,47 +54,55 @@ def quick_hash(data: memoryview) -> bytes:
     return struct.pack("<4I", *(make()(part, start) for part in (data[:half], data[half:]) for make, start in ((crc32, 0), (adler32, 1))))
 
 
-def block_checksums(
-    path: str,
-    block_nbytes: int,
-    saw: Callable[[int], None] | None = None,
-    also: Callable[[memoryview, int], None] | None = None,
-    *,
-    past_cache: bool = False,
-) -> Iterator[int]:
+def joined_crc32(before: int, then: int, nbytes: int) -> int:
+    """The CRC-32 of bytes whose checksum is `before` and, behind them, `nbytes` others whose own is `then`."""
+    return _product(_power(nbytes), before) ^ then
+
+
+@lru_cache(maxsize=4096)
+def _power(nbytes: int) -> int:
+    """x to the power of so many bits, modulo the polynomial of CRC-32."""
+    made, square, bits = ONE, ONE >> 1, 8 * nbytes
+    while bits:
+        made = _product(square, made) if bits & 1 else made
+        square, bits = _product(square, square), bits >> 1
+    return made
+
+
+def _product(first: int, second: int) -> int:
+    """Two polynomials over bits, multiplied modulo that of CRC-32; the highest bit stands for 1."""
+    made = 0
+    while first:
+        if first & ONE:
+            made ^= second
+        first = first << 1 & 0xFFFFFFFF
+        second = second >> 1 ^ POLYNOMIAL if second & 1 else second >> 1
+    return made
+
+
+def block_checksums(path: str, block_nbytes: int, saw: Callable[[int], None] | None = None) -> Iterator[int]:
     """CRC-32 of every block of a file, in order; a few megabytes of memory serve a file of any size.
 
-    `saw` hears how many bytes were read; `also` is given the bytes, in order, and the place in the file of the first. With
-    `past_cache`, what the page cache does not hold is read past it: from the device, at a tenth of the processor time.
+    `saw` hears how many bytes were read.
     """
     checksum = crc32()
     fd = os.open(path, os.O_RDONLY)
-    direct: int | None = None
     try:
         nbytes = os.fstat(fd).st_size
         stretch = min(AT_ONCE_BLOCKS, -(-nbytes // block_nbytes)) * block_nbytes
-        if past_cache and nbytes >= LEAST_NBYTES and not stretch % ALIGNMENT and not _is_cached(fd, nbytes):
-            direct = direct_descriptor(path, os.O_RDONLY)
-        if direct is None and hasattr(os, "posix_fadvise"):
+        if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         # Memory is taken once: fresh pages for every block would cost as much as their checksums.
         buffers = [memoryview(mmap.mmap(-1, stretch)) for _ in range(min(READERS + 1, -(-nbytes // max(1, stretch))))]
 
         def checksums(offset: int, view: memoryview) -> tuple[list[int], int]:
-            there, wanted = 0, min(stretch, nbytes - offset)
-            while there < wanted:
-                which = fd if direct is None or there % ALIGNMENT else direct
-                came = os.preadv(which, [view[there:]], offset + there)
-                if not came:
-                    break
+            there = 0
+            while there < stretch and (came := os.preadv(fd, [view[there:]], offset + there)):
                 there += came
-            there = min(there, wanted)
             return [checksum(view[at : min(at + block_nbytes, there)], 0) for at in range(0, there, block_nbytes)], there
 
-        def told(future: Future[tuple[list[int], int]], number: int) -> list[int]:
+        def told(future: Future[tuple[list[int], int]]) -> list[int]:
             found, came = future.result()
-            if also is not None:
-                also(buffers[number % len(buffers)][:came], number * stretch)
             if saw is not None:
                 saw(came)
             return found
@@ -104,24 +111,12 @@ def block_checksums(
             waiting: deque[Future[tuple[list[int], int]]] = deque()
             for number, offset in enumerate(range(0, nbytes, max(1, stretch))):
                 if len(waiting) == len(buffers):
-                    yield from told(waiting.popleft(), number - len(buffers))
+                    yield from told(waiting.popleft())
                 waiting.append(pool.submit(checksums, offset, buffers[number % len(buffers)]))
-            first = -(-nbytes // max(1, stretch)) - len(waiting)
-            for number, future in enumerate(waiting, start=first):
-                yield from told(future, number)
+            for future in waiting:
+                yield from told(future)
     finally:
-        for one in (fd, direct):
-            if one is not None:
-                os.close(one)
-
-
-def _is_cached(fd: int, nbytes: int) -> bool:
-    """Whether the page cache seems to hold a file: asked at some places."""
-    try:
-        places = range(0, nbytes, max(1, nbytes // PROBES))
-        return all(os.preadv(fd, [bytearray(1)], place, os.RWF_NOWAIT) == 1 for place in places)
-    except (OSError, AttributeError):
-        return False
+        os.close(fd)
 
 
 def record_checksums(taken: Mapping[str, NDArray[Any] | Ragged]) -> dict[str, tuple[int, int]]:

@@ -40,6 +40,10 @@ class ArrowWriter:
             self._writer.write_batch(batch)
         self._waiting = self._waiting.slice(records)
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
     def close(self) -> None:
         """Write what waits, and the footer."""
         if len(self._waiting):

@@ -50,6 +50,11 @@ class Contiguous:
         assert self._stream is not None
         self._stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes of the file that were written since this was last asked."""
+        assert self._stream is not None
+        return self._stream.settled()
+
     def finish(self) -> None:
         """Write what is left."""
         assert self._stream is not None
@@ -146,6 +151,10 @@ class Hdf5Writer:
             contiguous.append(taken[contiguous.field.name])
         for chunked in self._chunked:
             chunked.append(taken[chunked.field.name])
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes of fields without chunks that were written since this was last asked."""
+        return [span for one in self._contiguous for span in one.settled()]
 
     def close(self) -> None:
         """Finish the file."""

@@ -39,6 +39,10 @@ class NpyWriter:
             rows[name] = taken[name]
         self._file.write(rows.view(np.uint8).data)
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
     def close(self) -> None:
         """Finish the file."""
         self._file.flush()

@@ -44,6 +44,10 @@ class NpzWriter:
         for name, file in self._files.items():
             file.write(np.ascontiguousarray(taken[name], self._dtypes[name]).reshape(-1).view(np.uint8).data)
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
     def close(self) -> None:
         """Put all arrays into the one file."""
         for name, file in self._files.items():

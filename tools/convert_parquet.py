@@ -54,6 +54,10 @@ class ParquetWriter:
             self._writer.write_table(self._waiting.slice(0, self._group), row_group_size=self._group)
             self._waiting = self._waiting.slice(self._group)
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes of the file that were written since this was last asked."""
+        return self._file.settled()
+
     def close(self) -> None:
         """Write what waits, and the footer."""
         if len(self._waiting):

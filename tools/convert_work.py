@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,17 @@ from numpy.typing import NDArray
 from streamload.tools.checksums import record_checksums
 from streamload.tools.convert_order import Arrangement, Buckets, Numbers
 from streamload.tools.direct_writes import aligned_records
-from streamload.tools.manifest import Content, file_entry, schema_entry
+from streamload.tools.manifest import BLOCK_NBYTES, Content, file_entry, schema_entry
 from streamload.tools.origins import Origin, Request, classes_of, origin_of
 from streamload.tools.read_back import Stretch, read_back
+from streamload.tools.read_behind import ReadBehind
 from streamload.tools.reading import batch_records
 from streamload.tools.stored import Encoded, stored
 from streamload.tools.targets import Style, writer_of
 
 import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
+from streamload.formats.hdf5.probing import Surveyor
 from streamload.killpoints import reach
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
@@ -178,32 +181,35 @@ def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _written(task: dict[str, Any], path: str, records: int, style: Style, progress: Progress) -> dict[str, Any]:
-    origin = origin_of(Request.of(task["request"]), threads=task["threads"])
-    first = task["start"] - task["part_start"]
-    written = Content()
-    stretches: list[Stretch] = []
-    kept = stored(origin, style, threads=task["threads"])
-    try:
+    with ExitStack() as held:
+        origin = held.enter_context(closing(origin_of(Request.of(task["request"]), threads=task["threads"])))
+        first = task["start"] - task["part_start"]
+        written = Content()
+        stretches: list[Stretch] = []
+        kept = stored(origin, style, threads=task["threads"])
+        if kept is not origin:
+            held.enter_context(closing(kept))
         schema = kept.schema
         writer = writer_of(path, schema, records, style, classes_of(origin))
+        behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
+        if style.format == "hdf5":
+            Surveyor.warm()
         # Digests are computed beside everything else: hashing lets go of the interpreter.
-        with ThreadPoolExecutor(1) as beside:
-            for start, taken in _ahead(_in_order(task, origin, kept)):
-                hashing = beside.submit(written.add, taken, first + start - task["start"])
-                stop = start + len(next(iter(taken.values())))
-                stretches.append((start - task["start"], stop - task["start"], record_checksums(taken)))
-                writer.append(taken)
-                reach("convert.batch")
-                hashing.result()
-                progress.add(len(next(iter(taken.values()))))
+        beside = held.enter_context(ThreadPoolExecutor(1))
+        for start, taken in _ahead(_in_order(task, origin, kept)):
+            hashing = beside.submit(written.add, taken, first + start - task["start"])
+            stop = start + len(next(iter(taken.values())))
+            stretches.append((start - task["start"], stop - task["start"], record_checksums(taken)))
+            writer.append(taken)
+            behind.settled(writer.settled())
+            reach("convert.batch")
+            hashing.result()
+            progress.add(len(next(iter(taken.values()))))
         writer.close()
         reach("convert.closed")
-    finally:
-        if kept is not origin:
-            kept.close()
-        origin.close()
-    delivered, blocks = read_back(path, schema, stretches, title=task["path"], threads=int(task["threads"]))
-    entry = file_entry(path, records=records, content=written, part=task["part"], first=first, blocks=blocks)
+        behind.finish()
+        delivered = read_back(path, schema, stretches, behind, title=task["path"], threads=int(task["threads"]))
+        entry = file_entry(path, records=records, content=written, part=task["part"], first=first, blocks=behind.blocks())
     return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
 

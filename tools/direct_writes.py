@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,9 @@ class DirectStream:
         """The byte at which the staged ones begin."""
         self._staged = 0
         self._stage: memoryview | None = None
+        self._told = at
+        self._begun: deque[int] = deque()
+        """Where writes began that are not told yet."""
 
     def tell(self) -> int:
         """The byte that comes next."""
@@ -68,6 +72,7 @@ class DirectStream:
         """Write bytes behind those before them; how many. Raises OSError."""
         view = memoryview(data).cast("B")
         nbytes = len(view)
+        self._begun.append(self.tell())
         while view:
             view = view[self._taken(view) :]
         return nbytes
@@ -119,6 +124,20 @@ class DirectStream:
         self._at += done
         return done
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes [start, stop) that went to the file since this was last asked, and will stay; those of two writes are two.
+
+        None without `direct`: reading them again would show what the page cache holds.
+        """
+        spans: list[tuple[int, int]] = []
+        while self._told < self._at:
+            while self._begun and self._begun[0] <= self._told:
+                self._begun.popleft()
+            stop = min(self._at, self._begun[0]) if self._begun else self._at
+            spans.append((self._told, stop))
+            self._told = stop
+        return spans if self._direct is not None else []
+
     def flush(self) -> None:
         """Write what is still staged."""
         if self._stage is not None and self._staged:
@@ -141,6 +160,10 @@ class DirectFile:
     def tell(self) -> int:
         """How many bytes were written."""
         return self._stream.tell()
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes [start, stop) that went to the file since this was last asked, and will stay."""
+        return self._stream.settled()
 
     def flush(self) -> None:
         """Nothing: blocks go when they are full, and all of it with `close`."""

@@ -69,6 +69,10 @@ class HuggingFaceWriter:
         self._waiting = []
         self._count = self._nbytes = 0
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
     def close(self) -> None:
         """Write what waits, and the footer."""
         if self._count:

@@ -1,4 +1,4 @@
-"""What was written, read again as a loader will read it, and compared with what was meant: in one pass, from the device."""
+"""What was written, as a loader will read it, compared with what was meant: by checksums of what the device gave back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
-from streamload.tools.checksums import block_checksums, crc32, record_checksums
-from streamload.tools.manifest import BLOCK_NBYTES
+from streamload.tools.checksums import record_checksums
+from streamload.tools.read_behind import ReadBehind
 
 import streamload
 from streamload.errors import ChecksumError, ConversionError
@@ -20,13 +20,13 @@ from streamload.source import Column, Source
 Stretch = tuple[int, int, dict[str, tuple[int, int]]]
 """Records [start, stop) of a file, and their checksums by field."""
 Piece = tuple[int, int, int]
-"""Bytes [start, stop) of a file, and the number of the checksum that they belong to."""
+"""Bytes [start, stop) of a file, and the number of the stretch that they belong to."""
 MOST_RUNS = 64
 """Fields that lie in more runs than this for each stretch are read record by record."""
 
 
-def read_back(path: str, schema: Schema, stretches: Sequence[Stretch], *, title: str, threads: int) -> tuple[Schema, list[int]]:
-    """Compare a file with the checksums of what was written; the schema that it has, and the checksums of its blocks.
+def read_back(path: str, schema: Schema, stretches: Sequence[Stretch], behind: ReadBehind, *, title: str, threads: int) -> Schema:
+    """Compare a file, all of which was read behind its writer, with the checksums of what was written; the schema that it has.
 
     Raises ConversionError where it reads as other fields, ChecksumError where it holds other records.
     """
@@ -42,68 +42,42 @@ def read_back(path: str, schema: Schema, stretches: Sequence[Stretch], *, title:
         if any(found.get(name) not in (wanted[name], flat[name]) for name in wanted) or len(found) != len(wanted):
             raise ConversionError(f"{path} was written with {schema}, and reads as {source.schema}.", hint="Please report this.")
         right = [[sums[name] for _, _, sums in stretches] for name in names]
-        pieces, others, wanted_sums = list[Piece](), list[int](), list[int]()
-        for which, column in enumerate(source.columns):
-            of_column = _pieces(column, stretches, len(wanted_sums))
-            if of_column is None:
-                others.append(which)
-            else:
-                pieces.extend(of_column)
-                wanted_sums.extend(checksum for checksum, _ in right[which])
+        others: list[int] = []
         sound = len(source) == (stretches[-1][1] if stretches else 0)
-        blocks, sums = _one_pass(path, sorted(pieces), len(wanted_sums))
-        sound = sound and sums == wanted_sums and _taken_alike(path, others, names, stretches, threads)
-        if not sound:
+        for which, column in enumerate(source.columns):
+            pieces = _pieces(column, stretches) if sound else []
+            if pieces is None:
+                others.append(which)
+                continue
+            sums = [0] * len(stretches)
+            for start, stop, number in pieces:
+                sums[number] = behind.checksum(start, stop, sums[number])
+            sound = sound and sums == [checksum for checksum, _ in right[which]]
+        if not sound or not _taken_alike(path, others, names, stretches, threads):
             raise ChecksumError(
                 f"{title} does not hold what was written to it: checksums of its records differ.", hint="Check disk and memory.", path=title
             )
-        return delivered, blocks
+        return delivered
     finally:
         source.close()
 
 
-def _pieces(column: Column, stretches: Sequence[Stretch], first: int) -> list[Piece] | None:
-    """Where the bytes of a field lie that a checksum is over; None where they are no bytes of the file in this order.
-
-    The checksum of the first stretch has number `first`.
-    """
+def _pieces(column: Column, stretches: Sequence[Stretch]) -> list[Piece] | None:
+    """Where the bytes of a field lie that a checksum is over, in its order; None where they are no bytes of the file."""
     if not isinstance(column, Extents) or column.stored.newbyteorder("<") != column.stored or not column.field.nbytes:
         return None
     nbytes = column.field.nbytes
     if (column.strides != nbytes).any() or column.numbers.any() or len(column.offsets) > MOST_RUNS * max(1, len(stretches)):
         return None
     pieces: list[Piece] = []
-    for number, (start, stop, _) in enumerate(stretches, start=first):
+    for number, (start, stop, _) in enumerate(stretches):
         run = int(np.searchsorted(column.starts, start, side="right")) - 1
         while start < stop:
             end = min(stop, int(column.starts[run + 1]))
             at = int(column.offsets[run]) + (start - int(column.starts[run])) * nbytes
             pieces.append((at, at + (end - start) * nbytes, number))
             start, run = end, run + 1
-    ends = [0, *(stop for _, stop, _ in pieces)][:-1]
-    # A checksum goes on from piece to piece, and the file is read from its beginning.
-    return pieces if all(end <= start for end, (start, _, _) in zip(ends, pieces, strict=True)) else None
-
-
-def _one_pass(path: str, pieces: Sequence[Piece], count: int) -> tuple[list[int], list[int]]:
-    """The checksums of all blocks of a file, and of what lies in its pieces."""
-    checksum = crc32()
-    sums = [0] * count
-    begun = 0
-
-    def also(view: memoryview, offset: int) -> None:
-        nonlocal begun
-        end = offset + len(view)
-        at = begun
-        while at < len(pieces) and pieces[at][0] < end:
-            start, stop, number = pieces[at]
-            sums[number] = checksum(view[max(0, start - offset) : min(stop, end) - offset], sums[number])
-            if stop > end:
-                break
-            at += 1
-        begun = at
-
-    return list(block_checksums(path, BLOCK_NBYTES, also=also, past_cache=True)), sums
+    return pieces
 
 
 def _taken_alike(path: str, others: Sequence[int], names: Sequence[str], stretches: Sequence[Stretch], threads: int) -> bool:

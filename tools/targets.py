@@ -62,6 +62,10 @@ class Writer(Protocol):
         """Write records behind those that are there: every field, records along the first axis."""
         ...
 
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes [start, stop) of the file that were written past the page cache since this was last asked, and will stay."""
+        ...
+
     def close(self) -> None:
         """Finish the file, and make it last. All its records have been appended."""
         ...

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools import direct_writes
-from streamload.tools.checksums import block_checksums, crc32
 from streamload.tools.direct_writes import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
 
 SIZES = st.lists(st.sampled_from([0, 1, 100, ALIGNMENT - 1, ALIGNMENT, 3 * ALIGNMENT, 50_000, 150_528]), min_size=1, max_size=12)
@@ -27,6 +25,7 @@ def test_bytes_stand_where_they_belong(begin: int, sizes: list[int], aligned: bo
     fd = os.open(path, os.O_RDWR)
     direct = direct_descriptor(str(path), os.O_RDWR) if past else None
     stream = DirectStream(fd, direct, begin)
+    told: list[tuple[int, int]] = []
     at = 0
     for size in sizes:
         memory = aligned_empty((max(size, 1 << 20),), np.dtype(np.uint8))[:size] if aligned else np.empty(size + 1, np.uint8)[1:]
@@ -34,7 +33,15 @@ def test_bytes_stand_where_they_belong(begin: int, sizes: list[int], aligned: bo
         assert stream.write(memory.data) == size
         at += size
         assert stream.tell() == begin + at
+        told += stream.settled()
+        # What was told is there to stay, in order and without gaps; no part of it belongs to two writes.
+        there = path.read_bytes()
+        assert all(there[start:stop] == data[start - begin : stop - begin].tobytes() for start, stop in told)
     stream.flush()
+    told += stream.settled()
+    assert ([begin, *(stop for _, stop in told)] == [*(start for start, _ in told), begin + total]) if direct is not None else not told
+    borders = set((begin + np.cumsum(sizes)).tolist())
+    assert not any(start < border < stop for start, stop in told for border in borders)
     for one in (fd, direct):
         if one is not None:
             os.close(one)
@@ -87,25 +94,3 @@ def test_memory_is_aligned_and_records_fill_blocks():
     assert aligned_records(85, 196_608) == 85
     assert aligned_records(3, 150_528) == 3
     assert aligned_records(8192, 0) == 8192
-
-
-@pytest.mark.parametrize("nbytes", [1, direct_writes.LEAST_NBYTES, 5 * direct_writes.LEAST_NBYTES + 777])
-def test_a_file_is_read_in_order_past_the_page_cache_too(nbytes: int, tmp_path: Path):
-    """The bytes that are handed on are the file's, each once, in order, cached or not; the checksums are the blocks'."""
-    data = np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8).tobytes()
-    path = tmp_path / "a"
-    path.write_bytes(data)
-    wanted = [crc32()(data[at : at + (1 << 20)], 0) for at in range(0, nbytes, 1 << 20)]
-    for cold in (False, True):
-        if cold:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        seen = bytearray()
-
-        def also(view: memoryview, offset: int, seen: bytearray = seen) -> None:
-            assert offset == len(seen)
-            seen.extend(view)
-
-        assert list(block_checksums(str(path), 1 << 20, also=also, past_cache=True)) == wanted
-        assert bytes(seen) == data

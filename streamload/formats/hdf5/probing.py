@@ -114,6 +114,15 @@ class Surveyor:
         raise CannotProbeError
 
     @classmethod
+    def warm(cls) -> None:
+        """Start it now: it is up, then, when a file is surveyed that is not there yet."""
+        with cls._asking:
+            try:
+                cls._running()
+            except CannotProbeError:
+                return
+
+    @classmethod
     def _running(cls) -> Surveyor:
         current, settings = cls._current, _settings()
         if current is not None and (current.settings != settings or current.process.poll() is not None):
