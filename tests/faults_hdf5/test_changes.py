@@ -75,8 +75,8 @@ def _cut(path: Path, kind: str) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "shrinks": (_cut, "shrank from"),
-    "grows": (_grown, "grew from"),
-    "is cut and filled with zeros": (_regrown, "was written to|shrank from"),  # a worker may look in between
+    "grows": (_grown, "grew from|was written to"),  # a worker may look in between: the time changes before the size
+    "is cut and filled with zeros": (_regrown, "was written to|shrank from"),  # here, too
     "is overwritten": (_overwritten, "was written to"),
     "is replaced by rename": (_replaced, "was replaced by another file"),
     "is removed": (lambda path, kind: path.unlink(), "is gone"),
