@@ -48,6 +48,7 @@ class ImageFolder:
 
     def __init__(self, request: Request) -> None:
         self.title = request.path
+        self._begins = os.path.join(request.path, "")
         self.paths = [request.path]
         self.left_out: dict[str, str] = {}
         self.damage: SourceError | None = None
@@ -104,7 +105,7 @@ class ImageFolder:
 
     def where(self, number: int) -> str:
         """The file of the image of a record."""
-        return os.path.join(self.title, self._names[number])
+        return self._begins + self._names[number]
 
     def named(self, number: int, stored: str) -> str:
         """The file of an image, or of its mask."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -222,8 +223,15 @@ def _in_order(task: dict[str, Any], origin: Origin, kept: Origin) -> Iterator[Ba
             yield start, kept.encoded(taken) if isinstance(kept, Encoded) else taken
         return
     order = Numbers(Arrangement.of(task["order"]))
+    begin: Callable[[NDArray[np.int64]], Callable[[], dict[str, Any]]] = getattr(kept, "begun", lambda numbers: partial(kept.take, numbers))
+    coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
-        yield start, kept.take(order.at(start, min(start + batch, task["stop"])))
+        following = start, begin(order.at(start, min(start + batch, task["stop"])))
+        if coming is not None:
+            yield coming[0], coming[1]()
+        coming = following
+    if coming is not None:
+        yield coming[0], coming[1]()
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from streamload.tools.stored import bytes_of
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.schema import Field, Schema
 
-TOGETHER = 4
+TOGETHER = 8
 """Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""
 SURVEYED = 64
 """The first records say what fields there are."""
@@ -158,26 +159,38 @@ class Foreign:
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
+        return self.begun(records)()
+
+    def begun(self, records: NDArray[np.int64]) -> Callable[[], dict[str, NDArray[Any]]]:
+        """The same, under way: what is returned waits for it. Threads are never without work where the next is begun before that."""
         out = {field.name: aligned_empty((len(records), *field.shape), field.dtype) for field in self.schema}
-        waiting: list[Any] = []
+        waiting: list[Callable[[], None]] = []
         group: list[tuple[int, int, Raw]] = []
+        failed: SourceError | None = None
         for row, number in enumerate(records.tolist()):
             try:
                 group.append((row, number, self._container.raw(number)))
-            except SourceError:
-                for one in waiting:
-                    one.result()  # what is wrong with a record before it is said first
-                self._put_all(out, group)
-                raise
-            if len(group) == TOGETHER or row == len(records) - 1:
-                if self._pool is None:
-                    self._put_all(out, group)
-                else:
-                    waiting.append(self._pool.submit(self._put_all, out, group))
+            except SourceError as error:
+                failed = error
+                break
+            if len(group) == TOGETHER:
+                waiting.append(self._put_beside(out, group))
                 group = []
-        for one in waiting:
-            one.result()
-        return out
+        if group:
+            waiting.append(self._put_beside(out, group))
+
+        def finish() -> dict[str, NDArray[Any]]:
+            for one in waiting:
+                one()  # what is wrong with a record before the one that cannot be had is said first
+            if failed is not None:
+                raise failed
+            return out
+
+        return finish
+
+    def _put_beside(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> Callable[[], None]:
+        """Make some records on another thread, if there are any; what is returned waits for them."""
+        return partial(self._put_all, out, group) if self._pool is None else self._pool.submit(self._put_all, out, group).result
 
     def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
         for row, number, raw in group:

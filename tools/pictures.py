@@ -59,7 +59,7 @@ def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None
         shape, dtype = size or head.size, np.uint16 if bits else np.uint8
         flat = shape if channels == 1 else (*shape, channels)
         made = into if into is not None and into.shape == flat and into.dtype == dtype else np.empty(flat, dtype)
-        decoder.decode(data, made.reshape(*shape, channels))
+        decoder.decode(data, made.reshape(*shape, channels), head)
     except RefusalError as error:
         raise error.error(title, hint=HINT, path=title) from error
     return made

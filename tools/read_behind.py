@@ -20,8 +20,8 @@ from streamload.tools.direct_writes import ALIGNMENT, LEAST_NBYTES, direct_descr
 
 from streamload.files import is_cached
 
-READERS = 4
-"""Threads that read and compute: a device answers several at a time, and all of it is done without the interpreter's lock."""
+READERS = 16
+"""Threads that read and compute: a device that is written to gives 0.8 GB/s to four of them, and 1.2 to sixteen."""
 READ_NBYTES = 4 * 1024**2
 """Read at a time, and what each thread has for it."""
 PROBES = 16

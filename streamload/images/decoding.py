@@ -42,13 +42,14 @@ class Decoder:
         self._spec = spec
         self._size, self._mode = spec.size, spec.mode
 
-    def decode(self, data: Bytes, out: NDArray[Any]) -> None:
+    def decode(self, data: Bytes, out: NDArray[Any], head: Head | None = None) -> None:
         """Put the image that `data` holds into `out`, which has the spec's shape and dtype and is C-contiguous.
 
+        `head` is what `read_head` found in it, where somebody has asked already.
         Raises RefusalError for what is no image, is damaged, or is not what was asked for; `out` then holds anything.
         """
         view = memoryview(data)
-        head = read_head(view)
+        head = read_head(view) if head is None else head
         self._check(head)
         direct = out if self._spec.channels == "last" and head.orientation == 1 else None
         pixels = self._pixels(view, head, direct)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from streamload.errors import UnsupportedFeatureError
 from streamload.images.refusal import RefusalError
@@ -64,9 +65,21 @@ def read_head(data: Bytes) -> Head:
         raise RefusalError(
             f"is {name}, which is not decoded here", hint="Write it anew as PNG, WebP or JPEG.", kind=UnsupportedFeatureError
         )
+    try:
+        head = _readers()[name](memoryview(data))
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise RefusalError(f"is a {name} whose header is damaged or cut short") from error
+    if head.height <= 0 or head.width <= 0:
+        raise RefusalError(f"is a {name} that claims {head.height:,} x {head.width:,} pixels")
+    return head
+
+
+@cache
+def _readers() -> dict[str, Callable[[memoryview], Head]]:
+    """What reads the header of each format; those modules need this one."""
     from streamload.images import jpeg, others, spark, tiff
 
-    readers: dict[str, Callable[[memoryview], Head]] = {
+    return {
         "JPEG": jpeg.read,
         "PNG": others.read_png,
         "WebP": others.read_webp,
@@ -75,13 +88,6 @@ def read_head(data: Bytes) -> Head:
         "GIF": others.read_gif,
         "Spark image": spark.read,
     }
-    try:
-        head = readers[name](memoryview(data))
-    except (struct.error, IndexError, ValueError, OverflowError) as error:
-        raise RefusalError(f"is a {name} whose header is damaged or cut short") from error
-    if head.height <= 0 or head.width <= 0:
-        raise RefusalError(f"is a {name} that claims {head.height:,} x {head.width:,} pixels")
-    return head
 
 
 def _starts(*starts: bytes) -> Callable[[bytes], bool]:
