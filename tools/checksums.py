@@ -56,12 +56,18 @@ def quick_hash(data: memoryview) -> bytes:
 
 def joined_crc32(before: int, then: int, nbytes: int) -> int:
     """The CRC-32 of bytes whose checksum is `before` and, behind them, `nbytes` others whose own is `then`."""
-    return _product(_power(nbytes), before) ^ then
+    while before and nbytes:
+        # Byte by byte of the length, so that few powers serve all lengths.
+        least = nbytes & -nbytes
+        part = nbytes & (0xFF << (least.bit_length() - 1) // 8 * 8)
+        before = _product(_power(part), before)
+        nbytes -= part
+    return before ^ then
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=None)
 def _power(nbytes: int) -> int:
-    """x to the power of so many bits, modulo the polynomial of CRC-32."""
+    """x to the power of the bits of so many bytes, modulo the polynomial of CRC-32."""
     made, square, bits = ONE, ONE >> 1, 8 * nbytes
     while bits:
         made = _product(square, made) if bits & 1 else made
