@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def joined_crc32(before: int, then: int, nbytes: int) -> int:
     return before ^ then
 
 
-@lru_cache(maxsize=None)
+@cache
 def _power(nbytes: int) -> int:
     """x to the power of the bits of so many bytes, modulo the polynomial of CRC-32."""
     made, square, bits = ONE, ONE >> 1, 8 * nbytes

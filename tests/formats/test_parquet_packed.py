@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import streamload as sl
 from streamload.errors import CorruptDataError
 from streamload.files import OpenFiles, fingerprint
-from streamload.formats.parquet import groups
+from streamload.formats.parquet import groups, packed
 from streamload.formats.parquet.packed import PackedPages, indices_of
 from streamload.formats.parquet.packing import NBYTES
 from streamload.formats.parquet.pages import PageError
@@ -121,8 +121,8 @@ def test_large_row_groups_are_cut_at_pages(tmp_path: Path, monkeypatch: pytest.M
 def test_indices_are_what_was_written(width: int, runs: list[tuple[bool, int, int]]):
     """Runs of one index and stretches of packed bits, of any width."""
     data, wanted = bytearray([width]), []
-    for packed, length, seed in runs:
-        if packed:
+    for dense, length, seed in runs:
+        if dense:
             some = np.random.default_rng(seed).integers(0, 2**width, 8 * length)
             data += _varint(length << 1 | 1)
             bits = (some[:, None] >> np.arange(width)) & 1
@@ -246,3 +246,39 @@ def test_a_mapped_file_that_shrinks_under_its_workers_is_named(tmp_path: Path):
         with pytest.raises((sl.WorkerCrashedError, sl.SourceChangedError), match="shrank from"):
             assert all(right)
         assert (batch["image"] == expected["image"][batch.records]).all()
+
+
+@pytest.mark.parametrize("options", [{"use_dictionary": False}, {}], ids=["plain", "dictionary first"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@given(data=st.data())
+def test_whole_pages_are_unpacked_in_place_and_nothing_around_them_changes(
+    data: st.DataObject, version: str, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+):
+    """Levels come to lie before the values: only over a row that was written in the same call, and never for good."""
+    path = tmp_path_factory.mktemp("whole") / "a.parquet"
+    said = {"compression": "zstd", "data_page_size": 900, "write_batch_size": 7, "data_page_version": version}
+    expected = parquet_files.write(path, raw=False, nullable=True, **said, **options)["image"]
+    column = column_of(path)
+    pages = data.draw(st.lists(st.integers(0, len(column.starts) - 2), unique=True, max_size=5))
+    stretches = [np.arange(column.starts[page], column.starts[page + 1]) for page in sorted(pages)]
+    records = np.concatenate([*stretches, np.array(data.draw(st.lists(st.integers(0, 99), max_size=5)), np.int64)]).astype(np.int64)
+    first, gap = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 1))
+    rows = first + np.arange(len(records)) + gap * (np.arange(len(records)) >= len(records) // 2)
+    others = np.setdiff1d(np.arange(130), rows)
+    out = np.full((130, *column.field.shape), 0xA5, np.uint8)
+    reader = column.reader(OpenFiles([fingerprint(str(path))]), Meter())
+    before = packed._decoded
+
+    def watched(codec: str, stored: Any, room: Any) -> Any:
+        found = before(codec, stored, room)
+        assert (out[others] == 0xA5).all()  # not for a moment: another worker may be writing there
+        return found
+
+    packed._decoded = watched
+    try:
+        reader.gather(records, out, rows.astype(np.int64))
+    finally:
+        packed._decoded = before
+        reader.close()
+    assert (out[rows] == expected[records]).all()
+    assert (out[others] == 0xA5).all()

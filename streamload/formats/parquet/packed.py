@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from streamload.formats.parquet.pages import NotRawError, PageError, require_def
 from streamload.formats.tables import read_into
 from streamload.schema import Field
 from streamload.source import Meter, Reader
+
+MOST_LEVELS_NBYTES = 4096
+"""Levels that may be unpacked over the end of a row, to be put right again. Of pages without nulls they are a few bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,12 +105,17 @@ class PackedPageReader:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
         began, before = time.perf_counter_ns(), self._meter.read_ns
         nbytes, address = self._column.field.nbytes, out.__array_interface__["data"][0]
+        last = -2
         for page, chosen, local in by_block(self._column.starts, records):
             self._files.descriptor(int(self._column.numbers[page]))
+            there = np.ascontiguousarray(rows[chosen])
+            follows, last = int(there[0]) == last + 1, int(there[-1])
+            if page != self._page and self._put_whole(page, local, out, there, follows=follows):
+                continue
             if page != self._page:
                 self._turn_to(page)
             table, places = (self._values, local) if self._indices is None else (self._words, self._indices[local])
-            kernels.gather_kernels().copy_rows(table.ctypes.data, places * nbytes, nbytes, address, np.ascontiguousarray(rows[chosen]))
+            kernels.gather_kernels().copy_rows(table.ctypes.data, places * nbytes, nbytes, address, there)
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - before)
 
     def advise(self, records: NDArray[np.int64]) -> None:
@@ -123,32 +132,64 @@ class PackedPageReader:
         self._rooms = [np.zeros(0, np.uint8)] * 3
         self._values = self._words = np.zeros(0, np.uint8)
 
+    def _put_whole(self, page: int, local: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64], *, follows: bool) -> bool:
+        """Unpack a page straight to where all its records are wanted, side by side; False where they are not, or it cannot be.
+
+        Levels that are packed with the values come to lie over the end of the row before, whose bytes are then put back. So
+        that row must be one that was written just now (`follows`): any other may be somebody else's.
+        """
+        place, first, nbytes = self._column.pages[page].tolist(), int(rows[0]), self._column.field.nbytes
+        count = place[COUNT]
+        before = place[UNPACKED] - max(0, place[LEVELS]) - count * nbytes
+        if len(local) != count or place[INDEXED] >= 0 or not place[CODEC] or not 0 <= before <= (MOST_LEVELS_NBYTES if follows else 0):
+            return False
+        if (np.diff(rows) != 1).any() or (np.diff(local) != 1).any() or not out.flags.c_contiguous:
+            return False
+        room = out.reshape(-1).view(np.uint8)[first * nbytes - before : (first + count) * nbytes]
+        kept = room[:before].copy()
+        with self._told(page):
+            try:
+                self._read(place, int(self._column.numbers[page]), room)
+            finally:
+                room[:before] = kept
+        return True
+
     def _turn_to(self, page: int) -> None:
         column, place = self._column, self._column.pages[page].tolist()
         number, self._page = int(column.numbers[page]), -1
-        try:
+        with self._told(page):
             if place[INDEXED] >= 0 and place[INDEXED] != self._dictionary:
                 self._dictionary = -1
-                self._words = self._unpacked(column.dictionaries[place[INDEXED]].tolist(), number, 1)[1]
+                words = column.dictionaries[place[INDEXED]].tolist()
+                self._words = self._unpacked(words, number, self._room(1, words[UNPACKED]))[1]
+                if not words[CODEC]:
+                    self._words = self._words.copy()  # It outlives what is read next.
                 self._dictionary = place[INDEXED]
-            self._values, self._indices = self._read(place, number)
+            self._values, self._indices = self._read(place, number, self._room(0, place[UNPACKED]))
+        self._page = page
+
+    @contextmanager
+    def _told(self, page: int) -> Generator[None]:
+        """Whatever is wrong with a page is told with its file and records."""
+        try:
+            yield
         except (PageError, NotRawError) as error:
             self._files.verify()
-            path, what = self._files.fingerprints[number].path, str(error) or "a null stands where the footer counts none"
-            records = int(column.starts[page]), int(column.starts[page + 1])
+            column = self._column
+            path = self._files.fingerprints[int(column.numbers[page])].path
+            what = str(error) or "a null stands where the footer counts none"
             kind = ChecksumError if isinstance(error, _ChecksumFailedError) else CorruptDataError
             raise kind(
                 f"{path}: column '{column.column}' is damaged: {what}.",
                 hint="Fetch or write the file again.",
                 path=path,
                 dataset=column.column,
-                records=records,
+                records=(int(column.starts[page]), int(column.starts[page + 1])),
             ) from error
-        self._page = page
 
-    def _read(self, place: list[int], number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-        """The values of a page; or, where they are in the dictionary, which ones there."""
-        levels, values = self._unpacked(place, number, 0)
+    def _read(self, place: list[int], number: int, room: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+        """The values of a page, unpacked into memory for them; or, where they are in the dictionary, which ones there."""
+        levels, values = self._unpacked(place, number, room)
         count = place[COUNT]
         if place[LEVELS] < 0 and self._column.optional:
             nbytes = int.from_bytes(values[:4].tobytes(), "little")
@@ -167,8 +208,8 @@ class PackedPageReader:
             raise PageError(f"the page at byte {place[BODY]:,} asks for value {int(indices.max()):,} of a dictionary of {words:,}")
         return values[:0], indices
 
-    def _unpacked(self, place: list[int], number: int, room: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The levels that stand before a body, and the body, unpacked into one of the rooms."""
+    def _unpacked(self, place: list[int], number: int, room: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The levels that stand before a body, and the body: unpacked into memory for it, or as it lies in the file."""
         stored = self._stored(place, number)
         found = zlib.crc32(stored.data) if self._column.verify and place[CHECKSUM] >= 0 else place[CHECKSUM]
         if found != place[CHECKSUM]:
@@ -178,9 +219,7 @@ class PackedPageReader:
         before = max(0, place[LEVELS])
         levels, stored, wanted = stored[:before], stored[before:], place[UNPACKED] - before
         if place[CODEC]:
-            stored = _decoded(PACKINGS[place[CODEC]], stored, self._room(room, wanted))
-        elif room:
-            stored = stored.copy()  # A dictionary outlives what is read next.
+            stored = _decoded(PACKINGS[place[CODEC]], stored, room[:wanted])
         if len(stored) != wanted:
             raise PageError(f"the page at byte {place[BODY]:,} unpacks to {len(stored):,} bytes, and its header says {wanted:,}")
         return levels, stored
