@@ -76,11 +76,14 @@ class OpenWindows:
             for name in places[0]:
                 self.regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
         self._open: dict[tuple[int, int], OpenWindow] = {}
+        self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
+        self._places: list[list[tuple[str, int, int]]] = []
+        """Of each part, the fixed fields: name, address, and bytes of a record."""
 
     def close(self) -> None:
         """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
         self._open.clear()
-        self.decoded, self.kept, self.regions, self._parts = [], [], {}, []
+        self.decoded, self.kept, self.regions, self._parts, self._places = [], [], {}, [], []
         self._table_of, self._gather, self._verify = _ended, _ended, _ended
 
     @property
@@ -191,13 +194,14 @@ class OpenWindows:
 
     def gather_decoded(self, target: dict[str, NDArray[Any]], pieces: Sequence[Piece]) -> None:
         """Copy records of the fixed fields from the arena into rows of a batch."""
+        if not self._places:
+            names = [name for name, _ in self.decoded]
+            self._places = [[(name, part[name].ctypes.data, part[name][0].nbytes) for name in names] for part in self._parts]
         copy_rows = kernels.gather_kernels().copy_rows
         for piece in pieces:
-            arrays = self._parts[piece.part]
-            rows = np.arange(piece.start, piece.stop, dtype=np.int64)
-            for name, _ in self.decoded:
-                nbytes = arrays[name][0].nbytes
-                copy_rows(arrays[name].ctypes.data, piece.rows * nbytes, nbytes, target[name].ctypes.data, rows)
+            rows = self._rows[piece.start : piece.stop]
+            for name, address, nbytes in self._places[piece.part]:
+                copy_rows(address, piece.rows * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
 
     def decode_stored(self, name: str, reader: Any, records: NDArray[np.int64], out: NDArray[Any], pieces: Sequence[Piece]) -> None:
         """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch."""

@@ -196,10 +196,19 @@ class WindowTable:
         self.block_starts = block_starts
         """Where each window's blocks begin in `blocks`, shape (windows + 1,)."""
         self._windows = Recent[_Window](limit=3)
+        self._found = (0, 0, 0)
+        """Of the window that was last asked for, its positions [start, stop) and its number: most steps ask for it again."""
+        self._dealt: tuple[tuple[int, int, int], NDArray[np.int64]] = (0, 0, 0), np.empty(0, np.int64)
+        """What was last dealt: a step asks once for its records, and once for their places."""
 
     def window_of(self, position: int) -> int:
         """The window that holds a position; the number of windows for position n."""
-        return int(np.searchsorted(self.starts, position, side="right")) - 1
+        start, stop, window = self._found
+        if not start <= position < stop:
+            window = int(self.starts.searchsorted(position, "right")) - 1
+            if window + 1 < len(self.starts):
+                self._found = int(self.starts[window]), int(self.starts[window + 1]), window
+        return window
 
     def blocks_of(self, window: int) -> NDArray[np.int64]:
         """The blocks of a window, in stratum order."""
@@ -214,23 +223,28 @@ class WindowTable:
 
         Positions here count from the window's first: position p of the epoch is p - starts[window].
         """
-        return self._windows.get(window, self._made_window).dealt.forward(start, stop)
+        asked, dealt = self._dealt
+        if asked != (window, start, stop):
+            dealt = self._windows.get(window, self._made_window).dealt.forward(start, stop)
+            dealt.setflags(write=False)
+            self._dealt = (window, start, stop), dealt
+        return dealt
 
     def held_records(self, window: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The record numbers of rows of the window's held records."""
         held = self._windows.get(window, self._made_window)
-        which = np.searchsorted(held.held_starts, rows, side="right") - 1
+        which = held.held_starts.searchsorted(rows, "right") - 1
         return self.order.layout.records(held.shifts[which] + rows)
 
     def records(self, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of the epoch."""
-        pieces = [np.empty(0, np.int64)]
+        pieces: list[NDArray[np.int64]] = []
         while start < stop:
             window = self.window_of(start)
             first, end = int(self.starts[window]), min(stop, int(self.starts[window + 1]))
             pieces.append(self.held_records(window, self.deal(window, start - first, end - first)))
             start = end
-        return np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, np.int64)])
 
     def _made_window(self, window: int) -> _Window:
         blocks = self.blocks_of(window)
