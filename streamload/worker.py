@@ -29,9 +29,9 @@ from streamload.wire import Filled, Frames, Kind, Overflown, StepTask, WindowTas
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
-MOST_UNSENT = 3
-UNSENT_NS = 150_000
-"""Replies are sent a few at a time while there is more to do, but none waits for long."""
+MOST_UNSENT = 4
+UNSENT_NS = 600_000
+"""Replies are sent a few at a time while there is more to do, but none waits for long: whoever is woken takes a core from a worker."""
 RECORD_NS = 500_000
 """How old the board's counters may be while there is work."""
 DEAF_NS = 500_000
@@ -95,6 +95,8 @@ class Worker:
                 self._do(task)
                 self._done += 1
                 return True
+        if self._unsent:
+            self._flush()  # A block takes longer than anyone should wait.
         try:
             if self._filler.windows.decode_next():
                 self._blocks += 1
