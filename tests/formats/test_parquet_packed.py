@@ -22,7 +22,7 @@ from streamload.errors import CorruptDataError
 from streamload.files import OpenFiles, fingerprint
 from streamload.formats.parquet import groups, packed
 from streamload.formats.parquet.packed import PackedPages, indices_of
-from streamload.formats.parquet.packing import NBYTES
+from streamload.formats.parquet.packing import COUNT, INDEXED, NBYTES
 from streamload.formats.parquet.pages import PageError
 from streamload.opening import open_source
 from streamload.source import Meter
@@ -282,3 +282,27 @@ def test_whole_pages_are_unpacked_in_place_and_nothing_around_them_changes(
         reader.close()
     assert (out[rows] == expected[records]).all()
     assert (out[others] == 0xA5).all()
+
+
+def test_a_dictionary_of_different_records_is_unpacked_in_place_too(tmp_path: Path):
+    """Given up after some records, as writers do with images: its page of indices counts up, and the others are plain."""
+    path = tmp_path / "a.parquet"
+    data = parquet_files.images(400)
+    said: dict[str, Any] = {"compression": "zstd", "row_group_size": 200, "dictionary_pagesize_limit": 3000, "write_batch_size": 50}
+    pq.write_table(pa.table([parquet_files.binary(data)], schema=pa.schema([parquet_files.image_field()])), path, **said)
+    column = column_of(path)
+    indexed = column.pages[:, INDEXED]
+    assert len(column.dictionaries) == 2
+    assert (column.pages[indexed >= 0, COUNT] == column.dictionaries[:, COUNT]).all()
+    assert (indexed < 0).any()
+    reader = column.reader(OpenFiles([fingerprint(str(path))]), Meter())
+    out = np.zeros((200, *column.field.shape), np.uint8)
+    for start in (0, 200):
+        reader.gather(np.arange(start, start + 200), out, np.arange(200))
+        assert (out == data[start : start + 200]).all()
+        assert reader._dictionary == -1  # never needed as a dictionary
+    reader.gather(np.array([3]), out, np.array([0]))
+    assert (out[0] == data[3]).all()
+    assert reader._dictionary == 0
+    reader.close()
+    assert_delivers(path, {"image": data})

@@ -140,10 +140,12 @@ class PackedPageReader:
         """
         place, first, nbytes = self._column.pages[page].tolist(), int(rows[0]), self._column.field.nbytes
         count = place[COUNT]
-        before = place[UNPACKED] - max(0, place[LEVELS]) - count * nbytes
-        if len(local) != count or place[INDEXED] >= 0 or not place[CODEC] or not 0 <= before <= (MOST_LEVELS_NBYTES if follows else 0):
+        if len(local) != count or (np.diff(rows) != 1).any() or (np.diff(local) != 1).any() or not out.flags.c_contiguous:
             return False
-        if (np.diff(rows) != 1).any() or (np.diff(local) != 1).any() or not out.flags.c_contiguous:
+        if place[INDEXED] >= 0:
+            return self._put_dictionary(page, place, out.reshape(-1).view(np.uint8)[first * nbytes : (first + count) * nbytes])
+        before = place[UNPACKED] - max(0, place[LEVELS]) - count * nbytes
+        if not place[CODEC] or not 0 <= before <= (MOST_LEVELS_NBYTES if follows else 0):
             return False
         room = out.reshape(-1).view(np.uint8)[first * nbytes - before : (first + count) * nbytes]
         kept = room[:before].copy()
@@ -152,6 +154,22 @@ class PackedPageReader:
                 self._read(place, int(self._column.numbers[page]), room)
             finally:
                 room[:before] = kept
+        return True
+
+    def _put_dictionary(self, page: int, place: list[int], room: NDArray[np.uint8]) -> bool:
+        """The same for a page of indices into a dictionary that holds its records, each once, as if it were they.
+
+        Writers begin a dictionary whatever is written, and give it up once it is large: no image is in it twice.
+        """
+        words, number = self._column.dictionaries[place[INDEXED]].tolist(), int(self._column.numbers[page])
+        alike = words[COUNT] == place[COUNT] and words[UNPACKED] == len(room) and words[CODEC] and words[LEVELS] <= 0
+        if not alike or place[INDEXED] == self._dictionary:
+            return False
+        with self._told(page):
+            _, indices = self._read(place, number, self._room(0, place[UNPACKED]))
+            if indices is None or (np.diff(indices, prepend=-1) != 1).any():
+                return False
+            self._unpacked(words, number, room)
         return True
 
     def _turn_to(self, page: int) -> None:
