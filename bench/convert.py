@@ -47,7 +47,7 @@ def image_folder(folder: Path, nbytes: int) -> Path:
     return made
 
 
-def command(words: list[Any], *, records: int, nbytes: int) -> Run:
+def command(words: list[Any], *, nbytes: int, records: int = 1) -> Run:
     """One run of the command line, from its start to its end."""
     began = time.perf_counter()
     done = subprocess.run(
@@ -62,10 +62,10 @@ def command(words: list[Any], *, records: int, nbytes: int) -> Run:
     return Run(seconds=time.perf_counter() - began, records=records, nbytes=nbytes, cpu_seconds=0.0)
 
 
-def converted(source: Path, target: Path, *, workers: int, nbytes: int) -> Run:
+def converted(source: Path, target: Path, *, workers: int, nbytes: int, records: int) -> Run:
     """One conversion; what it made is deleted."""
     try:
-        return command(["convert", source, target, "--workers", workers], records=1, nbytes=nbytes)
+        return command(["convert", source, target, "--workers", workers], nbytes=nbytes, records=records)
     finally:
         for path in (target, target.with_name(target.name + ".manifest.json")):
             path.unlink(missing_ok=True)
@@ -89,13 +89,14 @@ def images(report: Report, options: argparse.Namespace) -> None:
     folder = image_folder(report.folder, options.nbytes)
     name = f"{options.workers} bare decoders"
     with Contender(name, "jpeg_decoders", {"path": str(folder), "workers": options.workers}) as limit:
-        nbytes = limit.run().nbytes
+        whole = limit.run()
+        nbytes = whole.nbytes
         config = {"path": str(report.folder / "written"), "nbytes": nbytes, "again": True}
         written: list[Run] = []
 
         def ours() -> Run:
             written.append(device.run())
-            return converted(folder, report.folder / "converted.h5", workers=options.workers, nbytes=nbytes)
+            return converted(folder, report.folder / "converted.h5", workers=options.workers, nbytes=nbytes, records=whole.records)
 
         with Contender("the device", "device_writes", config) as device:
             pairs = in_turns(ours, limit.run, options.pairs)
@@ -123,7 +124,7 @@ def copies(report: Report, options: argparse.Namespace) -> None:
 
         def ours() -> Run:
             written.append(device.run())
-            return cold(lambda: converted(made.path, target, workers=options.workers, nbytes=made.nbytes))
+            return cold(lambda: converted(made.path, target, workers=options.workers, nbytes=made.nbytes, records=made.records))
 
         pairs = in_turns(ours, lambda: cold(copy.run), options.pairs)
     what = "raw HDF5 to raw Parquet, cold, command and all"
@@ -135,13 +136,13 @@ def verifying(report: Report, options: argparse.Namespace) -> None:
     """Every byte of a file against its manifest, from an empty page cache."""
     made = raw(report.folder, record_nbytes=150_528, nbytes=options.nbytes)
     path = report.folder / "verified.h5"
-    command(["convert", made.path, path, "--overwrite"], records=1, nbytes=made.nbytes)
+    command(["convert", made.path, path, "--overwrite"], nbytes=made.nbytes)
     nbytes = path.stat().st_size
     states: list[str] = []
 
     def verified() -> Run:
         states.append(make_cold([path]))
-        return command(["verify", path], records=1, nbytes=nbytes)
+        return command(["verify", path], nbytes=nbytes, records=made.records)
 
     with Contender("the device, direct", "device", {"path": str(path)}) as device:
         pairs = in_turns(verified, lambda: device.run(size=8 << 20, depth=4, order="sequential"), options.pairs)
@@ -153,7 +154,8 @@ def verifying(report: Report, options: argparse.Namespace) -> None:
 
 def main(given: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("convert", __doc__ or "", pairs=5)
+    # Much more than what is done before the first record and after the last one.
+    parser = arguments("convert", __doc__ or "", nbytes="4GB", pairs=5)
     parser.add_argument("--only", choices=("images", "copies", "verifying"), help="one of them")
     options = parser.parse_args(given)
     report = Report("convert", options)

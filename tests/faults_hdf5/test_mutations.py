@@ -12,7 +12,7 @@ import pytest
 
 from faults_hdf5.mutants import LAYOUTS, LIBRARY, LIMIT_SECONDS, RECORDS, apart, flips, h5pys, opens, pixels, same, streamloads, truncations
 
-QUICK, MANY, MANY_APART = 60, 300, 100
+QUICK, MANY, MANY_APART = 60, 300, 40
 """Flips of one layout; fewer where each is read in a process of its own."""
 
 
