@@ -20,6 +20,9 @@ IMAGE_NBYTES = 3072
 LABELS = {1: ("label",), 2: ("coarse_label", "fine_label")}
 """Label bytes before an image in binary files."""
 PICKLED = {"labels": "label", "fine_labels": "fine_label", "coarse_labels": "coarse_label"}
+CLASSES = {"label_names": "label", "fine_label_names": "fine_label", "coarse_label_names": "coarse_label"}
+"""Lists of words beside the batches: in a pickle, or a text file of that name each."""
+WORDS = {"label_names": "batches.meta.txt", "fine_label_names": "fine_label_names.txt", "coarse_label_names": "coarse_label_names.txt"}
 NAMES = ("data_batch", "train", "test_batch", "test")
 MOST_NBYTES = 1 << 30
 """A file larger than this is no batch of CIFAR."""
@@ -82,6 +85,9 @@ class Cifar:
                 )
         self._arrays = {name: np.concatenate([part[name] for part in parts]) for name in names}
         self.title = request.path
+        words = _words(os.path.dirname(self._paths[0]))
+        labels = {name: one for name, one in self._arrays.items() if name in words and len(one)}
+        self._classes = {name: words[name] for name, one in labels.items() if int(one.max()) < len(words[name])}
         self.schema = Schema(tuple(Field(name, one.dtype, one.shape[1:]) for name, one in self._arrays.items()))
 
     def __len__(self) -> int:
@@ -90,7 +96,8 @@ class Cifar:
     @property
     def facts(self) -> dict[str, Any]:
         """What the manifest says of it."""
-        return {"format": "CIFAR", "files": [os.path.basename(path) for path in self._paths]}
+        facts: dict[str, Any] = {"format": "CIFAR", "files": [os.path.basename(path) for path in self._paths]}
+        return facts | ({"classes": self._classes} if self._classes else {})
 
     @property
     def identity(self) -> list[Any]:
@@ -117,7 +124,25 @@ def _read_binary(path: str) -> dict[str, NDArray[Any]]:
     return {"image": _upright(rows[:, count:])} | labels
 
 
-def _read_pickle(path: str) -> dict[str, NDArray[Any]]:
+def _words(folder: str) -> dict[str, list[str]]:
+    """What the numbers of labels mean, by field, as files beside the batches say it; nothing where there are none."""
+    found: dict[str, list[str]] = {}
+    for name, beside in WORDS.items():
+        path = os.path.join(folder, beside)
+        if os.path.isfile(path) and os.path.getsize(path) < MOST_NBYTES:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                found[CLASSES[name]] = [line.strip() for line in file if line.strip()]
+    for path in (os.path.join(folder, beside) for beside in ("batches.meta", "meta")):
+        if os.path.isfile(path) and _pickled(path):
+            held = _held(path)
+            for name, called in CLASSES.items():
+                if isinstance(held.get(name), list):
+                    found[called] = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in held[name]]
+    return found
+
+
+def _held(path: str) -> dict[Any, Any]:
+    """The dict that a pickle holds, its names as text; an empty one where it holds something else."""
     with open(path, "rb") as file:
         try:
             held = Harmless(file, encoding="latin1").load()
@@ -125,9 +150,14 @@ def _read_pickle(path: str) -> dict[str, NDArray[Any]]:
             raise UnsafeSourceError(f"{path}: {error.message}", hint=error.hint, path=path) from error
         except Exception as error:  # a damaged pickle can raise anything
             raise CorruptDataError(f"{path} is no pickle that can be read: {error}.", hint="Fetch it again.", path=path) from error
-    if isinstance(held, dict):
-        held = {name.decode("latin1") if isinstance(name, bytes) else name: value for name, value in held.items()}
-    array = held.get("data") if isinstance(held, dict) else None
+    if not isinstance(held, dict):
+        return {}
+    return {name.decode("latin1") if isinstance(name, bytes) else name: value for name, value in held.items()}
+
+
+def _read_pickle(path: str) -> dict[str, NDArray[Any]]:
+    held = _held(path)
+    array = held.get("data")
     data = getattr(array, "values", None) if isinstance(array, _Array) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != IMAGE_NBYTES:
         raise CorruptDataError(

@@ -16,9 +16,12 @@ from streamload.tools.reading import batch_records, fields_in, shapes_in, spread
 from streamload.tools.speed import device_rate_of
 
 from streamload.errors import SourceError
+from streamload.files import is_cached
 from streamload.sizes import format_nbytes
 
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
+COLD_FILES = 64
+"""Files that are read from the disk, where each record has one."""
 LOOKED_AT = 256
 """Records whose values are looked at for ranges."""
 
@@ -72,11 +75,30 @@ def _measure(origin: Origin, document: dict[str, Any]) -> None:
     document["speed"] = {"stored_warm": warm}
     paths = [path for path in getattr(origin, "paths", []) if os.path.isfile(path)]
     device = device_rate_of(max(paths, key=os.path.getsize)) if paths else 0.0
-    if device:
-        cost = sum(map(os.path.getsize, paths)) / len(origin)
-        document["speed"]["stored_cold"] = 1 / (1 / warm + cost / device)
+    each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0 if paths else _cold_seconds(origin)
+    if each:
+        document["speed"]["stored_cold"] = 1 / (1 / warm + each)
     for field in document["fields"]:
         field["range"] = range_of(taken[field["name"]])
+
+
+def _cold_seconds(origin: Origin) -> float:
+    """What reading the file of a record takes that is not in the page cache, where each has a file; 0 where that cannot be told."""
+    chosen = spread(len(origin), COLD_FILES).tolist() if isinstance(origin, Foreign) and hasattr(os, "posix_fadvise") else []
+    paths = [path for path in map(origin.where, chosen) if os.path.isfile(path)] if isinstance(origin, Foreign) else []
+    seconds = 0.0
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if os.fstat(fd).st_size == 0 or is_cached(fd, 0):
+                return 0.0  # in memory all the same: a file system that has no other place, or pages that are in use
+            began = time.perf_counter()
+            os.read(fd, os.fstat(fd).st_size)
+            seconds += time.perf_counter() - began
+        finally:
+            os.close(fd)
+    return seconds / max(1, len(paths))
 
 
 def show_foreign(document: dict[str, Any], console: Console) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from command_line import answer
 from foreign_files import taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,6 +212,25 @@ class TestCifar:
         _, records = taken(tmp_path)
         assert records["label"].tolist() == [3, 1, 2, 0] * 2
         np.testing.assert_array_equal(records["image"][:4], self.DATA.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+    def test_words_beside_the_batches_are_the_classes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """In a pickle or in text; where a label has no word, none has."""
+        rows = np.concatenate([np.arange(4, dtype=np.uint8)[:, None], self.DATA], axis=1)
+        words = ["plane", "car", "bird", "cat"]
+        for name, said, wanted in (("text", "\n".join(words) + "\n\n", words), ("pickle", words, words), ("few", "plane\ncar\n", None)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "data_batch_1.bin").write_bytes(rows.tobytes())
+            if isinstance(said, str):
+                (tmp_path / name / "batches.meta.txt").write_text(said)
+            else:
+                held = {b"label_names": [word.encode() for word in said], b"num_vis": 3072}
+                (tmp_path / name / "batches.meta").write_bytes(pickle.dumps(held, protocol=2))
+            code, document = answer(capsys, "info", tmp_path / name)
+            assert code == 0
+            assert document["classes"] == ({"label": wanted} if wanted else {})
+        (tmp_path / "few" / "batches.meta").write_bytes(pickle.dumps(Harm(), protocol=2))
+        with pytest.raises(UnsafeSourceError, match=r"batches\.meta: its pickle asks for"):
+            taken(tmp_path / "few")
 
     @pytest.mark.parametrize(
         "held", [Harm(), {"data": Harm()}, [Harm], np.array([Harm()], object)], ids=["call", "inside", "class", "objects"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from foreign_files import noise, png, tfrecord
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
+from streamload.files import is_cached
 
 
 def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -65,9 +67,18 @@ def test_info_says_how_sure_a_layout_is_and_what_overrides_it(tmp_path: Path, ca
     assert answer(capsys, "info", path, "--no-measure", "--fields", "x,y")[1]["layout"]["certainty"] == "as you said"
 
 
+def on_disk(path: Path) -> bool:
+    """Whether a file can be had out of the page cache, as those of file systems in memory cannot."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return not is_cached(file.fileno(), 0)
+
+
 def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Records, fields, classes, and what to do; a damaged image is named."""
     image_folder(tmp_path / "in", {"ant": 3, "bee": 4})
+    disk = {on_disk(path) for path in (tmp_path / "in").glob("*/*.png")} == {True}
     code, document = answer(capsys, "info", tmp_path / "in")
     assert (code, document["format"], document["records"]) == (0, "images", 7)
     assert document["classes"] == {"label": ["ant", "bee"]}
@@ -76,6 +87,9 @@ def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert document["layout"]["certainty"] == "guessed from the first 7 records"
     assert "--labels" in document["layout"]["override"]
     assert document["speed"]["stored_warm"] > 0
+    if disk:
+        assert 0 < document["speed"]["stored_cold"] < document["speed"]["stored_warm"]
+        assert " from the disk" in said(capsys, "info", tmp_path / "in")[1]
     text = said(capsys, "info", tmp_path / "in")[1]
     assert "classes of 'label': ant, bee" in text
     assert "records are  decoded one by one" in text
