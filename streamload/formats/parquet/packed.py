@@ -95,6 +95,8 @@ class PackedPageReader:
         self._column = column
         self._files = files
         self._meter = meter
+        numbers = column.numbers
+        self._only = int(numbers[0]) if len(numbers) and (numbers == numbers[0]).all() else None
         self._page = self._dictionary = -1
         self._values: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._indices: NDArray[np.int64] | None = None
@@ -119,8 +121,8 @@ class PackedPageReader:
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - before)
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Ask the kernel to begin reading the pages of these records."""
-        if not hasattr(os, "posix_fadvise"):
+        """Ask the kernel to begin reading the pages of these records, unless they lie in one file that is mapped."""
+        if not hasattr(os, "posix_fadvise") or (self._only is not None and self._files.address(self._only) is not None):
             return
         pages = np.unique(np.searchsorted(self._column.starts, records, side="right") - 1)
         for number, place in zip(self._column.numbers[pages].tolist(), self._column.pages[pages].tolist(), strict=True):
