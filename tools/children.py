@@ -17,15 +17,9 @@ from typing import IO, Any
 from streamload.errors import ConversionError, from_plain
 
 MODULE = "streamload.tools.convert_work"
-ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    # Memory for records is kept for the next ones: fresh pages cost a fifth of decoding an image. The C library's own settings.
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-}
-"""Of the processes that do tasks; what the user has set stays."""
+ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+KEEPING = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""Settings of the C library with which memory of records serves the next ones: fresh pages cost a fifth of decoding an image."""
 
 
 class Children:
@@ -63,7 +57,7 @@ class Children:
 
     def _child(self, waiting: queue.SimpleQueue[dict[str, Any]], done: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         """Start a process, and give it tasks until there are none."""
-        environment = ENVIRONMENT | os.environ
+        environment = KEEPING | os.environ | ALONE
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with tempfile.TemporaryFile() as complaints:
             with self._lock:

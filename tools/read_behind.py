@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import queue
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,9 +43,8 @@ class ReadBehind:
         self._room = READ_NBYTES + block_nbytes + 2 * ALIGNMENT
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._direct: int | None = None
-        self._memory: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        for _ in range(READERS):
-            self._memory.put(memoryview(mmap.mmap(-1, self._room)))
+        self._memory: list[memoryview] = []
+        """Not in use; threads that never were at work at a time share it."""
         self._pool = ThreadPoolExecutor(READERS)
         self._reading: list[Future[list[Cut]]] = []
         self._next: list[int] = []
@@ -110,14 +108,17 @@ class ReadBehind:
 
     def _read(self, borders: Sequence[int]) -> list[Cut]:
         """Read what lies between the first border and the last: every cut, and its checksum; fewer where the file ends before."""
-        memory = self._memory.get()
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            memory = memoryview(mmap.mmap(-1, self._room))
         try:
             first = borders[0] // ALIGNMENT * ALIGNMENT
             stop = first + self._filled(memory, first, borders[-1] - first)
             cuts = [(start, end) for start, end in pairwise(borders) if start < end <= stop]
             return [(start, end, self._checksum(memory[start - first : end - first], 0)) for start, end in cuts]
         finally:
-            self._memory.put(memory)
+            self._memory.append(memory)
 
     def _filled(self, memory: memoryview, at: int, wanted: int) -> int:
         """Read so many bytes from a place on; how many came."""
