@@ -285,11 +285,17 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> Request:
-    """How the other dataset is to be read: as the conversion that made this one read it, where the manifest says that."""
+    """How the other dataset is to be read: as the conversion that made this one read it, where the manifest says that.
+
+    Of fields that were chosen, those that became them, or are called as they are delivered.
+    """
     made = (manifest or {}).get("provenance", {}).get("request")
-    if isinstance(made, dict):
-        return replace(Request.of(made), path=arguments.against)
-    return Request(path=arguments.against, mode=arguments.mode)
+    chosen = fields_in(arguments.fields)
+    if not isinstance(made, dict):
+        return Request(path=arguments.against, mode=arguments.mode, fields=chosen and {name: name for name in chosen})
+    request = replace(Request.of(made), path=arguments.against)
+    became = request.fields or {}
+    return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
 
 
 def _compare_in_order(ours: Origin, theirs: Origin, title: str, findings: Findings) -> None:

@@ -253,6 +253,21 @@ class TestVerify:
             f"19 records here, 20 in {tmp_path}/a.h5",
         ]
 
+    def test_chosen_fields_are_compared_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """Also where they were renamed when they were converted, or are renamed now."""
+        held = arrays(20)
+        hdf5_file(tmp_path / "a.h5", held)
+        hdf5_file(tmp_path / "c.h5", {"pixels": held["image"]})
+        assert answer(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.h5", "--fields", "x=image,y=label")[0] == 0
+        held["label"][7] += 1
+        hdf5_file(tmp_path / "a.h5", held)
+        against = "--against", tmp_path / "a.h5"
+        assert answer(capsys, "verify", tmp_path / "b.h5", *against, "--fields", "x")[0] == 0
+        code, document = answer(capsys, "verify", tmp_path / "b.h5", *against, "--fields", "y")
+        assert (code, document["found"]) == (1, [f"record 7 differs from {tmp_path}/a.h5 in y"])
+        assert answer(capsys, "verify", tmp_path / "c.h5", *against, "--fields", "image=pixels")[0] == 0
+        assert answer(capsys, "verify", tmp_path / "c.h5", *against)[1]["found"][0].startswith("the fields differ")
+
     def test_values_that_cannot_be_right(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """NaN, labels out of range, records that are there twice."""
         values = np.arange(20, dtype=np.float32).reshape(5, 4)
