@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
 from parquet_files import DECODED, RAW
 
+from streamload.files import OpenFiles
+from streamload.formats.parquet import groups
 from streamload.opening import open_source
+from streamload.source import Meter
 
 
 @pytest.mark.parametrize("layout", RAW | DECODED)
@@ -48,3 +52,35 @@ def test_row_groups_are_blocks_where_pages_must_be_decoded(layout: str, tmp_path
     cuts = [column.cuts for column in source.columns if not column.addressable]
     assert cuts
     assert all(one.tolist() == starts.tolist() for one in cuts)
+
+
+def test_footers_of_many_files_are_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However often a window comes back to a file that was closed meanwhile; beyond a few megabytes of them, the oldest goes."""
+    expected = np.arange(40 * 4 * 2, dtype=np.float32).reshape(-1, 2)
+    for number in range(40):
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(expected[4 * number : 4 * number + 4].reshape(-1)), 2)
+        pq.write_table(pa.table({"x": lists}), tmp_path / f"{number:02d}.parquet", row_group_size=2)
+    source = open_source(tmp_path)
+    assert not source.addressable
+    parsed: list[str] = []
+    before = pq.ParquetFile
+
+    def counted(path: str, metadata: object = None, **options: object) -> object:
+        parsed.extend([path] * (metadata is None))
+        return before(path, metadata=metadata, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", counted)
+    there_and_back = np.concatenate([np.arange(160), np.arange(160)[::-1]])
+    column = source.columns[0]
+    for most, times in ((groups.FOOTERS_NBYTES, 1), (1000, 2)):
+        monkeypatch.setattr(groups, "FOOTERS_NBYTES", most)
+        reader = column.reader(OpenFiles(source.fingerprints), Meter())
+        out = np.zeros((1, 2), np.float32)
+        for record in there_and_back.tolist():
+            reader.gather(np.array([record]), out, np.array([0]))
+            assert (out[0] == expected[record]).all()
+        assert len(set(parsed)) == 40
+        assert len(parsed) == 40 if times == 1 else 40 < len(parsed) < 80
+        reader.close()
+        parsed.clear()
+    source.close()

@@ -20,10 +20,14 @@ FAILURES = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, Overflo
 """What pyarrow raises for files that it cannot read."""
 
 
-def open_file(path: str) -> Any:
-    """A Parquet file as pyarrow reads it, checksums verified, nothing mapped and nothing read ahead of time."""
+def open_file(path: str, footer: Any = None) -> Any:
+    """A Parquet file as pyarrow reads it, checksums verified, nothing mapped and nothing read ahead of time.
+
+    `footer` is the metadata of the same file, where somebody has parsed it already.
+    """
     return pq.ParquetFile(
         path,
+        metadata=footer,
         memory_map=False,
         buffer_size=STREAM_NBYTES,
         pre_buffer=False,

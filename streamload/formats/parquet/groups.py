@@ -20,7 +20,13 @@ from streamload.schema import Field
 from streamload.source import Meter, Reader
 
 MOST_FILES = 16
-"""Files that one reader keeps open, footers parsed."""
+"""Files that one reader keeps open."""
+FOOTERS_NBYTES = 4 * 1024**2
+"""Of footers that it keeps parsed, as they are stored: of thousands of files, to each of which every window comes back."""
+FOOTER_NBYTES, GROUP_NBYTES = 1024, 256
+"""About what a footer takes, and each row group in it."""
+PARSED = 5
+"""About how many times as much they take parsed."""
 STRETCH_NBYTES = 4 * 1024**2
 """Decoded bytes of a column at a time."""
 KEPT_NBYTES = 32 * 1024**2
@@ -89,7 +95,8 @@ class RowGroups:
         stretch = max(STRETCH_NBYTES, self.field.nbytes)
         cuts = self.cuts
         largest = int(np.diff(cuts).max(initial=0)) * self.field.nbytes if cuts is not None else 0
-        return 3 * stretch + 2 * self.largest_page_nbytes + min(KEPT_NBYTES, largest)
+        footers = PARSED * min(FOOTERS_NBYTES, sum(FOOTER_NBYTES + GROUP_NBYTES * len(part.groups) for part in self.parts))
+        return 3 * stretch + 2 * self.largest_page_nbytes + min(KEPT_NBYTES, largest) + footers
 
     def reader(self, files: OpenFiles, meter: Meter) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
@@ -112,6 +119,8 @@ class RowGroupReader:
         self._cuts = cuts
         self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
         self._open: OrderedDict[int, Any] = OrderedDict()
+        self._footers: OrderedDict[int, Any] = OrderedDict()
+        self._footers_nbytes = 0
         self._kept: tuple[int, NDArray[np.generic]] | None = None
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
@@ -145,6 +154,8 @@ class RowGroupReader:
         for file in self._open.values():
             file.close()
         self._open.clear()
+        self._footers.clear()
+        self._footers_nbytes = 0
         self._kept = None
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
@@ -226,8 +237,16 @@ class RowGroupReader:
             return self._open[number]
         from streamload.formats.parquet.access import open_file
 
-        file = open_file(self._files.fingerprints[number].path)
+        footer = self._footers.get(number)
+        file = open_file(self._files.fingerprints[number].path, footer)
         self._open[number] = file
+        if footer is None:
+            self._footers[number] = file.metadata
+            self._footers_nbytes += file.metadata.serialized_size
+            while self._footers_nbytes > FOOTERS_NBYTES and len(self._footers) > 1:
+                self._footers_nbytes -= self._footers.popitem(last=False)[1].serialized_size
+        else:
+            self._footers.move_to_end(number)
         if len(self._open) > MOST_FILES:
             self._open.popitem(last=False)[1].close()
         return file
