@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamload.bad_records import RAISE, BadRow, dealt_anew, settled
 from streamload.board import Board
 from streamload.errors import StreamloadError, WorkerError
+from streamload.extents import Resident
 from streamload.files import OpenFiles
 from streamload.job import Job
 from streamload.killpoints import reach
@@ -98,6 +99,15 @@ class Filler:
             self.windows.kept.append((field.name, stored))
         if kept is column:
             self._collated.append(Collated(field, stored, self.windows.regions.get(field.name, [])))
+
+    @property
+    def pace(self) -> str:
+        """What a step may wait for: where it is "transformed" a function of the user's, where "read" storage, where "copied" nothing."""
+        if self._transforming is not None:
+            return "transformed"
+        direct = {name for name, _ in self._direct}
+        held = all(isinstance(column, Resident) for column in self.job.columns if column.field.name in direct)
+        return "copied" if held and self.windows.needed and not self._uneven else "read"
 
     # Steps
 

@@ -29,10 +29,9 @@ from streamload.wire import Filled, Frames, Kind, Overflown, StepTask, WindowTas
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
-MOST_UNSENT = 4
-UNSENT_NS = 600_000
-"""Replies are sent a few at a time while there is more to do, but none waits for long: whoever is woken takes a core from a worker.
-None waits for a transform, which may take as long as it likes."""
+UNSENT = {"copied": (4, 600_000), "read": (3, 150_000), "transformed": (1, 0)}
+"""How many replies are sent together while there is more to do, and after how many nanoseconds at the latest: whoever is woken
+takes a core from a worker, and none should wait for a step that may take as long as a disk or a transform does."""
 RECORD_NS = 500_000
 """How old the board's counters may be while there is work."""
 DEAF_NS = 500_000
@@ -59,7 +58,7 @@ class Worker:
         self._recorded_ns = 0
         self._unsent: list[bytes] = []
         self._unsent_ns = 0
-        self._most_unsent = MOST_UNSENT if filler.job.transform is None else 1
+        self._most_unsent, self._unsent_limit_ns = UNSENT[filler.pace]
 
     def run(self) -> None:
         """Work until the loader closes its end."""
@@ -68,7 +67,9 @@ class Worker:
             busy = self._work()
             now = time.perf_counter_ns()
             self._busy_ns += now - began
-            if self._unsent and (not self._steps or len(self._unsent) >= self._most_unsent or now - self._unsent_ns > UNSENT_NS):
+            if self._unsent and (
+                not self._steps or len(self._unsent) >= self._most_unsent or now - self._unsent_ns > self._unsent_limit_ns
+            ):
                 self._flush()
             began = now
             if not busy or now - self._recorded_ns > RECORD_NS:
