@@ -153,7 +153,9 @@ class PackedPageReader:
         kept = room[:before].copy()
         with self._told(page):
             try:
-                self._read(place, int(self._column.numbers[page]), room)
+                values, _ = self._read(place, int(self._column.numbers[page]), room)
+                if not np.may_share_memory(values, room):
+                    room[before:] = values  # A decoder that has memory of its own.
             finally:
                 room[:before] = kept
         return True
@@ -171,7 +173,9 @@ class PackedPageReader:
             _, indices = self._read(place, number, self._room(0, place[UNPACKED]))
             if indices is None or (np.diff(indices, prepend=-1) != 1).any():
                 return False
-            self._unpacked(words, number, room)
+            values = self._unpacked(words, number, room)[1]
+            if not np.may_share_memory(values, room):
+                room[:] = values
         return True
 
     def _turn_to(self, page: int) -> None:
