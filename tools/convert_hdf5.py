@@ -123,6 +123,8 @@ class Hdf5Writer:
 
     def __init__(self, path: str, schema: Schema, records: int, style: Style) -> None:
         self._pool = ThreadPoolExecutor(max(1, usable_cores()))
+        self._open: list[int] = []
+        """Descriptors."""
         chunked = records > 0 and (style.codec != "none" or style.chunk_records is not None)
         self._chunked = [Chunked(f, style, self._pool) for f in schema if chunked and f.nbytes >= CODED_NBYTES]
         coded = {one.field.name for one in self._chunked}
@@ -133,7 +135,10 @@ class Hdf5Writer:
             contiguous.create(self._file, records)
         self._file.close()
         self._fd = os.open(path, os.O_RDWR)
+        self._open.append(self._fd)
         self._direct = direct_descriptor(path, os.O_RDWR)
+        if self._direct is not None:
+            self._open.append(self._direct)
         nbytes = sum(one.field.nbytes for one in self._contiguous) * records
         if nbytes and hasattr(os, "posix_fallocate"):
             # A full disk is known now, and not after an hour.
@@ -164,9 +169,16 @@ class Hdf5Writer:
         if self._chunked:
             self._file.close()
         os.fsync(self._fd)
-        for fd in (self._fd, self._direct):
-            if fd is not None:
-                os.close(fd)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._pool.shutdown(wait=False)
+        while self._open:
+            os.close(self._open.pop())
+
+    def __del__(self) -> None:
+        """Close what was left open by an error: nothing more is written."""
+        self._let_go()
 
 
 def _creation() -> Any:

@@ -147,11 +147,14 @@ class DirectStream:
 class DirectFile:
     """A new file that is written from its beginning to its end, for libraries that want an open file."""
 
+    closed = True
+
     def __init__(self, path: str) -> None:
+        self._direct: int | None = None
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self.closed = False
         self._direct = direct_descriptor(path, os.O_WRONLY)
         self._stream = DirectStream(self._fd, self._direct, 0)
-        self.closed = False
 
     def write(self, data: Any) -> int:
         """Write bytes behind those before them; how many."""
@@ -177,6 +180,14 @@ class DirectFile:
             self._stream.flush()
             os.fsync(self._fd)
         finally:
+            for fd in (self._fd, self._direct):
+                if fd is not None:
+                    os.close(fd)
+
+    def __del__(self) -> None:
+        """Close what was left open by an error: nothing more is written."""
+        if not self.closed:
+            self.closed = True
             for fd in (self._fd, self._direct):
                 if fd is not None:
                     os.close(fd)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from command_line import image_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streamload.tools.convert_order import Arrangement
+from streamload.tools.convert_work import perform
 from streamload.tools.direct_writes import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
+from streamload.tools.origins import Request
+from streamload.tools.targets import Style
+
+import streamload
 
 SIZES = st.lists(st.sampled_from([0, 1, 100, ALIGNMENT - 1, ALIGNMENT, 3 * ALIGNMENT, 50_000, 150_528]), min_size=1, max_size=12)
 
@@ -94,3 +104,24 @@ def test_memory_is_aligned_and_records_fill_blocks():
     assert aligned_records(85, 196_608) == 85
     assert aligned_records(3, 150_528) == 3
     assert aligned_records(8192, 0) == 8192
+
+
+@pytest.mark.parametrize("target", ["hdf5", "parquet"])
+def test_a_conversion_that_fails_leaves_no_descriptor(target: str, tmp_path: Path):
+    """In a process that lives on, as those of a cluster do: an image in the second batch is none."""
+    folder = tmp_path / "in"
+    image_folder(folder, {"a": 30}, shape=(512, 512, 3))
+    (folder / "a" / "029.png").write_bytes(b"no image")
+    task: dict[str, Any] = {"streamload": streamload.__version__, "request": Request(path=str(folder)).plain(), "kind": "write"}
+    task |= {"style": asdict(Style(format=target, codec="none", level=None, chunk_records=None)), "nbytes": 0, "threads": 2}
+    task |= {"start": 0, "stop": 30, "part": "", "part_start": 0, "scattered": None, "total": 30, "buckets": 1}
+    task |= {"order": Arrangement(ends=(30,), shuffle="no", seed=0).plain(), "path": str(tmp_path / "out")}
+
+    def descriptors() -> set[str]:
+        gc.collect()
+        links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+        return {os.readlink(link) for link in links if os.path.lexists(link)}
+
+    assert "029.png" in perform(task)["error"]["message"]
+    assert not any(str(tmp_path) in one for one in descriptors())
+    assert sorted(os.listdir(tmp_path)) == ["in"]
