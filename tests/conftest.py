@@ -151,9 +151,9 @@ def descriptors() -> Counter[str]:
 def mappings() -> Counter[str]:
     """Mappings of memory without a name. libffi's own page of trampolines is not ours."""
     with open("/proc/self/maps", "rb") as file:
-        lines = file.read()
-    names = re.findall(rb"(?:/memfd:| )(\S+ \(deleted\))$", lines, re.MULTILINE)
-    return Counter(name.decode() for name in names if b"libffi" not in name)
+        lines = [line for line in file.read().split(b"\n") if line.endswith(b" (deleted)")]
+    names = (re.search(rb"(?:/memfd:| )(\S+ \(deleted\))$", line) for line in lines)
+    return Counter(name[1].decode() for name in names if name is not None and b"libffi" not in name[1])
 
 
 def holdings() -> Holdings:

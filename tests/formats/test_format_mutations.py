@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from faults_hdf5.mutants import LIMIT_SECONDS, apart, flips, plain, same, streamloads, truncations
 
-QUICK, MANY = 60, 250
+QUICK, MANY = 60, 150
 """Flips of one layout, and half as many swaps."""
 RECORDS = 40
 Arrays = dict[str, np.ndarray]

@@ -106,9 +106,9 @@ def test_epochs_have_nothing_in_common(n: int) -> None:
 
 @pytest.mark.parametrize("n", SIZES)
 def test_fixed_points_are_as_rare_as_chance_has_them(n: int) -> None:
-    """Over 2,400 epochs, records that stand at their own position: mean and variance 1 +- 0.15."""
+    """Over 2,400 epochs, or half as many long ones, records that stand at their own position: mean and variance 1 +- 0.15."""
     positions = np.arange(n)
-    fixed = [int((exact(n, 5, epoch) == positions).sum()) for epoch in range(2400)]
+    fixed = [int((exact(n, 5, epoch) == positions).sum()) for epoch in range(2400 if n < 500_000 else 1200)]
     assert abs(np.mean(fixed) - 1) < 0.15
     assert abs(np.var(fixed) - 1) < 0.15
 
