@@ -277,10 +277,11 @@ def short_read(was: Fingerprint, offset: int, nbytes: int) -> SourceError:
     )
 
 
-def unreadable(was: Fingerprint, name: str, offset: int, nbytes: int, error: OSError) -> SourceError:
-    """The error for bytes of a field that the system could not read."""
+def unreadable(was: Fingerprint, name: str | None, offset: int, nbytes: int, error: OSError) -> SourceError:
+    """The error for bytes, of a field if it has a name, that the system could not read."""
+    of = "" if name is None else f" of '{name}'"
     return SourceError(
-        f"{was.path}: reading {nbytes:,} bytes of '{name}' at offset {offset:,} failed: {error.strerror}.",
+        f"{was.path}: reading {nbytes:,} bytes{of} at offset {offset:,} failed: {error.strerror}.",
         hint="Check the disk and the system log; a copy of the file on another disk may help.",
         path=was.path,
         dataset=name,

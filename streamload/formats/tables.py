@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.extents import Extents, Resident
-from streamload.files import Fingerprint, OpenFiles, short_read
+from streamload.files import Fingerprint, OpenFiles, short_read, unreadable
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Column, Meter, Source, read_records, stored_nbytes
@@ -344,13 +344,7 @@ def read_into(view: memoryview, files: OpenFiles, number: int, offset: int, nbyt
         except OSError as error:
             if isinstance(error, SourceError):
                 raise
-            raise SourceError(
-                f"{was.path}: reading {nbytes:,} bytes at offset {offset:,} failed: {error.strerror}.",
-                hint="Check the disk and the system log; a copy of the file on another disk may help.",
-                path=was.path,
-                dataset=dataset,
-                errno=error.errno,
-            ) from error
+            raise unreadable(was, dataset, offset, nbytes, error) from error
         if not got:
             raise short_read(was, offset, nbytes)
         done += got
