@@ -1,15 +1,16 @@
-"""What the commands have in common: their arguments, the line about the machine, and the file of results."""
+"""What the commands have in common: their arguments, the line about the machine, others beside streamload, and the file of results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from streamload.tools.machine import machine
-from streamload.tools.race import Comparison
+from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
 
 from bench.data import cache_folder
 from streamload.sizes import parse_nbytes
@@ -64,3 +65,22 @@ class Report:
         """Write the file, if one was asked for."""
         if self._path is not None:
             self._path.write_text(json.dumps(self._said, indent=1))
+
+
+def beside_others(
+    report: Report, others: Mapping[str, tuple[str, dict[str, Any]]], ours: dict[str, Any], *, what: str, cache: str, pairs: int
+) -> None:
+    """streamload, as the settings `ours` say, beside what a user would pick instead, by name: the peer, and its settings."""
+    with Contender("streamload", "ours", ours) as loader:
+        for name, (peer, config) in others.items():
+            try:
+                with Contender(name, peer, config) as contender:
+                    runs = in_turns(loader.run, contender.run, pairs)
+                    order = contender.about.get("order")
+            except (PeerMissing, PeerFailed) as reason:
+                report.say(str(reason))
+                continue
+            called = "streamload, images and labels" if ours.get("pairs") else "streamload"
+            report.compare(Comparison(what=what, ours=called, theirs=name, pairs=runs, cache=cache))
+            if order:
+                report.say(f"    its order: {order}")

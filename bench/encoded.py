@@ -1,4 +1,4 @@
-"""JPEG in Parquet as the Hugging Face hub has it, shuffled: streamload beside bare decoders, and beside datasets with a torch loader."""
+"""JPEG in Parquet as the Hugging Face hub has it, shuffled: streamload beside bare decoders, and beside what most people would write."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from streamload.tools.page_cache import make_warm
-from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
+from streamload.tools.race import Comparison, Contender, in_turns
 
-from bench.command import Report, arguments
+from bench.command import Report, arguments, beside_others
 from bench.data import CLASSES, Made, smooth_images
 from streamload.sizes import format_nbytes
 
@@ -81,15 +81,12 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=what, ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)
-    name = "Hugging Face datasets, torch loader"
-    with Contender("streamload", "ours", {**ours, "pairs": True}) as loader:
-        try:
-            with Contender(name, "huggingface_images", {**config, "settle": 1}) as contender:
-                pairs = in_turns(loader.run, contender.run, options.peer_pairs)
-        except (PeerMissing, PeerFailed) as reason:
-            report.say(str(reason))
-            return
-        report.compare(Comparison(what=what, ours="streamload, images and labels", theirs=name, pairs=pairs, cache=cache))
+    theirs = {**config, "settle": 1}
+    others = {
+        "pyarrow, batches in order, Pillow": ("parquet_batches", theirs),
+        "Hugging Face datasets, torch loader": ("huggingface_images", theirs),
+    }
+    beside_others(report, others, {**ours, "pairs": True}, what=what, cache=cache, pairs=options.peer_pairs)
 
 
 def main(given: list[str] | None = None) -> None:
@@ -98,7 +95,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=224, help="height and width of the images (default 224)")
     parser.add_argument("--window", default="32 MB", help="of Block, in stored bytes (default 32 MB, so that an epoch has several)")
     parser.add_argument("--memory", help="streamload's memory= (default: its own)")
-    parser.add_argument("--peer-pairs", type=int, default=3, help="pairs with Hugging Face datasets (default 3)")
+    parser.add_argument("--peer-pairs", type=int, default=3, help="pairs with others (default 3)")
     options = parser.parse_args(given)
     report = Report("encoded", options)
     made = hub_parquet(report.folder, side=options.side, nbytes=options.nbytes)

@@ -6,16 +6,16 @@ import argparse
 from typing import Any
 
 from streamload.tools.page_cache import make_cold, make_warm
-from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, Run, in_turns
+from streamload.tools.race import Comparison, Contender, Run, in_turns
 
 from bench import layouts
-from bench.command import Report, arguments
+from bench.command import Report, arguments, beside_others
 from bench.data import Made, compressed, raw
 from streamload.sizes import format_nbytes
 
 RAW_AIM = 0.95
 LIMIT_AIM = 0.75
-OTHERS = {"pyarrow, batches in order": "parquet_batches", "Hugging Face datasets, torch loader": "huggingface"}
+PYARROW, DATASETS = "pyarrow, batches in order", "Hugging Face datasets, torch loader"
 
 
 def beside_hdf5(report: Report, options: argparse.Namespace, made: Made, other: Made, name: str, *, cold: bool) -> None:
@@ -59,18 +59,26 @@ def beside_decoders(report: Report, options: argparse.Namespace, made: Made, oth
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=what, ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)
-    with Contender("streamload", "ours", {**ours, "pairs": True}) as loader:
-        for name, peer in OTHERS.items():
-            path = str(made.path if peer == "huggingface" else other.path)
-            try:
-                with Contender(name, peer, {**config, "path": path, "folder": str(report.folder), "settle": 1}) as contender:
-                    pairs = in_turns(loader.run, contender.run, options.peer_pairs)
-                    order = contender.about.get("order", "")
-            except (PeerMissing, PeerFailed) as reason:
-                report.say(str(reason))
-                continue
-            report.compare(Comparison(what=what, ours="streamload, images and labels", theirs=name, pairs=pairs, cache=cache))
-            report.say(f"    its order: {order}")
+    theirs = {**config, "folder": str(report.folder), "settle": 1}
+    others = {PYARROW: ("parquet_batches", theirs), DATASETS: ("huggingface", {**theirs, "path": str(made.path)})}
+    beside_others(report, others, {**ours, "pairs": True}, what=what, cache=cache, pairs=options.peer_pairs)
+
+
+def raw_beside_others(report: Report, options: argparse.Namespace, name: str, made: Made, other: Made) -> None:
+    """Raw records, fully shuffled, beside what else reads such files."""
+    config: dict[str, Any] = {"path": str(other.path), "batch": options.batch, "workers": options.workers}
+    theirs = {**config, "folder": str(report.folder), "settle": 1}
+    hdf5 = {**theirs, "path": str(made.path)}
+    others = {
+        "parquet": {PYARROW: ("parquet_batches", theirs)},
+        "arrow": {DATASETS: ("huggingface", hdf5)},
+        # The bytes of an .npy file lie as those of the HDF5 file do, which has the labels too.
+        "npy": {"PyTorch, memmap": ("torch_memmap", {**hdf5, "variant": "pairs"})},
+    }
+    ours = {**config, "memory": options.memory, "pairs": name != "npy", "settle": 2}
+    what = f"warm {name}, Exact, {made.record_nbytes:,} B x {made.records:,}"
+    cache = make_warm([made.path, other.path])
+    beside_others(report, others[name], ours, what=what, cache=cache, pairs=options.peer_pairs)
 
 
 def main(given: list[str] | None = None) -> None:
@@ -85,12 +93,14 @@ def main(given: list[str] | None = None) -> None:
     options = parser.parse_args(given)
     report = Report("formats", options)
     writers = {"parquet": lambda made: layouts.parquet(made, codec="none"), "arrow": layouts.arrow, "npy": layouts.npy}
+    written: list[tuple[str, Made, Made]] = []
     if options.only != "zstd":
         made = raw(report.folder, record_nbytes=options.record, nbytes=options.nbytes)
         report.say(f"file {made.path.name}: {made.records:,} records, {format_nbytes(made.nbytes)}")
         for name, write in writers.items():
             if options.only in (None, name):
                 other = write(made)
+                written.append((name, made, other))
                 beside_hdf5(report, options, made, other, name, cold=False)
                 if name == "parquet" and options.cold_pairs:
                     beside_hdf5(report, options, made, other, name, cold=True)
@@ -102,6 +112,8 @@ def main(given: list[str] | None = None) -> None:
             f"file {other.path.name}: {made.records:,} records, {format_nbytes(made.nbytes)} decoded, {gain:.2f} times the stored bytes"
         )
         beside_decoders(report, options, made, other)
+    for name, made, other in written:
+        raw_beside_others(report, options, name, made, other)
     report.end()
 
 
