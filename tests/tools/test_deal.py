@@ -291,9 +291,9 @@ print(code, watch.peak.own_nbytes)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [False, True], ids=["addressable", "in blocks"])
 def test_memory_of_a_shuffled_conversion_does_not_grow_with_the_source(block: bool, tmp_path: Path):
-    """100 MB and half a gigabyte, sparse or compressed to nothing: the batches under way, and nothing that grows."""
+    """50 MB and half a gigabyte, sparse or compressed to nothing: the batches under way, and nothing that grows."""
     peaks = []
-    for number, records in enumerate((1600, 8_000)):
+    for number, records in enumerate((800, 8_000)):
         source = tmp_path / f"{number}.{'h5' if block else 'npy'}"
         if block:
             with h5py.File(source, "w", libver=("earliest", "v110")) as file:
