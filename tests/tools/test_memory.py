@@ -15,8 +15,8 @@ from foreign_files import noise, png
 
 MOST_NBYTES = 384 * 2**20
 """A task's readers behind its writer, its batches under way, and what Python and its packages take in three processes."""
-GROWN_NBYTES = 48 * 2**20
-"""By so much the larger input may take more: the smaller one ends before all that may be under way is."""
+GROWN_NBYTES = 128 * 2**20
+"""By so much the larger input may take more: the smaller one ends before a row group of 64 MB is full, and another one waits."""
 WATCHED = """
 import sys
 from streamload.tools.__main__ import main
