@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.page_cache import make_cold
-from streamload.tools.race import Comparison, Contender, Run, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold
 
 from bench.command import Report, arguments
 from bench.data import Made, raw
@@ -21,7 +21,7 @@ AIM = 0.9
 def sweep(report: Report, made: Made, order: str, cases: list[tuple[int, int]], most: int) -> tuple[int, int]:
     """The device's rate for each (size, depth), twice over; the best of them."""
     rates: dict[tuple[int, int], float] = {}
-    with Contender("device", "device", {"path": str(made.path), "order": order}) as device:
+    with Competitor("device", "device", {"path": str(made.path), "order": order}) as device:
         for size, depth in cases:
             runs = [device.run(size=size, depth=depth, most=most) for _ in range(2)]
             rates[size, depth] = max(run.byte_rate for run in runs)
@@ -42,7 +42,7 @@ def cold_pass(made: Made, config: dict[str, Any], states: list[str]) -> Run:
     The cache is emptied before they start as well: a file that they found there would be mapped, and could not be evicted.
     """
     make_cold([made.path])
-    with Contender("streamload", "ours", {**config, "path": str(made.path), "settle": 0}) as loader:
+    with Competitor("streamload", "ours", {**config, "path": str(made.path), "settle": 0}) as loader:
         states.append(make_cold([made.path]))
         return loader.run()
 
@@ -57,7 +57,7 @@ def compare(report: Report, options: argparse.Namespace, made: Made, *, order: s
     config: dict[str, Any] = {"batch": options.batch, "workers": options.workers, "order": order, "io": options.io}
     if not exact:
         config["window"] = options.window
-    with Contender("device", "device", {"path": str(made.path), "order": kind, "size": size, "depth": depth}) as device:
+    with Competitor("device", "device", {"path": str(made.path), "order": kind, "size": size, "depth": depth}) as device:
         pairs = in_turns(lambda: cold_pass(made, config, states), device.run, options.pairs)
     name = f"device, direct {kind} reads of {size:,} B, depth {depth}"
     title = f"cold {order.title()}, {made.record_nbytes:,} B x {made.records:,}"

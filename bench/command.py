@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.machine import machine
-from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
+from streamload.tools.benchmark.environment import machine
 
 from bench.data import cache_folder
 from streamload.sizes import parse_nbytes
@@ -71,13 +71,13 @@ def beside_others(
     report: Report, others: Mapping[str, tuple[str, dict[str, Any]]], ours: dict[str, Any], *, what: str, cache: str, pairs: int
 ) -> None:
     """streamload, as the settings `ours` say, beside what a user would pick instead, by name: the peer, and its settings."""
-    with Contender("streamload", "ours", ours) as loader:
+    with Competitor("streamload", "ours", ours) as loader:
         for name, (peer, config) in others.items():
             try:
-                with Contender(name, peer, config) as contender:
+                with Competitor(name, peer, config) as contender:
                     runs = in_turns(loader.run, contender.run, pairs)
                     order = contender.about.get("order")
-            except (PeerMissing, PeerFailed) as reason:
+            except (NotInstalled, CompetitorFailed) as reason:
                 report.say(str(reason))
                 continue
             called = "streamload, images and labels" if ours.get("pairs") else "streamload"

@@ -6,9 +6,9 @@ import argparse
 import statistics
 from typing import Any
 
-from streamload.tools.page_cache import make_cold, make_warm
+from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, Run, in_turns
+from streamload.tools.files.page_cache import make_cold, make_warm
 from streamload.tools.peers.decoders import DECODERS
-from streamload.tools.race import Comparison, Contender, PeerMissing, Run, in_turns
 
 from bench.command import Report, arguments
 from bench.data import Made, compressed
@@ -26,7 +26,7 @@ def best_decoder(config: dict[str, Any]) -> str:
     """The fastest decoder of this codec on this file."""
     rates: dict[str, float] = {}
     for decoder in DECODERS[config["codec"]]:
-        with Contender(decoder, "decoders", {**config, "decoder": decoder}) as limit:
+        with Competitor(decoder, "decoders", {**config, "decoder": decoder}) as limit:
             rates[decoder] = limit.run().rate
         print(f"    trying {config['workers']} bare decoders, {decoder}: {rates[decoder]:,.0f} records/s", flush=True)
     return max(rates, key=lambda name: rates[name])
@@ -34,7 +34,7 @@ def best_decoder(config: dict[str, Any]) -> str:
 
 def cold_pass(made: Made, config: dict[str, Any], *, cold: bool, states: list[str]) -> Run:
     """An epoch in a process of its own, with the page cache emptied or filled just before."""
-    with Contender("streamload", "ours", {**config, "settle": 0}) as loader:
+    with Competitor("streamload", "ours", {**config, "settle": 0}) as loader:
         states.append(make_cold([made.path]) if cold else make_warm([made.path]))
         return loader.run()
 
@@ -46,9 +46,9 @@ def compare(report: Report, options: argparse.Namespace, made: Made, codec: str,
     config: dict[str, Any] = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "codec": codec}
     ours = {**config, "order": "block", "window": options.window, "memory": options.memory}
     decoder = best_decoder(config)
-    with Contender("streamload", "ours", ours) as loader:
+    with Competitor("streamload", "ours", ours) as loader:
         name = f"{options.workers} bare decoders ({decoder})"
-        with Contender(name, "decoders", {**config, "decoder": decoder}) as limit:
+        with Competitor(name, "decoders", {**config, "decoder": decoder}) as limit:
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=f"warm {what}", ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)
@@ -75,14 +75,14 @@ def against_warm(report: Report, options: argparse.Namespace, made: Made, config
 
 def against_h5py(report: Report, options: argparse.Namespace, what: str, ours: dict[str, Any], cache: str, aim: float) -> None:
     """PyTorch over h5py, on as many of the records as it can do in reasonable time."""
-    with Contender("streamload", "ours", ours) as loader:
+    with Competitor("streamload", "ours", ours) as loader:
         for variant, target in (("pairs", aim), ("whole", None)):
             name = f"PyTorch, h5py, {WAYS[variant]}"
             config = {**ours, "variant": variant, "records": options.peer_records, "settle": 0}
             try:
-                with Contender(name, "torch_h5py", config) as torch:
+                with Competitor(name, "torch_h5py", config) as torch:
                     pairs = in_turns(loader.run, torch.run, options.peer_pairs)
-            except PeerMissing as missing:
+            except NotInstalled as missing:
                 report.say(str(missing))
                 continue
             report.compare(
@@ -92,7 +92,7 @@ def against_h5py(report: Report, options: argparse.Namespace, what: str, ours: d
 
 def first_batch(report: Report, options: argparse.Namespace, made: Made, config: dict[str, Any]) -> None:
     """The first batch, for which a window must be decoded: that, and a second."""
-    with Contender("decoders", "decoders", {**config, "decoder": "zlib"}) as limit:
+    with Competitor("decoders", "decoders", {**config, "decoder": "zlib"}) as limit:
         rate = statistics.median(limit.run().byte_rate for _ in range(3))
     # `Block()`'s window counts stored bytes, and so does the share of the file that it is.
     window = min(made.nbytes, made.nbytes * parse_nbytes("512 MB", name="window") / made.stored_nbytes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamload.tools.machine import machine
+from streamload.tools.benchmark.environment import machine
 
 from bench.data import Made, compressed, raw
 from streamload.kernels import compile_kernels
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def launcher_ends() -> Iterator[None]:
     """The launcher of workers ends with the run."""
     yield
-    from streamload.launcher import Launcher
+    from streamload.workers.launcher import Launcher
 
     Launcher.shutdown()
 

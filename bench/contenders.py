@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from streamload.tools.bench_contenders import PEERS
-from streamload.tools.page_cache import make_warm
-from streamload.tools.race import Comparison, Contender, PeerFailed, PeerMissing, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
+from streamload.tools.benchmark.competitors import PEERS
+from streamload.tools.files.page_cache import make_warm
 
 from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.sizes import format_nbytes
 
 
-def against(report: Report, options: argparse.Namespace, made: Made, loader: Contender, name: str) -> Comparison | None:
+def against(report: Report, options: argparse.Namespace, made: Made, loader: Competitor, name: str) -> Comparison | None:
     """One contender's passes and ours, in turns."""
     peer, config = PEERS[name]
     config = {
@@ -26,10 +26,10 @@ def against(report: Report, options: argparse.Namespace, made: Made, loader: Con
         "settle": 1,
     }
     try:
-        with Contender(name, peer, config) as contender:
+        with Competitor(name, peer, config) as contender:
             cache = make_warm([made.path])
             pairs = in_turns(loader.run, contender.run, options.pairs)
-    except (PeerMissing, PeerFailed) as reason:
+    except (NotInstalled, CompetitorFailed) as reason:
         report.say(str(reason))
         return None
     what = f"warm, {made.record_nbytes:,} B x {made.records:,}, images and labels"
@@ -57,8 +57,8 @@ def main(given: list[str] | None = None) -> None:
     make_warm([made.path])
     config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "settle": 2}
     rates: dict[str, float] = {}
-    with Contender("streamload", "ours", {**config, "pairs": True}) as loader:
-        with Contender("one core copying in order", "copying", config) as copying:
+    with Competitor("streamload", "ours", {**config, "pairs": True}) as loader:
+        with Competitor("one core copying in order", "copying", config) as copying:
             limit = statistics.median(copying.run().byte_rate for _ in range(options.pairs))
         for name, (peer, _) in PEERS.items():
             if not options.only or peer in options.only:

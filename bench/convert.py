@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.page_cache import make_cold
-from streamload.tools.race import Comparison, Contender, Run, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold
 
 from bench.command import Report, arguments
 from bench.data import noisy_images, raw, smooth_images
@@ -88,7 +88,7 @@ def images(report: Report, options: argparse.Namespace) -> None:
     """A folder of JPEG images to raw HDF5."""
     folder = image_folder(report.folder, options.nbytes)
     name = f"{options.workers} bare decoders"
-    with Contender(name, "jpeg_decoders", {"path": str(folder), "workers": options.workers}) as limit:
+    with Competitor(name, "jpeg_decoders", {"path": str(folder), "workers": options.workers}) as limit:
         whole = limit.run()
         nbytes = whole.nbytes
         config = {"path": str(report.folder / "written"), "nbytes": nbytes, "again": True}
@@ -98,7 +98,7 @@ def images(report: Report, options: argparse.Namespace) -> None:
             written.append(device.run())
             return converted(folder, report.folder / "converted.h5", workers=options.workers, nbytes=nbytes, records=whole.records)
 
-        with Contender("the device", "device_writes", config) as device:
+        with Competitor("the device", "device_writes", config) as device:
             pairs = in_turns(ours, limit.run, options.pairs)
     what = f"image folder to raw HDF5, {SIDE} x {SIDE} JPEG, command and all"
     report.compare(Comparison(what=what, ours="streamload convert", theirs=name, pairs=pairs, cache="warm", target=IMAGES_AIM))
@@ -118,8 +118,8 @@ def copies(report: Report, options: argparse.Namespace) -> None:
     target = report.folder / "converted.parquet"
     config = {"path": str(report.folder / "written"), "source": str(made.path), "again": True}
     with (
-        Contender("a plain copy", "file_copy", {"path": str(made.path), "copy": str(report.folder / "copied")}) as copy,
-        Contender("the device", "device_writes", config) as device,
+        Competitor("a plain copy", "file_copy", {"path": str(made.path), "copy": str(report.folder / "copied")}) as copy,
+        Competitor("the device", "device_writes", config) as device,
     ):
 
         def ours() -> Run:
@@ -144,7 +144,7 @@ def verifying(report: Report, options: argparse.Namespace) -> None:
         states.append(make_cold([path]))
         return command(["verify", path], nbytes=nbytes, records=made.records)
 
-    with Contender("the device, direct", "device", {"path": str(path)}) as device:
+    with Competitor("the device, direct", "device", {"path": str(path)}) as device:
         pairs = in_turns(verified, lambda: device.run(size=8 << 20, depth=4, order="sequential"), options.pairs)
     what = "verify, cold, command and all"
     report.compare(

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from streamload.tools.page_cache import make_warm
-from streamload.tools.race import Comparison, Contender, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, in_turns
+from streamload.tools.files.page_cache import make_warm
 
 from bench.command import Report, arguments, beside_others
 from bench.data import CLASSES, Made, smooth_images
@@ -75,9 +75,9 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
     what += f"Block {options.window}"
     config: dict[str, Any] = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "memory": options.memory}
     ours = {**config, "order": "block", "window": options.window}
-    with Contender("streamload", "ours", ours) as loader:
+    with Competitor("streamload", "ours", ours) as loader:
         name = f"{options.workers} bare decoders (simplejpeg)"
-        with Contender(name, "parquet_jpegs", config) as limit:
+        with Competitor(name, "parquet_jpegs", config) as limit:
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=what, ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from streamload.tools import peers
-from streamload.tools.page_cache import make_cold, make_warm
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 from bench.command import Report, arguments
 from bench.data import Made, raw

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamload.tools.page_cache import make_cold, make_warm
-from streamload.tools.race import Comparison, Contender, Run, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 from bench import layouts
 from bench.command import Report, arguments, beside_others
@@ -31,7 +31,7 @@ def beside_hdf5(report: Report, options: argparse.Namespace, made: Made, other: 
         cache = make_warm([made.path, other.path])
         config |= {"settle": 2}
         ours, theirs = ({**config, "path": str(one.path)} for one in (other, made))
-        with Contender(name, "ours", ours) as first, Contender("HDF5", "ours", theirs) as second:
+        with Competitor(name, "ours", ours) as first, Competitor("HDF5", "ours", theirs) as second:
             pairs = in_turns(first.run, second.run, options.pairs)
     found = Comparison(what=what, ours=f"streamload, {name}", theirs="streamload, raw HDF5", pairs=pairs, cache=cache, target=RAW_AIM)
     report.compare(found)
@@ -40,7 +40,7 @@ def beside_hdf5(report: Report, options: argparse.Namespace, made: Made, other: 
 def cold_pass(made: Made, config: dict[str, Any], states: list[str]) -> Run:
     """An epoch in a process of its own, after the page cache was emptied of the file."""
     make_cold([made.path])
-    with Contender("streamload", "ours", {**config, "path": str(made.path)}) as loader:
+    with Competitor("streamload", "ours", {**config, "path": str(made.path)}) as loader:
         states.append(make_cold([made.path]))
         return loader.run()
 
@@ -53,9 +53,9 @@ def beside_decoders(report: Report, options: argparse.Namespace, made: Made, oth
     )
     config: dict[str, Any] = {"path": str(other.path), "batch": options.batch, "workers": options.workers, "memory": options.memory}
     ours = {**config, "order": "block", "window": options.window}
-    with Contender("streamload", "ours", ours) as loader:
+    with Competitor("streamload", "ours", ours) as loader:
         name = f"{options.workers} bare decoders (zstd)"
-        with Contender(name, "decoders", {**config, "codec": "zstd", "decoder": "zstd"}) as limit:
+        with Competitor(name, "decoders", {**config, "codec": "zstd", "decoder": "zstd"}) as limit:
             pairs = in_turns(loader.run, limit.run, options.pairs)
         report.compare(Comparison(what=what, ours="streamload", theirs=name, pairs=pairs, cache=cache, target=LIMIT_AIM))
         print(f"    {pairs[-1][0].extra['verdict']}", flush=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamload.tools.page_cache import make_cold
-from streamload.tools.race import Comparison, Contender, Run, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold
+from tools.confinement import confined, homes
 
 from bench.command import Report, arguments
 from bench.data import raw
 from streamload.sizes import format_nbytes, parse_nbytes
-from tools.confinement import confined, homes
 
 AIM = 0.9
 
@@ -40,7 +40,7 @@ def main(given: list[str] | None = None) -> None:
 
     def unlimited() -> Run:
         make_cold([made.path])  # what is in the cache when the workers start would be mapped, and could not be evicted
-        with Contender("streamload", "ours", config) as loader:
+        with Competitor("streamload", "ours", config) as loader:
             states.append(make_cold([made.path]))
             return loader.run()
 

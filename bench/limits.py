@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from streamload.tools.page_cache import make_cold
+from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.files.page_cache import make_cold
 from streamload.tools.peers.round_trip import round_trip_seconds
-from streamload.tools.race import Contender
 
 from bench.command import Report, arguments
 from bench.data import noisy_images, raw, smooth_images
@@ -28,7 +28,7 @@ def copying(report: Report, options: argparse.Namespace) -> None:
     for record_nbytes in (784, 3_072, 150_528):
         made = raw(report.folder, record_nbytes=record_nbytes, nbytes=options.nbytes)
         for scattered, name in ((False, "in order"), (True, "at random")):
-            with Contender(name, "copying", {"path": str(made.path), "batch": options.batch, "scattered": scattered}) as peer:
+            with Competitor(name, "copying", {"path": str(made.path), "batch": options.batch, "scattered": scattered}) as peer:
                 runs = [peer.run() for _ in range(options.pairs)]
             rate, byte_rate = (statistics.median(getattr(run, which) for run in runs) for which in ("rate", "byte_rate"))
             report.say(
@@ -43,7 +43,7 @@ def reading(report: Report, options: argparse.Namespace) -> None:
     """The device, direct, by size and depth."""
     made = raw(report.folder, record_nbytes=150_528, nbytes=options.nbytes)
     cache = make_cold([made.path])
-    with Contender("device", "device", {"path": str(made.path)}) as device:
+    with Competitor("device", "device", {"path": str(made.path)}) as device:
         for order in ("random", "sequential"):
             for size in SIZES:
                 rates = {depth: device.run(size=size, depth=depth, order=order, most=options.most).byte_rate for depth in DEPTHS}

@@ -12,20 +12,20 @@ import timeit
 from functools import partial
 from typing import Any
 
-from streamload.tools.page_cache import make_warm
+from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.files.page_cache import make_warm
 from streamload.tools.peers.round_trip import round_trip_seconds
-from streamload.tools.race import Contender
 
 import streamload as sl
 from bench.command import Report, arguments
 from bench.data import compressed, raw
-from streamload.board import COUNTERS, Board
+from streamload.fetch.tasks import Filled, StepTask, WindowTask, pack_filled, pack_step, pack_window
 from streamload.kernels import compile_kernels
-from streamload.limits import usable_cores
+from streamload.memory.limits import usable_cores
+from streamload.memory.progress import COUNTERS, WorkerProgress
 from streamload.order import Block, Exact, layout_of
 from streamload.sizes import format_nbytes
-from streamload.wire import Filled, StepTask, WindowTask, pack_filled, pack_step, pack_window
-from streamload.worker import RECORD_NS
+from streamload.workers.worker import RECORD_NS
 
 COUNTS = tuple(10**power for power in range(6, 12))
 STRETCHES = (256, 65_536)
@@ -108,7 +108,7 @@ def parent(report: Report, options: argparse.Namespace) -> None:
     for made, order in ((raw_file, "exact"), (raw_file, "block"), (chunked, "block")):
         make_warm([made.path])
         config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "order": order, "consume": False, "settle": 2}
-        with Contender("streamload", "ours", config) as loader:
+        with Competitor("streamload", "ours", config) as loader:
             costs = [1e6 * run.cpu_seconds / run.extra["steps"] for run in (loader.run() for _ in range(options.pairs))]
         cost = statistics.median(costs)
         report.say(
@@ -139,7 +139,7 @@ def accounts(report: Report, options: argparse.Namespace) -> None:
         make_warm([made.path])
         data = sl.open(made.path, fields=["image"])
         clocks = {"perf_counter_ns": time.perf_counter_ns, "thread_time_ns": time.thread_time_ns}
-        board = Board.create(1)
+        board = WorkerProgress.create(1)
         cost = {name: timeit.timeit(clock, number=100_000) / 100_000 for name, clock in clocks.items()}
         counters = tuple(range(len(COUNTERS)))
         cost["record"] = timeit.timeit(partial(board.record, 0, counters), number=10_000) / 10_000
@@ -157,7 +157,7 @@ def accounts(report: Report, options: argparse.Namespace) -> None:
                 if function == name or function.endswith(f"time.{name}>"):
                     calls[name] += count
         config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "consume": False, "settle": 2}
-        with Contender("streamload", "ours", config) as loader:
+        with Competitor("streamload", "ours", config) as loader:
             step = statistics.median(run.seconds / run.extra["steps"] for run in (loader.run() for _ in range(options.pairs)))
         calls["thread_time_ns"] = 0.0
         calls["record"] *= min(1.0, step * options.workers * 1e9 / RECORD_NS)

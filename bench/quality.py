@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.bench_contenders import PEERS
-from streamload.tools.race import Contender, PeerFailed, PeerMissing
+from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, NotInstalled
+from streamload.tools.benchmark.competitors import PEERS
 
 from bench.command import Report, arguments
 from bench.mixing import Epochs, mixing, points, random_blocks, shuffle_buffer
@@ -115,10 +115,10 @@ def contenders(report: Report, options: argparse.Namespace) -> None:
         if options.only and peer not in ("ours", *options.only):
             continue
         try:
-            with Contender(name, peer, {**asked, **more}) as contender:
+            with Competitor(name, peer, {**asked, **more}) as contender:
                 seen, rate = contender.run(watch=True).extra["seen"], contender.run().rate
                 about = contender.about.get("order", "full shuffle" if "window" not in more else f"windows of {window:,} bytes")
-        except (PeerMissing, PeerFailed) as reason:
+        except (NotInstalled, CompetitorFailed) as reason:
             report.say(str(reason), missing=name)
             continue
         found = np.array([record for batch in seen for record in batch], np.int64)

@@ -10,8 +10,8 @@ import pytest
 import streamload as sl
 from bench.conftest import Measure
 from bench.data import Made
-from streamload.files import OpenFiles
-from streamload.source import Meter
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles
 
 BATCH = 256
 
@@ -26,7 +26,7 @@ def test_gathering_a_batch(measured: Measure, raw_file: Callable[[int], Made], r
     files = OpenFiles(data.fingerprints)
     while mapped and files.map(0).populate() and not files.map(0).populated:
         pass
-    reader = data.columns[0].reader(files, Meter())
+    reader = data.columns[0].reader(files, ReadStats())
     out, rows = np.empty((len(records), *field.shape), field.dtype), np.arange(len(records), dtype=np.int64)
     copied = np.ones_like(out)
     measured(

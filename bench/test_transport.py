@@ -11,7 +11,7 @@ from streamload.tools.peers.round_trip import Echo
 import streamload as sl
 from bench.conftest import Measure
 from bench.data import Made
-from streamload.wire import Frames, StepTask, pack_step
+from streamload.fetch.tasks import Frames, StepTask, pack_step
 
 BATCH = 16
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.page_cache import make_warm
-from streamload.tools.race import Comparison, Contender, PeerMissing, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
+from streamload.tools.files.page_cache import make_warm
 
 from bench.command import Report, arguments
 from bench.data import Made, raw
@@ -35,7 +35,7 @@ def best_ring(config: dict[str, Any]) -> dict[str, Any]:
     """The fastest mode of the ring on this file, by one pass each."""
     rates: list[tuple[float, int]] = []
     for number, mode in enumerate(RING_MODES):
-        with Contender(ring_name(mode), "ring", {**config, **mode, "settle": 1}) as ring:
+        with Competitor(ring_name(mode), "ring", {**config, **mode, "settle": 1}) as ring:
             rate = max(ring.run().rate, ring.run().rate)
         print(f"    trying {ring_name(mode)}: {rate:,.0f} records/s", flush=True)
         rates.append((rate, number))
@@ -51,7 +51,7 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
     ring_aim, pairs_aim, whole_aim = AIMS.get(made.record_nbytes, (1.0, None, None))
     ours = {**config, "memory": options.memory, "io": options.io}
     mode = best_ring(config)
-    with Contender("streamload", "ours", ours) as loader, Contender(ring_name(mode), "ring", {**config, **mode}) as ring:
+    with Competitor("streamload", "ours", ours) as loader, Competitor(ring_name(mode), "ring", {**config, **mode}) as ring:
         report.compare(
             Comparison(
                 what=what,
@@ -63,18 +63,20 @@ def compare(report: Report, options: argparse.Namespace, made: Made) -> None:
             )
         )
         for name, scattered in (("one core copying in order", False), ("one core copying at random", True)):
-            with Contender(name, "copying", {**config, "scattered": scattered}) as copying:
+            with Competitor(name, "copying", {**config, "scattered": scattered}) as copying:
                 pairs = in_turns(loader.run, copying.run, options.peer_pairs)
             report.compare(Comparison(what=what, ours="streamload, images", theirs=name, pairs=pairs, cache=cache))
     if options.without_torch:
         return
-    with Contender("streamload", "ours", {**ours, "pairs": True}) as loader:
+    with Competitor("streamload", "ours", {**ours, "pairs": True}) as loader:
         for variant, aim in (("pairs", pairs_aim), ("whole", whole_aim)):
             name = f"PyTorch, memmap, {WAYS[variant]}"
             try:
-                with Contender(name, "torch_memmap", {**config, "variant": variant, "settle": 1, "records": options.peer_records}) as torch:
+                with Competitor(
+                    name, "torch_memmap", {**config, "variant": variant, "settle": 1, "records": options.peer_records}
+                ) as torch:
                     pairs = in_turns(loader.run, torch.run, options.peer_pairs)
-            except PeerMissing as missing:
+            except NotInstalled as missing:
                 report.say(str(missing))
                 continue
             report.compare(Comparison(what=what, ours="streamload, images and labels", theirs=name, pairs=pairs, cache=cache, target=aim))

@@ -6,25 +6,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from streamload import errors
-from streamload.opening import open_source as open
+from streamload.formats.open import open_source as open
 from streamload.schema import Field, Schema
 from streamload.source import Source
 
 if TYPE_CHECKING:
-    from streamload.batch import Batch
     from streamload.images import Decode
-    from streamload.loader import Loader
+    from streamload.loader.batch import Batch
+    from streamload.loader.loader import Loader
     from streamload.order import Block, Exact, Order, Sequential
     from streamload.ragged import Ragged
 
 __version__ = "0.1.0"
 
 _LATER = {
-    "Batch": "streamload.batch",
+    "Batch": "streamload.loader.batch",
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
-    "Loader": "streamload.loader",
+    "Loader": "streamload.loader.loader",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",

@@ -160,3 +160,15 @@ def without_frames(error: BaseException) -> BaseException:
         return copy.copy(error)
     except Exception:  # Whatever somebody else's class makes of being copied.
         return error
+
+
+MOST_TEXT_NBYTES = 1 << 20
+"""Longest text that an error may bring along from another process; the rest of it is left out."""
+
+
+def shortened(text: str) -> str:
+    """`text`, shortened in the middle if it is too long to send."""
+    if len(text) <= MOST_TEXT_NBYTES // 4:
+        return text
+    half = MOST_TEXT_NBYTES // 8
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters left out ...]\n{text[-half:]}"

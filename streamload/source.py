@@ -12,12 +12,12 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.files import Fingerprint, OpenFiles
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
+from streamload.storage.files import Fingerprint, OpenFiles
 
 
-class Meter:
+class ReadStats:
     """What one process has spent on a source so far; readers add to it, the engine reads it."""
 
     __slots__ = ("decode_ns", "read_nbytes", "read_ns")
@@ -119,7 +119,7 @@ class Column(Protocol):
         """The most private memory that one reader of this column uses, in bytes."""
         ...
 
-    def reader(self, files: OpenFiles, meter: Meter) -> Any:
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
 
@@ -157,7 +157,7 @@ class EncodedColumn(Column, Protocol):
         ...
 
 
-class Decoder(Protocol):
+class RecordDecoder(Protocol):
     """Makes records of an `EncodedColumn` out of their stored bytes, wherever these lie."""
 
     def decode(
@@ -173,7 +173,7 @@ class Decoder(Protocol):
         ...
 
 
-def stored_column(column: Column) -> Column:
+def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or the stored bytes of an `EncodedColumn`."""
     inner: Column | None = getattr(column, "inner", None)
     return column if inner is None else inner
@@ -181,7 +181,7 @@ def stored_column(column: Column) -> Column:
 
 def stored_nbytes(column: Column) -> int:
     """Bytes of a record as it is kept, on average where records differ."""
-    stored = cast(RaggedColumn, stored_column(column))
+    stored = cast(RaggedColumn, kept_column(column))
     return math.ceil(stored.field.nbytes * stored.lengths.mean) if stored.field.ragged else stored.field.nbytes
 
 
@@ -270,7 +270,7 @@ class Source:
         with self._reading:
             if self._readers is None:
                 files = OpenFiles(self.fingerprints)
-                self._readers = files, [column.reader(files, Meter()) for column in self.columns]
+                self._readers = files, [column.reader(files, ReadStats()) for column in self.columns]
             files, readers = self._readers
             out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
             files.verify()

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.files import OpenFiles
-from streamload.loader import Loader
+from streamload.loader.loader import Loader
 from streamload.order import Block, Exact, Sequential
 from streamload.ragged import Ragged
-from streamload.source import Column, Meter, Source
+from streamload.source import Column, ReadStats, Source
+from streamload.storage.files import OpenFiles
 
 Arrays = Mapping[str, Any]
 """By field, an array, or a Ragged of a field whose records differ in length."""
@@ -98,7 +98,7 @@ def check_columns(source: Source, arrays: Arrays) -> None:
         if not records:
             continue
         files = OpenFiles(source.fingerprints)
-        reader = column.reader(files, Meter())
+        reader = column.reader(files, ReadStats())
         try:
             chosen = rng.integers(0, records, min(records, 50))
             if column.field.ragged:

@@ -169,30 +169,30 @@ def holdings() -> Holdings:
 
 def launcher_pid() -> str | None:
     """The process that forks this process's workers, if there is one; nothing is imported to find out."""
-    module = sys.modules.get("streamload.launcher")
+    module = sys.modules.get("streamload.workers.launcher")
     current = None if module is None else module.Launcher._current
     return str(current.pid) if current is not None and current.alive else None
 
 
 def surveyor_pid() -> str | None:
     """The process that looks at HDF5 files for this one, if there is one."""
-    module = sys.modules.get("streamload.formats.hdf5.probing")
-    current = None if module is None else module.Surveyor._current
+    module = sys.modules.get("streamload.formats.hdf5.inspector")
+    current = None if module is None else module.Inspector._current
     return None if current is None else str(current.pid)
 
 
 def stop_launcher() -> None:
     """End the launcher of workers, if there is one."""
-    module = sys.modules.get("streamload.launcher")
+    module = sys.modules.get("streamload.workers.launcher")
     if module is not None:
         module.Launcher.shutdown()
 
 
 def stop_surveyor() -> None:
     """End the process that looks at HDF5 files, if there is one."""
-    module = sys.modules.get("streamload.formats.hdf5.probing")
+    module = sys.modules.get("streamload.formats.hdf5.inspector")
     if module is not None:
-        module.Surveyor.shutdown()
+        module.Inspector.shutdown()
 
 
 class Allowance:

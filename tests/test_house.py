@@ -131,7 +131,8 @@ def test_few_names_are_public_and_all_of_them_exist():
 def test_every_package_is_listed_for_the_wheel():
     """pyproject names each folder that holds code, and no other."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY} | {"streamload.tools", "streamload.tools.peers"}
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in LIBRARY}
+    folders |= {".".join(["streamload", *path.parent.relative_to(ROOT).parts]) for path in TOOLS}
     assert listed == folders
 
 

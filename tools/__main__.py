@@ -29,7 +29,7 @@ COMMANDS = {
     "report": "one page with pictures from the results of benchmarks",
     "doctor": "what of this machine matters here, and what is wrong with it",
 }
-"""Each is a module of this name beside this one, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""
+"""Each is a module of this name in `commands/`, with EXAMPLE, `add_arguments(parser)` and `run(arguments, console)`."""
 
 
 WIDTH = 80
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(as_json=as_json).error(ConfigError(f"There is no command {name!r}.", hint=meant(name, COMMANDS)))
         return USAGE
     try:
-        command = importlib.import_module(f"streamload.tools.{name}")
+        command = importlib.import_module(f"streamload.tools.commands.{name}")
     except ImportError as error:
         if "--debug" in given:
             raise
@@ -135,7 +135,7 @@ def _run(command: Any, arguments: argparse.Namespace) -> int:
 
 def overview() -> str:
     """The help of the command itself."""
-    present = [name for name in COMMANDS if importlib.util.find_spec(f"streamload.tools.{name}") is not None]
+    present = [name for name in COMMANDS if importlib.util.find_spec(f"streamload.tools.commands.{name}") is not None]
     lines = ["streamload info train.h5", "", "Look at, convert, verify and plan datasets.", ""]
     lines += [f"  {name:<8}  {COMMANDS[name]}" for name in present]
     lines += ["", "`streamload COMMAND --help` says more. All take --json and --debug (tracebacks)."]

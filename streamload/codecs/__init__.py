@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.codecs.steps import STEPS, Undo
+from streamload.codecs.filters import STEPS, Undo
 from streamload.errors import CorruptDataError, StreamloadError
 
 Filters = Sequence[tuple[int, Sequence[int]]]
@@ -29,7 +29,7 @@ def supported(filters: Filters, dtype: np.dtype) -> bool:
     return all(number in STEPS and STEPS[number].accepts(tuple(values)) for number, values in filters)
 
 
-class Pipeline:
+class FilterPipeline:
     """The way back from stored bytes to a chunk's elements, for one list of filters. Not shared between threads.
 
     Whatever the stored bytes say, no more than `scratch_nbytes` of memory is used: damage is an error.

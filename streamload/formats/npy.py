@@ -26,14 +26,14 @@ from streamload.errors import (
     UnsafeSourceError,
     UnsupportedFeatureError,
 )
-from streamload.extents import Resident
-from streamload.files import Fingerprint, fingerprint, recheck
-from streamload.formats.fortran import Transposed, TransposedFile
-from streamload.formats.keeping import kept_or_planned
-from streamload.formats.tables import RESIDENT_NBYTES, Fields, Part, Runs, Stored, Table, assemble, extents_of
+from streamload.formats.columns.raw import InMemory
+from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
+from streamload.formats.plan_cache import cached_or_planned
+from streamload.formats.table import RESIDENT_NBYTES, Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
+from streamload.storage.files import Fingerprint, fingerprint, recheck
 
 NAME = "NumPy"
 MAGIC = b"\x93NUMPY"
@@ -62,7 +62,7 @@ def matches(head: bytes, path: str) -> bool:
 
 def plan(paths: Sequence[str], fields: Fields | None) -> Source:
     """A source over .npy files (one field each, or those of a structured dtype), or .npz files with the same members."""
-    return kept_or_planned(__name__, paths, fields)
+    return cached_or_planned(__name__, paths, fields)
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
@@ -74,7 +74,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Array:
+class NpyArray:
     """One array, or one field of a structured one, in a file."""
 
     offset: int
@@ -155,7 +155,7 @@ def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bo
     return shape, fortran, dtype
 
 
-def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, Stored]]:
+def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, FileColumn]]:
     """The fields of one array whose data ends by byte `stop`."""
     shape, fortran, dtype = _header(file, path, member)
     offset = file.tell()
@@ -169,7 +169,7 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
         )
     fortran = fortran and len(shape) > 1 and math.prod(shape[1:]) > 1
     stride = dtype.itemsize * math.prod(shape[1:])
-    columns: dict[str, Stored] = {}
+    columns: dict[str, FileColumn] = {}
     for names, leaf, at in _leaves(dtype):
         element, inner = leaf.subdtype if leaf.subdtype is not None else (leaf, ())
         key = ".".join((*((name,) if member or not names else ()), *names))
@@ -183,9 +183,9 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
                 dataset=key,
             )
         record_shape = (() if names else shape[1:]) + tuple(inner)
-        array = Array(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
+        array = NpyArray(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
         kind = f"{element.newbyteorder('=') if element.isnative else element.str} {record_shape}"
-        columns[key] = Stored(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
+        columns[key] = FileColumn(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
     return shape[0], columns  # pyright: ignore[reportGeneralTypeIssues]
 
 
@@ -202,9 +202,9 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
 
 def _archive(
     file: BinaryIO, was: Fingerprint, path: str, wanted: frozenset[str] | None, aside: dict[str, str]
-) -> tuple[int, dict[str, Stored]]:
+) -> tuple[int, dict[str, FileColumn]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
-    columns: dict[str, Stored] = {}
+    columns: dict[str, FileColumn] = {}
     lengths: dict[str, int] = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -245,7 +245,7 @@ def _or_without(error: StreamloadError, others: list[str]) -> StreamloadError:
 
 def _member(
     file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, was: Fingerprint, path: str, name: str
-) -> tuple[int, dict[str, Stored]]:
+) -> tuple[int, dict[str, FileColumn]]:
     if member.flag_bits & 1:
         raise UnsupportedFeatureError(f"{path}: member '{name}' is encrypted.", hint="Save it without a password.", path=path, dataset=name)
     if member.compress_type == zipfile.ZIP_STORED:
@@ -298,9 +298,9 @@ def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> 
     return ""
 
 
-def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
+def _decoded(stored: FileColumn, data: bytes, records: int) -> FileColumn:
     """A field of a compressed member, with its values."""
-    array: Array = stored.detail
+    array: NpyArray = stored.detail
     if array.fortran:
         flat = np.frombuffer(data, array.dtype, records * math.prod(stored.shape), array.offset)
         values = flat.reshape((records, *stored.shape), order="F")
@@ -309,21 +309,21 @@ def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
         strides = (array.stride, *(inner * math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))))
         values = np.ndarray((records, *stored.shape), array.dtype, data, array.offset, strides)
     native = np.ascontiguousarray(values, stored.dtype)
-    detail = Array(offset=array.offset, stride=array.stride, dtype=array.dtype, fortran=array.fortran, values=native)
-    return Stored(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
+    detail = NpyArray(offset=array.offset, stride=array.stride, dtype=array.dtype, fortran=array.fortran, values=native)
+    return FileColumn(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
 
 
-def _column(field: Field, parts: Sequence[Part]) -> Column:
-    arrays: list[Array] = [part.stored.detail for part in parts]
+def _column(field: Field, parts: Sequence[TablePart]) -> Column:
+    arrays: list[NpyArray] = [part.stored.detail for part in parts]
     values = [array.values for array in arrays if array.values is not None]
     if arrays and len(values) == len(arrays):
-        return Resident(field=field, values=np.concatenate(values), label="compressed")
+        return InMemory(field=field, values=np.concatenate(values), label="compressed")
     if values:
         raise UnsupportedFeatureError(
             f"'{field.name}' is compressed in some files and not in others.", hint="Save them alike: np.savez.", dataset=field.name
         )
     if any(array.fortran for array in arrays) or len({array.dtype for array in arrays}) > 1:
-        return Transposed(
+        return TransposedColumn(
             field=field,
             parts=tuple(
                 TransposedFile(
@@ -338,6 +338,6 @@ def _column(field: Field, parts: Sequence[Part]) -> Column:
             ),
         )
     first = np.zeros(1, np.int64)
-    runs = [Runs(firsts=first, offsets=np.array([array.offset]), stride=array.stride, dtype=array.dtype) for array in arrays]
+    runs = [RawRuns(firsts=first, offsets=np.array([array.offset]), stride=array.stride, dtype=array.dtype) for array in arrays]
     apart = any(array.stride != field.nbytes for array in arrays)
     return extents_of(field, parts, runs, blocks=False, label="records of a structure" if apart else "contiguous")

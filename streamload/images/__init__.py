@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from streamload.images.decoding import Decoder
-from streamload.images.heads import Head, format_of, read_head
-from streamload.images.refusal import RefusalError
-from streamload.images.spec import MODES, MOST_PIXELS, Decode
+from streamload.images.decode import ImageDecoder
+from streamload.images.decode_options import MODES, MOST_PIXELS, Decode
+from streamload.images.headers import ImageHeader, format_of, read_header
+from streamload.images.image_error import ImageError
 
-__all__ = ["MODES", "MOST_PIXELS", "Decode", "Decoder", "Head", "RefusalError", "format_of", "read_head"]
+__all__ = ["MODES", "MOST_PIXELS", "Decode", "ImageDecoder", "ImageError", "ImageHeader", "format_of", "read_header"]

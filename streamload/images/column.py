@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SourceError
-from streamload.files import OpenFiles
-from streamload.images.decoding import Decoder
-from streamload.images.refusal import RefusalError
-from streamload.images.spec import Decode
+from streamload.images.decode import ImageDecoder
+from streamload.images.decode_options import Decode
+from streamload.images.image_error import ImageError
 from streamload.schema import Field
-from streamload.source import Meter, RaggedColumn
+from streamload.source import RaggedColumn, ReadStats
+from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2
 """Stored bytes that are brought in at a time where they are not in the arena already; at least one record."""
 
 
-class Fault(NamedTuple):
+class ImageFault(NamedTuple):
     """A record that cannot be delivered."""
 
     row: int
@@ -64,7 +64,7 @@ class EncodedImages:
         """Memory of a reader: what the stored bytes need, a piece of them, and an image of twice the largest one seen."""
         return self.inner.scratch_nbytes + PIECE_NBYTES + 2 * self.largest_nbytes
 
-    def reader(self, files: OpenFiles, meter: Meter) -> ImageReader:
+    def reader(self, files: OpenFiles, meter: ReadStats) -> ImageReader:
         """A reader for the calling process."""
         return ImageReader(self, files, meter)
 
@@ -82,13 +82,13 @@ class EncodedImages:
 class ImageReader:
     """Reads stored bytes and decodes them, or decodes those that someone else has read."""
 
-    def __init__(self, column: EncodedImages, files: OpenFiles, meter: Meter) -> None:
+    def __init__(self, column: EncodedImages, files: OpenFiles, meter: ReadStats) -> None:
         self._column = column
         self._files = files
         self._meter = meter
-        self._decoder: Decoder | None = None
+        self._decoder: ImageDecoder | None = None
         self._inner: Any = None
-        self.faults: list[Fault] | None = None
+        self.faults: list[ImageFault] | None = None
         """None: a record that cannot be decoded raises. A list: it is noted there, and its row holds anything."""
 
     def _stored(self) -> Any:
@@ -127,21 +127,21 @@ class ImageReader:
         """
         began = time.perf_counter_ns()
         if self._decoder is None:
-            self._decoder = Decoder(self._column.spec)
+            self._decoder = ImageDecoder(self._column.spec)
         decode, view = self._decoder.decode, values.data
         try:
             for record, start, length, row in zip(records.tolist(), starts.tolist(), lengths.tolist(), rows.tolist(), strict=True):
                 try:
                     decode(view[start : start + length], out[row])
-                except RefusalError as refusal:
+                except ImageError as refusal:
                     error = self._error(record, refusal)
                     if self.faults is None:
                         raise error from refusal.__cause__
-                    self.faults.append(Fault(row, record, error))
+                    self.faults.append(ImageFault(row, record, error))
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 
-    def _error(self, record: int, refusal: RefusalError) -> SourceError:
+    def _error(self, record: int, refusal: ImageError) -> SourceError:
         column = self._column
         path, name = column.place_of(record), column.field.name
         return refusal.error(f"{path}: record {record:,} of '{name}'", path=path, dataset=name, records=(record, record + 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.images.heads import Head
-from streamload.images.refusal import RefusalError
+from streamload.images.headers import ImageHeader
+from streamload.images.image_error import ImageError
 from streamload.images.tiff import orientation_in
 
 _SEGMENT = struct.Struct(">BBH")
@@ -14,7 +14,7 @@ _FRAME = struct.Struct(">BHHB")
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 
 
-def read(data: memoryview) -> Head:
+def read(data: memoryview) -> ImageHeader:
     """The head of a JPEG."""
     orientation, at = 1, 2
     while True:
@@ -31,21 +31,21 @@ def read(data: memoryview) -> Head:
         at += 2 if 0xD0 <= marker <= 0xD9 or marker == 0x01 else 2 + length
 
 
-def _head(frame: tuple[int, int, int, int], marker: int, orientation: int) -> Head:
+def _head(frame: tuple[int, int, int, int], marker: int, orientation: int) -> ImageHeader:
     bits, height, width, components = frame
     if bits != 8 or marker in _LOSSLESS:
-        raise RefusalError(
+        raise ImageError(
             f"is a JPEG of {bits} bits" + (", without loss" if marker in _LOSSLESS else "") + ", which is not decoded here",
             hint="Write it anew as PNG.",
             kind=UnsupportedFeatureError,
         )
     if components not in (1, 3, 4):
-        raise RefusalError(
+        raise ImageError(
             f"is a JPEG of {components} components, which no colours are known for",
             hint="Write it anew as RGB.",
             kind=UnsupportedFeatureError,
         )
-    return Head(
+    return ImageHeader(
         format="JPEG",
         height=height,
         width=width,

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.images.heads import Head
-from streamload.images.refusal import RefusalError
+from streamload.images.headers import ImageHeader
+from streamload.images.image_error import ImageError
 
 MEMBERS = ("height", "width", "nChannels", "mode", "data")
 """Of Spark's struct, besides `origin`: what is needed of it."""
@@ -37,20 +37,20 @@ def packed(
     return out, begins
 
 
-def read(data: memoryview) -> Head:
+def read(data: memoryview) -> ImageHeader:
     """What the struct says."""
     _, height, width, channels, mode = HEADER.unpack_from(data, 0)
     if MODES.get(mode) != channels:
-        raise RefusalError(
+        raise ImageError(
             f"is a Spark image of OpenCV's type {mode} with {channels} channels, which is not decoded here",
             hint="Convert it to CV_8UC1 (0), CV_8UC3 (16) or CV_8UC4 (24).",
             kind=UnsupportedFeatureError,
         )
     colours = "grey" if channels == 1 else "colour"
-    return Head(format="Spark image", height=height, width=width, colours=colours, alpha=channels == 4, bits=8, orientation=1)
+    return ImageHeader(format="Spark image", height=height, width=width, colours=colours, alpha=channels == 4, bits=8, orientation=1)
 
 
-def pixels(data: memoryview, head: Head) -> NDArray[Any]:
+def pixels(data: memoryview, head: ImageHeader) -> NDArray[Any]:
     """The pixels, red first."""
     channels = HEADER.unpack_from(data, 0)[3]
     values = np.frombuffer(data, np.uint8, offset=HEADER.size)

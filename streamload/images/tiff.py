@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.images.heads import Head
-from streamload.images.refusal import RefusalError
+from streamload.images.headers import ImageHeader
+from streamload.images.image_error import ImageError
 
 MOST_TAGS = 4096
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS, EXTRA, FORMAT = 256, 257, 258, 262, 274, 277, 338, 339
@@ -15,7 +15,7 @@ _SIZES = {1: 1, 3: 2, 4: 4, 16: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
-def read(data: memoryview) -> Head:
+def read(data: memoryview) -> ImageHeader:
     """The head of a TIFF's first page."""
     tags = tags_of(data)
     kind = tags.get(PHOTOMETRIC, 1)
@@ -23,18 +23,18 @@ def read(data: memoryview) -> Head:
     bits = tags.get(BITS, 1)
     if tags.get(FORMAT, 1) != 1 or bits > 16:
         what = {2: "signed numbers", 3: "fractions"}.get(tags.get(FORMAT, 1), "numbers")
-        raise RefusalError(
+        raise ImageError(
             f"is a TIFF of {what} of {bits} bits, which are no pixels of an image",
             hint="Store them as an array field, or as 8 or 16 bits.",
             kind=UnsupportedFeatureError,
         )
     if kind not in (0, 1, 2, 3, 5, 6):
-        raise RefusalError(
+        raise ImageError(
             f"is a TIFF of the photometric interpretation {kind}, which is not decoded here",
             hint="Write it anew as RGB.",
             kind=UnsupportedFeatureError,
         )
-    return Head(
+    return ImageHeader(
         format="TIFF",
         height=tags.get(HEIGHT, 0),
         width=tags.get(WIDTH, 0),

@@ -18,16 +18,8 @@ Rules of this room:
 
 from __future__ import annotations
 
-from streamload.order.layout import (
-    WINDOW_NBYTES,
-    Layout,
-    layout_of,
-    least_block_nbytes,
-    merged_cuts,
-    restricted,
-    strata_of,
-    windows_for,
-)
+from streamload.order.block_shuffle import BlockOrder, WindowedOrder, WindowTable, window_advice, window_beyond_memory
+from streamload.order.layout import WINDOW_NBYTES, Layout, layout_of, least_block_nbytes, merged_cuts, restricted, strata_of, windows_for
 from streamload.order.orders import (
     Block,
     BoundOrder,
@@ -36,17 +28,16 @@ from streamload.order.orders import (
     Exact,
     ExactOrder,
     Order,
+    OrderSpec,
     Sequential,
     SequentialOrder,
-    Spec,
     choose,
 )
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
-from streamload.order.runs import RunOrder
+from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.subset import subset
-from streamload.order.windows import BlockOrder, WindowedOrder, WindowTable, window_advice, window_beyond_memory
 
-WINDOWED = (BlockOrder, RunOrder)
+WINDOWED = (BlockOrder, SequentialBlockOrder)
 """Orders that go through storage a window of blocks at a time."""
 
 __all__ = [
@@ -63,11 +54,11 @@ __all__ = [
     "ExactOrder",
     "Layout",
     "Order",
+    "OrderSpec",
     "Permutation",
-    "RunOrder",
     "Sequential",
+    "SequentialBlockOrder",
     "SequentialOrder",
-    "Spec",
     "WindowTable",
     "WindowedOrder",
     "choose",

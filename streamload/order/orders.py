@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.order.fingerprints import digest_of, within
+from streamload.order.block_shuffle import BlockOrder
+from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
-from streamload.order.permutation import EXACT, Permutation, Recent, key
-from streamload.order.runs import RunOrder
-from streamload.order.windows import BlockOrder
+from streamload.order.permutation import EXACT, LRU, Permutation, key
+from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.sizes import parse_nbytes
 
 EXACT_RECORD_NBYTES = 16 * 1024
@@ -64,7 +64,7 @@ class BoundOrder(Protocol):
         ...
 
 
-class Spec(Protocol):
+class OrderSpec(Protocol):
     """What a user asks for, before the data is known."""
 
     def bind(self, layout: Layout, seed: int) -> BoundOrder:
@@ -120,9 +120,9 @@ class Block:
 class Sequential:
     """Deliver records as they are stored, every epoch alike."""
 
-    def bind(self, layout: Layout, seed: int) -> SequentialOrder | RunOrder:
+    def bind(self, layout: Layout, seed: int) -> SequentialOrder | SequentialBlockOrder:
         """The order of the records of `layout`; the seed changes nothing."""
-        return SequentialOrder(layout) if layout.addressable or layout.cuts is None else RunOrder(layout)
+        return SequentialOrder(layout) if layout.addressable or layout.cuts is None else SequentialBlockOrder(layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ class ExactOrder:
         self.seed = seed
         self.n = layout.n
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n)
-        self._permutations = Recent[Permutation](limit=2)
+        self._permutations = LRU[Permutation](limit=2)
 
     def _made_permutation(self, epoch: int) -> Permutation:
         return Permutation(self.n, key(self.seed, epoch, EXACT, 0))
@@ -215,7 +215,7 @@ class CustomOrder:
         return self.layout.records(answer.astype(np.int64))
 
 
-def choose(shuffle: object, layout: Layout) -> Spec:
+def choose(shuffle: object, layout: Layout) -> OrderSpec:
     """The order that `shuffle=` asks for: True and False by the layout alone, an order as it is.
 
     True is Exact where records are addressable and either a record has 16 KB or all of them fit in one window of 512 MB;

@@ -103,7 +103,7 @@ class Permutation:
         return out
 
 
-class Recent(Generic[_Made]):
+class LRU(Generic[_Made]):
     """The few values made last, by number: epochs and windows follow each other, and the previous ones are still in use.
 
     Pickles as empty. Two threads may at worst make one value twice.

@@ -12,7 +12,7 @@ from faults.parquet_faults import PARQUET_FAULTS
 
 WORKERS, LIVES, MEMORIES = "faults/test_workers.py::", "faults/test_lives.py::", "faults/test_memories.py::"
 SWEEP, KERNELS, STATES = "faults/test_sweep.py::", "faults/test_kernels.py::", "faults/test_states.py::"
-HDF5, LINKS, PROBING = "formats/test_hdf5_faults.py::", "formats/test_hdf5_links.py::", "formats/test_hdf5_probing.py::"
+HDF5, LINKS, PROBING = "formats/hdf5/test_hdf5_faults.py::", "formats/hdf5/test_links.py::", "formats/hdf5/test_inspector.py::"
 CHANGES, MACHINES, MUTATIONS = "faults_hdf5/test_changes.py::", "faults_hdf5/test_machines.py::", "faults_hdf5/test_mutations.py::"
 
 CONVERT, TASKS, WRITING = "tools/test_convert_faults.py::", "tools/test_tasks.py::", "tools/test_writing_faults.py::"
@@ -151,7 +151,7 @@ CATALOGUE: dict[str, Entry] = {
         (
             LIVES + "test_forks_of_a_busy_program_read_what_is_there",
             LIVES + "test_workers_inherit_no_file_of_the_program",
-            "formats/test_hdf5.py::test_a_forked_process_opens_its_own_handles",
+            "formats/hdf5/test_hdf5.py::test_a_forked_process_opens_its_own_handles",
         ),
     ),
     "B20": Entry("pyarrow's threads before workers start", (LIVES + "test_threads_of_other_libraries_do_not_matter",)),
@@ -174,7 +174,7 @@ CATALOGUE: dict[str, Entry] = {
     "C1": Entry("/dev/shm too small", (ROOM, NO_MEMFD)),
     "C2": Entry(
         "memory really short",
-        (MEMORIES + "test_a_control_group_that_is_full_is_an_error_before_anything_is_read", "test_limits.py::*"),
+        (MEMORIES + "test_a_control_group_that_is_full_is_an_error_before_anything_is_read", "memory/test_limits.py::*"),
         "The kernel's files are private ones: a real group needs rights that a test may not have.",
     ),
     "C3": Entry("the whole group killed", (MEMORIES + "test_a_group_that_is_killed_leaves_nothing",)),
@@ -225,7 +225,7 @@ CATALOGUE: dict[str, Entry] = {
     "D5": Entry("overwritten in place", (CHANGED, CHANGES + "test_d4_d5_a_file_changed_between_opening_and_the_first_batch_is_an_error")),
     "D6": Entry(
         "a flipped bit",
-        (FLIPPED, "formats/test_chunked.py::test_every_damaged_byte_of_a_chunk_is_named_or_harmless"),
+        (FLIPPED, "formats/hdf5/test_chunked.py::test_every_damaged_byte_of_a_chunk_is_named_or_harmless"),
         "Where nothing in a file checks its bytes, a flipped one is read as it stands: what the HDF5 library reads too.",
     ),
     "D7": Entry("a writer still has it open", (HDF5 + "test_d7_a_file_that_is_being_written_is_busy",)),
@@ -271,7 +271,7 @@ CATALOGUE: dict[str, Entry] = {
         (PROBING + "test_d20_a_file_that_kills_the_library_is_an_error_and_the_next_file_opens", FLIPPED),
         "Mutants of our own by the thousand, and a library that is made to crash; no corpus is downloaded.",
     ),
-    "D21": Entry("types", (HDF5 + "test_d21_types_without_a_fixed_size_are_left_out_or_refused_by_name", "formats/test_hdf5.py::*")),
+    "D21": Entry("types", (HDF5 + "test_d21_types_without_a_fixed_size_are_left_out_or_refused_by_name", "formats/hdf5/test_hdf5.py::*")),
     "D22": Entry("no records", (HDF5 + "test_d22_datasets_that_hold_no_records",)),
     "D23": Entry("unequal lengths", ("formats/test_open.py::test_a_pair_that_differs_in_length_is_never_cut_to_fit",)),
     "D24": Entry("beyond 4 GB", (HDF5 + "test_d24_records_beyond_four_gigabytes_are_found",)),

@@ -148,15 +148,15 @@ def living(pid: int) -> bool:
 
 def launcher_pid() -> int | None:
     """The process that forks workers, where there is one."""
-    module = sys.modules.get("streamload.launcher")
+    module = sys.modules.get("streamload.workers.launcher")
     current = module.Launcher._current if module is not None else None
     return current.pid if current is not None and current.alive else None
 
 
 def surveyor_pid() -> int | None:
     """The process that looks at HDF5 files, where there is one."""
-    module = sys.modules.get("streamload.formats.hdf5.probing")
-    current = module.Surveyor._current if module is not None else None
+    module = sys.modules.get("streamload.formats.hdf5.inspector")
+    current = module.Inspector._current if module is not None else None
     return None if current is None else current.pid
 
 

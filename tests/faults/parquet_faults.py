@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from faults.entry import Entry
 
-PARQUET, LIES, FORMATS = "formats/test_parquet_faults.py::", "formats/test_parquet_lies.py::", "formats/test_format_mutations.py::"
+PARQUET, LIES, FORMATS = (
+    "formats/parquet/test_parquet_faults.py::",
+    "formats/parquet/test_parquet_lies.py::",
+    "formats/test_format_mutations.py::",
+)
 SWEEP = "faults/test_sweep.py::"
 DRIFT = PARQUET + "test_files_of_one_source_agree_or_are_refused"
 MUTATED = FORMATS + "test_changed_bytes_give_the_same_records_or_an_error"
@@ -21,7 +25,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
     ),
     "E2": Entry(
         "bad, fuzzed and broken files",
-        (MUTATED, FORMATS + "test_changed_bytes_by_the_thousand", "formats/test_parquet_mutations.py::*"),
+        (MUTATED, FORMATS + "test_changed_bytes_by_the_thousand", "formats/parquet/test_parquet_mutations.py::*"),
         "Mutants of our own files, held against what pyarrow reads; no corpus is downloaded.",
     ),
     "E3": Entry(
@@ -37,7 +41,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
         (
             PARQUET + "test_a_flipped_byte_under_a_checksum_is_found",
             PARQUET + "test_swapped_pages_are_found_where_they_have_checksums",
-            "formats/test_parquet_mutations.py::test_mutations_under_checksums_give_the_same_records_or_an_error",
+            "formats/parquet/test_parquet_mutations.py::test_mutations_under_checksums_give_the_same_records_or_an_error",
         ),
     ),
     "E5": Entry(
@@ -52,7 +56,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
     "E7": Entry("a schema that is no text", (PARQUET + "test_a_column_name_that_is_no_text_is_refused",)),
     "E8": Entry(
         "invalid arrays",
-        (MUTATED, "formats/test_arrow.py::test_offsets_of_lists_that_lead_astray_are_refused"),
+        (MUTATED, "formats/arrow/test_arrow.py::test_offsets_of_lists_that_lead_astray_are_refused"),
         "pyarrow makes the offsets of Parquet's lists itself; in Arrow files they are stored, and validated whole.",
     ),
     "E9": Entry("a type that differs between files", (DRIFT,)),
@@ -65,7 +69,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
     "E16": Entry("encryption", (PARQUET + "test_an_encrypted_file_is_refused_at_open",)),
     "E17": Entry(
         "codecs",
-        (LIES + "test_e17_a_codec_is_read_right_or_refused_by_name", "formats/test_parquet.py::test_a_layout_is_delivered"),
+        (LIES + "test_e17_a_codec_is_read_right_or_refused_by_name", "formats/parquet/test_parquet.py::test_a_layout_is_delivered"),
         "pyarrow writes neither lzo nor the LZ4 of Hadoop: files that claim them are made by changing the footer.",
     ),
     "E18": Entry(
@@ -74,7 +78,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
     ),
     "E19": Entry(
         "endless strings and lists in the footer",
-        ("formats/test_parquet_mutations.py::test_thrift_structures_that_are_none_are_refused",),
+        ("formats/parquet/test_parquet_mutations.py::test_thrift_structures_that_are_none_are_refused",),
         "The footer is read and checked by ourselves first; pyarrow's own limits are set too.",
     ),
     "E20": Entry(
@@ -93,7 +97,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
         "what else stands in a folder",
         (
             LIES + "test_e22_the_order_of_a_folder_does_not_depend_on_how_it_is_listed",
-            "formats/test_folders.py::test_a_folder_is_its_data_files_in_natural_order",
+            "formats/test_partitions.py::test_a_folder_is_its_data_files_in_natural_order",
             "formats/test_open.py::test_paths_that_cannot_be_right_are_refused_by_name",
         ),
         "An empty file among others is an error: a copy may have been interrupted.",

@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from streamload.files import OpenFiles, fingerprint
-from streamload.formats.hdf5.chunked import Chunked
-from streamload.formats.hdf5.stored import ChunkedFile
+from streamload.formats.hdf5.chunk_reader import ChunkedFile
+from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.schema import Field
-from streamload.source import Meter
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles, fingerprint
 
 
 def chunked_file(path: Path, *, dataset: str = "x", number: int = 0) -> ChunkedFile:
@@ -43,21 +43,21 @@ def chunked_file(path: Path, *, dataset: str = "x", number: int = 0) -> ChunkedF
         )
 
 
-def column_of(paths: Sequence[Path], *, dataset: str = "x") -> Chunked:
+def column_of(paths: Sequence[Path], *, dataset: str = "x") -> ChunkedColumn:
     """A column over the same dataset of several files."""
     parts = tuple(chunked_file(path, dataset=dataset, number=number) for number, path in enumerate(paths))
     with h5py.File(paths[0]) as file:
         field = Field(dataset, file[dataset].dtype.newbyteorder("="), file[dataset].shape[1:])
-    return Chunked(field=field, parts=parts, label="chunks")
+    return ChunkedColumn(field=field, parts=parts, label="chunks")
 
 
 class Opened:
     """A column's reader with its files, closed at the end of a `with`."""
 
-    def __init__(self, column: Chunked, paths: Sequence[Path]) -> None:
+    def __init__(self, column: ChunkedColumn, paths: Sequence[Path]) -> None:
         self.column = column
         self.files = OpenFiles([fingerprint(path) for path in paths])
-        self.meter = Meter()
+        self.meter = ReadStats()
         self.reader = column.reader(self.files, self.meter)
 
     def __enter__(self) -> Opened:

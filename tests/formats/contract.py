@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streamload.opening import open_source
+from streamload.formats.open import open_source
 from streamload.ragged import Ragged
 
 Arrays = Mapping[str, Any]

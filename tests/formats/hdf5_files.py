@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from streamload.opening import open_source
+from streamload.formats.open import open_source
 
 Arrays = dict[str, np.ndarray]
 

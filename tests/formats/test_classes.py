@@ -13,8 +13,8 @@ import pytest
 from contract import assert_delivers
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsupportedFeatureError
-from streamload.formats.folders import partitions
-from streamload.opening import open_source
+from streamload.formats.open import open_source
+from streamload.formats.partitions import partitions
 
 
 def features(**columns: Any) -> dict[bytes, bytes]:

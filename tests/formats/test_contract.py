@@ -17,12 +17,12 @@ from contract import assert_delivers
 
 from streamload import formats, testing
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.extents import Extents, Resident
-from streamload.files import OpenFiles
 from streamload.formats import FORMATS
-from streamload.opening import open_source
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.open import open_source
 from streamload.schema import Field
-from streamload.source import Meter, Reader, Source
+from streamload.source import Reader, ReadStats, Source
+from streamload.storage.files import OpenFiles
 
 Arrays = dict[str, np.ndarray]
 FORMAT_NAMES = [name.rpartition(".")[2] for name in FORMATS]
@@ -157,7 +157,7 @@ class Counted:
         """None."""
         return 0
 
-    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader."""
         return CountedReader(self.fault)
 
@@ -194,8 +194,8 @@ def counted(fault: str = "") -> Source:
 TOYS = """
 import struct
 import numpy as np
-from streamload.files import fingerprint
-from streamload.formats.tables import Runs, Stored, Table, assemble, extents_of
+from streamload.storage.files import fingerprint
+from streamload.formats.table import FileColumn, RawRuns, Table, assemble, extents_of
 
 NAME = "Toys"
 
@@ -207,12 +207,12 @@ def plan(paths, fields):
     for path in paths:
         with open(path, "rb") as file:
             records, width = struct.unpack("<4xII", file.read(12))
-        stored = Stored(dtype=np.dtype("u1"), shape=(width,), kind=f"uint8 ({width},)", detail=None)
+        stored = FileColumn(dtype=np.dtype("u1"), shape=(width,), kind=f"uint8 ({width},)", detail=None)
         was = fingerprint(path)
         tables.append(Table(path=path, fingerprint=was, records=records, columns={"toy": stored}, aside={}, refused={}))
 
     def column_of(field, parts):
-        run = Runs(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
+        run = RawRuns(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
         return extents_of(field, parts, [run] * len(parts), blocks=False, label="toys")
 
     return assemble(NAME, tables, fields, column_of)
@@ -274,7 +274,7 @@ def test_columns_of_every_example_pickle_without_copying_their_arrays(tmp_path: 
     for number, make in enumerate(EXAMPLES.values()):
         make(tmp_path / str(number))
         for column in open_source(tmp_path / str(number)).columns:
-            if isinstance(column, (Extents, Resident)):
+            if isinstance(column, (RawRecords, InMemory)):
                 buffers: list[pickle.PickleBuffer] = []
                 pickle.dumps(column, protocol=5, buffer_callback=buffers.append)
                 assert buffers

@@ -15,7 +15,7 @@ import pytest
 from contract import assert_delivers
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.opening import open_source
+from streamload.formats.open import open_source
 
 Save = Callable[[Path, pa.Field, pa.Array], Path]
 

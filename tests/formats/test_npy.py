@@ -28,7 +28,7 @@ from streamload.errors import (
     UnsupportedFeatureError,
 )
 from streamload.formats import npy
-from streamload.opening import open_source
+from streamload.formats.open import open_source
 
 
 def images(records: int = 50, dtype: str = "u1", seed: int = 0) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_a_structured_dtype_gives_a_field_for_each_member(tmp_path: Path):
     }
     assert_delivers(tmp_path / "t.npy", expected)
     source = open_source(tmp_path / "t.npy")
-    assert [type(column).__name__ for column in source.columns] == ["Extents", "Resident", "Resident", "Resident"]
+    assert [type(column).__name__ for column in source.columns] == ["RawRecords", "InMemory", "InMemory", "InMemory"]
     assert_delivers(tmp_path / "t.npy", {"picture": table["image"]}, fields={"picture": "image"})
 
 
@@ -89,7 +89,7 @@ def test_an_archive_gives_a_field_for_each_array(save: Callable[..., None], tmp_
     data, labels = images(), np.arange(50, dtype=">i4")
     save(tmp_path / "a.npz", x=data, y=labels, f=np.asfortranarray(images(seed=2)))
     assert_delivers(tmp_path / "a.npz", {"x": data, "y": labels.astype("i4"), "f": images(seed=2)})
-    kind = "Extents" if save is np.savez else "Resident"
+    kind = "RawRecords" if save is np.savez else "InMemory"
     assert type(open_source(tmp_path / "a.npz").columns[0]).__name__ == kind
 
 

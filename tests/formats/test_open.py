@@ -17,7 +17,7 @@ from hdf5_files import images, labels, refused, write
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
-from streamload.opening import natural_key, open_source
+from streamload.formats.open import natural_key, open_source
 
 
 def test_importing_streamload_loads_numpy_and_nothing_heavier():

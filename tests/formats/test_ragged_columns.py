@@ -13,7 +13,7 @@ import pytest
 from contract import assert_delivers
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, StreamloadError, UnsupportedFeatureError
-from streamload.opening import open_source
+from streamload.formats.open import open_source
 from streamload.ragged import Ragged
 
 TEXT = ["", "short", "exactly 12 b", "longer than twelve bytes: é", "x" * 300] * 8

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from streamload.images import Decode, Decoder, read_head
+from streamload.images import Decode, ImageDecoder, read_header
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 90}),
@@ -93,8 +93,8 @@ def by_pillow(data: bytes, mode: str) -> NDArray[Any]:
 
 def decoded(data: bytes | memoryview, **options: Any) -> NDArray[Any]:
     """An image by ours; size and mode are its own where they are not given."""
-    head = read_head(data)
+    head = read_header(data)
     spec = Decode(**options).settled(head.size, head.mode)
     out = np.full(spec.shape, 77, spec.dtype)
-    Decoder(spec).decode(data, out)
+    ImageDecoder(spec).decode(data, out)
     return out

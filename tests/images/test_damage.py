@@ -7,7 +7,7 @@ import pytest
 from image_files import all_images, by_pillow, decoded
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.images import RefusalError, read_head
+from streamload.images import ImageError, read_header
 
 IMAGES = [
     (kind, mode, data) for kind, mode, data in all_images() if mode in ("RGB", "RGBA", "L", "P", "I;16") and kind != "jpeg-progressive"
@@ -22,8 +22,8 @@ def test_an_image_that_is_cut_short_is_bad(kind: str, mode: str, data: bytes):
     errors = 0
     for percent in range(100):
         try:
-            found = decoded(data[: len(data) * percent // 100], size=whole.shape[:2], fit="exact", mode=read_head(data).mode)
-        except RefusalError as error:
+            found = decoded(data[: len(data) * percent // 100], size=whole.shape[:2], fit="exact", mode=read_header(data).mode)
+        except ImageError as error:
             errors += 1
             assert error.kind is CorruptDataError  # noqa: PT017
         else:
@@ -36,7 +36,7 @@ def test_an_image_that_is_cut_short_is_bad(kind: str, mode: str, data: bytes):
 def test_a_jpeg_without_its_end_is_bad(cut: int, mode: str):
     """libjpeg would fill in grey and only warn."""
     data = next(data for kind, found, data in all_images() if (kind, found) == ("jpeg", mode))
-    with pytest.raises(RefusalError, match="is a JPEG that cannot be decoded: Premature end of JPEG file"):
+    with pytest.raises(ImageError, match="is a JPEG that cannot be decoded: Premature end of JPEG file"):
         decoded(data[:-cut])
 
 
@@ -45,13 +45,13 @@ def test_flipped_bits_give_an_error_or_what_the_bytes_now_say(kind: str, mode: s
     """PNG has checksums, and never gives other pixels. The other formats have none: what decodes is what Pillow decodes."""
     rng = np.random.default_rng(len(data))
     whole, others = decoded(data), 0
-    asked = {"size": whole.shape[:2], "fit": "exact", "mode": read_head(data).mode}
+    asked = {"size": whole.shape[:2], "fit": "exact", "mode": read_header(data).mode}
     for at, bit in zip(rng.integers(len(data), size=60).tolist(), rng.integers(8, size=60).tolist(), strict=True):
         damaged = bytearray(data)
         damaged[at] ^= 1 << bit
         try:
             found = decoded(bytes(damaged), **asked)
-        except RefusalError as error:
+        except ImageError as error:
             assert issubclass(error.kind, SourceError)  # noqa: PT017
             continue
         if (found == whole).all():
@@ -68,11 +68,11 @@ def test_damage_never_changes_the_size(kind: str, mode: str, data: bytes):
     """A row has one shape, whatever the bytes say: another size is an error, or is fitted."""
     rng = np.random.default_rng(1)
     whole = decoded(data)
-    asked = {"size": (20, 30), "mode": read_head(data).mode}
+    asked = {"size": (20, 30), "mode": read_header(data).mode}
     for at in rng.integers(min(len(data), 100), size=40).tolist():
         damaged = bytearray(data)
         damaged[at] ^= int(rng.integers(1, 256))
         try:
             assert decoded(bytes(damaged), **asked).shape == (20, 30, whole.shape[2])
-        except RefusalError as error:
+        except ImageError as error:
             assert issubclass(error.kind, SourceError)  # noqa: PT017

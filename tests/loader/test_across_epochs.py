@@ -15,7 +15,7 @@ import pytest
 from loader_files import check_against, epochs, gzip, taken, values, window, write
 
 import streamload as sl
-from streamload.launcher import Launcher
+from streamload.workers.launcher import Launcher
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes only")  # these files are far too small for good windows
 

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 import streamload as sl
-from streamload.bad_records import MOST_LISTED, BadRecord, BadRow, Ledger, dealt_anew, settled
 from streamload.errors import ConfigError, CorruptDataError
-from streamload.uneven import Piece
+from streamload.fetch.bad_records import MOST_LISTED, BadRecord, BadRecordLog, BadRow, remap_slices, resolve
+from streamload.fetch.ragged_collate import WindowSlice
 
 RECORDS, SHAPE = 90, (6, 8, 3)
 BAD = (0, 3, 17, 18, 19, 41, 88)
@@ -205,7 +205,7 @@ def test_policies_are_known():
 
 def test_a_ledger_is_bounded():
     """The first thousand, and how many there were."""
-    ledger = Ledger()
+    ledger = BadRecordLog()
     for _ in range(30):
         ledger.note(1, [BadRow(record, -1, "bad") for record in range(100)])
     assert (len(ledger.first), ledger.count) == (MOST_LISTED, 3_000)
@@ -214,23 +214,27 @@ def test_a_ledger_is_bounded():
 
 def test_rows_are_dealt_anew_across_windows():
     """Whatever comes from another window's piece still comes from there."""
-    pieces = [Piece(0, np.array([5, 6, 7]), 0, 3), Piece(1, np.array([1, 0]), 3, 5)]
-    assert [(piece.part, piece.rows.tolist(), piece.start, piece.stop) for piece in dealt_anew(pieces, np.array([0, 3, 3, 4, 1]))] == [
+    pieces = [WindowSlice(0, np.array([5, 6, 7]), 0, 3), WindowSlice(1, np.array([1, 0]), 3, 5)]
+    assert [(piece.part, piece.rows.tolist(), piece.start, piece.stop) for piece in remap_slices(pieces, np.array([0, 3, 3, 4, 1]))] == [
         (0, [5], 0, 1),
         (1, [1, 1, 0], 1, 4),
         (0, [6], 4, 5),
     ]
-    assert dealt_anew(pieces, np.zeros(0, np.int64)) == []
-    assert dealt_anew([], np.arange(3)) == []
+    assert remap_slices(pieces, np.zeros(0, np.int64)) == []
+    assert remap_slices([], np.arange(3)) == []
 
 
 def test_a_row_that_two_fields_find_bad_is_one():
     """The first of its errors is kept, and the order is that of the batch."""
-    from streamload.images.column import Fault
+    from streamload.images.column import ImageFault
 
-    faults = [Fault(2, 30, CorruptDataError("later")), Fault(0, 10, CorruptDataError("a")), Fault(0, 10, CorruptDataError("b"))]
-    sources, rows = settled(np.array([10, 20, 30]), faults, "substitute")
+    faults = [
+        ImageFault(2, 30, CorruptDataError("later")),
+        ImageFault(0, 10, CorruptDataError("a")),
+        ImageFault(0, 10, CorruptDataError("b")),
+    ]
+    sources, rows = resolve(np.array([10, 20, 30]), faults, "substitute")
     assert sources.tolist() == [1, 1, 1]
     assert rows == [BadRow(10, 20, "a"), BadRow(30, 20, "later")]
-    long = settled(np.array([1]), [Fault(0, 1, CorruptDataError("x" * 500))], "skip")[1][0].why
+    long = resolve(np.array([1]), [ImageFault(0, 1, CorruptDataError("x" * 500))], "skip")[1][0].why
     assert (len(long), long[-3:]) == (240, "...")

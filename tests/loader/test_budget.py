@@ -74,8 +74,8 @@ def test_whatever_is_too_little_says_what_suffices_and_that_does(
     images: Path, memory: int, batch_size: int, workers: int, field: str, window_nbytes: int, io: str
 ) -> None:
     """The number in the error's text, given as it stands, works; nothing was read to find out."""
-    from streamload.limits import available_nbytes
-    from streamload.plan import Options, plan_of
+    from streamload.loader.planning import Options, plan_of
+    from streamload.memory.limits import available_nbytes
 
     def total(given: int | str) -> int:
         options = Options(

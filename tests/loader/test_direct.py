@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import streamload as sl
-from streamload.direct import LEAST_RECORD_NBYTES, PIECE_NBYTES, DirectReads
-from streamload.limits import available_nbytes
+from streamload.memory.limits import available_nbytes
+from streamload.storage.direct_io import LEAST_RECORD_NBYTES, PIECE_NBYTES, DirectReads
 
 WORKERS = pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)
 KEEP = {"libver": ("earliest", "v110")}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import streamload as sl
-import streamload.direct
-from streamload.direct import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads
-from streamload.files import OpenFiles, fingerprint
-from streamload.formats.hdf5.ahead import ReadAhead, ring_nbytes
+import streamload.storage.direct_io
+from streamload.formats.hdf5.read_ahead import ReadAhead, ring_nbytes
+from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads
+from streamload.storage.files import OpenFiles, fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore:A window mixes only:UserWarning")
 WORKERS = pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)
@@ -108,7 +108,7 @@ def test_a_file_that_shrinks_is_an_error(tmp_path: Path, values: np.ndarray, wor
 def test_where_the_system_has_no_such_reads_the_page_cache_serves(
     tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamload.direct, "_NUMBERS", {})
+    monkeypatch.setattr(streamload.storage.direct_io, "_NUMBERS", {})
     with pytest.raises(OSError, match="asynchronous reads are Linux's"):
         DirectReads()
     data = sl.open(write(tmp_path / "data.h5", values, (16, 64, 192)))

@@ -18,9 +18,9 @@ from streamload.order import (
     BlockOrder,
     Exact,
     Layout,
+    OrderSpec,
     Permutation,
     Sequential,
-    Spec,
     key,
     layout_of,
     least_block_nbytes,
@@ -200,7 +200,7 @@ def test_block_orders_follow_the_definition(storage: tuple[Layout, int], seed: i
 def test_stretches_agree_with_the_whole(storage: tuple[Layout, int], spec: str, seed: int, data: st.DataObject) -> None:
     """Any stretch of positions is that stretch of the epoch, in any order of asking, also by a copy that travelled."""
     layout, window_nbytes = storage
-    wanted: dict[str, Spec] = {"exact": Exact(), "block": Block(window_nbytes), "sequential": Sequential()}
+    wanted: dict[str, OrderSpec] = {"exact": Exact(), "block": Block(window_nbytes), "sequential": Sequential()}
     order = wanted[spec].bind(layout, seed)
     copy = pickle.loads(pickle.dumps(order, protocol=5))
     whole = order.records(3, 0, order.n)

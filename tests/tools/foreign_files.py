@@ -12,12 +12,12 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from streamload.tools.origins import Request, origin_of
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 
 def taken(path: Path | str, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:
     """An origin, and all its records."""
-    origin = origin_of(Request(path=str(path), **options))
+    origin = open_records(OpenRequest(path=str(path), **options))
     try:
         return origin, origin.take(np.arange(len(origin), dtype=np.int64))
     finally:

@@ -9,16 +9,16 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, said
-from streamload.tools import bench_pass
-from streamload.tools.bench import worked_out, worker_counts
-from streamload.tools.bench_contenders import PEERS, chosen_peers, copied, hdf5_names, told
-from streamload.tools.bench_models import utilisation
-from streamload.tools.bench_runs import passed
-from streamload.tools.bench_verdict import verdict
-from streamload.tools.confinement import confined
-from streamload.tools.machine import mount_of
-from streamload.tools.page_cache import EVICT_ONLY
-from streamload.tools.race import Contender
+from streamload.tools.benchmark import measure_epoch
+from streamload.tools.benchmark.advice import verdict
+from streamload.tools.benchmark.cgroup import confined
+from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.benchmark.competitors import PEERS, chosen_peers, copied, hdf5_names, told
+from streamload.tools.benchmark.environment import mount_of
+from streamload.tools.benchmark.runs import passed
+from streamload.tools.benchmark.workloads import utilisation
+from streamload.tools.commands.bench import worked_out, worker_counts
+from streamload.tools.files.page_cache import EVICT_ONLY
 
 import streamload
 from streamload.errors import ConfigError, ResourceError, StreamloadError, UnsupportedFeatureError
@@ -104,7 +104,7 @@ def test_an_error_of_a_pass_comes_from_its_process_as_it_was(tmp_path: Path, pat
 
 def test_a_pass_whose_process_ends_otherwise_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):
     """With its status and its last words."""
-    monkeypatch.setattr("streamload.tools.bench_runs.MODULE", "streamload.tools.nothing_here")
+    monkeypatch.setattr("streamload.tools.benchmark.runs.MODULE", "streamload.tools.nothing_here")
     with pytest.raises(StreamloadError, match=r"The process of a pass ended with status 1: .*nothing_here.*--debug"):
         passed(config(path))
 
@@ -113,7 +113,7 @@ def test_a_killed_pass_says_that_memory_ran_out(path: Path, tmp_path: Path, monk
     """With the limit, and what to lower."""
     (tmp_path / "ends_itself.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("streamload.tools.bench_runs.MODULE", "ends_itself")
+    monkeypatch.setattr("streamload.tools.benchmark.runs.MODULE", "ends_itself")
     with pytest.raises(ResourceError, match=r"was killed: memory ran out. Give a higher --limit-memory"):
         passed(config(path))
 
@@ -248,7 +248,7 @@ def test_a_contender_is_told_with_its_limit_and_what_its_format_takes():
 @pytest.mark.parametrize("peer", [*dict.fromkeys(peer for peer, _ in PEERS.values())])
 def test_every_contender_is_there_or_missing_by_name(peer: str):
     """No module of a contender is misspelt."""
-    assert (Path(bench_pass.__file__).with_name("peers") / f"{peer}.py").is_file()
+    assert ((Path(measure_epoch.__file__).parents[1] / "peers") / f"{peer}.py").is_file()
 
 
 def test_a_contender_says_which_records_it_handed_out(tmp_path: Path):
@@ -256,7 +256,7 @@ def test_a_contender_says_which_records_it_handed_out(tmp_path: Path):
     images = np.zeros((100, 16), np.uint8)
     images[:, :8] = np.arange(100)[:, None].view(np.uint8)
     made = hdf5_file(tmp_path / "numbered.h5", {"image": images, "label": np.arange(100)})
-    with Contender("streamload", "ours", {"path": str(made), "batch": 32, "workers": 0, "settle": 0}) as loader:
+    with Competitor("streamload", "ours", {"path": str(made), "batch": 32, "workers": 0, "settle": 0}) as loader:
         seen = loader.run(watch=True).extra["seen"]
         assert "seen" not in loader.run().extra
     assert [len(batch) for batch in seen] == [32, 32, 32, 4]

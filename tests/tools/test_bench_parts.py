@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.bench_limits import beside, device_limits, read_ahead
-from streamload.tools.bench_models import WORKLOADS, utilisation, workload
-from streamload.tools.bench_verdict import changes, verdict
+from streamload.tools.benchmark.advice import changes, verdict
+from streamload.tools.benchmark.machine_limits import beside, device_limits, read_ahead
+from streamload.tools.benchmark.workloads import WORKLOADS, utilisation, workload
 
 
 def test_models_need_what_their_definition_says():

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, said
 from streamload.tools.__main__ import COMMANDS, main
-from streamload.tools.captions import STRIP
+from streamload.tools.commands.captions import STRIP
+from streamload.tools.commands.show import fitted, half_blocks, seen, sheet, stretched
 from streamload.tools.console import clean, code_of, meant, plain
-from streamload.tools.show import fitted, half_blocks, seen, sheet, stretched
 
 from streamload.errors import ConfigError, ConversionError, CorruptDataError, ResourceError, SourceBusyError
 
@@ -36,7 +36,7 @@ def test_help_fits_a_screen_and_opens_with_an_example(name: str, capsys: pytest.
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     parser = argparse.ArgumentParser(add_help=False)
-    importlib.import_module(f"streamload.tools.{name}").add_arguments(parser)
+    importlib.import_module(f"streamload.tools.commands.{name}").add_arguments(parser)
     for action in parser._actions:
         assert all(option in text for option in action.option_strings) if action.option_strings else str(action.metavar) in text, action
 
@@ -78,7 +78,7 @@ def test_what_is_misspelt_is_guessed(words: list[str], hint: str, capsys: pytest
 
 def test_a_package_that_is_missing_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """Also where the command itself cannot be imported."""
-    monkeypatch.delitem(sys.modules, "streamload.tools.head", raising=False)
+    monkeypatch.delitem(sys.modules, "streamload.tools.commands.head", raising=False)
     monkeypatch.setitem(sys.modules, "streamload.images", None)
     code, text = said(capsys, "head", "a.h5")
     assert code == 1

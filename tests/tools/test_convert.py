@@ -13,9 +13,9 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, names_in, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert_order import Buckets, bucket_count
-from streamload.tools.deal import shares_in
-from streamload.tools.manifest import BLOCK_NBYTES, read_manifest, write_manifest
+from streamload.tools.convert.manifest import BLOCK_NBYTES, read_manifest, write_manifest
+from streamload.tools.convert.shuffle import Buckets, bucket_count
+from streamload.tools.convert.split import shares_in
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError
@@ -297,7 +297,7 @@ class TestVerify:
         path.write_text(path.read_text().replace('"records": 340', '"records": 341'))
         with pytest.raises(CorruptDataError, match="is damaged, or of another version"):
             read_manifest(str(path))
-        from streamload.tools.manifest import manifest_of
+        from streamload.tools.convert.manifest import manifest_of
 
         for name in ("../a.h5", "/etc/passwd", ".."):
             write_manifest(str(path), manifest_of([manifest["files"][0] | {"name": name}], manifest["schema"], {}))

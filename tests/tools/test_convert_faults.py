@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said, started
-from streamload.tools.staging import Staging
+from streamload.tools.convert.staging import Staging
 
 import streamload as sl
 from streamload.errors import SourceBusyError

@@ -16,8 +16,8 @@ from command_line import answer
 from foreign_files import taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.manifest import Content
-from streamload.tools.targets import CODECS, FORMATS, style_of, writer_of
+from streamload.tools.convert.manifest import Content
+from streamload.tools.convert.writers.registry import CODECS, FORMATS, write_options, writer_of
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError
@@ -55,7 +55,7 @@ def write(path: Path, held: dict[str, np.ndarray], style: Any, parts: int) -> No
 def test_what_is_written_is_read_again(tmp_path: Path, name: str, codec: str, held: dict[str, np.ndarray], parts: int, chunk: int | None):
     """Every format and codec, any fields, however records come in and however large blocks are."""
     path = tmp_path / f"{next(NUMBERS)}{FORMATS[name]}"
-    write(path, held, style_of(name=name, path=str(path), codec=codec, chunk_records=None if name in ("npy", "npz") else chunk), parts)
+    write(path, held, write_options(name=name, path=str(path), codec=codec, chunk_records=None if name in ("npy", "npz") else chunk), parts)
     source = sl.open(path, list(held) if len(held) > 1 else None)
     records = len(next(iter(held.values())))
     assert len(source) == records
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str, codec: str, he
 def test_hdf5_is_written_for_every_reader(tmp_path: Path):
     """The first superblock, and h5py reads what was compressed here."""
     held = {"image": np.random.default_rng(0).integers(0, 9, (10, 4, 4, 3)).astype("<u2")}
-    write(tmp_path / "a.h5", held, style_of(name=None, path="a.h5", codec="gzip", chunk_records=3), 4)
+    write(tmp_path / "a.h5", held, write_options(name=None, path="a.h5", codec="gzip", chunk_records=3), 4)
     assert (tmp_path / "a.h5").read_bytes()[8] in (0, 2)
     with h5py.File(tmp_path / "a.h5") as file:
         assert (file["image"].compression, file["image"].shuffle, file["image"].chunks) == ("gzip", True, (3, 4, 4, 3))
@@ -92,7 +92,7 @@ def test_hdf5_is_written_for_every_reader(tmp_path: Path):
 def test_styles_that_cannot_be_are_refused(asked: dict[str, Any], text: str):
     """Before anything is read."""
     with pytest.raises(ConfigError, match=text):
-        style_of(**({"name": None, "path": "a", "codec": "none", "chunk_records": None} | asked))
+        write_options(**({"name": None, "path": "a", "codec": "none", "chunk_records": None} | asked))
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_styles_that_cannot_be_are_refused(asked: dict[str, Any], text: str):
 def test_an_ending_that_nobody_writes_makes_no_folder(path: str, hint: str):
     """Unless it is said what goes into it; a number is part of a name."""
     with pytest.raises(ConfigError) as caught:
-        style_of(name=None, path=path, codec="none", chunk_records=None)
+        write_options(name=None, path=path, codec="none", chunk_records=None)
     assert caught.value.hint == f"{hint} For a folder of that name say what goes into it: --to hdf5."
-    assert style_of(name="npy", path=path, codec="none", chunk_records=None).format == "npy"
-    assert style_of(name=None, path="set.v2", codec="none", chunk_records=None).format == "hdf5"
+    assert write_options(name="npy", path=path, codec="none", chunk_records=None).format == "npy"
+    assert write_options(name=None, path="set.v2", codec="none", chunk_records=None).format == "hdf5"
 
 
 @given(held=datasets(), cut=st.integers(0, 40))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from command_line import answer, image_folder
 from foreign_files import taken
-from streamload.tools.origins import Request, origin_of
-from streamload.tools.pictures import decoded, image_in
+from streamload.tools.convert.readers.images import decoded, image_in
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 import streamload as sl
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsafeSourceError
@@ -131,7 +131,7 @@ class TestMasks:
             (tmp_path / folder).mkdir()
             for name in names:
                 (tmp_path / folder / f"{name}.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 4), np.uint8)))
-        origin = origin_of(Request(path=str(tmp_path)))
+        origin = open_records(OpenRequest(path=str(tmp_path)))
         assert origin.left_out == {"masks": "1 masks to which there is no image"}
         with pytest.raises(CorruptDataError, match=r"images/b.png has no mask. Leave it out with --on-bad skip"):
             origin.take(np.array([1]))

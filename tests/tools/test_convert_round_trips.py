@@ -18,9 +18,9 @@ from command_line import answer, hdf5_file
 from foreign_files import noise, png, taken, tfrecord, webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.origins import Request, classes_of, origin_of
-from streamload.tools.stored import stored
-from streamload.tools.targets import FORMATS, style_of, writer_of
+from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
+from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
 from test_convert_stores import _end_threads, database, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
@@ -120,8 +120,8 @@ def sets(shape: tuple[int, ...] | None = None) -> st.SearchStrategy[tuple[np.nda
 def written(source: Path, target: str, folder: Path) -> Path:
     """A source in another format, as a task of a conversion writes it."""
     name, _, store = target.partition(", ")
-    style = style_of(name=name, path="", codec="none", chunk_records=None, store=store or "raw")
-    origin = origin_of(Request(path=str(source)))
+    style = write_options(name=name, path="", codec="none", chunk_records=None, store=store or "raw")
+    origin = open_records(OpenRequest(path=str(source)))
     path = folder / f"{next(NUMBERS)}{FORMATS[name]}"
     try:
         kept = stored(origin, style)
@@ -254,9 +254,9 @@ class TestStores:
                 (np.zeros((2, 4), np.float32), "--store jpeg has nothing to encode: no field is an image"),
             ]
         ):
-            origin = origin_of(Request(path=str(hdf5_file(tmp_path / f"{number}.h5", {"x": values}))))
+            origin = open_records(OpenRequest(path=str(hdf5_file(tmp_path / f"{number}.h5", {"x": values}))))
             with pytest.raises(ConfigError) as caught:
-                stored(origin, style_of(name="parquet", path="", codec="none", chunk_records=None, store="jpeg"))
+                stored(origin, write_options(name="parquet", path="", codec="none", chunk_records=None, store="jpeg"))
             assert text in str(caught.value)
             origin.close()
 

@@ -14,7 +14,7 @@ import pytest
 import zarr
 from command_line import answer, arrays
 from foreign_files import noise, png, taken
-from streamload.tools.origins import Request, origin_of
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
@@ -64,7 +64,7 @@ class TestZarr:
             np.testing.assert_array_equal(found[name], values)
             assert found[name].dtype == values.dtype
         numbers = np.random.default_rng(0).permutation(records)
-        origin = origin_of(Request(path=str(tmp_path / "a.zarr")))
+        origin = open_records(OpenRequest(path=str(tmp_path / "a.zarr")))
         np.testing.assert_array_equal(origin.take(numbers)["image"], held["image"][numbers])
         origin.close()
 
@@ -116,7 +116,7 @@ class TestZarr:
         zarr_store(tmp_path / "a.zarr", arrays(8, labels=100), chunks=(2, 8, 8, 3))
         chunk = tmp_path / "a.zarr" / "image" / "c" / "1" / "0" / "0" / "0"
         chunk.write_bytes(chunk.read_bytes()[:50])
-        origin = origin_of(Request(path=str(tmp_path / "a.zarr")))
+        origin = open_records(OpenRequest(path=str(tmp_path / "a.zarr")))
         with pytest.raises(CorruptDataError, match=r"a.zarr: records 2 to 3 of image cannot be read: .*--on-bad skip"):
             origin.take(np.arange(8))
         origin.close()
@@ -219,7 +219,7 @@ class TestLmdb:
         """A pickle among images, a damaged image, one of another size."""
         good = png(noise())
         held = {b"a": good, b"b": pickle.dumps(1), b"c": good[:70], b"d": png(noise((9, 9, 3))), b"e": good}
-        origin = origin_of(Request(path=str(database(tmp_path / "a", held))))
+        origin = open_records(OpenRequest(path=str(database(tmp_path / "a", held))))
         for number, text in (
             (1, "a: b is a pickle.*and no image"),
             (2, "a: c: image is a PNG that cannot be decoded"),

@@ -11,9 +11,9 @@ from command_line import answer, names_in, said
 from foreign_files import crc32c, feature, framed, noise, part, png, taken, tf_example, tfrecord, varint
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert_tfrecord import masked
-from streamload.tools.origins import Request, origin_of
-from streamload.tools.tf_example import features_of, varints
+from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.tf_example import features_of, varints
+from streamload.tools.convert.readers.tfrecord import masked
 
 import streamload as sl
 from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
@@ -182,7 +182,7 @@ class TestDamage:
             with pytest.raises(ChecksumError, match=rf"a.tfrecord: record {at} .*{text}"):
                 taken(tmp_path / "a.tfrecord")
             return
-        origin = origin_of(Request(path=str(tmp_path / "a.tfrecord")))
+        origin = open_records(OpenRequest(path=str(tmp_path / "a.tfrecord")))
         bad = [one for one in range(len(origin)) if one not in good]
         for one in good:
             assert origin.take(np.array([one]))["label"].tolist() == [one]
@@ -209,7 +209,7 @@ class TestDamage:
         ends = np.cumsum([len(framed(tf_example(one))) for one in self.RECORDS])
         (tmp_path / "a.tfrecord").write_bytes(data[: len(data) - cut])
         try:
-            origin = origin_of(Request(path=str(tmp_path / "a.tfrecord")))
+            origin = open_records(OpenRequest(path=str(tmp_path / "a.tfrecord")))
         except CorruptDataError as error:
             assert "cut short" in str(error)  # noqa: PT017
             return
@@ -220,7 +220,7 @@ class TestDamage:
     def test_strays_are_named(self, tmp_path: Path):
         """Another size, a missing feature, numbers where bytes were."""
         made = [*self.RECORDS, {"image": png(noise((9, 9, 3))), "label": [1]}, {"image": png(noise())}, {"image": [1], "label": [1]}]
-        origin = origin_of(Request(path=str(tfrecord(tmp_path / "a.tfrecord", made))))
+        origin = open_records(OpenRequest(path=str(tfrecord(tmp_path / "a.tfrecord", made))))
         told = []
         for number in (4, 5, 6):
             with pytest.raises(SourceError) as caught:

@@ -14,10 +14,10 @@ from command_line import answer, names_in, said
 from foreign_files import noise, packed, png, taken, tar_of, webdataset
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.origins import Request, origin_of
-from streamload.tools.packed import bytes_of
-from streamload.tools.small_values import values_of
-from streamload.tools.tar_members import members
+from streamload.tools.convert.readers.labels import values_of
+from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.tar import members
+from streamload.tools.files.decompress import bytes_of
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
@@ -39,7 +39,7 @@ def test_members_of_one_key_are_one_record(records: int, packing: str, tmp_path:
     if records:
         np.testing.assert_array_equal(records_["image"], images)
         assert records_["label"].tolist() == [seed % 3 for seed in range(records)]
-        again = origin_of(Request(path=str(path)), threads=2)
+        again = open_records(OpenRequest(path=str(path)), threads=2)
         backwards = again.take(np.arange(records - 1, -1, -1))
         again.close()
         np.testing.assert_array_equal(backwards["image"], images[::-1])
@@ -173,7 +173,7 @@ class TestStrays:
 
     def test_each_is_named_with_the_ways_out(self, strays: Path):
         """The archive, the key, and what is wrong."""
-        origin = origin_of(Request(path=str(strays)))
+        origin = open_records(OpenRequest(path=str(strays)))
         told = {}
         for number in range(len(origin)):
             try:
@@ -212,7 +212,7 @@ class TestStrays:
         """It ends between two members, and nothing but the mark of the end says so."""
         data = tar_of([("1.png", png(noise()))])
         (tmp_path / "a.tar").write_bytes(data.rstrip(b"\0") + bytes(-len(data.rstrip(b"\0")) % 512))
-        origin = origin_of(Request(path=str(tmp_path / "a.tar")))
+        origin = open_records(OpenRequest(path=str(tmp_path / "a.tar")))
         assert "ends without the mark of an end" in str(origin.damage)
         origin.close()
 
@@ -223,7 +223,7 @@ class TestStrays:
         data[at % len(data)] ^= value
         (tmp_path / "a.tar").write_bytes(data)
         try:
-            origin = origin_of(Request(path=str(tmp_path / "a.tar"), fields={"image": "image"}))
+            origin = open_records(OpenRequest(path=str(tmp_path / "a.tar"), fields={"image": "image"}))
         except (SourceError, ConfigError):
             return
         good = 0

@@ -13,11 +13,11 @@ import pytest
 from command_line import image_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.convert_order import Arrangement
-from streamload.tools.convert_work import perform
-from streamload.tools.direct_writes import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
-from streamload.tools.origins import Request
-from streamload.tools.targets import Style
+from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.shuffle import Arrangement
+from streamload.tools.convert.tasks import perform
+from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.files.direct_io import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
 
 import streamload
 
@@ -74,7 +74,7 @@ def test_a_file_is_whole_when_it_is_closed(tmp_path: Path):
 
 def test_blocks_that_a_device_refuses_go_through_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A device that asks for more than the alignment that is kept to, here none at all: it answers EINVAL."""
-    monkeypatch.setattr("streamload.tools.direct_writes.ALIGNMENT", 1)
+    monkeypatch.setattr("streamload.tools.files.direct_io.ALIGNMENT", 1)
     path = tmp_path / "a"
     path.touch()
     direct = direct_descriptor(str(path), os.O_WRONLY)
@@ -112,8 +112,8 @@ def test_a_conversion_that_fails_leaves_no_descriptor(target: str, tmp_path: Pat
     folder = tmp_path / "in"
     image_folder(folder, {"a": 30}, shape=(512, 512, 3))
     (folder / "a" / "029.png").write_bytes(b"no image")
-    task: dict[str, Any] = {"streamload": streamload.__version__, "request": Request(path=str(folder)).plain(), "kind": "write"}
-    task |= {"style": asdict(Style(format=target, codec="none", level=None, chunk_records=None)), "nbytes": 0, "threads": 2}
+    task: dict[str, Any] = {"streamload": streamload.__version__, "request": OpenRequest(path=str(folder)).plain(), "kind": "write"}
+    task |= {"style": asdict(WriteOptions(format=target, codec="none", level=None, chunk_records=None)), "nbytes": 0, "threads": 2}
     task |= {"start": 0, "stop": 30, "part": "", "part_start": 0, "scattered": None, "total": 30, "buckets": 1}
     task |= {"order": Arrangement(ends=(30,), shuffle="no", seed=0).plain(), "path": str(tmp_path / "out")}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tfrecord, webdataset
-from streamload.tools.captions import STRIP
+from streamload.tools.commands.captions import STRIP
 
 
 def test_head_reads_what_a_loader_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -20,7 +20,7 @@ GROWN_NBYTES = 128 * 2**20
 WATCHED = """
 import sys
 from streamload.tools.__main__ import main
-from streamload.tools.memory_watch import MemoryWatch
+from streamload.tools.benchmark.memory_usage import MemoryWatch
 with MemoryWatch() as watch:
     code = main(sys.argv[1:])
 print(code, watch.peak.own_nbytes)

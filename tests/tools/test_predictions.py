@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamload.tools.speed as speed
+import streamload.tools.commands.speed as speed
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tfrecord
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
-from streamload.files import is_cached
+from streamload.storage.files import is_cached
 
 
 def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

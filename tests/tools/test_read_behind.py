@@ -13,11 +13,11 @@ import pytest
 from command_line import arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.checksums import joined_crc32, record_checksums
-from streamload.tools.direct_writes import DirectFile
-from streamload.tools.read_back import Stretch, read_back
-from streamload.tools.read_behind import ReadBehind
-from streamload.tools.targets import Style, writer_of
+from streamload.tools.convert.writers.registry import WriteOptions, writer_of
+from streamload.tools.convert.writers.verify_file import Stretch, read_back
+from streamload.tools.files.checksums import joined_crc32, record_checksums
+from streamload.tools.files.direct_io import DirectFile
+from streamload.tools.files.verify_writes import ReadBehind
 
 from streamload.errors import ChecksumError, StreamloadError
 from streamload.schema import Field, Schema
@@ -25,7 +25,7 @@ from streamload.schema import Field, Schema
 BLOCK = 1 << 20
 SIZES = st.lists(st.sampled_from([0, 1, 100, 4096, 150_528, 1 << 20, 5_000_000]), max_size=6)
 STYLES = [
-    Style(format=name, codec=codec, level=None, chunk_records=None)
+    WriteOptions(format=name, codec=codec, level=None, chunk_records=None)
     for name, codec in (("hdf5", "none"), ("hdf5", "gzip"), ("parquet", "none"), ("parquet", "zstd"), ("npy", "none"), ("arrow", "none"))
 ]
 
@@ -88,7 +88,7 @@ def test_a_file_that_lost_its_end_has_other_checksums(tmp_path: Path):
         assert len(reading.blocks()) == 2
 
 
-def _written(path: Path, style: Style, records: int = 30) -> tuple[Schema, list[Stretch], ReadBehind]:
+def _written(path: Path, style: WriteOptions, records: int = 30) -> tuple[Schema, list[Stretch], ReadBehind]:
     """A file of two megabytes and more in several appends, closed, and what reads behind its writer."""
     held = arrays(records, (160, 160, 3))
     schema = Schema((Field("image", np.dtype(np.uint8), (160, 160, 3)), Field("label", np.dtype(np.int64), ())))
@@ -108,7 +108,7 @@ def _written(path: Path, style: Style, records: int = 30) -> tuple[Schema, list[
 class TestEveryFormat:
     """What was written is compared with what was meant, record for record, however a format stores it."""
 
-    def test_a_sound_file_passes(self, style: Style, tmp_path: Path):
+    def test_a_sound_file_passes(self, style: WriteOptions, tmp_path: Path):
         """Its schema comes back; blocks have the checksums of the file's bytes."""
         path = tmp_path / f"a.{style.format}"
         schema, stretches, behind = _written(path, style)
@@ -119,7 +119,7 @@ class TestEveryFormat:
             assert behind.blocks() == [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
         assert found.names == ("image", "label")
 
-    def test_a_byte_that_was_not_written_as_it_was_meant_is_found(self, style: Style, tmp_path: Path):
+    def test_a_byte_that_was_not_written_as_it_was_meant_is_found(self, style: WriteOptions, tmp_path: Path):
         """One flipped bit in the middle of the images, before anything is read behind the writer."""
         path = tmp_path / f"a.{style.format}"
         held = arrays(30, (160, 160, 3))["image"]
@@ -136,7 +136,7 @@ class TestEveryFormat:
         if style.codec == "none":
             assert "a.h5 does not hold what was written to it: checksums of its records differ." in str(caught.value)
 
-    def test_records_in_another_place_are_found(self, style: Style, tmp_path: Path):
+    def test_records_in_another_place_are_found(self, style: WriteOptions, tmp_path: Path):
         """The bytes are right, and what was meant is not: two stretches have changed places."""
         path = tmp_path / f"a.{style.format}"
         schema, stretches, behind = _written(path, style)

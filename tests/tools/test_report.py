@@ -13,10 +13,24 @@ import pytest
 from command_line import answer, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.bench_pass import BINS
-from streamload.tools.report import page
-from streamload.tools.report_others import by_record_size
-from streamload.tools.svg import HEIGHT, LEFT, WIDTH, Axis, Bar, areas, axis_over, bars, histogram, lines, points, seconds, short
+from streamload.tools.benchmark.measure_epoch import BINS
+from streamload.tools.benchmark.report_comparisons import by_record_size
+from streamload.tools.benchmark.svg import (
+    HEIGHT,
+    LEFT,
+    WIDTH,
+    Axis,
+    SvgBar,
+    areas,
+    axis_over,
+    bars,
+    histogram,
+    lines,
+    points,
+    seconds,
+    short,
+)
+from streamload.tools.commands.report import page
 
 from streamload.sizes import format_nbytes
 
@@ -263,7 +277,7 @@ def test_drawings_are_sound_whatever_they_show(found: list[float]):
     for drawing in (
         lines("lines", series, x, y, limits=[("limit", found[0])]),
         areas("areas", series, x, axis_over("y", found)),
-        bars("bars", [Bar(label="a & b", value=value, shown=short(value), mark=value / 2) for value in found], limit=found[0]),
+        bars("bars", [SvgBar(label="a & b", value=value, shown=short(value), mark=value / 2) for value in found], limit=found[0]),
         histogram("waits", [*range(len(found) + 1)], [1] * len(found), Axis(label="x", low=0, high=len(found)), marks=[("p50", 0.5)]),
         points("points", [(k, value) for k, value in enumerate(found)], x, axis_over("y", found)),
     ):

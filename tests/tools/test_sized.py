@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
 from foreign_files import png, taken
-from streamload.tools.origins import Request, origin_of
-from streamload.tools.pictures import image_in
+from streamload.tools.convert.readers.images import image_in
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 from test_convert_round_trips import cifar, idx_files
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
@@ -67,16 +67,16 @@ def test_what_holds_no_images_of_whole_numbers_is_refused(tmp_path: Path):
     """Nothing is silently left as it was."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = np.zeros((3, 8, 8), np.float32)
-    for asked in (Request(path=str(tmp_path / "a.h5"), size=(4, 4)), Request(path=str(tmp_path / "a.h5"), mode="grey")):
+    for asked in (OpenRequest(path=str(tmp_path / "a.h5"), size=(4, 4)), OpenRequest(path=str(tmp_path / "a.h5"), mode="grey")):
         with pytest.raises(ConfigError, match="is for images of 8 or 16 bits") as caught:
-            origin_of(asked)
+            open_records(asked)
         assert caught.value.hint == "Leave it out, or choose other --fields."
 
 
 def test_large_images_are_read_a_few_at_a_time(tmp_path: Path):
     """The size of what is read bounds how much is taken at once, not that of what is delivered."""
     path = hdf5_file(tmp_path / "a.h5", arrays(40, (1024, 1024)))
-    origin = origin_of(Request(path=str(path), size=(4, 4)), threads=2)
+    origin = open_records(OpenRequest(path=str(path), size=(4, 4)), threads=2)
     assert origin.take(np.arange(40))["image"].shape == (40, 4, 4)
     assert origin._batch < 20  # type: ignore[attr-defined]
     origin.close()

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said
-from streamload.tools.convert_work import perform
-from streamload.tools.engines import OnExecutor
-from streamload.tools.origins import Request
-from streamload.tools.staging import Staging
+from streamload.tools.convert.executors import FuturesExecutor
+from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.staging import Staging
+from streamload.tools.convert.tasks import perform
 
 import streamload as sl
 from streamload.errors import ConfigError, ConversionError, SourceBusyError
@@ -120,7 +120,7 @@ def tasks_of(source: Path, folder: Path, count: int = 3) -> list[dict[str, Any]]
     folder.mkdir()
     order = {"ends": [120], "shuffle": "whole", "seed": 1, "file": None}
     style = {"format": "npy", "codec": "none", "level": None, "chunk_records": None}
-    base = {"streamload": sl.__version__, "request": Request(path=str(source)).plain(), "kind": "write", "order": order, "style": style}
+    base = {"streamload": sl.__version__, "request": OpenRequest(path=str(source)).plain(), "kind": "write", "order": order, "style": style}
     base |= {"total": 120, "threads": 1, "scattered": None, "buckets": 1, "part": "", "part_start": 0, "nbytes": 1}
     starts = range(0, 120, 120 // count)
     return [base | {"name": f"{at}.npy", "path": str(folder / f"{at}.npy"), "start": at, "stop": at + 120 // count} for at in starts]
@@ -137,7 +137,7 @@ def test_any_executor_does_tasks(make: Any, source: Path, tmp_path: Path, reques
     request.addfinalizer(lambda: resource_tracker._resource_tracker._stop())  # what a pool of processes leaves behind
     tasks, found, seen = tasks_of(source, tmp_path / "out"), {}, []
     with make() as executor:
-        OnExecutor(executor, 2).run(tasks, lambda task, reply: found.__setitem__(task["name"], reply["entry"]["records"]), seen.append)
+        FuturesExecutor(executor, 2).run(tasks, lambda task, reply: found.__setitem__(task["name"], reply["entry"]["records"]), seen.append)
     assert found == {"0.npy": 40, "40.npy": 40, "80.npy": 40}
     assert sum(seen) == 120
     assert names_in(tmp_path / "out") == set(found)
@@ -147,21 +147,21 @@ def test_an_executor_that_fails_is_told_apart_from_a_task_that_does(source: Path
     """Our errors as they are; all others with the names of the file and of the source; a disk of its own is found out."""
     tasks = tasks_of(source, tmp_path / "out")
     with ThreadPoolExecutor(1) as executor, pytest.raises(ConversionError, match=r"This worker has streamload .*, and the conversion"):
-        OnExecutor(executor, 1).run([tasks[0] | {"streamload": "0"}], lambda *_: None, lambda _: None)
+        FuturesExecutor(executor, 1).run([tasks[0] | {"streamload": "0"}], lambda *_: None, lambda _: None)
 
     class Losing(ThreadPoolExecutor):
         def submit(self, call: Any, /, *given: Any, **named: Any) -> Any:
             return super().submit(lambda: [][0])
 
     with Losing(1) as executor, pytest.raises(ConversionError, match=r"The worker that reads .*a.h5 for 0.npy was lost: IndexError"):
-        OnExecutor(executor, 1).run(tasks, lambda *_: None, lambda _: None)
+        FuturesExecutor(executor, 1).run(tasks, lambda *_: None, lambda _: None)
 
     class Elsewhere(ThreadPoolExecutor):
         def submit(self, call: Any, /, task: Any, **named: Any) -> Any:
             return super().submit(lambda: (call(task), Path(task["path"]).unlink())[0])
 
     with Elsewhere(1) as executor, pytest.raises(ConversionError, match=r"is not to be seen from here. Convert to a folder that all"):
-        OnExecutor(executor, 1).run(tasks, lambda *_: None, lambda _: None)
+        FuturesExecutor(executor, 1).run(tasks, lambda *_: None, lambda _: None)
 
 
 def test_two_workers_at_one_task_do_not_meet(source: Path, tmp_path: Path):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from command_line import answer, arrays, hdf5_file, said
+from streamload.tools.commands.tune import Settings, Trials, more_trials, worker_trials
 from streamload.tools.console import Console
-from streamload.tools.page_cache import EVICT_ONLY
-from streamload.tools.tune import Means, Trials, more_trials, worker_trials
+from streamload.tools.files.page_cache import EVICT_ONLY
 
 from streamload.errors import ResourceError
 
@@ -61,20 +61,25 @@ def test_trials_of_workers_are_few_and_include_none(cores: int):
 
 def test_more_is_tried_only_where_it_means_something():
     """Windows in block order that nobody fixed; direct reads of large records; no mapping without workers."""
-    small = [str(means) for means in more_trials(Means(workers=0), "exact", direct=False, window=None)]
+    small = [str(means) for means in more_trials(Settings(workers=0), "exact", direct=False, window=None)]
     assert small == ["0 workers, io=read"]
-    large = [means.io for means in more_trials(Means(workers=2), "exact", direct=True, window=None)]
+    large = [means.io for means in more_trials(Settings(workers=2), "exact", direct=True, window=None)]
     assert large == ["mmap", "read", "direct"]
-    assert [m.window for m in more_trials(Means(workers=1), "block", direct=False, window=None)][-2:] == ["256 MB", "1 GB"]
-    assert all(m.window is None for m in more_trials(Means(workers=1), "block", direct=False, window="1 MB"))
+    assert [m.window for m in more_trials(Settings(workers=1), "block", direct=False, window=None)][-2:] == ["256 MB", "1 GB"]
+    assert all(m.window is None for m in more_trials(Settings(workers=1), "block", direct=False, window="1 MB"))
 
 
 def test_of_means_that_are_as_fast_the_cheapest_is_taken(path: Path):
     """A twentieth is not worth a process."""
     trials = Trials(config(path), Console(), seconds=10, planned=2, cold=False)
-    trials.rates = {Means(workers=4): [100.0], Means(workers=1): [97.0], Means(workers=0): [80.0], Means(workers=1, io="mmap"): [99.0]}
-    assert trials.best == Means(workers=4)
-    assert trials.thriftiest() == Means(workers=1)
+    trials.rates = {
+        Settings(workers=4): [100.0],
+        Settings(workers=1): [97.0],
+        Settings(workers=0): [80.0],
+        Settings(workers=1, io="mmap"): [99.0],
+    }
+    assert trials.best == Settings(workers=4)
+    assert trials.thriftiest() == Settings(workers=1)
 
 
 @pytest.mark.parametrize(
@@ -91,16 +96,16 @@ def test_what_does_not_fit_is_left_out_and_said(path: Path, capsys: pytest.Captu
     """A trial that cannot be made does not end the others; where none can be made, the error is the user's."""
     trials = Trials({**config(path), "window": None, "memory": "1 KB"}, Console(), seconds=30, planned=2, cold=False)
     with pytest.raises(ResourceError, match="is too little"):
-        trials.make(Means(workers=0))
-    trials.rates = {Means(workers=0): [1.0]}
-    trials.make(Means(workers=1))
-    assert "is too little" in trials.failed[Means(workers=1)]
+        trials.make(Settings(workers=0))
+    trials.rates = {Settings(workers=0): [1.0]}
+    trials.make(Settings(workers=1))
+    assert "is too little" in trials.failed[Settings(workers=1)]
     assert "1 workers, io=auto: does not fit: " in capsys.readouterr().out
 
 
 def test_both_commands_have_their_arguments():
     """The same choice of fields as everywhere."""
-    from streamload.tools import bench, tune
+    from streamload.tools.commands import bench, tune
 
     for command in (bench, tune):
         parser = argparse.ArgumentParser()

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
-from streamload.tools.checksums import adler32, block_checksums, crc32, quick_hash
-from streamload.tools.manifest import BLOCK_NBYTES, read_manifest
+from streamload.tools.convert.manifest import BLOCK_NBYTES, read_manifest
+from streamload.tools.files.checksums import adler32, block_checksums, crc32, quick_hash
 
 from streamload.errors import CorruptDataError
 

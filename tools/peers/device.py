@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from streamload.tools.peers.serving import Clock, Config, Sink
 
-from streamload.direct import DirectReads
+from streamload.storage.direct_io import DirectReads
 
 SECTOR = 512
 PAGE = 4_096

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 
-from streamload.tools.memory_watch import held
+from streamload.tools.benchmark.memory_usage import held
 
 import streamload as sl
 from streamload.kernels import compile_kernels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamload.formats.keeping import kept_or_planned
+from streamload.formats.plan_cache import cached_or_planned
 from streamload.source import Source
 
 NAME = "Arrow"
@@ -26,9 +26,9 @@ def plan(
     shapes: Mapping[str, Sequence[int]] | None = None,
     fill: Any = None,
 ) -> Source:
-    """A source over Arrow IPC files or streams of one schema; see `streamload.opening.open_source`.
+    """A source over Arrow IPC files or streams of one schema; see `streamload.formats.open.open_source`.
 
     `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
     `fill` is what stands for nulls, one value or {column: value}; without it a null is an error.
     """
-    return kept_or_planned("streamload.formats.arrow.planning", paths, fields, shapes=shapes or {}, fill=fill)
+    return cached_or_planned("streamload.formats.arrow.planning", paths, fields, shapes=shapes or {}, fill=fill)

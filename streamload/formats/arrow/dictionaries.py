@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.files import OpenFiles
-from streamload.formats.arrow.batches import Batches, BatchFile, BatchReader
-from streamload.formats.arrow.messages import Contents
-from streamload.formats.arrow_values import NullFoundError, RefusedError, Values, to_numpy
+from streamload.formats.arrow.ipc_messages import IpcContents
+from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
+from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnsupportedColumnError, to_numpy
 from streamload.schema import TEXT, Field
-from streamload.source import Meter
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles
 
 MOST_WORDS = 1_000_000
 """In a dictionary."""
@@ -29,10 +29,10 @@ def codes_of(field: Any) -> Any:
     return pa.field(field.name, kind.index_type, metadata=field.metadata)
 
 
-def words_of(contents: Contents, column: int, field: Any, files: OpenFiles) -> tuple[str, ...]:
+def words_of(contents: IpcContents, column: int, field: Any, files: OpenFiles) -> tuple[str, ...]:
     """The words of a column, in the order of their codes.
 
-    Raises RefusedError where a code does not mean the same throughout the file, or means nothing.
+    Raises UnsupportedColumnError where a code does not mean the same throughout the file, or means nothing.
     """
     words = Field(field.name, np.dtype(np.uint8), (), TEXT)
     found: list[str] = []
@@ -41,25 +41,25 @@ def words_of(contents: Contents, column: int, field: Any, files: OpenFiles) -> t
     return tuple(found)
 
 
-def numbers_of(contents: Contents, column: int, field: Any, values: Values, files: OpenFiles) -> NDArray[np.generic]:
+def numbers_of(contents: IpcContents, column: int, field: Any, values: ArrowValues, files: OpenFiles) -> NDArray[np.generic]:
     """The numbers that the codes of a column stand for. Raises as `words_of` does."""
     numbers = Field(field.name, values.dtype, ())
     try:
         arrays = [to_numpy(array, values, None) for array in _arrays(contents, column, field, numbers, files)]
     except NullFoundError as error:
-        raise RefusedError("has a dictionary with a null in it") from error
+        raise UnsupportedColumnError("has a dictionary with a null in it") from error
     return np.concatenate([np.zeros(0, values.dtype), *arrays])
 
 
-def _arrays(contents: Contents, column: int, field: Any, words: Field, files: OpenFiles) -> Iterator[Any]:
+def _arrays(contents: IpcContents, column: int, field: Any, words: Field, files: OpenFiles) -> Iterator[Any]:
     """The values of a dictionary, as Arrow's arrays."""
     count = 0
     for number, (batch, goes_on) in enumerate(contents.dictionary_of(column)):
         if number and not goes_on:
-            raise RefusedError("has a dictionary that changes within the file")
+            raise UnsupportedColumnError("has a dictionary that changes within the file")
         count += batch.records
         if count > MOST_WORDS:
-            raise RefusedError(f"has a dictionary of more than {MOST_WORDS:,} words")
+            raise UnsupportedColumnError(f"has a dictionary of more than {MOST_WORDS:,} words")
         if not batch.records:
             continue
         part = BatchFile(
@@ -72,8 +72,8 @@ def _arrays(contents: Contents, column: int, field: Any, words: Field, files: Op
             codecs=(batch.codec,),
         )
         kind = pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes()
-        values = Batches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label="")
-        array = BatchReader(values, files, Meter()).array(0)
+        values = RecordBatches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label="")
+        array = RecordBatchReader(values, files, ReadStats()).array(0)
         if array.null_count:
-            raise RefusedError("has a dictionary with a null in it")
+            raise UnsupportedColumnError("has a dictionary with a null in it")
         yield array

@@ -14,31 +14,31 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.files import OpenFiles, fingerprint
-from streamload.formats import arrow_ragged, arrow_values
-from streamload.formats.arrow import dictionaries, uneven
-from streamload.formats.arrow.batches import LARGEST_BATCH_NBYTES, Batches, BatchFile, BatchReader
-from streamload.formats.arrow.flat import FlatError
-from streamload.formats.arrow.messages import Contents, MessageError, read_contents
-from streamload.formats.arrow.uneven import Extent
-from streamload.formats.arrow_ragged import RaggedValues
-from streamload.formats.arrow_values import AsideError, RefusedError, Values
-from streamload.formats.tables import Fields, Part, Runs, Stored, Table, assemble, extents_of, refuse_unknown_columns
+from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow import dictionaries, ragged_planning
+from streamload.formats.arrow.flatbuffers import FlatError
+from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
+from streamload.formats.arrow.ragged_planning import RaggedExtent
+from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, BatchFile, RecordBatches, RecordBatchReader
+from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.table import Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
 from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Meter, Source
+from streamload.source import Column, ReadStats, Source
+from streamload.storage.files import OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Facts:
+class ArrowColumnInfo:
     """What is known of one column of one file."""
 
     name: str
     kind: bytes
     """Its type without extensions, as a schema of one field."""
-    values: Values | RaggedValues
+    values: ArrowValues | RaggedValues
     batches: BatchFile
     """Its buffers; the number of the file is filled in later."""
     elements: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
@@ -52,16 +52,16 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
 
-    def ragged_of(field: Field, parts: Sequence[Part], facts: Sequence[Facts]) -> Column:
+    def ragged_of(field: Field, parts: Sequence[TablePart], facts: Sequence[ArrowColumnInfo]) -> Column:
         elements = [fact.elements for fact in facts]
-        column = uneven.strands_of(field, parts, elements)
+        column = ragged_planning.raw_ragged_of(field, parts, elements)
         if column is None:
-            filled = arrow_ragged.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].values))
-            column = uneven.decoded(rows_of(field, parts, facts, filled), elements)
-        return uneven.measured(column, [table.fingerprint for table in tables])
+            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].values))
+            column = ragged_planning.decoded(rows_of(field, parts, facts, filled), elements)
+        return ragged_planning.measured(column, [table.fingerprint for table in tables])
 
-    def column_of(field: Field, parts: Sequence[Part]) -> Column:
-        facts: list[Facts] = [part.stored.detail for part in parts]
+    def column_of(field: Field, parts: Sequence[TablePart]) -> Column:
+        facts: list[ArrowColumnInfo] = [part.stored.detail for part in parts]
         if field.ragged:
             return ragged_of(field, parts, facts)
         runs = [_runs(field, fact) for fact in facts]
@@ -69,14 +69,14 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         if len(raw) == len(runs):
             most = max((int(fact.batches.records.max(initial=0)) for fact in facts), default=0)
             return extents_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
-        return rows_of(field, parts, facts, arrow_values.fill_for(fill, facts[0].name, field.dtype))
+        return rows_of(field, parts, facts, arrow_types.fill_for(fill, facts[0].name, field.dtype))
 
-    def rows_of(field: Field, parts: Sequence[Part], facts: Sequence[Facts], filled: Any) -> Batches:
+    def rows_of(field: Field, parts: Sequence[TablePart], facts: Sequence[ArrowColumnInfo], filled: Any) -> RecordBatches:
         for part, fact in zip(parts, facts, strict=True):
             _refuse_oversized(tables[part.number].path, fact, field)
         codecs = dict.fromkeys(codec or "no codec" for fact in facts for codec in fact.batches.codecs)
         most = max(int(fact.batches.records.max(initial=0)) for fact in facts)
-        return Batches(
+        return RecordBatches(
             field=field,
             column=facts[0].name,
             kind=facts[0].kind,
@@ -110,13 +110,13 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes = arrow_values.classes_in(schema)
-    columns: dict[str, Stored] = {}
+    classes = arrow_types.classes_in(schema)
+    columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
-    at: Extent | None = Extent(0, 0, 0)
+    at: RaggedExtent | None = RaggedExtent(0, 0, 0)
     for column, field in enumerate(schema):
-        size = uneven.extent(field.type)
+        size = ragged_planning.extent(field.type)
         begin, at = at, None if at is None or size is None else at + size
         if wanted is not None and field.name not in wanted:
             aside[field.name] = "was not asked for"
@@ -124,16 +124,16 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
         try:
             stored = _stored(path, dictionaries.codes_of(field) or field, contents, column, begin, at, shapes.get(field.name), was)
             words = classes.get(field.name, ()) if dictionaries.codes_of(field) is None else _words(contents, column, field, was)
-            columns[field.name] = replace(stored, classes=words, note=arrow_values.note_of(field))
-        except RefusedError as error:
+            columns[field.name] = replace(stored, classes=words, note=arrow_types.note_of(field))
+        except UnsupportedColumnError as error:
             refused[field.name] = error.why
-        except AsideError as error:
+        except SkippedColumnError as error:
             aside[field.name] = error.why
     records = sum(batch.records for batch in contents.batches)
     return Table(path=path, fingerprint=was, records=records, columns=columns, aside=aside, refused=refused)
 
 
-def _words(contents: Contents, column: int, field: Any, was: Any) -> tuple[str, ...]:
+def _words(contents: IpcContents, column: int, field: Any, was: Any) -> tuple[str, ...]:
     files = OpenFiles([was])
     try:
         return dictionaries.words_of(contents, column, field, files)
@@ -144,12 +144,12 @@ def _words(contents: Contents, column: int, field: Any, was: Any) -> tuple[str, 
         files.close()
 
 
-def _numbers(contents: Contents, column: int, field: Any, values: Values | RaggedValues, was: Any) -> NDArray[np.generic] | None:
+def _numbers(contents: IpcContents, column: int, field: Any, values: ArrowValues | RaggedValues, was: Any) -> NDArray[np.generic] | None:
     """The numbers in the dictionary of a column; None where it has none."""
-    if not kinds.is_dictionary(arrow_values.leaf_of(field.type)):
+    if not kinds.is_dictionary(arrow_types.leaf_of(field.type)):
         return None
     if isinstance(values, RaggedValues) or values.lists or values.binary:
-        raise RefusedError("has a dictionary of bytes or of lists, or one within lists, which cannot be read in Arrow files")
+        raise UnsupportedColumnError("has a dictionary of bytes or of lists, or one within lists, which cannot be read in Arrow files")
     files = OpenFiles([was])
     try:
         return dictionaries.numbers_of(contents, column, field, values, files)
@@ -161,16 +161,16 @@ def _numbers(contents: Contents, column: int, field: Any, values: Values | Ragge
 
 
 def _stored(
-    path: str, field: Any, contents: Contents, column: int, begin: Extent | None, end: Extent | None, shape: Any, was: Any
-) -> Stored:
+    path: str, field: Any, contents: IpcContents, column: int, begin: RaggedExtent | None, end: RaggedExtent | None, shape: Any, was: Any
+) -> FileColumn:
     """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
-    values = arrow_ragged.ragged_of(field, shape) or arrow_values.values_of(field, shape)
+    values = arrow_ragged_types.ragged_of(field, shape) or arrow_types.values_of(field, shape)
     if begin is None or end is None:
-        raise RefusedError("stands behind a column of a type whose buffers cannot be told apart")
-    if end.views > begin.views and not arrow_ragged.is_view(arrow_values.storage_of(field.type)):
-        raise RefusedError("holds views within a struct, which cannot be read in Arrow files")
+        raise UnsupportedColumnError("stands behind a column of a type whose buffers cannot be told apart")
+    if end.views > begin.views and not arrow_ragged_types.is_view(arrow_types.storage_of(field.type)):
+        raise UnsupportedColumnError("holds views within a struct, which cannot be read in Arrow files")
     words = _numbers(contents, column, field, values, was)
-    stored = arrow_values.storage_of(field.type) if words is None else field.type.index_type
+    stored = arrow_types.storage_of(field.type) if words is None else field.type.index_type
     batches = contents.batches
     cuts = [(begin.buffer_in(batch), end.buffer_in(batch)) for batch in batches]
     if any(
@@ -179,7 +179,7 @@ def _stored(
     ):
         raise _contradicts(path, field.name, "a record batch has fewer arrays than the schema")
     width = max((stop - start for start, stop in cuts), default=end.buffers - begin.buffers)
-    facts = Facts(
+    facts = ArrowColumnInfo(
         name=field.name,
         kind=pa.schema([pa.field("x", stored)]).serialize().to_pybytes(),
         values=values,
@@ -201,14 +201,14 @@ def _stored(
         facts = replace(facts, values=_known(facts, field, shape, files))
         values = facts.values
         if isinstance(values, RaggedValues):
-            elements = uneven.elements_of(arrow_values.storage_of(field.type), values, facts.batches, files)
+            elements = ragged_planning.elements_of(arrow_types.storage_of(field.type), values, facts.batches, files)
             mean = float(elements.sum()) / max(1, int(facts.batches.records.sum()))
             dtype, facts = values.dtype.newbyteorder("="), replace(facts, elements=elements)
-            return Stored(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+            return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
     finally:
         files.close()
     kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-    return Stored(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
+    return FileColumn(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
 
 
 def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
@@ -225,28 +225,28 @@ def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int6
     return found
 
 
-def _known(facts: Facts, field: Any, shape: Any, files: OpenFiles) -> Values | RaggedValues:
+def _known(facts: ArrowColumnInfo, field: Any, shape: Any, files: OpenFiles) -> ArrowValues | RaggedValues:
     """Values whose lists have the lengths that the first records show; ragged ones where outer lists are found to differ."""
     values = facts.values
-    if isinstance(values, Values):
+    if isinstance(values, ArrowValues):
         if None not in values.lists:
             return values
         if shape is None and values.lists[0] is None and _differ(facts, files):
-            values = arrow_ragged.listed(field, None)
+            values = arrow_ragged_types.listed(field, None)
     if isinstance(values, RaggedValues):
         for array in _arrays(facts, files) if values.inner is not None and None in values.inner.lists else ():
-            found = arrow_ragged.looked_up(values, array, facts.name)
+            found = arrow_ragged_types.looked_up(values, array, facts.name)
             if found is not None:
                 return found
-        return arrow_ragged.empty(values, facts.name)
+        return arrow_ragged_types.empty(values, facts.name)
     for array in _arrays(facts, files):
-        lengths = arrow_values.lengths_in(array, values)
+        lengths = arrow_types.lengths_in(array, values)
         if lengths is not None:
-            return arrow_values.with_lengths(values, lengths, facts.name)
-    return arrow_values.with_lengths(values, tuple(length or 0 for length in values.lists), facts.name)
+            return arrow_types.with_lengths(values, lengths, facts.name)
+    return arrow_types.with_lengths(values, tuple(length or 0 for length in values.lists), facts.name)
 
 
-def _differ(facts: Facts, files: OpenFiles) -> bool:
+def _differ(facts: ArrowColumnInfo, files: OpenFiles) -> bool:
     """Whether lists differ in length: those of the first batch, or those of one batch from those of another, on average."""
     batches = facts.batches
     full = batches.records - batches.nulls[:, 0]
@@ -256,22 +256,22 @@ def _differ(facts: Facts, files: OpenFiles) -> bool:
     inner = batches.lengths[:, 1]
     if (inner[some] * full[some[0]] != inner[some[0]] * full[some]).any():
         return True
-    return len(arrow_ragged.lengths_among(next(_arrays(facts, files)))) > 1
+    return len(arrow_ragged_types.lengths_among(next(_arrays(facts, files)))) > 1
 
 
-def _arrays(facts: Facts, files: OpenFiles) -> Iterator[Any]:
+def _arrays(facts: ArrowColumnInfo, files: OpenFiles) -> Iterator[Any]:
     """The column's arrays, a batch after another."""
     for batch in np.flatnonzero(facts.batches.records).tolist():
         names = ("records", "lengths", "nulls", "offsets", "nbytes", "codecs")
         one = replace(facts.batches, **{name: getattr(facts.batches, name)[batch : batch + 1] for name in names})
         values, field = facts.values, Field(facts.name, facts.values.dtype, (), ARRAY)
-        column = Batches(field=field, column=facts.name, kind=facts.kind, values=values, fill=None, parts=(one,), label="")
-        yield BatchReader(column, files, Meter()).array(0)
+        column = RecordBatches(field=field, column=facts.name, kind=facts.kind, values=values, fill=None, parts=(one,), label="")
+        yield RecordBatchReader(column, files, ReadStats()).array(0)
 
 
-def _runs(field: Field, facts: Facts) -> Runs | None:
+def _runs(field: Field, facts: ArrowColumnInfo) -> RawRuns | None:
     """Where the records lie if they are raw: fixed-size values without nulls, uncompressed, in place."""
-    values, batches = cast(Values, facts.values), facts.batches
+    values, batches = cast(ArrowValues, facts.values), facts.batches
     kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
     fixed = 0
     while kinds.is_fixed_size_list(kind):
@@ -282,7 +282,7 @@ def _runs(field: Field, facts: Facts) -> Runs | None:
     if (batches.lengths[:, -1] != whole).any() or (batches.nbytes[:, -1] < batches.records * field.nbytes).any():
         return None
     some = np.flatnonzero(batches.records)
-    return Runs(
+    return RawRuns(
         firsts=(np.cumsum(batches.records) - batches.records)[some],
         offsets=batches.offsets[some, -1],
         stride=field.nbytes,
@@ -290,7 +290,7 @@ def _runs(field: Field, facts: Facts) -> Runs | None:
     )
 
 
-def _refuse_oversized(path: str, facts: Facts, field: Field) -> None:
+def _refuse_oversized(path: str, facts: ArrowColumnInfo, field: Field) -> None:
     most = int(facts.batches.records.max(initial=0))
     nbytes = field.nbytes * (int(facts.elements.max(initial=0)) if field.ragged else most)
     if nbytes > LARGEST_BATCH_NBYTES:

@@ -25,7 +25,7 @@ def matches(head: bytes, path: str) -> bool:
 
 
 def plan(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
-    """A source over HDF5 files of one schema; see `streamload.opening.open_source`."""
+    """A source over HDF5 files of one schema; see `streamload.formats.open.open_source`."""
     from streamload.formats.hdf5.planning import plan_files
 
     return plan_files(paths, fields)

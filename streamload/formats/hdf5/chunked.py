@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.codecs import Pipeline
+from streamload.codecs import FilterPipeline
 from streamload.errors import CorruptDataError
-from streamload.files import OpenFiles, recheck, short_read
-from streamload.formats.hdf5.ahead import ring_nbytes
-from streamload.formats.hdf5.boxes import Grid, Wanted, reads
-from streamload.formats.hdf5.kept import KeptChunks, most_nbytes
-from streamload.formats.hdf5.stored import READ_NBYTES, ChunkedFile, StoredChunks
+from streamload.formats.hdf5.chunk_cache import ChunkCache, most_nbytes
+from streamload.formats.hdf5.chunk_grid import Grid, Wanted, reads
+from streamload.formats.hdf5.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
+from streamload.formats.hdf5.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
-from streamload.source import Meter, Reader
+from streamload.source import Reader, ReadStats
+from streamload.storage.files import OpenFiles, recheck, short_read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Chunked:
+class ChunkedColumn:
     """One field in chunks that are read by offset and decoded here, without libhdf5."""
 
     field: Field
@@ -65,7 +65,7 @@ class Chunked:
         """The memory of one reader that reads past the page cache; 0 where chunks are too small for that."""
         return ring_nbytes(part.nbytes[part.offsets >= 0] for part in self.parts)
 
-    def reader(self, files: OpenFiles, meter: Meter) -> Reader:
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset, without libhdf5."""
         return ChunkedReader(self, files, meter)
 
@@ -77,15 +77,15 @@ class Chunked:
 class ChunkedReader:
     """Decodes chunks, each once a call, straight into rows where a whole chunk is wanted; else it copies records out."""
 
-    def __init__(self, column: Chunked, files: OpenFiles, meter: Meter) -> None:
+    def __init__(self, column: ChunkedColumn, files: OpenFiles, meter: ReadStats) -> None:
         self._column = column
         self._files = files
         self._meter = meter
         self._starts = np.cumsum([0, *(part.records for part in column.parts)])
         self._grids: dict[int, Grid] = {}
-        self._pipelines: dict[tuple[object, ...], Pipeline] = {}
-        self._kept = KeptChunks()
-        self._stored = StoredChunks(column.parts, column.field.name, files, meter, column.direct_nbytes)
+        self._pipelines: dict[tuple[object, ...], FilterPipeline] = {}
+        self._kept = ChunkCache()
+        self._stored = ChunkReader(column.parts, column.field.name, files, meter, column.direct_nbytes)
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -155,12 +155,12 @@ class ChunkedReader:
             grid = self._grids[index] = _grid_of(part, self._column.field.shape)
         return grid
 
-    def _pipeline(self, part: ChunkedFile, grid: Grid) -> Pipeline:
+    def _pipeline(self, part: ChunkedFile, grid: Grid) -> FilterPipeline:
         """The way back from stored bytes; only that of the file at hand has buffers."""
         key = (part.filters, part.stored.itemsize, grid.chunk_nbytes)
         if key not in self._pipelines:
             self._pipelines.clear()
-            self._pipelines[key] = Pipeline(part.filters, part.stored.itemsize, grid.chunk_nbytes)
+            self._pipelines[key] = FilterPipeline(part.filters, part.stored.itemsize, grid.chunk_nbytes)
         return self._pipelines[key]
 
     def _fill(self, index: int, local: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
@@ -274,7 +274,7 @@ def _grid_of(part: ChunkedFile, shape: tuple[int, ...]) -> Grid:
 
 def _scratch_nbytes(part: ChunkedFile, shape: tuple[int, ...]) -> int:
     grid = _grid_of(part, shape)
-    pipeline = Pipeline(part.filters, part.stored.itemsize, grid.chunk_nbytes)
+    pipeline = FilterPipeline(part.filters, part.stored.itemsize, grid.chunk_nbytes)
     largest = int(part.nbytes.max()) if len(part.nbytes) else 0
     aside = grid.chunk_nbytes if part.chunk_shape[0] == 1 else most_nbytes(grid.chunk_nbytes)
     return largest + READ_NBYTES + pipeline.scratch_nbytes + aside

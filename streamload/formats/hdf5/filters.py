@@ -7,8 +7,8 @@ import importlib.util
 
 from streamload.codecs import supported
 from streamload.errors import UnsupportedFeatureError
-from streamload.formats.hdf5.access import plugin_folder_check
-from streamload.formats.hdf5.facts import Filter, Stored
+from streamload.formats.hdf5.metadata import DatasetInfo, FilterInfo
+from streamload.formats.hdf5.open_file import plugin_folder_check
 
 NAMES = {
     1: "deflate",
@@ -38,25 +38,25 @@ _BUILT_IN = range(1, 7)
 _IN_HDF5PLUGIN = frozenset((307, 32001, 32004, 32008, 32013, 32015, 32017, 32018, 32024, 32026, 32028))
 
 
-def title(step: Filter) -> str:
+def title(step: FilterInfo) -> str:
     """The filter for people: "deflate 4", "shuffle", "filter 4711"."""
     name = NAMES.get(step.number) or step.name or f"filter {step.number}"
     return f"gzip {step.values[0]}" if step.number == 1 and step.values else name
 
 
-def by_offset(stored: Stored) -> bool:
+def by_offset(stored: DatasetInfo) -> bool:
     """Whether chunks of the dataset can be read without the HDF5 library."""
     if not stored.raw or not stored.packed or not stored.listed:
         return False
     return not stored.filters or (not stored.member and supported(pipeline(stored), stored.dtype))
 
 
-def pipeline(stored: Stored) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def pipeline(stored: DatasetInfo) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """The dataset's filters as the codecs take them."""
     return tuple((step.number, step.values) for step in stored.filters)
 
 
-def refuse_missing(stored: Stored, path: str) -> None:
+def refuse_missing(stored: DatasetInfo, path: str) -> None:
     """Raise UnsupportedFeatureError for a filter that the HDF5 library cannot undo here, plugins included."""
     for step in stored.filters:
         if step.number not in _BUILT_IN and step.number != 32000:
@@ -74,7 +74,7 @@ def refuse_missing(stored: Stored, path: str) -> None:
         )
 
 
-def needs_plugins(filters: tuple[Filter, ...]) -> bool:
+def needs_plugins(filters: tuple[FilterInfo, ...]) -> bool:
     """Whether a pipeline needs filters that the package hdf5plugin brings."""
     return any(step.number in _IN_HDF5PLUGIN for step in filters)
 

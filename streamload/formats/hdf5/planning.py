@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.extents import Extents, Resident
-from streamload.files import Fingerprint, OpenFiles, fingerprint, short_read
-from streamload.formats.hdf5.chunked import Chunked
-from streamload.formats.hdf5.columns import Part, column_of
-from streamload.formats.hdf5.facts import Survey
-from streamload.formats.hdf5.foreign import Foreign
-from streamload.formats.hdf5.vlen import Vlen
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.hdf5.build_columns import ColumnPart, column_of
+from streamload.formats.hdf5.chunked import ChunkedColumn
+from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, Meter, Source, read_records, stored_nbytes
-from streamload.strands import ResidentRagged
+from streamload.source import Column, ReadStats, Source, read_records, stored_nbytes
+from streamload.storage.files import Fingerprint, OpenFiles, fingerprint, short_read
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -31,9 +31,9 @@ RESIDENT_NBYTES = 256 * 1024**2
 
 def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
     """A source over HDF5 files of one schema."""
-    from streamload.formats.hdf5.probing import surveyed
+    from streamload.formats.hdf5.inspector import inspected
 
-    found = surveyed(paths, fields)
+    found = inspected(paths, fields)
     notes = list(found.notes)
     fingerprints, extra = _fingerprints(found)
     columns: list[Column] = []
@@ -58,16 +58,16 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
     )
 
 
-def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, beat: Callable[[int, int, int], None]) -> Survey:
+def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, beat: Callable[[int, int, int], None]) -> FilesInfo:
     """All of planning that needs the HDF5 library: the survey, and the values of small fields that it alone can read."""
-    from streamload.formats.hdf5.surveying import survey
+    from streamload.formats.hdf5.inspection import inspect_files
 
-    found = survey(paths, fields, beat)
+    found = inspect_files(paths, fields, beat)
     fingerprints, extra = _fingerprints(found)
     values: dict[int, NDArray[np.generic]] = {}
     for number in range(len(found.names)):
         column, small = _column(found, number, extra, [])
-        if small and isinstance(column, (Foreign, Vlen)):
+        if small and isinstance(column, (H5pyColumn, VlenColumn)):
             beat(0, 0, 0)
             taken = _values(column, _records(found), fingerprints)
             if isinstance(taken, Ragged):
@@ -77,7 +77,7 @@ def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | N
     return replace(found, values=values)
 
 
-def _column(found: Survey, number: int, extra: Mapping[str, int], notes: list[str]) -> tuple[Column, bool]:
+def _column(found: FilesInfo, number: int, extra: Mapping[str, int], notes: list[str]) -> tuple[Column, bool]:
     """One field of all files, and whether it is small enough to be held."""
     largest = max(range(len(found.names)), key=lambda number: found.files[0].fields[number].record_nbytes)
     name, first = found.names[number], found.files[0].fields[number]
@@ -91,11 +91,11 @@ def _column(found: Survey, number: int, extra: Mapping[str, int], notes: list[st
     return column, small and number != largest
 
 
-def _records(found: Survey) -> int:
+def _records(found: FilesInfo) -> int:
     return sum(file.fields[0].records for file in found.files)
 
 
-def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> Resident | ResidentRagged:
+def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:
     """A field whose values are in memory."""
     if isinstance(values, Ragged):
         offsets, elements = values.offsets, values.values
@@ -103,27 +103,27 @@ def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) ->
         alike = elements.dtype == column.field.dtype and elements.shape[1:] == column.field.shape
         if not sound or not alike or (np.diff(offsets) < 0).any():
             raise CorruptDataError(f"the values of '{column.field.name}' are not what they should be.", hint="Open the files again.")
-        return ResidentRagged(field=column.field, values=elements, offsets=offsets, label=column.describe())
+        return InMemoryRagged(field=column.field, values=elements, offsets=offsets, label=column.describe())
     if values.shape != (records, *column.field.shape) or values.dtype != column.field.dtype:
         raise CorruptDataError(f"the values of '{column.field.name}' are not what they should be.", hint="Open the files again.")
-    return Resident(field=column.field, values=values, label=column.describe())
+    return InMemory(field=column.field, values=values, label=column.describe())
 
 
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
-    if isinstance(column, Chunked) and column.amplification > 1:
+    if isinstance(column, ChunkedColumn) and column.amplification > 1:
         times = f"{column.amplification:,.3g}"
         return [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
-    if isinstance(column, (Foreign, Vlen)):
+    if isinstance(column, (H5pyColumn, VlenColumn)):
         return [
             f"'{column.field.name}': only the HDF5 library can read this layout, one thread at a time; `streamload convert` makes it fast"
         ]
     return []
 
 
-def _parts(found: Survey, number: int, numbers: Mapping[str, int]) -> list[Part]:
+def _parts(found: FilesInfo, number: int, numbers: Mapping[str, int]) -> list[ColumnPart]:
     return [
-        Part(
+        ColumnPart(
             number=at,
             stored=file.fields[number],
             index=file.indexes[number],
@@ -133,7 +133,7 @@ def _parts(found: Survey, number: int, numbers: Mapping[str, int]) -> list[Part]
     ]
 
 
-def _fingerprints(found: Survey) -> tuple[list[Fingerprint], dict[str, int]]:
+def _fingerprints(found: FilesInfo) -> tuple[list[Fingerprint], dict[str, int]]:
     """Fingerprints of the files, then of those that virtual datasets draw on; and the numbers of the latter by path."""
     fingerprints = [file.fingerprint for file in found.files]
     numbers = {was.path: number for number, was in enumerate(fingerprints)}
@@ -148,13 +148,13 @@ def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -
     """A small field, read whole."""
     files = OpenFiles(fingerprints)
     values = np.empty((0 if column.field.ragged else records, *column.field.shape), column.field.dtype)
-    reader = column.reader(files, Meter())
+    reader = column.reader(files, ReadStats())
     try:
         if column.field.ragged:
             found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
             files.verify()
             return found
-        if isinstance(column, Extents) and (column.strides == column.field.nbytes).all():
+        if isinstance(column, RawRecords) and (column.strides == column.field.nbytes).all():
             _read_runs(column, files, values)
         elif records:
             everything = np.arange(records, dtype=np.int64)
@@ -166,7 +166,7 @@ def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -
     return values
 
 
-def _read_runs(column: Extents, files: OpenFiles, values: NDArray[np.generic]) -> None:
+def _read_runs(column: RawRecords, files: OpenFiles, values: NDArray[np.generic]) -> None:
     """Read records that lie side by side, a run at a time: a call for each record would be slow before kernels are compiled."""
     room = values.reshape(-1).view(np.uint8).data
     nbytes = column.field.nbytes

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamload.files import OpenFiles
-from streamload.formats.hdf5.foreign import Foreign, ForeignReader
-from streamload.formats.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
-from streamload.source import Meter
+from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
+from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyReader
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Vlen(RaggedRows):
+class VlenColumn(RaggedRows):
     """One ragged field read through h5py, spans of records together."""
 
-    rows: Foreign
+    rows: H5pyColumn
 
     @property
     def scratch_nbytes(self) -> int:
         """A span as the library's objects, put together, and one that is kept."""
         return self.largest_nbytes + scratch_nbytes(self.largest_nbytes) + self.rows.scratch_nbytes
 
-    def reader(self, files: OpenFiles, meter: Meter) -> VlenReader:
+    def reader(self, files: OpenFiles, meter: ReadStats) -> VlenReader:
         """A reader that opens files in the calling process when it is asked for records."""
         return VlenReader(self, files, meter)
 
@@ -32,8 +32,8 @@ class Vlen(RaggedRows):
 class VlenReader(RaggedRowsReader):
     """Reads spans through h5py, each once a call."""
 
-    def __init__(self, column: Vlen, files: OpenFiles, meter: Meter) -> None:
-        super().__init__(column, ForeignReader(column.rows, files, meter), meter)
+    def __init__(self, column: VlenColumn, files: OpenFiles, meter: ReadStats) -> None:
+        super().__init__(column, H5pyReader(column.rows, files, meter), meter)
         self._field = column.field
 
     def _stretches(self, block: int) -> Iterator[Stretch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamload.formats.keeping import kept_or_planned
+from streamload.formats.plan_cache import cached_or_planned
 from streamload.source import Source
 
 NAME = "Parquet"
@@ -24,10 +24,10 @@ def plan(
     fill: Any = None,
     verify: bool = True,
 ) -> Source:
-    """A source over Parquet files of one schema; see `streamload.opening.open_source`.
+    """A source over Parquet files of one schema; see `streamload.formats.open.open_source`.
 
     `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
     `fill` is what stands for nulls, one value or {column: value}; without it a null is an error. `verify=False` skips
     the checksums of raw pages.
     """
-    return kept_or_planned("streamload.formats.parquet.planning", paths, fields, shapes=shapes or {}, fill=fill, verify=verify)
+    return cached_or_planned("streamload.formats.parquet.planning", paths, fields, shapes=shapes or {}, fill=fill, verify=verify)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.files import Fingerprint
 from streamload.formats.parquet.thrift import ThriftError, read_struct
+from streamload.storage.files import Fingerprint
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 MOST_NBYTES = 1024**3

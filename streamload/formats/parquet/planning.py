@@ -12,21 +12,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.files import Fingerprint, OpenFiles
-from streamload.formats import arrow_ragged, arrow_values
-from streamload.formats.arrow_ragged import RaggedValues
-from streamload.formats.parquet import pages
-from streamload.formats.parquet.checked import CheckedPages
-from streamload.formats.parquet.groups import KEPT_NBYTES, GroupFile, RowGroupReader, RowGroups
-from streamload.formats.parquet.packed import PackedPages
-from streamload.formats.parquet.packing import INDEXED, walk_packed
-from streamload.formats.parquet.pages import ColumnChunk, NotRawError, PageError, Pages
-from streamload.formats.parquet.ragged_groups import RaggedGroups
-from streamload.formats.parquet.survey import Facts, Shapes, survey
-from streamload.formats.tables import RESIDENT_RECORD_NBYTES, Fields, Part, Runs, Table, assemble, extents_of, refuse_unknown_columns
+from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.formats.parquet import page_index
+from streamload.formats.parquet.checksummed_pages import ChecksummedPages
+from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
+from streamload.formats.parquet.compressed_pages import CompressedPages
+from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, read_metadata
+from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
+from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
+from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupFile, RowGroupReader, RowGroups
+from streamload.formats.table import RESIDENT_RECORD_NBYTES, Fields, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
 from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Lengths, Meter, Source
+from streamload.source import Column, Lengths, ReadStats, Source
+from streamload.storage.files import Fingerprint, OpenFiles
 
 Found = TypeVar("Found")
 
@@ -45,13 +45,13 @@ PAGE_NBYTES = 1024**2
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
     """A source over Parquet files of one schema."""
     wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
-    tables = [survey(path, wanted, shapes) for path in paths]
+    tables = [read_metadata(path, wanted, shapes) for path in paths]
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
     fingerprints = [table.fingerprint for table in tables]
 
-    def column_of(field: Field, parts: Sequence[Part]) -> Column:
-        facts: list[Facts] = [part.stored.detail for part in parts]
+    def column_of(field: Field, parts: Sequence[TablePart]) -> Column:
+        facts: list[ParquetColumnInfo] = [part.stored.detail for part in parts]
         if all(fact.chunks is not None for fact in facts):
             files = OpenFiles(fingerprints)
             try:
@@ -69,9 +69,9 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
             finally:
                 files.close()
         if isinstance(facts[0].values, RaggedValues):
-            filled = arrow_ragged.ragged_fill(fill, facts[0].name, facts[0].values)
+            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, facts[0].values)
             return _ragged_groups(_row_groups(field, parts, tables, fill=filled), facts, fingerprints)
-        filled = arrow_values.fill_for(fill, facts[0].name, field.dtype)
+        filled = arrow_types.fill_for(fill, facts[0].name, field.dtype)
         return _row_groups(field, parts, tables, fill=filled)
 
     return assemble("Parquet", tables, fields, column_of, costs=_costs)
@@ -79,7 +79,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
 
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
-    if not isinstance(column, (RowGroups, RaggedGroups, PackedPages)):
+    if not isinstance(column, (RowGroups, RaggedRowGroups, CompressedPages)):
         return []
     notes: list[str] = []
     if column.amplification > 1:
@@ -93,11 +93,11 @@ def _costs(column: Column) -> list[str]:
     return notes
 
 
-def _raw(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> Column:
+def _raw(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verify: bool) -> Column:
     """Pages by offset. Raises NotRawError where one must be decoded."""
     found = [_pages(field, part, files) for part in parts]
     runs = [
-        Runs(
+        RawRuns(
             firsts=one.firsts,
             offsets=one.offsets,
             stride=part.stored.detail.value_nbytes,
@@ -110,7 +110,7 @@ def _raw(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool)
     checksums = np.concatenate([one.checksums for one in found] or [np.zeros(0, np.int64)])
     if not verify or (checksums < 0).all():
         return extents
-    return CheckedPages(
+    return ChecksummedPages(
         extents=extents,
         bodies=np.concatenate([one.bodies for one in found]),
         nbytes=np.concatenate([one.nbytes for one in found]),
@@ -123,14 +123,14 @@ def _can_unpack() -> bool:
     return find_spec("imagecodecs") is not None and sys.byteorder == "little"
 
 
-def _packed(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> PackedPages:
+def _packed(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verify: bool) -> CompressedPages:
     """Pages that are unpacked by ourselves. Raises NotRawError where one is of another kind."""
-    found = [_walked(part, files, walk_packed, part.stored.detail.packed) for part in parts]
+    found = [_walked(part, files, walk_compressed, part.stored.detail.packed) for part in parts]
     firsts = np.cumsum([0, *(part.records for part in parts)])
     ends = np.cumsum([0, *(len(one.dictionaries) for one in found)])
     for one, end in zip(found, ends.tolist(), strict=False):
         one.pages[one.pages[:, INDEXED] >= 0, INDEXED] += end
-    facts: list[Facts] = [part.stored.detail for part in parts]
+    facts: list[ParquetColumnInfo] = [part.stored.detail for part in parts]
     if len({fact.optional for fact in facts}) > 1:
         raise NotRawError
     sizes = np.concatenate([fact.groups for fact in facts])
@@ -139,7 +139,7 @@ def _packed(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bo
     most = int(np.diff(starts).max(initial=0))
     kinds = dict.fromkeys(fact.codec for fact in facts)
     stored, whole = sum(int(fact.nbytes.sum()) for fact in facts), int(firsts[-1]) * field.nbytes
-    return PackedPages(
+    return CompressedPages(
         field=field,
         column=facts[0].name,
         blocks=starts if int(sizes.max(initial=0)) * field.nbytes > KEPT_NBYTES else groups.astype(np.int64),
@@ -153,13 +153,13 @@ def _packed(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bo
     )
 
 
-def _pages(field: Field, part: Part, files: OpenFiles) -> Pages:
-    return _walked(part, files, pages.walk, part.stored.detail.chunks)
+def _pages(field: Field, part: TablePart, files: OpenFiles) -> Pages:
+    return _walked(part, files, page_index.walk, part.stored.detail.chunks)
 
 
-def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
+def _walked(part: TablePart, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
     """What a walk over the pages of a column in one file finds. Raises CorruptDataError, and NotRawError as the walk does."""
-    facts: Facts = part.stored.detail
+    facts: ParquetColumnInfo = part.stored.detail
     was, fd = files.fingerprints[part.number], files.descriptor(part.number)
 
     def read(offset: int, nbytes: int) -> bytes:
@@ -177,15 +177,15 @@ def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Se
         ) from error
 
 
-def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *, fill: Any) -> RowGroups:
+def _row_groups(field: Field, parts: Sequence[TablePart], tables: Sequence[Table], *, fill: Any) -> RowGroups:
     largest = 0
     kinds: dict[str, None] = {}
     for part in parts:
-        facts: Facts = part.stored.detail
+        facts: ParquetColumnInfo = part.stored.detail
         _refuse_oversized(facts, field, tables[part.number].fingerprint)
         largest = max(largest, int(facts.groups.max(initial=0)))
         kinds[facts.codec] = None
-    first: Facts = parts[0].stored.detail
+    first: ParquetColumnInfo = parts[0].stored.detail
     stored = sum(int(part.stored.detail.nbytes.sum()) for part in parts)
     whole = sum(int(part.stored.detail.unpacked.sum()) if field.ragged else part.records * field.nbytes for part in parts)
     label = f"row groups of up to {largest:,} records, {' or '.join(kinds) or 'empty'}"
@@ -201,7 +201,7 @@ def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *,
     )
 
 
-def _ragged_groups(rows: RowGroups, facts: Sequence[Facts], fingerprints: Sequence[Fingerprint]) -> RaggedGroups:
+def _ragged_groups(rows: RowGroups, facts: Sequence[ParquetColumnInfo], fingerprints: Sequence[Fingerprint]) -> RaggedRowGroups:
     """Row groups of records that differ in length: what they hold as the footers tell, or, of dictionaries, as some records do."""
     some = _some_lengths(rows, fingerprints)
     groups = np.concatenate([fact.groups for fact in facts] or [np.zeros(0, np.int64)])
@@ -211,13 +211,13 @@ def _ragged_groups(rows: RowGroups, facts: Sequence[Facts], fingerprints: Sequen
     records = max(1, int(groups.sum()))
     if rows.field.ragged == ARRAY:
         weights = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
-        return RaggedGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
+        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
     # Each value is stored behind its length, of four bytes, unless it is in a dictionary.
     weights = np.maximum(unpacked - 4 * counts, 0)
     if not any(fact.dictionary for fact in facts):
-        return RaggedGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
+        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
     likely = np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
-    return RaggedGroups(rows=rows, lengths=some, weights=np.maximum(weights, likely))
+    return RaggedRowGroups(rows=rows, lengths=some, weights=np.maximum(weights, likely))
 
 
 def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengths:
@@ -225,11 +225,13 @@ def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengt
     cuts = rows.cuts
     assert cuts is not None
     files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
-    reader = RowGroupReader(rows, files, Meter())
+    reader = RowGroupReader(rows, files, ReadStats())
     try:
         for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
             reader.require_file(block)
-            for _, (_, offsets) in reader.stretches(block, LOOKED_AT, lambda array: arrow_ragged.to_ragged(array, rows.values, rows.fill)):
+            for _, (_, offsets) in reader.stretches(
+                block, LOOKED_AT, lambda array: arrow_ragged_types.to_ragged(array, rows.values, rows.fill)
+            ):
                 found.append(np.diff(offsets))
                 break
         files.verify()
@@ -239,9 +241,9 @@ def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengt
     return Lengths.of(np.concatenate(found))
 
 
-def _group_file(part: Part) -> GroupFile:
-    facts: Facts = part.stored.detail
-    return GroupFile(
+def _group_file(part: TablePart) -> RowGroupFile:
+    facts: ParquetColumnInfo = part.stored.detail
+    return RowGroupFile(
         number=part.number,
         groups=facts.groups,
         offsets=facts.offsets,
@@ -261,7 +263,7 @@ def _rewriting(path: str, record_nbytes: float) -> str:
     )
 
 
-def _refuse_oversized(facts: Facts, field: Field, was: Fingerprint) -> None:
+def _refuse_oversized(facts: ParquetColumnInfo, field: Field, was: Fingerprint) -> None:
     """Raise for row groups that are too large to decode, or claim to be."""
     claimed = np.maximum(facts.groups * float(max(1, field.nbytes)), facts.unpacked.astype(np.float64))
     if len(claimed) and claimed.max() > LARGEST_GROUP_NBYTES:

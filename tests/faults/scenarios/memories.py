@@ -18,7 +18,7 @@ import numpy as np
 def commands() -> list[str]:
     """The command lines of the launcher and of workers below this process."""
     found = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") for pid in driver.family()]
-    return [command for command in found if "streamload.worker" in command]
+    return [command for command in found if "streamload.workers.worker" in command]
 
 
 def plain(name: str = "raw", **options: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def attempted(name: str = "raw", **options: Any) -> dict[str, Any]:
 
 def with_a_group(files: dict[str, str], **options: Any) -> dict[str, Any]:
     """A loader in a control group that says what the test wants, in files that look like the kernel's."""
-    import streamload.limits
+    import streamload.memory.limits
 
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +61,7 @@ def with_a_group(files: dict[str, str], **options: Any) -> dict[str, Any]:
     import shutil
 
     shutil.rmtree(private)
-    return {**outcome, "lines": lines, "machine": streamload.limits.available_nbytes()}
+    return {**outcome, "lines": lines, "machine": streamload.memory.limits.available_nbytes()}
 
 
 def few_descriptors(workers: int, most: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""One batch, filled: windows decoded, records gathered, bad ones accounted for."""

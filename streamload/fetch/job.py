@@ -1,0 +1,177 @@
+"""Everything that a worker must know, said once: pickled into shared memory, its arrays out of band, mapped by all."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.memory.shared_memory import SharedBlock, aligned
+from streamload.memory.slots import SlotLayout
+from streamload.order import BoundOrder
+from streamload.schema import Field
+from streamload.source import Column
+from streamload.storage.files import Fingerprint
+
+Transform = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is to be done, whoever does it and however often."""
+
+    columns: tuple[Column, ...]
+    fingerprints: tuple[Fingerprint, ...]
+    order: BoundOrder
+    seed: int
+    layout: SlotLayout | None
+    """Where in a slot things go; None while it is still to be found out what a transform returns."""
+    transform: Transform | None
+    workers: int
+    """How many share the work; 1 for the calling process itself."""
+    mapped: bool
+    """Whether files may be mapped."""
+    direct: bool
+    """Whether large raw records are read past the page cache."""
+    on_bad: str
+    """What becomes of records that cannot be decoded: see `bad_records`."""
+    arena: ArenaLayout | None
+    """Where decoded windows go; None where every record is read by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ArenaLayout:
+    """Parts of the arena, each for one window: a region for each field that must be decoded, records in block order.
+
+    A ragged field's region holds, for each record, where its elements begin (-1 where its block did not fit), and how many
+    there are; then the elements, each block's in a stretch of its own, so that workers need not agree on where to write.
+    """
+
+    fields: tuple[Field, ...]
+    """As they are kept: stored bytes of encoded fields."""
+    records: int
+    """The most records that a window holds."""
+    offsets: tuple[int, ...]
+    """Bytes from a part's begin to each field's region."""
+    rooms: tuple[NDArray[np.int64] | None, ...]
+    """Elements that each block of the order has room for, of ragged fields: shape (blocks,)."""
+    capacities: tuple[int, ...]
+    """The most of them that a window has room for; 0 of other fields."""
+    part_nbytes: int
+    parts: int
+    """Windows in flight: as many as a batch can touch, and one more."""
+
+    @classmethod
+    def of(
+        cls, fields: Sequence[Field], *, records: int, parts: int, rooms: Mapping[str, NDArray[np.int64]], capacities: Mapping[str, int]
+    ) -> ArenaLayout:
+        """The layout for windows of up to `records` records of the fields; `rooms` and `capacities` are of the ragged ones."""
+        offsets: list[int] = []
+        at = 0
+        for field in fields:
+            offsets.append(at)
+            if field.ragged:
+                at += 2 * aligned(8 * records) + aligned(field.nbytes * capacities[field.name])
+            else:
+                at += aligned(field.nbytes * records)
+        return cls(
+            fields=tuple(fields),
+            records=records,
+            offsets=tuple(offsets),
+            rooms=tuple(rooms.get(field.name) for field in fields),
+            capacities=tuple(capacities.get(field.name, 0) for field in fields),
+            part_nbytes=aligned(at, 4096),
+            parts=parts,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole arena."""
+        return self.part_nbytes * self.parts
+
+    def views(self, arena: SharedBlock, part: int) -> dict[str, NDArray[Any]]:
+        """One part as arrays, by field; of ragged fields, their elements."""
+        found: dict[str, NDArray[Any]] = {}
+        for field, offset, capacity in zip(self.fields, self.offsets, self.capacities, strict=True):
+            at = part * self.part_nbytes + offset + (2 * aligned(8 * self.records) if field.ragged else 0)
+            found[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, arena.bytes, at)
+        return found
+
+    def places(self, arena: SharedBlock, part: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Of each ragged field in one part: where the elements of each record begin, and how many there are."""
+        found: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for field, offset in zip(self.fields, self.offsets, strict=True):
+            if field.ragged:
+                at = part * self.part_nbytes + offset
+                starts = np.ndarray((self.records,), np.int64, arena.bytes, at)
+                found[field.name] = starts, np.ndarray((self.records,), np.int64, arena.bytes, at + aligned(8 * self.records))
+        return found
+
+
+_HEAD = struct.Struct("<QQ")
+
+
+def write_job(job: Job) -> SharedBlock:
+    """The job in shared memory. Raises ConfigError, saying what, if a part of it cannot be pickled."""
+    import cloudpickle
+
+    buffers: list[pickle.PickleBuffer] = []
+    stream = io.BytesIO()
+    try:
+        cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(job)
+    except Exception as error:
+        raise ConfigError(
+            f"{_unpicklable(job)} cannot be sent to worker processes: {error}.",
+            hint="Open files, locks and h5py objects cannot travel: open them inside the function, or use num_workers=0.",
+        ) from error
+    raws = [buffer.raw() for buffer in buffers]
+    lengths = struct.pack(f"<{len(raws)}Q", *(raw.nbytes for raw in raws))
+    pickled = stream.getvalue()
+    at = aligned(_HEAD.size + len(lengths) + len(pickled))
+    total = at + sum(aligned(raw.nbytes) for raw in raws)
+    block = SharedBlock.create(total, purpose="the index of the data")
+    head = _HEAD.pack(len(raws), len(pickled)) + lengths + pickled
+    block.bytes[: len(head)] = np.frombuffer(head, np.uint8)
+    for raw in raws:
+        block.bytes[at : at + raw.nbytes] = np.frombuffer(raw, np.uint8)
+        at += aligned(raw.nbytes)
+    return block
+
+
+def read_job(block: SharedBlock) -> Job:
+    """The job that `write_job` wrote; its arrays are read-only views of the block."""
+    whole = block.bytes.data
+    count, pickled_nbytes = _HEAD.unpack_from(whole)
+    lengths = struct.unpack_from(f"<{count}Q", whole, _HEAD.size)
+    begin = _HEAD.size + 8 * count
+    at = aligned(begin + pickled_nbytes)
+    buffers: list[memoryview] = []
+    for length in lengths:
+        buffers.append(whole[at : at + length])
+        at += aligned(length)
+    return pickle.loads(whole[begin : begin + pickled_nbytes], buffers=buffers)
+
+
+def _unpicklable(job: Job) -> str:
+    """Which part of the job does not pickle, as the user knows it."""
+    import cloudpickle
+
+    for name, part in (("transform", job.transform), ("the order", job.order), *((f"field '{c.field.name}'", c) for c in job.columns)):
+        try:
+            cloudpickle.dumps(part)
+        except Exception:
+            held = getattr(part, "__dict__", {}) or {}
+            for attribute, value in held.items():
+                try:
+                    cloudpickle.dumps(value)
+                except Exception:
+                    return f"{name}.{attribute} ({type(value).__name__})"
+            return name
+    return "the job"

@@ -1,0 +1,174 @@
+"""What goes over a worker's socket: a few integers a step, framed; text only when something went wrong."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+_FRAME = struct.Struct("<IB")
+_TASK = struct.Struct("<qqqqqqqq")
+_WINDOW = struct.Struct("<qqqq")
+_FILLED = struct.Struct("<qqq")
+_STEP_FRAME = struct.Struct("<IBqqqqqqqq")
+_FILLED_FRAME = struct.Struct("<IBqqq")
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    STEP = 1
+    WINDOW = 2
+    FORGET = 3
+    FILLED = 16
+    FAILED = 17
+    FORGOTTEN = 18
+    PROBED = 19
+    BROKEN = 20
+    """A worker that cannot go on: a block does not decode, or it could not begin."""
+    OVERFLOWN = 21
+    """A step that did not fit its slot; the descriptor of the memory that it lies in comes along."""
+    FLAWED = 22
+    """A step that is in its slot, some of whose records could not be delivered."""
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+class StepTask(NamedTuple):
+    """Fill one slot with one step."""
+
+    number: int
+    """Counts on through the life of the loader."""
+    slot: int
+    epoch: int
+    start: int
+    """First position of the step."""
+    stop: int
+    advise_epoch: int
+    """Positions to tell the kernel about, of which epoch, before filling: [advise_start, advise_stop)."""
+    advise_start: int
+    advise_stop: int
+
+
+class WindowTask(NamedTuple):
+    """Decode this worker's share of one window into one part of the arena."""
+
+    serial: int
+    """Counts on through the life of the loader; a progress word says which serial it speaks of."""
+    epoch: int
+    window: int
+    part: int
+
+
+class Filled(NamedTuple):
+    """A step is in its slot."""
+
+    number: int
+    slot: int
+    records: int
+    """How many are in it."""
+    bad: tuple[tuple[int, int, str], ...] = ()
+    """Records that could not be delivered: which, by which they were replaced (-1: by none), and why."""
+
+
+class Overflowed(NamedTuple):
+    """A step is in memory of its own, since ragged records were longer than its slot has room for."""
+
+    number: int
+    slot: int
+    records: int
+    capacities: tuple[int, ...]
+    """Elements that the memory has room for, by field: it is laid out as a slot with these."""
+    nbytes: int
+    """Bytes of the memory."""
+    memory: Any
+    """The bytes, as an array; None until its descriptor has been found."""
+    bad: tuple[tuple[int, int, str], ...] = ()
+    """As in `Filled`."""
+
+
+class Failed(NamedTuple):
+    """A step could not be filled."""
+
+    number: int
+    slot: int
+    error: dict[str, Any]
+    """As `errors.to_plain` gives it."""
+
+
+Reply = Filled | Overflowed | Failed
+"""What a worker answers to a step."""
+
+
+def pack_step(task: StepTask) -> bytes:
+    """A frame for a step task."""
+    return _STEP_FRAME.pack(_TASK.size, Kind.STEP, *task)
+
+
+def pack_window(task: WindowTask) -> bytes:
+    """A frame for a window task."""
+    return _FRAME.pack(_WINDOW.size, Kind.WINDOW) + _WINDOW.pack(*task)
+
+
+def pack_filled(reply: Filled) -> bytes:
+    """A frame for a filled step."""
+    if reply.bad:
+        return pack_text(Kind.FLAWED, reply._asdict())
+    return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply[:3])
+
+
+def pack_overflown(reply: Overflowed) -> bytes:
+    """A frame for a step that did not fit its slot; its memory must be sent along."""
+    return pack_text(Kind.OVERFLOWN, reply._replace(memory=None)._asdict())
+
+
+def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
+    """A frame that carries JSON."""
+    payload = json.dumps(content).encode()
+    return _FRAME.pack(len(payload), kind) + payload
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, received: bytes) -> list[tuple[Kind, Any]]:
+        """The frames that are complete now, each as its kind and its content."""
+        held = self._held + received if self._held else received
+        complete: list[tuple[Kind, Any]] = []
+        at, end = 0, len(held)
+        while end - at >= _FRAME.size:
+            length, number = _FRAME.unpack_from(held, at)
+            begin = at + _FRAME.size
+            if end - begin < length:
+                break
+            kind = _KINDS[number]
+            complete.append((kind, _content(kind, held, begin, length)))
+            at = begin + length
+        self._held = held[at:]
+        return complete
+
+
+def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
+    if kind is Kind.FILLED:
+        return Filled(*_FILLED.unpack_from(held, begin))
+    if kind is Kind.STEP:
+        return StepTask._make(_TASK.unpack_from(held, begin))
+    if kind is Kind.WINDOW:
+        return WindowTask._make(_WINDOW.unpack_from(held, begin))
+    content = json.loads(held[begin : begin + length])
+    if kind is Kind.OVERFLOWN:
+        capacities = tuple(int(one) for one in content["capacities"])
+        return Overflowed(content["number"], content["slot"], content["records"], capacities, content["nbytes"], None, _bad(content))
+    if kind is Kind.FLAWED:
+        return Filled(content["number"], content["slot"], content["records"], _bad(content))
+    return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
+
+
+def _bad(content: dict[str, Any]) -> tuple[tuple[int, int, str], ...]:
+    return tuple((int(record), int(by), str(why)) for record, by, why in content["bad"])

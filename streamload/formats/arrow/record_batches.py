@@ -1,0 +1,219 @@
+"""Record batches as blocks: the buffers of one column read by offset, unpacked, and made an array by pyarrow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, StreamloadError
+from streamload.formats.columns.blocks import by_block
+from streamload.formats.table import read_exactly
+from streamload.schema import Field
+from streamload.source import Reader, ReadStats
+from streamload.storage.files import OpenFiles
+
+LARGEST_BATCH_NBYTES = 1024**3
+"""Decoded bytes of one column in a record batch above which a file is refused."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatchFile:
+    """One column in the record batches of one file."""
+
+    number: int
+    """Of the file, among the source's fingerprints."""
+    records: NDArray[np.int64]
+    """Of each batch: shape (batches,)."""
+    lengths: NDArray[np.int64]
+    """Of the column's arrays, parents first: shape (batches, arrays)."""
+    nulls: NDArray[np.int64]
+    """In each of them."""
+    offsets: NDArray[np.int64]
+    """The byte at which each of its buffers begins: shape (batches, buffers)."""
+    nbytes: NDArray[np.int64]
+    """Of each buffer, as stored."""
+    codecs: tuple[str, ...]
+    """Of each batch; "" for none."""
+    words: NDArray[np.generic] | None = None
+    """What the codes in it stand for, where it is a column of numbers in a dictionary."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RecordBatches:
+    """One field that must be decoded, a record batch after the other."""
+
+    field: Field
+    """As it is delivered."""
+    column: str
+    """Its name in the files."""
+    kind: bytes
+    """Its Arrow type, without extensions, as a schema of one field that pyarrow reads."""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
+    fill: Any
+    """What stands for nulls; None where they are errors."""
+    parts: tuple[BatchFile, ...]
+    """The files, in order."""
+    label: str
+    """How it is stored, for people."""
+
+    @property
+    def addressable(self) -> bool:
+        """Never: a batch is decoded whole."""
+        return False
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where batches begin; empty ones are left out."""
+        sizes = np.concatenate([part.records for part in self.parts]) if self.parts else np.zeros(0, np.int64)
+        return np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """A batch as it is stored, unpacked, and as records."""
+        cuts = self.cuts
+        largest = int(np.diff(cuts).max(initial=0)) * self.field.nbytes if cuts is not None else 0
+        return 4 * largest
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
+        """A reader by offset."""
+        return RecordBatchReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.label
+
+
+class RecordBatchReader:
+    """Decodes batches, each once a call, and keeps the last."""
+
+    def __init__(self, column: RecordBatches, files: OpenFiles, meter: ReadStats) -> None:
+        self._column = column
+        self._files = files
+        self._meter = meter
+        cuts = column.cuts
+        assert cuts is not None
+        self._cuts = cuts
+        self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
+        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._type: Any = None
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError, with file and records."""
+        began, read_before = time.perf_counter_ns(), self._meter.read_ns
+        for block, chosen, local in by_block(self._cuts, records):
+            self._files.descriptor(self._places[block][0].number)
+            if self._kept is None or self._kept[0] != block:
+                self._kept = None
+                self._kept = block, self._decoded(block)
+            out[rows[chosen]] = self._kept[1][local]
+        self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing: a batch is read in one piece."""
+
+    def close(self) -> None:
+        """Forget the batch."""
+        self._kept = None
+
+    def _decoded(self, block: int) -> NDArray[np.generic]:
+        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, to_numpy, wrong_value
+
+        part, batch = self._places[block]
+        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
+        array = self.array(block)
+        try:
+            return to_numpy(array, self._column.values, self._column.fill)
+        except (NullFoundError, UnequalLengthError) as error:
+            raise wrong_value(path, self._column.column, first, error) from None
+
+    def place(self, block: int) -> tuple[str, tuple[int, int]]:
+        """The file that holds a batch, touched so that it is verified, and the records of it there."""
+        part, batch = self._places[block]
+        self._files.descriptor(part.number)
+        first = int(part.records[:batch].sum())
+        return self._files.fingerprints[part.number].path, (first, first + int(part.records[batch]))
+
+    def array(self, block: int) -> Any:
+        """The column's array in a batch, proved sound. Raises CorruptDataError, with file and records."""
+        import pyarrow as pa
+
+        part, batch = self._places[block]
+        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
+        records = (first, first + int(part.records[batch]))
+        try:
+            if self._type is None:
+                self._type = pa.ipc.read_schema(pa.py_buffer(self._column.kind)).field(0).type
+            return self._sound(part, batch)
+        except StreamloadError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, StopIteration, MemoryError) as error:
+            self._files.verify()
+            raise CorruptDataError(
+                f"{path}: column '{self._column.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
+                hint="The file is damaged; fetch or write it again.",
+                path=path,
+                dataset=self._column.column,
+                records=records,
+            ) from error
+
+    def _sound(self, part: BatchFile, batch: int) -> Any:
+        numbers = iter(zip(part.lengths[batch].tolist(), part.nulls[batch].tolist(), strict=True))
+        array = _build(self._type, numbers, self._buffers(part, batch))
+        if len(array) != int(part.records[batch]):
+            raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
+        array.validate(full=True)
+        if part.words is None:
+            return array
+        import pyarrow as pa
+
+        return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
+
+    def _buffers(self, part: BatchFile, batch: int) -> Iterator[Any]:
+        import pyarrow as pa
+
+        most = 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
+        if self._column.field.ragged:
+            most = LARGEST_BATCH_NBYTES
+        for offset, nbytes in zip(part.offsets[batch].tolist(), part.nbytes[batch].tolist(), strict=True):
+            began = time.perf_counter_ns()
+            data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
+            self._meter.read_ns += time.perf_counter_ns() - began
+            self._meter.read_nbytes += nbytes
+            if not part.codecs[batch] or not nbytes:
+                yield data
+                continue
+            size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
+            if size < -1 or size > most:
+                raise ValueError(f"a buffer claims {size:,} bytes unpacked")
+            yield data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
+
+
+def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]) -> Any:
+    """An array of a type out of the buffers of its arrays, parents first."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    length, nulls = next(numbers)
+    validity = next(buffers)
+    validity = validity if nulls else None
+    if kinds.is_fixed_size_list(kind):
+        return pa.Array.from_buffers(kind, length, [validity], nulls, children=[_build(kind.value_type, numbers, buffers)])
+    if kinds.is_struct(kind):
+        members = [_build(kind.field(number).type, numbers, buffers) for number in range(kind.num_fields)]
+        return pa.Array.from_buffers(kind, length, [validity], nulls, children=members)
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    data = next(buffers)
+    if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
+        return pa.Array.from_buffers(kind, length, [validity, data, *buffers], nulls)
+    if kinds.is_binary(kind) or kinds.is_string(kind) or kinds.is_large_binary(kind) or kinds.is_large_string(kind):
+        return pa.Array.from_buffers(kind, length, [validity, data, next(buffers)], nulls)
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        return pa.Array.from_buffers(kind, length, [validity, data], nulls, children=[_build(kind.value_type, numbers, buffers)])
+    return pa.Array.from_buffers(kind, length, [validity, data], nulls)

@@ -1,0 +1,377 @@
+"""Arrow's types as fields, and Arrow's arrays as NumPy's: no value changes its type, and no null goes unseen."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
+
+RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
+TENSOR = "arrow.fixed_shape_tensor"
+BFLOAT16 = "lance.bfloat16"
+MOST_FEATURES_NBYTES = 16 * 1024**2
+"""Of what Hugging Face says of the features of a file."""
+MOST_DEPTH = 8
+"""Lists within lists."""
+
+
+class SkippedColumnError(Exception):
+    """A column that is no field: text, dates, amounts of money; internal to planning. `why` completes "it ..."."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class UnsupportedColumnError(SkippedColumnError):
+    """A column with data for training that cannot be read yet; internal to planning."""
+
+
+class NullFoundError(Exception):
+    """A null where none may be; `row` is counted in the array at hand."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+class UnequalLengthError(Exception):
+    """A list of another length than the field's shape says."""
+
+    def __init__(self, row: int, length: int, expected: int) -> None:
+        super().__init__(row, length, expected)
+        self.row, self.length, self.expected = row, length, expected
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArrowValues:
+    """How the values of a column become records of a field."""
+
+    dtype: np.dtype
+    lists: tuple[int | None, ...]
+    """Lengths of nested lists, outermost first; None until it was looked up in the data."""
+    binary: int
+    """Bytes of a value of fixed-size binary, else 0."""
+    raw: str
+    """The Arrow type of a value without lists, "" where values must be decoded."""
+    physical: tuple[int, ...] | None
+    """The shape of a record as it lies in storage; None until lengths are known."""
+    permutation: tuple[int, ...]
+    """Axes of the storage in the order of the field's, () where they are the same."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a record, as it is delivered."""
+        physical = self.physical or ()
+        return tuple(physical[axis] for axis in self.permutation) if self.permutation else physical
+
+    @property
+    def plain(self) -> bool:
+        """Whether a value is a number or bytes of fixed size, in place, without lists."""
+        return not self.lists and bool(self.raw) and not self.permutation
+
+
+def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
+    """How an Arrow field becomes a field of records; `shape` is what the user says of a record's, if anything.
+
+    Raises SkippedColumnError or UnsupportedColumnError for what cannot be one, ConfigError for a shape that does not fit.
+    """
+    kind, name, said = field.type, _extension(field)[0], _extension(field)[1]
+    permutation: tuple[int, ...] = ()
+    if isinstance(kind, pa.BaseExtensionType):
+        if hasattr(kind, "shape") and name == TENSOR:
+            said = {"shape": kind.shape, "permutation": kind.permutation}
+        kind = kind.storage_type
+    if name == TENSOR or name in RAY:
+        shape = shape if shape is not None else _said_shape(said, field.name)
+        permutation = tuple(said.get("permutation") or ()) if isinstance(said, dict) else ()
+    elif name.startswith("ray.") or name == "lance.blob":
+        raise UnsupportedColumnError(f"has the extension type {name}, which cannot be read")
+    metadata = field.metadata or {}
+    if shape is None and b"shape" in metadata:
+        shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
+    values = _storage(kind)
+    if is_bfloat16(field) and values.binary == 2:
+        values = _with_dtype(values, "u2", field.name)
+    elif values.binary and b"dtype" in metadata:
+        values = _with_dtype(values, metadata[b"dtype"].decode(errors="replace"), field.name)
+    if permutation == tuple(range(len(permutation))):
+        permutation = ()
+    if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
+        raise UnsupportedColumnError(f"has a permutation {list(permutation)} that does not fit its shape")
+    return _shaped(values, shape, permutation, field.name)
+
+
+def is_bfloat16(field: Any) -> bool:
+    """Whether the values of a field, within lists too, are Lance's bfloat16: two bytes, of which NumPy has no type."""
+    while True:
+        if _extension(field)[0] == BFLOAT16:
+            return True
+        kind = storage_of(field.type)
+        if not (kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind)):
+            return False
+        field = kind.value_field
+
+
+def note_of(field: Any) -> str:
+    """What a reader of `repr` should know about the values of a field, after its name; "" for nothing."""
+    return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)" if is_bfloat16(field) else ""
+
+
+def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
+    """By column, the names of classes that Hugging Face's ClassLabel features have; {} where the schema has none, or nonsense."""
+    text = (schema.metadata or {}).get(b"huggingface", b"")
+    try:
+        said = json.loads(text) if 0 < len(text) < MOST_FEATURES_NBYTES else {}
+        features = said["info"]["features"].items()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name, feature in features:
+        words = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            found[name] = tuple(words)
+    return found
+
+
+def storage_of(kind: Any) -> Any:
+    """An Arrow type without its extension."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def leaf_of(kind: Any) -> Any:
+    """The type of the values within lists."""
+    kind = storage_of(kind)
+    while kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> ArrowValues:
+    """The same with lengths of lists that were found in the data."""
+    known = ArrowValues(
+        dtype=values.dtype, lists=lists, binary=values.binary, raw=values.raw, physical=None, permutation=values.permutation
+    )
+    return _shaped(known, values.physical, values.permutation, name)
+
+
+def lengths_in(array: Any, values: ArrowValues) -> tuple[int, ...] | None:
+    """Lengths of nested lists as the first record of `array` has them; None where there is none."""
+    found: list[int] = []
+    array = _plain(array)
+    for length in values.lists:
+        array = array.drop_null()
+        if not len(array):
+            return None
+        if length is None:
+            offsets = array.offsets
+            length = offsets[1].as_py() - offsets[0].as_py()
+        array = array[0].values if length else array.values.slice(0, 0)
+        found.append(length)
+        if not length:
+            return tuple(found) + (0,) * (len(values.lists) - len(found))
+    return tuple(found)
+
+
+def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
+    """An Arrow array as records: shape (length, *values.shape), not always contiguous.
+
+    Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
+    """
+    array = _plain(array)
+    if values.lists or not values.raw:
+        array.validate(full=True)
+    flat = _flat(array, values, values.lists, fill)
+    assert values.physical is not None
+    records = flat.reshape((len(array), *values.physical))
+    return records.transpose((0, *(axis + 1 for axis in values.permutation))) if values.permutation else records
+
+
+def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: Any) -> NDArray[np.generic]:
+    """The values of an array of lists of equal lengths, one after the other: shape (length * product of lengths * binary,)."""
+    if kinds.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    size = math.prod(length or 0 for length in lists) * max(1, values.binary // values.dtype.itemsize)
+    if array.null_count:
+        missing = array.is_null().to_numpy(zero_copy_only=False)
+        if fill is None:
+            raise NullFoundError(int(missing.argmax()))
+        records = np.full((len(array), size), fill, values.dtype)
+        records[~missing] = _flat(array.drop_null(), values, lists, fill).reshape(-1, size)
+        return records.reshape(-1)
+    if not lists:
+        if values.binary:
+            whole = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * values.binary :][: len(array) * values.binary]
+            return whole.view(values.dtype) if len(whole) else np.zeros(0, values.dtype)
+        return array.to_numpy(zero_copy_only=False).astype(values.dtype, copy=False)
+    length = lists[0] or 0
+    if kinds.is_fixed_size_list(array.type):
+        inner = array.values.slice(array.offset * length, len(array) * length)
+    else:
+        offsets = array.offsets.to_numpy()
+        wrong = np.flatnonzero(np.diff(offsets) != length)
+        if len(wrong):
+            raise UnequalLengthError(int(wrong[0]), int(np.diff(offsets)[wrong[0]]), length)
+        inner = array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0])) if len(offsets) else array.values.slice(0, 0)
+    try:
+        return _flat(inner, values, lists[1:], fill)
+    except NullFoundError as error:
+        raise NullFoundError(error.row // max(1, length)) from None
+    except UnequalLengthError as error:
+        raise UnequalLengthError(error.row // max(1, length), error.length, error.expected) from None
+
+
+def _plain(array: Any) -> Any:
+    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
+
+
+def _extension(field: Any) -> tuple[str, Any]:
+    """Name of the extension type of a field and what it says of itself, as JSON; ("", None) where it is a plain one."""
+    kind, metadata = field.type, field.metadata or {}
+    if isinstance(kind, pa.BaseExtensionType):
+        said = kind.__arrow_ext_serialize__() if hasattr(kind, "__arrow_ext_serialize__") else b""
+        return str(getattr(kind, "extension_name", "")), _json(said, field.name, strict=False)
+    name = metadata.get(b"ARROW:extension:name", b"").decode(errors="replace")
+    return name, _json(metadata.get(b"ARROW:extension:metadata", b""), field.name, strict=False)
+
+
+def _json(text: bytes, name: str, *, strict: bool = True) -> Any:
+    try:
+        return json.loads(text) if len(text) < 65_536 else None
+    except (ValueError, RecursionError) as error:
+        if strict:
+            raise UnsupportedColumnError(f"has a shape that cannot be read: {text[:80]!r}") from error
+        return None
+
+
+def _said_shape(said: Any, name: str) -> tuple[int, ...]:
+    shape = said.get("shape") if isinstance(said, dict) else said
+    if not isinstance(shape, (list, tuple)) or not all(type(length) is int and length >= 0 for length in shape):
+        raise UnsupportedColumnError(f"has a shape that cannot be read: {str(shape)[:80]}")
+    return tuple(shape)
+
+
+def _storage(kind: Any) -> ArrowValues:
+    """The values of an Arrow type, its shape left open."""
+    lists: list[int | None] = []
+    while kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        lists.append(kind.list_size if kinds.is_fixed_size_list(kind) else None)
+        kind = kind.value_type
+        if len(lists) > MOST_DEPTH:
+            raise UnsupportedColumnError(f"holds lists nested more than {MOST_DEPTH} deep")
+    raw = str(kind)
+    if kinds.is_dictionary(kind):
+        kind, raw = kind.value_type, ""
+    if kinds.is_fixed_size_binary(kind):
+        return ArrowValues(dtype=np.dtype("u1"), lists=tuple(lists), binary=kind.byte_width, raw=raw, physical=None, permutation=())
+    if kinds.is_boolean(kind) or (kinds.is_timestamp(kind) and kind.tz is None) or kinds.is_duration(kind):
+        return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
+    if kinds.is_integer(kind) or kinds.is_floating(kind):
+        return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw=raw, physical=None, permutation=())
+    raise _unreadable(kind)
+
+
+def _unreadable(kind: Any) -> SkippedColumnError:
+    """Why a type is no field."""
+    if kinds.is_struct(kind):
+        names = {kind.field(number).name for number in range(kind.num_fields)}
+        if names == {"bytes", "path"}:
+            return UnsupportedColumnError("holds encoded images (struct<bytes, path>), which cannot be decoded yet")
+        if {"height", "width", "nChannels", "mode", "data"} <= names:
+            return UnsupportedColumnError(
+                "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet"
+            )
+        return SkippedColumnError("is a struct, whose members are no fields")
+    if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind):
+        return UnsupportedColumnError("holds lists of bytes, which cannot be read yet")
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
+        return SkippedColumnError("holds lists of text")
+    return SkippedColumnError(f"holds values of the type {kind}, which has no counterpart in NumPy")
+
+
+def _with_dtype(values: ArrowValues, text: str, name: str) -> ArrowValues:
+    """Values of fixed-size binary that the file says are numbers."""
+    try:
+        dtype = np.dtype(text)
+    except TypeError as error:
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which NumPy does not know") from error
+    if dtype.kind not in "biufc" or not dtype.itemsize or values.binary % dtype.itemsize:
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
+    native = dtype.newbyteorder("<")
+    return ArrowValues(dtype=native, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+
+
+def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:
+    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits."""
+    physical: tuple[int, ...] | None = tuple(shape) if shape is not None else None
+    if None not in values.lists:
+        own = tuple(length or 0 for length in values.lists)
+        if values.binary and not 1 < values.binary == values.dtype.itemsize:
+            own += (values.binary // values.dtype.itemsize,)
+        if physical is None:
+            physical = own
+        elif math.prod(physical) != math.prod(own):
+            raise ConfigError(
+                f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
+                hint=f"Give a shape that fits: shapes={{{name!r}: (...)}}.",
+                dataset=name,
+            )
+    return ArrowValues(
+        dtype=values.dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=physical, permutation=permutation
+    )
+
+
+def fill_for(fill: object, column: str, dtype: np.dtype) -> Any:
+    """The value that stands for nulls of a column, as its dtype; None where nulls are errors. Raises ConfigError if it changes."""
+    value = fill.get(column) if isinstance(fill, Mapping) else fill
+    if value is None:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            filled = np.asarray(value).astype(dtype)
+        same = bool(filled == np.asarray(value)) or bool(filled != filled)
+    except (TypeError, ValueError, OverflowError):
+        same, filled = False, np.zeros((), dtype)
+    if not same or filled.shape != ():
+        raise ConfigError(
+            f"fill={value!r} cannot stand for nulls in '{column}', which is {dtype}.",
+            hint=f"Give one number that {dtype} can hold, or fill={{column: value}} for single columns.",
+            dataset=column,
+        )
+    return filled[()]
+
+
+STANDS_FOR_NULL = {"": "0", "text": '""', "bytes": 'b""'}
+"""What may stand for nulls in a field of numbers, of text and of bytes; nothing does among lists that differ in length."""
+
+
+def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalLengthError, ragged: str = "") -> SourceError:
+    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins.
+
+    `ragged` says how records of the field differ in length, as `Field.ragged` has it.
+    """
+    record = first + error.row
+    details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
+    if isinstance(error, NullFoundError):
+        return CorruptDataError(
+            f"{path}: null at row {record:,} of column '{column}'.",
+            hint=f"Say what stands for it: fill={{{column!r}: {STANDS_FOR_NULL[ragged]}}}; or leave the record out when you write the file."
+            if ragged in STANDS_FOR_NULL
+            else "Leave the record out when you write the file, or the column with fields=[...].",
+            **details,
+        )
+    return SchemaMismatchError(
+        f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
+        hint="Records of a field have one shape: pad them, say that they differ with "
+        f"shapes={{{column!r}: (None,)}}, or leave the column out with fields=[...].",
+        **details,
+    )

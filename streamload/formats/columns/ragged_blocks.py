@@ -1,0 +1,173 @@
+"""Ragged records out of blocks that must be decoded: measured first, then put where they are wanted, decoded once for both."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.formats.columns.blocks import by_block
+from streamload.ragged import Ragged
+from streamload.schema import Field
+from streamload.source import Lengths, ReadStats
+
+KEPT_NBYTES = 32 * 1024**2
+"""A block of at most so many bytes is kept when only some of its records were wanted."""
+
+
+class Stretch(NamedTuple):
+    """Some neighbouring records of a block."""
+
+    first: int
+    """Counted in the block."""
+    values: NDArray[np.generic]
+    """Their elements, one record's after the other's: shape (elements, *shape), C-contiguous."""
+    offsets: NDArray[np.int64]
+    """Where each begins, and their end."""
+
+
+class RaggedBlocks:
+    """What was decoded for the records that were measured last, and the last block where it is small."""
+
+    def __init__(self, cuts: NDArray[np.int64], field: Field, decode: Callable[[int], Iterator[Stretch]]) -> None:
+        self._cuts = cuts
+        self._nbytes = field.nbytes
+        self._decode = decode
+        self._records: NDArray[np.int64] | None = None
+        self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], Stretch]] = []
+        """Which of the records lie in a stretch, which of its records they are, and the stretch."""
+        self._kept: tuple[int, list[Stretch]] | None = None
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Elements of each record."""
+        self._records, self._found = None, []
+        lengths = np.zeros(len(records), np.int64)
+        for block, chosen, local in by_block(self._cuts, records):
+            size = int(self._cuts[block + 1] - self._cuts[block])
+            for stretch in self._stretches(block, whole=len(local) == size):
+                low, high = np.searchsorted(local, [stretch.first, stretch.first + len(stretch.offsets) - 1])
+                if low == high:
+                    continue
+                rows, where = local[low:high] - stretch.first, chosen[low:high]
+                lengths[where] = stretch.offsets[rows + 1] - stretch.offsets[rows]
+                if 2 * len(rows) < len(stretch.offsets) and (self._kept is None or self._kept[0] != block):
+                    some = Ragged(stretch.values, stretch.offsets)[rows]
+                    rows, stretch = np.arange(len(rows)), Stretch(0, some.values, some.offsets)
+                self._found.append((where, rows, stretch))
+        self._records = records
+        return lengths
+
+    def gather(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of the records that were measured where they are wanted."""
+        if self._records is not records and (self._records is None or not np.array_equal(self._records, records)):
+            self.lengths(records)
+        copy = kernels.gather_kernels().copy_ragged
+        address = values.ctypes.data
+        for where, rows, stretch in self._found if self._nbytes else ():
+            begin, end = stretch.offsets[rows], stretch.offsets[rows + 1]
+            copy(stretch.values.ctypes.data + begin * self._nbytes, (end - begin) * self._nbytes, address, starts[where] * self._nbytes)
+        self._records, self._found = None, []
+
+    def forget(self) -> None:
+        """Let go of everything that was decoded."""
+        self._records, self._found, self._kept = None, [], None
+
+    def _stretches(self, block: int, *, whole: bool) -> Iterator[Stretch]:
+        if self._kept is not None and self._kept[0] == block:
+            yield from self._kept[1]
+            return
+        if whole:
+            yield from self._decode(block)
+            return
+        self._kept = None
+        kept: list[Stretch] = []
+        room = KEPT_NBYTES
+        for stretch in self._decode(block):
+            room -= stretch.values.nbytes
+            if room >= 0:
+                kept.append(stretch)
+            yield stretch
+        if room >= 0:
+            self._kept = block, kept
+
+
+def scratch_nbytes(largest_nbytes: int) -> int:
+    """Private memory of a reader whose largest block has so many bytes: one on its way, one measured, and a small one kept."""
+    return 2 * largest_nbytes + min(KEPT_NBYTES, largest_nbytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RaggedRows:
+    """One ragged field that must be decoded, a block after the other: what its format's blocks need is said by its kinds."""
+
+    rows: Any
+    """Where its blocks lie: a column of the format."""
+    lengths: Lengths
+    weights: NDArray[np.int64]
+    """Elements of each block that holds records, as far as is known without decoding."""
+
+    @property
+    def field(self) -> Field:
+        """As it is delivered."""
+        return self.rows.field
+
+    @property
+    def addressable(self) -> bool:
+        """Never: a block is decoded whole."""
+        return False
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where blocks begin."""
+        return self.rows.cuts
+
+    @property
+    def largest_nbytes(self) -> int:
+        """Bytes of the elements of the largest block."""
+        return int(self.weights.max(initial=0)) * self.field.nbytes
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.rows.label
+
+
+class RaggedRowsReader(ABC):
+    """Decodes blocks, each once a call; `_stretches` is what a format adds."""
+
+    def __init__(self, column: RaggedRows, rows: Any, meter: ReadStats) -> None:
+        """`rows` is the reader of the column's rows, which is closed with this one."""
+        self._rows = rows
+        self._meter = meter
+        cuts = column.cuts
+        assert cuts is not None
+        self._cuts = cuts
+        self._blocks = RaggedBlocks(cuts, column.field, self._stretches)
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Elements of each record. Raises CorruptDataError or ChecksumError, with file and records."""
+        began, read_before = time.perf_counter_ns(), self._meter.read_ns
+        found = self._blocks.lengths(records)
+        self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
+        return found
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of record `records[k]` into `values[starts[k]:]`."""
+        self._blocks.gather(records, values, starts)
+
+    def advise(self, records: NDArray[np.int64]) -> None:  # noqa: B027 - formats need not add anything here
+        """Nothing: a block is read in one piece, or by a library that alone knows where it lies."""
+
+    def close(self) -> None:
+        """Close the files and forget what was kept."""
+        self._rows.close()
+        self._blocks.forget()
+
+    @abstractmethod
+    def _stretches(self, block: int) -> Iterator[Stretch]:
+        """The records of a block, some at a time."""

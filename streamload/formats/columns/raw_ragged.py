@@ -1,0 +1,237 @@
+"""Columns of ragged records that need no decoding: raw ones in files, by their offsets, and small ones held in memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.errors import CorruptDataError
+from streamload.formats.columns.raw import RawRecords, explain_read
+from streamload.schema import Field
+from streamload.source import Lengths, ReadStats
+from streamload.storage.files import OpenFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class InMemoryRagged:
+    """A small ragged field, decoded once and held in memory: one copy that all workers share."""
+
+    field: Field
+    """As it is delivered."""
+    values: NDArray[np.generic]
+    """The elements of all records: shape (elements, *field.shape)."""
+    offsets: NDArray[np.int64]
+    """The element at which each record begins, and their number: shape (records + 1,)."""
+    label: str
+    """How it is stored, for people."""
+
+    @property
+    def addressable(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """None: a block may begin at any record."""
+        return None
+
+    @property
+    def lengths(self) -> Lengths:
+        """Of all records."""
+        return Lengths.of(np.diff(self.offsets))
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """None: there are no blocks."""
+        return None
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None: the values are counted with the index."""
+        return 0
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> InMemoryRaggedReader:
+        """A reader of the values."""
+        return InMemoryRaggedReader(self)
+
+    def describe(self) -> str:
+        """How it is stored, and that it is held."""
+        return f"{self.label}, held in memory"
+
+
+class InMemoryRaggedReader:
+    """Gathers ragged records from values in memory."""
+
+    def __init__(self, column: InMemoryRagged) -> None:
+        self._offsets = column.offsets
+        self._values = column.values
+        self._nbytes = column.field.nbytes
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Elements of each record."""
+        return self._offsets[records + 1] - self._offsets[records]
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of record `records[k]` into `values[starts[k]:]`."""
+        if not self._nbytes:
+            return
+        first = self._offsets[records]
+        sizes = (self._offsets[records + 1] - first) * self._nbytes
+        addresses = first * self._nbytes + self._values.ctypes.data
+        kernels.gather_kernels().copy_ragged(addresses, sizes, values.ctypes.data, starts * self._nbytes)
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing to do: the values are in memory."""
+
+    def close(self) -> None:
+        """Nothing is held but the values themselves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RawRagged:
+    """Raw ragged records in runs: in each, a table of numbers says where records begin among elements that lie one after the other.
+
+    So are strings, bytes and lists stored in Arrow's record batches.
+    """
+
+    field: Field
+    """As it is delivered, in native byte order, which is the file's."""
+    pairs: RawRecords
+    """Where each record begins and ends, in elements of its run: a field of two numbers, the second of which is the next one's first."""
+    bases: NDArray[np.int64]
+    """The byte in its file at which the elements of each run begin: shape (runs,)."""
+    limits: NDArray[np.int64]
+    """How many elements each run has: shape (runs,)."""
+    lengths: Lengths
+    label: str
+    """How it is stored, for people."""
+
+    @property
+    def addressable(self) -> bool:
+        """Always: a record is read by its offset."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where runs begin."""
+        return self.pairs.starts
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """Elements of each run."""
+        return self.limits
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None worth counting: records go straight to where they are wanted."""
+        return 0
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> RawRaggedReader:
+        """A reader by offset, without the library of the format."""
+        return RawRaggedReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.label
+
+
+class RawRaggedReader:
+    """Gathers raw ragged records by offset: their places first, then their elements."""
+
+    def __init__(self, column: RawRagged, files: OpenFiles, meter: ReadStats) -> None:
+        self._column = column
+        self._files = files
+        self._meter = meter
+        self._nbytes = column.field.nbytes
+        self._pairs = column.pairs.reader(files, meter)
+        self._measured: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None
+        """Records, the runs that they lie in, and where in them they begin and end."""
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Elements of each record. Raises CorruptDataError, with file and record, for places that cannot be."""
+        runs, firsts, lasts = self._places(records)
+        wrong = (firsts < 0) | (lasts < firsts) | (lasts > self._column.limits[runs])
+        if wrong.any():
+            self._files.verify()
+            k = int(wrong.argmax())
+            path = self._files.fingerprints[int(self._column.pairs.numbers[runs[k]])].path
+            raise CorruptDataError(
+                f"{path}: record {int(records[k]):,} of '{self._column.field.name}' claims elements {int(firsts[k]):,} to "
+                f"{int(lasts[k]):,}, of {int(self._column.limits[runs[k]]):,} that are there.",
+                hint="The file is damaged: fetch or write it again.",
+                path=path,
+                dataset=self._column.field.name,
+                records=(int(records[k]), int(records[k]) + 1),
+            )
+        self._measured = records, runs, firsts, lasts
+        return lasts - firsts
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the elements of record `records[k]` into `values[starts[k]:]`."""
+        if self._measured is None or (self._measured[0] is not records and not np.array_equal(self._measured[0], records)):
+            self.lengths(records)
+        assert self._measured is not None
+        _, runs, firsts, lasts = self._measured
+        self._measured = None
+        if not self._nbytes or not len(records):
+            return
+        began = time.perf_counter_ns()
+        numbers = self._column.pairs.numbers[runs]
+        offsets = self._column.bases[runs] + firsts * self._nbytes
+        sizes, places, address = (lasts - firsts) * self._nbytes, starts * self._nbytes, values.ctypes.data
+        if (numbers == numbers[0]).all():
+            self._fetch(int(numbers[0]), offsets, sizes, address, places)
+        else:
+            for number in np.unique(numbers).tolist():
+                chosen = np.flatnonzero(numbers == number)
+                self._fetch(number, offsets[chosen], sizes[chosen], address, places[chosen])
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += int(sizes.sum())
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Ask the kernel to begin reading these records; where they lie must be read for that."""
+        if not len(records) or not self._nbytes or not hasattr(os, "posix_fadvise"):
+            return
+        self._pairs.advise(records)
+        runs, firsts, lasts = self._places(records)
+        numbers = self._column.pairs.numbers[runs]
+        firsts, lasts = np.maximum(firsts, 0), np.clip(lasts, 0, self._column.limits[runs])
+        for number in np.unique(numbers).tolist():
+            if self._files.address(number) is not None:
+                continue
+            chosen = np.flatnonzero((numbers == number) & (lasts > firsts))
+            offsets = self._column.bases[runs[chosen]] + firsts[chosen] * self._nbytes
+            sizes = (lasts[chosen] - firsts[chosen]) * self._nbytes
+            fd = self._files.descriptor(number)
+            for offset, nbytes in zip(offsets.tolist(), sizes.tolist(), strict=True):
+                os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
+
+    def close(self) -> None:
+        """Let go of what was measured."""
+        self._measured = None
+        self._pairs.close()
+
+    def _places(self, records: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+        pairs = self._column.pairs
+        table = np.empty((len(records), 2), pairs.field.dtype)
+        self._pairs.gather(records, table, np.arange(len(records), dtype=np.int64))
+        firsts, lasts = np.ascontiguousarray(table.T).astype(np.int64)
+        return np.searchsorted(pairs.starts, records, side="right") - 1, firsts, lasts
+
+    def _fetch(self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]) -> None:
+        mapped = self._files.address(number)
+        if mapped is not None:
+            kernels.gather_kernels().copy_ragged(offsets + mapped, sizes, address, places)
+            return
+        fd, first = self._files.descriptor(number), 0
+        while True:
+            failed = kernels.gather_kernels().read_ragged(fd, offsets[first:], sizes[first:], address, places[first:])
+            if failed < 0:
+                return
+            first += failed
+            explain_read(self._files, number, int(offsets[first]), int(sizes[first]), self._column.field.name)

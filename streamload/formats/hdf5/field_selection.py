@@ -1,0 +1,157 @@
+"""Which datasets of a file are the fields of its records: asked for by name, or found by their common length."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.formats.hdf5.metadata import DatasetInfo
+
+Chosen = list[tuple[str, DatasetInfo]]
+"""Fields in order: the name to deliver, and where it is stored."""
+
+PAIRS = frozenset(
+    [("x", "y"), ("images", "labels"), ("image", "label"), ("data", "labels"), ("data", "label"), ("data", "targets"), ("data", "target")]
+)
+"""Names that belong together: where one is a field and the other has another length, something is wrong with the file."""
+
+MOST_LISTED = 12
+"""Names that an error lists."""
+
+
+def find(candidates: Sequence[DatasetInfo], file_path: str, notes: list[str]) -> Chosen:
+    """The fields of a file that nobody named: the datasets of one length that hold the most bytes.
+
+    The field with the largest records comes first, the others in the order of their names. Raises ConfigError where
+    nothing fits or two guesses are equally good, SchemaMismatchError where a pair such as x and y differs in length.
+    """
+    if not candidates:
+        raise ConfigError(
+            f"{file_path} holds no dataset whose first axis could count records" + (f" ({notes[0]})." if notes else "."),
+            hint="Write arrays of one length, one a field; or name datasets with fields=[...] to learn why they do not serve.",
+            path=file_path,
+        )
+    sets: dict[int, list[DatasetInfo]] = {}
+    for one in candidates:
+        sets.setdefault(one.records, []).append(one)
+    ranked = sorted(sets.values(), key=lambda group: -sum(one.nbytes for one in group))
+    best = ranked[0]
+    if len(ranked) > 1 and sum(one.nbytes for one in best) == sum(one.nbytes for one in ranked[1]) and best[0].nbytes:
+        options = [f"fields={[one.key for one in group]} ({group[0].records:,} records)" for group in ranked[:2]]
+        raise ConfigError(
+            f"{file_path} holds two sets of fields, equally large: {options[0]}; {options[1]}.",
+            hint="Choose one with the argument shown.",
+            path=file_path,
+        )
+    left_out = [one for group in ranked[1:] for one in group]
+    _refuse_unequal_pairs(best, left_out, file_path)
+    first = max(best, key=lambda one: one.record_nbytes)
+    ordered = [first, *(one for one in best if one is not first)]
+    chosen = list(zip(_names(ordered), ordered, strict=True))
+    if len(candidates) > 1:
+        notes.insert(0, f"fields were found, not named; fields={_argument(chosen)} says the same")
+    notes.extend(f"'{one.key}' left out: {one.records:,} records, not {best[0].records:,}" for one in left_out[:MOST_LISTED])
+    if len(left_out) > MOST_LISTED:
+        notes.append(f"{len(left_out) - MOST_LISTED} more datasets of other lengths left out")
+    return chosen
+
+
+def refuse_unequal(chosen: Chosen, file_path: str) -> None:
+    """Raise SchemaMismatchError unless all chosen fields have one length."""
+    if len({stored.records for _, stored in chosen}) > 1:
+        lengths = ", ".join(f"{name}: {stored.records:,}" for name, stored in chosen)
+        raise SchemaMismatchError(
+            f"{file_path}: fields differ in their number of records ({lengths}).",
+            hint="The file is incomplete, or the fields do not belong together: choose with fields=[...].",
+            path=file_path,
+        )
+
+
+def requests(fields: Sequence[str] | Mapping[str, str]) -> list[tuple[str | None, str]]:
+    """The fields asked for: (name to deliver, or None for the file's own; name in the file)."""
+    if isinstance(fields, Mapping):
+        return [(name, asked) for name, asked in fields.items()]
+    counts = Counter(fields)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise ConfigError(f"fields names {twice!r} twice.", hint="Name each field once, or rename with fields={name: path}.")
+    return [(None, asked) for asked in fields]
+
+
+def match(asked: str, candidates: Sequence[DatasetInfo], file_path: str) -> list[DatasetInfo]:
+    """The candidates meant by a name that is no full path: by last component, or a compound dataset with all its members.
+
+    Raises ConfigError with the names that come close where there is none, or more than one.
+    """
+    key = asked.strip("/")
+    groups: dict[str, list[DatasetInfo]] = {}
+    for one in candidates:
+        for known in {one.key, one.path, _leaf(one)}:
+            groups.setdefault(known, []).append(one)
+    found = groups.get(key, [])
+    if len({one.path for one in found}) > 1:
+        raise ConfigError(
+            f"{file_path} holds more than one dataset called {asked!r}: {', '.join(repr(one.key) for one in found[:MOST_LISTED])}.",
+            hint="Give the full path.",
+            path=file_path,
+        )
+    if not found:
+        close = difflib.get_close_matches(key, groups, n=1)
+        known = [one.key for one in candidates]
+        listed = ", ".join(map(repr, known[:MOST_LISTED])) + (", ..." if len(known) > MOST_LISTED else "")
+        raise ConfigError(
+            f"{file_path} holds no dataset {asked!r}; it holds {listed or 'none that could serve'}.",
+            hint=f"Did you mean {close[0]!r}?" if close else "Choose among these with fields=[...].",
+            path=file_path,
+        )
+    return found
+
+
+def named(found: Sequence[tuple[str | None, list[DatasetInfo]]]) -> Chosen:
+    """Requests and what they led to, as fields with names: members of a compound get its name before theirs."""
+    plain = [(name, one, len(group) > 1) for name, group in found for one in group]
+    own = iter(_names([one for name, one, _ in plain if name is None]))
+    return [(next(own) if name is None else ".".join((name, *one.member)) if several else name, one) for name, one, several in plain]
+
+
+def _leaf(stored: DatasetInfo) -> str:
+    return ".".join((stored.path.rsplit("/", 1)[-1], *stored.member))
+
+
+def _names(chosen: Sequence[DatasetInfo]) -> list[str]:
+    """Last components of the paths where these are unique, full paths elsewhere."""
+    leaves = Counter(map(_leaf, chosen))
+    return [_leaf(one) if leaves[_leaf(one)] == 1 else one.key for one in chosen]
+
+
+def _argument(chosen: Chosen) -> object:
+    if all(name == stored.key for name, stored in chosen):
+        return [name for name, _ in chosen]
+    return {name: stored.key for name, stored in chosen}
+
+
+def _refuse_unequal_pairs(best: Sequence[DatasetInfo], left_out: Sequence[DatasetInfo], file_path: str) -> None:
+    for one in best:
+        for other in left_out:
+            fewer, more = sorted((one.records, other.records))
+            alone = len(best) == len(left_out) == 1 and other.dtype.kind != "S" and 2 * fewer >= more
+            if alone or (fewer and _are_a_pair(one.key, other.key)):
+                raise SchemaMismatchError(
+                    f"{file_path}: '{one.key}' has {one.records:,} records and '{other.key}' has {other.records:,}: "
+                    "they look like a pair that should agree.",
+                    hint=f"The file is incomplete, or they do not belong together: choose, for example fields=[{one.key!r}].",
+                    path=file_path,
+                    dataset=other.key,
+                )
+
+
+def _are_a_pair(one: str, other: str) -> bool:
+    """Whether two names differ only in a word and its counterpart: train_set_x and train_set_y."""
+    words, others = re.split(r"[^a-z0-9]+", one.lower()), re.split(r"[^a-z0-9]+", other.lower())
+    if len(words) != len(others):
+        return False
+    differ = [pair for pair in zip(words, others, strict=True) if pair[0] != pair[1]]
+    return len(differ) == 1 and (differ[0] in PAIRS or differ[0][::-1] in PAIRS)

@@ -1,0 +1,304 @@
+"""Surveys made where a crash of the HDF5 library hurts nobody: in a child of a small process that does nothing else.
+
+Rules:
+
+1. The user's process is never forked, and does not load the HDF5 library to plan: a fresh interpreter does (the surveyor).
+2. The surveyor loads the library once, and forks a child for each survey, which has limits of memory and of time and
+   dies with it. What a damaged file does to a child is gone with the child.
+3. A request and its result stand in a nameless file that this process made; only a status comes over the socket.
+4. Results are plain numbers and text, checked as they are read; files are fingerprinted here, not believed.
+5. Where processes cannot be started, the survey is made in this one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
+from streamload.formats.hdf5 import metadata_cache
+from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
+from streamload.formats.hdf5.metadata import FilesInfo, no_progress
+from streamload.formats.hdf5.metadata_json import metadata_from_json
+from streamload.memory.shared_memory import AnonymousFile
+from streamload.storage.files import changed, fingerprint
+
+Fields = Sequence[str] | Mapping[str, str] | None
+
+STILL_SECONDS = 10.0
+"""A survey that gets nowhere for so long is ended."""
+START_SECONDS = 60.0
+"""A surveyor that is not up by then never will be; loading a library from a cold network disk has taken many seconds."""
+QUIET_SECONDS = 1.0
+"""A survey that takes longer says how far it is, on a terminal."""
+_BOOT = (
+    "import sys, json; said = json.loads(sys.argv[1]); sys.path[:] = said['path']; "
+    "from streamload.formats.hdf5.inspector_process import main; main(said['control'])"
+)
+_CLEARED = ("PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONPROFILEIMPORTTIME", "PYTHONBREAKPOINT")
+_ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class InspectorUnavailableError(Exception):
+    """No process can be had for a survey; internal to planning."""
+
+
+def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
+    """What is stored in the files: known from an earlier run, or found by another process where that is possible."""
+    known = metadata_cache.load_metadata(paths, fields)
+    if known is not None:
+        return known
+    began = time.monotonic()
+    try:
+        data = Inspector.ask(paths, fields)
+    except InspectorUnavailableError:
+        from streamload.formats.hdf5.planning import examined
+
+        return examined(paths, fields, no_progress)
+    found, _ = metadata_from_json(data)
+    if len(found.files) != len(paths):
+        raise CorruptDataError(f"{paths[0]}: the survey of {len(paths):,} files tells of {len(found.files):,}.", path=paths[0])
+    for path, file in zip(paths, found.files, strict=True):
+        now = fingerprint(path)
+        if now != file.fingerprint:
+            raise changed(file.fingerprint, os.stat(now.path))
+    metadata_cache.store_metadata(paths, fields, found, time.monotonic() - began)
+    return found
+
+
+class Inspector:
+    """This process's surveyor: started when it is first needed, and anew after it was ended or the environment changed."""
+
+    _current: ClassVar[Inspector | None] = None
+    _asking: ClassVar[threading.Lock] = threading.Lock()
+
+    @classmethod
+    def ask(cls, paths: Sequence[str], fields: Fields) -> NDArray[np.uint8]:
+        """What the survey of these files found, as bytes; errors of the survey are raised.
+
+        Raises CorruptDataError where the HDF5 library crashes or gets nowhere, and InspectorUnavailableError where no process can be had.
+        """
+        with cls._asking:
+            for last in (False, True):
+                surveyor = cls._running()
+                scrap = AnonymousFile()
+                try:
+                    return surveyor._survey(scrap, paths, fields)
+                except _GoneError as error:
+                    cls.shutdown()
+                    if last:
+                        raise InspectorUnavailableError from error
+                except InspectorUnavailableError:
+                    raise
+                except StreamloadError:
+                    raise
+                except BaseException:
+                    # Interrupted half-way: an answer may still come, so nobody listens to this one again.
+                    cls.shutdown()
+                    raise
+                finally:
+                    scrap.close()
+        raise InspectorUnavailableError
+
+    @classmethod
+    def warm(cls) -> None:
+        """Start it now: it is up, then, when a file is surveyed that is not there yet."""
+        with cls._asking:
+            try:
+                cls._running()
+            except InspectorUnavailableError:
+                return
+
+    @classmethod
+    def _running(cls) -> Inspector:
+        current, settings = cls._current, _settings()
+        if current is not None and (current.settings != settings or current.process.poll() is not None):
+            cls.shutdown()
+            current = None
+        if current is None:
+            current = cls._current = cls(settings)
+        return current
+
+    @classmethod
+    def shutdown(cls) -> None:
+        """End the surveyor of this process, if there is one."""
+        surveyor, cls._current = cls._current, None
+        if surveyor is not None:
+            surveyor.close()
+
+    @classmethod
+    def forget(cls) -> None:
+        """In a child that the user forked: leave the surveyor to the parent, whatever the parent was doing with it."""
+        cls._asking = threading.Lock()
+        cls.shutdown()
+
+    def __init__(self, settings: tuple[Any, ...]) -> None:
+        if not sys.platform.startswith("linux") or not sys.executable:
+            raise InspectorUnavailableError
+        self.settings = settings
+        self._owner = os.getpid()
+        try:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise InspectorUnavailableError from error
+        environment = {name: value for name, value in os.environ.items() if name not in _CLEARED}
+        environment.update(dict.fromkeys(_ALONE, "1"))
+        said = json.dumps({"path": [entry if entry else os.getcwd() for entry in sys.path], "control": theirs.fileno()})
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-S", "-P", "-c", _BOOT, said],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                process_group=0,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self._control.close()
+            raise InspectorUnavailableError from error
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The surveyor's process id."""
+        return self.process.pid
+
+    def _survey(self, scrap: AnonymousFile, paths: Sequence[str], fields: Fields) -> NDArray[np.uint8]:
+        named = {
+            "paths": list(paths),
+            "fields": dict(fields) if isinstance(fields, Mapping) else None if fields is None else list(fields),
+            "folder": os.getcwd(),
+        }
+        request = memoryview(bytes(PROGRESS.size) + json.dumps(named).encode())
+        place = 0
+        while place < len(request):
+            place += os.pwrite(scrap.fd, request[place:], place)
+        try:
+            socket.send_fds(self._control, [b"survey"], [scrap.fd])
+            status, nbytes = self._answer(scrap, paths)
+        except OSError as error:
+            raise _GoneError from error
+        if status == CANNOT_FORK:
+            raise InspectorUnavailableError
+        if status:
+            raise _ended(status, paths[min(_progress(scrap)[1], len(paths) - 1)])
+        result = _result(scrap, nbytes)
+        if result[:1].tobytes() == b"+":
+            return result[1:]
+        raise from_plain(json.loads(result[1:].tobytes()))
+
+    def _answer(self, scrap: AnonymousFile, paths: Sequence[str]) -> tuple[int, int]:
+        """How the survey ended, and the bytes of its result. Ends it, and the surveyor, if it gets nowhere."""
+        waiting = select.poll()
+        waiting.register(self._control, select.POLLIN)
+        began = still = time.monotonic()
+        seen, said = (0, 0, 0, 0), False
+        try:
+            while not waiting.poll(100):
+                now, progress = time.monotonic(), _progress(scrap)
+                if progress != seen:
+                    seen, still = progress, now
+                if not seen[0] and now - began > START_SECONDS:
+                    raise _GoneError
+                if seen[0] and now - still > STILL_SECONDS:
+                    Inspector.shutdown()
+                    path = paths[min(seen[1], len(paths) - 1)]
+                    raise CorruptDataError(
+                        f"{path}: the HDF5 library got nowhere in {STILL_SECONDS:g} s with what describes its data.",
+                        hint="The file is damaged, or its disk does not answer: fetch or write it again.",
+                        path=path,
+                    )
+                if now - began > QUIET_SECONDS:
+                    said |= _show(paths, seen)
+        finally:
+            if said:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+        answer = self._control.recv(ANSWER.size)
+        if len(answer) != ANSWER.size:
+            raise _GoneError
+        status, nbytes = ANSWER.unpack(answer)
+        return status, nbytes
+
+    def close(self) -> None:
+        """End the process and wait for it; in a forked child, only let go of what was inherited."""
+        self._control.close()
+        if self._owner != os.getpid():
+            self.process.returncode = 0  # Not ours to wait for.
+            return
+        self.process.kill()
+        self.process.wait()
+
+
+class _GoneError(Exception):
+    """The surveyor itself is gone."""
+
+
+def _settings() -> tuple[Any, ...]:
+    """What a surveyor takes over when it starts: if it changes, another one is needed."""
+    return os.getpid(), os.geteuid(), tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("HDF5_")))
+
+
+def _result(scrap: AnonymousFile, nbytes: int) -> NDArray[np.uint8]:
+    """What the survey wrote. Nobody writes there any more: the child has ended."""
+    result = np.empty(nbytes, np.uint8)
+    done = 0
+    while done < nbytes:
+        got = os.preadv(scrap.fd, [result[done:].data], PROGRESS.size + done)
+        if not got:
+            raise _GoneError
+        done += got
+    return result
+
+
+def _progress(scrap: AnonymousFile) -> tuple[int, int, int, int]:
+    said = os.pread(scrap.fd, PROGRESS.size, 0)
+    return PROGRESS.unpack(said) if len(said) == PROGRESS.size else (0, 0, 0, 0)
+
+
+def _show(paths: Sequence[str], progress: tuple[int, int, int, int]) -> bool:
+    """Say how far a survey is, if somebody sits at a terminal."""
+    _, file, done, total = progress
+    if not sys.stderr or not sys.stderr.isatty():
+        return False
+    at = f"file {file + 1:,} of {len(paths):,}" if len(paths) > 1 else os.path.basename(paths[0])
+    what = f", {done:,} of {total:,} chunks" if total else ""
+    sys.stderr.write(f"\r\x1b[KLooking at {at}{what}")
+    sys.stderr.flush()
+    return True
+
+
+def _ended(status: int, path: str) -> StreamloadError:
+    """The error for a survey that ended without a result."""
+    hint = "The file is damaged: fetch or write it again."
+    if status == -signal.SIGKILL:
+        return ResourceError(
+            f"the process that looked at {path} was killed (SIGKILL). This is often the kernel's out-of-memory killer.",
+            hint="Free memory on this machine, and open the file again.",
+            path=path,
+        )
+    if status == -signal.SIGXCPU:
+        return CorruptDataError(f"{path}: the HDF5 library got nowhere with what describes its data.", hint=hint, path=path)
+    how = f"crashed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"
+    error: SourceError = CorruptDataError(f"{path}: the HDF5 library {how} while reading the header.", hint=hint, path=path)
+    return error
+
+
+atexit.register(Inspector.shutdown)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Inspector.forget)

@@ -1,0 +1,167 @@
+"""What runs in the other process: it loads the HDF5 library, and forks a child for each survey, whose crash hurts nobody.
+
+`probing` has the rules. Nothing here is ever imported by the user's process.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from streamload.errors import CorruptDataError, StreamloadError, to_plain
+from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
+from streamload.formats.hdf5.metadata_json import metadata_to_json
+from streamload.formats.hdf5.planning import examined
+
+MEMORY_NBYTES = 4 * 1024**3
+"""What a survey may take beyond what the process has; the index of the largest grid takes 3 GB."""
+CPU_SECONDS = 15
+"""Processor time without progress after which the kernel ends a survey, should nobody else do it."""
+_PR_SET_PDEATHSIG = 1
+
+
+def main(control_fd: int) -> None:
+    """Serve requests until the other end is closed, by will or by death."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    control = socket.socket(fileno=control_fd)
+    for name in ("ctypes", "streamload.formats.hdf5.inspection"):
+        importlib.import_module(name)  # and with it the HDF5 library: loaded once here, so that children have it
+    gc.freeze()
+
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 4)
+        if not message:
+            os._exit(0)
+        status = _served(control, descriptors[0])
+        nbytes = os.fstat(descriptors[0]).st_size - PROGRESS.size
+        for fd in descriptors:
+            os.close(fd)
+        try:
+            control.send(ANSWER.pack(status, nbytes))
+        except OSError:
+            os._exit(0)
+
+
+def _served(control: socket.socket, shared: int) -> int:
+    """How a child ended that was given the request; it is killed if nobody waits for it any more."""
+    try:
+        pid = os.fork()
+    except OSError:
+        return CANNOT_FORK
+    if pid == 0:
+        _be_child(control, shared)
+    waiting = select.poll()
+    waiting.register(control, select.POLLIN | select.POLLHUP)
+    try:
+        ended = os.pidfd_open(pid)
+    except OSError:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    waiting.register(ended, select.POLLIN)
+    if not any(fd == ended for fd, _ in waiting.poll()):
+        # Nothing is ever said while a survey runs: this is the end of the socket.
+        os.kill(pid, signal.SIGKILL)
+    os.close(ended)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _be_child(control: socket.socket, shared: int) -> None:
+    """Read the request, survey, write the result, and never return."""
+    status = 1
+    try:
+        _die_with_parent()
+        control.close()
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)  # what the library blurts out as it dies is said better by the one who asked
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        memory_nbytes = _address_space_nbytes() + MEMORY_NBYTES
+        resource.setrlimit(resource.RLIMIT_AS, (memory_nbytes, memory_nbytes))
+        request, beat = _request(shared), _beats(shared)
+        beat(0, 0, 0)
+        _write(shared, _answered(request, beat))
+        status = 0
+    except BaseException:
+        pass
+    finally:
+        os._exit(status)
+
+
+def _answered(request: dict[str, Any], beat: Callable[[int, int, int], None]) -> Sequence[bytes | memoryview]:
+    """The survey, or what is wrong, as bytes."""
+    paths, fields = request["paths"], request["fields"]
+    try:
+        os.chdir(request["folder"])
+        return [b"+", *metadata_to_json(examined(paths, fields, beat), {})]
+    except StreamloadError as error:
+        return [b"-", json.dumps(to_plain(error)).encode()]
+    except MemoryError:
+        text = f"{paths[0]} asks for more than {MEMORY_NBYTES >> 30} GB of memory to read what describes its data."
+        wrong = CorruptDataError(text, hint="The file is damaged: fetch or write it again.", path=paths[0])
+        return [b"-", json.dumps(to_plain(wrong)).encode()]
+    except Exception as error:
+        text = f"{paths[0]}: what describes its data cannot be read ({type(error).__name__}: {error})."
+        wrong = CorruptDataError(text, hint="Fetch or write it again.", path=paths[0], traceback=traceback.format_exc())
+        return [b"-", json.dumps(to_plain(wrong)).encode()]
+
+
+def _request(shared: int) -> dict[str, Any]:
+    nbytes = os.fstat(shared).st_size - PROGRESS.size
+    data = bytearray()
+    while len(data) < nbytes:
+        data += os.pread(shared, nbytes - len(data), PROGRESS.size + len(data))
+    return json.loads(data)
+
+
+def _write(shared: int, pieces: Sequence[bytes | memoryview]) -> None:
+    os.ftruncate(shared, PROGRESS.size)
+    place = PROGRESS.size
+    for piece in pieces:
+        view = memoryview(piece)
+        while len(view):
+            done = os.pwrite(shared, view, place)
+            place, view = place + done, view[done:]
+
+
+def _beats(shared: int) -> Callable[[int, int, int], None]:
+    """A function that says how far the survey is, and gives it more processor time."""
+    beats = 0
+
+    def beat(file: int, done: int, total: int) -> None:
+        nonlocal beats
+        beats += 1
+        os.pwrite(shared, PROGRESS.pack(beats, file, done, total), 0)
+        if beats % 64 == 1:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+            resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+    return beat
+
+
+def _address_space_nbytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this child when the surveyor dies (it has one thread, so the request is safe)."""
+    import ctypes
+
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent or parent == 1:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,152 @@
+"""What planning learns about datasets, as plain values that pickle: no handle of the HDF5 library outlives planning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.storage.files import Fingerprint
+
+Beat = Callable[[int, int, int], None]
+"""Told that something was done: number of the file at hand, chunks of it that are noted, and how many there are."""
+
+CONTIGUOUS, CHUNKED, COMPACT, VIRTUAL = "contiguous", "chunked", "compact", "virtual"
+
+
+def no_progress(file: int, done: int, total: int) -> None:
+    """A beat where nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterInfo:
+    """One step of a filter pipeline."""
+
+    number: int
+    """The registered identifier: 1 is deflate."""
+    values: tuple[int, ...]
+    """The client data stored in the file."""
+    name: str
+    """The name stored in the file; may be empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetInfo:
+    """One dataset, or one member of a compound dataset, as it lies in one file."""
+
+    path: str
+    """The dataset's full path, without the leading slash."""
+    member: tuple[str, ...]
+    """Names of nested compound members down to this one; () for a plain dataset."""
+    shape: tuple[int, ...]
+    """Records first; the shape of an array type included at the end."""
+    dtype: np.dtype
+    """As h5py gives it, in the byte order of the file, without HDF5's metadata."""
+    layout: str
+    """CONTIGUOUS, CHUNKED, COMPACT or VIRTUAL."""
+    raw: bool
+    """Whether the stored bytes of an element are exactly NumPy's."""
+    packed: bool
+    """Whether the bytes of one record lie together: not so for a member of several compound values a record."""
+    offset: int | None
+    """The byte in the file of the dataset's first (contiguous only); None where nothing is stored."""
+    member_offset: int
+    """The byte of a compound member within its record."""
+    stride_nbytes: int
+    """Bytes from one record of the dataset to the next: more than `record_nbytes` for a compound member."""
+    stored_nbytes: int
+    """Bytes of the file that the dataset takes."""
+    listed: bool
+    """Whether the library says rightly where the chunks lie."""
+    chunk: tuple[int, ...]
+    """Shape of a chunk, records first, array type included; () where not chunked."""
+    chunks: int
+    """How many chunks are stored."""
+    filters: tuple[FilterInfo, ...]
+    """In the order in which they were applied in writing."""
+    fill: bytes
+    """The value of an element that was never written, in the file's byte order."""
+    sources: tuple[str, ...]
+    """Paths of the other files that a virtual dataset draws on, links resolved."""
+    ragged: str = ""
+    """How records differ in length, as `Field.ragged` has it; `dtype` is then that of an element."""
+    mean: float = 1.0
+    """Elements of a record on average."""
+    deviation: float = 0.0
+    """Standard deviation of that."""
+    span: int = 0
+    """Records of variable length that are read together."""
+    weights: tuple[int, ...] = ()
+    """Elements of each such span; () where nobody has counted."""
+
+    @property
+    def key(self) -> str:
+        """The name by which a user can ask for it: "train/image", "table.image"."""
+        return ".".join((self.path, *self.member))
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return self.shape[0]
+
+    @property
+    def native(self) -> np.dtype:
+        """The dtype as it is delivered."""
+        return self.dtype.newbyteorder("=")
+
+    @property
+    def record_nbytes(self) -> int:
+        """Bytes of one record as it is delivered, on average."""
+        return math.ceil(self.mean * self.dtype.itemsize * math.prod(self.shape[1:]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all records as they are delivered."""
+        return self.record_nbytes * self.records
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many chunks there are along each axis."""
+        return tuple(-(-length // size) for length, size in zip(self.shape, self.chunk, strict=True))
+
+    def __str__(self) -> str:
+        return f"{self.native} {self.shape[1:]}" + (f", {self.ragged} of variable length" if self.ragged else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChunkIndex:
+    """Where each chunk of one dataset lies, in C order of the chunk grid."""
+
+    offsets: NDArray[np.int64]
+    """Byte offset in the file; -1 where a chunk was never written."""
+    nbytes: NDArray[np.int64]
+    """Stored size."""
+    masks: NDArray[np.uint32]
+    """Filter masks: a bit set means that the filter was left out for this chunk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """One file, and the chosen datasets in it."""
+
+    fingerprint: Fingerprint
+    fields: tuple[DatasetInfo, ...]
+    """In the order of the source's fields."""
+    indexes: tuple[ChunkIndex | None, ...]
+    """Of each field; None where it is not chunked, or is read through the HDF5 library."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilesInfo:
+    """All that is known of a source's files."""
+
+    names: tuple[str, ...]
+    """The fields' names as delivered."""
+    files: tuple[FileInfo, ...]
+    notes: tuple[str, ...]
+    """What was guessed, and what was left out."""
+    values: Mapping[int, NDArray[np.generic]] = field(default_factory=dict[int, NDArray[np.generic]])
+    """By number of the field, the values of small fields that only the HDF5 library can read."""

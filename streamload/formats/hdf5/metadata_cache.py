@@ -1,0 +1,58 @@
+"""Surveys kept from one run to the next: a million chunks are counted once, and a file that is being written stays busy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.hdf5.metadata_json import MAGIC, metadata_from_json, metadata_to_json
+from streamload.storage import disk_cache
+
+Fields = Sequence[str] | Mapping[str, str] | None
+
+
+def load_metadata(paths: Sequence[str], fields: Fields) -> FilesInfo | None:
+    """What was kept of these files, if it is there, whole, and still true, and nobody is writing to them."""
+    found = disk_cache.load(_request(paths, fields), MAGIC, metadata_from_json)
+    return None if found is None or any(_is_locked(file.fingerprint.path) for file in found.files) else found
+
+
+def store_metadata(paths: Sequence[str], fields: Fields, found: FilesInfo, seconds: float) -> None:
+    """Keep a survey that took `seconds`, if that is worth it."""
+    if _needs_library(found):
+        return
+    files: dict[str, tuple[int, int, int, int] | None] = dict.fromkeys(
+        source for file in found.files for stored in file.fields for source in stored.sources
+    )
+    files |= {file.fingerprint.path: file.fingerprint.identity for file in found.files}
+    disk_cache.store(_request(paths, fields), MAGIC, files, lambda more: metadata_to_json(found, more), seconds)
+
+
+def _needs_library(found: FilesInfo) -> bool:
+    """Whether it depends on filters that are installed today, and may not be tomorrow."""
+    return any(stored.filters and index is None for file in found.files for stored, index in zip(file.fields, file.indexes, strict=True))
+
+
+def _request(paths: Sequence[str], fields: Fields) -> list[Any]:
+    asked = [list(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
+    return disk_cache.request(paths, asked)
+
+
+def _is_locked(path: str) -> bool:
+    """Whether a writer holds the lock that the HDF5 library takes."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # Locks are not supported there; the library does without, too.
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,165 @@
+"""A survey as bytes and back: plain JSON and arrays of numbers, checked as they are read, because another process wrote them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError
+from streamload.formats.hdf5.metadata import CONTIGUOUS, ChunkIndex, DatasetInfo, FileInfo, FilesInfo, FilterInfo
+from streamload.schema import ARRAY, BYTES, TEXT
+from streamload.storage import disk_cache
+from streamload.storage.files import Fingerprint
+
+MAGIC = b"SLSURV03"
+"""Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
+_COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
+_PLAIN = ("path", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
+_NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
+
+
+def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | memoryview]:
+    """The survey in pieces, to be written one after the other, with a checksum; `more` is anything that JSON can hold."""
+    indexes = [index for file in found.files for index in file.indexes if index is not None]
+    arrays: list[NDArray[Any]] = []
+    for name, dtype in _NUMBERS:
+        arrays.append(np.concatenate([np.empty(0, dtype), *(getattr(index, name) for index in indexes)]).astype(dtype, copy=False))
+    numbers = sorted(found.values)
+    arrays += [np.ascontiguousarray(found.values[number]) for number in numbers]
+    said = {
+        "names": found.names,
+        "notes": found.notes,
+        "files": [_file_to_plain(file) for file in found.files],
+        "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
+        "more": dict(more),
+    }
+    return disk_cache.pack(MAGIC, said, arrays)
+
+
+def metadata_from_json(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
+    """The survey that `write_plain` wrote, and what came with it.
+
+    Raises CorruptDataError for anything else. Whatever the bytes say, nothing but numbers and text comes of them.
+    """
+    try:
+        return _read(data)
+    except disk_cache.DAMAGED as error:
+        raise CorruptDataError(f"what was kept of a survey cannot be read: {error}.", hint="It is made anew.") from error
+
+
+def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
+    said, pieces = disk_cache.unpack(MAGIC, data)
+    columns = {name: piece.view(dtype) for (name, dtype), piece in zip(_NUMBERS, pieces[: len(_NUMBERS)], strict=True)}
+    values: dict[int, NDArray[Any]] = {}
+    for (number, dtype, shape), piece in zip(said["values"], pieces[len(_NUMBERS) :], strict=True):
+        values[int(number)] = piece.view(_dtype(dtype)).reshape(tuple(map(int, shape)))
+    taken = 0
+    files: list[FileInfo] = []
+    for file in said["files"]:
+        indexes: list[ChunkIndex | None] = []
+        for count in file["indexes"]:
+            if count is None:
+                indexes.append(None)
+                continue
+            index = ChunkIndex(**{name: column[taken : taken + count] for name, column in columns.items()})
+            if count < 0 or len(index.masks) != count or len(index.offsets) != count:
+                raise ValueError("an index of chunks is missing")
+            taken += count
+            indexes.append(index)
+        fields = tuple(_stored(one) for one in file["fields"])
+        if len(fields) != len(said["names"]) or len(indexes) != len(fields):
+            raise ValueError("a field is missing")
+        files.append(FileInfo(fingerprint=_fingerprint(file["file"]), fields=fields, indexes=tuple(indexes)))
+    found = FilesInfo(names=tuple(map(str, said["names"])), files=tuple(files), notes=tuple(map(str, said["notes"])), values=values)
+    _refuse_nonsense(found)
+    return found, dict(said["more"])
+
+
+def _refuse_nonsense(found: FilesInfo) -> None:
+    """Raise ValueError where lengths that the rest of planning relies on do not fit each other, or a path leads out."""
+    for file in found.files:
+        folder = os.path.dirname(file.fingerprint.path)
+        for stored, index in zip(file.fields, file.indexes, strict=True):
+            if min(stored.shape, default=0) < 0 or min(stored.chunk, default=1) <= 0 or stored.dtype.itemsize == 0:
+                raise ValueError("a shape is impossible")
+            stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
+            if stored.layout == CONTIGUOUS and not 0 <= (stored.offset or 0) <= stop <= file.fingerprint.nbytes:
+                raise ValueError("records lie behind the end of their file")
+            if index is not None and len(index.offsets) != int(np.prod(stored.grid, dtype=np.float64)):
+                raise ValueError("an index of chunks has another length than its grid")
+            if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file.fingerprint.nbytes:
+                raise ValueError("a chunk lies behind the end of its file")
+            spans = -(-stored.records // max(1, stored.span))
+            miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
+            if stored.ragged and (not stored.span or miscounted):
+                raise ValueError("spans of records have other lengths than they should")
+            if any(os.path.commonpath([source, folder]) != folder for source in stored.sources):
+                raise ValueError("a virtual dataset draws on what lies outside")
+
+
+def _file_to_plain(file: FileInfo) -> dict[str, Any]:
+    was = file.fingerprint
+    return {
+        "file": [was.path, was.device, was.inode, was.nbytes, was.mtime_ns],
+        "fields": [_stored_to_plain(stored) for stored in file.fields],
+        "indexes": [None if index is None else len(index.offsets) for index in file.indexes],
+    }
+
+
+def _fingerprint(said: list[Any]) -> Fingerprint:
+    path, *numbers = said
+    device, inode, nbytes, mtime_ns = map(int, numbers)
+    return Fingerprint(str(path), device, inode, nbytes, mtime_ns)
+
+
+def _stored_to_plain(stored: DatasetInfo) -> dict[str, Any]:
+    return {
+        **{name: getattr(stored, name) for name in _PLAIN},
+        "member": stored.member,
+        "shape": stored.shape,
+        "dtype": stored.dtype.str,
+        "chunk": stored.chunk,
+        "filters": [[step.number, step.values, step.name] for step in stored.filters],
+        "fill": stored.fill.hex(),
+        "sources": stored.sources,
+        "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.weights],
+    }
+
+
+def _stored(said: dict[str, Any]) -> DatasetInfo:
+    ragged, mean, deviation, span, weights = said["ragged"]
+    if ragged not in ("", ARRAY, BYTES, TEXT) or not 0 <= mean < 2**62 or not 0 <= deviation < 2**62 or not 0 <= span < 2**62:
+        raise ValueError("lengths of records are impossible")
+    return DatasetInfo(
+        **{name: int(said[name]) for name in _COUNTS},
+        path=str(said["path"]),
+        layout=str(said["layout"]),
+        raw=bool(said["raw"]),
+        packed=bool(said["packed"]),
+        listed=bool(said["listed"]),
+        offset=None if said["offset"] is None else int(said["offset"]),
+        member=tuple(map(str, said["member"])),
+        shape=tuple(map(int, said["shape"])),
+        dtype=_dtype(said["dtype"]),
+        chunk=tuple(map(int, said["chunk"])),
+        filters=tuple(FilterInfo(int(number), tuple(map(int, values)), str(name)) for number, values, name in said["filters"]),
+        fill=bytes.fromhex(said["fill"]),
+        sources=tuple(map(str, said["sources"])),
+        ragged=str(ragged),
+        mean=float(mean),
+        deviation=float(deviation),
+        span=int(span),
+        weights=tuple(map(int, weights)),
+    )
+
+
+def _dtype(said: str) -> np.dtype:
+    """A type of plain numbers or of text of a fixed length."""
+    dtype = np.dtype(str(said))
+    if dtype.kind not in "biufcS":
+        raise ValueError(f"{dtype} is no type of a field")
+    return dtype

@@ -1,0 +1,159 @@
+"""Fields from different files, joined by record: images in one file, labels in another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.schema import Field
+from streamload.source import Column, Lengths, RaggedColumn, ReadStats, Source, kept_column
+from streamload.storage.files import Fingerprint, OpenFiles
+from streamload.storage.files import Mapping as FileMapping
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class JoinedColumn:
+    """A column of another source, whose files are some of this one's."""
+
+    field: Field
+    """Under the name that it has here."""
+    column: Column
+    first: int
+    """The number here of the other source's first file."""
+    files: int
+    """How many it has."""
+
+    @property
+    def addressable(self) -> bool:
+        """As the column is."""
+        return self.column.addressable
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """As the column's: records are numbered alike."""
+        return self.column.cuts
+
+    @property
+    def lengths(self) -> Lengths:
+        """As the column's, which is ragged."""
+        return cast(RaggedColumn, self.column).lengths
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """As the column's, which is ragged."""
+        return cast(RaggedColumn, self.column).weights
+
+    @property
+    def inner(self) -> JoinedColumn | None:
+        """The stored bytes of the column's records, where it is encoded."""
+        kept = kept_column(self.column)
+        if kept is self.column:
+            return None
+        return JoinedColumn(field=replace(kept.field, name=self.field.name), column=kept, first=self.first, files=self.files)
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """As the column's."""
+        return self.column.scratch_nbytes
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
+        """The column's reader, which sees its own files alone."""
+        return self.column.reader(cast(OpenFiles, FileRange(files, self.first, self.files)), meter)
+
+    def describe(self) -> str:
+        """As the column does."""
+        return self.column.describe()
+
+
+class FileRange:
+    """A stretch of the files of a source, numbered from 0: what readers use of `OpenFiles`."""
+
+    def __init__(self, files: OpenFiles, first: int, count: int) -> None:
+        self._files = files
+        self._first = first
+        self.fingerprints: list[Fingerprint] = list(files.fingerprints[first : first + count])
+
+    def descriptor(self, number: int) -> int:
+        """A descriptor of one of the files."""
+        return self._files.descriptor(self._first + number)
+
+    def address(self, number: int) -> int | None:
+        """Where one of the files is mapped."""
+        return self._files.address(self._first + number)
+
+    @property
+    def past_cache(self) -> bool:
+        """Whether large reads are to pass the page cache by."""
+        return self._files.past_cache
+
+    def direct(self, number: int) -> int | None:
+        """A descriptor of one of the files whose reads pass the page cache by, where there is one."""
+        return self._files.direct(self._first + number)
+
+    def bytes_at(self, number: int, offset: int, nbytes: int) -> NDArray[np.uint8] | None:
+        """So many bytes of one of the files, if all of it is mapped and present."""
+        return self._files.bytes_at(self._first + number, offset, nbytes)
+
+    def map(self, number: int) -> FileMapping:
+        """Map one of the files."""
+        return self._files.map(self._first + number)
+
+    def verify(self) -> None:
+        """Verify all files that were touched."""
+        self._files.verify()
+
+
+def join(sources: Mapping[str, Source]) -> Source:
+    """One source with a field from each: {name to deliver: a source of one field}.
+
+    Raises ConfigError where one of them has several fields, SchemaMismatchError where they differ in length.
+    """
+    for name, source in sources.items():
+        if len(source.schema) > 1:
+            raise ConfigError(
+                f"'{name}': {source.title} holds several fields, {list(source.schema.names)}, where one is to be joined.",
+                hint=f"Choose one: {{{name!r}: sl.open(..., fields=[{source.schema.names[0]!r}])}}.",
+            )
+    if len({len(source) for source in sources.values()}) > 1:
+        lengths = ", ".join(f"{name}: {len(source):,} in {source.title}" for name, source in sources.items())
+        raise SchemaMismatchError(
+            f"Files to be joined differ in their number of records ({lengths}).", hint="They are incomplete, or do not belong together."
+        )
+    columns: list[Column] = []
+    fingerprints: list[Fingerprint] = []
+    notes: list[str] = []
+    classes: dict[str, tuple[str, ...]] = {}
+    for name, source in sources.items():
+        columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
+        fingerprints.extend(source.fingerprints)
+        if source.classes:
+            classes[name] = source.classes[source.schema.names[0]]
+        notes.append(f"'{name}' from {source.format_name} {source.title}")
+    first = next(iter(sources.values()))
+    formats = dict.fromkeys(source.format_name for source in sources.values())
+    borders = np.unique(np.concatenate([source.file_starts for source in sources.values()]))
+    return Source(
+        format_name=" and ".join(formats),
+        title=f"{len(sources)} sources joined by record",
+        columns=columns,
+        fingerprints=fingerprints,
+        file_starts=borders if len(first) else [0, 0],
+        notes=notes,
+        classes=classes,
+    )
+
+
+def _renamed(column: Column, name: str, first: int, count: int) -> Column:
+    field = replace(column.field, name=name)
+    if isinstance(column, RawRecords):
+        return replace(column, field=field, numbers=(column.numbers + first).astype(np.int32))
+    if isinstance(column, (InMemory, InMemoryRagged)):
+        return replace(column, field=field)
+    return JoinedColumn(field=field, column=column, first=first, files=count)

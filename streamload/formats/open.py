@@ -1,0 +1,173 @@
+"""From paths to a source: local files only, one format, whatever their names say."""
+
+from __future__ import annotations
+
+import glob
+import inspect
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
+from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
+from streamload.source import Source
+from streamload.storage.files import fingerprint
+
+_PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
+
+Path = str | os.PathLike[str]
+
+
+def open_source(
+    path: Path | Iterable[Path] | Mapping[str, Path | Iterable[Path] | Source],
+    fields: Fields | str | None = None,
+    *,
+    decode: Any = None,
+    **options: Any,
+) -> Source:
+    """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
+
+    Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
+    (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
+    it the fields are found, and `repr` of the source says how. Nothing is read but what describes the data, and fields
+    small enough to be held in memory. Fields that lie in files of their own are joined by record:
+    {"image": "x.npy", "label": "y.npy"}, or {"image": sl.open("x.parquet", fields=["image"]), "label": "y.npy"}.
+
+    `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
+    `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
+    looked at (up to 64) have one size, and stay bytes, with a note in `repr`, where they differ.
+
+    Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
+    """
+    if isinstance(path, Mapping):
+        return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
+    paths = _expanded(path)
+    wanted = [fields] if isinstance(fields, str) else fields
+    if wanted is not None and not len(wanted):
+        raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
+    for name in () if wanted is None else [*wanted, *(wanted.values() if isinstance(wanted, Mapping) else ())]:
+        if not isinstance(cast(object, name), str):
+            raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
+    chosen: Format | None = None
+    for name in paths:
+        was = fingerprint(name)
+        head, found = _recognised(was.path, name)
+        if found is None:
+            raise unrecognized.unrecognized(head, name, was.nbytes)
+        if chosen is not None and found.NAME != chosen.NAME:
+            raise SchemaMismatchError(
+                f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
+                hint="Open them as two sources.",
+                path=name,
+            )
+        chosen = found
+    assert chosen is not None
+    _refuse_unknown(options, chosen)
+    said = partitions.partitions(path, paths)
+    inner, named = partitions.split(wanted, said)
+    source = _decoded(chosen.plan(paths, inner, **options), decode)
+    return partitions.with_partitions(source, said, named) if named else source
+
+
+def _decoded(source: Source, decode: Any) -> Source:
+    """The source, its encoded images decoded as was asked for."""
+    from streamload.images.image_fields import with_images
+
+    return with_images(source, decode)
+
+
+def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object, decode: Any, options: dict[str, Any]) -> Source:
+    """Fields from different files, one from each."""
+    if fields is not None or options or not paths:
+        raise ConfigError(
+            "Files that are joined by record are given as {field: path}, and nothing else.",
+            hint='Leave fields= and the options out, or give a source: sl.open({"x": sl.open("x.npz", fields=["x"]), "y": "y.npy"}).',
+        )
+    wishes: Mapping[str, Any] = decode if isinstance(decode, Mapping) else dict.fromkeys(paths, decode)
+    unknown = next((name for name in wishes if name not in paths), None)
+    if unknown is not None:
+        raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, paths))}.")
+    sources: dict[str, Source] = {}
+    for name, one in paths.items():
+        wish = wishes.get(name)
+        if not isinstance(one, Source):
+            sources[name] = open_source(one, decode=wish)
+        else:
+            sources[name] = one if wish is None else _decoded(one, wish)
+    return joined.join(sources)
+
+
+def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
+    """Raise ConfigError for an option that the format does not have."""
+    known = [name for name, one in inspect.signature(chosen.plan).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise ConfigError(
+                f"{name}= is no option of {chosen.NAME} files.",
+                hint=f"It has {', '.join(f'{one}=' for one in known)}." if known else "It has none but fields=.",
+            )
+
+
+def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
+    """The beginning of a file, and the format that it is of."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(unrecognized.HEAD_NBYTES)
+        return head, format_of(head, path)
+    except OSError as error:
+        if isinstance(error, StreamloadError):
+            raise
+        raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
+
+
+def natural_key(path: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts names as people do: part-2 before part-10."""
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
+
+
+def _expanded(path: Path | Iterable[Path]) -> list[str]:
+    if isinstance(path, (str, bytes, os.PathLike)):
+        paths = _matching(_local(path))
+    else:
+        try:
+            listed = list(path)
+        except TypeError as error:
+            raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
+        paths = [found for one in listed for found in _matching(_local(one))]
+    if not paths:
+        raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
+    seen: set[str] = set()
+    for name in paths:
+        real = os.path.realpath(name)
+        if real in seen:
+            raise ConfigError(f"{name} is named twice: its records would be read twice in every epoch.", hint="Name each file once.")
+        seen.add(real)
+    return paths
+
+
+def _local(path: object) -> str:
+    name = os.fspath(path) if isinstance(path, (str, bytes, os.PathLike)) else None
+    if isinstance(name, bytes):
+        raise ConfigError(f"{path!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
+    if name is None:
+        raise ConfigError(f"{path!r} is not a path.", hint=_PATHS)
+    return name
+
+
+def _matching(path: str) -> list[str]:
+    """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        scheme = path.split("://", 1)[0]
+        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")
+    if "\x00" in path:
+        raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        return partitions.data_files(path, natural_key)
+    if glob.has_magic(path) and not os.path.lexists(path):
+        found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
+        if not found:
+            raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
+        return [name for name in found if partitions.is_data(name)] or found
+    return [path]

@@ -1,0 +1,125 @@
+"""Which pages hold values of fixed size side by side once they are unpacked, or once each, in a dictionary: from headers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.formats.parquet.page_index import (
+    DATA,
+    DATA_V2,
+    DICTIONARY,
+    INDEX,
+    PLAIN,
+    RLE,
+    ColumnChunk,
+    NotRawError,
+    PageError,
+    ReadAt,
+    checksum,
+    read_header,
+    whole,
+)
+
+PACKINGS = ("uncompressed", "snappy", "gzip", "brotli", "zstd", "lz4 raw")
+"""Codecs whose pages are unpacked by ourselves."""
+PLAIN_DICTIONARY, RLE_DICTIONARY = 2, 8
+BODY, NBYTES, UNPACKED, CHECKSUM, COUNT, LEVELS, CODEC, INDEXED = range(8)
+"""Columns of the table of pages: where the body begins and how long it is, stored and unpacked; its CRC-32 or -1; its values;
+bytes of levels that stand before it, not packed, or -1 where they are within it; its codec; its dictionary, or -1."""
+SLACK = 64
+"""Bytes of a page beside its values and levels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CompressedPageFile:
+    """The pages of one column in one file."""
+
+    firsts: NDArray[np.int64]
+    """The record, counted in the file, with which each data page begins."""
+    pages: NDArray[np.int64]
+    """The table of data pages: shape (pages, 8)."""
+    dictionaries: NDArray[np.int64]
+    """The table of dictionaries."""
+
+
+def walk_compressed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional: bool) -> CompressedPageFile:
+    """The pages of a column, chunk after chunk.
+
+    Raises NotRawError where a page is encoded in another way, PageError where headers and footer disagree.
+    """
+    firsts: list[int] = []
+    pages: list[list[int]] = []
+    dictionaries: list[list[int]] = []
+    start = 0
+    for chunk in chunks:
+        at, stop, rows, dictionary = chunk.offset, chunk.offset + chunk.nbytes, 0, -1
+        while at < stop and rows < chunk.rows:
+            header, body, _ = read_header(read, at, stop)
+            nbytes, unpacked = whole(header, 3), whole(header, 2)
+            at = body + nbytes
+            if at > stop:
+                raise NotRawError  # Old writers miscount chunks with a dictionary: pyarrow knows how.
+            kind = header.get(1)
+            if kind == INDEX:
+                continue
+            crc = checksum(header)
+            codec = PACKINGS.index(chunk.codec)
+            if kind == DICTIONARY:
+                count = _dictionary(header, body, value_nbytes, unpacked)
+                dictionary = len(dictionaries)
+                dictionaries.append([body, nbytes, unpacked, crc, count, -1, codec, -1])
+                continue
+            if kind not in (DATA, DATA_V2):
+                raise NotRawError
+            count, levels, encoding, packed = (_version_1 if kind == DATA else _version_2)(header, body)
+            indexed = encoding in (PLAIN_DICTIONARY, RLE_DICTIONARY)
+            if (not indexed and encoding != PLAIN) or (indexed and dictionary < 0):
+                raise NotRawError
+            most = count * (5 if indexed else value_nbytes) + count + SLACK
+            if unpacked > most or levels > min(nbytes, unpacked) or (not optional and levels > 0):
+                raise PageError(f"the page at byte {body:,} claims {unpacked:,} bytes where its {count:,} values take at most {most:,}")
+            if count:
+                firsts.append(start + rows)
+                pages.append([body, nbytes, unpacked, crc, count, levels, codec if packed else 0, dictionary if indexed else -1])
+            rows += count
+        if rows != chunk.rows:
+            raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
+        start += rows
+    tables = (np.array(rows, np.int64).reshape(-1, 8) for rows in (pages, dictionaries))
+    return CompressedPageFile(firsts=np.array(firsts, np.int64), pages=next(tables), dictionaries=next(tables))
+
+
+def _dictionary(header: dict[int, Any], body: int, value_nbytes: int, unpacked: int) -> int:
+    """Values in a dictionary."""
+    inner = header.get(7)
+    if not isinstance(inner, dict) or inner.get(2) not in (PLAIN, PLAIN_DICTIONARY):
+        raise NotRawError
+    count = whole(inner, 1)
+    if unpacked != count * value_nbytes:
+        raise PageError(f"the dictionary at byte {body:,} has {unpacked:,} bytes where its {count:,} values take {count * value_nbytes:,}")
+    return count
+
+
+def _version_1(header: dict[int, Any], body: int) -> tuple[int, int, Any, bool]:
+    """Of a page of version 1: values, that its levels are within the body, its encoding, and that it is packed."""
+    inner = header.get(5)
+    if not isinstance(inner, dict):
+        raise PageError(f"the page header before byte {body:,} does not describe a data page")
+    if inner.get(3) != RLE:
+        raise NotRawError
+    return whole(inner, 1), -1, inner.get(2), True
+
+
+def _version_2(header: dict[int, Any], body: int) -> tuple[int, int, Any, bool]:
+    """Of a page of version 2: values, bytes of levels before what is packed, its encoding, and whether it is packed."""
+    inner = header.get(8)
+    if not isinstance(inner, dict):
+        raise PageError(f"the page header before byte {body:,} does not describe a data page")
+    count, packed = whole(inner, 1), inner.get(7, True)
+    if inner.get(2) != 0 or whole(inner, 6) != 0 or whole(inner, 3) != count or type(packed) is not bool:
+        raise NotRawError
+    return count, whole(inner, 5), inner.get(4), packed

@@ -1,0 +1,243 @@
+"""What footers say: the columns of a file as fields, and where their chunks lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import StreamloadError, UnsupportedFeatureError
+from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.parquet.compressed_page_index import PACKINGS
+from streamload.formats.parquet.footer import Footer, read_footer
+from streamload.formats.parquet.page_index import ColumnChunk
+from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
+from streamload.formats.table import FileColumn, Table
+from streamload.images.spark import HEADER
+from streamload.schema import ARRAY
+from streamload.storage.files import Fingerprint, fingerprint, recheck
+
+PHYSICAL = {
+    **dict.fromkeys(("int8", "uint8", "int16", "uint16", "int32", "uint32"), ("INT32", 4)),
+    **dict.fromkeys(("int64", "uint64"), ("INT64", 8)),
+    "float": ("FLOAT", 4),
+    "double": ("DOUBLE", 8),
+    "halffloat": ("FIXED_LEN_BYTE_ARRAY", 2),
+}
+"""How Parquet stores a number of each Arrow type: its physical type, and bytes of a value."""
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ParquetColumnInfo:
+    """What the footer of one file says of one column."""
+
+    name: str
+    values: ArrowValues | RaggedValues
+    leaf: str
+    """Where in a struct the values are, as a path of names; "" where it is none."""
+    dictionary: bool
+    """Whether values may stand in a dictionary, each once for many records."""
+    groups: NDArray[np.int64]
+    """Records of each row group."""
+    offsets: NDArray[np.int64]
+    """The byte at which the column begins in each row group."""
+    nbytes: NDArray[np.int64]
+    """Stored bytes of the column in each row group."""
+    unpacked: NDArray[np.int64]
+    """The same, uncompressed, as the footer claims."""
+    counts: NDArray[np.int64]
+    """Values of the column in each row group: more than records where they are lists."""
+    chunks: list[ColumnChunk] | None
+    """Where its pages lie, if they may be raw."""
+    packed: list[ColumnChunk] | None
+    """The same, if values are side by side in pages once these are unpacked, or once, in a dictionary; and there are no nulls."""
+    value_nbytes: int
+    """Of a raw value, as stored."""
+    optional: bool
+    """Whether raw values have definition levels."""
+    codec: str
+    """For people."""
+
+
+def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+    """The columns of a file: all of them, or those wanted."""
+    was = fingerprint(path)
+    try:
+        footer = read_footer(was, path)
+        with open_file(was.path) as file:
+            table = _table(file, footer, was, path, wanted, shapes)
+    except FAILURES as error:
+        if isinstance(error, StreamloadError):
+            raise
+        recheck(was)
+        raise unreadable(path, error) from error
+    recheck(was)
+    return table
+
+
+def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+    schema = file.schema_arrow
+    names = [field.name for field in schema]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
+    numbers: dict[str, list[int]] = {}
+    for number, leaf in enumerate(footer.leaves):
+        numbers.setdefault(leaf.path[0], []).append(number)
+    classes = arrow_types.classes_in(schema)
+    columns: dict[str, FileColumn] = {}
+    aside: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for field in schema:
+        if wanted is not None and field.name not in wanted:
+            aside[field.name] = "was not asked for"
+            continue
+        try:
+            _refuse_encrypted(footer, numbers.get(field.name, []))
+            values = _values(file, footer, field, numbers.get(field.name, []), shapes.get(field.name))
+            facts = _facts(footer, numbers.get(field.name, []), field.name, values)
+        except UnsupportedColumnError as error:
+            refused[field.name] = error.why
+        except SkippedColumnError as error:
+            aside[field.name] = error.why
+        else:
+            if isinstance(values, RaggedValues):
+                columns[field.name] = _ragged(field, facts, values, footer.records)
+                continue
+            kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
+            columns[field.name] = FileColumn(
+                dtype=values.dtype.newbyteorder("="),
+                shape=values.shape,
+                kind=kind,
+                detail=facts,
+                classes=classes.get(field.name, ()),
+                note=arrow_types.note_of(field),
+            )
+    return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
+
+
+def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
+    if any(chunks[number].encrypted for _, chunks in footer.groups for number in numbers):
+        raise UnsupportedColumnError("is encrypted")
+
+
+def _values(file: Any, footer: Footer, field: Any, numbers: Sequence[int], shape: Any) -> ArrowValues | RaggedValues:
+    """How a column becomes a field; a list whose records are found to differ in length becomes a ragged one."""
+    ragged = arrow_ragged_types.ragged_of(field, shape)
+    if ragged is None:
+        values = arrow_types.values_of(field, shape)
+        if None not in values.lists:
+            return values
+        rows = [(size, chunks[numbers[0]].values) for size, chunks in footer.groups] if len(numbers) == 1 else []
+        if shape is not None or values.lists[0] is not None or not _differs(file, field.name, rows):
+            return _looked_up(file, field.name, values)
+        ragged = arrow_ragged_types.listed(field, None)
+    if ragged.inner is None or None not in ragged.inner.lists:
+        return ragged
+    for batch in file.iter_batches(batch_size=16, columns=[field.name], use_threads=False):
+        found = arrow_ragged_types.looked_up(ragged, batch.column(batch.schema.get_field_index(field.name)), field.name)
+        if found is not None:
+            return found
+    return arrow_ragged_types.empty(ragged, field.name)
+
+
+def _differs(file: Any, name: str, rows: Sequence[tuple[int, int]]) -> bool:
+    """Whether lists are found to differ in length: the first ones, or those of a row group that has more or fewer values for it.
+
+    `rows` are the records and the values of each row group. Nulls leave values out as well: where they may, lists are compared.
+    """
+    some = [group for group, (size, _) in enumerate(rows) if size]
+    if not some:
+        return False
+    size, values = rows[some[0]]
+    other = next((group for group in some if rows[group][1] * size != values * rows[group][0]), some[0] if values % size else None)
+    lengths: set[int] = set()
+    for group in some[:1] if other is None else (some[0], other):
+        for batch in file.iter_batches(batch_size=arrow_ragged_types.LOOKED_AT, row_groups=[group], columns=[name], use_threads=False):
+            lengths |= arrow_ragged_types.lengths_among(batch.column(batch.schema.get_field_index(name)))
+            if len(lengths) > 1:
+                return True
+            if other is None:
+                return False
+    return False
+
+
+def _ragged(field: Any, facts: ParquetColumnInfo, values: RaggedValues, records: int) -> FileColumn:
+    elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
+    mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
+    dtype = values.dtype.newbyteorder("=")
+    return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+
+
+def _facts(footer: Footer, numbers: Sequence[int], name: str, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
+    if isinstance(values, RaggedValues) and values.member:
+        numbers = [number for number in numbers if footer.leaves[number].path[1:] == (values.member,)]
+    if len(numbers) != 1:
+        raise SkippedColumnError(f"is stored as {len(numbers)} columns")
+    leaf = footer.leaves[numbers[0]]
+    if isinstance(values, RaggedValues):
+        return _chunks_of(footer, numbers[0], name, values)
+    physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
+    length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
+    raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
+    raw = raw and leaf.repetition_levels == 0 and leaf.definition_levels <= 1
+    found = [(rows, chunks[numbers[0]]) for rows, chunks in footer.groups]
+    raw = raw and all(chunk.codec == "uncompressed" and not chunk.dictionary and chunk.values == rows for rows, chunk in found)
+    packed = values.plain and leaf.physical == physical and length == value_nbytes > 0 and leaf.repetition_levels == 0
+    packed = (
+        packed
+        and leaf.definition_levels <= 1
+        and all(
+            chunk.codec in PACKINGS and chunk.values == rows and (not leaf.definition_levels or chunk.nulls == 0) for rows, chunk in found
+        )
+    )
+    return _chunks_of(footer, numbers[0], name, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
+
+
+def _chunks_of(
+    footer: Footer,
+    number: int,
+    name: str,
+    values: ArrowValues | RaggedValues,
+    *,
+    raw: bool = False,
+    packed: bool = False,
+    value_nbytes: int = 0,
+) -> ParquetColumnInfo:
+    header = HEADER.size if isinstance(values, RaggedValues) and values.spark else 0
+    leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
+    places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
+    return ParquetColumnInfo(
+        name=name,
+        values=values,
+        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member and not values.spark else "",
+        dictionary=any(chunk.dictionary for _, chunk in found),
+        groups=np.array([rows for rows, _ in found], np.int64),
+        offsets=np.array([chunk.offset for _, chunk in found], np.int64),
+        counts=np.array([chunk.values for _, chunk in found], np.int64),
+        nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
+        unpacked=np.array([chunk.unpacked + header * chunk.values for _, chunk in found], np.int64),
+        chunks=places if raw else None,
+        packed=places if packed else None,
+        value_nbytes=value_nbytes,
+        optional=leaf.definition_levels == 1,
+        codec=" or ".join(dict.fromkeys(chunk.codec for _, chunk in found)),
+    )
+
+
+def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
+    """Values whose lists have the lengths that the first records show."""
+    for batch in file.iter_batches(batch_size=16, columns=[name], use_threads=False):
+        column = batch.column(batch.schema.get_field_index(name))
+        lengths = arrow_types.lengths_in(column, values)
+        if lengths is not None:
+            return arrow_types.with_lengths(values, lengths, name)
+    return arrow_types.with_lengths(values, tuple(length or 0 for length in values.lists), name)

@@ -1,0 +1,57 @@
+"""Row groups of strings, bytes and lists of any length: decoded by pyarrow, in stored form, a stretch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
+from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RaggedRowGroups(RaggedRows):
+    """One ragged field that must be decoded, a row group after the other."""
+
+    rows: RowGroups
+
+    @property
+    def amplification(self) -> float:
+        """Records decoded for each one wanted, if the order is exact."""
+        return self.rows.amplification
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """A row group on its way, and one that is kept."""
+        return scratch_nbytes(self.largest_nbytes) + 2 * self.rows.largest_page_nbytes
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> RaggedRowGroupReader:
+        """A reader that opens files in the calling process when it is asked for records."""
+        return RaggedRowGroupReader(self, files, meter)
+
+
+class RaggedRowGroupReader(RaggedRowsReader):
+    """Decodes row groups, each once a call."""
+
+    def __init__(self, column: RaggedRowGroups, files: OpenFiles, meter: ReadStats) -> None:
+        super().__init__(column, RowGroupReader(column.rows, files, meter), meter)
+        self._column = column
+        self._most = max(1, int(STRETCH_NBYTES // max(1.0, column.lengths.mean * column.field.nbytes)))
+
+    def _stretches(self, block: int) -> Iterator[Stretch]:
+        from streamload.formats.arrow_ragged_types import to_ragged
+
+        rows = self._column.rows
+        self._rows.require_file(block)
+
+        def made(array: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+            return to_ragged(array, rows.values, rows.fill)
+
+        for first, (values, offsets) in self._rows.stretches(block, self._most, made):
+            yield Stretch(first, values, offsets)

@@ -1,0 +1,252 @@
+"""Row groups as blocks: a column decoded by pyarrow a stretch at a time, checksums verified, memory bounded."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, StreamloadError
+from streamload.formats.columns.blocks import by_block
+from streamload.formats.parquet.page_index import PageError, tile
+from streamload.schema import Field
+from streamload.source import Reader, ReadStats
+from streamload.storage.files import OpenFiles
+
+MOST_FILES = 16
+"""Files that one reader keeps open."""
+FOOTERS_NBYTES = 4 * 1024**2
+"""Of footers that it keeps parsed, as they are stored: of thousands of files, to each of which every window comes back."""
+FOOTER_NBYTES, GROUP_NBYTES = 1024, 256
+"""About what a footer takes, and each row group in it."""
+PARSED = 5
+"""About how many times as much they take parsed."""
+STRETCH_NBYTES = 4 * 1024**2
+"""Decoded bytes of a column at a time."""
+KEPT_NBYTES = 32 * 1024**2
+"""A row group of at most so many bytes is kept when only some of its records were wanted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RowGroupFile:
+    """One column in one file."""
+
+    number: int
+    """Of the file, among the source's fingerprints."""
+    groups: NDArray[np.int64]
+    """Records of each row group."""
+    offsets: NDArray[np.int64]
+    """The byte at which the column begins in each."""
+    nbytes: NDArray[np.int64]
+    """Its stored bytes in each."""
+    unpacked: NDArray[np.int64]
+    """The same uncompressed, as the footer claims."""
+    counts: NDArray[np.int64]
+    """Its values in each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RowGroups:
+    """One field that must be decoded, a row group after the other."""
+
+    field: Field
+    """As it is delivered."""
+    column: str
+    """Its name in the files."""
+    leaf: str
+    """Where in it the values are, as a path of names, if it is a struct; "" where it is none."""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
+    fill: Any
+    """What stands for nulls; None where they are errors."""
+    parts: tuple[RowGroupFile, ...]
+    """The files, in order."""
+    largest_page_nbytes: int
+    """An estimate of the most that one page takes, stored or decoded."""
+    label: str
+    """How it is stored, for people."""
+
+    @property
+    def addressable(self) -> bool:
+        """Never: what lies before a record in its row group must be decoded with it."""
+        return False
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Where row groups begin; empty ones are left out."""
+        sizes = np.concatenate([part.groups for part in self.parts]) if self.parts else np.zeros(0, np.int64)
+        return np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+
+    @property
+    def amplification(self) -> float:
+        """Records decoded for each one wanted, if the order is exact."""
+        sizes = np.concatenate([part.groups for part in self.parts]) if self.parts else np.ones(1)
+        return float((sizes.astype(np.float64) ** 2).sum() / max(1, sizes.sum()))
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """Pages and stretches on their way through pyarrow, and the row group that is kept."""
+        stretch = max(STRETCH_NBYTES, self.field.nbytes)
+        cuts = self.cuts
+        largest = int(np.diff(cuts).max(initial=0)) * self.field.nbytes if cuts is not None else 0
+        footers = PARSED * min(FOOTERS_NBYTES, sum(FOOTER_NBYTES + GROUP_NBYTES * len(part.groups) for part in self.parts))
+        return 3 * stretch + 2 * self.largest_page_nbytes + min(KEPT_NBYTES, largest) + footers
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
+        """A reader that opens files in the calling process when it is asked for records."""
+        return RowGroupReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.label
+
+
+class RowGroupReader:
+    """Decodes row groups, each once a call, and puts records where they are wanted as they come."""
+
+    def __init__(self, column: RowGroups, files: OpenFiles, meter: ReadStats) -> None:
+        self._column = column
+        self._files = files
+        self._meter = meter
+        cuts = column.cuts
+        assert cuts is not None
+        self._cuts = cuts
+        self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
+        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._footers: OrderedDict[int, Any] = OrderedDict()
+        self._footers_nbytes = 0
+        self._kept: tuple[int, NDArray[np.generic]] | None = None
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
+        began = time.perf_counter_ns()
+        for block, chosen, local in by_block(self._cuts, records):
+            self._files.descriptor(self._places[block][0].number)
+            targets = rows[chosen]
+            if self._kept is not None and self._kept[0] == block:
+                out[targets] = self._kept[1][local]
+                continue
+            size = int(self._cuts[block + 1] - self._cuts[block])
+            if len(local) < size and size * self._column.field.nbytes <= KEPT_NBYTES:
+                self._kept = None
+                whole = np.empty((size, *self._column.field.shape), self._column.field.dtype)
+                for first, values in self._stretches(block):
+                    whole[first : first + len(values)] = values
+                self._kept = block, whole
+                out[targets] = whole[local]
+                continue
+            for first, values in self._stretches(block):
+                low, high = np.searchsorted(local, [first, first + len(values)])
+                out[targets[low:high]] = values[local[low:high] - first]
+        self._meter.decode_ns += time.perf_counter_ns() - began
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing: pyarrow alone knows where pages lie, and it reads them in order."""
+
+    def close(self) -> None:
+        """Close the files and forget what was kept."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+        self._footers.clear()
+        self._footers_nbytes = 0
+        self._kept = None
+
+    def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """The records of a row group, some at a time: where in it they begin, and their values."""
+        from streamload.formats.arrow_types import to_numpy
+
+        column = self._column
+        most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
+        return self.stretches(block, most, lambda array: to_numpy(array, column.values, column.fill))
+
+    def require_file(self, block: int) -> None:
+        """Touch the file of a row group, so that it is verified. Raises SourceChangedError where it is another one now."""
+        self._files.descriptor(self._places[block][0].number)
+
+    def stretches(self, block: int, most: int, made: Callable[[Any], Any]) -> Iterator[tuple[int, Any]]:
+        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array."""
+        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
+
+        column, (part, group) = self._column, self._places[block]
+        path = self._files.fingerprints[part.number].path
+        size, done = int(part.groups[group]), 0
+        start = int(part.groups[:group].sum())
+        self._require_whole(part, group)
+        try:
+            file = self._file(part.number)
+            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.leaf or column.column], use_threads=False):
+                array = batch.column(batch.schema.get_field_index(column.column))
+                try:
+                    values = made(array)
+                except (NullFoundError, UnequalLengthError) as error:
+                    raise wrong_value(path, column.column, start + done, error, column.field.ragged) from None
+                if done + len(array) > size:
+                    break
+                self._meter.read_nbytes += array.nbytes
+                yield done, values
+                done += len(array)
+        except StreamloadError:
+            self._files.verify()
+            raise
+        except FAILURES as error:
+            self._files.verify()
+            raise unreadable(path, error, column.column, (start, start + size)) from error
+        if done != size:
+            self._files.verify()
+            raise CorruptDataError(
+                f"{path}: row group {group} of column '{column.column}' holds {done:,} records or more, and the footer says {size:,}.",
+                hint="The file is damaged; fetch or write it again.",
+                path=path,
+                dataset=column.column,
+                records=(start, start + size),
+            )
+
+    def _require_whole(self, part: RowGroupFile, group: int) -> None:
+        """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
+        fd = self._files.descriptor(part.number)
+        try:
+            tile(
+                lambda offset, nbytes: os.pread(fd, nbytes, offset),
+                offset=int(part.offsets[group]),
+                nbytes=int(part.nbytes[group]),
+                values=int(part.counts[group]),
+                unpacked=int(part.unpacked[group]),
+            )
+        except PageError as error:
+            self._files.verify()
+            start, path = int(part.groups[:group].sum()), self._files.fingerprints[part.number].path
+            raise CorruptDataError(
+                f"{path}: column '{self._column.column}' is damaged: {error}.",
+                hint="Fetch or write the file again.",
+                path=path,
+                dataset=self._column.column,
+                records=(start, start + int(part.groups[group])),
+            ) from error
+
+    def _file(self, number: int) -> Any:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        from streamload.formats.parquet.pyarrow_file import open_file
+
+        footer = self._footers.get(number)
+        file = open_file(self._files.fingerprints[number].path, footer)
+        self._open[number] = file
+        if footer is None:
+            self._footers[number] = file.metadata
+            self._footers_nbytes += file.metadata.serialized_size
+            while self._footers_nbytes > FOOTERS_NBYTES and len(self._footers) > 1:
+                self._footers_nbytes -= self._footers.popitem(last=False)[1].serialized_size
+        else:
+            self._footers.move_to_end(number)
+        if len(self._open) > MOST_FILES:
+            self._open.popitem(last=False)[1].close()
+        return file

@@ -1,0 +1,108 @@
+"""What a file is that no format recognises: named for its content, with the cure."""
+
+from __future__ import annotations
+
+from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
+from streamload.kernels.crc32c_plain import crc32c
+from streamload.sizes import format_nbytes
+
+HEAD_NBYTES = 4096
+"""How much of a file's beginning detection looks at."""
+
+_DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
+_CONVERT = "Convert it to HDF5 first."
+_COMMAND = "Make records of it: `streamload convert SRC train.h5`."
+_ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
+_TABLE = "Write it as Parquet with what reads it."
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "Run `git lfs pull` in its repository."),
+    (b"\x1f\x8b", "a gzip file", "Unpack it first: `gunzip`."),
+    (b"BZh", "a bzip2 file", "Unpack it first: `bunzip2`."),
+    (b"\xfd7zXZ\x00", "an xz file", "Unpack it first: `unxz`."),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "Unpack it first: `unzstd`."),
+    (b"PK\x03\x04", "a zip file (or an .npz)", "Unpack it first: `unzip`."),
+    (b"PK\x05\x06", "an empty zip file", "Fetch it again."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z file", "Unpack it first: `7z x`."),
+    (b"Rar!\x1a\x07", "a rar file", "Unpack it first: `unrar x`."),
+    (b"\x0e\x03\x13\x01", "an HDF4 file, the format before HDF5", "Convert it with the `h4toh5` tool of the HDF Group."),
+    (b"CDF\x01", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
+    (b"CDF\x02", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
+    (b"CDF\x05", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB 5 file", "Save it in MATLAB with the option -v7.3, which writes HDF5."),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", _ONE),
+    (b"\xff\xd8\xff", "a JPEG image", _ONE),
+    (b"GIF8", "a GIF image", _ONE),
+    (b"II*\x00", "a TIFF image", _ONE),
+    (b"MM\x00*", "a TIFF image", _ONE),
+    (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
+    (b"ORC", "an ORC file", _TABLE),
+    (b"Obj\x01", "an Avro file", _TABLE),
+    (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
+    (b"\x00\x00\x08\x01", "an IDX file, as MNIST has them", _COMMAND),
+    (b"\x00\x00\x08\x03", "an IDX file, as MNIST has them", _COMMAND),
+    (b"SIMPLE  =", "a FITS file", _CONVERT),
+    (b"\x7fELF", "a program", "Check the path."),
+    (b"%PDF-", "a PDF document", "Check the path."),
+)
+
+
+def unrecognized(head: bytes, path: str, nbytes: int) -> StreamloadError:
+    """The error for a file that is of no format known here: it says what the file is instead, and what to do."""
+    what, hint = _identify(head, nbytes)
+    if what is None:
+        start = " ".join(f"{byte:02x}" for byte in head[:8])
+        return CorruptDataError(
+            f"{path} ({format_nbytes(nbytes)}) is of no known format: it begins with the bytes {start}.",
+            hint="Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
+            path=path,
+        )
+    kind = UnsupportedFeatureError if hint == _CONVERT else CorruptDataError
+    return kind(f"{path} ({format_nbytes(nbytes)}) is {what}.", hint=hint, path=path)
+
+
+def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
+    if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:286]:
+        return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "a WebP image", _ONE
+    for magic, what, hint in _MAGIC:
+        if head.startswith(magic):
+            return what, hint
+    if head[257:262] == b"ustar":
+        return "a tar archive", _COMMAND
+    if head[16:20] == b"\xde\xc0\xef\xbe":
+        return "an LMDB database", _COMMAND
+    if head[128:132] == b"DICM":
+        return "a DICOM image", _ONE
+    if _is_tfrecord(head):
+        return "a TFRecord file", _COMMAND
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "a web page (HTML), not the data", _DOWNLOAD
+    if text.startswith((b"<?xml", b"<error")):
+        return "an XML text, not the data", _DOWNLOAD
+    if text.startswith((b'{"', b'[{"')):
+        return "a JSON text, not the data", _DOWNLOAD
+    if head and not head.strip(b"\x00"):
+        return "nothing but zero bytes at its beginning", "The copy or the download was interrupted: fetch it again."
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a Python pickle, which is never loaded", "Load it where you trust it, and save the arrays as HDF5."
+    if _is_table(head, nbytes):
+        return "a text table (CSV)", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out)."
+    return None, ""
+
+
+def _is_tfrecord(head: bytes) -> bool:
+    """Whether it begins with the length of a record and the right checksum of that length."""
+    checksum = crc32c(head[:8])
+    return len(head) >= 12 and ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF == int.from_bytes(head[8:12], "little")
+
+
+def _is_table(head: bytes, nbytes: int) -> bool:
+    """Whether it is text of at least two lines with as many commas, semicolons or tabs each."""
+    lines = head.split(b"\n")[: -1 if nbytes > len(head) else None]
+    lines = [line for line in lines if line.strip()][:8]
+    if len(lines) < 2 or any(byte < 9 for line in lines for byte in line):
+        return False
+    return any(lines[0].count(mark) and len({line.count(mark) for line in lines}) == 1 for mark in (b",", b"\t", b";"))

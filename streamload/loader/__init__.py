@@ -1,0 +1,1 @@
+"""What users hold: the loader, its epochs, batches, state and figures."""

@@ -1,0 +1,256 @@
+"""What a loader will need of memory, worked out and checked before anything is read."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from streamload.errors import ResourceError
+from streamload.formats.columns.raw import RawRecords
+from streamload.memory.limits import available_nbytes
+from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
+from streamload.sizes import enough_nbytes, format_nbytes
+from streamload.source import Column
+
+SPARE_SLOTS = 3
+"""Batches that a user may hold without a copy: the one at hand, the one before, and one to spare."""
+LEAST_SPARE_SLOTS = 2
+SLOTS_NBYTES = 13 * 1024**2 // 2
+"""Small batches get more slots, up to this much and `MOST_SLOTS`: a pause of anybody's then costs nobody time. More than
+this was slower (1.06 times at 786 KB a batch): what a worker wrote has then left the caches before the user reads it."""
+MOST_SLOTS = 24
+DECODED_SLOTS_NBYTES, MOST_DECODED_SLOTS = 24 * 1024**2, 32
+"""The same where blocks are decoded: while a worker decodes one, the others must have room to go on. With blocks of 12 MB, 12 MB
+of slots were 4 % slower than 16, and these are 2 % faster."""
+AHEAD_RECORDS = 256
+AHEAD_NBYTES = 32 * 1024**2
+"""How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
+ADVISED_NBYTES = 16 * 1024**2
+"""What it is told with one step: a step waits for its advice, and the first ones must not wait for a window."""
+PAGE_TABLE_SHARE = 512
+"""A mapping costs a byte of page tables for as many bytes mapped."""
+READING = ("auto", "mmap", "read", "direct")
+"""Ways to read what is stored: `auto` takes mmap where memory has room to spare, direct far beyond memory, else read."""
+DIRECT_FROM = 2
+"""Random order over a file so many times what memory leaves free finds an eighth of it, or less, in the page cache again."""
+LAUNCHER_NBYTES = 64 * 1024**2
+WORKER_NBYTES = 16 * 1024**2
+"""What a launcher, and each worker beside it, take for being there: kept free, but not counted as the loader's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Memory of a loader, in bytes: all of it, by what it is for."""
+
+    slots: int
+    """The ring of batches; of ragged fields each has room for what as many records hardly ever exceed. One that does exceed it
+    lies in memory of its own beyond this, and is counted in `stats.overflows`."""
+    arena: int
+    """Decoded windows."""
+    tables: int
+    """Block tables of two epochs."""
+    scratch: int
+    """Private memory of the workers: decoders, transforms."""
+    index: int
+    """Where records lie, and small fields held whole: one copy for all workers."""
+    page_tables: int
+    """What mapping the files costs, where they are mapped."""
+    budget: int
+    """What the loader may use."""
+
+    @property
+    def total(self) -> int:
+        """Everything together."""
+        return self.slots + self.arena + self.tables + self.scratch + self.index + self.page_tables
+
+    def __str__(self) -> str:
+        parts = [
+            f"{f.name.replace('_', ' ')} {format_nbytes(getattr(self, f.name))}"
+            for f in fields(self)
+            if f.name != "budget" and getattr(self, f.name)
+        ]
+        return f"{format_nbytes(self.total)} of {format_nbytes(self.budget)}: " + " · ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizing:
+    """How large the parts of a loader are."""
+
+    slots: int
+    spare: int
+    mapped: bool
+    """Whether files are mapped."""
+    direct: bool
+    """Whether large raw records are read past the page cache."""
+    ahead: int
+    """Positions by which the kernel is told ahead."""
+    advised: int
+    """Positions that the kernel is told of with one step, at most (or as many as the step has)."""
+    footprint: Footprint
+
+    @property
+    def reading(self) -> str:
+        """How raw records are read, in a word."""
+        return "mapped" if self.mapped else "read past the page cache" if self.direct else "read"
+
+
+def default_memory_nbytes() -> int:
+    """A quarter of what the machine and the control group leave free, shared out among the ranks of this machine."""
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return available_nbytes() // 4 // max(1, int(ranks) if ranks.isdigit() else 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryDemand:
+    """What the parts of a loader take, whatever becomes of their number: bytes, and the processes that share the work."""
+
+    slot: int
+    arena: int
+    tables: int
+    scratch: int
+    index: int
+    mapped: int
+    """All files, where they may be mapped."""
+    rings: int
+    """What reading past the page cache takes."""
+    processes: int
+    memory: int
+    """What the loader may use."""
+
+    def footprint(self, slots: int, *, mapped: bool = False, direct: bool = False) -> Footprint:
+        """The memory of a loader of so many slots that maps its files, or reads past the page cache."""
+        return Footprint(
+            slots=slots * self.slot,
+            arena=self.arena,
+            tables=self.tables,
+            scratch=self.scratch + (self.rings if direct else 0),
+            index=self.index,
+            page_tables=self.mapped // PAGE_TABLE_SHARE * self.processes if mapped else 0,
+            budget=self.memory,
+        )
+
+
+def sizing_of(
+    *,
+    columns: Sequence[Column],
+    record_nbytes: int,
+    order: BoundOrder,
+    slot_nbytes: int,
+    batch_size: int,
+    workers: int,
+    arena_nbytes: int,
+    tables_nbytes: int,
+    raw_nbytes: int,
+    mapped_nbytes: int,
+    stored_nbytes: int,
+    transformed: bool,
+    memory_nbytes: int,
+    io: str,
+    mappable: bool,
+) -> Sizing:
+    """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
+    available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
+    processes = max(1, workers)
+    private = sum(column.scratch_nbytes for column in columns) + (record_nbytes * batch_size if transformed else 0)
+    demand = MemoryDemand(
+        slot=slot_nbytes,
+        arena=arena_nbytes,
+        tables=tables_nbytes,
+        scratch=processes * private,
+        index=index_nbytes(columns),
+        mapped=mapped_nbytes,
+        rings=processes * sum(map(direct_nbytes, columns)),
+        processes=processes,
+        memory=memory_nbytes,
+    )
+    if not (workers and mappable):
+        # The user's process maps no data file: one that shrinks under a mapping would kill it.
+        io = "read" if io == "mmap" else io
+    few = LEAST_SPARE_SLOTS + processes
+    least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
+    _check_fits(least, order, available)
+    half = (available - least.total) // 2 if workers and mappable else 0
+    mapped = mapped_nbytes > 0 and (io == "mmap" or (io == "auto" and mapped_nbytes <= half and _fits(demand.footprint(few, mapped=True))))
+    beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, order) for one in columns)
+    direct = demand.rings > 0 and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
+    most, room = (MOST_DECODED_SLOTS, DECODED_SLOTS_NBYTES) if arena_nbytes else (MOST_SLOTS, SLOTS_NBYTES)
+    around = max(2 * workers + 1, min(most, room // slot_nbytes)) if workers else 1
+    wanted = SPARE_SLOTS + around
+    while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
+        wanted -= 1
+    ahead = _ahead(order, record_nbytes, raw_nbytes, available)
+    return Sizing(
+        slots=wanted,
+        spare=min(SPARE_SLOTS, wanted - processes),
+        mapped=mapped,
+        direct=direct,
+        ahead=ahead,
+        advised=min(-(-ahead // processes), ADVISED_NBYTES // max(1, record_nbytes)),
+        footprint=demand.footprint(wanted, mapped=mapped, direct=direct),
+    )
+
+
+def direct_nbytes(column: Column) -> int:
+    """What one reader of a column takes of memory for reading past the page cache; 0 where it does not."""
+    return getattr(column, "direct_nbytes", 0)
+
+
+def mappable(column: Column) -> bool:
+    """Whether a column reads from files that are mapped, where they are: raw records, and pages that are unpacked."""
+    return isinstance(column, RawRecords) or getattr(column, "mappable", False)
+
+
+def _scattered(column: Column, order: BoundOrder) -> bool:
+    """Whether direct reads would be of pieces from all over: raw records in block order are read in long stretches."""
+    return direct_nbytes(column) > 0 and not (isinstance(column, RawRecords) and isinstance(order, WINDOWED))
+
+
+def _fits(footprint: Footprint) -> bool:
+    return footprint.total <= footprint.budget
+
+
+def _check_fits(least: Footprint, order: BoundOrder, available: int) -> None:
+    """Raise ResourceError where the least that works exceeds what may be used, or what there is."""
+    if not _fits(least):
+        raise _too_little(least, order)
+    if least.total > available:
+        raise ResourceError(
+            f"The loader needs {format_nbytes(least.total)} ({least}), "
+            f"and this machine or its control group leaves {format_nbytes(available)} free.",
+            hint="Free memory, raise the limit, or lower batch_size, num_workers or the window.",
+            needed_nbytes=least.total,
+            available_nbytes=available,
+        )
+
+
+def _ahead(order: BoundOrder, record_nbytes: int, raw_nbytes: int, available: int) -> int:
+    if not raw_nbytes or not order.n:
+        return 0
+    record_nbytes = max(1, record_nbytes)
+    most = max(1, available // 4 // record_nbytes)
+    if isinstance(order, WINDOWED):
+        return min(order.most_window_records, most)
+    return min(max(AHEAD_RECORDS, AHEAD_NBYTES // record_nbytes), most)
+
+
+def _too_little(least: Footprint, order: BoundOrder) -> Exception:
+    if isinstance(order, BlockOrder) and least.arena * 2 > least.total:
+        # A single window takes two parts of the arena, smaller ones three.
+        taken = least.arena * (1.5 if order.windows == 1 else 1.0) / max(1, order.most_window_nbytes)
+        fitting = max(0, int((least.budget - (least.total - least.arena)) / taken * 0.98))
+        return window_beyond_memory(order.most_window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting_nbytes=fitting)
+    return ResourceError(
+        f'memory="{format_nbytes(least.budget)}" is too little: the least that works here is {format_nbytes(least.total)} ({least}).',
+        hint=f'Give memory="{enough_nbytes(least.total)}", or lower batch_size or num_workers.',
+        needed_nbytes=least.total,
+        available_nbytes=least.budget,
+    )
+
+
+def index_nbytes(columns: Sequence[Column]) -> int:
+    """Bytes of the arrays that columns carry."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickle.dumps(columns, protocol=5, buffer_callback=buffers.append)
+    return sum(buffer.raw().nbytes for buffer in buffers)

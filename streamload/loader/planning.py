@@ -1,0 +1,241 @@
+"""From what the user asked for to what will be done: every argument checked, every size known, nothing read yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.fetch.bad_records import POLICIES
+from streamload.fetch.job import Job
+from streamload.fetch.ragged_collate import capacity_for
+from streamload.fetch.window_tables import Tables
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.loader.budget import READING, Sizing, mappable, sizing_of
+from streamload.loader.engine import arena_of
+from streamload.memory.limits import usable_cores
+from streamload.memory.slots import SlotLayout
+from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.schema import Schema
+from streamload.sizes import parse_nbytes
+from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
+from streamload.storage.files import recheck
+
+MOST_WORKERS = 8
+UNKNOWN_ELEMENTS = 256
+"""Elements of a record that a transform makes, as long as nothing is known of them."""
+MOST_MAPPED_FILES = 256
+"""Each mapping holds a descriptor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """The arguments of a Loader, as they were given."""
+
+    batch_size: int
+    shuffle: object
+    seed: int
+    num_workers: int | None
+    drop_last: bool
+    memory: int | str | None
+    indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None
+    transform: Callable[..., dict[str, Any]] | None
+    io: str
+    timeout: float
+    on_worker_crash: str
+    on_bad_record: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a loader does, and how large its parts are."""
+
+    data: Source
+    spec: OrderSpec
+    order: BoundOrder
+    schema: Schema
+    """The fields of a batch's records, as they are delivered."""
+    seed: int
+    batch_size: int
+    drop_last: bool
+    end: int
+    """Positions of an epoch that are delivered."""
+    steps: int
+    workers: int
+    timeout: float
+    restart: bool
+    """Whether a worker that dies is replaced."""
+    slot_nbytes: int
+    job: Job
+    shape: Sizing
+    warning: str | None
+    """What the user should hear once."""
+
+
+def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], int]) -> Plan:
+    """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says."""
+    if not isinstance(cast(object, data), Source):
+        raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
+    batch_size = _whole(options.batch_size, "batch_size", least=1)
+    seed = _whole(options.seed, "seed", least=-(2**63), most=2**64 - 1)
+    workers = _workers(options.num_workers)
+    _check_words(options)
+    for was in data.fingerprints:
+        recheck(was)
+    spec, order = _ordered(data, options, seed)
+    end = order.n - order.n % batch_size if options.drop_last else order.n
+    job = Job(
+        columns=data.columns,
+        fingerprints=data.fingerprints,
+        order=order,
+        seed=seed,
+        layout=None,
+        transform=options.transform,
+        workers=max(1, workers),
+        mapped=False,
+        direct=False,
+        on_bad=options.on_bad_record,
+        arena=None,
+    )
+    # More records than there are never share a batch, so slots need not hold them.
+    fitting = max(1, min(batch_size, order.n))
+    schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
+    slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
+    job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
+    stored = sum(was.nbytes for was in data.fingerprints)
+    shape = sizing_of(
+        columns=data.columns,
+        record_nbytes=sum(map(stored_nbytes, data.columns)),
+        order=order,
+        slot_nbytes=slot_layout.nbytes,
+        batch_size=fitting,
+        workers=workers,
+        arena_nbytes=job.arena.nbytes if job.arena else 0,
+        tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
+        raw_nbytes=stored if any(isinstance(column, RawRecords) for column in data.columns) else 0,
+        mapped_nbytes=stored if any(map(mappable, data.columns)) else 0,
+        stored_nbytes=stored,
+        transformed=options.transform is not None,
+        memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
+        io=options.io,
+        mappable=len(data.fingerprints) <= MOST_MAPPED_FILES,
+    )
+    return Plan(
+        data=data,
+        spec=spec,
+        order=order,
+        schema=schema,
+        seed=seed,
+        batch_size=batch_size,
+        drop_last=bool(options.drop_last),
+        end=end,
+        steps=-(-end // batch_size),
+        workers=workers,
+        timeout=float(options.timeout),
+        restart=options.on_worker_crash == "restart",
+        slot_nbytes=slot_layout.nbytes,
+        job=replace(job, mapped=shape.mapped, direct=shape.direct),
+        shape=shape,
+        warning=_warning(data, order),
+    )
+
+
+def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, BoundOrder]:
+    """What was asked for as an order, and that order of these records."""
+    layout = _layout(data)
+    if options.indices is not None:
+        layout = restricted(layout, subset(options.indices, len(data)))
+    spec = choose(options.shuffle, layout)
+    return spec, spec.bind(layout, seed)
+
+
+def _check_words(options: Options) -> None:
+    """Raise ConfigError for a word that is not known, or a time that is none."""
+    if options.io not in READING:
+        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap", "read" or "direct".')
+    if not options.timeout > 0:
+        raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
+    if options.on_worker_crash not in ("raise", "restart"):
+        raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
+    if options.on_bad_record not in POLICIES:
+        raise ConfigError(f"on_bad_record={options.on_bad_record!r} is not known.", hint='Give "raise", "substitute" or "skip".')
+
+
+def _layout(data: Source) -> Layout:
+    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any.
+
+    Where that field is ragged, and its blocks were counted, they weigh what they hold; elsewhere every record weighs the same.
+    """
+    cut = [column for column in data.columns if column.cuts is not None]
+    cut.sort(key=lambda column: (not column.addressable, stored_nbytes(column)), reverse=True)
+    cuts = cut[0].cuts if cut else None
+    record_nbytes = sum(map(stored_nbytes, data.columns))
+    block_nbytes: NDArray[np.int64] | None = None
+    kept = cast(RaggedColumn, kept_column(cut[0])) if cut else None
+    if kept is not None and cuts is not None and kept.field.ragged and kept.weights is not None and np.isin(data.file_starts, cuts).all():
+        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(kept)) + kept.weights * kept.field.nbytes
+    return layout_of(data.file_starts, cuts=cuts, record_nbytes=record_nbytes, addressable=data.addressable, block_nbytes=block_nbytes)
+
+
+def _rooms(schema: Schema, data: Source, records: int) -> list[int]:
+    """Elements that a slot has room for, of each field that is delivered: what so many records hardly ever exceed; 0 of fixed ones.
+
+    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together.
+    """
+    stored = {column.field.name: capacity_for(cast(RaggedColumn, column), records) for column in data.columns if column.field.ragged}
+    unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * records
+    return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
+
+
+def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
+    """The schema of batches: the stored one, or what the transform makes of the first record."""
+    stored = Schema(tuple(column.field for column in job.columns))
+    if job.transform is None or empty:
+        return stored
+    if workers == 0:
+        from streamload.fetch.fetcher import probe
+
+        return probe(job)
+    from streamload.workers.pool import probe_schema
+
+    return probe_schema(replace(job, workers=1), timeout=timeout)
+
+
+def _workers(asked: int | None) -> int:
+    import sys
+
+    if asked is None:
+        return max(0, min(MOST_WORKERS, usable_cores() - 1)) if sys.platform == "linux" else 0
+    count = _whole(asked, "num_workers", least=0, most=256)
+    if count and sys.platform != "linux":
+        raise ConfigError(f"num_workers={count}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
+    return count
+
+
+def _whole(value: object, name: str, *, least: int, most: int | None = None) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise ConfigError(f"{name}={value!r} is not a whole number.", hint=f"Give an int, at least {least:,}.")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
+        raise ConfigError(f"{name}={value} is out of range.", hint=f"Give an int, {limits}.")
+    return int(value)
+
+
+def _warning(data: Source, order: BoundOrder) -> str | None:
+    return order.advice(distinct_labels(data)) if isinstance(order, BlockOrder) else None
+
+
+def distinct_labels(data: Source) -> int | None:
+    """How many labels the data has, where a small whole-number field that is held in memory can be counted quickly."""
+    for column in data.columns:
+        if isinstance(column, InMemory) and column.field.shape == () and column.field.dtype.kind in "iu" and len(column.values):
+            values = np.asarray(column.values)
+            low, high = int(values.min()), int(values.max())
+            if 0 < high - low < min(1_000_000, len(values)):
+                return int(np.count_nonzero(np.bincount(values.astype(np.int64) - low)))
+    return None

@@ -1,0 +1,76 @@
+"""The board: a few words of shared memory for each worker, which it alone writes and all may read."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.memory.shared_memory import SharedBlock
+
+COUNTERS = ("disk_ns", "decode_ns", "read_nbytes", "steps", "blocks", "busy_ns", "idle_ns", "send_ns")
+"""What a worker has spent and done so far, a word each: waiting for storage, in codecs and functions; bytes read, steps
+filled, blocks decoded; at work in all, without work, handing over."""
+PARTS = 56
+"""Parts of the arena that a board has room for, unless there are more."""
+
+
+class WorkerProgress:
+    """Counters and progress of every worker.
+
+    A word is written whole by its worker and read whole by anybody: no lock, so a worker that dies holds none.
+    A progress word is (serial << 24) | blocks done: it speaks of one opening of one window only.
+    """
+
+    WORDS = len(COUNTERS) + PARTS + 1
+    """The last word is the task that was begun last, and one more; 0 for none."""
+
+    def __init__(self, block: SharedBlock, workers: int) -> None:
+        self.block = block
+        self._words: NDArray[np.int64] = np.ndarray((workers, block.nbytes // (8 * workers)), np.int64, block.bytes)
+        self._buried: NDArray[np.int64] = np.zeros(len(COUNTERS), np.int64)
+
+    @classmethod
+    def create(cls, workers: int, *, parts: int = 0) -> WorkerProgress:
+        """A new board for that many workers, and an arena of so many parts."""
+        words = cls.WORDS + max(0, parts - PARTS)
+        return cls(SharedBlock.create(workers * words * 8, purpose="the workers' progress"), workers)
+
+    def publish(self, worker: int, part: int, serial: int, done: int) -> None:
+        """Say how many blocks of its share of a window this worker has decoded."""
+        self._words[worker, len(COUNTERS) + part] = serial << 24 | done
+
+    def published(self, worker: int, part: int, serial: int, done: int) -> bool:
+        """Whether the worker has decoded its share, `done` blocks, of the window in that part."""
+        return int(self._words[worker, len(COUNTERS) + part]) == serial << 24 | done
+
+    def progress(self, worker: int, part: int, serial: int) -> int:
+        """How many blocks of its share of the window in that part a worker of this number has decoded."""
+        word = int(self._words[worker, len(COUNTERS) + part])
+        return word & 0xFFFFFF if word >> 24 == serial else 0
+
+    def begin(self, worker: int, task: int) -> None:
+        """Say which task this worker is beginning."""
+        self._words[worker, -1] = task + 1
+
+    def doing(self, worker: int) -> int | None:
+        """The task that the worker began last."""
+        return int(self._words[worker, -1]) - 1 if self._words[worker, -1] else None
+
+    def bury(self, worker: int) -> None:
+        """Keep what a dead worker has counted; another will count in its place."""
+        self._buried += self._words[worker, : len(COUNTERS)]
+        self._words[worker, : len(COUNTERS)] = 0
+        self._words[worker, -1] = 0
+
+    def record(self, worker: int, counters: tuple[int, ...]) -> None:
+        """Set a worker's counters, in the order of `COUNTERS`; those at the end may be left out."""
+        self._words[worker, : len(counters)] = counters
+
+    def total(self) -> dict[str, int]:
+        """The counters, summed over workers, dead ones included."""
+        return dict(zip(COUNTERS, (self._words[:, : len(COUNTERS)].sum(axis=0) + self._buried).tolist(), strict=True))
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._words = np.empty((0, self.WORDS), np.int64)
+        self.block.close()

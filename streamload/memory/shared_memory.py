@@ -1,0 +1,158 @@
+"""Shared memory without a name: nothing that could be left behind, whoever is killed."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import tempfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ResourceError
+from streamload.sizes import format_nbytes
+
+ALIGNMENT = 64
+"""Arrays begin on cache lines."""
+_TEXT_NBYTES = 1 << 16
+"""What is read of a process's last words."""
+
+
+def aligned(nbytes: int, to: int = ALIGNMENT) -> int:
+    """`nbytes` rounded up to a multiple of `to`."""
+    return -(-nbytes // to) * to
+
+
+class SharedBlock:
+    """A stretch of anonymous memory that a descriptor can hand to other processes.
+
+    The memory lives until the last process has unmapped it and closed its descriptor. `bytes` is the whole stretch as an
+    array; arrays made from it keep this process's mapping alive, also after `close`.
+    """
+
+    def __init__(self, fd: int, nbytes: int, *, writable: bool = True) -> None:
+        self.fd = -1
+        self.nbytes = nbytes
+        if hasattr(mmap, "PROT_WRITE"):
+            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            self._map: mmap.mmap | None = mmap.mmap(fd, max(nbytes, 1), prot=protection)
+        else:
+            self._map = mmap.mmap(fd, max(nbytes, 1), access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+        self.bytes: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)[:nbytes]
+        self.address: int = self.bytes.ctypes.data
+        self.fd = fd
+        """The descriptor, which is this block's to close from here on; -1 once that is done."""
+
+    @classmethod
+    def create(cls, nbytes: int, *, purpose: str) -> SharedBlock:
+        """New memory, zeroed and really there. Raises ResourceError, naming `purpose`, when there is not enough."""
+        try:
+            fd = _anonymous_file()
+        except OSError as error:
+            raise ResourceError(
+                f"no descriptor for {purpose}: {error.strerror}.",
+                hint="Close other files or loaders, or raise `ulimit -n`.",
+                errno=error.errno,
+            ) from error
+        block: SharedBlock | None = None
+        try:
+            os.ftruncate(fd, max(nbytes, 1))
+            block = cls(fd, nbytes)
+            block._make_present()
+            return block
+        except (OSError, ValueError) as error:
+            if block is not None:
+                block.close()
+            else:
+                os.close(fd)
+            raise ResourceError(
+                f"{purpose} needs {format_nbytes(nbytes)} of memory, and the system does not give it: {error}.",
+                hint="Lower `memory=`, or free memory on this machine.",
+                errno=getattr(error, "errno", None) or errno.ENOMEM,
+                needed_nbytes=nbytes,
+            ) from error
+
+    def keep_from_forks(self) -> None:
+        """A forked child of this process does not get the mapping: it must not watch it change."""
+        self._advise("MADV_DONTFORK")
+
+    def _make_present(self) -> None:
+        """Take every page now: later, not having one would be a SIGBUS.
+
+        Huge pages were tried: 4 times as long to get, and no faster to fill or read.
+        """
+        if self._map is None or not self.nbytes:
+            return
+        try:
+            self._map.madvise(getattr(mmap, "MADV_POPULATE_WRITE", 23))
+        except (AttributeError, ValueError):
+            self.bytes[:] = 0
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            os.posix_fallocate(self.fd, 0, self.nbytes)
+
+    def _advise(self, name: str) -> None:
+        advice = getattr(mmap, name, None)
+        if advice is not None and self._map is not None and self.nbytes >= mmap.PAGESIZE:
+            try:
+                self._map.madvise(advice)
+            except OSError:
+                pass  # Advice that a kernel does not know is advice not needed.
+
+    def close(self) -> None:
+        """Close the descriptor, and unmap as soon as no array looks at the memory."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        self.bytes = np.empty(0, np.uint8)
+        self._map = None
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class AnonymousFile:
+    """A file without a name, for a few lines that another process may write before it dies."""
+
+    def __init__(self) -> None:
+        try:
+            self.fd = _anonymous_file()
+        except OSError as error:
+            raise ResourceError(
+                f"no descriptor for a worker's last words: {error.strerror}.",
+                hint="Raise `ulimit -n`, or lower num_workers.",
+                errno=error.errno,
+            ) from error
+
+    def text(self) -> str:
+        """What was written, or the end of it; nothing once it is closed."""
+        if self.fd < 0:
+            return ""
+        return os.pread(self.fd, _TEXT_NBYTES, max(0, os.fstat(self.fd).st_size - _TEXT_NBYTES)).decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            self.close()
+
+
+def _anonymous_file() -> int:
+    """A descriptor of an empty file that has no name: in memory, or where that cannot be, an unlinked temporary file."""
+    if hasattr(os, "memfd_create"):
+        try:
+            return os.memfd_create("streamload", os.MFD_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+    in_memory = "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryFile(dir=in_memory) as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,92 @@
+"""Stored order over blocks that must be decoded: windows of neighbours, nothing mixed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.order.block_shuffle import WindowTable
+from streamload.order.digests import digest_of, within
+from streamload.order.layout import Layout, least_block_nbytes
+
+RUN_NBYTES = 64 * 1024**2
+"""Stored bytes of a window, unless a block is larger: enough to keep every worker busy. It changes no answer."""
+
+
+class SequentialBlockOrder:
+    """Records as they are stored, a window of neighbouring blocks after another, so that each block is decoded once."""
+
+    mode = "sequential"
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.n = layout.n
+        self.cuts, self.block_nbytes = layout.blocks(least_block_nbytes(RUN_NBYTES))
+        self.fingerprint = digest_of(self.mode, layout.indices, layout.n)
+        below = np.concatenate([[0], np.cumsum(self.block_nbytes)])
+        chain = [0]
+        while chain[-1] < len(self.block_nbytes):
+            first = chain[-1]
+            chain.append(max(first + 1, int(np.searchsorted(below, below[first] + RUN_NBYTES, side="right")) - 1))
+        self._firsts = np.asarray(chain, np.int64)
+
+    @property
+    def windows(self) -> int:
+        """How many windows an epoch has."""
+        return len(self._firsts) - 1
+
+    @property
+    def most_window_records(self) -> int:
+        """No window holds more records."""
+        return int(np.diff(self.cuts[self._firsts]).max(initial=0))
+
+    @property
+    def least_window_records(self) -> int:
+        """Every window but the last holds at least as many records."""
+        return int(np.diff(self.cuts[self._firsts])[:-1].min(initial=max(1, self.n)))
+
+    @property
+    def most_window_nbytes(self) -> int:
+        """No window holds more stored bytes."""
+        return self.most_in_window(self.block_nbytes)
+
+    def most_in_window(self, weights: NDArray[np.int64]) -> int:
+        """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
+        return int(np.add.reduceat(weights, self._firsts[:-1]).max(initial=0)) if self.windows else 0
+
+    @property
+    def table_nbytes(self) -> int:
+        """Bytes of the arrays of one epoch's table."""
+        return 8 * (len(self.block_nbytes) + 2 * (self.windows + 1))
+
+    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Arrays for `table` to fill: blocks (blocks,), starts (windows + 1,), block_starts (windows + 1,)."""
+        return np.empty(len(self.block_nbytes), np.int64), np.empty(self.windows + 1, np.int64), np.empty(self.windows + 1, np.int64)
+
+    def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
+        """Which blocks the windows hold, in the caller's arrays; every epoch alike."""
+        blocks[:] = np.arange(len(blocks))
+        block_starts[:] = self._firsts
+        starts[:] = self.cuts[self._firsts]
+        return WindowTable(self, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+
+    def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """The record numbers at positions [start, stop) of any epoch."""
+        within(start, stop, self.n)
+        return self.layout.records(np.arange(start, stop, dtype=np.int64))
+
+    def block_records(self, block: int) -> NDArray[np.int64]:
+        """The record numbers of a block."""
+        return self.layout.records(np.arange(self.cuts[block], self.cuts[block + 1]))
+
+    def dealt(self, epoch: int, window: int, count: int) -> IdentityPermutation:
+        """From positions of a window to its rows: the same."""
+        return IdentityPermutation()
+
+
+class IdentityPermutation:
+    """The permutation that changes nothing."""
+
+    def forward(self, start: int, stop: int) -> NDArray[np.int64]:
+        """What stands at positions [start, stop)."""
+        return np.arange(start, stop, dtype=np.int64)

@@ -1,0 +1,183 @@
+"""Entries kept in the user's cache folder from one run to the next: what was found out about files, for as long as it is true.
+
+Rules:
+
+1. What was kept is used only if every file still has its path, device, inode, size, and times of change to the nanosecond.
+2. It is not kept where a file was changed so lately that a later change could bear the same time.
+3. An entry is written under another name and renamed; one that is damaged has a wrong checksum, and is thrown away.
+4. The folder is the user's own, and nobody else may write to it. Entries are plain data: JSON, and arrays of numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError
+
+WORTH_SECONDS = 0.1
+"""What was found out in less is found out again next time."""
+SETTLED_NS = 2 * 10**9
+"""A file that was changed later than this is too young: clocks of file systems tick as rarely as every two seconds."""
+MOST_NBYTES = 1024**3
+"""What all entries may take together; those that were not used for longest go first."""
+MOST_ENTRIES = 1000
+"""How many entries there may be."""
+_ABANDONED_SECONDS = 3600
+_SUFFIX = ".survey"
+_HEAD = struct.Struct("<8sQQ16s")
+_ALIGNMENT = 64
+
+Pieces = list[bytes | memoryview]
+Found = TypeVar("Found")
+
+
+def folder() -> Path | None:
+    """The folder of entries: `$STREAMLOAD_CACHE_DIR/index`, else in the user's cache folder; None where it cannot be trusted or used."""
+    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
+    )
+    found = Path(root) / "index"
+    try:
+        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = found.stat()
+    except OSError:
+        return None
+    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return found if owned and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
+def request(paths: Sequence[str], *asked: Any) -> list[Any]:
+    """What an entry answers: these files, wherever links lead today, and what was asked of them. `asked` is what JSON can hold."""
+    return [[[os.fspath(path), os.path.realpath(path)] for path in paths], *asked]
+
+
+def load(asked: list[Any], magic: bytes, read: Callable[[NDArray[np.uint8]], tuple[Found, Mapping[str, Any]]]) -> Found | None:
+    """What was kept under a request, if it is there, whole, and still true; `read` undoes what `keep` was given to write."""
+    where = folder()
+    if where is None:
+        return None
+    entry = where / _name(asked, magic)
+    try:
+        found, more = read(np.fromfile(entry, np.uint8))
+        if more["request"] != asked or _times(more["times"]) != more["times"]:
+            return None
+        os.utime(entry)
+    except CorruptDataError:
+        entry.unlink(missing_ok=True)
+        return None
+    except (OSError, LookupError, TypeError, ValueError):
+        return None
+    return found
+
+
+def store(
+    asked: list[Any],
+    magic: bytes,
+    files: Mapping[str, tuple[int, int, int, int] | None],
+    write: Callable[[Mapping[str, Any]], Pieces],
+    seconds: float,
+) -> None:
+    """Keep what took `seconds` to find out, if that is worth it. What cannot be written is not kept, and nobody is told.
+
+    `files` are those it depends on, with their device, inode, size and time of change as they were when it began, where that
+    is known. `write` is given what must be written with it, and gives the pieces of the entry.
+    """
+    where = folder() if seconds > WORTH_SECONDS else None
+    if where is None:
+        return
+    try:
+        times = _times(files)
+        if any(was is not None and tuple(times[path][:4]) != was for path, was in files.items()):
+            return
+        began_ns = time.time_ns() - int(seconds * 1e9)
+        if any(began_ns - max(mtime, ctime) < SETTLED_NS for *_, mtime, ctime in times.values()):
+            return
+        pieces = write({"request": asked, "times": times})
+        if sum(map(len, pieces)) > MOST_NBYTES // 2:
+            return
+        descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=where)
+        try:
+            with open(descriptor, "wb") as file:
+                file.writelines(pieces)
+            os.replace(temporary, where / _name(asked, magic))
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        _prune(where)
+    except OSError:
+        return
+
+
+def pack(magic: bytes, said: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> Pieces:
+    """JSON and arrays in pieces, to be written one after the other, with a checksum; `magic` are eight bytes."""
+    text = json.dumps({**said, "arrays": [array.nbytes for array in arrays]}).encode()
+    pieces: Pieces = [text, bytes(-(_HEAD.size + len(text)) % _ALIGNMENT)]
+    for array in arrays:
+        pieces += [array.reshape(-1).view(np.uint8).data, bytes(-array.nbytes % _ALIGNMENT)]
+    checksum = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        checksum.update(piece)
+    return [_HEAD.pack(magic, len(text), sum(map(len, pieces)), checksum.digest()), *pieces]
+
+
+def unpack(magic: bytes, data: NDArray[np.uint8]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
+    """What `pack` was given, arrays as bytes. Raises ValueError, or another error that damaged numbers lead to, for anything else."""
+    found, text_nbytes, body_nbytes, digest = _HEAD.unpack(data[: _HEAD.size].tobytes())
+    body = data[_HEAD.size :]
+    if found != magic or len(body) != body_nbytes or hashlib.blake2b(body.data, digest_size=16).digest() != digest:
+        raise ValueError("its beginning, its length or its checksum is wrong")
+    said = json.loads(body[:text_nbytes].tobytes())
+    place = text_nbytes + -(_HEAD.size + text_nbytes) % _ALIGNMENT
+    arrays: list[NDArray[np.uint8]] = []
+    for nbytes in said["arrays"]:
+        piece = body[place : place + nbytes]
+        if nbytes < 0 or len(piece) != nbytes:
+            raise ValueError("an array is missing")
+        arrays.append(piece)
+        place += nbytes + -nbytes % _ALIGNMENT
+    return said, arrays
+
+
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error, RecursionError)
+"""What reading an entry raises that was damaged, or written by someone else."""
+
+
+def _times(paths: Mapping[str, Any]) -> dict[str, list[int]]:
+    """What the system says of each file: when it was changed too, which not even `touch` can set back."""
+    told: dict[str, list[int]] = {}
+    for path in paths:
+        status = os.stat(path)
+        told[path] = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return told
+
+
+def _name(asked: list[Any], magic: bytes) -> str:
+    return hashlib.blake2b(magic + json.dumps(asked).encode(), digest_size=16).hexdigest() + _SUFFIX
+
+
+def _prune(where: Path) -> None:
+    """Remove the entries used longest ago beyond what all may take, and what was abandoned half-written."""
+    entries: list[tuple[float, int, Path]] = []
+    for path in where.iterdir():
+        status = path.stat()
+        if path.suffix == _SUFFIX:
+            entries.append((status.st_mtime, status.st_size, path))
+        elif path.suffix == ".part" and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
+    total = 0
+    for number, (_, nbytes, path) in enumerate(sorted(entries, reverse=True)):
+        total += nbytes
+        if total > MOST_NBYTES or number >= MOST_ENTRIES:
+            path.unlink(missing_ok=True)

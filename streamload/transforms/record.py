@@ -1,0 +1,190 @@
+"""The user's function: one record in, one record out, with randomness that depends on seed, epoch and record alone."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain, shortened
+from streamload.order import key
+from streamload.ragged import Ragged
+from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
+
+AUGMENTATION = 4
+"""The purpose, in `order.key`, of randomness in a user's function."""
+_MEANINGFUL = (StopIteration, StopAsyncIteration)
+"""What a loop takes for its ordinary end: an error of a transform must never be one."""
+
+
+class RecordTransform:
+    """A transform at work: stored records in, in arrays of a batch; its results out, into a slot."""
+
+    def __init__(self, function: Callable[..., dict[str, Any]], *, seed: int, stored: Schema, batch_size: int) -> None:
+        self._function = function
+        self._seed = seed
+        self._wants_random = _takes_two(function)
+        self._stored = stored
+        self.stored_arrays: dict[str, NDArray[Any]] = {f.name: np.empty((batch_size, *f.shape), f.dtype) for f in stored if not f.ragged}
+        self.stored_ragged: dict[str, Ragged] = {}
+        """Ragged fields of the records at hand."""
+
+    def schema(self, record: int) -> Schema:
+        """The schema of the result for the stored record in row 0."""
+        result = self._call(0, 0, record)
+        fields: list[Field] = []
+        for name, value in result.items():
+            if type(value) in (str, bytes):
+                fields.append(Field(str(name), np.dtype(np.uint8), (), TEXT if isinstance(value, str) else BYTES))
+                continue
+            array = np.asarray(value)
+            if name in self._stored and self._stored[name].ragged == ARRAY and array.ndim == 1 + len(self._stored[name].shape):
+                fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape[1:], ARRAY))
+                continue
+            if array.dtype.hasobject:
+                raise ConfigError(
+                    f"the transform's field {name!r} is of dtype {array.dtype}, which cannot lie in shared memory.",
+                    hint="Return numbers, arrays of numbers, or fixed-length bytes.",
+                )
+            fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape))
+        return Schema(tuple(fields))
+
+    def apply(
+        self, epoch: int, start: int, records: NDArray[np.int64], out: dict[str, NDArray[Any]], ragged: Sequence[Field] = ()
+    ) -> dict[str, list[NDArray[Any]]]:
+        """Transform the stored records, and put results into `out`; those of ragged fields are given back, an array a record.
+
+        Raises TransformError, naming the record.
+        """
+        uneven: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
+        fields = {field.name: field for field in ragged}
+        words = key(self._seed, epoch, AUGMENTATION, -1 - start)
+        random.seed(int(words[0]) | int(words[1]) << 32)
+        np.random.seed(int(words[2]))
+        for row, record in enumerate(records.tolist()):
+            result = self._call(epoch, row, record)
+            if result.keys() != out.keys() | uneven.keys():
+                names = sorted({*out, *uneven})
+                raise SchemaMismatchError(
+                    f"the transform returned fields {sorted(result)} for record {record}, and {names} for the first record.",
+                    hint="Return the same fields for every record.",
+                    records=(record, record + 1),
+                )
+            for name, value in result.items():
+                if name in uneven:
+                    uneven[name].append(_elements(value, fields[name], record))
+                    continue
+                array, place = np.asarray(value), out[name]
+                if array.shape != place.shape[1:] or array.dtype != place.dtype:
+                    raise SchemaMismatchError(
+                        f"the transform's field {name!r} is {array.dtype} {array.shape} for record {record}, "
+                        f"and {place.dtype} {place.shape[1:]} for the first record.",
+                        hint="Return the same dtype and shape for every record: crop, pad or cast in the transform.",
+                        dataset=name,
+                        records=(record, record + 1),
+                    )
+                place[row] = array
+        return uneven
+
+    def _call(self, epoch: int, row: int, record: int) -> dict[str, Any]:
+        stored = {name: array[row] for name, array in self.stored_arrays.items()}
+        if self.stored_ragged:
+            stored |= {name: ragged[row] for name, ragged in self.stored_ragged.items()}
+            stored = {name: stored[name] for name in self._stored.names}
+        try:
+            if self._wants_random:
+                words = key(self._seed, epoch, AUGMENTATION, record)
+                seed = [int(words[0]) | int(words[1]) << 32, int(words[2]) | int(words[3]) << 32]
+                result = self._function(stored, np.random.Generator(np.random.Philox(key=np.array(seed, np.uint64))))
+            else:
+                result = self._function(stored)
+        except (SystemExit, MemoryError) as error:
+            if isinstance(error, SystemExit):
+                raise
+            raise transform_error(error, record) from None
+        except BaseException as error:
+            raise transform_error(error, record) from None
+        if not isinstance(cast(object, result), dict):
+            raise ConfigError(
+                f"the transform returned {type(result).__name__} for record {record}, where a dict of arrays was expected.",
+                hint='Return the fields by name: return {"image": image, "label": label}.',
+            )
+        return result
+
+
+def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
+    """The elements of one record of a ragged field. Raises SchemaMismatchError for a value of another kind."""
+    if field.ragged == TEXT and isinstance(value, str):
+        return np.frombuffer(value.encode(), np.uint8)
+    if field.ragged == BYTES and isinstance(value, bytes):
+        return np.frombuffer(value, np.uint8)
+    array = np.asarray(value)
+    if field.ragged != ARRAY or array.dtype != field.dtype or array.ndim == 0 or array.shape[1:] != field.shape:
+        what = f"{array.dtype} {array.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise SchemaMismatchError(
+            f"the transform's field {field.name!r} is {what} for record {record}, and was found to be: {field}.",
+            hint="Return a str, bytes or an array that differs in its first axis only, the same kind for every record.",
+            dataset=field.name,
+            records=(record, record + 1),
+        )
+    return array
+
+
+def transform_error(error: BaseException, record: int) -> TransformError:
+    """The user's exception as text and plain fields, which cannot do harm where they arrive."""
+    try:
+        said = str(error)
+    except BaseException:
+        said = f"<unprintable {type(error).__name__}>"
+    try:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
+    except BaseException:
+        trace = f"<traceback of {type(error).__name__} cannot be printed>"
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    return TransformError(
+        f"the transform failed on record {record} with {type(error).__name__}: {shortened(said)}",
+        hint="Its traceback is below." if trace else "",
+        traceback=shortened(trace),
+        kinds=kinds,
+        record=record,
+    )
+
+
+def received_error(plain: dict[str, Any]) -> StreamloadError:
+    """The error that another process wrote down; a TransformError is also an instance of the user's own exception type.
+
+    That type is looked up among the modules that this process has imported already: nothing is imported, and no object of
+    the other process is rebuilt. `except ValueError` therefore catches a ValueError of the transform's. Exceptions by which
+    Python itself is steered (KeyboardInterrupt, StopIteration and their like) stay plain TransformErrors.
+    """
+    error = from_plain(plain)
+    for name in error.details.get("kinds") or ():
+        module, _, kind_name = str(name).partition(".") if str(name).startswith("builtins.") else str(name).rpartition(".")
+        kind = getattr(sys.modules.get(module), kind_name, None)
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception and not issubclass(kind, _MEANINGFUL):
+            try:
+                both = type(f"TransformError({kind.__name__})", (TransformError, kind), {"__module__": __name__})
+                error = both(error.message, hint=error.hint, **error.details)
+            except Exception:
+                continue  # It cannot be made from a text alone; perhaps the kind above it can.
+            break
+    trace = error.details.get("traceback")
+    if trace:
+        error.add_note(f"\n{trace}")
+    return error
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function must be given a second argument: the random generator."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    required = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    return len(required) == 2

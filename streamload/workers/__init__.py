@@ -1,0 +1,1 @@
+"""Many at work: the processes that fill batches, and the scheduler that keeps them busy."""

@@ -1,0 +1,355 @@
+"""The workers of one loader, as its process sees them: tasks go out, replies come in, and a death is named at once.
+
+Rules:
+
+1. Sends never block: no more than `MOST_TASKS` tasks are with a worker at a time, and each is some 70 bytes.
+2. A worker's socket is held by that worker alone, so its end of file means its death, however it died.
+3. No lock, queue or counter is shared between workers: one that is killed holds nothing that another needs.
+4. After `forget`, nothing is under way: every slot that was asked for has been answered.
+5. After an error here the workers are killed, and never answer again.
+6. A worker that replaces a dead one has its number, its unanswered steps and its windows. Blocks that the dead one had
+   announced are not decoded again: others may be reading them.
+7. A step that two workers died of is poison. Three deaths in a row before a worker has done anything are too many, too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from streamload.errors import ResourceError, StreamloadError, WorkerError
+from streamload.fetch.job import Job, write_job
+from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_step, pack_text, pack_window
+from streamload.memory.limits import check_descriptors
+from streamload.memory.progress import WorkerProgress
+from streamload.memory.shared_memory import SharedBlock
+from streamload.schema import Field, Schema
+from streamload.transforms.record import received_error
+from streamload.workers.crash_reports import WorkerExit, crashed, timed_out
+from streamload.workers.handle import WorkerHandle
+from streamload.workers.launcher import Launcher
+
+MOST_TASKS = 64
+MOST_DEATHS = 2
+"""How many workers may die one after the other before they have done anything, and be replaced."""
+LISTEN_S = 1.0
+"""The longest single wait."""
+STACK_S = 0.3
+"""How long a worker is given to say where it is."""
+GRACE_S = 1.0
+"""How long a worker is given to end by itself before it is killed."""
+WORKER_DESCRIPTORS = 3
+"""A socket, and two files for last words."""
+SPARE_DESCRIPTORS = 12
+"""The launcher's, the job's, and what comes and goes while workers are started."""
+
+
+class ProcessPool:
+    """The worker processes of one loader."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        ring: SharedBlock,
+        board: WorkerProgress,
+        arena: SharedBlock | None,
+        tables: SharedBlock | None,
+        timeout: float,
+        restart: bool = False,
+        probe: bool = False,
+    ) -> None:
+        self._job = job
+        self._board = board
+        self._timeout = timeout
+        self._owner = os.getpid()
+        self._hands: list[WorkerHandle] = []
+        self._stopped = False
+        self._token = 0
+        self._forgetting = False
+        self._restart = restart
+        self._probing = probe
+        self._suspects: set[int] = set()
+        self._windows: dict[int, WindowTask] = {}
+        self._probed: list[list[Any]] | None = None
+        self._blocks = {"ring": ring, "board": board.block}
+        if arena is not None:
+            self._blocks["arena"] = arena
+        if tables is not None:
+            self._blocks["tables"] = tables
+        check_descriptors(job.workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{job.workers} workers")
+        self._launcher = Launcher.current()
+        overflows = job.layout is not None and bool(job.layout.schema.ragged)
+        self._own: list[SharedBlock] = []
+        try:
+            self._blocks["job"] = write_job(job)
+            self._own.append(self._blocks["job"])
+            for number in range(job.workers):
+                self._hands.append(WorkerHandle(self._launcher, number, self._blocks, probe=probe, overflows=overflows))
+        except BaseException:
+            self.stop()
+            raise
+        self._poll = select.poll()
+        self._by_fd: dict[int, WorkerHandle] = {}
+        for hand in self._hands:
+            self._watch(hand)
+        self._poll.register(self._launcher.control, select.POLLIN)
+
+    def _watch(self, hand: WorkerHandle) -> None:
+        self._poll.register(hand.channel, select.POLLIN)
+        self._by_fd[hand.channel.fileno()] = hand
+
+    # Tasks
+
+    def send_step(self, task: StepTask) -> None:
+        """Give a step to the worker that has the least to do; `flush` sends it."""
+        hand = self._idlest()
+        hand.tasks[task.number] = task
+        hand.unsent += pack_step(task)
+
+    def flush(self) -> None:
+        """Send the steps that were given since the last call, one send a worker."""
+        for hand in self._hands:
+            if hand.unsent:
+                frames, hand.unsent = hand.unsent, b""
+                hand.send(frames)
+
+    def send_window(self, task: WindowTask) -> None:
+        """Have all workers decode their shares of a window."""
+        self._windows[task.part] = task
+        for hand in self._hands:
+            hand.send(pack_window(task))
+
+    @property
+    def capacity(self) -> int:
+        """The most steps that may be asked for and not answered (rule 1: even if one worker had them all)."""
+        return MOST_TASKS
+
+    def _idlest(self) -> WorkerHandle:
+        least = self._hands[0]
+        for hand in self._hands:
+            if len(hand.tasks) < len(least.tasks):
+                least = hand
+        return least
+
+    def receive(self, waiting_for: int | None) -> list[Reply]:
+        """Replies that have arrived; waits for at least one if `waiting_for` names a task. Raises when a worker died or hangs."""
+        with self._stopping_on_error():
+            replies = self._take(0)
+            if waiting_for is None:
+                return replies
+            waited, done = 0.0, -1
+            while not replies:
+                replies, seconds = self._listen(self._timeout - waited)
+                progress = self._board.total()
+                if progress["steps"] + progress["blocks"] != done or not self._launcher.ready:
+                    done, waited = progress["steps"] + progress["blocks"], 0.0
+                elif not replies and (waited := waited + seconds) >= self._timeout:
+                    raise self._timed_out(waiting_for)
+            return replies
+
+    def probed(self) -> Schema:
+        """What the transform makes of the first record, as the probing worker found."""
+        with self._stopping_on_error():
+            waited = 0.0
+            while self._probed is None:
+                _, seconds = self._listen(self._timeout - waited)
+                waited += seconds if self._launcher.ready else 0.0
+                if self._probed is None and waited >= self._timeout:
+                    raise self._timed_out(None)
+        return Schema(tuple(Field(name, np.dtype(dtype), tuple(shape), ragged) for name, dtype, shape, ragged in self._probed))
+
+    def forget(self) -> list[Reply]:
+        """Call everything off, and wait until nothing is under way; returns the replies of tasks that were."""
+        with self._stopping_on_error():
+            self._token += 1
+            self._forgetting = True
+            self._windows.clear()
+            for hand in self._hands:
+                hand.send(pack_text(Kind.FORGET, {"token": self._token}))
+            replies: list[Reply] = []
+            waited = 0.0
+            while any(hand.forgotten != self._token for hand in self._hands):
+                some, seconds = self._listen(self._timeout - waited)
+                replies += some
+                waited += seconds if self._launcher.ready else 0.0
+                if waited >= self._timeout and not some:
+                    raise self._timed_out(None)
+            self._forgetting = False
+        for hand in self._hands:
+            replies += [Failed(task.number, task.slot, {}) for task in hand.tasks.values()]
+            hand.tasks.clear()
+        self._suspects.clear()
+        return replies
+
+    @contextmanager
+    def _stopping_on_error(self) -> Generator[None, None, None]:
+        """Whatever is raised, the workers are killed: nobody waits for them any more (rule 5)."""
+        try:
+            yield
+        except StreamloadError:
+            self.stop(grace_s=0.0)
+            raise
+
+    def _listen(self, left: float) -> tuple[list[Reply], float]:
+        """Replies that arrive soon, and the seconds that were waited for them.
+
+        If all processes are frozen meanwhile (a paused container, a debugger), that time counts for no more than a moment.
+        """
+        if self._launcher.starting_too_long():
+            raise self._launcher.start_error()
+        moment, began = min(max(left, 0.001), LISTEN_S, self._timeout / 8), time.monotonic()
+        replies = self._take(moment)
+        return replies, min(time.monotonic() - began, 2 * moment)
+
+    def _take(self, seconds: float) -> list[Reply]:
+        """Replies that arrive within `seconds`, as soon as there is one."""
+        replies: list[Reply] = []
+        for fd, _ in self._poll.poll(seconds * 1000):
+            hand = self._by_fd.get(fd)
+            if hand is None:
+                self._look_at_launcher()
+                continue
+            frames = hand.receive()
+            if frames is None:
+                self._ended(hand)
+                continue
+            for kind, content in frames:
+                hand.deaths = 0
+                if kind is Kind.FORGOTTEN:
+                    hand.forgotten = content["token"]
+                elif kind is Kind.PROBED:
+                    self._probed = content["fields"]
+                elif kind is Kind.BROKEN:
+                    raise self._completed(content["error"], hand)
+                else:
+                    hand.tasks.pop(content.number, None)
+                    replies.append(content)
+        return replies
+
+    def _look_at_launcher(self) -> None:
+        for hand in self._hands:
+            report = self._launcher.report(hand.key)
+            if report.refused:
+                raise ResourceError(
+                    f"worker {hand.number} could not be started: {report.refused}.",
+                    hint="Lower num_workers, free memory, or raise `ulimit -u`.",
+                    errno=report.errno,
+                )
+        if not self._launcher.alive:
+            raise self._launcher.start_error()
+
+    # Errors
+
+    def error_of(self, failed: Failed) -> StreamloadError:
+        """The error that a worker reported for a task."""
+        return self._completed(failed.error, None)
+
+    def _completed(self, plain: dict[str, Any], hand: WorkerHandle | None) -> StreamloadError:
+        error = received_error(plain)
+        index = error.details.get("worker_id", hand.number if hand else None)
+        if isinstance(error, WorkerError) and index is not None:
+            error.worker_id = index
+            error.pid = self._hands[index].pid
+        return error
+
+    def _ended(self, hand: WorkerHandle) -> None:
+        """A worker's socket has ended: put another in its place if that is wanted and may help. Raises what it died of."""
+        self._launcher.await_end([hand.key], seconds=2.0)
+        self._look_at_launcher()
+        report = self._launcher.report(hand.key)
+        if report.status is None and not self._launcher.alive:
+            raise self._launcher.start_error()
+        doing = self._board.doing(hand.number)
+        blamed = hand.tasks.get(doing) if doing is not None else None
+        death = WorkerExit(
+            worker=hand.number, pid=hand.pid, status=report.status or 0, task=blamed or hand.oldest, trace=hand.said("trace")
+        )
+        poison = blamed is not None and blamed.number in self._suspects
+        if not self._restart or self._probing or poison or hand.deaths >= MOST_DEATHS:
+            raise crashed(self._job, death, others=self._others_dead(hand), before=hand.deaths, poison=poison)
+        if blamed is not None:
+            self._suspects.add(blamed.number)
+        self._replace(hand)
+
+    def _others_dead(self, first: WorkerHandle) -> list[int]:
+        """Process ids of other workers that have died as well, or do so within a moment."""
+        self._launcher.await_end([hand.key for hand in self._hands], seconds=0.02)
+        reports = [self._launcher.report(hand.key) for hand in self._hands if hand is not first]
+        return [report.pid for report in reports if report.status is not None and report.pid is not None]
+
+    def _replace(self, dead: WorkerHandle) -> None:
+        """Start a worker in a dead one's place, and give it what that one had not done (rule 6)."""
+        self._poll.unregister(dead.channel)
+        del self._by_fd[dead.channel.fileno()]
+        dead.forget()
+        self._board.bury(dead.number)
+        hand = self._hands[dead.number] = WorkerHandle(self._launcher, dead.number, self._blocks, probe=False, overflows=dead.overflows)
+        hand.tasks, hand.deaths = dead.tasks, dead.deaths + 1
+        self._watch(hand)
+        if self._forgetting:
+            hand.forgotten = self._token
+            return
+        for window in sorted(self._windows.values()):
+            hand.send(pack_window(window))
+        for task in sorted(hand.tasks.values()):
+            hand.send(pack_step(task))
+
+    def _timed_out(self, number: int | None) -> StreamloadError:
+        """The error for a worker that does not answer, with where it is."""
+        for hand in self._hands:
+            hand.signal(signal.SIGUSR1)
+        deadline = time.monotonic() + STACK_S
+        while time.monotonic() < deadline and not all(hand.said("stack") for hand in self._hands):
+            time.sleep(0.02)
+        time.sleep(0.02)  # What has begun to be written is written.
+        stacks = {hand.number: hand.said("stack") for hand in self._hands}
+        holders = [hand for hand in self._hands if number is None or number in hand.tasks] or self._hands
+        busy = [hand for hand in holders if "_listen" not in stacks[hand.number]] or [
+            h for h in self._hands if "_listen" not in stacks[h.number]
+        ]
+        hand = (busy or holders)[0]
+        return timed_out(self._job, worker=hand.number, pid=hand.pid, task=hand.oldest, stack=stacks[hand.number], timeout=self._timeout)
+
+    # The end
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that have started."""
+        return [pid for hand in self._hands if (pid := hand.pid) is not None]
+
+    def stop(self, *, grace_s: float = GRACE_S) -> None:
+        """End the workers: by themselves within `grace_s`, else by SIGKILL. May be called twice, and in a forked child."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for hand in self._hands:
+            hand.channel.close()
+        if self._owner == os.getpid() and self._launcher.alive:
+            keys = [hand.key for hand in self._hands]
+            if not self._launcher.await_end(keys, seconds=grace_s):
+                for hand in self._hands:
+                    hand.kill()
+                self._launcher.await_end(keys, seconds=GRACE_S)
+        for hand in self._hands:
+            hand.forget()
+        for block in self._own:
+            block.close()
+
+
+def probe_schema(job: Job, *, timeout: float) -> Schema:
+    """What the job's transform makes of a record, found in a worker of its own: a function that dies takes nothing along."""
+    board = WorkerProgress.create(1)
+    pool = ProcessPool(job, ring=board.block, board=board, arena=None, tables=None, timeout=timeout, probe=True)
+    try:
+        return pool.probed()
+    finally:
+        pool.stop()
+        board.close()

@@ -1,0 +1,81 @@
+"""Frames survive whatever a socket does to a stream of bytes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamload.errors import MOST_TEXT_NBYTES, shortened
+from streamload.fetch.tasks import Failed, Filled, Frames, Kind, StepTask, WindowTask, pack_filled, pack_step, pack_text, pack_window
+
+words = st.integers(-(2**63), 2**63 - 1)
+plain = st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=20), st.none(), st.booleans()), max_size=4)
+
+
+def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
+    """A frame, and what must come out of it."""
+    if isinstance(content, StepTask):
+        return pack_step(content), (Kind.STEP, content)
+    if isinstance(content, WindowTask):
+        return pack_window(content), (Kind.WINDOW, content)
+    if isinstance(content, Filled):
+        return pack_filled(content), (Kind.FLAWED if content.bad else Kind.FILLED, content)
+    if isinstance(content, Failed):
+        return pack_text(Kind.FAILED, content._asdict()), (Kind.FAILED, content)
+    return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
+
+
+contents = st.one_of(
+    st.tuples(*[words] * 8).map(StepTask._make),
+    st.tuples(*[words] * 4).map(WindowTask._make),
+    st.tuples(*[words] * 3).map(lambda one: Filled(*one)),
+    st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple)).map(Filled._make),
+    st.tuples(words, words, plain).map(Failed._make),
+    plain,
+)
+
+
+@given(st.lists(contents, max_size=12), st.data())
+def test_frames_that_are_cut_anywhere_come_out_whole_and_in_order(sent: list[object], data: st.DataObject) -> None:
+    """However a stream is cut into pieces, the same frames come out, each as soon as its last byte is there."""
+    frames = [packed(content) for content in sent]
+    stream = b"".join(frame for frame, _ in frames)
+    borders = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    ends = [sum(len(frame) for frame, _ in frames[: k + 1]) for k in range(len(frames))]
+    reader, received = Frames(), []
+    for start, stop in zip([0, *borders], [*borders, len(stream)], strict=True):
+        received += reader.feed(stream[start:stop])
+        assert len(received) == sum(end <= stop for end in ends)
+    assert received == [content for _, content in frames]
+
+
+def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
+    task = StepTask(1, 2, 3, 4, 5, 6, 7, 8)
+    stream = pack_step(task) + pack_text(Kind.FORGET, {"token": 3})
+    reader = Frames()
+    assert [frame for byte in stream for frame in reader.feed(bytes([byte]))] == [(Kind.STEP, task), (Kind.FORGET, {"token": 3})]
+
+
+def test_a_step_and_its_reply_are_far_below_a_kilobyte() -> None:
+    """At most 1 KB of socket traffic a step."""
+    assert (
+        len(pack_step(StepTask(*[2**62] * 8))) + len(pack_filled(Filled(*[2**62] * 3))) + len(pack_window(WindowTask(*[2**62] * 4))) < 256
+    )
+
+
+@given(st.text(max_size=50))
+def test_short_text_is_sent_whole(text: str) -> None:
+    assert shortened(text) == text
+
+
+@pytest.mark.parametrize("character", ["a", "\N{PILE OF POO}"], ids=["one byte", "four bytes"])
+def test_long_text_keeps_its_ends_and_says_what_is_missing(character: str) -> None:
+    text = "begin" + character * (2 * MOST_TEXT_NBYTES) + "end"
+    left = shortened(text)
+    assert left.startswith("begin")
+    assert left.endswith("end")
+    assert "characters left out" in left
+    assert len(left.encode()) < MOST_TEXT_NBYTES + 100

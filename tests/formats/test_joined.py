@@ -1,0 +1,69 @@
+"""Fields from different files, joined by record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import parquet_files
+import pytest
+from contract import assert_delivers
+from hdf5_files import write
+
+from streamload import testing
+from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError
+from streamload.formats.joined import FileRange
+from streamload.formats.open import open_source
+from streamload.storage.files import OpenFiles, fingerprint
+
+
+def test_an_x_file_and_a_y_file_are_one_source(tmp_path: Path):
+    """Whatever their layouts and formats; in every order, with workers and without."""
+    images, other = parquet_files.images(60), parquet_files.images(60, seed=5)
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "z.npy", np.asfortranarray(other))
+    write(tmp_path / "y-0.h5", y=np.arange(20))
+    write(tmp_path / "y-1.h5", y=np.arange(20, 60))
+    write(tmp_path / "g.h5", g=(images, {"chunks": (8, *images.shape[1:]), "compression": "gzip"}))
+    paths = {"image": tmp_path / "x.npy", "label": str(tmp_path / "y-*.h5"), "turned": tmp_path / "z.npy", "packed": [tmp_path / "g.h5"]}
+    expected = {"image": images, "label": np.arange(60), "turned": other, "packed": images}
+    assert_delivers(paths, expected)
+    source = open_source(paths)
+    testing.check_source(source, expected)
+    assert repr(source).startswith("NumPy and HDF5 4 sources joined by record: 60 records")
+    (tmp_path / "g.h5").write_bytes((tmp_path / "y-0.h5").read_bytes())
+    with pytest.raises(SourceChangedError, match=r"g\.h5"):
+        source[:]
+    source.close()
+
+
+def test_a_stretch_of_files_is_all_that_readers_ask_of_files(tmp_path: Path):
+    """Whatever `OpenFiles` learns to do, a joined column's reader can ask for too; closing is for the owner."""
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    files = OpenFiles([fingerprint(tmp_path / "x.npy")])
+    assert {name for name in dir(files) if not name.startswith("_")} - {"close"} <= set(dir(FileRange(files, 0, 1)))
+    files.close()
+
+
+def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
+    """Other lengths, several fields, other arguments."""
+    np.save(tmp_path / "x.npy", np.zeros((5, 3)))
+    np.save(tmp_path / "y.npy", np.zeros(4))
+    np.savez(tmp_path / "z.npz", a=np.zeros(5), b=np.zeros(5))
+    x, y, z = (tmp_path / name for name in ("x.npy", "y.npy", "z.npz"))
+    with pytest.raises(SchemaMismatchError) as caught:
+        open_source({"x": x, "y": y})
+    assert str(caught.value) == (
+        f"Files to be joined differ in their number of records (x: 5 in {x}, y: 4 in {y}). They are incomplete, or do not belong together."
+    )
+    with pytest.raises(ConfigError) as caught:
+        open_source({"x": x, "z": z})
+    assert str(caught.value) == (
+        f"'z': {z} holds several fields, ['a', 'b'], where one is to be joined. Choose one: {{'z': sl.open(..., fields=['a'])}}."
+    )
+    assert_delivers({"x": x, "z": open_source(z, fields=["b"])}, {"x": np.zeros((5, 3)), "z": np.zeros(5)})
+    for arguments in ({"fields": ["x"]}, {"verify": True}):
+        with pytest.raises(ConfigError, match=r"joined by record are given as \{field: path\}, and nothing else"):
+            open_source({"x": x}, **arguments)
+    with pytest.raises(ConfigError, match="and nothing else"):
+        open_source({})

@@ -1,0 +1,191 @@
+"""A function of the user's: what it is given, what it may return, and how it fails by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamload.errors import ConfigError, SchemaMismatchError, TransformError, to_plain
+from streamload.schema import Field, Schema
+from streamload.transforms.record import RecordTransform, received_error, transform_error
+
+STORED = Schema((Field("image", np.dtype("u1"), (2, 2)), Field("label", np.dtype("i8"), ())))
+
+
+def transforming(function: Callable[..., Any], *, seed: int = 0) -> RecordTransform:
+    """A transform at work on four records, numbered 10 to 13."""
+    made = RecordTransform(function, seed=seed, stored=STORED, batch_size=4)
+    made.stored_arrays["image"][:] = np.arange(4, dtype="u1")[:, None, None]
+    made.stored_arrays["label"][:] = [10, 11, 12, 13]
+    return made
+
+
+def applied(function: Callable[..., Any], *, seed: int = 0, epoch: int = 0, start: int = 0) -> dict[str, np.ndarray]:
+    """What it makes of the four records."""
+    made = transforming(function, seed=seed)
+    out = {field.name: np.empty((4, *field.shape), field.dtype) for field in made.schema(10)}
+    made.apply(epoch, start, np.arange(10, 14), out)
+    return out
+
+
+def noisy(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"noise": rng.integers(0, 2**63), "label": record["label"]}
+
+
+def test_a_record_is_a_dict_of_arrays_and_numbers() -> None:
+    def check(record: dict[str, Any]) -> dict[str, Any]:
+        assert record["image"].shape == (2, 2)
+        assert int(record["label"]) == 10 + record["image"][0, 0]
+        return {"sum": record["image"].sum(dtype="i4"), "flag": bool(record["label"] % 2), "pair": [1.5, 2]}
+
+    out = applied(check)
+    assert out["sum"].tolist() == [0, 4, 8, 12]
+    assert out["flag"].tolist() == [False, True, False, True]
+    assert (out["pair"].dtype, out["pair"].shape) == (np.dtype("f8"), (4, 2))
+
+
+def test_randomness_comes_from_seed_epoch_and_record_alone() -> None:
+    """Not from the step, the worker, or what was drawn before."""
+    first = applied(noisy)["noise"].tolist()
+    assert applied(noisy, start=400)["noise"].tolist() == first
+    assert applied(noisy, epoch=1)["noise"].tolist() != first
+    assert applied(noisy, seed=1)["noise"].tolist() != first
+    assert len(set(first)) == 4
+    made = transforming(noisy)
+    out = {"noise": np.empty(4, np.int64), "label": np.empty(4, np.int64)}
+    made.apply(0, 0, np.array([13, 12, 11, 10]), out)
+    assert out["noise"].tolist() == first[::-1]
+
+
+def test_global_generators_are_seeded_by_the_step() -> None:
+    """Fresh in every epoch and step, and the same whoever runs it."""
+
+    def drawn(_: dict[str, Any]) -> dict[str, Any]:
+        return {"a": random.random(), "b": np.random.random()}
+
+    first = applied(drawn)
+    random.seed(5)
+    np.random.seed(5)
+    assert all((applied(drawn)[name] == first[name]).all() for name in first)
+    assert all((applied(drawn, start=4)[name] != first[name]).all() for name in first)
+    assert all((applied(drawn, epoch=1)[name] != first[name]).all() for name in first)
+
+
+class WithGenerator:
+    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        assert isinstance(rng, np.random.Generator)
+        return record
+
+
+def with_default(record: dict[str, Any], scale: float = 2.0) -> dict[str, Any]:
+    assert scale == 2.0
+    return record
+
+
+@pytest.mark.parametrize(
+    "function",
+    [noisy, WithGenerator(), with_default, dict, lambda record, /, *more, **named: record],
+    ids=["two", "callable object", "default", "builtin", "variadic"],
+)
+def test_who_wants_a_generator_is_given_one(function: Callable[..., Any]) -> None:
+    """A second argument that must be given is the generator; one with a default is the user's own."""
+    assert applied(function)["label"].tolist() == [10, 11, 12, 13]
+
+
+class OwnError(ValueError):
+    pass
+
+
+def fails(error: BaseException) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def function(record: dict[str, Any]) -> dict[str, Any]:
+        if record["label"] == 12:
+            raise error
+        return record
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad pixel"), OwnError("mine"), KeyError("x"), KeyboardInterrupt(), StopIteration(3), MemoryError()], ids=repr
+)
+def test_an_exception_names_the_record_and_stays_catchable_as_itself(error: BaseException) -> None:
+    with pytest.raises(TransformError) as caught:
+        applied(fails(error))
+    assert f"the transform failed on record 12 with {type(error).__name__}" in str(caught.value)
+    received = received_error(to_plain(caught.value))
+    assert isinstance(received, TransformError)
+    assert "in function\n" in received.traceback
+    assert "in function\n" in received.__notes__[0]
+    if isinstance(error, ValueError | KeyError):
+        assert isinstance(received, type(error))
+    assert not isinstance(received, StopIteration)
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_an_exception_that_cannot_be_printed_is_still_named() -> None:
+    error = transform_error(Unprintable(), 7)
+    assert "the transform failed on record 7 with Unprintable: <unprintable Unprintable>" in str(error)
+    assert isinstance(received_error(to_plain(error)), TransformError)
+
+
+def test_a_very_long_message_is_cut() -> None:
+    error = transform_error(ValueError("x" * 10_000_000), 7)
+    assert len(str(error)) < 2_000_000
+    assert "characters left out" in str(error)
+
+
+def changing(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def function(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, **changes} if record["label"] == 13 else record
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (
+            changing(more=1),
+            "the transform returned fields ['image', 'label', 'more'] for record 13, and ['image', 'label'] for the first record",
+        ),
+        (
+            changing(image=np.zeros((2, 3), "u1")),
+            "the transform's field 'image' is uint8 (2, 3) for record 13, and uint8 (2, 2) for the first record",
+        ),
+        (
+            changing(image=np.zeros((2, 2))),
+            "the transform's field 'image' is float64 (2, 2) for record 13, and uint8 (2, 2) for the first record",
+        ),
+    ],
+    ids=["fields", "shape", "dtype"],
+)
+def test_records_that_differ_are_named(function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(SchemaMismatchError) as caught:
+        applied(function)
+    assert said in str(caught.value)
+    assert caught.value.records == (13, 14)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ((1, 2), "the transform returned tuple for record 10, where a dict of arrays was expected"),
+        (None, "the transform returned NoneType for record 10"),
+        ({"x": object()}, "the transform's field 'x' is of dtype object, which cannot lie in shared memory"),
+        ({"x": ["a", None]}, "the transform's field 'x' is of dtype object"),
+    ],
+    ids=["a tuple", "nothing", "an object", "a list with None"],
+)
+def test_results_that_cannot_be_delivered_are_refused(result: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        applied(lambda record: result)
+    assert said in str(caught.value)
+    assert caught.value.hint

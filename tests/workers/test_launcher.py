@@ -1,0 +1,35 @@
+"""The launcher as the user's process sees it: one for all loaders, and never in the way of a collection of rubbish."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+
+def test_a_loader_may_be_collected_while_another_talks_to_the_launcher(tmp_path: Path) -> None:
+    """A dropped loader in a cycle is ended by the garbage collector, which can run anywhere: also where the launcher is locked."""
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["image"] = np.zeros((100, 4), np.uint8)
+    program = textwrap.dedent(
+        f"""
+        import faulthandler, gc
+        faulthandler.dump_traceback_later(60, exit=True)
+        import streamload as sl
+        from streamload.workers.launcher import Launcher
+        loader = sl.Loader(sl.open({str(tmp_path / "train.h5")!r}), batch_size=10, num_workers=1)
+        next(iter(loader))
+        cycle = [loader]
+        cycle.append(cycle)
+        del loader, cycle
+        with Launcher.current()._lock:
+            gc.collect()
+        Launcher.shutdown()
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=90, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,0 +1,301 @@
+"""Whatever order work is answered in, steps come out in theirs, windows never meet in one part, and nothing waits for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamload.errors import StreamloadError, TransformError, WorkerError, to_plain
+from streamload.fetch.job import ArenaLayout, Job
+from streamload.fetch.tasks import Failed, Filled, StepTask, WindowTask
+from streamload.fetch.window_tables import Tables
+from streamload.formats.columns.raw import InMemory
+from streamload.loader.engine import arena_of
+from streamload.memory.shared_memory import SharedBlock
+from streamload.memory.slots import SlotLayout, Slots, SlotViews
+from streamload.order import BlockOrder, layout_of
+from streamload.schema import Field, Schema
+from streamload.transforms.record import received_error
+from streamload.workers.scheduler import Scheduler
+
+FIELD = Field("x", np.dtype("i8"), ())
+
+
+class AnyOrderPool:
+    """Does tasks in any order that is possible: a step when all its windows are open, one that is called off perhaps."""
+
+    def __init__(
+        self, slots: Slots, order: BlockOrder, tables: Tables | None, arena: ArenaLayout | None, chance: Random, fails: set[int]
+    ) -> None:
+        self.views = [SlotViews(slots.layout, slots.ring, slot) for slot in range(len(slots))]
+        self.order, self.tables, self.arena, self.chance, self.fails = order, tables, arena, chance, fails
+        self.steps: list[StepTask] = []
+        self.parts: dict[int, WindowTask] = {}
+        self.under_way: dict[int, int] = {}
+        self.seen: list[StepTask] = []
+        self.answered: set[int] = set()
+        self.stopped = False
+        self.capacity = chance.randint(1, 8)
+
+    @property
+    def pids(self) -> list[int]:
+        return []
+
+    def send_step(self, task: StepTask) -> None:
+        assert len(self.steps) < self.capacity
+        assert all(other.slot != task.slot for other in self.steps), "a slot is asked for once at a time"
+        self.steps.append(task)
+        self.seen.append(task)
+
+    def flush(self) -> None:
+        pass
+
+    def send_window(self, task: WindowTask) -> None:
+        old = self.parts.get(task.part)
+        if old is not None:
+            needed = [step for step in self.steps if (old.epoch, old.window) in self.windows_of(step)]
+            assert not needed, "a part is not given away while a step still needs what is in it"
+        self.parts[task.part] = task
+
+    def windows_of(self, step: StepTask) -> list[tuple[int, int]]:
+        if self.arena is None:
+            return []
+        table = self.tables.read(step.epoch)
+        return [(step.epoch, window) for window in range(table.window_of(step.start), table.window_of(step.stop - 1) + 1)]
+
+    def possible(self, step: StepTask) -> bool:
+        held = {(task.epoch, task.window) for task in self.parts.values()}
+        return all(window in held for window in self.windows_of(step) if self._holds(window))
+
+    def _holds(self, window: tuple[int, int]) -> bool:
+        table = self.tables.read(window[0])
+        return table.starts[window[1] + 1] > table.starts[window[1]]
+
+    def receive(self, waiting_for: int | None) -> list[Filled | Failed]:
+        able = [step for step in self.steps if self.possible(step)]
+        if waiting_for is not None:
+            assert able, "somebody waits, and no step can be done"
+        self.chance.shuffle(able)
+        count = self.chance.randint(1 if waiting_for is not None else 0, max(1, len(able)))
+        return [self.do(step) for step in able[:count]]
+
+    def do(self, step: StepTask) -> Filled | Failed:
+        self.steps.remove(step)
+        if step.start in self.fails:
+            return Failed(step.number, step.slot, to_plain(TransformError(f"step at {step.start} of epoch {step.epoch} failed")))
+        views, count = self.views[step.slot], step.stop - step.start
+        views.task[0] = step.number
+        views.records[:count] = self.order.records(step.epoch, step.start, step.stop)
+        views.fields["x"][:count] = views.records[:count]
+        return Filled(step.number, step.slot, count)
+
+    def forget(self) -> list[Filled | Failed]:
+        replies = [
+            self.do(step) if self.possible(step) and self.chance.random() < 0.5 else Failed(step.number, step.slot, {})
+            for step in list(self.steps)
+        ]
+        self.steps.clear()
+        self.parts.clear()
+        if self.tables is not None:
+            self.tables.forget()
+        return replies
+
+    def error_of(self, failed: Failed) -> StreamloadError:
+        return received_error(failed.error)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Rig:
+    """A pipeline over a block order, with a pool that answers as chance has it."""
+
+    def __init__(
+        self,
+        *,
+        n: int,
+        chunk: int,
+        window: int,
+        batch_size: int,
+        drop_last: bool,
+        slots: int,
+        seed: int,
+        decoded: bool,
+        fails: set[int] | None = None,
+    ) -> None:
+        layout = layout_of([0, n], cuts=np.array([*range(0, n, chunk), n]), record_nbytes=8, addressable=not decoded)
+        self.order = BlockOrder(layout, seed=seed, window_nbytes=8 * max(window, chunk))
+        self.end = n - n % batch_size if drop_last else n
+        self.batch_size = batch_size
+        self.slots = Slots(SlotLayout.of(Schema((FIELD,)), batch_size), count=slots, spare=1)
+        self.block = SharedBlock.create(Tables.nbytes(self.order), purpose="tables")
+        self.arena = None
+        if decoded:
+            job = Job(
+                columns=(Blocked(FIELD, layout.cuts),),
+                fingerprints=(),
+                order=self.order,
+                seed=seed,
+                layout=None,
+                transform=None,
+                workers=1,
+                mapped=False,
+                direct=False,
+                on_bad="raise",
+                arena=None,
+            )
+            self.arena = arena_of(job, batch_size)
+        self.pool = AnyOrderPool(self.slots, self.order, Tables(self.order, self.block), self.arena, Random(seed), fails or set())
+        self.pipeline = Scheduler(
+            batch_size=batch_size,
+            end=self.end,
+            pool=self.pool,
+            slots=self.slots,
+            tables=Tables(self.order, self.block),
+            arena=self.arena,
+            ahead=20,
+            advised=10,
+        )
+
+    def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
+        """Take the steps of an epoch, each checked; yields where each begins."""
+        for start in range(position, self.end, self.batch_size):
+            step = self.pipeline.step()
+            assert step is not None
+            stop = min(start + self.batch_size, self.end)
+            assert (step.epoch, step.start, step.stop) == (epoch, start, stop)
+            expected = self.order.records(epoch, start, stop)
+            assert (step.records == expected).all()
+            assert (step.fields["x"] == expected).all()
+            yield start
+        assert self.pipeline.step() is None
+
+    def close(self) -> None:
+        self.slots.close()
+        self.block.close()
+
+
+class Blocked(InMemory):
+    """A field whose blocks would have to be decoded."""
+
+    def __init__(self, field: Field, cuts: np.ndarray) -> None:
+        object.__setattr__(self, "field", field)
+        object.__setattr__(self, "_cuts", cuts)
+
+    addressable = False
+
+
+rigs = st.fixed_dictionaries(
+    {
+        "n": st.integers(1, 80),
+        "chunk": st.integers(1, 10),
+        "window": st.integers(1, 60),
+        "batch_size": st.integers(1, 90),
+        "drop_last": st.booleans(),
+        "slots": st.integers(2, 7),
+        "seed": st.integers(0, 1000),
+        "decoded": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=200)
+@given(rigs)
+def test_steps_come_out_in_order_however_they_are_answered(given_rig: dict[str, Any]) -> None:
+    """Three epochs on end, asked for ahead, with as few slots as there may be."""
+    rig = Rig(**given_rig)
+    for epoch in range(3):
+        if rig.end:
+            rig.pipeline.begin(epoch, 0, 3)
+            for _ in rig.steps(epoch):
+                assert all(task.epoch <= epoch + 1 for task in rig.pool.seen), "no further ahead than the next epoch"
+    assert all(task.epoch < 3 for task in rig.pool.seen), "nothing beyond the last epoch"
+    numbers = [(task.epoch, task.start) for task in rig.pool.seen]
+    assert numbers == sorted(numbers), "asked for in the order of use, each once"
+    assert len(set(numbers)) == len(numbers) == 3 * -(-rig.end // rig.batch_size)
+    rig.close()
+
+
+@settings(max_examples=200)
+@given(rigs, st.lists(st.tuples(st.integers(0, 5), st.integers(0, 80), st.integers(0, 6)), max_size=8))
+def test_it_can_begin_anywhere_at_any_time(given_rig: dict[str, Any], jumps: list[tuple[int, int, int]]) -> None:
+    """Broken off after any step, begun again at any place, with work under way: always the right records."""
+    rig = Rig(**given_rig)
+    for epoch, place, taken in jumps:
+        position = place * rig.batch_size
+        if position >= rig.end:
+            continue
+        rig.pipeline.begin(epoch, position, None)
+        for count, _ in enumerate(rig.steps(epoch, position), 1):
+            if count > taken:
+                break
+    rig.close()
+
+
+@settings(max_examples=100)
+@given(rigs, st.integers(0, 79))
+def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str, Any], place: int) -> None:
+    """The step that failed raises at its own place; beginning there again tries it anew."""
+    rig = Rig(**given_rig, fails={place * given_rig["batch_size"]})
+    failing = place * given_rig["batch_size"]
+    if failing < rig.end:
+        rig.pipeline.begin(0, 0, None)
+        got: list[int] = []
+        with pytest.raises(TransformError, match=f"step at {failing} of epoch 0 failed"):  # noqa: PT012 (the loop is what raises)
+            for start in rig.steps(0):
+                got.append(start)
+        assert got == list(range(0, failing, rig.batch_size))
+        with pytest.raises(TransformError):
+            rig.pipeline.step()
+        rig.pool.fails.clear()
+        rig.pipeline.begin(0, failing, None)
+        assert list(rig.steps(0, failing)) == list(range(failing, rig.end, rig.batch_size))
+    rig.close()
+
+
+def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
+    rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
+    rig.pipeline.begin(0, 0, None)
+    with pytest.raises(WorkerError, match="a worker answered task 77, which nobody asked for: a fault in streamload"):
+        rig.pipeline._take(Filled(77, 0, 2))
+    rig.close()
+
+
+def test_a_slot_that_does_not_bear_out_its_answer_is_a_fault() -> None:
+    """Something wrote over it: its bytes are never shown."""
+    rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
+    rig.pipeline.begin(0, 0, None)
+    task = rig.pool.seen[0]
+    with pytest.raises(WorkerError, match=r"slot \d does not hold what task 0 should have put there. A function of yours"):
+        rig.pipeline._take(Filled(task.number, task.slot, 2))
+    rig.close()
+
+
+@pytest.mark.parametrize("batch_size", [5, 3, 100])
+def test_the_kernel_hears_of_every_position_once_and_ahead_of_its_step(batch_size: int) -> None:
+    """Advice covers each epoch without gaps or repeats, and never lags behind."""
+    rig = Rig(n=100, chunk=4, window=20, batch_size=batch_size, drop_last=False, slots=4, seed=1, decoded=False)
+    for epoch in range(3):
+        rig.pipeline.begin(epoch, 0, 3)
+        for _ in rig.steps(epoch):
+            pass
+    told: dict[int, list[tuple[int, int]]] = {}
+    upto = (0, 0)
+    for task in rig.pool.seen:
+        if task.advise_stop > task.advise_start:
+            told.setdefault(task.advise_epoch, []).append((task.advise_start, task.advise_stop))
+            upto = (task.advise_epoch, task.advise_stop)
+        assert upto >= (task.epoch, task.stop)
+    assert sorted(told) == [0, 1, 2]
+    for stretches in told.values():
+        assert stretches[0][0] == 0
+        assert stretches[-1][1] == 100
+        assert all(one[1] == other[0] for one, other in pairwise(stretches))
+    rig.close()

@@ -1,0 +1,257 @@
+"""One pass over a dataset, in a process of its own: every batch copied as a step to a device would copy it, every wait timed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
+from streamload.tools.benchmark.memory_usage import MemoryWatch, below
+
+import streamload as sl
+from streamload.errors import ResourceError, StreamloadError, to_plain
+from streamload.loader.batch import Batch
+from streamload.sizes import format_nbytes
+from streamload.workers.launcher import Launcher
+
+MOST_MOMENTS = 120
+"""Points of the curve of memory over time that are kept."""
+BINS = np.geomspace(1e-6, 100.0, 65)
+"""Seconds that part the bins of the histogram of waits."""
+
+
+class Consumer:
+    """Copies every array of a batch into memory of its own, as a copy to a device would.
+
+    Where a step computes, it waits for that long instead, and drops the batch: MLPerf Storage's load generator does so too.
+    """
+
+    def __init__(self, compute_seconds: float) -> None:
+        self._buffers: dict[str, np.ndarray[Any, Any]] = {}
+        self._compute_seconds = compute_seconds
+        self.nbytes = 0
+
+    def take(self, batch: Batch) -> None:
+        """Do a step's work with a batch."""
+        names = batch.keys()
+        for name in names:
+            for part, array in _arrays(batch[name]):
+                self.nbytes += array.nbytes
+                if self._compute_seconds:
+                    continue
+                buffer = self._buffers.get(name + part)
+                if buffer is None or len(buffer) < len(array) or buffer.dtype != array.dtype:
+                    buffer = self._buffers[name + part] = np.ones_like(array)
+                buffer[: len(array)] = array
+        if self._compute_seconds:
+            time.sleep(self._compute_seconds)
+
+
+def _arrays(value: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of a field of a batch: one, or two where records differ in length."""
+    if isinstance(value, np.ndarray):
+        yield "", value
+    elif hasattr(value, "values") and hasattr(value, "offsets"):
+        yield "values", value.values
+        yield "offsets", value.offsets
+
+
+def spec_of(order: str, window: str | None) -> object:
+    """What to give to a loader as `shuffle` for the name of an order: auto, exact, block or stored."""
+    if order == "block" or window:
+        return sl.Block(window) if window else sl.Block()
+    return {"auto": True, "exact": sl.Exact(), "stored": False}[order]
+
+
+def run_pass(config: dict[str, Any]) -> dict[str, Any]:
+    """Make the pass that a configuration asks for; its figures, which JSON can hold.
+
+    Keys: paths, fields, shapes, decode, batch, order, window, workers, memory, io, seconds (the pass ends at the first batch after
+    so many), once (it ends with its first epoch, too), limit_nbytes (a ceiling on memory), compute_seconds (of a step).
+    Raises ResourceError where a ceiling was asked for and this process may not make one.
+    """
+    warnings.simplefilter("ignore")  # small windows are said elsewhere
+    with ExitStack() as stack:
+        group = _confined(config.get("limit_nbytes"))
+        if group is not None:
+            stack.enter_context(group)
+        stack.callback(_end_processes)
+        watch = stack.enter_context(MemoryWatch())
+        figures = _passed(config)
+        watch.look()
+        figures["memory"] = _memory(watch)
+        if group is not None:
+            figures["memory"]["group_peak_nbytes"] = group.measure()
+            figures["memory"]["group_limit_nbytes"] = group.nbytes
+    return figures
+
+
+def _confined(nbytes: int | None) -> MemoryCeiling | None:
+    if not nbytes:
+        return None
+    group = confined(nbytes)
+    if group is None:
+        raise ResourceError(
+            f"This process may not make a control group with a limit of {format_nbytes(nbytes)}: no group that it may write to "
+            "offers memory.",
+            hint="Run it as root, or in a group that is delegated to you: systemd-run --user --scope -p Delegate=yes ...",
+        )
+    return group
+
+
+def _end_processes() -> None:
+    """End all that this process started, so that its control group can be removed."""
+    Launcher.shutdown()
+    probing = sys.modules.get("streamload.formats.hdf5.inspector")
+    if probing is not None:
+        probing.Inspector.shutdown()
+
+
+def _passed(config: dict[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if config.get("shapes"):
+        options["shapes"] = {name: tuple(shape) for name, shape in config["shapes"].items()}
+    if config.get("decode") is not None:
+        options["decode"] = tuple(config["decode"]) if isinstance(config["decode"], list) else config["decode"]
+    paths = config["paths"]
+    began = time.perf_counter()
+    data = sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **options)
+    opened = time.perf_counter()
+    loader = sl.Loader(
+        data,
+        batch_size=config["batch"],
+        shuffle=spec_of(config.get("order", "auto"), config.get("window")),
+        num_workers=config["workers"],
+        memory=config.get("memory"),
+        io=config.get("io", "auto"),
+        indices=np.arange(config["records"]) if config.get("records") and config["records"] < len(data) else None,
+    )
+    consumer = Consumer(config.get("compute_seconds", 0.0))
+    waits: list[float] = []
+    batches = _endless(loader, once=bool(config.get("once")))
+    first = next(batches)
+    first_seconds = time.perf_counter() - opened
+    before = len(first.records)
+    consumer.take(first)
+    del first
+    cpu, device, start = _cpu_seconds(), _device_nbytes(), time.perf_counter()
+    used = consumer.nbytes
+    records, asked = 0, start
+    for batch in batches:
+        came = time.perf_counter()
+        waits.append(came - asked)
+        records += len(batch.records)
+        consumer.take(batch)
+        del batch
+        asked = time.perf_counter()
+        if asked - start > config["seconds"]:
+            break
+    stop = time.perf_counter()
+    cpu, device = _cpu_seconds() - cpu, _device_nbytes() - device
+    stats = loader.stats
+    found = {
+        "workers": config["workers"],
+        "order": loader.state_dict()["mode"],
+        "title": data.title,
+        "call": f"{loader!r}".splitlines()[0],
+        "open_seconds": opened - began,
+        "first_batch_seconds": first_seconds,
+        "seconds": stop - start,
+        "steps": len(waits),
+        "records": records,
+        "nbytes": consumer.nbytes - used,
+        "first_records": before,
+        "cpu_seconds": cpu,
+        "device_nbytes": device,
+        "read_nbytes": stats.read_nbytes,
+        "used_nbytes": consumer.nbytes,
+        "budget_nbytes": loader.footprint().total,
+        "stats": {name: getattr(stats, name) for name in ("disk_seconds", "decode_seconds", "transport_seconds", "copies")},
+        "bottleneck": stats.bottleneck,
+        "verdict": stats.verdict,
+        "waits": _spread(waits),
+    }
+    loader.close()
+    data.close()
+    return found
+
+
+def _endless(loader: sl.Loader, *, once: bool) -> Iterator[Batch]:
+    """Batches of one epoch, or of epoch after epoch."""
+    number = 1
+    while True:
+        for epoch in loader.epochs(number):
+            yield from epoch
+        number += 1
+        if once or not len(loader):
+            return
+
+
+def _spread(waits: list[float]) -> dict[str, Any]:
+    """Percentiles and a histogram of the seconds that steps waited."""
+    if not waits:
+        return {"p50": 0.0, "p90": 0.0, "p99": 0.0, "most": 0.0, "counts": []}
+    p50, p90, p99 = np.percentile(waits, [50, 90, 99]).tolist()
+    counts, _ = np.histogram(np.clip(waits, BINS[0], BINS[-1]), BINS)
+    return {"p50": p50, "p90": p90, "p99": p99, "most": max(waits), "counts": counts.tolist()}
+
+
+def _memory(watch: MemoryWatch) -> dict[str, Any]:
+    step = -(-len(watch.moments) // MOST_MOMENTS) or 1
+    looks = [held for _, held in watch.moments] or [watch.peak]
+    return {
+        "rss_nbytes": max(held.resident_nbytes for held in looks),
+        "pss_nbytes": max(held.own_nbytes + held.file_nbytes for held in looks),
+        "own_nbytes": max(held.own_nbytes for held in looks),
+        "file_nbytes": max(held.file_nbytes for held in looks),
+        "processes": watch.peak.processes,
+        "moments": [[round(at, 2), held.own_nbytes, held.file_nbytes] for at, held in watch.moments[::step]],
+    }
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process, all below it, and all that they have buried."""
+    ticks = 0
+    for pid in below(os.getpid()):
+        try:
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(int(field) for field in after_name[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _device_nbytes() -> int:
+    """Bytes that this process and all below it had brought in from storage."""
+    total = 0
+    for pid in below(os.getpid()):
+        try:
+            lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        except OSError:
+            continue
+        total += next((int(line.split()[1]) for line in lines if line.startswith("read_bytes:")), 0)
+    return total
+
+
+def main() -> None:
+    """Make the pass that the standard input describes; answer on the standard output with one line of JSON."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        said: dict[str, Any] = {"pass": run_pass(json.loads(sys.stdin.read()))}
+    except StreamloadError as error:
+        said = {"error": to_plain(error)}
+    answers.write(json.dumps(said) + "\n")
+    answers.close()
+
+
+if __name__ == "__main__":
+    main()

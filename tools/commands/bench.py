@@ -1,0 +1,245 @@
+"""How fast a dataset is delivered here, beside what the machine allows, what waits for what, and what to change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from streamload.tools.benchmark.advice import changes, verdict
+from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
+from streamload.tools.benchmark.environment import machine
+from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
+from streamload.tools.benchmark.runs import files_of, passed
+from streamload.tools.benchmark.workloads import Workload, utilisation, workload
+from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, shapes_in
+from streamload.tools.commands.plan import ORDERS
+from streamload.tools.console import FOUND, GOOD, Console, clean, meant
+
+from streamload.errors import ConfigError
+from streamload.memory.limits import usable_cores
+from streamload.sizes import format_nbytes, parse_nbytes
+
+EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
+
+LEAST_COMPUTE_SECONDS = 0.002
+"""Shorter sleeps are not kept to by the system, so no more accelerators than this allows are emulated at once."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload bench`."""
+    parser.add_argument("path", metavar="PATH", help='a file, or a pattern such as "train-*.h5"')
+    parser.add_argument("--workers", metavar="LIST", help="worker processes of each pass, as 0,1,2 (0 and all cores)")
+    parser.add_argument("--batch", type=int, metavar="N", help="records of a batch (256, or the model's)")
+    parser.add_argument("--order", default="auto", metavar="ORDER", help="auto, exact, block or stored (auto)")
+    parser.add_argument("--window", metavar="SIZE", help='of block order, as "512 MB"')
+    parser.add_argument("--memory", metavar="SIZE", help="what the loader may use")
+    parser.add_argument("--io", default="auto", metavar="MODE", help="auto, mmap, read or direct (auto)")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each pass (5)")
+    parser.add_argument("--cold", action="store_true", help="empty the page cache before each pass, verified")
+    parser.add_argument("--limit-memory", metavar="SIZE", help='a ceiling that the kernel holds, as "1 GB"')
+    parser.add_argument("--contenders", metavar="NAMES", help="all, or some: other loaders on the same records")
+    parser.add_argument("--model", metavar="NAME", help="resnet50, unet3d, cosmoflow, or seconds a step")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures there")
+    add_choice(parser)
+    add_decode(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Measure and say; 1 where a model's accelerator is not fed."""
+    if arguments.order not in ORDERS:
+        raise ConfigError(f"--order {arguments.order} is not known.", hint=meant(arguments.order, ORDERS))
+    if not 0 < arguments.seconds <= 3600:
+        raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, at most 3600.")
+    model = workload(arguments.model, arguments.batch or 256) if arguments.model else None
+    names = chosen_peers(arguments.contenders) if arguments.contenders else []
+    counts = worker_counts(arguments.workers)
+    source = opened(arguments.path, arguments)
+    try:
+        document = _measured(arguments, source, counts, model, names, console)
+    finally:
+        source.close()
+    if arguments.html is not None:
+        from streamload.tools.commands.report import write_page
+
+        write_page(arguments.html, [document])
+        console.say(f"  written: {arguments.html}")
+    console.answer(document)
+    return FOUND if model is not None and document["model"]["feeds"] < 1 else GOOD
+
+
+def worker_counts(text: str | None) -> list[int]:
+    """ "0,1,2" as numbers; without a text 0, 1 and as many as there are cores."""
+    if text is None:
+        return sorted({0, 1, min(8, usable_cores())})
+    try:
+        counts = [int(word) for word in text.split(",")]
+    except ValueError:
+        counts = [-1]
+    if min(counts) < 0 or max(counts) > 256:
+        raise ConfigError(f"--workers {text} cannot be read.", hint="Give numbers from 0 to 256 with commas between them: 0,1,2.")
+    return list(dict.fromkeys(counts))
+
+
+def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[str, Any]:
+    """What every pass of a command is told: the data, the order, the means."""
+    paths = converted(arguments.path)
+    return {
+        "paths": [paths] if isinstance(paths, str) else paths,
+        "files": [str(path) for path in files_of(source)],
+        "fields": fields_in(arguments.fields),
+        "shapes": shapes_in(arguments.shape),
+        "decode": decode_in(arguments.decode),
+        "batch": batch,
+        "order": arguments.order,
+        "window": arguments.window,
+        "memory": arguments.memory,
+        "io": arguments.io,
+        "seconds": arguments.seconds,
+    }
+
+
+def _measured(
+    arguments: argparse.Namespace, source: Any, counts: Sequence[int], model: Workload | None, names: Sequence[str], console: Console
+) -> dict[str, Any]:
+    batch = arguments.batch or (model.batch if model else 256)
+    config = pass_config(arguments, source, batch)
+    limit_nbytes = parse_nbytes(arguments.limit_memory, name="--limit-memory") if arguments.limit_memory else None
+    from_disk = arguments.cold or limit_nbytes is not None
+    config |= {"limit_nbytes": limit_nbytes, "once": from_disk}
+    files, nbytes = files_of(source), max(1, source.schema.record_nbytes)
+    about = machine(Path(os.path.abspath(config["files"][0])).parent)
+    console.title(f"{clean(source.title)}: {len(source):,} records · {clean(source.schema)} · batches of {batch:,}")
+    console.say(f"  {about['processor']} · {about['memory']} · {about['disk']} · {about['system']}")
+    limits = copy_limits(nbytes, batch) + device_limits(files, nbytes)
+    for limit in limits:
+        console.say(f"  limit: {limit['name']}: {limit['byte_rate'] / 1e6:,.0f} MB/s")
+    passes: list[dict[str, Any]] = []
+    for workers in counts:
+        one = worked_out(passed({**config, "workers": workers}, cold=arguments.cold), limits, stored=from_disk)
+        passes.append(one)
+        _say(one, console)
+    best = max(passes, key=lambda one: one["rate"])
+    document: dict[str, Any] = {
+        "command": "bench",
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "machine": about,
+        "path": arguments.path,
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "schema": str(source.schema),
+        "batch": batch,
+        "order": best["order"],
+        "limits": limits,
+        "passes": passes,
+        "best": best["workers"],
+        "verdict": verdict(best),
+        "changes": list(changes(passes, cores=usable_cores(), asked_workers=None)),
+    }
+    if model is not None:
+        document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
+        _say_model(document["model"], console)
+    if names:
+        ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
+        stored = fields_in(arguments.fields) or {}
+        console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+        limit = next(one for one in limits if one["how"] == "in order")
+        document["contenders"] = compared(
+            source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
+        )
+    console.say(f"  {document['verdict']}", "bold")
+    for change in document["changes"]:
+        console.advise(change)
+    return document
+
+
+def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: bool) -> dict[str, Any]:
+    """A pass with its rates, costs and limits."""
+    if one["steps"] and one["seconds"]:
+        records, nbytes, seconds = one["records"], one["nbytes"], one["seconds"]
+    else:  # an epoch of one step: all there is to tell is how long it took to come
+        records, nbytes, seconds = one["first_records"], one["used_nbytes"], one["first_batch_seconds"]
+    one |= {
+        "rate": records / seconds,
+        "byte_rate": nbytes / seconds,
+        "cpu_seconds_per_gb": one["cpu_seconds"] / (nbytes / 1e9) if nbytes else 0.0,
+        "read_per_used": one["read_nbytes"] / one["used_nbytes"] if one["used_nbytes"] else 0.0,
+        "device_per_used": one["device_nbytes"] / nbytes if nbytes else 0.0,
+    }
+    return one | {"limits": beside(one, limits, stored=stored), "read_ahead": stored and read_ahead(one)}
+
+
+def _say(one: dict[str, Any], console: Console) -> None:
+    waits, memory = one["waits"], one["memory"]
+    console.say(f"{one['workers']} workers: {one['rate']:,.0f} records/s, {one['byte_rate'] / 1e6:,.0f} MB/s", "bold")
+    files = f", of which page cache {format_nbytes(memory['file_nbytes'])}"
+    group = f"; control group {format_nbytes(memory['group_peak_nbytes'])}" if memory.get("group_peak_nbytes") else ""
+    console.pairs(
+        [
+            ("limits", " · ".join(f"{limit['ratio']:.2f} x {limit['name']}" for limit in one["limits"])),
+            ("first batch", f"{one['first_batch_seconds']:.3f} s after opening, which took {one['open_seconds']:.3f} s"),
+            (
+                "a step waits",
+                f"{_duration(waits['p50'])} at the median, {_duration(waits['p99'])} at the 99th percentile, {one['steps']:,} steps",
+            ),
+            ("processor", f"{one['cpu_seconds_per_gb']:.2f} s a GB, all processes"),
+            (
+                "memory",
+                f"RSS {format_nbytes(memory['rss_nbytes'])} added up, PSS {format_nbytes(memory['pss_nbytes'])}{files}{group}",
+            ),
+            ("read", f"{one['read_per_used']:.2f} bytes a byte used, {one['device_per_used']:.2f} from the device; cache {one['cache']}"),
+            ("verdict", one["verdict"]),
+        ]
+    )
+    if one["read_ahead"]:
+        console.say("  all was read ahead before the first step: the first batch is the cold figure, the rate is memory's", "yellow")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:,.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _fed(model: Workload, best: dict[str, Any], config: dict[str, Any], *, cold: bool) -> dict[str, Any]:
+    """Accelerators that a loader feeds: by its rate, and one of them in a pass that computes as long; then as many at once."""
+    first = next(iter(model.compute_seconds))
+    compute = model.compute_seconds[first]
+    feeds = {name: model.feeds(best["rate"], name) for name in model.compute_seconds}
+    found: dict[str, Any] = {
+        "name": model.name,
+        "accelerator": first,
+        "compute_seconds": compute,
+        "batch": model.batch,
+        "threshold": model.threshold,
+        "record_nbytes": model.record_nbytes,
+        "your_record_nbytes": best["used_nbytes"] // max(1, best["records"] + best["first_records"]),
+        "needs": {name: model.needs(name) for name in model.compute_seconds},
+        "feeds_each": feeds,
+        "feeds": feeds[first],
+    }
+    most = max(1, min(feeds[first], int(compute / LEAST_COMPUTE_SECONDS)))
+    for count in dict.fromkeys([1, most]):
+        one = passed({**config, "compute_seconds": compute / count}, cold=cold)
+        found.setdefault("utilisation", {})[str(count)] = utilisation(one, compute / count)
+    return found
+
+
+def _say_model(found: dict[str, Any], console: Console) -> None:
+    measured = found["utilisation"]
+    step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on an {found['accelerator']}"
+    console.say(f"{found['name']}: {step} (MLPerf Storage's definition)", "bold")
+    feeds = " · ".join(f"{count:,} x {name}" for name, count in found["feeds_each"].items())
+    own = f"; {found['name']}'s own records have {format_nbytes(found['record_nbytes'])}" if found["record_nbytes"] else ""
+    console.pairs(
+        [
+            ("one", f"utilisation {100 * measured['1']:.1f} %, {100 * found['threshold']:.0f} % wanted"),
+            ("feeds", f"{feeds}, at {100 * found['threshold']:.0f} %, with records of {format_nbytes(found['your_record_nbytes'])}{own}"),
+            *[
+                (f"{count} at once", f"utilisation {100 * share:.1f} %, as one consumer that is {count} times as fast")
+                for count, share in measured.items()
+                if count != "1"
+            ],
+        ]
+    )

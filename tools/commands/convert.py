@@ -1,0 +1,252 @@
+"""From a folder of images or a file of any format to a dataset that is fast, verified, and there whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+from streamload.tools.commands.open_arguments import add_choice, fields_in, pattern_of, shapes_in
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.executors import engine_of
+from streamload.tools.convert.job import Conversion, free_nbytes, shard_nbytes_of, shards_of
+from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
+from streamload.tools.convert.split import PART_NAMES, shares_in
+from streamload.tools.convert.staging import Staging
+from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, write_options
+
+from streamload.errors import ConfigError, ConversionError
+from streamload.memory.limits import usable_cores
+from streamload.sizes import format_nbytes
+
+EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
+
+HELP = (
+    ("SRC DST", "what is read; a file to write, or a folder"),
+    ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
+    ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
+    ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--labels TABLE", "CSV or JSONL that says the labels of images"),
+    ("--chunk-records N", "records of a chunk, or of a row group"),
+    ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
+    ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
+    ("--shuffle --seed N", "in an exact random order, of this seed (0)"),
+    ("--split A,B | A,B,C", "train,test or train,validation,test: 0.8,0.1,0.1"),
+    ("--stratify F --group F", "labels alike in all parts; each group in one"),
+    ("--where EXPR", 'only where it holds: "label in (3, 5) and w > 9"'),
+    ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
+    ("--workers N", "processes at a time (the cores there are)"),
+    ("--engine dask://HOST:PORT", "on a Dask cluster that sees SRC and DST"),
+    ("--task I/N, --merge", "job arrays: --task 0/N, 1/N to N/N, then --merge"),
+    ("--overwrite --dry-run", "replace DST; only say what would be done"),
+    ("--json --debug", "answer as JSON; show tracebacks of errors"),
+)
+"""What --help says: two arguments that belong together share a line."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload convert`."""
+    parser.add_argument("source", metavar="SRC", help="images, tars, TFRecord, Zarr, LMDB, CIFAR, idx, any file")
+    parser.add_argument("target", metavar="DST", help=".h5, .parquet, .arrow, .npy, .npz, or a folder of them")
+    parser.add_argument("--to", metavar="FORMAT", help="hdf5, parquet, arrow, npy, npz, if no name says it")
+    parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
+    parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
+    parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
+    parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
+    parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
+    parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
+    parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
+    parser.add_argument("--shuffle", action="store_true", help="write records in an exact random order")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
+    parser.add_argument("--split", metavar="SHARES", help="train, test: 0.8,0.2; or train, validation, test: 0.8,0.1,0.1")
+    parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
+    parser.add_argument("--group", metavar="FIELD", help="with --split: records of one value stay together")
+    parser.add_argument("--where", metavar="EXPR", help='only records for which it holds: "label in (3, 5) and width >= 64"')
+    parser.add_argument(
+        "--on-bad", choices=("raise", "skip", "log"), default="raise", metavar="HOW", help="damaged records: raise, skip or log (raise)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes at a time (the cores there are)")
+    parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster that sees SRC and DST: dask://host:8786")
+    parser.add_argument("--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N comes first")
+    parser.add_argument("--merge", action="store_true", help="after all --task: check that all is there, and give it its name")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    add_choice(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Convert, or say what would be done; exit code 1 where records were left out."""
+    request, style, shares = _request(arguments), _style(arguments), shares_in(arguments.split)
+    for name in ("stratify", "group"):
+        if getattr(arguments, name) and len(shares) == 1:
+            raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
+    workers = arguments.workers if arguments.workers is not None else usable_cores()
+    if workers < 1:
+        raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
+    share = _share(arguments)
+    origin = open_records(request)
+    try:
+        _refuse_same(request, origin, arguments.target)
+        _tell_of_limits(origin, arguments, console)
+        _refuse_store(origin, arguments, style)
+        one_file = _one_file(arguments, shares)
+        if arguments.dry_run:
+            return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
+        free_nbytes(arguments.target)
+        with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
+            job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file)
+            if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():
+                raise ConfigError(f"{arguments.target} exists.", hint="Give another name, or --overwrite.", path=arguments.target)
+            if share is not None:
+                return _do_share(job, share, arguments.target, console)
+            manifest = _done(job, merge=arguments.merge)
+    finally:
+        origin.close()
+    bad = job.bad
+    console.title(f"{clean(arguments.target)}: {counted(manifest['records'], 'record')}, verified")
+    files = manifest["files"]
+    console.pairs(
+        [
+            ("files", f"{len(files):,}, {format_nbytes(sum(file['nbytes'] for file in files))}"),
+            ("left out", counted(len(bad), "record") + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
+        ][: 2 if bad else 1]
+    )
+    for number, why in bad[:10]:
+        console.found(f"record {number:,}: {clean(why)}")
+    console.say(f"  sl.open({pattern_of(arguments.target)!r})")
+    console.answer({"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad})
+    return FOUND if bad else GOOD
+
+
+def _share(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """Which share of the tasks is to be done, and of how many; None for all of them."""
+    if arguments.task is None:
+        return None
+    which, _, count = arguments.task.partition("/")
+    if not (which.isdecimal() and count.isdecimal() and 0 <= int(which) <= int(count) and int(count) > 0):
+        raise ConfigError(f"--task {arguments.task} cannot be read.", hint="Give 1/8 to 8/8 for eight shares; 0/8 does what comes before.")
+    if arguments.merge or arguments.engine:
+        raise ConfigError("--task does a share of the work by itself.", hint="Leave out --engine; run --merge when all shares are done.")
+    return int(which), int(count)
+
+
+def _do_share(job: Conversion, share: tuple[int, int], target: str, console: Console) -> int:
+    """Do one share of the files; share 0 is what must be known before them."""
+    which, count = share
+    if which and not job.is_prepared():
+        raise ConversionError(
+            f"{target}: which records are written, and where, must be found out before its files can be.",
+            hint=f"Run --task 0/{count} once, before all others.",
+        )
+    job.prepare()
+    shards = job.shards()
+    mine = shards[which - 1 :: count] if which else []
+    written = job.write(mine)
+    console.title(f"{clean(target)}: {written:,} of {len(shards):,} files written by task {which}/{count}")
+    console.advise("--merge finishes it, when all tasks are done")
+    console.answer({"target": target, "task": which, "tasks": count, "files": [shard.name for shard in mine], "written": written})
+    return GOOD
+
+
+def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
+    """Everything, or with `merge` only what comes after the tasks; the manifest."""
+    if merge and not job.is_prepared():
+        raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    job.prepare()
+    if not merge:
+        job.write(job.shards())
+    return job.finish()
+
+
+def _request(arguments: argparse.Namespace) -> OpenRequest:
+    size = None
+    if arguments.size:
+        height, _, width = arguments.size.lower().partition("x")
+        if not (height.isdecimal() and width.isdecimal() and 0 < int(height) < 65_536 and 0 < int(width) < 65_536):
+            raise ConfigError(f"--size {arguments.size} cannot be read.", hint="Give height and width: 224x224.")
+        size = (int(height), int(width))
+    if not os.path.exists(arguments.source) and "*" not in arguments.source:
+        raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
+    return OpenRequest(
+        path=os.path.abspath(arguments.source),
+        fields=fields_in(arguments.fields),
+        shapes=shapes_in(arguments.shape) or None,
+        mode=arguments.mode,
+        size=size,
+        labels=os.path.abspath(arguments.labels) if arguments.labels else None,
+    )
+
+
+def _style(arguments: argparse.Namespace) -> WriteOptions:
+    return write_options(
+        name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
+    )
+
+
+def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
+    """Whether DST is a file, and not a folder of several."""
+    named = os.path.splitext(arguments.target)[1].lower() in SUFFIXES
+    if named and (len(shares) > 1 or arguments.shard_size):
+        raise ConfigError(
+            f"{arguments.target} is one file, and --split or --shard-size make several.",
+            hint="Name a folder, and the format with --to.",
+        )
+    return named
+
+
+def _refuse_same(request: OpenRequest, origin: RecordSource, target: str) -> None:
+    """Raise ConfigError where writing could touch what is read."""
+    there = os.path.realpath(target)
+    for path in paths_of(origin, request):
+        inside = there.startswith(path + os.sep) or path.startswith(there + os.sep)
+        same = os.path.exists(there) and os.path.samefile(there, path)
+        if inside or same or there == path:
+            raise ConfigError(
+                f"{target} is {'the source itself' if same or there == path else 'inside the source, or the source in it'}.",
+                hint="Sources are never written to: choose another DST.",
+                path=target,
+            )
+
+
+def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
+    """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
+    damage = getattr(origin, "damage", None)
+    if damage is not None and arguments.on_bad == "raise":
+        raise damage
+    for name, why in getattr(origin, "left_out", {}).items():
+        console.advise(f"'{clean(name)}' is not taken: {clean(why)}")
+
+
+def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions) -> None:
+    """Raise ConfigError where images cannot be stored as was asked for."""
+    kept = stored(origin, style)
+    if kept is not origin:
+        kept.close()
+    if style.store == "keep" and arguments.size:
+        raise ConfigError("--store keep leaves images as they are, and --size would change them.", hint="Leave one of them out.")
+    if style.store == "keep" and arguments.shuffle and not each_by_itself(origin):
+        raise ConfigError(
+            f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."
+        )
+
+
+def _dry_run(
+    origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions, shares: list[float], console: Console, *, one_file: bool
+) -> int:
+    count = len(origin)
+    ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
+    shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
+    nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
+    console.pairs(
+        [
+            ("would write", f"{len(shards):,} {style.format} file{'s' if len(shards) != 1 else ''}, {clean(arguments.target)}"),
+            ("records", f"{format_nbytes(nbytes)} before compression; {format_nbytes(free)} are free there"),
+            ("parts", ", ".join(f"{name} {share:.0%}" for name, share in zip(PART_NAMES[len(shares)], shares, strict=True) if name)),
+        ]
+    )
+    document = {"records": count, "nbytes": nbytes, "free_nbytes": free, "files": [shard.name for shard in shards]}
+    console.answer({"target": arguments.target, "format": style.format, **document})
+    return GOOD

@@ -1,0 +1,100 @@
+"""The first records of a file as text: every field, arrays cut to their beginning."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.readers.open import RecordSource
+
+from streamload.errors import ConfigError, SourceError
+from streamload.images import ImageError, read_header
+from streamload.source import Source
+
+EXAMPLE = "streamload head train.h5 -n 3"
+
+DAMAGED = "(damaged)"
+"""The name under which it stands why a record cannot be read; no field has parentheses around its name."""
+FEW = 8
+"""Values of an array that are shown."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload head`."""
+    parser.add_argument("path", metavar="PATH", help='a file, or a pattern such as "train-*.h5"')
+    parser.add_argument("-n", "--records", type=int, default=5, metavar="N", help="how many records (5)")
+    parser.add_argument("--start", type=int, default=0, metavar="R", help="the first record number (0); -5 is the fifth from the end")
+    add_choice(parser)
+    add_decode(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Show the records; none is no error."""
+    if arguments.records < 0:
+        raise ConfigError(f"--records {arguments.records} cannot be shown.", hint="Give 0 or more.")
+    source = looked_at(arguments.path, arguments)
+    try:
+        count, classes = len(source), classes_at(arguments.path, source)
+        start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
+        stop = min(count, start + arguments.records)
+        records = [{"record": number, **_record(source, number)} for number in range(start, stop)]
+        bad = [one for one in records if DAMAGED in one]
+    finally:
+        source.close()
+    console.title(f"{clean(arguments.path)}: {counted(count, 'record')} · {clean(source.schema)}")
+    for record in records:
+        console.say(f"record {record['record']:,}", "bold")
+        if DAMAGED in record:
+            console.found(clean(record[DAMAGED]))
+            continue
+        told = {name: value for name, value in record.items() if name != "record"}
+        console.pairs((clean(name), _shown(value) + clean(class_text(value, classes.get(name)))) for name, value in told.items())
+    if not records and start >= count and arguments.records:
+        console.say(f"  there is no record {start:,}" if count else "  there are none")
+    told = [{name: _bytes_shown(one) if isinstance(one, bytes) else one for name, one in record.items()} for record in records]
+    console.answer({"path": arguments.path, "of": count, "classes": classes, "records": told})
+    return FOUND if bad else GOOD
+
+
+def _record(source: RecordSource, number: int) -> dict[str, Any]:
+    """One record: of each field its value."""
+    try:
+        if isinstance(source, Source):
+            return source[number]
+        return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+    except SourceError as error:
+        return {DAMAGED: error.message}
+
+
+def class_text(value: Any, words: Sequence[str] | None) -> str:
+    """What a label means, where something says so."""
+    if words is None or not isinstance(value, (int, np.integer)) or not 0 <= value < len(words):
+        return ""
+    return f" ({words[value]})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bytes):
+        return _bytes_shown(value)
+    values = np.asarray(value)
+    if values.shape == ():
+        return clean(values[()])
+    if not values.size:
+        return f"{values.dtype} {values.shape}"
+    first = " ".join(f"{one:.4g}" if values.dtype.kind == "f" else str(one) for one in values.reshape(-1)[:FEW].tolist())
+    about = f", mean {values.mean():.4g}, {values.min():.4g} to {values.max():.4g}" if values.dtype.kind in "buif" else ""
+    return f"[{first}{' …' if values.size > FEW else ''}] {values.dtype} {values.shape}{about}"
+
+
+def _bytes_shown(value: bytes) -> str:
+    """Bytes in a few words: which image they are, or how they begin."""
+    try:
+        head = read_header(value)
+    except ImageError:
+        return f"{len(value):,} bytes: {value[:FEW].hex(' ')}{' …' if len(value) > FEW else ''}"
+    tall, wide = head.size
+    return f"{head.format} {tall:,} x {wide:,} ({head.mode}), {len(value):,} bytes"

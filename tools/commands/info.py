@@ -1,0 +1,237 @@
+"""What a file is, how it lies on the disk, how fast it will be read, and what would make it faster."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.commands.info_convertible import LOOKED_AT, container_document, range_of, range_text, show_classes, show_container
+from streamload.tools.commands.open_arguments import (
+    add_choice,
+    add_decode,
+    amplification,
+    batch_records,
+    block_records,
+    classes_at,
+    decode_in,
+    fields_in,
+    opened,
+    pattern_of,
+    shapes_in,
+    spread,
+    stored_nbytes,
+)
+from streamload.tools.commands.speed import speeds
+from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
+from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
+
+from streamload.errors import StreamloadError
+from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.schema import BYTES, TEXT
+from streamload.sizes import format_nbytes
+from streamload.source import Column, ReadStats, Source, kept_column, read_records
+from streamload.storage.files import OpenFiles
+
+EXAMPLE = "streamload info train.h5"
+
+LEAST_SAVED = 0.1
+"""A codec that saves less than this share of the bytes costs more than it brings."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload info`."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, a pattern such as "train-*.h5", or what `convert` wrote')
+    add_choice(parser)
+    add_decode(parser)
+    parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
+    parser.add_argument("--cold", action="store_true", help="measure from the disk, not predict: drops these files from the cache")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Look at each path; one that cannot be read does not keep the others from being shown."""
+    documents: list[dict[str, Any]] = []
+    code = GOOD
+    for path in arguments.paths:
+        try:
+            document = container_document(path, arguments)
+            if document is None:
+                with_source = opened(path, arguments)
+                try:
+                    document = _document(with_source, path, arguments)
+                finally:
+                    with_source.close()
+        except StreamloadError as error:
+            if len(arguments.paths) == 1 or arguments.debug:
+                raise
+            documents.append({"path": path, "error": str(error)})
+            console.title(clean(path))
+            console.found(clean(error, most=2000))
+            code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
+            continue
+        documents.append(document)
+        code = max(code, FOUND if "damaged" in document else GOOD)
+        _show(document, console) if "call" in document else show_container(document, console)
+    console.answer(documents[0] if len(documents) == 1 else documents)
+    return code
+
+
+def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    ranges = _ranges(source)
+    fields = [_field(source, column, ranges.get(column.field.name)) for column in source.columns]
+    document: dict[str, Any] = {
+        "path": path,
+        "format": source.format_name,
+        "files": [was.path for was in source.fingerprints],
+        "file_nbytes": sum(was.nbytes for was in source.fingerprints),
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "addressable": source.addressable,
+        "fields": fields,
+        "classes": classes_at(path, source),
+        "parts": _parts(path),
+        "notes": list(source.notes),
+        "layout": _layout(source, arguments),
+        "call": _call(source, path, arguments),
+    }
+    if not arguments.no_measure and len(source):
+        document["speed"] = speeds(source, cold=arguments.cold)
+    document["advice"] = list(_advice(source, document))
+    return document
+
+
+def _parts(path: str) -> dict[str, int]:
+    """Records of each part of a folder that `convert` wrote in several; the first is what is looked at."""
+    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+        return {}
+    parts: dict[str, int] = {}
+    for one in read_manifest(os.path.join(path, FOLDER_NAME))["files"]:
+        parts[one["part"]] = parts.get(one["part"], 0) + one["records"]
+    return parts if len(parts) > 1 else {}
+
+
+def _layout(source: Source, arguments: argparse.Namespace) -> dict[str, str]:
+    """How sure it is which fields there are and what shapes they have, and what would say otherwise."""
+    override = "--fields NAME=STORED, --shape NAME=H,W,C"
+    if arguments.fields or arguments.shape:
+        return {"certainty": "as you said", "override": override}
+    if source.notes:
+        return {"certainty": "guessed, see the notes below", "override": override}
+    return {"certainty": "certain: the file says it", "override": override}
+
+
+def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[str, Any]:
+    blocks = block_records(column)
+    return {
+        "name": column.field.name,
+        "dtype": str(column.field.dtype),
+        "shape": list(column.field.shape),
+        "ragged": column.field.ragged,
+        "stored": column.describe(),
+        "stored_nbytes": stored_nbytes(column, len(source)),
+        "addressable": column.addressable,
+        "blocks": None if blocks is None else {"count": blocks[0], "least_records": blocks[1], "most_records": blocks[2]},
+        "amplification": amplification(column),
+        "range": seen,
+    }
+
+
+def _ranges(source: Source) -> dict[str, dict[str, Any]]:
+    """Least and greatest values of each field, in records spread over all of them."""
+    blocks = [column.cuts for column in source.columns if not column.addressable and column.cuts is not None]
+    # A block must be decoded whole for any of its records, so a few blocks are looked at where records are not addressable.
+    most = max(1, min(LOOKED_AT if not blocks else 4, batch_records(source)))
+    records = spread(len(source), most)
+    if not len(records):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in _values(source, records):
+        seen = range_of(values)
+        if seen is not None:
+            found[name] = seen | {"records": len(records)}
+    return found
+
+
+def _values(source: Source, records: NDArray[np.int64]) -> Iterable[tuple[str, NDArray[Any]]]:
+    """Values of each field but text, bytes and images: of the latter everybody knows the range, and some may be damaged."""
+    files = OpenFiles(source.fingerprints)
+    for column in source.columns:
+        if column.field.ragged in (BYTES, TEXT) or kept_column(column) is not column:
+            continue
+        reader = column.reader(files, ReadStats())
+        values = read_records(column, reader, records)
+        reader.close()
+        yield column.field.name, values.values if column.field.ragged else values
+    files.close()
+
+
+def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
+    """The call that opens it, with the arguments that override what was found."""
+    chosen = fields_in(arguments.fields) or {name: name for name in source.schema.names}
+    fields = list(chosen) if all(name == stored for name, stored in chosen.items()) else chosen
+    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    decode = decode_in(arguments.decode)
+    wish = f", decode={decode!r}" if decode is not None else ""
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes}{wish})"
+
+
+def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
+    for column, field in zip(source.columns, document["fields"], strict=True):
+        times = field["amplification"]
+        if isinstance(column, H5pyColumn):
+            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `streamload convert` makes it fast"
+        elif times >= 2:
+            yield (
+                f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
+                "or `streamload convert --chunk-records 1`"
+            )
+        stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
+        encoded = kept_column(column) is not column
+        if not column.addressable and not encoded and stored and whole and stored > (1 - LEAST_SAVED) * whole:
+            yield (
+                f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
+                "`streamload convert --codec none`"
+            )
+    if not len(source):
+        yield "there are no records: a loader of it has no steps"
+    if document["addressable"] and len(source):
+        yield "nothing to do: any record can be read by its offset"
+
+
+def _show(document: dict[str, Any], console: Console) -> None:
+    files = document["files"]
+    parts = [f"{clean(name)} {count:,}" for name, count in document["parts"].items()]
+    console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
+    console.pairs(
+        [
+            ("part", f"the first of {', '.join(parts)}" if parts else ""),
+            ("size", f"{format_nbytes(document['file_nbytes'])} in {counted(len(files), 'file')}"),
+            ("a record", format_nbytes(document["record_nbytes"])),
+            ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
+            ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
+            ("open with", clean(document["call"])),
+        ]
+    )
+    rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
+    console.table(["field", "dtype", "shape", "range", "stored as"], rows)
+    speed = document.get("speed")
+    if speed:
+        words = {"exact": "exact order", "stored": "stored order", "warm": "warm", "cold": "from the disk"}
+        told = [" ".join(words[part] for part in name.split("_")) + f" {rate:,.0f}" for name, rate in speed.items()]
+        console.say("  records/s of one process here: " + ", ".join(told))
+    show_classes(document["classes"], console)
+    for note in document["notes"]:
+        console.say(f"  {clean(note)}", "dim")
+    for line in document["advice"]:
+        console.advise(line)
+
+
+def _kind(field: dict[str, Any]) -> tuple[str, str]:
+    """What a record is: its dtype and shape, or that it is text or bytes of any length."""
+    if field["ragged"] in (BYTES, TEXT):
+        return field["ragged"], "any length"
+    shape = str(tuple(field["shape"])) if not field["ragged"] else f"({', '.join(['*', *map(str, field['shape'])])})"
+    return field["dtype"], shape

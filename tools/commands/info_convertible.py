@@ -1,0 +1,161 @@
+"""What only `convert` can read, such as a folder of images: what it is, how fast it is decoded, and what to do with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import time
+from typing import Any
+
+import numpy as np
+from streamload.tools.commands.open_arguments import batch_records, fields_in, shapes_in, spread
+from streamload.tools.commands.speed import device_rate_of
+from streamload.tools.console import Console, clean, counted
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
+from streamload.tools.convert.readers.records import SURVEYED, ContainerReader
+
+from streamload.errors import SourceError
+from streamload.sizes import format_nbytes
+from streamload.storage.files import is_cached
+
+OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
+COLD_FILES = 64
+"""Files that are read from the disk, where each record has one."""
+LOOKED_AT = 256
+"""Records whose values are looked at for ranges."""
+
+
+def container_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
+    if container_kind(path) is None:
+        return None
+    origin = open_records(
+        OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
+    )
+    try:
+        facts = facts_of(origin)
+        document: dict[str, Any] = {
+            "path": path,
+            "format": facts.get("format", "?"),
+            "records": len(origin),
+            "record_nbytes": origin.schema.record_nbytes,
+            "addressable": bool(getattr(origin, "addressable", True)),
+            "fields": [{"name": one.name, "dtype": str(one.dtype), "shape": list(one.shape), "range": None} for one in origin.schema],
+            "stored": getattr(origin, "stored", {}),
+            "left_out": getattr(origin, "left_out", {}),
+            "classes": facts.get("classes") or {},
+            "layout": _layout(origin, arguments),
+        }
+        if not arguments.no_measure and len(origin):
+            _measure(origin, document)
+    finally:
+        origin.close()
+    document["advice"] = [f"`streamload convert {shlex.quote(path)} train.h5` makes it a dataset that a loader reads, and fast"]
+    return document
+
+
+def _layout(origin: RecordSource, arguments: argparse.Namespace) -> dict[str, str]:
+    """How sure fields and shapes are: of encoded images and messages, the first few records say them."""
+    if arguments.fields or arguments.shape:
+        return {"certainty": "as you said", "override": "--fields, --shape"}
+    if isinstance(origin, ContainerReader):
+        return {"certainty": f"guessed from the first {min(SURVEYED, len(origin)):,} records", "override": OVERRIDES}
+    return {"certainty": "certain: the file says it", "override": "--fields; --size and --mode of `streamload convert`"}
+
+
+def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
+    """Take some records: how long that takes, and which values they have."""
+    chosen = spread(len(origin), min(LOOKED_AT, batch_records(origin)))
+    began = time.perf_counter()
+    try:
+        taken = origin.take(chosen)
+    except SourceError as error:
+        document["damaged"] = str(error)
+        return
+    warm = len(chosen) / max(1e-9, time.perf_counter() - began)
+    document["speed"] = {"stored_warm": warm}
+    paths = [path for path in getattr(origin, "paths", []) if os.path.isfile(path)]
+    device = device_rate_of(max(paths, key=os.path.getsize)) if paths else 0.0
+    each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0 if paths else _cold_seconds(origin)
+    if each:
+        document["speed"]["stored_cold"] = 1 / (1 / warm + each)
+    for field in document["fields"]:
+        field["range"] = range_of(taken[field["name"]])
+
+
+def _cold_seconds(origin: RecordSource) -> float:
+    """What reading the file of a record takes that is not in the page cache, where each has a file; 0 where that cannot be told."""
+    chosen = spread(len(origin), COLD_FILES).tolist() if isinstance(origin, ContainerReader) and hasattr(os, "posix_fadvise") else []
+    paths = [path for path in map(origin.where, chosen) if os.path.isfile(path)] if isinstance(origin, ContainerReader) else []
+    seconds = 0.0
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if os.fstat(fd).st_size == 0 or is_cached(fd, 0):
+                return 0.0  # in memory all the same: a file system that has no other place, or pages that are in use
+            began = time.perf_counter()
+            os.read(fd, os.fstat(fd).st_size)
+            seconds += time.perf_counter() - began
+        finally:
+            os.close(fd)
+    return seconds / max(1, len(paths))
+
+
+def show_container(document: dict[str, Any], console: Console) -> None:
+    """What `foreign_document` found, for people."""
+    console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
+    layout = document["layout"]
+    speed = document.get("speed", {})
+    cold = f", {speed['stored_cold']:,.0f} from the disk" if "stored_cold" in speed else ""
+    console.pairs(
+        [
+            ("a record", format_nbytes(document["record_nbytes"])),
+            (
+                "records are",
+                "decoded one by one" if document["addressable"] else "packed together: one alone costs all that are packed with it",
+            ),
+            ("layout", f"{layout['certainty']}; other: {layout['override']}"),
+            ("speed", f"{speed['stored_warm']:,.0f} records/s decoded by one core{cold}" if speed else ""),
+        ]
+    )
+    rows = [
+        [
+            clean(one["name"]),
+            one["dtype"],
+            str(tuple(one["shape"])),
+            range_text(one["range"]),
+            clean(document["stored"].get(one["name"], "")),
+        ]
+        for one in document["fields"]
+    ]
+    shown = 5 if document["stored"] else 4
+    console.table(["field", "dtype", "shape", "range", "stored as"][:shown], [row[:shown] for row in rows])
+    show_classes(document["classes"], console)
+    for name, why in document["left_out"].items():
+        console.say(f"  '{clean(name)}' is not taken: {clean(why)}", "dim")
+    if "damaged" in document:
+        console.found(clean(document["damaged"]))
+    for line in document["advice"]:
+        console.advise(line)
+
+
+def show_classes(classes: dict[str, Any], console: Console) -> None:
+    """What the numbers of labels mean."""
+    for name, words in classes.items():
+        console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")
+
+
+def range_of(values: Any) -> dict[str, Any] | None:
+    """Least and greatest of some values, and whether any is missing; None for what has no order."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif" or not values.size:
+        return None
+    missing = bool(np.isnan(values).any()) if values.dtype.kind == "f" else False
+    sound = values[~np.isnan(values)] if missing else values
+    return {"least": sound.min(), "greatest": sound.max(), "nan": missing} if sound.size else None
+
+
+def range_text(seen: dict[str, Any] | None) -> str:
+    """A range in words; nothing where there is none."""
+    return "" if seen is None else f"{seen['least']:.6g} to {seen['greatest']:.6g}" + (" and NaN" if seen["nan"] else "")

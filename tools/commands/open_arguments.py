@@ -1,0 +1,247 @@
+"""How commands open what they are given: paths, the choice of fields, and what a source costs to read."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, container_kind, open_records
+
+import streamload
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
+from streamload.formats.columns.raw import InMemory
+from streamload.schema import Field
+from streamload.source import Column, Source, kept_column
+from streamload.source import stored_nbytes as record_nbytes
+
+BATCH_NBYTES = 16 * 1024**2
+"""Records are read so many bytes at a time."""
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The arguments that choose fields and say what files do not say themselves."""
+    parser.add_argument("--fields", metavar="NAMES", help="which fields, as image,label or image=x_train,label=y_train")
+    parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
+
+
+def add_decode(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what becomes of encoded images."""
+    parser.add_argument("--decode", metavar="HxW", help="size of encoded images, as 224x224; or no: as bytes")
+
+
+def decode_in(text: str | None) -> tuple[int, int] | bool | None:
+    """ "224x224" as (224, 224), "no" as False."""
+    if text is None or text == "no":
+        return None if text is None else False
+    height, _, width = text.lower().partition("x")
+    if not height.isdecimal() or not width.isdecimal():
+        raise ConfigError(f"--decode {text} cannot be read.", hint="Give height and width, 224x224; or no.")
+    return int(height), int(width)
+
+
+def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
+    """The source at a path, with the fields that were asked for. Raises UnsupportedFeatureError for what only `convert` reads."""
+    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    options["decode"] = decode_in(getattr(arguments, "decode", None))
+    try:
+        return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+    except StreamloadError as error:
+        if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
+            raise
+        raise UnsupportedFeatureError(
+            f"{path} is nothing that a loader reads; info, head, show and convert do.",
+            hint=f"`streamload convert {shlex.quote(path)} train.h5` makes a file of it that is read, and fast.",
+            path=path,
+        ) from error
+
+
+def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
+    """The source at a path, or what only `convert` reads, with the fields that were asked for."""
+    if container_kind(path) is None:
+        return opened(path, arguments)
+    size = decode_in(getattr(arguments, "decode", None))
+    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
+    return open_records(replace(request, size=size) if isinstance(size, tuple) else request)
+
+
+def sound_records(
+    origin: RecordSource, numbers: NDArray[np.int64], *, alike: bool = True
+) -> tuple[NDArray[np.int64], dict[str, Any] | None, list[tuple[int, str]]]:
+    """Those of the records that can be read, all their fields, and why others cannot; None for the fields where none can.
+
+    Raises SchemaMismatchError, which is about all of them, where they should be `alike`.
+    """
+    try:
+        return numbers, origin.take(numbers), []
+    except SourceError as error:
+        if alike and isinstance(error, SchemaMismatchError):
+            raise
+        if len(numbers) == 1:
+            return numbers[:0], None, [(int(numbers[0]), error.message)]
+    bad = [fault for number in numbers for fault in sound_records(origin, numbers[numbers == number], alike=alike)[2]]
+    sound = numbers[~np.isin(numbers, [number for number, _ in bad])]
+    return sound, origin.take(sound) if len(sound) else None, bad
+
+
+class ReadableRecords:
+    """Another origin without those of its records that cannot be read; all are read once to find them."""
+
+    def __init__(self, origin: RecordSource) -> None:
+        self._origin = origin
+        self.title = origin.title
+        self.schema = origin.schema
+        self.record_nbytes = getattr(origin, "record_nbytes", origin.schema.record_nbytes)
+        every, batch = np.arange(len(origin), dtype=np.int64), batch_records(origin)
+        parts = [sound_records(origin, every[start : start + batch], alike=False)[0] for start in range(0, len(every), batch)]
+        self._numbers = np.concatenate(parts) if parts else every
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
+        """Arrays of the given records, numbered without those that are left out."""
+        return self._origin.take(self._numbers[records])
+
+    def close(self) -> None:
+        """Let go of the other."""
+        self._origin.close()
+
+
+def classes_at(path: str, origin: RecordSource) -> dict[str, list[str]]:
+    """What the numbers of labels mean: as the files say, or else the manifest that `convert` wrote beside them."""
+    found = classes_of(origin)
+    where = manifest_path(path)
+    if found or not os.path.isfile(where):
+        return found
+    with contextlib.suppress(StreamloadError, AttributeError, TypeError):
+        source = read_manifest(where).get("provenance", {}).get("source", {})
+        return {str(name): list(map(str, words)) for name, words in source.get("classes", {}).items() if name in origin.schema}
+    return {}
+
+
+def converted(path: str) -> str | list[str]:
+    """The files of the first part of a folder that `convert` wrote; any other path as it is."""
+    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+        return path
+    files = read_manifest(os.path.join(path, FOLDER_NAME))["files"]
+    listed = sorted((one for one in files if one["part"] == files[0]["part"]), key=lambda one: one["first"])
+    return [os.path.join(path, one["name"]) for one in listed]
+
+
+def pattern_of(path: str) -> str:
+    """What to give to `sl.open` for a path: for a folder that `convert` wrote, the pattern of its first part's files."""
+    files = converted(path)
+    if isinstance(files, str):
+        return path
+    name = os.path.basename(files[0])
+    return os.path.join(path, f"{name.split('-', 1)[0]}-*{os.path.splitext(name)[1]}")
+
+
+def open_call(arguments: argparse.Namespace) -> str:
+    """The call that opens what a command was given, to be pasted."""
+    chosen = fields_in(arguments.fields)
+    fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
+    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    decode = decode_in(getattr(arguments, "decode", None))
+    decoded = f", decode={decode!r}" if decode is not None else ""
+    return f"sl.open({pattern_of(arguments.path)!r}{fields}{shapes}{decoded})"
+
+
+def fields_in(text: str | None) -> dict[str, str] | None:
+    """ "image=x,label" as {name to deliver: name in the file}."""
+    if text is None:
+        return None
+    chosen: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, stored = part.strip().partition("=")
+        if not name or name in chosen:
+            raise ConfigError(f"--fields {text!r} cannot be read.", hint="Give names with commas between them: image,label.")
+        chosen[name] = stored or name
+    return chosen
+
+
+def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """ "image=32,32,3" as {"image": (32, 32, 3)}."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, lengths = text.partition("=")
+        try:
+            shapes[name] = tuple(int(length) for length in lengths.split(","))
+        except ValueError as error:
+            raise ConfigError(f"--shape {text!r} cannot be read.", hint="Give a field and its lengths: image=32,32,3.") from error
+    return shapes
+
+
+def batch_records(source: Any) -> int:
+    """How many records make a batch of bounded size."""
+    nbytes = source.schema.record_nbytes
+    if source.schema.ragged and isinstance(source, Source):
+        nbytes += sum(record_nbytes(column) for column in source.columns if column.field.ragged)
+    elif source.schema.ragged:
+        nbytes = source.record_nbytes
+    return max(1, min(8192, BATCH_NBYTES // max(1, nbytes)))
+
+
+def amplification(column: Column) -> float:
+    """Records decoded for each record delivered, in exact order."""
+    if column.addressable:
+        return 1.0
+    own = getattr(kept_column(column), "amplification", None)
+    if own is not None:
+        return float(own)
+    cuts = column.cuts
+    if cuts is None or not cuts[-1]:
+        return 1.0
+    sizes = np.diff(cuts).astype(np.float64)
+    return float((sizes**2).sum() / cuts[-1])
+
+
+def stored_nbytes(column: Column, records: int) -> int | None:
+    """Bytes that a field takes in its files; None where that is not known."""
+    column = kept_column(column)
+    if isinstance(column, InMemory) or (column.addressable and not hasattr(column, "parts")):
+        return column.field.nbytes * records
+    parts = getattr(column, "parts", ())
+    if parts and all(isinstance(getattr(part, "nbytes", None), np.ndarray) for part in parts):
+        return int(sum(int(part.nbytes.sum()) for part in parts))
+    return None
+
+
+def block_records(column: Column) -> tuple[int, int, int] | None:
+    """Blocks of a field: how many, and the records of the smallest and the largest; None where there are none."""
+    cuts = column.cuts
+    if cuts is None or len(cuts) < 2:
+        return None
+    sizes = np.diff(cuts)
+    return len(sizes), int(sizes.min()), int(sizes.max())
+
+
+def spread(records: int, most: int) -> NDArray[np.int64]:
+    """At most `most` record numbers, evenly over all of them."""
+    return np.unique(np.linspace(0, records - 1, min(records, most)).astype(np.int64)) if records else np.zeros(0, np.int64)
+
+
+def image_fields(fields: Sequence[Field]) -> list[Field]:
+    """Fields that look like images: height and width of at least 2, channels of 1, 3 or 4 last, first or not there."""
+    found = [field for field in fields if image_axes(field.shape) is not None and field.dtype.kind in "buif"]
+    return sorted(found, key=lambda field: -math.prod(field.shape))
+
+
+def image_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes of an image, to be put as height, width, channels; None if a shape is none of an image."""
+    if len(shape) == 2 and min(shape) >= 2:
+        return (0, 1)
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) >= 2:
+        return (0, 1, 2)
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 2:
+        return (1, 2, 0)
+    return None

@@ -1,0 +1,165 @@
+"""How fast records of a file come: measured for a moment, and worked out for what would take longer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.commands.open_arguments import amplification, batch_records, stored_nbytes
+from streamload.tools.peers.device import Direct
+
+from streamload.source import ReadStats, Source, read_records
+from streamload.storage.files import OpenFiles
+
+MEASURED_SECONDS = 0.4
+AHEAD = 256
+"""Records for which the kernel is asked ahead in a cold measurement."""
+AT_ONCE = 256
+"""Records that are read by one call, as many as a usual batch has."""
+MAPPED_NBYTES = 1 << 30
+"""Files that are larger together are not mapped for a measurement of a moment."""
+PIECE_NBYTES = 1 << 20
+PROBED_NBYTES = 64 << 20
+DEPTH = 4
+COPIED_NBYTES = 64 << 20
+
+
+def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "stored")) -> dict[str, float]:
+    """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate."""
+    costly = max(amplification(column) * column.field.nbytes for column in source.columns) > 1024**3
+    rng = np.random.default_rng(0)
+    batch = batch_records(source)
+    jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
+    start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
+    running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
+    if source.addressable:
+        running = np.resize(running, len(jumping))  # Of a few records the first ones alone would say little.
+    found: dict[str, float] = {}
+    device = 0.0 if cold else device_rate(source)
+    for name, records in (("exact", jumping), ("stored", running)):
+        if name not in orders or (costly and name == "exact"):
+            continue
+        if cold:
+            forget(source)
+            found[f"{name}_cold"], _ = rates(source, records, batch)
+        _, found[f"{name}_warm"] = rates(source, records, batch)
+        if device:
+            cost = read_nbytes(source, exact=name == "exact")
+            found[f"{name}_cold"] = 1 / (1 / found[f"{name}_warm"] + cost / device)
+    return found
+
+
+def rates(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float, float]:
+    """Read in the order given until the time is over, and the same records again: records a second, first and again.
+
+    Again everything is where it will be in later epochs: in the page cache, and in the tables of pages that are mapped.
+    """
+    files = OpenFiles(source.fingerprints)
+    readers = [column.reader(files, ReadStats()) for column in source.columns]
+    for reader in readers:
+        if hasattr(reader, "faults"):
+            reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
+    # As in a loader, batches are filled in memory that is there already: new memory would cost more than reading.
+    batch = max(1, min(batch, AT_ONCE))
+    places = [None if column.field.ragged else np.zeros((batch, *column.field.shape), column.field.dtype) for column in source.columns]
+    try:
+        first, done = _rate(source, readers, places, records, batch)
+        if source.addressable:
+            _map(files)
+        again, _ = _rate(source, readers, places, records[:done], batch)
+    finally:
+        for reader in readers:
+            reader.close()
+        files.close()
+    return first, again
+
+
+def _map(files: OpenFiles) -> None:
+    """Map what the page cache holds of not too large files, as workers do: records are then copied and not read."""
+    if sum(was.nbytes for was in files.fingerprints) > MAPPED_NBYTES:
+        return
+    for number, was in enumerate(files.fingerprints):
+        mapping = files.map(number) if was.nbytes else None
+        while mapping is not None and not mapping.populated and mapping.populate():
+            pass
+
+
+def _rate(source: Source, readers: Sequence[Any], places: Sequence[Any], records: NDArray[np.int64], batch: int) -> tuple[float, int]:
+    """Records a second, and how many were read before the time was over."""
+    rows = np.arange(batch, dtype=np.int64)
+    done = told = 0
+    began = time.perf_counter()
+    while done < len(records) and time.perf_counter() - began < MEASURED_SECONDS:
+        if told < min(len(records), done + AHEAD // 2):
+            for reader in readers:
+                reader.advise(records[told : told + AHEAD])
+            told += AHEAD
+        chosen = records[done : done + batch]
+        for column, reader, place in zip(source.columns, readers, places, strict=True):
+            if place is None:
+                read_records(column, reader, chosen)
+            else:
+                reader.gather(chosen, place[: len(chosen)], rows[: len(chosen)])
+        done += len(chosen)
+    return done / max(1e-9, time.perf_counter() - began), done
+
+
+def forget(source: Source) -> None:
+    """Drop the files from the page cache, where the system can."""
+    for was in source.fingerprints if hasattr(os, "posix_fadvise") else ():
+        fd = os.open(was.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+def read_nbytes(source: Source, *, exact: bool) -> float:
+    """Stored bytes that are read for one record, in exact order those of the blocks it costs."""
+    total = 0.0
+    for column in source.columns:
+        stored = stored_nbytes(column, len(source))
+        one = stored / max(1, len(source)) if stored is not None else float(column.field.nbytes)
+        total += one * (amplification(column) if exact else 1.0)
+    return total
+
+
+def device_rate(source: Source) -> float:
+    """Bytes a second that come from the device past the page cache, from a few places of the largest file; 0 where that cannot be had."""
+    return device_rate_of(max(source.fingerprints, key=lambda one: one.nbytes).path)
+
+
+def device_rate_of(path: str) -> float:
+    """The same for a file."""
+    nbytes = os.path.getsize(path)
+    if nbytes < 2 * PIECE_NBYTES:
+        return 0.0
+    try:
+        file = Direct(path)
+    except (OSError, AttributeError):
+        return 0.0
+    try:
+        pieces = nbytes // PIECE_NBYTES
+        places = np.random.default_rng(0).permutation(pieces)[: PROBED_NBYTES // PIECE_NBYTES] * PIECE_NBYTES
+        began = time.perf_counter()
+        came = file.read(places.tolist(), PIECE_NBYTES, DEPTH)
+        return came / max(1e-9, time.perf_counter() - began)
+    except OSError:
+        return 0.0
+    finally:
+        os.close(file.fd)
+
+
+def copy_rate() -> float:
+    """Bytes a second that one core copies from memory to memory."""
+    # Filled, not zeroed: the system gives memory of zeros only when it is touched.
+    here, there = np.ones(COPIED_NBYTES // 2, np.uint8), np.ones(COPIED_NBYTES // 2, np.uint8)
+    began = time.perf_counter()
+    np.copyto(there, here)
+    np.copyto(here, there)
+    return COPIED_NBYTES / max(1e-9, time.perf_counter() - began)

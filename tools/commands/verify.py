@@ -1,0 +1,376 @@
+"""Whether a dataset is what its manifest says, byte for byte and record for record, and whether two hold the same records."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.commands.open_arguments import ReadableRecords, add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.manifest import (
+    BLOCK_NBYTES,
+    FOLDER_NAME,
+    MODULUS,
+    SUFFIX,
+    Content,
+    file_entry,
+    manifest_of,
+    manifest_path,
+    read_manifest,
+    record_hashes,
+    schema_entry,
+    write_manifest,
+)
+from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, open_records
+from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.files.checksums import block_checksums
+from streamload.tools.progress import bar
+
+import streamload
+from streamload.errors import ConfigError, CorruptDataError
+from streamload.ragged import Ragged
+from streamload.sizes import format_nbytes
+
+EXAMPLE = "streamload verify train.h5 --against photographs/"
+
+MOST_SHOWN = 20
+"""Findings of one kind that are listed; all are counted."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `streamload verify`."""
+    parser.add_argument("path", metavar="PATH", help="a file, or a folder that `streamload convert` wrote")
+    parser.add_argument("--against", metavar="SRC", help="compare with these records, of any format: a file, a pattern, a folder of images")
+    parser.add_argument("--any-order", action="store_true", help="with --against: the same records in another order are the same")
+    parser.add_argument("--deep", action="store_true", help="also decode every record, check digest and values")
+    parser.add_argument("--duplicates", action="store_true", help="also find records that are there twice (16 bytes a record)")
+    parser.add_argument("--labels", metavar="FIELD=N", help="values of FIELD must lie in 0 to N - 1")
+    parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
+    parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
+    add_choice(parser)
+
+
+@dataclass(kw_only=True, slots=True)
+class Findings:
+    """What is wrong, counted by kind, and the first few of each in words."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, text: str, *, count: int = 1) -> None:
+        """Something that is wrong."""
+        if self.counts[kind] < MOST_SHOWN:
+            self.texts.append(text)
+        self.counts[kind] += count
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Check; exit code 1 if anything is wrong, with all of it listed."""
+    if not os.path.exists(arguments.path):
+        raise ConfigError(f"{arguments.path} does not exist.", hint="Check the path.", path=arguments.path)
+    findings, checked = Findings(), []
+    where = manifest_path(arguments.path)
+    manifest = read_manifest(where) if os.path.exists(where) else None
+    if manifest is not None and os.path.isfile(arguments.path) and len(manifest["files"]) != 1:
+        raise CorruptDataError(
+            f"{where} is the manifest of {counted(len(manifest['files']), 'file')}, and not of {arguments.path}.",
+            hint="Take it away, or put the one there that belongs to it.",
+            path=where,
+        )
+    if manifest is None and os.path.isdir(arguments.path):
+        if container_kind(arguments.path) is not None:
+            raise ConfigError(
+                f"{arguments.path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
+                hint=f"`streamload convert {shlex.quote(arguments.path)} train.h5 --on-bad log` finds records that cannot be read.",
+                path=arguments.path,
+            )
+        raise CorruptDataError(
+            f"{arguments.path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
+            hint="Name a data file, or finish the conversion.",
+            path=arguments.path,
+        )
+    sound = True
+    if manifest is not None:
+        before = findings.counts.total()
+        checked.append(_check_bytes(arguments.path, manifest, findings))
+        sound = findings.counts.total() == before
+    if sound and (arguments.deep or arguments.duplicates or arguments.labels or manifest is None):
+        checked.append(_check_records(arguments, manifest, findings))
+    if sound and arguments.against:
+        checked.append(_compare(arguments, manifest, findings))
+    if arguments.write_manifest:
+        _write(arguments, manifest, findings, checked)
+    _show(arguments, console, manifest, findings, checked)
+    console.answer(
+        {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts, "counts": findings.counts}
+    )
+    return FOUND if findings.counts else GOOD
+
+
+def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str:
+    """Every block of every file against its checksum; files that are missing or should not be there."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    total = sum(one["nbytes"] for one in manifest["files"])
+    with bar("checksums", total=total) as shown:
+        done = 0
+
+        def saw(nbytes: int) -> None:
+            nonlocal done
+            done += nbytes
+            shown.show(done, f"{format_nbytes(done)} of {format_nbytes(total)}")
+
+        for one in manifest["files"]:
+            # A file may have another name than it was written under, if its manifest went along.
+            name = os.path.join(folder, one["name"]) if os.path.isdir(path) else path
+            if not os.path.isfile(name):
+                findings.add("missing file", f"{name} is missing")
+                continue
+            if os.path.getsize(name) != one["nbytes"]:
+                findings.add("size", f"{name} has {os.path.getsize(name):,} bytes, and should have {one['nbytes']:,}")
+            wanted = [int(one["crc32"][at : at + 8], 16) for at in range(0, len(one["crc32"]), 8)]
+            for block, (found, right) in enumerate(zip(block_checksums(name, BLOCK_NBYTES, saw), wanted, strict=False)):
+                if found != right:
+                    stop = min(one["nbytes"], (block + 1) * BLOCK_NBYTES)
+                    findings.add("checksum", f"{name}: bytes {block * BLOCK_NBYTES:,} to {stop:,} are not what was written")
+    if os.path.isdir(path):
+        known = {one["name"] for one in manifest["files"]} | {FOLDER_NAME}
+        for name in sorted(set(os.listdir(path)) - known):
+            findings.add("unknown file", f"{os.path.join(path, name)} is not in the manifest")
+    return f"{counted(len(manifest['files']), 'file')}, {format_nbytes(total)}: sizes and checksums"
+
+
+def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, list[str]]]:
+    """The parts of a dataset, and the files of each, in the order of their records."""
+    if manifest is None or not os.path.isdir(path):
+        yield "", [path]
+        return
+    for part in dict.fromkeys(one["part"] for one in manifest["files"]):
+        listed = sorted((one for one in manifest["files"] if one["part"] == part), key=lambda one: one["first"])
+        yield part, [os.path.join(path, one["name"]) for one in listed]
+
+
+def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
+    """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
+    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    return streamload.open(paths, fields_in(arguments.fields), decode=False if _style(manifest) is not None else None, **options)
+
+
+def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
+    """How images were encoded when a dataset was made; None where they were not, or nothing says it."""
+    made = (manifest or {}).get("provenance", {}).get("style")
+    return WriteOptions(**made) if isinstance(made, dict) and made.get("store", "raw") != "raw" else None
+
+
+def _batches(origin: RecordSource, title: str) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+    """All records, a few at a time, under a bar."""
+    batch = batch_records(origin)
+    with bar(title, total=len(origin)) as shown:
+        for start in range(0, len(origin), batch):
+            taken = origin.take(np.arange(start, min(start + batch, len(origin)), dtype=np.int64))
+            yield start, taken
+            shown.show(min(start + batch, len(origin)), counted(min(start + batch, len(origin)), "record"))
+
+
+def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
+    """Every record decoded: digest, schema, missing numbers, labels, duplicates."""
+    records = 0
+    label, _, limit = (arguments.labels or "").partition("=")
+    if label and not limit.isdecimal():
+        raise ConfigError(f"--labels {arguments.labels} cannot be read.", hint="Give a field and how many labels there are: label=10.")
+    seen: dict[bytes, str] = {}
+    for part, paths in _files(arguments.path, manifest):
+        source = _opened(paths, arguments, manifest)
+        content = Content()
+        try:
+            if label and label not in source.schema:
+                raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
+            for first, taken in _batches(source, f"records {part}".strip()):
+                _check_values(taken, first, part, label, int(limit or 0), findings)
+                hashes = content.add(taken, first)
+                for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
+                    where = f"{part} record {number:,}".strip()
+                    if one in seen:
+                        findings.add("duplicate", f"{where} is the same as {seen[one]}")
+                    seen.setdefault(one, where)
+            records += len(source)
+            if manifest is not None and not arguments.fields:
+                _check_content(source, content, part, manifest, findings)
+        finally:
+            source.close()
+    if manifest is not None and records != manifest["records"]:
+        findings.add("records", f"there are {records:,} records, and should be {manifest['records']:,}")
+    return f"{counted(records, 'record')} decoded" + ("" if manifest else " (no manifest: nothing says what they should be)")
+
+
+def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, label: str, limit: int, findings: Findings) -> None:
+    for name, values in taken.items():
+        if isinstance(values, Ragged):
+            continue
+        if values.dtype.kind in "fc":
+            wrong = np.isnan(values).reshape(len(values), -1).any(axis=1)
+            for at in np.flatnonzero(wrong).tolist():
+                findings.add("NaN", f"{part} record {first + at:,}: '{clean(name)}' holds NaN".strip())
+        if name == label:
+            beyond = ((values < 0) | (values >= limit)).reshape(len(values), -1).any(axis=1)
+            for at in np.flatnonzero(beyond).tolist():
+                findings.add("label", f"{part} record {first + at:,}: '{clean(name)}' is {values[at]}, not in 0 to {limit - 1}".strip())
+
+
+def _check_content(source: streamload.Source, content: Content, part: str, manifest: dict[str, Any], findings: Findings) -> None:
+    if _nameless(schema_entry(source.schema)) != _nameless(manifest["schema"]):
+        findings.add("schema", f"the fields are {source.schema}, not those of the manifest")
+    wanted = sum(int(one["content"], 16) for one in manifest["files"] if one["part"] == part) % MODULUS
+    if content.numbered != wanted:
+        findings.add("content", f"{part} the records are not those of the manifest: the digest differs".strip())
+
+
+def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
+    """Record by record against another dataset, of whatever format."""
+    paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
+    ours = _opened(paths, arguments, manifest)
+    origin: RecordSource | None = None
+    theirs: RecordSource | None = None
+    try:
+        origin = _theirs(arguments, manifest)
+        style = None if _converted(arguments.against) else _style(manifest)
+        theirs = origin if style is None else stored(origin, style)
+        if (manifest or {}).get("provenance", {}).get("left_out"):
+            theirs = ReadableRecords(theirs)
+        here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
+        if _nameless(here) != _nameless(there):
+            findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
+        elif arguments.any_order:
+            _compare_sets(ours, theirs, arguments.against, findings)
+        else:
+            _compare_in_order(ours, theirs, arguments.against, findings)
+        if len(ours) != len(theirs):
+            findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
+        return f"{counted(len(ours), 'record')} compared with {arguments.against}"
+    finally:
+        ours.close()
+        if theirs is not None and theirs is not origin:
+            theirs.close()
+        if origin is not None:
+            origin.close()
+
+
+def _converted(path: str) -> bool:
+    """Whether it is a folder that `streamload convert` wrote."""
+    return os.path.isfile(os.path.join(path, FOLDER_NAME))
+
+
+def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> RecordSource:
+    """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
+    if not _converted(arguments.against):
+        return open_records(_request(arguments, manifest))
+    other = read_manifest(manifest_path(arguments.against))
+    return _opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other)
+
+
+def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fields as they are; one field alone without its name, since an array in an .npy file has none."""
+    return entries if len(entries) != 1 else [entries[0] | {"name": ""}]
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(entry["name"])
+
+
+def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> OpenRequest:
+    """How the other dataset is to be read: as the conversion that made this one read it, where the manifest says that.
+
+    Of fields that were chosen, those that became them, or are called as they are delivered.
+    """
+    made = (manifest or {}).get("provenance", {}).get("request")
+    chosen = fields_in(arguments.fields)
+    if not isinstance(made, dict):
+        return OpenRequest(path=arguments.against, mode=arguments.mode, fields=chosen and {name: name for name in chosen})
+    request = replace(OpenRequest.of(made), path=arguments.against)
+    became = request.fields or {}
+    return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
+
+
+def _compare_in_order(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
+    both = min(len(ours), len(theirs))
+    batch = min(batch_records(ours), batch_records(theirs))
+    with bar("comparing", total=both) as shown:
+        for start in range(0, both, batch):
+            numbers = np.arange(start, min(start + batch, both), dtype=np.int64)
+            here, there = ours.take(numbers), theirs.take(numbers)
+            if len(here) == len(there) == 1:
+                there = dict(zip(here, there.values(), strict=True))
+            for number, names in differing(here, there, start):
+                findings.add("record", f"record {number:,} differs from {title} in {', '.join(map(clean, names))}")
+            shown.show(int(numbers[-1]) + 1, counted(int(numbers[-1]) + 1, "record"))
+
+
+def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Numbers of records that differ in any bit, and the fields that do."""
+    wrong: dict[int, list[str]] = {}
+    for name, values in here.items():
+        if isinstance(values, Ragged):
+            for at, (mine, other) in enumerate(zip(values, there[name], strict=True)):
+                if mine != other:
+                    wrong.setdefault(first + at, []).append(name)
+            continue
+        mine = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+        other = np.ascontiguousarray(there[name]).reshape(len(values), -1).view(np.uint8)
+        for at in np.flatnonzero((mine != other).any(axis=1)).tolist():
+            wrong.setdefault(first + at, []).append(name)
+    return iter(sorted(wrong.items()))
+
+
+def _compare_sets(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
+    held: Counter[bytes] = Counter()
+    for _, taken in _batches(theirs, "reading SRC"):
+        held.update(record_hashes(taken))
+    for first, taken in _batches(ours, "comparing"):
+        for number, one in enumerate(record_hashes(taken), start=first):
+            held[one] -= 1
+            if held[one] < 0:
+                findings.add("extra record", f"record {number:,} is not in {title}, or not as often")
+    missing = sum(count for count in held.values() if count > 0)
+    if missing:
+        findings.add("missing record", f"{missing:,} records of {title} are not here", count=missing)
+
+
+def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
+    """Write the manifest of one file that decodes without a finding."""
+    if manifest is not None:
+        raise ConfigError(
+            f"{arguments.path} has a manifest already: {manifest_path(arguments.path)}.", hint="Delete it first, if it is wrong."
+        )
+    if findings.counts:
+        return
+    source = _opened([arguments.path], arguments)
+    content = Content()
+    try:
+        for first, taken in _batches(source, "digest"):
+            content.add(taken, first)
+        entry = file_entry(arguments.path, records=len(source), content=content)
+        whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})
+        write_manifest(arguments.path + SUFFIX, whole)
+    finally:
+        source.close()
+    checked.append(f"{arguments.path}{SUFFIX} written")
+
+
+def _show(arguments: argparse.Namespace, console: Console, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
+    console.title(f"{clean(arguments.path)}: {'wrong' if findings.counts else 'good'}")
+    for line in checked:
+        console.say(f"  {clean(line)}")
+    for text in findings.texts:
+        console.found(clean(text))
+    for kind, count in findings.counts.items():
+        if count > MOST_SHOWN:
+            console.found(f"{count:,} findings of the kind '{kind}' in all")
+    if manifest is None and not arguments.write_manifest:
+        console.advise("--write-manifest keeps checksums beside it, so that later changes are found")

@@ -1,0 +1,355 @@
+"""One conversion as a fixed list of tasks that do not depend on each other, and what is done before and after them."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.console import counted
+from streamload.tools.convert.executors import TaskExecutor
+from streamload.tools.convert.filter import Condition
+from streamload.tools.convert.manifest import manifest_of
+from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
+from streamload.tools.convert.shuffle import Arrangement, bucket_count
+from streamload.tools.convert.split import PART_NAMES, arranged
+from streamload.tools.convert.staging import Staging
+from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.progress import Bar, bar
+
+import streamload
+from streamload.errors import ConfigError, ConversionError, SourceChangedError
+from streamload.schema import Schema
+from streamload.sizes import format_nbytes, parse_nbytes
+
+SHARD_NBYTES = 1 << 30
+"""Files of a folder, where nothing else was asked for."""
+SCAN_RECORDS = 4096
+ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
+"""About how many times smaller images are as they are stored."""
+KEPT_NBYTES = 1 << 20
+"""Of the pixels of images of different sizes."""
+MARGIN = 1.02
+"""Room for heads, footers and the manifest, in parts of the records' bytes."""
+MARGIN_NBYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One file that is to be written."""
+
+    name: str
+    part: str
+    part_start: int
+    """The position at which its part begins."""
+    start: int
+    stop: int
+
+
+def shards_of(total_ends: Sequence[int], schema: Schema, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
+    """The files to be written; without a size, one that is called like the target."""
+    if shard_nbytes is None:
+        return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
+    # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
+    record_nbytes = (schema.record_nbytes + KEPT_NBYTES * len(schema.ragged)) // ENCODED[style.store]
+    records = max(1, shard_nbytes // max(1, record_nbytes))
+    shards: list[Shard] = []
+    begin = 0
+    for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
+        starts = list(range(begin, end, records)) or [begin]
+        for at, start in enumerate(starts):
+            name = f"{part or 'data'}-{at:05d}-of-{len(starts):05d}{FORMATS[style.format]}"
+            shards.append(Shard(name=name, part=part, part_start=begin, start=start, stop=min(end, start + records)))
+        begin = end
+    return shards
+
+
+def shard_nbytes_of(arguments: argparse.Namespace, *, one_file: bool) -> int | None:
+    """About how large the files of a folder are to be; None where there is one file."""
+    if one_file:
+        return None
+    return parse_nbytes(arguments.shard_size, name="--shard-size") if arguments.shard_size else SHARD_NBYTES
+
+
+def free_nbytes(target: str) -> int:
+    """Bytes free where the target will stand. Raises ConfigError where there is no such folder."""
+    folder = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{folder} does not exist.", hint="Make the folder first.", path=folder)
+    return shutil.disk_usage(folder).free
+
+
+class Conversion:
+    """One conversion, taken up where an earlier try of the same one ended: `prepare`, `write` some or all tasks, `finish`."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        request: OpenRequest,
+        style: WriteOptions,
+        shares: list[float],
+        origin: RecordSource,
+        staging: Staging,
+        *,
+        engine: TaskExecutor,
+        one_file: bool,
+    ) -> None:
+        self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
+        self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
+        self._condition = Condition(arguments.where) if arguments.where else None
+        self.bad: list[tuple[int, str]] = []
+        self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
+        self._asked = {
+            "streamload": streamload.__version__,
+            "request": request.plain(),
+            "identity": identity_of(origin),
+            "style": asdict(style),
+            "shares": shares,
+            "order": [arguments.shuffle, arguments.seed, arguments.stratify, arguments.group, arguments.where],
+            "shards": shard_nbytes_of(arguments, one_file=one_file),
+            "bad": arguments.on_bad == "raise",
+        }
+        # Through JSON, as it will be read again.
+        self._asked = json.loads(json.dumps(self._asked))
+        staging.begin(self._asked)
+
+    def was_moved(self) -> bool:
+        """Whether an earlier try came as far as the final name."""
+        return self._staging.was_moved()
+
+    @property
+    def needs_preparing(self) -> bool:
+        """Whether anything must be found out or moved before the first file can be written."""
+        arguments = self._arguments
+        dealt = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
+        return self._scanning() or self._condition is not None or dealt or self._scattering()
+
+    def prepare(self) -> None:
+        """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
+        known = self._staging.kept("prepared")
+        if known is None:
+            if self._scanning():
+                self._scan(len(self._origin))
+            order = self._arranged()
+            known = {"order": order.plain(), "bad": self.bad}
+            if self._scattering():
+                self._scatter(order)
+            if self.needs_preparing:
+                self._staging.keep("prepared", known)
+        self.order = Arrangement.of(known["order"])
+        self.bad = [(int(number), str(why)) for number, why in known["bad"]]
+
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has nothing left to do."""
+        return not self.needs_preparing or self._staging.kept("prepared") is not None
+
+    def shards(self) -> list[Shard]:
+        """The files to be written, each of them a task; known once it is prepared."""
+        size = shard_nbytes_of(self._arguments, one_file=self._one_file)
+        return shards_of(self.order.ends, self._origin.schema, self._style, self._arguments.target, size)
+
+    def write(self, shards: Sequence[Shard]) -> int:
+        """Write those of these files that are not there yet; how many were."""
+        missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
+        if missing:
+            self._require_room(missing)
+            self._written(missing)
+        return len(missing)
+
+    def finish(self) -> dict[str, Any]:
+        """Give all files their final names; the manifest of what was made. Raises ConversionError where some are not written."""
+        shards = self.shards()
+        entries = [self._staging.kept(shard.name) for shard in shards]
+        lacking = [number for number, entry in enumerate(entries, start=1) if entry is None]
+        if lacking:
+            listed = ", ".join(map(str, lacking[:10])) + (", ..." if len(lacking) > 10 else "")
+            raise ConversionError(
+                f"{len(lacking):,} of the {len(shards):,} files of {self._arguments.target} are not written yet: {listed}.",
+                hint="Run the tasks that are missing, then --merge again; or leave both out, and all is done here.",
+            )
+        self._require_same()
+        manifest = manifest_of([entry["entry"] for entry in entries], entries[0]["schema"], self._provenance())
+        if self._arguments.on_bad == "log" and self.bad:
+            self._log_bad()
+        if self._one_file:
+            self._staging.move_file(shards[0].name, manifest)
+        else:
+            self._staging.move_folder(manifest)
+        return manifest
+
+    def _require_same(self) -> None:
+        """Raise SourceChangedError where the source is not what it was: each file was written from what stood there at its time."""
+        again = open_records(self._request)
+        try:
+            same = json.loads(json.dumps(identity_of(again))) == self._asked["identity"]
+        finally:
+            again.close()
+        if not same:
+            raise SourceChangedError(
+                f"{self._request.path} was changed while it was converted.",
+                hint="Leave it alone, and start again: what was written is thrown away.",
+                path=self._request.path,
+            )
+
+    def _provenance(self) -> dict[str, Any]:
+        arguments = self._arguments
+        options = {"shares": self._shares, "shuffle": arguments.shuffle, "seed": arguments.seed, "left_out": len(self.bad)}
+        given = {"where": arguments.where, "stratify": arguments.stratify, "group": arguments.group}
+        request = self._request.plain() | {"path": os.path.basename(self._request.path)}
+        return {
+            "streamload": streamload.__version__,
+            "source": facts_of(self._origin),
+            "request": request,
+            "style": asdict(self._style),
+            **options,
+            **{name: value for name, value in given.items() if value},
+        }
+
+    def _tasks(self, title: str, tasks: list[dict[str, Any]], total: int, done: Any) -> None:
+        """Do tasks under one bar."""
+        seen = 0
+        with bar(title, total=total) as shown:
+
+            def saw(count: int) -> None:
+                nonlocal seen
+                seen += count
+                _tell(shown, seen, total, self._origin.schema.record_nbytes)
+
+            self._engine.run(tasks, done, saw)
+            _tell(shown, total, total, self._origin.schema.record_nbytes)
+
+    def _scanning(self) -> bool:
+        """Whether records that cannot be read are to be found beforehand."""
+        return self._arguments.on_bad != "raise"
+
+    def _scan(self, count: int) -> None:
+        """Find the records that cannot be read, before anything is written."""
+        found: list[Any] = []
+        base = self._base() | {"kind": "scan", "path": self._staging.target, "nbytes": 0, "style": asdict(self._style)}
+        tasks = [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
+        self._tasks("looking", tasks, count, lambda task, answer: found.extend(answer["bad"]))
+        self.bad = sorted((int(number), str(why)) for number, why in found)
+
+    def _base(self) -> dict[str, Any]:
+        """What every task says."""
+        return {"streamload": streamload.__version__, "request": self._request.plain()}
+
+    def _arranged(self) -> Arrangement:
+        """Which records are written, in what order, and where parts end."""
+        arguments, condition = self._arguments, self._condition
+        left_out = np.array([number for number, _ in self.bad], np.int64)
+        asked = dict.fromkeys(condition.names, "--where") if condition is not None else {}
+        small = SmallFields(self._origin, self._request, asked)
+        kept: str | None = None
+        count = len(self._origin) - len(left_out)
+        try:
+            if condition is not None or len(left_out):
+                kept = self._staging.path("kept.i64")
+                count = 0
+                with open(kept, "wb") as file:
+                    for numbers, taken in small.passes(stretches(len(self._origin), left_out)):
+                        chosen = numbers[condition.holds(taken, small.classes)] if condition is not None and len(numbers) else numbers
+                        file.write(chosen.tobytes())
+                        count += len(chosen)
+                    _lasting(file)
+        finally:
+            small.close()
+        asked = {name: argument for name, argument in ((arguments.stratify, "--stratify"), (arguments.group, "--group")) if name}
+        small = SmallFields(self._origin, self._request, asked)
+
+        def batches() -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+            return small.passes(filed(kept) if kept is not None else stretches(len(self._origin), left_out))
+
+        try:
+            return arranged(
+                count,
+                batches,
+                path=self._staging.path("order.i64"),
+                kept=kept,
+                shares=self._shares,
+                shuffle=arguments.shuffle,
+                seed=arguments.seed,
+                label=arguments.stratify,
+                group=arguments.group,
+            )
+        finally:
+            small.close()
+
+    def _log_bad(self) -> None:
+        with open(f"{self._arguments.target}.bad.jsonl", "w") as file:
+            for number, why in self.bad:
+                file.write(json.dumps({"record": number, "why": why}) + "\n")
+
+    def _scattering(self) -> bool:
+        """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
+        return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
+
+    def _scatter(self, order: Arrangement) -> None:
+        """Move all records into files of neighbouring positions."""
+        folder = self._staging.path("buckets")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        nbytes = len(order) * (self._origin.schema.record_nbytes + 8)
+        _require_free(self._arguments.target, self._staging.parent, nbytes)
+        task = self._base() | {"kind": "scatter", "path": folder, "nbytes": nbytes, "threads": self._engine.workers}
+        task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
+        self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
+
+    def _require_room(self, missing: list[Shard]) -> None:
+        """Raise ConversionError where the disk is too full for what is still to be written."""
+        nbytes = sum(shard.stop - shard.start for shard in missing) * self._origin.schema.record_nbytes
+        needed = int(nbytes * MARGIN) // ENCODED[self._style.store] + MARGIN_NBYTES
+        # What compression will save is not known; half is as much as pictures ever give.
+        _require_free(self._arguments.target, self._staging.parent, needed if self._style.codec == "none" else needed // 2)
+
+    def _written(self, missing: list[Shard]) -> None:
+        """Write files; each that is finished is kept, whatever becomes of the others."""
+        total = len(self.order)
+        scattered = self._staging.path("buckets") if self._scattering() else None
+        threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
+        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": scattered}
+        base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
+        tasks = [
+            base
+            | asdict(shard)
+            | {
+                "path": os.path.join(self._staging.out, shard.name),
+                "nbytes": (shard.stop - shard.start) * self._origin.schema.record_nbytes,
+            }
+            for shard in missing
+        ]
+
+        def done(task: dict[str, Any], answer: dict[str, Any]) -> None:
+            self._staging.keep(task["name"], answer)
+
+        self._tasks("writing", tasks, sum(shard.stop - shard.start for shard in missing), done)
+
+
+def _lasting(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _require_free(target: str, parent: str, nbytes: int) -> None:
+    """Raise ConversionError where fewer bytes are free."""
+    free = free_nbytes(target)
+    if nbytes > free:
+        raise ConversionError(
+            f"{target} needs about {format_nbytes(nbytes)}; {format_nbytes(free)} are free in {parent}.",
+            hint="Make room, or choose another folder.",
+            errno=errno.ENOSPC,
+            needed_nbytes=nbytes,
+            available_nbytes=free,
+        )
+
+
+def _tell(shown: Bar, seen: int, total: int, record_nbytes: int) -> None:
+    shown.show(min(seen, total), f"{counted(min(seen, total), 'record')}, {format_nbytes(min(seen, total) * record_nbytes)}")

@@ -1,0 +1,1 @@
+"""What can be converted besides what the library opens: one file a container."""

@@ -1,0 +1,91 @@
+"""Chosen small fields of an origin, read without the rest of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.console import clean, meant
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, open_records
+
+from streamload.errors import ConfigError
+from streamload.source import Source
+
+STRETCH_RECORDS = 65_536
+"""Records are read so many at a time."""
+
+
+class SmallFields:
+    """Some fields of all records; `asked` names, for errors, the arguments that ask for each."""
+
+    def __init__(self, origin: RecordSource, request: OpenRequest, asked: dict[str, str]) -> None:
+        self._names = tuple(asked)
+        self._own: RecordSource | None = None
+        self._origin = origin
+        chosen = request.fields or {}
+        stored = {name: chosen.get(name, name) for name in self._names}
+        if self._names and (isinstance(origin, Source) or not set(self._names) <= set(origin.schema.names) or not self._direct()):
+            try:
+                self._own = self._origin = open_records(replace(request, fields=stored, size=None, mode="rgb"))
+            except ConfigError:
+                self._own = None
+        schema = self._origin.schema
+        for name, argument in asked.items():
+            if name not in schema or schema[name].shape != ():
+                self.close()
+                small = [field.name for field in origin.schema if field.shape == ()]
+                raise ConfigError(
+                    f"{argument} {clean(name)}: there is no field of single numbers of that name.",
+                    hint=meant(name, small) + " Fields with other signs in their names can be renamed: --fields a=x/y.",
+                )
+
+    def _direct(self) -> bool:
+        return hasattr(self._origin, "values")
+
+    @property
+    def classes(self) -> dict[str, Sequence[str]]:
+        """What numbers of a field stand for, where the origin says so."""
+        if isinstance(self._origin, Source):
+            return dict(self._origin.classes)
+        return dict(facts_of(self._origin).get("classes") or {})
+
+    def take(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The fields of these records."""
+        if not self._names or not len(numbers):
+            schema = self._origin.schema
+            return {name: np.zeros(0, schema[name].dtype) for name in self._names}
+        values = getattr(self._origin, "values", None)
+        if values is not None:
+            return {name: values(name, numbers) for name in self._names}
+        taken = self._origin.take(numbers)
+        return {name: taken[name] for name in self._names}
+
+    def passes(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+        """Stretches of record numbers, and their fields."""
+        for stretch in numbers:
+            yield stretch, self.take(stretch)
+
+    def close(self) -> None:
+        """Let go of what was opened for this."""
+        if self._own is not None:
+            self._own.close()
+        self._own = None
+
+
+def stretches(count: int, left_out: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """All record numbers but those left out (ascending), a stretch at a time."""
+    for start in range(0, count, STRETCH_RECORDS):
+        stop = min(count, start + STRETCH_RECORDS)
+        numbers = np.arange(start, stop, dtype=np.int64)
+        first, last = np.searchsorted(left_out, [start, stop])
+        yield np.delete(numbers, left_out[first:last] - start) if last > first else numbers
+
+
+def filed(path: str) -> Iterator[NDArray[np.int64]]:
+    """The record numbers in a file, a stretch at a time."""
+    with open(path, "rb") as file:
+        while len(numbers := np.fromfile(file, np.int64, STRETCH_RECORDS)):
+            yield numbers

@@ -1,0 +1,86 @@
+"""Labels and other small values of all records, as they come from text and JSON, made into one array each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_CLASSES = 1000
+"""Texts that differ more often than this are no labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelValues:
+    """One field of all records, or why there is none."""
+
+    array: NDArray[Any] | None
+    """Shape (records, ...); zeros where a record has no value."""
+    there: NDArray[np.bool_]
+    """Whether each record has a value."""
+    classes: list[str] | None = None
+    """What the numbers mean, where they were texts."""
+    why: str = ""
+    """What keeps the values from being a field."""
+
+
+def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> LabelValues:
+    """Numbers, truth values, lists of numbers of one length, or texts, which are numbered in their order; None where there is none.
+
+    A text that is a number is one. Values of several kinds, and those that are no field, are told apart by `why`.
+    """
+    there = np.array([value is not None for value in values], bool)
+    given = [value for value in values if value is not None]
+    if not given:
+        return LabelValues(array=None, there=there, why="no record has one")
+    found = _numbers(given)
+    if found is not None:
+        return LabelValues(array=_spread(found, there), there=there)
+    if not all(isinstance(value, str) for value in given):
+        lists = any(isinstance(value, list) for value in given)
+        return LabelValues(
+            array=None, there=there, why="lists of different lengths" if lists else "values that are neither numbers nor texts"
+        )
+    classes = sorted(set(given))
+    if len(classes) > most_classes:
+        return LabelValues(array=None, there=there, why=f"{len(classes):,} different texts, where labels have {most_classes:,} at most")
+    places = {text: number for number, text in enumerate(classes)}
+    return LabelValues(array=_spread(np.array([places[text] for text in given], np.int64), there), there=there, classes=classes)
+
+
+def _numbers(given: list[Any]) -> NDArray[Any] | None:
+    kinds = {type(value) for value in given}
+    if kinds == {bool}:
+        return np.array(given, bool)
+    if kinds == {list}:
+        return _table(given)
+    if not kinds <= {int, float, str}:
+        return None
+    for kind, dtype in ((int, np.int64), (float, np.float64)):
+        try:
+            if kind is int and float in kinds:
+                continue
+            return np.array([kind(value) for value in given], dtype)
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def _table(given: list[list[Any]]) -> NDArray[Any] | None:
+    """Lists of numbers, nested or not, as one array; None where their lengths differ."""
+    try:
+        made = np.array(given)
+    except (ValueError, OverflowError):
+        return None
+    return made if made.dtype.kind in "biuf" and made.size else None
+
+
+def _spread(found: NDArray[Any], there: NDArray[np.bool_]) -> NDArray[Any]:
+    if there.all():
+        return found
+    array = np.zeros((len(there), *found.shape[1:]), found.dtype)
+    array[there] = found
+    return array

@@ -1,0 +1,357 @@
+"""Records of formats that the library itself does not read: named bytes and numbers of each, made into fields of one shape."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.console import meant
+from streamload.tools.convert.readers.encode_images import bytes_of
+from streamload.tools.convert.readers.images import image_in, kind_of
+from streamload.tools.convert.readers.masks import NAMES, mask_in
+from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.files.direct_io import aligned_empty
+
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.schema import Field, Schema
+
+TOGETHER = 8
+"""Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""
+SURVEYED = 64
+"""The first records say what fields there are."""
+
+KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
+"""What well-known fields are called here."""
+
+Raw = Mapping[str, "bytes | NDArray[Any]"]
+"""What one record holds: bytes, which may be an image, and numbers."""
+
+
+class Container(Protocol):
+    """Files of one format, and the records in them."""
+
+    title: str
+    format_name: str
+    paths: Sequence[str]
+    classes: dict[str, list[str]]
+    """What the numbers of a field mean, by the name of the field."""
+    left_out: dict[str, str]
+    """Fields that are not delivered, and why."""
+    damage: SourceError | None
+    """What keeps the rest of a file from being read; its last record then stands for that rest."""
+    addressable: bool
+    """Whether records cost the same in any order."""
+    images: frozenset[str]
+    """Fields that are images whatever their bytes are; others are images where they begin as such."""
+
+    def __len__(self) -> int: ...
+
+    def raw(self, number: int) -> Raw:
+        """What one record holds. Raises SourceError where it is damaged."""
+        ...
+
+    def where(self, number: int) -> str:
+        """The name of a record in errors."""
+        ...
+
+    @property
+    def identity(self) -> list[Any]:
+        """The same values mean the same records."""
+        ...
+
+    def named(self, number: int, stored: str) -> str:
+        """The name of one thing in a record, in errors."""
+        ...
+
+    def held(self, stored: str) -> NDArray[Any] | None:
+        """A field of all records that is in memory; None where it is not, or where a record has none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldPlan:
+    """How one field is made."""
+
+    stored: str
+    """Its name in the container."""
+    kind: str
+    """ "image", "mask", "bytes" or "numbers"."""
+    field: Field
+
+
+class ContainerReader:
+    """An origin over a container. Images are decoded to the shape of the first, on several threads."""
+
+    def __init__(self, container: Container, request: OpenRequest, *, threads: int) -> None:
+        self._container = container
+        self._request = request
+        self.title = container.title
+        self.left_out = dict(container.left_out)
+        self.damage = container.damage
+        self.addressable = container.addressable
+        self.paths = list(container.paths)
+        try:
+            self._plans = self._planned()
+        except BaseException:
+            container.close()
+            raise
+        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else _empty(request)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __len__(self) -> int:
+        return len(self._container)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it: what labels mean, and what was not taken."""
+        stored = {plan.stored: plan.field.name for plan in self._plans}
+        classes = {stored[name]: texts for name, texts in self._container.classes.items() if name in stored}
+        facts: dict[str, Any] = {"format": self._container.format_name, "files": [os.path.basename(one) for one in self._container.paths]}
+        return facts | ({"classes": classes} if classes else {}) | ({"left_out": self.left_out} if self.left_out else {})
+
+    @property
+    def identity(self) -> list[Any]:
+        """Values that stay the same as long as the records do."""
+        return self._container.identity
+
+    def where(self, number: int) -> str:
+        """The name of a record in errors."""
+        return self._container.where(number)
+
+    def encoded_fields(self) -> tuple[str, ...]:
+        """Fields that are stored as the bytes of an image."""
+        return tuple(plan.field.name for plan in self._plans if plan.kind == "image")
+
+    def take_kept(self, records: NDArray[np.int64]) -> dict[str, Any]:
+        """The same as `take`, images as the bytes that are stored. Each is decoded, too, so that none is damaged."""
+        names = self.encoded_fields()
+        kept: dict[str, list[bytes]] = {name: [] for name in names}
+        fixed = [plan for plan in self._plans if plan.kind != "image"]
+        out: dict[str, Any] = {plan.field.name: np.empty((len(records), *plan.field.shape), plan.field.dtype) for plan in fixed}
+        waiting: list[Any] = []
+        for row, number in enumerate(records.tolist()):
+            raw = self._container.raw(number)
+            self._put(out, row, number, raw, fixed)
+            for plan in self._plans:
+                if plan.kind == "image":
+                    data = raw.get(plan.stored)
+                    if not isinstance(data, bytes):
+                        raise self._lacks(plan, number)
+                    kept[plan.field.name].append(data)
+                    title = self._container.named(number, plan.stored)
+                    if self._pool is None:
+                        image_in(data, title, mode="any")
+                    else:
+                        waiting.append(self._pool.submit(image_in, data, title, mode="any"))
+        for one in waiting:
+            one.result()
+        return {field.name: out[field.name] if field.name in out else bytes_of(kept[field.name]) for field in self.schema}
+
+    def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
+        return self.begun(records)()
+
+    def begun(self, records: NDArray[np.int64]) -> Callable[[], dict[str, NDArray[Any]]]:
+        """The same, under way: what is returned waits for it. Threads are never without work where the next is begun before that."""
+        out = {field.name: aligned_empty((len(records), *field.shape), field.dtype) for field in self.schema}
+        waiting: list[Callable[[], None]] = []
+        group: list[tuple[int, int, Raw]] = []
+        failed: SourceError | None = None
+        for row, number in enumerate(records.tolist()):
+            try:
+                group.append((row, number, self._container.raw(number)))
+            except SourceError as error:
+                failed = error
+                break
+            if len(group) == TOGETHER:
+                waiting.append(self._put_beside(out, group))
+                group = []
+        if group:
+            waiting.append(self._put_beside(out, group))
+
+        def finish() -> dict[str, NDArray[Any]]:
+            for one in waiting:
+                one()  # what is wrong with a record before the one that cannot be had is said first
+            if failed is not None:
+                raise failed
+            return out
+
+        return finish
+
+    def _put_beside(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> Callable[[], None]:
+        """Make some records on another thread, if there are any; what is returned waits for them."""
+        return partial(self._put_all, out, group) if self._pool is None else self._pool.submit(self._put_all, out, group).result
+
+    def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
+        for row, number, raw in group:
+            self._put(out, row, number, raw, self._plans)
+
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """A field of the given records that is no image: nothing else of them is made."""
+        plan = next(plan for plan in self._plans if plan.field.name == name)
+        held = self._container.held(plan.stored)
+        if held is not None:
+            return held[records]
+        out = {name: np.empty((len(records), *plan.field.shape), plan.field.dtype)}
+        for row, number in enumerate(records.tolist()):
+            self._put(out, row, number, self._container.raw(number), [plan])
+        return out[name]
+
+    def close(self) -> None:
+        """End the threads, and let go of files."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._container.close()
+
+    def _put(self, out: dict[str, NDArray[Any]], row: int, number: int, raw: Raw, plans: Sequence[FieldPlan]) -> None:
+        for plan in plans:
+            value = raw.get(plan.stored)
+            if value is None:
+                raise self._lacks(plan, number)
+            field = plan.field
+            # An image is decoded where it is to stand; only one of another shape comes back elsewhere, to be refused.
+            into = out[field.name][row] if plan.kind == "image" else None
+            made = self._made(plan.kind, value, self._container.named(number, plan.stored), into)
+            if plan.kind == "bytes" and made.nbytes == field.nbytes:
+                made = made.view(field.dtype).reshape(field.shape)
+            if made.shape != field.shape or made.dtype.newbyteorder("=") != field.dtype:
+                where = self._container.named(number, plan.stored)
+                raise SchemaMismatchError(
+                    f"{where} is {made.dtype} {made.shape}, and the first {field.dtype} {field.shape}.",
+                    hint="Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
+                    path=where,
+                )
+            if made is not into:
+                out[field.name][row] = made
+
+    def _lacks(self, plan: FieldPlan, number: int) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self._container.where(number)} has no {plan.stored}.",
+            hint="Leave it out with --on-bad skip, or choose --fields that all records have.",
+            path=self._container.where(number),
+        )
+
+    def _made(self, kind: str, value: bytes | NDArray[Any], title: str, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """A value as an array; an image that fits is put into `into`."""
+        if kind == "numbers":
+            if isinstance(value, bytes):
+                raise SchemaMismatchError(f"{title} is bytes, and numbers in the first record.", hint="Choose other --fields.", path=title)
+            return value
+        if not isinstance(value, bytes):
+            raise SchemaMismatchError(f"{title} is numbers, and bytes in the first record.", hint="Choose other --fields.", path=title)
+        if kind == "bytes":
+            return np.frombuffer(value, np.uint8)
+        if kind == "mask":
+            return mask_in(value, title, self._request.size)
+        return image_in(value, title, mode=self._request.mode, size=self._request.size, into=into)
+
+    def _planned(self) -> list[FieldPlan]:
+        """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""
+        surveyed: list[tuple[int, Raw]] = []
+        failed: SourceError | None = None
+        for number in range(min(SURVEYED, len(self._container))):
+            try:
+                surveyed.append((number, self._container.raw(number)))
+            except SourceError as error:
+                failed = failed or error
+        if not surveyed:
+            if failed is not None:
+                raise failed
+            if self.left_out:
+                raise self._nothing()
+            return []
+        stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
+        wanted = self._request.fields
+        chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
+        plans: list[FieldPlan] = []
+        self.left_out |= self._container.left_out
+        for name, source in chosen.items():
+            if source not in stored:
+                why = self._container.left_out.get(source)
+                raise ConfigError(
+                    f"{self.title} has no field {source!r} that can be stored{': ' + why if why else ''}.", hint=meant(source, stored)
+                )
+            made, why = self._plan(name, source, [(at, raw[source]) for at, raw in surveyed if source in raw], surveyed[0][1])
+            if made is not None:
+                plans.append(made)
+            elif wanted is not None:
+                raise UnsupportedFeatureError(f"{self.title}: {source} holds {why}.", hint="Choose other --fields.", path=self.title)
+            else:
+                self.left_out[source] = why
+        if not plans:
+            raise self._nothing()
+        return plans
+
+    def _nothing(self) -> UnsupportedFeatureError:
+        told = "; ".join(f"{name} holds {why}" for name, why in self.left_out.items())
+        return UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
+
+    def _plan(self, name: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]], first: Raw) -> tuple[FieldPlan | None, str]:
+        """How one field is made, or why it cannot be."""
+        arrays = [value for _, value in values if not isinstance(value, bytes)]
+        if not isinstance(values[0][1], bytes):
+            if len({value.shape for value in arrays}) > 1:
+                return None, "lists of different lengths"
+            return FieldPlan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
+        texts = [value for _, value in values if isinstance(value, bytes)]
+        if stored in self._container.images or any(kind_of(value) for value in texts):
+            kind = "mask" if stored in NAMES else "image"
+            image = self._first(kind, stored, values)
+            return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
+        nbytes = len(texts[0])
+        shape = (self._request.shapes or {}).get(name) or _shape_said(first, nbytes)
+        if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
+            return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
+        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or _is_text(texts):
+            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not _is_text(texts) else "texts"
+        return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
+
+    def _first(self, kind: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]]) -> NDArray[Any]:
+        """The first image that can be decoded: it says what shape all have."""
+        failed: CorruptDataError | None = None
+        for number, value in values:
+            try:
+                return self._made(kind, value, self._container.named(number, stored))
+            except CorruptDataError as error:
+                failed = failed or error
+        assert failed is not None
+        raise failed
+
+
+def _empty(request: OpenRequest) -> Schema:
+    """What a set without records is said to hold, where nothing in it says more."""
+    return Schema((Field("image", np.dtype(np.uint8), (*(request.size or (1, 1)), 3)),))
+
+
+def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:
+    """The shape of raw pixels, where numbers beside them say it, as is usual in TFRecord files."""
+    beside = {name.rpartition("/")[2]: value for name, value in first.items() if not isinstance(value, bytes) and value.shape == ()}
+    for names in (("height", "width", "depth"), ("height", "width", "channels"), ("rows", "cols", "depth"), ("height", "width")):
+        if all(name in beside for name in names):
+            shape = tuple(int(beside[name]) for name in names)
+            if min(shape) > 0 and np.prod(shape, dtype=object) == nbytes:
+                return shape
+    return None
+
+
+def _is_text(values: list[bytes]) -> bool:
+    """Whether bytes are text: then they are no pixels."""
+    try:
+        return all(value.decode().isprintable() for value in values)
+    except UnicodeDecodeError:
+        return False
+
+
+def _plain_name(name: str) -> str:
+    """The name under which a field is delivered: a slash would make groups of it in HDF5."""
+    return KNOWN.get(name) or name.replace("/", "_")

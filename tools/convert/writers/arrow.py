@@ -1,0 +1,59 @@
+"""Records to an Arrow IPC file: batches without compression, whose arrays are read by offset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from numpy.typing import NDArray
+from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
+from streamload.tools.convert.writers.registry import WriteOptions
+
+from streamload.schema import Schema
+
+BATCH_NBYTES = 16 * 1024**2
+"""Record batches hold about so much, where nothing else was asked for."""
+
+
+class ArrowWriter:
+    """Record batches, one after the other; records wait until one is full."""
+
+    def __init__(self, path: str, schema: Schema, style: WriteOptions) -> None:
+        self._fields = list(schema)
+        self._schema = pa.schema([arrow_field(field) for field in self._fields])
+        self._batch = style.chunk_records or max(1, min(1_000_000, BATCH_NBYTES // max(1, schema.record_nbytes)))
+        self._waiting = self._schema.empty_table()
+        self._file = open(path, "xb")  # noqa: SIM115
+        self._writer = pa.ipc.new_file(self._file, self._schema)
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there, as far as they fill batches."""
+        columns = [arrow_array(taken[field.name], field) for field in self._fields]
+        self._waiting = pa.concat_tables([self._waiting, pa.Table.from_arrays(columns, schema=self._schema)])
+        while len(self._waiting) >= self._batch:
+            self._write(self._batch)
+
+    def _write(self, records: int) -> None:
+        for batch in self._waiting.slice(0, records).combine_chunks().to_batches():
+            self._writer.write_batch(batch)
+        self._waiting = self._waiting.slice(records)
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
+    def close(self) -> None:
+        """Write what waits, and the footer."""
+        if len(self._waiting):
+            self._write(len(self._waiting))
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> ArrowWriter:
+    """A writer of one file."""
+    return ArrowWriter(path, schema, style)

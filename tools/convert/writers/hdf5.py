@@ -1,0 +1,218 @@
+"""Records to HDF5: contiguous and written past the library, or in chunks that are compressed here, several at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from streamload.tools.convert.writers.registry import CODED_NBYTES, WriteOptions
+from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
+
+from streamload.memory.limits import usable_cores
+from streamload.schema import Field, Schema
+
+CHUNK_NBYTES = 1024**2
+"""Chunks hold about so much, where nothing else was asked for."""
+DEFLATE, SHUFFLE, ZSTD = 1, 2, 32015
+LEVELS = {"gzip": 4, "zstd": 3}
+
+
+class ContiguousDataset:
+    """A field without chunks: its place is allotted by the library, its bytes are written straight to the file."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._at = 0
+        self._stream: DirectStream | None = None
+
+    def create(self, file: h5py.File, records: int) -> None:
+        """Allot the place."""
+        creation = _creation()
+        creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        space = h5py.h5s.create_simple((records, *self.field.shape))
+        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        name = self.field.name.encode()
+        dataset = h5py.h5d.create(file.id, name, kind, space, dcpl=creation, lcpl=_parents())
+        self._at = dataset.get_offset() or 0
+
+    def begin(self, fd: int, direct: int | None, records: int) -> None:
+        """Write from now on to the file that these are descriptors of."""
+        large = self.field.nbytes * records >= LEAST_NBYTES
+        self._stream = DirectStream(fd, direct if large else None, self._at)
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Write records behind those that are there."""
+        assert self._stream is not None
+        self._stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes of the file that were written since this was last asked."""
+        assert self._stream is not None
+        return self._stream.settled()
+
+    def finish(self) -> None:
+        """Write what is left."""
+        assert self._stream is not None
+        self._stream.flush()
+
+
+class ChunkedDataset:
+    """A field in chunks; records wait until one is full."""
+
+    def __init__(self, field: Field, style: WriteOptions, pool: ThreadPoolExecutor) -> None:
+        self.field = field
+        self._style = style
+        self._pool = pool
+        self._records = style.chunk_records or max(1, CHUNK_NBYTES // max(1, field.nbytes))
+        self._waiting: list[NDArray[Any]] = []
+        self._count = self._written = 0
+        self._dataset: Any = None
+
+    def create(self, file: h5py.File, records: int) -> None:
+        """Set up chunks and filters."""
+        self._records = min(self._records, records)
+        creation = _creation()
+        creation.set_chunk((self._records, *self.field.shape))
+        level = self._style.level or LEVELS.get(self._style.codec, 0)
+        if self._style.codec != "none" and self.field.dtype.itemsize > 1:
+            creation.set_shuffle()
+        if self._style.codec == "gzip":
+            creation.set_deflate(level)
+        elif self._style.codec == "zstd":
+            # Optional, since the library here may lack the filter: chunks are compressed before it sees them.
+            creation.set_filter(ZSTD, h5py.h5z.FLAG_OPTIONAL, (level,))
+        space = h5py.h5s.create_simple((records, *self.field.shape))
+        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        self._dataset = h5py.h5d.create(file.id, self.field.name.encode(), kind, space, dcpl=creation, lcpl=_parents())
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Take records, and write the chunks that they fill."""
+        self._waiting.append(values)
+        self._count += len(values)
+        if self._count >= self._records:
+            self._write(self._count // self._records)
+
+    def _write(self, chunks: int) -> None:
+        whole = np.concatenate(self._waiting)
+        used = chunks * self._records
+        encode = _encoder(self._style, self.field.dtype.itemsize)
+        parts = [np.ascontiguousarray(whole[at : at + self._records]) for at in range(0, used, self._records)]
+        for packed in self._pool.map(encode, parts):
+            self._dataset.write_direct_chunk((self._written, *(0 for _ in self.field.shape)), packed, 0)
+            self._written += self._records
+        self._waiting = [whole[used:].copy()]
+        self._count -= used
+
+    def finish(self) -> None:
+        """Write the last chunk, padded with zeros, as HDF5 stores it."""
+        if self._count:
+            left = np.concatenate(self._waiting)
+            self._waiting = [np.concatenate([left, np.zeros((self._records - len(left), *self.field.shape), self.field.dtype)])]
+            self._count = self._records
+            self._write(1)
+        self._dataset = None
+
+
+class Hdf5Writer:
+    """One file: datasets beside each other, one a field."""
+
+    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions) -> None:
+        self._pool = ThreadPoolExecutor(max(1, usable_cores()))
+        self._open: list[int] = []
+        """Descriptors."""
+        chunked = records > 0 and (style.codec != "none" or style.chunk_records is not None)
+        self._chunked = [ChunkedDataset(f, style, self._pool) for f in schema if chunked and f.nbytes >= CODED_NBYTES]
+        coded = {one.field.name for one in self._chunked}
+        self._contiguous = [ContiguousDataset(field) for field in schema if field.name not in coded]
+        # Large fields begin where a direct write, and a direct read, may begin.
+        self._file = h5py.File(path, "x", libver=("earliest", "v110"), alignment_threshold=LEAST_NBYTES, alignment_interval=ALIGNMENT)
+        for contiguous in self._contiguous:
+            contiguous.create(self._file, records)
+        self._file.close()
+        self._fd = os.open(path, os.O_RDWR)
+        self._open.append(self._fd)
+        self._direct = direct_descriptor(path, os.O_RDWR)
+        if self._direct is not None:
+            self._open.append(self._direct)
+        nbytes = sum(one.field.nbytes for one in self._contiguous) * records
+        if nbytes and hasattr(os, "posix_fallocate"):
+            # A full disk is known now, and not after an hour.
+            os.posix_fallocate(self._fd, 0, max(os.fstat(self._fd).st_size, nbytes))
+        for contiguous in self._contiguous:
+            contiguous.begin(self._fd, self._direct, records)
+        if self._chunked:
+            self._file = h5py.File(path, "r+", libver=("earliest", "v110"), locking=False)
+            for one in self._chunked:
+                one.create(self._file, records)
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there."""
+        for contiguous in self._contiguous:
+            contiguous.append(taken[contiguous.field.name])
+        for chunked in self._chunked:
+            chunked.append(taken[chunked.field.name])
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes of fields without chunks that were written since this was last asked."""
+        return [span for one in self._contiguous for span in one.settled()]
+
+    def close(self) -> None:
+        """Finish the file."""
+        for field in (*self._contiguous, *self._chunked):
+            field.finish()
+        self._pool.shutdown()
+        if self._chunked:
+            self._file.close()
+        os.fsync(self._fd)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._pool.shutdown(wait=False)
+        while self._open:
+            os.close(self._open.pop())
+
+    def __del__(self) -> None:
+        """Close what was left open by an error: nothing more is written."""
+        self._let_go()
+
+
+def _creation() -> Any:
+    """Properties of a dataset: no times, since the same records are to give the same bytes."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_obj_track_times(False)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return creation
+
+
+def _parents() -> Any:
+    """Groups on the way to a dataset are made as needed."""
+    link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    link.set_create_intermediate_group(True)
+    return link
+
+
+def _encoder(style: WriteOptions, itemsize: int) -> Callable[[NDArray[Any]], bytes]:
+    """What makes stored bytes of a chunk."""
+    import imagecodecs
+
+    level = style.level or LEVELS.get(style.codec, 0)
+
+    def shuffled(chunk: NDArray[Any]) -> bytes:
+        data = chunk.reshape(-1).view(np.uint8)
+        return data.tobytes() if itemsize == 1 else np.ascontiguousarray(data.reshape(-1, itemsize).T).tobytes()
+
+    if style.codec == "gzip":
+        return lambda chunk: bytes(imagecodecs.zlib_encode(shuffled(chunk), level=level))
+    if style.codec == "zstd":
+        return lambda chunk: bytes(imagecodecs.zstd_encode(shuffled(chunk), level=level))
+    return lambda chunk: chunk.tobytes()
+
+
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> Hdf5Writer:
+    """A writer of one file."""
+    return Hdf5Writer(path, schema, records, style)

@@ -1,0 +1,55 @@
+"""Records to one .npy file: an array, or records of a structure where there are several fields."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from streamload.tools.convert.writers.registry import WriteOptions
+
+from streamload.schema import Schema
+
+
+class NpyWriter:
+    """A header, then records one after the other."""
+
+    def __init__(self, path: str, schema: Schema, records: int) -> None:
+        self._fields = [(field.name, field.dtype.newbyteorder("<"), field.shape) for field in schema]
+        self._single = len(self._fields) == 1
+        name, dtype, shape = self._fields[0]
+        whole = (records, *shape) if self._single else (records,)
+        kind = dtype if self._single else np.dtype(self._fields)
+        self._file = open(path, "xb")  # noqa: SIM115
+        header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": whole}
+        npy.write_array_header_2_0(self._file, header)
+        self._dtype = kind
+        self._name = name
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there."""
+        if self._single:
+            self._file.write(np.ascontiguousarray(taken[self._name], self._dtype).reshape(-1).view(np.uint8).data)
+            return
+        rows = np.empty(len(taken[self._name]), self._dtype)
+        for name, _, _ in self._fields:
+            rows[name] = taken[name]
+        self._file.write(rows.view(np.uint8).data)
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> NpyWriter:
+    """A writer of one file."""
+    return NpyWriter(path, schema, records)

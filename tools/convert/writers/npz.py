@@ -1,0 +1,75 @@
+"""Records to one .npz file: an array a field, stored side by side without compression, so that records are read by offset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from streamload.tools.convert.writers.registry import WriteOptions
+
+from streamload.schema import Schema
+
+TIME = (1980, 1, 1, 0, 0, 0)
+"""Members have no time: the same records are to give the same bytes."""
+COPIED_NBYTES = 1 << 22
+
+
+class NpzWriter:
+    """The first field goes to its place at once, the others to files of their own beside it until the first is whole."""
+
+    def __init__(self, path: str, schema: Schema, records: int) -> None:
+        self._path = path
+        self._archive = zipfile.ZipFile(path, "x", zipfile.ZIP_STORED)
+        # The largest is written once, the others twice.
+        fields = sorted(schema, key=lambda field: -field.nbytes)
+        self._files: dict[str, Any] = {}
+        self._first = fields[0].name
+        for field in fields:
+            member = None if field.name != self._first else self._archive.open(_member(field.name), "w", force_zip64=True)
+            file = tempfile.TemporaryFile(dir=os.path.dirname(path)) if member is None else member  # noqa: SIM115
+            header = {"descr": npy.dtype_to_descr(field.dtype.newbyteorder("<")), "fortran_order": False, "shape": (records, *field.shape)}
+            npy.write_array_header_2_0(file, header)
+            self._files[field.name] = file
+        self._dtypes = {field.name: field.dtype.newbyteorder("<") for field in fields}
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there."""
+        for name, file in self._files.items():
+            file.write(np.ascontiguousarray(taken[name], self._dtypes[name]).reshape(-1).view(np.uint8).data)
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Nothing: all goes through the page cache."""
+        return []
+
+    def close(self) -> None:
+        """Put all arrays into the one file."""
+        for name, file in self._files.items():
+            if name == self._first:
+                file.close()
+                continue
+            file.seek(0)
+            with self._archive.open(_member(name), "w", force_zip64=True) as member:
+                shutil.copyfileobj(file, member, COPIED_NBYTES)
+            file.close()
+        self._archive.close()
+        fd = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name + ".npy", TIME)
+
+
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> NpzWriter:
+    """A writer of one file."""
+    return NpzWriter(path, schema, records)

@@ -1,0 +1,128 @@
+"""What can be written: formats by name, each a module that makes a writer for one file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+from streamload.tools.console import meant
+
+from streamload.errors import ConfigError
+from streamload.schema import Schema
+
+FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
+"""Names of formats, and how their files are called."""
+SUFFIXES = {
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".he5": "hdf5",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+CODECS = {
+    "hdf5": ("none", "gzip", "zstd"),
+    "parquet": ("none", "zstd", "gzip", "snappy"),
+    "npy": ("none",),
+    "npz": ("none",),
+    "arrow": ("none",),
+}
+STORES = ("raw", "jpeg", "png", "keep")
+CODED_NBYTES = 64
+"""Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteOptions:
+    """How files of a format are written."""
+
+    format: str
+    codec: str
+    level: int | None
+    """Of the codec; None for its own default."""
+    chunk_records: int | None
+    """Records of a chunk, or of a row group; None where the format chooses."""
+    store: str = "raw"
+    """What is kept of images: "raw" pixels, "jpeg" or "png" of them, or, with "keep", the bytes that the source holds."""
+    quality: int | None = None
+    """Of JPEG, 1 to 100, or how hard PNG is packed, 1 to 9; None for the usual."""
+
+
+class Writer(Protocol):
+    """One file under way. Whatever goes wrong, it is thrown away: nothing is written after an error."""
+
+    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+        """Write records behind those that are there: every field, records along the first axis."""
+        ...
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Bytes [start, stop) of the file that were written past the page cache since this was last asked, and will stay."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file, and make it last. All its records have been appended."""
+        ...
+
+
+def write_options(*, name: str | None, path: str, codec: str, chunk_records: int | None, store: str = "raw") -> WriteOptions:
+    """A style from what the user asked for: a format, or a path that says it."""
+    guessed = SUFFIXES.get(os.path.splitext(path)[1].lower())
+    suffix = os.path.splitext(path.rstrip(os.sep))[1].lower()
+    if name is None and guessed is None and suffix[1:].isalpha():
+        raise ConfigError(
+            f"{path}: no format that is written has the ending {suffix}.",
+            hint=f"{_meant_suffix(suffix)} For a folder of that name say what goes into it: --to hdf5.",
+        )
+    format_name = name or guessed or "hdf5"
+    if format_name not in FORMATS:
+        raise ConfigError(f"--to {format_name} is not known.", hint=meant(format_name, FORMATS))
+    if name and guessed and guessed != name:
+        raise ConfigError(f"{path} is named like {guessed}, and --to says {name}.", hint="Make them agree, or leave --to out.")
+    kind, _, level = codec.partition(":")
+    if kind not in CODECS[format_name]:
+        raise ConfigError(f"--codec {kind} is not written to {format_name} files.", hint=meant(kind, CODECS[format_name]))
+    if level and not (level.isdecimal() and 0 < int(level) <= 22 and kind in ("gzip", "zstd") and (kind != "gzip" or int(level) <= 9)):
+        raise ConfigError(f"--codec {codec} has a level that {kind} does not.", hint="gzip knows 1 to 9, zstd 1 to 22: gzip:4.")
+    if chunk_records is not None and chunk_records < 1:
+        raise ConfigError(f"--chunk-records {chunk_records} holds nothing.", hint="Give at least 1.")
+    if chunk_records is not None and format_name in ("npy", "npz"):
+        raise ConfigError(f"--chunk-records means nothing in {format_name} files, which have no chunks.", hint="Leave it out.")
+    kept, quality = _store_of(store, format_name)
+    if kept != "raw" and kind != "none":
+        raise ConfigError(f"--codec {kind} would pack what --store {kept} has packed already.", hint="Leave --codec out.")
+    return WriteOptions(
+        format=format_name, codec=kind, level=int(level) if level else None, chunk_records=chunk_records, store=kept, quality=quality
+    )
+
+
+def _meant_suffix(suffix: str) -> str:
+    hint = meant(suffix, SUFFIXES)
+    return hint if hint.startswith("Did") else "Name DST .h5, .parquet, .arrow, .npy or .npz."
+
+
+def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
+    """What --store says: "jpeg", or "jpeg:95"."""
+    kind, _, quality = store.partition(":")
+    if kind not in STORES:
+        raise ConfigError(f"--store {kind} is not known.", hint=meant(kind, STORES))
+    if kind != "raw" and format_name != "parquet":
+        raise ConfigError(f"--store {kind} is written to Parquet only, not to {format_name}.", hint="Name DST like train.parquet.")
+    most = {"jpeg": 100, "png": 9}.get(kind, 0)
+    if quality and not (quality.isdecimal() and 1 <= int(quality) <= most):
+        raise ConfigError(f"--store {store} has a quality that {kind} does not.", hint="JPEG knows 1 to 100, PNG 1 to 9: jpeg:95.")
+    return kind, int(quality) if quality else None
+
+
+def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
+    """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it."""
+    name = "hugging_face" if style.store != "raw" else style.format
+    return cast(
+        Writer, importlib.import_module(f"streamload.tools.convert.writers.{name}").writer(path, schema, records, style, classes or {})
+    )

@@ -1,0 +1,1 @@
+"""Files as the tools read and write them: checksums, compressed files, the page cache."""
