@@ -195,8 +195,11 @@ class WindowDecoder:
     def gather_decoded(self, target: dict[str, NDArray[Any]], pieces: Sequence[WindowSlice]) -> None:
         """Copy records of the fixed fields from the arena into rows of a batch."""
         if not self._places:
+            assert self._job.arena is not None
+            # The width is the field's: a value of fixed-length bytes tells the length that it has without the zeros at its end.
+            widths = {field.name: field.nbytes for field in self._job.arena.fields}
             names = [name for name, _ in self.decoded]
-            self._places = [[(name, part[name].ctypes.data, part[name][0].nbytes) for name in names] for part in self._parts]
+            self._places = [[(name, part[name].ctypes.data, widths[name]) for name in names] for part in self._parts]
         copy_rows = kernels.gather_kernels().copy_rows
         for piece in pieces:
             rows = self._rows[piece.start : piece.stop]
