@@ -20,6 +20,7 @@ from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, COD
 from streamload.formats.parquet.page_index import NotRawError, PageError, require_defined
 from streamload.formats.table import read_into
 from streamload.schema import Field
+from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -89,7 +90,10 @@ class CompressedPages:
 
 
 class CompressedPageReader:
-    """Unpacks pages, each once a call, and keeps the last one and its dictionary."""
+    """Unpacks pages, each once a call, and keeps the last one that it copied records from, and its dictionary.
+
+    Both lie in memory that nothing else is ever unpacked into.
+    """
 
     def __init__(self, column: CompressedPages, files: OpenFiles, meter: ReadStats) -> None:
         self._column = column
@@ -101,7 +105,10 @@ class CompressedPageReader:
         self._values: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._indices: NDArray[np.int64] | None = None
         self._words: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._rooms = [np.zeros(0, np.uint8)] * 3
+        self._page_room: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._dictionary_room: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._packed, self._unkept = Scratch(), Scratch()
+        """For what is stored, and for what is unpacked and not kept."""
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -131,8 +138,10 @@ class CompressedPageReader:
     def close(self) -> None:
         """Forget the page."""
         self._page = self._dictionary = -1
-        self._rooms = [np.zeros(0, np.uint8)] * 3
-        self._values = self._words = np.zeros(0, np.uint8)
+        self._values = self._words = self._page_room = self._dictionary_room = np.zeros(0, np.uint8)
+        self._indices = None
+        self._packed.close()
+        self._unkept.close()
 
     def _put_whole(self, page: int, local: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64], *, follows: bool) -> bool:
         """Unpack a page straight to where all its records are wanted, side by side; False where they are not, or it cannot be.
@@ -170,7 +179,7 @@ class CompressedPageReader:
         if not alike or place[INDEXED] == self._dictionary:
             return False
         with self._told(page):
-            _, indices = self._read(place, number, self._room(0, place[UNPACKED]))
+            _, indices = self._read(place, number, self._unkept.room(place[UNPACKED]))
             if indices is None or (np.diff(indices, prepend=-1) != 1).any():
                 return False
             values = self._unpacked(words, number, room)[1]
@@ -179,17 +188,18 @@ class CompressedPageReader:
         return True
 
     def _turn_to(self, page: int) -> None:
+        """Keep another page, and its dictionary; those that were kept are forgotten first, since their memory is written to."""
         column, place = self._column, self._column.pages[page].tolist()
         number, self._page = int(column.numbers[page]), -1
         with self._told(page):
             if place[INDEXED] >= 0 and place[INDEXED] != self._dictionary:
                 self._dictionary = -1
                 words = column.dictionaries[place[INDEXED]].tolist()
-                self._words = self._unpacked(words, number, self._room(1, words[UNPACKED]))[1]
-                if not words[CODEC]:
-                    self._words = self._words.copy()  # It outlives what is read next.
+                self._dictionary_room = _grown(self._dictionary_room, words[UNPACKED])
+                self._words = self._unpacked(words, number, self._dictionary_room)[1]
                 self._dictionary = place[INDEXED]
-            self._values, self._indices = self._read(place, number, self._room(0, place[UNPACKED]))
+            self._page_room = _grown(self._page_room, place[UNPACKED])
+            self._values, self._indices = self._read(place, number, self._page_room)
         self._page = page
 
     @contextmanager
@@ -233,8 +243,11 @@ class CompressedPageReader:
         return values[:0], indices
 
     def _unpacked(self, place: list[int], number: int, room: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The levels that stand before a body, and the body: unpacked into memory for it, or as it lies in the file."""
-        stored = self._stored(place, number)
+        """The levels that stand before a body, and the body: in memory for it, or as it lies in a file that is mapped.
+
+        The levels are for this call alone; the body may be kept as long as `room` is.
+        """
+        stored = self._stored(place, number, self._packed.room(place[NBYTES]) if place[CODEC] or place[NBYTES] > len(room) else room)
         found = zlib.crc32(stored.data) if self._column.verify and place[CHECKSUM] >= 0 else place[CHECKSUM]
         if found != place[CHECKSUM]:
             raise _ChecksumFailedError(
@@ -248,27 +261,26 @@ class CompressedPageReader:
             raise PageError(f"the page at byte {place[BODY]:,} unpacks to {len(stored):,} bytes, and its header says {wanted:,}")
         return levels, stored
 
-    def _stored(self, place: list[int], number: int) -> NDArray[np.uint8]:
-        """A page as it lies in the file: there itself where the file is mapped, else read."""
+    def _stored(self, place: list[int], number: int, room: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A page as it lies in the file: there itself where the file is mapped, else read into memory for it."""
         self._meter.read_nbytes += place[NBYTES]
         mapped = self._files.bytes_at(number, place[BODY], place[NBYTES])
         if mapped is not None:
             return mapped
         began = time.perf_counter_ns()
-        stored = self._room(2, place[NBYTES])
+        stored = room[: place[NBYTES]]
         read_into(stored.data, self._files, number, place[BODY], place[NBYTES], self._column.column)
         self._meter.read_ns += time.perf_counter_ns() - began
         return stored
 
-    def _room(self, which: int, nbytes: int) -> NDArray[np.uint8]:
-        """Memory that serves again and again: for values, for a dictionary, for what is stored."""
-        if len(self._rooms[which]) < nbytes:
-            self._rooms[which] = np.empty(nbytes, np.uint8)
-        return self._rooms[which][:nbytes]
-
 
 class _ChecksumFailedError(PageError):
     """A page whose checksum is wrong."""
+
+
+def _grown(room: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
+    """The same memory, or new memory where it has fewer than `nbytes`."""
+    return room if len(room) >= nbytes else np.empty(nbytes, np.uint8)
 
 
 def _decoded(codec: str, stored: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
