@@ -135,7 +135,7 @@ class BatchFetcher:
                 views.task[0] = task.number
                 return count
             views.records[:count] = records
-            target = views.fields if self._transforming is None else self._transforming.stored_arrays
+            target = views.fields if self._transforming is None else self._transforming.begin()
             for name, reader in self._direct:
                 self._gather(reader, records, target[name], self._rows[:count])
                 reach("mid_slot_write")
@@ -237,7 +237,7 @@ class BatchFetcher:
         """Fill a step of which some fields are ragged, or decoded from stored bytes; in memory of its own if the slot is too small."""
         transforming = self._transforming
         self.leave_overflow()
-        target = views.fields if transforming is None else transforming.stored_arrays
+        target = views.fields if transforming is None else transforming.begin()
         records, pieces = self._decode_images(records, target, self.windows.pieces(task))
         count = len(records)
         lengths = {one.field.name: one.measure(records, pieces) if count else records for one in self._collated}
@@ -365,6 +365,7 @@ def probe(job: Job) -> Schema:
     transforming = RecordTransform(job.transform, seed=job.seed, stored=stored, batch_size=1)
     tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, job.order.n)
     faults: list[Any] = []
+    arrays = transforming.begin()
     try:
         for position in range(tries):
             record = np.asarray(job.order.records(0, position, position + 1), np.int64)
@@ -377,7 +378,7 @@ def probe(job: Job) -> Schema:
                 if column.field.ragged:
                     transforming.stored_ragged[name] = found
                 else:
-                    transforming.stored_arrays[name][:] = found
+                    arrays[name][:] = found
                 reader.close()
             if len(faults) == before:
                 return transforming.schema(int(record[0]))

@@ -33,7 +33,7 @@ class OpenWindow:
 
     def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
         self.task = task
-        self.blocks = table.blocks_of(task.window)
+        self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
         self.rows = table.held_starts(task.window)
         self.share = share
         self.done = 0

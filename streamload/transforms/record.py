@@ -31,9 +31,22 @@ class RecordTransform:
         self._seed = seed
         self._wants_random = _takes_two(function)
         self._stored = stored
-        self.stored_arrays: dict[str, NDArray[Any]] = {f.name: np.empty((batch_size, *f.shape), f.dtype) for f in stored if not f.ragged}
+        self._batch_size = batch_size
+        self._unheld: dict[str, int] = {}
+        """References to each of the arrays as long as no function of the user's looks at it."""
+        self.stored_arrays: dict[str, NDArray[Any]] = {}
+        """Fixed fields of the records at hand, after `begin`."""
         self.stored_ragged: dict[str, Ragged] = {}
         """Ragged fields of the records at hand."""
+
+    def begin(self) -> dict[str, NDArray[Any]]:
+        """The arrays for a step's stored records: those of the step before, unless the function keeps something of them."""
+        arrays, unheld = self.stored_arrays, self._unheld
+        for field in self._stored:
+            if not field.ragged and (field.name not in arrays or sys.getrefcount(arrays[field.name]) > unheld[field.name]):
+                arrays[field.name] = np.empty((self._batch_size, *field.shape), field.dtype)
+                unheld[field.name] = sys.getrefcount(arrays[field.name])
+        return arrays
 
     def schema(self, record: int) -> Schema:
         """The schema of the result for the stored record in row 0."""
@@ -119,7 +132,10 @@ class RecordTransform:
 
 
 def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
-    """The elements of one record of a ragged field. Raises SchemaMismatchError for a value of another kind."""
+    """The elements of one record of a ragged field, which is kept while others are transformed, in memory of its own.
+
+    Raises SchemaMismatchError for a value of another kind.
+    """
     if field.ragged == TEXT and isinstance(value, str):
         return np.frombuffer(value.encode(), np.uint8)
     if field.ragged == BYTES and isinstance(value, bytes):
@@ -133,7 +149,7 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
             dataset=field.name,
             records=(record, record + 1),
         )
-    return array
+    return array.copy()
 
 
 def transform_error(error: BaseException, record: int) -> TransformError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
+import streamload as sl
 from streamload.errors import ConfigError, SchemaMismatchError, TransformError, to_plain
 from streamload.schema import Field, Schema
 from streamload.transforms.record import RecordTransform, received_error, transform_error
@@ -19,8 +22,9 @@ STORED = Schema((Field("image", np.dtype("u1"), (2, 2)), Field("label", np.dtype
 def transforming(function: Callable[..., Any], *, seed: int = 0) -> RecordTransform:
     """A transform at work on four records, numbered 10 to 13."""
     made = RecordTransform(function, seed=seed, stored=STORED, batch_size=4)
-    made.stored_arrays["image"][:] = np.arange(4, dtype="u1")[:, None, None]
-    made.stored_arrays["label"][:] = [10, 11, 12, 13]
+    arrays = made.begin()
+    arrays["image"][:] = np.arange(4, dtype="u1")[:, None, None]
+    arrays["label"][:] = [10, 11, 12, 13]
     return made
 
 
@@ -189,3 +193,46 @@ def test_results_that_cannot_be_delivered_are_refused(result: Any, said: str) ->
         applied(lambda record: result)
     assert said in str(caught.value)
     assert caught.value.hint
+
+
+class Remembering:
+    """Gives the image of the record before, and lists from a buffer that it uses again and again."""
+
+    def __init__(self) -> None:
+        self.before: Any = None
+        self.buffer = np.zeros(8, np.float32)
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        before, self.before = self.before, record["image"]
+        length = len(record["list"])
+        self.buffer[:length] = record["list"]
+        return {"image": record["image"], "before": record["image"] if before is None else before, "list": self.buffer[:length]}
+
+
+def test_what_a_function_keeps_and_what_it_uses_again_are_its_own(tmp_path: Path) -> None:
+    """A record that it looks at in a later step is as it was; a buffer that it fills again does not change earlier records."""
+    images = np.arange(40 * 6, dtype="f4").reshape(40, 6)
+    lists = [np.arange(k % 7, dtype="f4") + k for k in range(40)]
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["image"] = images
+        stored = file.create_dataset("list", 40, h5py.vlen_dtype("f4"))
+        for k, values in enumerate(lists):
+            stored[k] = values
+    with sl.open(tmp_path / "data.h5") as data:
+        with sl.Loader(data, batch_size=6, shuffle=False, transform=Remembering(), num_workers=0) as loader:
+            batches = [(batch["image"].copy(), batch["before"].copy(), [one.copy() for one in batch["list"]]) for batch in loader]
+    np.testing.assert_array_equal(np.concatenate([image for image, _, _ in batches]), images)
+    np.testing.assert_array_equal(np.concatenate([before for _, before, _ in batches])[1:], images[:-1])
+    for found, expected in zip([one for _, _, ragged in batches for one in ragged], lists, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_memory_of_a_step_serves_the_next_one_unless_it_is_kept() -> None:
+    """As long as nobody looks at it, there is one array a field."""
+    made = transforming(lambda record: dict(record))
+    address, kept = made.begin()["image"].ctypes.data, made.begin()["image"][2]
+    assert made.begin()["image"].ctypes.data != address
+    assert kept.tolist() == [[2, 2], [2, 2]]
+    del kept
+    address = made.begin()["image"].ctypes.data
+    assert made.begin()["image"].ctypes.data == address
