@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamload.codecs.filters import STEPS, Undo
 from streamload.errors import CorruptDataError, StreamloadError
+from streamload.scratch import Scratch
 
 Filters = Sequence[tuple[int, Sequence[int]]]
 """A dataset's filters in the order in which they were applied: HDF5's number, and the values stored with it."""
@@ -41,7 +42,7 @@ class FilterPipeline:
         self._chunk_nbytes = chunk_nbytes
         self._undos: dict[int, Undo] = {}
         self._plans: dict[int, list[tuple[str, Undo, NDArray[np.uint8] | None]]] = {}
-        self._rooms: list[NDArray[np.uint8] | None] = [None, None]
+        self._rooms = Scratch(), Scratch()
         self._bounds = [chunk_nbytes]
         self._idle = 0
         for i, (number, values) in enumerate(self._filters):
@@ -99,10 +100,7 @@ class FilterPipeline:
 
     def _room(self, which: int) -> NDArray[np.uint8]:
         """One of the two buffers between steps: they take turns, so that no step writes where it reads."""
-        room = self._rooms[which]
-        if room is None:
-            room = self._rooms[which] = np.empty(max(self._bounds[:-1]), np.uint8)
-        return room
+        return self._rooms[which].room(max(self._bounds[:-1]))
 
 
 def copied(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from streamload.codecs import blosc_snappy
 from streamload.codecs.blosc2_frame import MOST_PADDING, unpack
 from streamload.errors import ChecksumError, CorruptDataError
 from streamload.kernels import unshuffle_kernels
+from streamload.scratch import Scratch
 
 Undo = Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.uint8]]
 """Takes stored bytes and a buffer that is large enough for honest ones; returns what they were, in the buffer or in the input."""
@@ -143,7 +144,7 @@ def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
     elements = values[3] if len(values) > 3 else 0
     inner = values[4] if len(values) > 4 else 0
     expand = codec("zstd_decode" if inner == 3 else "lz4_decode")
-    planes = np.empty(0, np.uint8)
+    scratch = Scratch()
 
     # Memoryviews, because for an array the codec takes the array's own itemsize, whatever it is told.
     def bits(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -151,14 +152,12 @@ def bitshuffle(values: tuple[int, ...], itemsize: int) -> Undo:
         return room[: len(data)]
 
     def blocks(data: NDArray[np.uint8], room: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        nonlocal planes
         total = _total(data, room, "bitshuffle")
         (block_nbytes,) = struct.unpack(">I", data[8:12].data)
         unit = 8 * width
         if block_nbytes == 0 or block_nbytes % unit or total % width:
             raise CorruptDataError(f"bitshuffle's header says blocks of {block_nbytes:,} bytes for elements of {width}.")
-        if len(planes) < total:
-            planes = np.empty(len(room), np.uint8)
+        planes = scratch.room(len(room))
         whole = total - total % unit
         place, done = 12, 0
         while done < whole:

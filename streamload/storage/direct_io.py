@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.scratch import watch
+
 ALIGNMENT = 4096
 """Places, lengths and addresses of direct reads are multiples of this; no device in use asks for more."""
 LEAST_RECORD_NBYTES = 32 * 1024
@@ -86,6 +88,7 @@ class DirectReads:
         self._free = list(range(most))
         self._unsent: list[_Read] = []
         self._next = 0
+        watch(self)
 
     def __len__(self) -> int:
         return len(self._reads)
@@ -170,6 +173,14 @@ class DirectReads:
                 out[rows[k], at : at + len(came)] = came
             self.done((k, at))
         return list(failed)
+
+    def overwrite(self, value: int) -> None:
+        """Fill the ring with a byte, but for what is asked for and not let go of."""
+        size = len(self._ring)
+        free = np.ones(size, np.bool_)
+        for read in self._reads.values():
+            free[read.start % size : read.start % size + read.end - read.start] = False
+        self._ring[free] = value
 
     def clear(self) -> None:
         """Let go of everything that was asked for; what is under way is waited for, since its room may not be used before."""

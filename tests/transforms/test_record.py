@@ -218,9 +218,9 @@ def test_what_a_function_keeps_and_what_it_uses_again_are_its_own(tmp_path: Path
         stored = file.create_dataset("list", 40, h5py.vlen_dtype("f4"))
         for k, values in enumerate(lists):
             stored[k] = values
-    with sl.open(tmp_path / "data.h5") as data:
-        with sl.Loader(data, batch_size=6, shuffle=False, transform=Remembering(), num_workers=0) as loader:
-            batches = [(batch["image"].copy(), batch["before"].copy(), [one.copy() for one in batch["list"]]) for batch in loader]
+    options: Any = {"batch_size": 6, "shuffle": False, "num_workers": 0}
+    with sl.open(tmp_path / "data.h5") as data, sl.Loader(data, transform=Remembering(), **options) as loader:
+        batches = [(batch["image"].copy(), batch["before"].copy(), [one.copy() for one in batch["list"]]) for batch in loader]
     np.testing.assert_array_equal(np.concatenate([image for image, _, _ in batches]), images)
     np.testing.assert_array_equal(np.concatenate([before for _, before, _ in batches])[1:], images[:-1])
     for found, expected in zip([one for _, _, ragged in batches for one in ragged], lists, strict=True):

@@ -7,6 +7,8 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.scratch import watch
+
 KEPT_NBYTES = 16 * 1024**2
 """As many bytes of chunks are kept, or two chunks if that is more."""
 KEPT_MOST = 1024
@@ -25,6 +27,7 @@ class ChunkCache:
         self._chunks: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
         self._nbytes = 0
         self._spare: NDArray[np.uint8] | None = None
+        watch(self)
 
     def __len__(self) -> int:
         return len(self._chunks)
@@ -58,6 +61,11 @@ class ChunkCache:
     def let_go(self, room: NDArray[np.uint8]) -> None:
         """Give a buffer back whose chunk is not wanted again."""
         self._spare = room
+
+    def overwrite(self, value: int) -> None:
+        """Fill the buffer that no chunk lies in with a byte."""
+        if self._spare is not None:
+            self._spare[:] = value
 
     def clear(self) -> None:
         """Let go of everything."""

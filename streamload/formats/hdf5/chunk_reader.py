@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamload.formats.hdf5.chunk_grid import together
 from streamload.formats.hdf5.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
+from streamload.scratch import Scratch
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable
 
@@ -54,7 +55,7 @@ class ChunkReader:
         self._name = name
         self._files = files
         self._meter = meter
-        self._buffer = np.empty(0, np.uint8)
+        self._buffer = Scratch()
         self._ahead: ReadAhead | None = None
         self._ring_nbytes = ring_nbytes if files.past_cache else 0
 
@@ -110,7 +111,7 @@ class ChunkReader:
             self._ahead.done((index, chunk))
 
     def read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
-        """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel."""
+        """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel; until the next read."""
         began = time.perf_counter_ns()
         room = self._room(len(offsets) * stride)
         rows = np.arange(len(offsets))
@@ -129,7 +130,7 @@ class ChunkReader:
         return room
 
     def read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Bytes of a file, in a buffer."""
+        """Bytes of a file, in a buffer that serves the next read too, or in a room for them."""
         began = time.perf_counter_ns()
         if room is None:
             room = self._room(nbytes)
@@ -153,13 +154,11 @@ class ChunkReader:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
-        self._buffer = np.empty(0, np.uint8)
+        self._buffer.close()
 
     def _room(self, nbytes: int) -> NDArray[np.uint8]:
-        """The buffer for stored bytes, enlarged if it has to be."""
-        if len(self._buffer) < nbytes:
-            self._buffer = np.empty(max(nbytes, min(2 * nbytes, READ_NBYTES)), np.uint8)
-        return self._buffer
+        """The buffer for stored bytes, at least so many of them."""
+        return self._buffer.room(max(nbytes, min(2 * nbytes, READ_NBYTES)))
 
 
 def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
