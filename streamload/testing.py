@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamload.loader.loader import Loader
 from streamload.order import Block, Exact, Sequential
 from streamload.ragged import Ragged
+from streamload.scratch import overwrite_all
 from streamload.source import Column, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
@@ -40,6 +41,7 @@ def check_source(
     check_schema(source, arrays)
     check_access(source, arrays)
     check_columns(source, arrays)
+    check_memory(source, arrays)
     check_travel(source, arrays)
     check_orders(source, arrays, num_workers=num_workers, batch_size=batch_size, memory=memory)
     check_resume(source, arrays, num_workers=max(num_workers), batch_size=batch_size, memory=memory)
@@ -137,6 +139,62 @@ def _check_ragged(column: Column, reader: Any, chosen: NDArray[np.int64], expect
     assert not len(reader.lengths(chosen[:0])), f"'{name}' has lengths of no records"
 
 
+MOST_BORDERS = 8
+"""Storage blocks, spread over the records, between whose borders `check_memory` goes back and forth."""
+
+
+def check_memory(source: Source, arrays: Arrays) -> None:
+    """Whatever is read between, a reader gives the same records again, and what it gave before stays as it was.
+
+    A record of each block is followed by all of another block, and by all of the first again: read, from mappings, and past the
+    page cache. After each call, all memory that is declared as `streamload.scratch` has it is overwritten with a pattern.
+    """
+    for column in source.columns if len(source) else ():
+        stretches = _stretches(column, len(source))
+        for how in ("read", "mapped", "direct"):
+            files = OpenFiles(source.fingerprints, direct=how == "direct")
+            reader = column.reader(files, ReadStats())
+            if how == "mapped":
+                for number in range(len(source.fingerprints)):
+                    while not files.map(number).populated and files.map(number).populate():
+                        pass
+            try:
+                given: list[tuple[NDArray[np.int64], Any]] = []
+                for records in (some for kept in stretches for other in stretches for some in (kept[:1], other, kept[::-1], kept)):
+                    given.append((records, _delivered(column, reader, records)))
+                    _same(given[-1][1], arrays[column.field.name][records], f"{how}, a gather of '{column.field.name}' between others")
+                for records, values in given:
+                    _same(values, arrays[column.field.name][records], f"{how}, what was gathered of '{column.field.name}' before,")
+            finally:
+                reader.close()
+                files.close()
+
+
+def _stretches(column: Column, records: int) -> list[NDArray[np.int64]]:
+    """The records of some blocks: of all of them where there are few."""
+    cuts = column.cuts
+    cuts = getattr(column, "starts", None) if cuts is None else cuts
+    borders = np.unique(np.linspace(0, records, MOST_BORDERS + 1).astype(np.int64) if cuts is None else np.append(cuts, records))
+    chosen = np.unique(np.linspace(0, len(borders) - 2, min(MOST_BORDERS, len(borders) - 1)).astype(np.int64))
+    return [np.arange(borders[one], borders[one + 1]) for one in chosen.tolist()]
+
+
+def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
+    """Records as a reader gives them, its scratch memory overwritten after each call."""
+    field = column.field
+    if not field.ragged:
+        out = np.full((len(records), *field.shape), 0, field.dtype)
+        reader.gather(records, out, np.arange(len(records), dtype=np.int64))
+        overwrite_all()
+        return out
+    offsets = np.append(0, np.cumsum(reader.lengths(records))).astype(np.int64)
+    overwrite_all()
+    values = np.zeros((int(offsets[-1]), *field.shape), field.dtype)
+    reader.gather_ragged(records, values, offsets[:-1])
+    overwrite_all()
+    return Ragged(values, offsets, field.ragged)
+
+
 def check_travel(source: Source, arrays: Arrays) -> None:
     """A source that was read from pickles, and reads on where it arrives; a closed one opens again."""
     some = slice(0, 3)
@@ -221,5 +279,16 @@ def _same(found: Any, there: Any, what: str) -> None:
         found, there = found.values, there.values
     assert found.shape == there.shape, f"{what} has the shape {found.shape}, where {there.shape} is expected"
     assert found.dtype == there.dtype, f"{what} has the dtype {found.dtype}, where {there.dtype} is expected"
-    equal = np.array_equal(found, there, equal_nan=there.dtype.kind in "fcmM")
-    assert equal, f"{what} has other values than expected"
+    assert _equal(found, there), f"{what} has other values than expected"
+
+
+def _equal(found: NDArray[Any], there: NDArray[Any]) -> bool:
+    """To the byte, zeros at the end of strings included; but that one NaN is as good as another."""
+    if found.tobytes() == there.tobytes():
+        return True
+    if there.dtype.kind not in "fcmM" or not np.array_equal(found, there, equal_nan=True):
+        return False
+    if there.dtype.kind in "mM":
+        return True
+    parts = [(found.real, there.real), (found.imag, there.imag)] if there.dtype.kind == "c" else [(found, there)]
+    return all(bool((np.isnan(ours) | (np.signbit(ours) == np.signbit(theirs))).all()) for ours, theirs in parts)
