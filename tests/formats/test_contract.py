@@ -21,6 +21,7 @@ from streamload.formats import FORMATS
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.open import open_source
 from streamload.schema import Field
+from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
@@ -134,6 +135,9 @@ def test_arbitrary_bytes_after_the_signature_are_refused(make: Callable[[Path], 
 # A source of one's own
 
 
+CUTS = np.arange(0, 41, 10)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Counted:
     """A column that makes its values up, and can be told to get something wrong."""
@@ -150,7 +154,7 @@ class Counted:
     @property
     def cuts(self) -> Any:
         """None, or wrong ones."""
-        return np.array([0, 5, 3]) if self.fault == "cuts" else None
+        return {"cuts": np.array([0, 5, 3]), "scratch": CUTS, "buffer": CUTS}.get(self.fault)
 
     @property
     def scratch_nbytes(self) -> int:
@@ -159,7 +163,7 @@ class Counted:
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader."""
-        return CountedReader(self.fault)
+        return (KeepingReader if self.fault in ("scratch", "buffer") else CountedReader)(self.fault)
 
     def describe(self) -> str:
         """How it is stored."""
@@ -183,6 +187,26 @@ class CountedReader:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class KeepingReader(CountedReader):
+    """Makes up ten records at a time, and keeps them where it should not: in scratch memory, or in a buffer that it uses again."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.scratch, self.buffer = Scratch(), np.zeros(10, np.int64)
+        self.kept: tuple[int, Any] = (-1, None)
+
+    def gather(self, records: Any, out: Any, rows: Any) -> None:
+        """Put record `records[k]` into `out[rows[k]]`."""
+        for record, row in zip(records.tolist(), rows.tolist(), strict=True):
+            ten, room = self.kept
+            if ten != record // 10:
+                ten, room = record // 10, self.buffer if self.fault == "buffer" else self.scratch.room(80).view(np.int64)
+                room[:] = np.arange(10) + 10 * ten
+                if self.fault == "scratch" or len(records) == 1:
+                    self.kept = ten, room
+            out[row] = room[record % 10]
 
 
 def counted(fault: str = "") -> Source:
@@ -244,6 +268,8 @@ FAULTS = {
     "cuts": "the cuts of 'n' must rise from 0 to 40, and are [0, 5, 3] ... [0, 5, 3]",
     "order": "source[slice(None, None, -1)]['n'] has other values than expected",
     "rows": "source[slice(None, None, None)]['n'] has other values than expected",
+    "scratch": "read, a gather of 'n' between others has other values than expected",
+    "buffer": "read, a gather of 'n' between others has other values than expected",
 }
 
 
