@@ -18,24 +18,24 @@ TOOLS = [path for path in sorted((ROOT / "tools").rglob("*.py")) if "peers" not 
 MAKERS = {"empty", "zeros", "ones", "full", "empty_like", "zeros_like", "ndarray", "bytearray", "mmap", "create_string_buffer"}
 """What makes memory that can be written to."""
 WRITTEN_AGAIN = {
-    "board.py: self._words": "progress, in shared memory",
-    "board.py: self._buried": "progress of workers that are gone",
-    "direct.py: self._memory": "the ring, which `overwrite_all` reaches",
-    "direct.py: self._requests": "what the system is asked for",
-    "direct.py: self._answers": "what it answers",
+    "progress.py: self._words": "progress, in shared memory",
+    "progress.py: self._buried": "progress of workers that are gone",
+    "direct_io.py: self._memory": "the ring, which `overwrite_all` reaches",
+    "direct_io.py: self._requests": "what the system is asked for",
+    "direct_io.py: self._answers": "what it answers",
     "files.py: self._map": "a file, read-only",
     "permutation.py: self._table": "written once, where it is made",
     "scratch.py: self._memory": "scratch memory itself",
-    "shared.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
+    "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",
     "slots.py: self.offsets[field.name]": "a slot",
-    "uneven.py: self._addresses": "made anew for each step",
+    "ragged_collate.py: self._addresses": "made anew for each step",
 }
 """Memory that an object holds, and why no view of it outlives what lies there. Readers have a `Scratch` instead."""
 
 HAVE_WIDTHS = {"fingerprints", "schema", "fields", "blocks", "_stored", "runs", "best", "taken", "file"}
 """Lists and mappings of files, fields, arrays and the like, which are asked for their sizes: none is an array of values."""
-ARE_ARRAYS = {"plain.py: found.values[number].dtype", "foreign.py: arrays[0].dtype"}
+ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype", "records.py: arrays[0].dtype"}
 """Single places where an element is an array itself."""
 
 
