@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from streamload.errors import SchemaMismatchError
 from streamload.images import color_modes, decoders, spark
 from streamload.images.decode_options import Decode
-from streamload.images.headers import Bytes, ImageHeader, read_header
+from streamload.images.header import ImageHeader
+from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
 from streamload.images.resize import fitted, upright
 

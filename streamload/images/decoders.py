@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.images.color_modes import from_cmyk
-from streamload.images.headers import ImageHeader
+from streamload.images.header import ImageHeader
 
 _LENIENT = threading.Lock()
 """Held while Pillow's own global switch for images that are cut short is off."""

@@ -4,46 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 
 from streamload.errors import UnsupportedFeatureError
+from streamload.images import jpeg, png_webp_bmp_gif, spark, tiff
+from streamload.images.header import ImageHeader
 from streamload.images.image_error import ImageError
 
 HEAD_NBYTES = 16
 """Bytes that tell the format."""
 
 Bytes = bytes | bytearray | memoryview
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageHeader:
-    """What the header of an image claims."""
-
-    format: str
-    """"JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", or "Spark image" (see `spark`)."""
-    height: int
-    """In pixels, as stored: before it is turned."""
-    width: int
-    colours: str
-    """"grey", "palette", "colour" or "CMYK"."""
-    alpha: bool
-    """Whether some of it may be transparent."""
-    bits: int
-    """Of one value; 8 for less."""
-    orientation: int
-    """As Exif counts: 1 is upright, 5 to 8 lie on their side."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width as they are delivered: turned upright."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
-
-    @property
-    def mode(self) -> str:
-        """The mode, of `Decode`, that keeps everything that is in it."""
-        colours = "RGBA" if self.alpha else "L" if self.colours == "grey" else "RGB"
-        return colours + "16" if self.bits > 8 else colours
 
 
 def format_of(data: Bytes) -> str | None:
@@ -64,7 +34,7 @@ def read_header(data: Bytes) -> ImageHeader:
     if name in _FOREIGN:
         raise ImageError(f"is {name}, which is not decoded here", hint="Write it anew as PNG, WebP or JPEG.", kind=UnsupportedFeatureError)
     try:
-        head = _readers()[name](memoryview(data))
+        head = _READERS[name](memoryview(data))
     except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise ImageError(f"is a {name} whose header is damaged or cut short") from error
     if head.height <= 0 or head.width <= 0:
@@ -72,20 +42,16 @@ def read_header(data: Bytes) -> ImageHeader:
     return head
 
 
-@cache
-def _readers() -> dict[str, Callable[[memoryview], ImageHeader]]:
-    """What reads the header of each format; those modules need this one."""
-    from streamload.images import jpeg, png_webp_bmp_gif, spark, tiff
-
-    return {
-        "JPEG": jpeg.read,
-        "PNG": png_webp_bmp_gif.read_png,
-        "WebP": png_webp_bmp_gif.read_webp,
-        "TIFF": tiff.read,
-        "BMP": png_webp_bmp_gif.read_bmp,
-        "GIF": png_webp_bmp_gif.read_gif,
-        "Spark image": spark.read,
-    }
+_READERS: dict[str, Callable[[memoryview], ImageHeader]] = {
+    "JPEG": jpeg.read,
+    "PNG": png_webp_bmp_gif.read_png,
+    "WebP": png_webp_bmp_gif.read_webp,
+    "TIFF": tiff.read,
+    "BMP": png_webp_bmp_gif.read_bmp,
+    "GIF": png_webp_bmp_gif.read_gif,
+    "Spark image": spark.read,
+}
+"""What reads the header of each format."""
 
 
 def _starts(*starts: bytes) -> Callable[[bytes], bool]:

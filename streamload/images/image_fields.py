@@ -14,7 +14,8 @@ from streamload.images import decoders
 from streamload.images.column import EncodedImages
 from streamload.images.decode_options import MODES, MOST_PIXELS, Decode
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
-from streamload.images.headers import ImageHeader, format_of, read_header
+from streamload.images.header import ImageHeader
+from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
 from streamload.source import Column, RaggedColumn, ReadStats, Source, read_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.images.headers import ImageHeader
+from streamload.images.header import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.tiff import orientation_in
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from streamload.images.headers import ImageHeader
+from streamload.images.header import ImageHeader
 from streamload.images.tiff import orientation_in
 
 _PNG_COLOURS = {0: "grey", 2: "colour", 3: "palette", 4: "grey", 6: "colour"}

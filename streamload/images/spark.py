@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.images.headers import ImageHeader
+from streamload.images.header import ImageHeader
 from streamload.images.image_error import ImageError
 
 MEMBERS = ("height", "width", "nChannels", "mode", "data")
