@@ -11,14 +11,14 @@ from streamload.tools.peers.round_trip import Echo
 import streamload as sl
 from bench.conftest import Measure
 from bench.data import Made
-from streamload.fetch.tasks import Frames, StepTask, pack_step
+from streamload.fetch.tasks import Frames, StepPiece, StepTask, pack_step
 
 BATCH = 16
 
 
 def test_framing_a_task(measured: Measure):
     """A task packed and read again, beside the copy of its bytes."""
-    frames, task = Frames(), StepTask(*range(8))
+    frames, task = Frames(), StepTask(0, 1, 2, 3, (StepPiece(0, 0, 2, 768, 1024),), (StepPiece(0, 0, 2, 2048, 2304),))
     frame = pack_step(task)
     got = measured(
         lambda: frames.feed(pack_step(task)), records=1, nbytes=len(frame), limit="a copy of bytes", limited=lambda: bytearray(frame)

@@ -1,1 +1,1 @@
-"""One batch, filled: windows decoded, records gathered, bad ones accounted for."""
+"""Filling one step: what it consists of, the stages that it goes through, and the streams that its records come from."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SourceError
-from streamload.fetch.ragged_collate import WindowSlice
 
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
 POLICIES = (RAISE, SUBSTITUTE, SKIP)
@@ -70,15 +69,19 @@ class BadRecordLog:
         self.first.extend(BadRecord.of(epoch, row) for row in rows[: MOST_LISTED - len(self.first)])
 
 
-def resolve(records: NDArray[np.int64], faults: Sequence[FieldFault], policy: str) -> tuple[NDArray[np.int64], list[BadRow]]:
+def resolve(
+    records: NDArray[np.int64], faults: Sequence[FieldFault], policy: str, first_row: int = 0
+) -> tuple[NDArray[np.int64], list[BadRow]]:
     """For each row that a batch still has, the row whose record goes there; and the bad records, in order.
+
+    `records` stand in the rows from `first_row` on, from which the rows that are returned are counted.
 
     "substitute": the next good record of the batch, after the last the first; "skip": bad rows are left out, all of them if
     need be. Raises the first fault's error where no record is good that could stand in.
     """
     first: dict[int, SourceError] = {}
     for fault in faults:
-        first.setdefault(fault.row, fault.error)
+        first.setdefault(fault.row - first_row, fault.error)
     bad = np.zeros(len(records), bool)
     bad[list(first)] = True
     good = np.flatnonzero(~bad)
@@ -103,16 +106,37 @@ def _why(error: SourceError) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 
 
-def remap_slices(pieces: Sequence[WindowSlice], sources: NDArray[np.int64]) -> list[WindowSlice]:
-    """Pieces of a step whose row k now holds what was to go to row `sources[k]`."""
-    if not pieces:
-        return []
-    ends = np.array([piece.stop for piece in pieces])
-    which = np.searchsorted(ends, sources, side="right")
+class Slice(Protocol):
+    """Neighbouring rows of a batch that have something in common."""
+
+    @property
+    def start(self) -> int:
+        """The first of them."""
+        ...
+
+    @property
+    def stop(self) -> int:
+        """One after the last."""
+        ...
+
+
+S = TypeVar("S", bound=Slice)
+
+
+def remap_slices(slices: Sequence[S], sources: NDArray[np.int64]) -> Iterator[tuple[S, NDArray[np.int64], int, int]]:
+    """Where the rows of slices stand in a batch whose row k now holds what was to go to row `sources[k]`.
+
+    `slices` rise and do not overlap. Yields, in the order of the new rows: a slice, which of its own rows (counted from its
+    start) now stand in neighbouring rows of the batch, and the first and one after the last of these. A slice may come
+    several times, or not at all.
+    """
+    if not slices:
+        return
+    which = np.searchsorted(np.array([one.stop for one in slices]), sources, side="right")
+    starts = np.array([one.start for one in slices] + [len(sources) and int(sources.max()) + 1])
+    which[sources < starts[which]] = -1
     borders = np.flatnonzero(np.diff(which)) + 1
-    found: list[WindowSlice] = []
     for start, stop in zip([0, *borders.tolist()], [*borders.tolist(), len(sources)], strict=True):
-        if start < stop:
-            piece = pieces[int(which[start])]
-            found.append(WindowSlice(piece.part, piece.rows[sources[start:stop] - piece.start], start, stop))
-    return found
+        if start < stop and which[start] >= 0:
+            one = slices[int(which[start])]
+            yield one, sources[start:stop] - one.start, start, stop

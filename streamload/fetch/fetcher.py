@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, WorkerError, shortened
 from streamload.fault_points import reach
-from streamload.fetch.bad_records import RAISE, BadRow, remap_slices, resolve
-from streamload.fetch.job import Job
-from streamload.fetch.ragged_collate import RaggedCollator, WindowSlice, offsets_of
-from streamload.fetch.tasks import StepTask
-from streamload.fetch.window_tables import Tables
+from streamload.fetch.bad_records import RAISE
+from streamload.fetch.draft import BatchDraft, FilledStep, SlotDestination
+from streamload.fetch.job import Job, Stream
+from streamload.fetch.load import CollateFields, DecodeFields, EncodedField, ReadFields
+from streamload.fetch.ragged_collate import RaggedCollator
+from streamload.fetch.stages import Pass, Stage
+from streamload.fetch.streams import OpenStreams
+from streamload.fetch.tasks import StepPiece, StepTask
+from streamload.fetch.transform_records import TransformRecords, Workspace
+from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
 from streamload.formats.columns.raw import InMemory
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.memory.slots import SlotLayout, SlotViews
-from streamload.order import WINDOWED, WindowedOrder, WindowTable
-from streamload.ragged import Ragged
+from streamload.memory.slots import SlotViews
 from streamload.schema import Schema
-from streamload.source import Column, Reader, ReadStats, kept_column, read_records
+from streamload.source import Column, RaggedReader, Reader, ReadStats, kept_column, read_records
 from streamload.storage.files import OpenFiles
 from streamload.transforms.record import RecordTransform
 
 MOST_PROBED = 100
 """Records that a transform is tried on until one is good, where bad ones are not an error."""
-MOST_MAP_PAUSE = 256
-"""Steps between two looks at whether the page cache holds enough of a file to map it."""
 
 
 class BatchFetcher:
@@ -48,303 +47,148 @@ class BatchFetcher:
         arena: SharedBlock | None,
         tables: SharedBlock | None,
     ) -> None:
+        assert job.layout is not None
         self.job = job
         self.index = index
         self.board = board
         self.meter = ReadStats()
-        self.disk_ns = 0
-        self.files = OpenFiles(job.fingerprints, direct=job.direct)
         self._slots = slots
-        self._arena = arena
-        self._tables = Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None
-        self.schema = Schema(tuple(column.field for column in job.columns))
+        self._tables = tables_in(tables, job.streams)
+        self._streams = streams = OpenStreams(job, self._tables, self.meter)
         self.windows = WindowDecoder(
-            job, index=index, board=board, arena=arena, table_of=self._table, gather=self._gather, verify=self.files.verify
+            job, index=index, board=board, arena=arena, tables=self._tables, gather=streams.gather, verify=streams.verify
         )
-        self._direct: list[tuple[str, Reader]] = []
-        """Fixed fields that are read record by record."""
-        self._collated: list[RaggedCollator] = []
-        """Ragged fields of a batch."""
-        self._encoded: list[tuple[str, Any, bool]] = []
-        """Fields that are decoded from stored bytes, their readers, and whether those bytes are in the arena."""
-        self._readers: list[Any] = []
-        self._decoders: list[Any] = []
-        for column in job.columns:
-            self._sort_in(column)
-        kept = [id(reader) for _, reader in (*self.windows.decoded, *self.windows.kept)]
-        self._advised = [reader for reader in self._readers if id(reader) not in kept]
-        self._uneven = bool(self._collated or self._encoded)
-        self.bad: list[BadRow] = []
-        """Records of the step that was filled last that could not be delivered."""
-        self.overflow: tuple[SharedBlock, tuple[int, ...]] | None = None
-        """The batch that was filled last, and the elements that it has room for, where it did not fit its slot."""
-        self._unmapped = list(range(len(job.fingerprints))) if job.mapped else []
-        self._map_pause, self._map_after = 1, 0
-        self._transforming: RecordTransform | None = None
-        if job.transform is not None and job.layout is not None:
-            self._transforming = RecordTransform(job.transform, seed=job.seed, stored=self.schema, batch_size=job.layout.batch_size)
-        self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
-
-    def _sort_in(self, column: Column) -> None:
-        """Make a column's readers, and note which way its records go."""
-        field, kept = column.field, kept_column(column)
-        reader = column.reader(self.files, self.meter)
-        self._readers.append(reader)
-        in_arena = self.job.arena is not None and any(field.name == one.name for one in self.job.arena.fields)
-        if not kept.field.ragged:
-            (self.windows.decoded if in_arena else self._direct).append((field.name, reader))
-            return
-        stored = reader
-        if kept is not column:
-            self._encoded.append((field.name, reader, in_arena))
-            if not in_arena:
-                return
-            stored = kept.reader(self.files, self.meter)
-            self._readers[-1:] = [stored]  # Advice is for whoever reads the stored bytes.
-            self._decoders.append(reader)
-        if in_arena:
-            self.windows.kept.append((field.name, stored))
-        if kept is column:
-            self._collated.append(RaggedCollator(field, stored, self.windows.regions.get(field.name, [])))
+        self._readers = readers = StreamReaders(job, streams, self.windows, self.meter)
+        rows = np.arange(job.layout.batch_size, dtype=np.int64)
+        load: list[Stage] = []
+        if any(readers.encoded.values()):
+            load.append(DecodeFields(readers.encoded, streams=streams, windows=self.windows, on_bad=job.on_bad, rows=rows))
+        load.append(ReadFields(readers.fixed, streams=streams, windows=self.windows, rows=rows))
+        if readers.ragged:
+            load.append(CollateFields(readers.collated(self.windows)))
+        slot = SlotDestination(slots, job.layout)
+        if job.transform is None:
+            self._load, self._later = Pass(load, slot), []
+        else:
+            workspace = Workspace(job.schema, job.layout.batch_size)
+            transforming = RecordTransform(job.transform, stored=job.schema, stored_arrays=workspace.fields)
+            self._load, self._later = Pass(load, workspace), [Pass([TransformRecords(job, transforming, self.meter)], slot)]
 
     @property
     def pace(self) -> str:
         """What a step may wait for: where it is "transformed" a function of the user's, where "read" storage, where "copied" nothing."""
-        if self._transforming is not None:
+        if self._later:
             return "transformed"
-        direct = {name for name, _ in self._direct}
-        held = all(isinstance(column, InMemory) for column in self.job.columns if column.field.name in direct)
-        return "copied" if held and self.windows.needed and not self._uneven else "read"
+        return "copied" if self.windows.needed and self._readers.held else "read"
 
-    # Steps
-
-    def fill(self, task: StepTask) -> int:
-        """Fill the task's slot; returns how many records are in it. Raises a StreamloadError that names epoch and records."""
+    def fill(self, task: StepTask) -> FilledStep:
+        """Fill the task's slot, or memory of the batch's own. Raises a StreamloadError that names epoch and records."""
         views = self._slots[task.slot]
-        count = task.stop - task.start
-        records: NDArray[np.int64] | None = None
+        draft: BatchDraft | None = None
         self.board.begin(self.index, task.number)
         try:
-            if self._unmapped:
-                self._map_a_stretch()
-            records = self._records(task.epoch, task.start, task.stop)
+            self._streams.map_a_stretch()
+            records = self._streams.records(task.pieces)
             reach("before_read")
             views.task[0] = -1
-            if self._uneven or views.offsets:
-                count = self._fill_uneven(task, records, views)
-                views.task[0] = task.number
-                return count
-            views.records[:count] = records
-            target = views.fields if self._transforming is None else self._transforming.begin()
-            for name, reader in self._direct:
-                self._gather(reader, records, target[name], self._rows[:count])
-                reach("mid_slot_write")
-            if self.windows.decoded:
-                self.windows.gather_decoded(target, self.windows.pieces(task))
-            self.files.verify()
-            if self._transforming is not None:
-                began = time.perf_counter_ns()
-                try:
-                    self._transforming.apply(task.epoch, task.start, records, views.fields)
-                finally:
-                    self.meter.decode_ns += time.perf_counter_ns() - began
+            draft = BatchDraft(task, records, self.windows.slices(task.pieces), views)
+            self._load.run(draft)
+            self._streams.verify()
+            for later in self._later:
+                later.run(draft)
             views.task[0] = task.number
-            return count
-        except StreamloadError as error:
-            raise self._placed(error, task) from error.__cause__
-        except Exception as error:
-            self.files.verify()
+            return draft.outcome()
+        except BaseException as error:
+            if draft is not None:
+                draft.drop()
+            if isinstance(error, StreamloadError):
+                raise self._placed(error, task) from error.__cause__
+            if not isinstance(error, Exception):
+                raise
+            self._streams.verify()
             raise self._placed(unexpected_error(error), task) from error
-
-    def _gather(self, reader: Reader, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        """Gather, and count as the disk's the part of the reading time in which this process did not run."""
-        if self.job.mapped and not self._unmapped:
-            reader.gather(records, out, rows)
-            return
-        read, wall, ran = self.meter.read_ns, time.perf_counter_ns(), time.thread_time_ns()
-        reader.gather(records, out, rows)
-        blocked = time.perf_counter_ns() - wall - (time.thread_time_ns() - ran)
-        self.disk_ns += max(0, min(blocked, self.meter.read_ns - read))
 
     def counters(self) -> tuple[int, int, int]:
         """What reading and decoding have cost so far: nanoseconds of disk and of decoding, and bytes read."""
-        return self.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
+        return self._streams.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
 
     def _placed(self, error: StreamloadError, task: StepTask) -> StreamloadError:
         """The error, with the step that met it."""
-        size = self.job.layout.batch_size if self.job.layout else 1
         error.details.setdefault("epoch", task.epoch)
-        error.details.setdefault("batch_index", task.start // size)
+        error.details.setdefault("batch_index", task.step)
         error.details.setdefault("worker_id", self.index)
         return error
 
-    def _records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        order = self.job.order
-        if isinstance(order, WINDOWED):
-            return self._table(epoch).records(start, stop)
-        return order.records(epoch, start, stop)
-
-    def advise(self, epoch: int, start: int, stop: int) -> None:
+    def advise(self, pieces: Sequence[StepPiece]) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
-        if start >= stop or not self._advised or (self.job.mapped and not self._unmapped):
-            return
-        try:
-            order = self.job.order
-            if isinstance(order, WINDOWED):
-                self._advise_blocks(order, epoch, start, stop)
-                return
-            records = self._records(epoch, start, stop)
-            for reader in self._advised:
-                reader.advise(records)
-        except StreamloadError:
-            pass  # Whatever is wrong, the step that reads these records will say it.
-
-    def _advise_blocks(self, order: WindowedOrder, epoch: int, start: int, stop: int) -> None:
-        """The share of their windows' blocks that the positions [start, stop) are of the windows' positions."""
-        table = self._table(epoch)
-        for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
-            low, high = int(table.starts[window]), int(table.starts[window + 1])
-            blocks = table.blocks_of(window)
-            first = len(blocks) * (max(start, low) - low) // (high - low)
-            last = len(blocks) * (min(stop, high) - low) // (high - low)
-            for block in blocks[first:last].tolist():
-                records = order.block_records(block)
-                for reader in self._advised:
-                    reader.advise(records)
-
-    def _map_a_stretch(self) -> None:
-        """Map a little more of the files, as long as the page cache holds them: reading is then a plain copy."""
-        if self._map_after > 0:
-            self._map_after -= 1
-            return
-        while self._unmapped:
-            mapping = self.files.map(self._unmapped[-1])
-            if mapping.populated:
-                self._unmapped.pop()
-                continue
-            if mapping.populate():
-                self._map_pause = 1
-            else:
-                # Looking costs as much as a small step: after a refusal, look half as often, and at another file.
-                self._unmapped.insert(0, self._unmapped.pop())
-                self._map_pause = min(2 * self._map_pause, MOST_MAP_PAUSE)
-                self._map_after = self._map_pause
-            return
-
-    # Steps with records that differ in length
-
-    def _fill_uneven(self, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> int:
-        """Fill a step of which some fields are ragged, or decoded from stored bytes; in memory of its own if the slot is too small."""
-        transforming = self._transforming
-        self.leave_overflow()
-        target = views.fields if transforming is None else transforming.begin()
-        records, pieces = self._decode_images(records, target, self.windows.pieces(task))
-        count = len(records)
-        lengths = {one.field.name: one.measure(records, pieces) if count else records for one in self._collated}
-        if transforming is None:
-            into = self._fitting(views, {name: int(one.sum()) for name, one in lengths.items()})
-            if into is not views:
-                for name, _, _ in self._encoded:
-                    into.fields[name][:count] = target[name][:count]
-            views, target = into, into.fields
-        views.records[:count] = records
-        for name, reader in self._direct if count else ():
-            self._gather(reader, records, target[name], self._rows[:count])
-            reach("mid_slot_write")
-        if self.windows.decoded:
-            self.windows.gather_decoded(target, pieces)
-        for one in self._collated:
-            name, field = one.field.name, one.field
-            if transforming is None:
-                offsets, values = offsets_of(lengths[name], views.offsets[name][: count + 1]), views.fields[name]
-            else:
-                offsets = offsets_of(lengths[name])
-                values = np.empty((int(offsets[-1]), *field.shape), field.dtype)
-                transforming.stored_ragged[name] = Ragged(values, offsets, field.ragged)
-            if count:
-                one.collate(records, values, offsets)
-            reach("mid_slot_write")
-        self.files.verify()
-        if transforming is not None:
-            self._transform(transforming, task, records, views)
-        return count
-
-    def _decode_images(
-        self, records: NDArray[np.int64], target: dict[str, NDArray[Any]], pieces: list[WindowSlice]
-    ) -> tuple[NDArray[np.int64], list[WindowSlice]]:
-        """Decode the encoded fields; the records that the step consists of now that some may be bad, and their pieces."""
-        self.bad = []
-        faults: list[Any] = []
-        for name, reader, in_arena in self._encoded:
-            reader.faults = None if self.job.on_bad == RAISE else faults
-            if in_arena:
-                self.windows.decode_stored(name, reader, records, target[name], pieces)
-            else:
-                self._gather(reader, records, target[name], self._rows[: len(records)])
-            reach("mid_slot_write")
-        if not faults:
-            return records, pieces
-        self.files.verify()
-        sources, self.bad = resolve(records, faults, self.job.on_bad)
-        for name, _, _ in self._encoded:
-            target[name][: len(sources)] = target[name][sources]
-        return records[sources], remap_slices(pieces, sources)
-
-    def _transform(self, transforming: RecordTransform, task: StepTask, records: NDArray[np.int64], views: SlotViews) -> None:
-        """Transform records that were collated, and put what comes out into the slot, or into memory of its own."""
-        began = time.perf_counter_ns()
-        try:
-            fixed = {name: array for name, array in views.fields.items() if name not in views.offsets}
-            assert self.job.layout is not None
-            ragged = transforming.apply(task.epoch, task.start, records, fixed, self.job.layout.schema.ragged)
-        finally:
-            self.meter.decode_ns += time.perf_counter_ns() - began
-        count, into = len(records), self._fitting(views, {name: sum(map(len, found)) for name, found in ragged.items()})
-        if into is not views:
-            into.records[:count] = records
-            for name, array in views.fields.items():
-                if name not in views.offsets:
-                    into.fields[name][:count] = array[:count]
-        for name, found in ragged.items():
-            offsets = offsets_of(np.array([len(one) for one in found], np.int64), into.offsets[name][: count + 1])
-            for one, start in zip(found, offsets[:-1].tolist(), strict=True):
-                into.fields[name][start : start + len(one)] = one
-
-    def _fitting(self, views: SlotViews, elements: dict[str, int]) -> SlotViews:
-        """The slot, or memory of its own where ragged fields of so many elements do not fit into it."""
-        layout = self.job.layout
-        assert layout is not None
-        if all(elements[f.name] <= room for f, room in zip(layout.schema, layout.capacities, strict=True) if f.ragged):
-            return views
-        rooms = tuple(elements[field.name] if field.ragged else 0 for field in layout.schema)
-        larger = SlotLayout.of(layout.schema, layout.batch_size, rooms)
-        self.overflow = SharedBlock.create(larger.nbytes, purpose="a batch that does not fit its slot"), rooms
-        reach("overflow")
-        return SlotViews(larger, self.overflow[0], 0)
-
-    def leave_overflow(self) -> None:
-        """Let go of memory that a batch was given of its own; whoever has its descriptor or an array of it keeps it."""
-        if self.overflow is not None:
-            self.overflow[0].close()
-            self.overflow = None
-
-    def _table(self, epoch: int) -> WindowTable:
-        """The table of an epoch: in shared memory, one of two places by the parity of the epoch."""
-        assert self._tables is not None
-        return self._tables.read(epoch)
+        for piece in pieces:
+            self._streams.advise(piece)
 
     def forget_tables(self) -> None:
         """The tables in shared memory may be of other epochs from now on."""
-        if self._tables is not None:
-            self._tables.forget()
+        for tables in self._tables.values():
+            tables.forget()
 
     def close(self) -> None:
         """Let go of files, mappings and readers."""
-        self.leave_overflow()
-        for reader in (*self._readers, *self._decoders):
-            reader.close()
-        self.files.close()
+        self._readers.close()
+        self._streams.close()
         self.windows.close()
+
+
+class StreamReaders:
+    """The readers of every stream's fields, by the way that their records go."""
+
+    def __init__(self, job: Job, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
+        self.fixed: dict[int, list[tuple[str, Reader]]] = {number: [] for number in range(len(job.streams))}
+        """Of each stream, fixed fields that are read record by record."""
+        self.encoded: dict[int, list[EncodedField]] = {number: [] for number in range(len(job.streams))}
+        """Of each stream, fields that are decoded from stored bytes."""
+        self.ragged: dict[str, list[RaggedReader]] = {}
+        """Of each ragged field, its readers, one a stream."""
+        self.held = True
+        """Whether nothing but copying is to be done for what is not in the arena."""
+        self._job = job
+        self._all: list[Any] = []
+        for number, stream in enumerate(job.streams):
+            for column in stream.columns:
+                self._sort_in(number, stream, column, streams, windows, meter)
+
+    def _sort_in(self, number: int, stream: Stream, column: Column, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
+        """Make a column's readers, and note which way its records go."""
+        field, stored = column.field, kept_column(column)
+        reader = column.reader(streams.files[number], meter)
+        self._all.append(reader)
+        in_arena = stream.arena is not None and any(field.name == one.name for one in stream.arena.fields)
+        if not stored.field.ragged:
+            self.held = self.held and (in_arena or isinstance(column, InMemory))
+            (windows.decoded[number] if in_arena else self.fixed[number]).append((field.name, reader))
+            if not in_arena:
+                streams.advised[number].append(reader)
+            return
+        self.held = False
+        if stored is not column:
+            self.encoded[number].append(EncodedField(field.name, reader, in_arena))
+        else:
+            self.ragged.setdefault(field.name, []).append(reader)
+        if not in_arena:
+            streams.advised[number].append(reader)
+            return
+        if stored is not column:
+            # Whoever decodes blocks reads stored bytes; what decodes images reads those whose block did not fit.
+            reader = stored.reader(streams.files[number], meter)
+            self._all.append(reader)
+        windows.kept[number].append((field.name, reader))
+
+    def collated(self, windows: WindowDecoder) -> list[RaggedCollator]:
+        """The ragged fields of a batch."""
+        fields = self._job.schema
+        return [RaggedCollator(fields[name], readers, windows.regions_of(name)) for name, readers in self.ragged.items()]
+
+    def close(self) -> None:
+        """Close every reader."""
+        for reader in self._all:
+            reader.close()
 
 
 def unexpected_error(error: BaseException) -> WorkerError:
@@ -359,18 +203,17 @@ def unexpected_error(error: BaseException) -> WorkerError:
 
 def probe(job: Job) -> Schema:
     """The schema of what the job's transform makes of a record, found by trying it on the first, or on the first good one."""
-    meter, files = ReadStats(), OpenFiles(job.fingerprints)
-    stored = Schema(tuple(column.field for column in job.columns))
+    stream, stored = job.streams[0], job.schema
+    meter, files, workspace = ReadStats(), OpenFiles(stream.fingerprints), Workspace(stored, 1)
     assert job.transform is not None
-    transforming = RecordTransform(job.transform, seed=job.seed, stored=stored, batch_size=1)
-    tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, job.order.n)
+    transforming = RecordTransform(job.transform, stored=stored, stored_arrays=workspace.fields)
+    tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, stream.lanes[0].n)
     faults: list[Any] = []
-    arrays = transforming.begin()
     try:
         for position in range(tries):
-            record = np.asarray(job.order.records(0, position, position + 1), np.int64)
+            record = np.asarray(stream.lanes[0].records(0, position, position + 1), np.int64)
             before = len(faults)
-            for column in job.columns:
+            for column in stream.columns:
                 reader, name = column.reader(files, meter), column.field.name
                 if kept_column(column) is not column and tries > 1:
                     reader.faults = faults
@@ -378,10 +221,10 @@ def probe(job: Job) -> Schema:
                 if column.field.ragged:
                     transforming.stored_ragged[name] = found
                 else:
-                    arrays[name][:] = found
+                    workspace.fields[name][:] = found
                 reader.close()
             if len(faults) == before:
-                return transforming.schema(int(record[0]))
+                return transforming.schema(int(record[0]), seed=stream.seed)
         raise faults[0].error
     finally:
         files.close()

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.fetch.tasks import StepPiece
 from streamload.memory.shared_memory import SharedBlock, aligned
 from streamload.memory.slots import SlotLayout
 from streamload.order import BoundOrder
-from streamload.schema import Field
+from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
 
@@ -24,13 +25,30 @@ Transform = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """One source of records as the work sees it: its fields, its files, and the orders in which it is read.
+
+    A loader of one source has one stream of one lane.
+    """
+
+    columns: tuple[Column, ...]
+    """The same fields, in the same order, in every stream of a job."""
+    fingerprints: tuple[Fingerprint, ...]
+    """Of the files that the columns count by number."""
+    seed: int
+    """Of whatever is drawn for its records."""
+    lanes: tuple[BoundOrder, ...]
+    """Orders that go side by side, each over records of its own."""
+    arena: ArenaLayout | None
+    """Where decoded windows go; None where every record is read by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """What is to be done, whoever does it and however often."""
 
-    columns: tuple[Column, ...]
-    fingerprints: tuple[Fingerprint, ...]
-    order: BoundOrder
-    seed: int
+    streams: tuple[Stream, ...]
+    """What steps are made of; their pieces name them by number."""
     layout: SlotLayout | None
     """Where in a slot things go; None while it is still to be found out what a transform returns."""
     transform: Transform | None
@@ -42,8 +60,30 @@ class Job:
     """Whether large raw records are read past the page cache."""
     on_bad: str
     """What becomes of records that cannot be decoded: see `bad_records`."""
-    arena: ArenaLayout | None
-    """Where decoded windows go; None where every record is read by itself."""
+
+    @property
+    def schema(self) -> Schema:
+        """The fields of a record as they are stored: those of every stream."""
+        return Schema(tuple(column.field for column in self.streams[0].columns))
+
+    @property
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Of all files, stream after stream."""
+        return tuple(fingerprint for stream in self.streams for fingerprint in stream.fingerprints)
+
+    @property
+    def parts(self) -> int:
+        """Parts of the arena, over all streams: those of a stream follow on those of the stream before it."""
+        return sum(stream.arena.parts for stream in self.streams if stream.arena is not None)
+
+    @property
+    def arena_nbytes(self) -> int:
+        """Bytes of the arena, in which the streams' parts lie one after the other."""
+        return sum(stream.arena.nbytes for stream in self.streams if stream.arena is not None)
+
+    def records(self, piece: StepPiece) -> NDArray[np.int64]:
+        """The record numbers of a piece of a step, shape (stop - start,)."""
+        return self.streams[piece.stream].lanes[piece.lane].records(piece.epoch, piece.start, piece.stop)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,8 +100,9 @@ class ArenaLayout:
     """The most records that a window holds."""
     offsets: tuple[int, ...]
     """Bytes from a part's begin to each field's region."""
-    rooms: tuple[NDArray[np.int64] | None, ...]
-    """Elements that each block of the order has room for, of ragged fields: shape (blocks,)."""
+    rooms: tuple[tuple[NDArray[np.int64] | None, ...], ...]
+    """For each lane, and in it for each field: elements that each block of that order has room for, shape (blocks,); None of
+    fixed fields."""
     capacities: tuple[int, ...]
     """The most of them that a window has room for; 0 of other fields."""
     part_nbytes: int
@@ -70,9 +111,16 @@ class ArenaLayout:
 
     @classmethod
     def of(
-        cls, fields: Sequence[Field], *, records: int, parts: int, rooms: Mapping[str, NDArray[np.int64]], capacities: Mapping[str, int]
+        cls,
+        fields: Sequence[Field],
+        *,
+        records: int,
+        parts: int,
+        rooms: Sequence[Mapping[str, NDArray[np.int64]]],
+        capacities: Mapping[str, int],
     ) -> ArenaLayout:
-        """The layout for windows of up to `records` records of the fields; `rooms` and `capacities` are of the ragged ones."""
+        """The layout for windows of up to `records` records of the fields; `rooms`, a mapping a lane, and `capacities` are of the
+        ragged ones."""
         offsets: list[int] = []
         at = 0
         for field in fields:
@@ -85,7 +133,7 @@ class ArenaLayout:
             fields=tuple(fields),
             records=records,
             offsets=tuple(offsets),
-            rooms=tuple(rooms.get(field.name) for field in fields),
+            rooms=tuple(tuple(lane.get(field.name) for field in fields) for lane in rooms),
             capacities=tuple(capacities.get(field.name, 0) for field in fields),
             part_nbytes=aligned(at, 4096),
             parts=parts,
@@ -96,22 +144,22 @@ class ArenaLayout:
         """Bytes of the whole arena."""
         return self.part_nbytes * self.parts
 
-    def views(self, arena: SharedBlock, part: int) -> dict[str, NDArray[Any]]:
-        """One part as arrays, by field; of ragged fields, their elements."""
+    def views(self, memory: NDArray[np.uint8], part: int) -> dict[str, NDArray[Any]]:
+        """One part as arrays, by field; of ragged fields, their elements. `memory` has the shape (nbytes,)."""
         found: dict[str, NDArray[Any]] = {}
         for field, offset, capacity in zip(self.fields, self.offsets, self.capacities, strict=True):
             at = part * self.part_nbytes + offset + (2 * aligned(8 * self.records) if field.ragged else 0)
-            found[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, arena.bytes, at)
+            found[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, memory, at)
         return found
 
-    def places(self, arena: SharedBlock, part: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def places(self, memory: NDArray[np.uint8], part: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Of each ragged field in one part: where the elements of each record begin, and how many there are."""
         found: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         for field, offset in zip(self.fields, self.offsets, strict=True):
             if field.ragged:
                 at = part * self.part_nbytes + offset
-                starts = np.ndarray((self.records,), np.int64, arena.bytes, at)
-                found[field.name] = starts, np.ndarray((self.records,), np.int64, arena.bytes, at + aligned(8 * self.records))
+                starts = np.ndarray((self.records,), np.int64, memory, at)
+                found[field.name] = starts, np.ndarray((self.records,), np.int64, memory, at + aligned(8 * self.records))
         return found
 
 
@@ -163,7 +211,9 @@ def _unpicklable(job: Job) -> str:
     """Which part of the job does not pickle, as the user knows it."""
     import cloudpickle
 
-    for name, part in (("transform", job.transform), ("the order", job.order), *((f"field '{c.field.name}'", c) for c in job.columns)):
+    orders = [("the order", order) for stream in job.streams for order in stream.lanes]
+    columns = [(f"field '{column.field.name}'", column) for stream in job.streams for column in stream.columns]
+    for name, part in (("transform", job.transform), *orders, *columns):
         try:
             cloudpickle.dumps(part)
         except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,14 +41,23 @@ def capacities_of(column: RaggedColumn, layout: Layout, cuts: NDArray[np.int64])
 
 
 class WindowSlice(NamedTuple):
-    """The positions of a step that one window holds."""
+    """Neighbouring rows of a batch whose records lie in one window."""
 
     part: int
-    """Of the arena."""
-    rows: NDArray[np.int64]
-    """Among the window's held records."""
+    """Of the arena, counted over all streams."""
+    held: NDArray[np.int64]
+    """Which of the window's held records they are, shape (stop - start,)."""
     start: int
-    """First position, counted in the step."""
+    """First row of the batch."""
+    stop: int
+
+
+class StreamRows(NamedTuple):
+    """Neighbouring rows of a batch whose records are of one stream."""
+
+    stream: int
+    start: int
+    """First row of the batch."""
     stop: int
 
 
@@ -74,44 +83,52 @@ class Region:
 
 
 class RaggedCollator:
-    """One ragged field of a step: measured, then put together."""
+    """One ragged field of a batch: measured, then put together."""
 
-    def __init__(self, field: Field, reader: RaggedReader, regions: Sequence[Region]) -> None:
+    def __init__(self, field: Field, readers: Sequence[RaggedReader], regions: Mapping[int, Region]) -> None:
+        """`readers`: one a stream. `regions`: by part of the arena, where the field lies in it; parts of streams whose records
+        are read one by one are not there."""
         self.field = field
-        self._reader = reader
+        self._readers = readers
         self._regions = regions
-        """Of each part of the arena; none where records are read one by one."""
-        self._addresses: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._missing: NDArray[np.intp] | None = None
+        self._addresses: NDArray[np.int64] | None = None
+        """Of each row, where its elements lie in the arena; 0 where they do not. None where no row's do."""
+        self._reads: list[tuple[RaggedReader, NDArray[np.int64], slice | NDArray[np.intp]]] = []
+        """What is read past the arena: readers, records, and the rows that these go to."""
 
-    def measure(self, records: NDArray[np.int64], pieces: Sequence[WindowSlice]) -> NDArray[np.int64]:
-        """Elements of each of the step's records: shape (len(records),)."""
-        if not self._regions:
-            return self._reader.lengths(records)
+    def measure(self, records: NDArray[np.int64], rows: Sequence[StreamRows], slices: Sequence[WindowSlice]) -> NDArray[np.int64]:
+        """Elements of each record of a batch: shape (len(records),). `rows` cover the batch, `slices` what lies in the arena."""
         lengths = np.empty(len(records), np.int64)
-        self._addresses = np.empty(len(records), np.int64)
-        for piece in pieces:
-            region = self._regions[piece.part]
-            starts = region.starts[piece.rows]
-            lengths[piece.start : piece.stop] = region.lengths[piece.rows]
-            self._addresses[piece.start : piece.stop] = np.where(starts < 0, 0, region.values.ctypes.data + starts * self.field.nbytes)
-        missing = np.flatnonzero(self._addresses == 0)
-        self._missing = missing if len(missing) else None
-        if self._missing is not None:
-            lengths[self._missing] = self._reader.lengths(records[self._missing])
+        here = [one for one in slices if one.part in self._regions]
+        self._addresses = addresses = np.zeros(len(records), np.int64) if here else None
+        if addresses is not None:
+            lengths[:] = 0
+            for one in here:
+                region = self._regions[one.part]
+                starts = region.starts[one.held]
+                lengths[one.start : one.stop] = region.lengths[one.held]
+                addresses[one.start : one.stop] = np.where(starts < 0, 0, region.values.ctypes.data + starts * self.field.nbytes)
+        self._reads = []
+        for stream, start, stop in rows:
+            chosen: slice | NDArray[np.intp] = slice(start, stop)
+            if addresses is not None:
+                missing = np.flatnonzero(addresses[start:stop] == 0)
+                if not len(missing):
+                    continue
+                chosen = missing + start
+            reader, wanted = self._readers[stream], records[chosen]
+            lengths[chosen] = reader.lengths(wanted)
+            self._reads.append((reader, wanted, chosen))
         return lengths
 
-    def collate(self, records: NDArray[np.int64], values: NDArray[np.generic], offsets: NDArray[np.int64]) -> None:
+    def collate(self, values: NDArray[np.generic], offsets: NDArray[np.int64]) -> None:
         """Put the elements of the records that were measured one after the other, record k at `offsets[k]`."""
-        if not self._regions:
-            self._reader.gather_ragged(records, values, offsets[:-1])
-            return
         nbytes = self.field.nbytes
-        if nbytes:
+        if self._addresses is not None and nbytes:
             sizes = np.diff(offsets) * nbytes
             kernels.gather_kernels().copy_ragged(self._addresses, sizes, values.ctypes.data, offsets[:-1] * nbytes)
-        if self._missing is not None:
-            self._reader.gather_ragged(records[self._missing], values, offsets[:-1][self._missing])
+        for reader, wanted, chosen in self._reads:
+            reader.gather_ragged(wanted, values, offsets[:-1][chosen])
 
 
 def offsets_of(lengths: NDArray[np.int64], out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:

@@ -6,13 +6,14 @@ import json
 import struct
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 _FRAME = struct.Struct("<IB")
-_TASK = struct.Struct("<qqqqqqqq")
-_WINDOW = struct.Struct("<qqqq")
+_STEP = struct.Struct("<qqqqHH")
+_PIECE = struct.Struct("<HHqqI")
+_WINDOW = struct.Struct("<qHHqqq")
 _FILLED = struct.Struct("<qqq")
-_STEP_FRAME = struct.Struct("<IBqqqqqqqq")
 _FILLED_FRAME = struct.Struct("<IBqqq")
 
 
@@ -37,20 +38,39 @@ class Kind(IntEnum):
 _KINDS = {int(kind): kind for kind in Kind}
 
 
+class StepPiece(NamedTuple):
+    """Neighbouring positions of one order: a part of a step, or of what the kernel is told about."""
+
+    stream: int
+    """Which source of the loader's, from 0; below 65,536."""
+    lane: int
+    """Which order over that source, from 0; below 65,536."""
+    epoch: int
+    """Of that stream: the streams of a mixture count their own."""
+    start: int
+    """First position in that epoch of that lane."""
+    stop: int
+    """One after the last; fewer than 2**32 after `start`."""
+
+
 class StepTask(NamedTuple):
-    """Fill one slot with one step."""
+    """Fill one slot with one step: the records of its pieces, one piece after the other."""
 
     number: int
-    """Counts on through the life of the loader."""
+    """Counts on through the life of the loader; it rises in the order in which steps are handed out."""
     slot: int
     epoch: int
-    start: int
-    """First position of the step."""
-    stop: int
-    advise_epoch: int
-    """Positions to tell the kernel about, of which epoch, before filling: [advise_start, advise_stop)."""
-    advise_start: int
-    advise_stop: int
+    """The epoch and the number of the step in it, as the user counts them."""
+    step: int
+    pieces: tuple[StepPiece, ...]
+    """What the step consists of: piece k holds the rows behind those of piece k - 1. Never empty."""
+    advice: tuple[StepPiece, ...] = ()
+    """Positions to tell the kernel about before filling."""
+
+    @property
+    def count(self) -> int:
+        """Records of the step."""
+        return sum(piece.stop - piece.start for piece in self.pieces)
 
 
 class WindowTask(NamedTuple):
@@ -58,9 +78,21 @@ class WindowTask(NamedTuple):
 
     serial: int
     """Counts on through the life of the loader; a progress word says which serial it speaks of."""
+    stream: int
+    lane: int
     epoch: int
     window: int
     part: int
+    """Of the arena, counted over all streams."""
+
+    @property
+    def key(self) -> WindowKey:
+        """What tells this window from every other."""
+        return self[1:5]
+
+
+WindowKey = tuple[int, int, int, int]
+"""(stream, lane, epoch, window)."""
 
 
 class Filled(NamedTuple):
@@ -103,9 +135,30 @@ Reply = Filled | Overflowed | Failed
 """What a worker answers to a step."""
 
 
+@cache
+def _step_frame(pieces: int) -> struct.Struct:
+    """The layout of a step's frame with so many pieces, those of its advice among them."""
+    return struct.Struct("<IBqqqqHH" + "HHqqI" * pieces)
+
+
 def pack_step(task: StepTask) -> bytes:
     """A frame for a step task."""
-    return _STEP_FRAME.pack(_TASK.size, Kind.STEP, *task)
+    number, slot, epoch, step, pieces, advice = task
+    packed: list[int] = []
+    for stream, lane, of_epoch, start, stop in (*pieces, *advice):
+        packed += (stream, lane, of_epoch, start, stop - start)
+    frame = _step_frame(len(pieces) + len(advice))
+    return frame.pack(frame.size - _FRAME.size, Kind.STEP, number, slot, epoch, step, len(pieces), len(advice), *packed)
+
+
+def _step(payload: bytes) -> StepTask:
+    """The task of a frame for a step."""
+    number, slot, epoch, step, count, _ = _STEP.unpack_from(payload)
+    pieces = tuple(
+        StepPiece(stream, lane, of_epoch, start, start + length)
+        for stream, lane, of_epoch, start, length in _PIECE.iter_unpack(payload[_STEP.size :])
+    )
+    return StepTask(number, slot, epoch, step, pieces[:count], pieces[count:])
 
 
 def pack_window(task: WindowTask) -> bytes:
@@ -158,7 +211,7 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is Kind.FILLED:
         return Filled(*_FILLED.unpack_from(held, begin))
     if kind is Kind.STEP:
-        return StepTask._make(_TASK.unpack_from(held, begin))
+        return _step(held[begin : begin + length])
     if kind is Kind.WINDOW:
         return WindowTask._make(_WINDOW.unpack_from(held, begin))
     content = json.loads(held[begin : begin + length])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.fetch.job import Stream
 from streamload.memory.shared_memory import SharedBlock
-from streamload.order import WindowedOrder, WindowTable
+from streamload.order import WINDOWED, WindowedOrder, WindowTable
 
 
 class Tables:
-    """The tables of an epoch and of the one after it: the parity of an epoch's number says which place is its own."""
+    """The tables of an epoch of one order and of the epoch after it: the parity of an epoch's number says which place is its own."""
 
-    def __init__(self, order: WindowedOrder, block: SharedBlock) -> None:
+    def __init__(self, order: WindowedOrder, block: SharedBlock, offset: int = 0) -> None:
         self._order = order
         self._block = block
+        self._offset = offset
         self._known: dict[int, WindowTable] = {}
 
     @classmethod
@@ -42,6 +46,35 @@ class Tables:
         self._known.clear()
 
     def _arrays(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        words = self._block.bytes[: self.nbytes(self._order)].view(np.int64).reshape(2, -1)[epoch % 2]
+        whole = self._block.bytes[self._offset : self._offset + self.nbytes(self._order)]
+        words = whole.view(np.int64).reshape(2, -1)[epoch % 2]
         windows = self._order.windows + 1
         return words[: -2 * windows], words[-2 * windows : -windows], words[-windows:]
+
+
+LaneTables = dict[tuple[int, int], Tables]
+"""By (stream, lane), the tables of every order that goes by windows."""
+
+
+def tables_nbytes(streams: tuple[Stream, ...]) -> int:
+    """Bytes that the tables of all lanes need."""
+    return sum(Tables.nbytes(order) for _, order in _windowed(streams))
+
+
+def tables_in(block: SharedBlock | None, streams: tuple[Stream, ...]) -> LaneTables:
+    """The tables of all lanes, one after the other in the block; none where there is no block."""
+    found: LaneTables = {}
+    offset = 0
+    for key, order in _windowed(streams) if block is not None else ():
+        assert block is not None
+        found[key] = Tables(order, block, offset)
+        offset += Tables.nbytes(order)
+    return found
+
+
+def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[tuple[int, int], WindowedOrder]]:
+    """The orders that go by windows, and which stream and lane they are of."""
+    for number, stream in enumerate(streams):
+        for lane, order in enumerate(stream.lanes):
+            if isinstance(order, WINDOWED):
+                yield (number, lane), order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.errors import StreamloadError
 from streamload.fault_points import reach
-from streamload.fetch.job import Job
+from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
-from streamload.fetch.tasks import StepTask, WindowTask
+from streamload.fetch.tasks import StepPiece, StepTask, WindowKey, WindowTask
+from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.order import WINDOWED, WindowTable
+from streamload.order import WindowTable
 from streamload.source import RaggedReader, Reader
 
 ADVISED_BLOCKS = 32
@@ -33,6 +34,7 @@ class OpenWindow:
 
     def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
         self.task = task
+        self.order = table.order
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
         self.rows = table.held_starts(task.window)
         self.share = share
@@ -41,6 +43,32 @@ class OpenWindow:
         """Of the share, the blocks that readers have been told of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
         """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
+
+
+class ArenaPart:
+    """One part of the arena, as arrays: room for one window of the stream that it belongs to."""
+
+    def __init__(self, stream: int, layout: ArenaLayout, memory: NDArray[np.uint8], part: int) -> None:
+        self.stream = stream
+        self.arrays = layout.views(memory, part)
+        self.regions = {name: Region(self.arrays[name], *place) for name, place in layout.places(memory, part).items()}
+        """Of ragged fields, and of stored bytes of encoded ones."""
+        fixed = [field for field in layout.fields if not field.ragged]
+        self.fixed = [(field.name, self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed]
+        """Of the other fields: name, address, and bytes of a record."""
+
+
+def parts_of(job: Job, arena: SharedBlock | None) -> list[ArenaPart]:
+    """The parts of a job's arena, stream after stream."""
+    parts: list[ArenaPart] = []
+    at = 0
+    for number, stream in enumerate(job.streams if arena is not None else ()):
+        if stream.arena is not None:
+            assert arena is not None
+            memory = arena.bytes[at : at + stream.arena.nbytes]
+            parts += [ArenaPart(number, stream.arena, memory, part) for part in range(stream.arena.parts)]
+            at += stream.arena.nbytes
+    return parts
 
 
 class WindowDecoder:
@@ -53,58 +81,55 @@ class WindowDecoder:
         index: int,
         board: WorkerProgress,
         arena: SharedBlock | None,
-        table_of: Callable[[int], WindowTable],
-        gather: Callable[[Reader, NDArray[np.int64], NDArray[Any], NDArray[np.int64]], None],
+        tables: LaneTables,
+        gather: Callable[[int, Reader, NDArray[np.int64], NDArray[Any], NDArray[np.int64]], None],
         verify: Callable[[], None],
     ) -> None:
-        self.decoded: list[tuple[str, Reader]] = []
-        """Fixed fields that are decoded into the arena."""
-        self.kept: list[tuple[str, RaggedReader]] = []
-        """Ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
-        self.regions: dict[str, list[Region]] = {}
-        """Of the latter, where they lie in each part of the arena."""
+        """`gather` is `Reader.gather` of a reader of the given stream, with accounts kept; `verify` raises where files have changed."""
+        self.decoded: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
+        """Of each stream, fixed fields that are decoded into the arena."""
+        self.kept: list[list[tuple[str, RaggedReader]]] = [[] for _ in job.streams]
+        """Of each stream, ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
+        self.parts = parts_of(job, arena)
         self._job = job
         self._index = index
         self._board = board
-        self._table_of = table_of
+        self._tables = tables
         self._gather = gather
         self._verify = verify
-        self._parts: list[dict[str, NDArray[Any]]] = []
-        if job.arena is not None and arena is not None:
-            self._parts = [job.arena.views(arena, part) for part in range(job.arena.parts)]
-            places = [job.arena.places(arena, part) for part in range(job.arena.parts)]
-            for name in places[0]:
-                self.regions[name] = [Region(part[name], *place[name]) for part, place in zip(self._parts, places, strict=True)]
-        self._open: dict[tuple[int, int], OpenWindow] = {}
+        self._open: dict[WindowKey, OpenWindow] = {}
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
-        self._places: list[list[tuple[str, int, int]]] = []
-        """Of each part, the fixed fields: name, address, and bytes of a record."""
 
     def close(self) -> None:
         """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
         self._open.clear()
-        self.decoded, self.kept, self.regions, self._parts, self._places = [], [], {}, [], []
-        self._table_of, self._gather, self._verify = _ended, _ended, _ended
+        self.decoded, self.kept, self.parts, self._tables = [], [], [], {}
+        self._gather, self._verify = _ended, _ended
 
     @property
     def needed(self) -> bool:
         """Whether any field is decoded into windows."""
-        return bool(self.decoded or self.kept)
+        return bool(self.parts)
+
+    def regions_of(self, name: str) -> dict[int, Region]:
+        """Where a ragged field, or the stored bytes of an encoded one, lies in each part of the arena that has it."""
+        return {number: part.regions[name] for number, part in enumerate(self.parts) if name in part.regions}
 
     def open(self, task: WindowTask) -> None:
         """Take on this worker's share of a window."""
-        table = self._table_of(task.epoch)
+        table = self._tables[task.stream, task.lane].read(task.epoch)
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
         count = len(table.blocks_of(task.window))
         opened = OpenWindow(task, table, self._share(self._index, task.window, count))
-        if self._job.arena is not None:
-            for field, rooms in zip(self._job.arena.fields, self._job.arena.rooms, strict=True):
+        layout = self._job.streams[task.stream].arena
+        if layout is not None:
+            for field, rooms in zip(layout.fields, layout.rooms[task.lane], strict=True):
                 if rooms is not None:
                     opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
         opened.done = self._board.progress(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
         opened.told = opened.done
-        self._open[task.epoch, task.window] = opened
+        self._open[task.key] = opened
         self._board.publish(self._index, task.part, task.serial, opened.done)
         self._tell()
 
@@ -127,18 +152,16 @@ class WindowDecoder:
         return False
 
     def _decode(self, window: OpenWindow, which: int) -> None:
-        order = self._job.order
-        assert isinstance(order, WINDOWED)
         self._tell()
-        records = order.block_records(int(window.blocks[which]))
+        stream, part = window.task.stream, self.parts[window.task.part]
+        records = window.order.block_records(int(window.blocks[which]))
         rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
-        arrays = self._parts[window.task.part]
         reach("mid_block_decode")
-        for name, reader in self.decoded:
-            self._gather(reader, records, arrays[name], rows)
-        for name, reader in self.kept:
+        for name, reader in self.decoded[stream]:
+            self._gather(stream, reader, records, part.arrays[name], rows)
+        for name, reader in self.kept[stream]:
             first, stop = window.firsts[name][which : which + 2].tolist()
-            self.regions[name][window.task.part].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
+            part.regions[name].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
         self._verify()
 
     def _tell(self) -> None:
@@ -152,13 +175,11 @@ class WindowDecoder:
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
         """Tell readers of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
-        order = self._job.order
-        assert isinstance(order, WINDOWED)
-        blocks = [order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
+        blocks = [window.order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
         if not blocks:
             return
         records = np.concatenate(blocks)
-        for _, reader in (*self.decoded, *self.kept):
+        for _, reader in (*self.decoded[window.task.stream], *self.kept[window.task.stream]):
             try:
                 # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
                 getattr(reader, "expect", reader.advise)(records)
@@ -167,50 +188,60 @@ class WindowDecoder:
 
     def ready(self, task: StepTask) -> bool:
         """Whether every block that the step needs is in the arena."""
-        if not self.needed:
+        if not self.parts:
             return True
-        table = self._table_of(task.epoch)
-        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
-            window = self._open.get((task.epoch, number))
+        for key in self._keys(task.pieces):
+            window = self._open.get(key)
             if window is None:
                 return False
             for worker in range(self._job.workers):
-                wanted = len(self._share(worker, number, len(window.blocks)))
+                wanted = len(self._share(worker, key[3], len(window.blocks)))
                 if not self._board.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True
 
-    def pieces(self, task: StepTask) -> list[WindowSlice]:
-        """The positions of a step, by the windows that hold them."""
-        if not self.needed:
+    def _keys(self, pieces: Sequence[StepPiece]) -> Iterator[WindowKey]:
+        """The windows that pieces of a step lie in, where these are decoded."""
+        for stream, lane, epoch, start, stop in pieces:
+            if self._job.streams[stream].arena is not None:
+                table = self._tables[stream, lane].read(epoch)
+                for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
+                    yield stream, lane, epoch, window
+
+    def slices(self, pieces: Sequence[StepPiece]) -> list[WindowSlice]:
+        """Where in the arena the records of a step lie, in the order of its rows; those that are not decoded are left out."""
+        if not self.parts:
             return []
-        table, found = self._table_of(task.epoch), list[WindowSlice]()
-        for number in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
-            low, high = int(table.starts[number]), int(table.starts[number + 1])
-            first, last = max(task.start, low), min(task.stop, high)
-            held = table.deal(number, first - low, last - low)
-            found.append(WindowSlice(self._open[task.epoch, number].task.part, held, first - task.start, last - task.start))
+        found: list[WindowSlice] = []
+        row = 0
+        for stream, lane, epoch, start, stop in pieces:
+            if self._job.streams[stream].arena is not None:
+                table = self._tables[stream, lane].read(epoch)
+                for number in range(table.window_of(start), table.window_of(stop - 1) + 1):
+                    low = int(table.starts[number])
+                    first, last = max(start, low), min(stop, int(table.starts[number + 1]))
+                    held = table.deal(number, first - low, last - low)
+                    part = self._open[stream, lane, epoch, number].task.part
+                    found.append(WindowSlice(part, held, row + first - start, row + last - start))
+            row += stop - start
         return found
 
-    def gather_decoded(self, target: dict[str, NDArray[Any]], pieces: Sequence[WindowSlice]) -> None:
+    def gather_decoded(self, target: dict[str, NDArray[Any]], slices: Sequence[WindowSlice]) -> None:
         """Copy records of the fixed fields from the arena into rows of a batch."""
-        if not self._places:
-            assert self._job.arena is not None
-            # The width is the field's: a value of fixed-length bytes tells the length that it has without the zeros at its end.
-            widths = {field.name: field.nbytes for field in self._job.arena.fields}
-            names = [name for name, _ in self.decoded]
-            self._places = [[(name, part[name].ctypes.data, widths[name]) for name in names] for part in self._parts]
         copy_rows = kernels.gather_kernels().copy_rows
-        for piece in pieces:
-            rows = self._rows[piece.start : piece.stop]
-            for name, address, nbytes in self._places[piece.part]:
-                copy_rows(address, piece.rows * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
+        for part, held, start, stop in slices:
+            rows = self._rows[start:stop]
+            for name, address, nbytes in self.parts[part].fixed:
+                copy_rows(address, held * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
 
-    def decode_stored(self, name: str, reader: Any, records: NDArray[np.int64], out: NDArray[Any], pieces: Sequence[WindowSlice]) -> None:
-        """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch."""
-        for piece in pieces:
-            region, rows = self.regions[name][piece.part], np.arange(piece.start, piece.stop, dtype=np.int64)
-            chosen, starts, lengths = records[piece.start : piece.stop], region.starts[piece.rows], region.lengths[piece.rows]
+    def decode_stored(self, name: str, reader: Any, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]) -> None:
+        """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch.
+
+        `records` are those of the whole batch; only rows of `slices` are decoded, which are of the reader's stream.
+        """
+        for part, held, start, stop in slices:
+            region, rows = self.parts[part].regions[name], np.arange(start, stop, dtype=np.int64)
+            chosen, starts, lengths = records[start:stop], region.starts[held], region.lengths[held]
             here = starts >= 0
             if here.all():
                 reader.decode(chosen, region.values, starts, lengths, out, rows)

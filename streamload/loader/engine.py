@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import capacities_of
-from streamload.fetch.window_tables import Tables
+from streamload.fetch.window_tables import tables_in, tables_nbytes
 from streamload.kernels import announce_compiling
 from streamload.loader.budget import Sizing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import Slots
-from streamload.order import WINDOWED
-from streamload.source import RaggedColumn, kept_column
+from streamload.order import WINDOWED, BoundOrder, WindowedOrder
+from streamload.source import Column, RaggedColumn, kept_column
 from streamload.workers.in_process import InProcessPool
 from streamload.workers.scheduler import Scheduler, WorkerPool
 
@@ -32,9 +33,10 @@ class Engine:
         self._pool: WorkerPool | None = None
         try:
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
-            self.board = WorkerProgress.create(job.workers, parts=job.arena.parts if job.arena else 0)
-            arena = self._block(job.arena.nbytes, "the arena of decoded blocks") if job.arena else None
-            tables = self._block(Tables.nbytes(job.order), "the block tables") if isinstance(job.order, WINDOWED) else None
+            self.board = WorkerProgress.create(job.workers, parts=job.parts)
+            arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
+            needed = tables_nbytes(job.streams)
+            tables = self._block(needed, "the block tables") if needed else None
             ring = self.slots.ring
             if workers:
                 from streamload.workers.pool import ProcessPool
@@ -47,8 +49,8 @@ class Engine:
                 end=end,
                 pool=self._pool,
                 slots=self.slots,
-                tables=Tables(job.order, tables) if isinstance(job.order, WINDOWED) and tables is not None else None,
-                arena=job.arena,
+                tables=tables_in(tables, job.streams).get((0, 0)),
+                arena=job.streams[0].arena,
                 ahead=shape.ahead,
                 advised=shape.advised,
             )
@@ -88,19 +90,27 @@ class Engine:
             block.close()
 
 
-def arena_of(job: Job, batch_size: int) -> ArenaLayout | None:
-    """The arena that a job needs: for block order over fields that must be decoded; None where there are none."""
-    order = job.order
-    columns = [kept_column(column) for column in job.columns if not column.addressable]
-    if not isinstance(order, WINDOWED) or not columns or not order.n:
+def arena_of(columns: Sequence[Column], lanes: Sequence[BoundOrder], batch_size: int) -> ArenaLayout | None:
+    """The arena that a stream needs: for block order over fields that must be decoded; None where there are none.
+
+    `batch_size` is the most records that a step takes of a lane.
+    """
+    decoded = [kept_column(column) for column in columns if not column.addressable]
+    orders = [order for order in lanes if isinstance(order, WINDOWED)]
+    if not any(order.n for order in orders) or not decoded:
         return None
-    ragged = [cast(RaggedColumn, column) for column in columns if column.field.ragged]
-    rooms = {column.field.name: capacities_of(column, order.layout, order.cuts) for column in ragged}
-    touched = min(order.windows, 1 + math.ceil((batch_size - 1) / max(1, order.least_window_records)))
+    ragged = [cast(RaggedColumn, column) for column in decoded if column.field.ragged]
+    rooms = [{column.field.name: capacities_of(column, order.layout, order.cuts) for column in ragged} for order in orders]
+    most = [{name: order.most_in_window(room) for name, room in lane.items()} for order, lane in zip(orders, rooms, strict=True)]
     return ArenaLayout.of(
-        [column.field for column in columns],
-        records=order.most_window_records,
-        parts=touched + 1,
+        [column.field for column in decoded],
+        records=max(order.most_window_records for order in orders),
+        parts=sum(1 + _touched(order, batch_size) for order in orders if order.n),
         rooms=rooms,
-        capacities={name: order.most_in_window(room) for name, room in rooms.items()},
+        capacities={column.field.name: max(lane[column.field.name] for lane in most) for column in ragged},
     )
+
+
+def _touched(order: WindowedOrder, count: int) -> int:
+    """The most windows that `count` neighbouring positions of an order lie in."""
+    return min(order.windows, 1 + math.ceil((count - 1) / max(1, order.least_window_records)))

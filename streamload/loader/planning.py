@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.fetch.bad_records import POLICIES
-from streamload.fetch.job import Job
+from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
-from streamload.fetch.window_tables import Tables
+from streamload.fetch.window_tables import tables_nbytes
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.loader.budget import READING, Sizing, mappable, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
-from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.order import BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
@@ -89,24 +89,21 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         recheck(was)
     spec, order = _ordered(data, options, seed)
     end = order.n - order.n % batch_size if options.drop_last else order.n
+    stream = Stream(columns=data.columns, fingerprints=data.fingerprints, seed=seed, lanes=(order,), arena=None)
     job = Job(
-        columns=data.columns,
-        fingerprints=data.fingerprints,
-        order=order,
-        seed=seed,
+        streams=(stream,),
         layout=None,
         transform=options.transform,
         workers=max(1, workers),
         mapped=False,
         direct=False,
         on_bad=options.on_bad_record,
-        arena=None,
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = max(1, min(batch_size, order.n))
     schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
     slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
-    job = replace(job, layout=slot_layout, arena=arena_of(job, fitting))
+    job = replace(job, layout=slot_layout, streams=(replace(stream, arena=arena_of(data.columns, stream.lanes, fitting)),))
     stored = sum(was.nbytes for was in data.fingerprints)
     shape = sizing_of(
         columns=data.columns,
@@ -115,8 +112,8 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         slot_nbytes=slot_layout.nbytes,
         batch_size=fitting,
         workers=workers,
-        arena_nbytes=job.arena.nbytes if job.arena else 0,
-        tables_nbytes=Tables.nbytes(order) if isinstance(order, WINDOWED) else 0,
+        arena_nbytes=job.arena_nbytes,
+        tables_nbytes=tables_nbytes(job.streams),
         raw_nbytes=stored if any(isinstance(column, RawRecords) for column in data.columns) else 0,
         mapped_nbytes=stored if any(map(mappable, data.columns)) else 0,
         stored_nbytes=stored,
@@ -194,9 +191,8 @@ def _rooms(schema: Schema, data: Source, records: int) -> list[int]:
 
 def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
     """The schema of batches: the stored one, or what the transform makes of the first record."""
-    stored = Schema(tuple(column.field for column in job.columns))
     if job.transform is None or empty:
-        return stored
+        return job.schema
     if workers == 0:
         from streamload.fetch.fetcher import probe
 

@@ -6,7 +6,7 @@ import inspect
 import random
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,31 +26,22 @@ _MEANINGFUL = (StopIteration, StopAsyncIteration)
 class RecordTransform:
     """A transform at work: stored records in, in arrays of a batch; its results out, into a slot."""
 
-    def __init__(self, function: Callable[..., dict[str, Any]], *, seed: int, stored: Schema, batch_size: int) -> None:
+    def __init__(self, function: Callable[..., dict[str, Any]], *, stored: Schema, stored_arrays: Mapping[str, NDArray[Any]]) -> None:
+        """`stored_arrays`: where the fixed fields of the records at hand are found, by name, of shape (batch size, *field.shape).
+
+        It is looked at anew for each record: an array that the function keeps something of may be replaced by another.
+        """
         self._function = function
-        self._seed = seed
         self._wants_random = _takes_two(function)
         self._stored = stored
-        self._batch_size = batch_size
-        self._unheld: dict[str, int] = {}
-        """References to each of the arrays as long as no function of the user's looks at it."""
-        self.stored_arrays: dict[str, NDArray[Any]] = {}
-        """Fixed fields of the records at hand, after `begin`."""
+        self._fixed = [field.name for field in stored if not field.ragged]
+        self._stored_arrays = stored_arrays
         self.stored_ragged: dict[str, Ragged] = {}
-        """Ragged fields of the records at hand."""
+        """Ragged fields of the records at hand, a record for each row."""
 
-    def begin(self) -> dict[str, NDArray[Any]]:
-        """The arrays for a step's stored records: those of the step before, unless the function keeps something of them."""
-        arrays, unheld = self.stored_arrays, self._unheld
-        for field in self._stored:
-            if not field.ragged and (field.name not in arrays or sys.getrefcount(arrays[field.name]) > unheld[field.name]):
-                arrays[field.name] = np.empty((self._batch_size, *field.shape), field.dtype)
-                unheld[field.name] = sys.getrefcount(arrays[field.name])
-        return arrays
-
-    def schema(self, record: int) -> Schema:
+    def schema(self, record: int, *, seed: int) -> Schema:
         """The schema of the result for the stored record in row 0."""
-        result = self._call(0, 0, record)
+        result = self._call(seed, 0, 0, record)
         fields: list[Field] = []
         for name, value in result.items():
             if type(value) in (str, bytes):
@@ -69,19 +60,28 @@ class RecordTransform:
         return Schema(tuple(fields))
 
     def apply(
-        self, epoch: int, start: int, records: NDArray[np.int64], out: dict[str, NDArray[Any]], ragged: Sequence[Field] = ()
+        self,
+        records: NDArray[np.int64],
+        out: dict[str, NDArray[Any]],
+        *,
+        seed: int,
+        epoch: int,
+        start: int,
+        first_row: int = 0,
+        ragged: Sequence[Field] = (),
     ) -> dict[str, list[NDArray[Any]]]:
-        """Transform the stored records, and put results into `out`; those of ragged fields are given back, an array a record.
+        """Transform the stored records in the rows from `first_row` on, which stand at positions from `start` on of an epoch.
 
-        Raises TransformError, naming the record.
+        Results go into the same rows of `out`; those of ragged fields are given back, an array a record. Raises
+        TransformError, naming the record.
         """
         uneven: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
         fields = {field.name: field for field in ragged}
-        words = key(self._seed, epoch, AUGMENTATION, -1 - start)
+        words = key(seed, epoch, AUGMENTATION, -1 - start)
         random.seed(int(words[0]) | int(words[1]) << 32)
         np.random.seed(int(words[2]))
-        for row, record in enumerate(records.tolist()):
-            result = self._call(epoch, row, record)
+        for row, record in enumerate(records.tolist(), first_row):
+            result = self._call(seed, epoch, row, record)
             if result.keys() != out.keys() | uneven.keys():
                 names = sorted({*out, *uneven})
                 raise SchemaMismatchError(
@@ -105,16 +105,16 @@ class RecordTransform:
                 place[row] = array
         return uneven
 
-    def _call(self, epoch: int, row: int, record: int) -> dict[str, Any]:
-        stored = {name: array[row] for name, array in self.stored_arrays.items()}
+    def _call(self, seed: int, epoch: int, row: int, record: int) -> dict[str, Any]:
+        stored = {name: self._stored_arrays[name][row] for name in self._fixed}
         if self.stored_ragged:
             stored |= {name: ragged[row] for name, ragged in self.stored_ragged.items()}
             stored = {name: stored[name] for name in self._stored.names}
         try:
             if self._wants_random:
-                words = key(self._seed, epoch, AUGMENTATION, record)
-                seed = [int(words[0]) | int(words[1]) << 32, int(words[2]) | int(words[3]) << 32]
-                result = self._function(stored, np.random.Generator(np.random.Philox(key=np.array(seed, np.uint64))))
+                words = key(seed, epoch, AUGMENTATION, record)
+                state = [int(words[0]) | int(words[1]) << 32, int(words[2]) | int(words[3]) << 32]
+                result = self._function(stored, np.random.Generator(np.random.Philox(key=np.array(state, np.uint64))))
             else:
                 result = self._function(stored)
         except (SystemExit, MemoryError) as error:

@@ -40,7 +40,7 @@ def crashed(job: Job, death: WorkerExit, *, others: Sequence[int] = (), before: 
     task, status = death.task, death.status
     name = signal.Signals(-status).name if status < 0 else None
     how = f"was killed by {name}" if name else f"exited with status {status}"
-    doing = f"while preparing {_step(job, task)}" if task else "before its work was done"
+    doing = f"while preparing {_step(task)}" if task else "before its work was done"
     also = f"; {len(others)} more died with it" if others else ""
     records = _records(job, task) if poison and task else None
     if before and not poison:
@@ -54,9 +54,9 @@ def crashed(job: Job, death: WorkerExit, *, others: Sequence[int] = (), before: 
         worker_id=death.worker,
         pid=death.pid,
         epoch=task.epoch if task else None,
-        batch_index=_batch(job, task) if task else None,
+        batch_index=task.step if task else None,
         files=[was.path for was in job.fingerprints[:10]],
-        positions=[task.start, task.stop] if task else None,
+        positions=[task.pieces[0].start, task.pieces[-1].stop] if task else None,
         exitcode=status,
         signal_name=name,
         native_traceback=trace,
@@ -68,7 +68,7 @@ def crashed(job: Job, death: WorkerExit, *, others: Sequence[int] = (), before: 
 
 def timed_out(job: Job, *, worker: int, pid: int | None, task: StepTask | None, stack: str, timeout: float) -> WorkerTimeoutError:
     """The error for a worker that does not answer, with where it is."""
-    doing = _step(job, task) if task else "its work"
+    doing = _step(task) if task else "its work"
     return WorkerTimeoutError(
         f"worker {worker} has not finished {doing} within {timeout:g} s{where(job)}."
         + (f"\nIt is here:\n{stack}" if stack else " It does not say where it is: it may be stopped, or wait for a disk."),
@@ -76,7 +76,7 @@ def timed_out(job: Job, *, worker: int, pid: int | None, task: StepTask | None, 
         worker_id=worker,
         pid=pid,
         epoch=task.epoch if task else None,
-        batch_index=_batch(job, task) if task else None,
+        batch_index=task.step if task else None,
         stack=stack or None,
     )
 
@@ -89,12 +89,8 @@ def where(job: Job) -> str:
     return f" ({names[0]})" if len(job.fingerprints) == 1 else f" ({names[0]} and {len(job.fingerprints) - 1} more files)"
 
 
-def _batch(job: Job, task: StepTask) -> int:
-    return task.start // (job.layout.batch_size if job.layout else 1)
-
-
-def _step(job: Job, task: StepTask) -> str:
-    return f"batch {_batch(job, task)} of epoch {task.epoch}"
+def _step(task: StepTask) -> str:
+    return f"batch {task.step} of epoch {task.epoch}"
 
 
 def _cause(job: Job, signal_name: str | None) -> str:
@@ -114,7 +110,8 @@ def _cause(job: Job, signal_name: str | None) -> str:
 def _records(job: Job, task: StepTask) -> list[int] | None:
     """The record numbers of a step, as far as they can be worked out here."""
     try:
-        return np.asarray(job.order.records(task.epoch, task.start, min(task.stop, task.start + MOST_NAMED_RECORDS))).tolist()
+        pieces = [piece._replace(stop=min(piece.stop, piece.start + MOST_NAMED_RECORDS)) for piece in task.pieces]
+        return np.concatenate([job.records(piece) for piece in pieces]).tolist()[:MOST_NAMED_RECORDS]
     except Exception:
         return None
 

@@ -63,12 +63,13 @@ class InProcessPool:
             while not self._filler.windows.ready(task):
                 self._filler.windows.decode_next()
                 self._decoded += 1
-            self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
-            reply: Reply = Filled(task.number, task.slot, self._filler.fill(task), tuple(self._filler.bad))
-            if self._filler.overflow is not None:
-                block, capacities = self._filler.overflow
-                reply = Overflowed(reply.number, reply.slot, reply.records, capacities, block.nbytes, block.bytes, reply.bad)
-                self._filler.leave_overflow()
+            self._filler.advise(task.advice)
+            count, bad, overflow = self._filler.fill(task)
+            reply: Reply = Filled(task.number, task.slot, count, bad)
+            if overflow is not None:
+                block, capacities = overflow
+                reply = Overflowed(task.number, task.slot, count, capacities, block.nbytes, block.bytes, bad)
+                block.close()
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))
         finally:

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, WorkerError, without_frames
 from streamload.fetch.job import ArenaLayout
-from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepTask, WindowTask
+from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepPiece, StepTask, WindowTask
 from streamload.fetch.window_tables import Tables
 from streamload.memory.slots import Slots
 
-NO_ADVICE = (0, 0, 0)
+NO_ADVICE: tuple[StepPiece, ...] = ()
 
 
 class WorkerPool(Protocol):
@@ -166,7 +166,7 @@ class Scheduler:
 
     def _next(self) -> tuple[int, int]:
         """Where the step that will be handed out next begins."""
-        return (self._queue[0].task.epoch, self._queue[0].task.start) if self._queue else self._at
+        return self._queue[0].task.pieces[0][2:4] if self._queue else self._at
 
     def _restart(self, epoch: int, position: int) -> None:
         """Call everything off, and stand at a position (rule 5)."""
@@ -227,7 +227,8 @@ class Scheduler:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        return Step(task.epoch, task.start, task.stop, fields, records, asked.reply.bad)
+        piece = task.pieces[0]
+        return Step(task.epoch, piece.start, piece.stop, fields, records, asked.reply.bad)
 
     def _overflown(self, task: StepTask, reply: Overflowed) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""
@@ -286,7 +287,8 @@ class Scheduler:
             if self._tables is not None:
                 self._tables.write(epoch)
             advice = self._advice(epoch, stop) if self._ahead else NO_ADVICE
-            task = StepTask(self._number, slot, epoch, start, stop, *advice)
+            piece = StepPiece(0, 0, epoch, start, stop)
+            task = StepTask(self._number, slot, epoch, start // self._batch_size, (piece,), advice)
             self._number += 1
             asked = waiting[task.number] = _Asked(task)
             queue.append(asked)
@@ -301,8 +303,8 @@ class Scheduler:
     def _allowed(self, epoch: int) -> bool:
         return epoch <= self._epoch + 1 and (self._stop is None or epoch < self._stop)
 
-    def _advice(self, epoch: int, stop: int) -> tuple[int, int, int]:
-        """The positions that the kernel should hear of now: (epoch, start, stop). Shares the first ones out."""
+    def _advice(self, epoch: int, stop: int) -> tuple[StepPiece, ...]:
+        """The positions that the kernel should hear of now. Shares the first ones out."""
         at_epoch, at = self._advised
         if at >= self._end:
             at_epoch, at = at_epoch + 1, 0
@@ -318,7 +320,7 @@ class Scheduler:
         if self._tables is not None:
             self._tables.write(at_epoch)
         self._advised = (at_epoch, upto)
-        return at_epoch, at, upto
+        return (StepPiece(0, 0, at_epoch, at, upto),)
 
     # Windows
 
@@ -340,17 +342,18 @@ class Scheduler:
             part = self._parts.pop()
             self._windows[epoch, window] = _Open(part, left)
             self._serial += 1
-            self._pool.send_window(WindowTask(self._serial, epoch, window, part))
+            self._pool.send_window(WindowTask(self._serial, 0, 0, epoch, window, part))
 
     def _leave_windows(self, task: StepTask) -> None:
         """A step is done with its windows; those with nothing left to give are retired."""
         assert self._tables is not None
-        table = self._tables.write(task.epoch)
-        for window in range(table.window_of(task.start), table.window_of(task.stop - 1) + 1):
-            held = self._windows.get((task.epoch, window))
+        _, _, epoch, start, stop = task.pieces[0]
+        table = self._tables.write(epoch)
+        for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
+            held = self._windows.get((epoch, window))
             if held is None:
                 continue
-            held.left -= min(task.stop, int(table.starts[window + 1])) - max(task.start, int(table.starts[window]))
+            held.left -= min(stop, int(table.starts[window + 1])) - max(start, int(table.starts[window]))
             if held.left == 0:
                 self._parts.append(held.part)
-                del self._windows[task.epoch, window]
+                del self._windows[epoch, window]

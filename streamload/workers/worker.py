@@ -19,9 +19,11 @@ from typing import Any
 
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
 from streamload.fault_points import arm, reach
+from streamload.fetch.bad_records import BadRow
+from streamload.fetch.draft import Overflow
 from streamload.fetch.fetcher import BatchFetcher, probe, unexpected_error
 from streamload.fetch.job import Job, read_job
-from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, WindowTask, pack_filled, pack_overflown, pack_text
+from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text
 from streamload.kernels import compile_kernels, missing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
@@ -86,18 +88,11 @@ class Worker:
 
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
-        unready = (sys.maxsize, 0)
-        for place, task in enumerate(self._steps):
-            # Windows are decoded in order: what lies behind a step that is not ready is not ready either, and looking costs.
-            if (task.epoch, task.start) > unready:
-                continue
-            if not self._filler.windows.ready(task):
-                unready = (task.epoch, task.start)
-            else:
-                del self._steps[place]
-                self._do(task)
-                self._done += 1
-                return True
+        # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
+        if self._steps and self._filler.windows.ready(self._steps[0]):
+            self._do(self._steps.popleft())
+            self._done += 1
+            return True
         if self._unsent:
             self._flush()  # A block takes longer than anyone should wait.
         try:
@@ -113,19 +108,18 @@ class Worker:
         return False
 
     def _do(self, task: StepTask) -> None:
-        if task.advise_stop:
-            self._filler.advise(task.advise_epoch, task.advise_start, task.advise_stop)
         try:
-            count = self._filler.fill(task)
+            self._filler.advise(task.advice)
+            filled = self._filler.fill(task)
         except StreamloadError as error:
             self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
             return
         began = time.perf_counter_ns()
         reach("after_write_before_publish")
-        if self._filler.overflow is not None:
-            self._hand_over(task, count)
+        if filled.overflow is not None:
+            self._hand_over(task, filled.count, filled.overflow, filled.bad)
             return
-        self._unsent.append(pack_filled(Filled(task.number, task.slot, count, tuple(self._filler.bad))))
+        self._unsent.append(pack_filled(Filled(task.number, task.slot, filled.count, filled.bad)))
         if len(self._unsent) == 1:
             self._unsent_ns = began
         if not self._steps:
@@ -133,19 +127,18 @@ class Worker:
         reach("after_publish")
         self._send_ns += time.perf_counter_ns() - began
 
-    def _hand_over(self, task: StepTask, count: int) -> None:
+    def _hand_over(self, task: StepTask, count: int, overflow: Overflow, bad: tuple[BadRow, ...]) -> None:
         """Send a batch that did not fit its slot: the descriptor of its memory goes along with the frame that speaks of it."""
-        assert self._filler.overflow is not None
-        block, capacities = self._filler.overflow
+        block, capacities = overflow
         self._flush()
-        frame = pack_overflown(Overflowed(task.number, task.slot, count, capacities, block.nbytes, None, tuple(self._filler.bad)))
+        frame = pack_overflown(Overflowed(task.number, task.slot, count, capacities, block.nbytes, None, bad))
         try:
             sent = socket.send_fds(self._channel, [frame], [block.fd])
             self._channel.sendall(frame[sent:])
         except OSError:
             self._ended = True
         finally:
-            self._filler.leave_overflow()
+            block.close()
 
     def _fail_waiting(self, error: StreamloadError) -> None:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
@@ -183,7 +176,7 @@ class Worker:
             if kind is Kind.STEP:
                 self._steps.append(content)
             elif kind is Kind.WINDOW:
-                self._filler.windows.open(WindowTask(*content))
+                self._filler.windows.open(content)
             elif kind is Kind.FORGET:
                 self._steps.clear()
                 self._filler.windows.forget()

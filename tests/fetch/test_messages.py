@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamload.errors import MOST_TEXT_NBYTES, shortened
-from streamload.fetch.tasks import Failed, Filled, Frames, Kind, StepTask, WindowTask, pack_filled, pack_step, pack_text, pack_window
+from streamload.fetch.tasks import (
+    Failed,
+    Filled,
+    Frames,
+    Kind,
+    StepPiece,
+    StepTask,
+    WindowTask,
+    pack_filled,
+    pack_step,
+    pack_text,
+    pack_window,
+)
 
 words = st.integers(-(2**63), 2**63 - 1)
 plain = st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=20), st.none(), st.booleans()), max_size=4)
@@ -28,9 +40,14 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
     return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
 
 
+numbers = st.integers(0, 2**16 - 1)
+pieces = st.tuples(numbers, numbers, st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**32 - 1)).map(
+    lambda one: StepPiece(*one[:4], one[3] + one[4])
+)
+some_pieces = st.lists(pieces, max_size=5).map(tuple)
 contents = st.one_of(
-    st.tuples(*[words] * 8).map(StepTask._make),
-    st.tuples(*[words] * 4).map(WindowTask._make),
+    st.tuples(*[words] * 4, some_pieces, some_pieces).map(StepTask._make),
+    st.tuples(words, numbers, numbers, *[words] * 3).map(WindowTask._make),
     st.tuples(*[words] * 3).map(lambda one: Filled(*one)),
     st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple)).map(Filled._make),
     st.tuples(words, words, plain).map(Failed._make),
@@ -53,17 +70,22 @@ def test_frames_that_are_cut_anywhere_come_out_whole_and_in_order(sent: list[obj
 
 
 def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
-    task = StepTask(1, 2, 3, 4, 5, 6, 7, 8)
+    task = StepTask(1, 2, 3, 4, (StepPiece(0, 1, 3, 5, 6), StepPiece(1, 0, 7, 0, 9)), (StepPiece(0, 0, 4, 0, 8),))
     stream = pack_step(task) + pack_text(Kind.FORGET, {"token": 3})
     reader = Frames()
     assert [frame for byte in stream for frame in reader.feed(bytes([byte]))] == [(Kind.STEP, task), (Kind.FORGET, {"token": 3})]
 
 
-def test_a_step_and_its_reply_are_far_below_a_kilobyte() -> None:
-    """At most 1 KB of socket traffic a step."""
-    assert (
-        len(pack_step(StepTask(*[2**62] * 8))) + len(pack_filled(Filled(*[2**62] * 3))) + len(pack_window(WindowTask(*[2**62] * 4))) < 256
-    )
+@pytest.mark.parametrize(("pieces", "most"), [(1, 256), (16, 1024)], ids=["one order", "sixteen lanes"])
+def test_a_step_its_reply_and_a_window_are_below_a_kilobyte(pieces: int, most: int) -> None:
+    """At most 1 KB of socket traffic a step, with as many pieces of advice as it has pieces."""
+    largest = (StepPiece(2**16 - 1, 2**16 - 1, 2**62, 2**62, 2**62 + 2**32 - 1),) * pieces
+    frames = [
+        pack_step(StepTask(*[2**62] * 4, largest, largest)),
+        pack_filled(Filled(*[2**62] * 3)),
+        pack_window(WindowTask(2**62, 2**16 - 1, 2**16 - 1, *[2**62] * 3)),
+    ]
+    assert sum(map(len, frames)) < most
 
 
 @given(st.text(max_size=50))

@@ -18,7 +18,7 @@ from PIL import Image
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError
 from streamload.fetch.bad_records import MOST_LISTED, BadRecord, BadRecordLog, BadRow, remap_slices, resolve
-from streamload.fetch.ragged_collate import WindowSlice
+from streamload.fetch.ragged_collate import StreamRows
 
 RECORDS, SHAPE = 90, (6, 8, 3)
 BAD = (0, 3, 17, 18, 19, 41, 88)
@@ -213,15 +213,17 @@ def test_a_ledger_is_bounded():
 
 
 def test_rows_are_dealt_anew_across_windows():
-    """Whatever comes from another window's piece still comes from there."""
-    pieces = [WindowSlice(0, np.array([5, 6, 7]), 0, 3), WindowSlice(1, np.array([1, 0]), 3, 5)]
-    assert [(piece.part, piece.rows.tolist(), piece.start, piece.stop) for piece in remap_slices(pieces, np.array([0, 3, 3, 4, 1]))] == [
-        (0, [5], 0, 1),
-        (1, [1, 1, 0], 1, 4),
-        (0, [6], 4, 5),
-    ]
-    assert remap_slices(pieces, np.zeros(0, np.int64)) == []
-    assert remap_slices([], np.arange(3)) == []
+    """Whatever comes from another slice's rows still comes from there; rows that are in none stay in none."""
+    slices = [StreamRows(0, 0, 3), StreamRows(1, 4, 6)]
+
+    def remapped(*sources: int) -> list[tuple[int, list[int], int, int]]:
+        found = remap_slices(slices, np.array(sources, np.int64))
+        return [(one.stream, own.tolist(), start, stop) for one, own, start, stop in found]
+
+    assert remapped(0, 4, 4, 5, 1) == [(0, [0], 0, 1), (1, [0, 0, 1], 1, 4), (0, [1], 4, 5)]
+    assert remapped(2, 3, 6, 7, 5) == [(0, [2], 0, 1), (1, [1], 4, 5)]
+    assert remapped() == []
+    assert list(remap_slices([], np.arange(3))) == []
 
 
 def test_a_row_that_two_fields_find_bad_is_one():

@@ -53,7 +53,7 @@ def test_the_footprint_is_within_the_budget(images: Path, io: str, workers: int,
         if memory is not None:
             assert footprint.budget == parse_nbytes(memory, name="memory")
         assert footprint.slots == loader._live.slots.ring.nbytes
-        assert footprint.arena == (loader._plan.job.arena.nbytes if field == "packed" else 0)
+        assert footprint.arena == (loader._plan.job.streams[0].arena.nbytes if field == "packed" else 0)
         assert (footprint.tables > 0) == (field == "packed")
         assert footprint.index > 0
         assert (footprint.page_tables > 0) == ("mapped" in repr(loader))

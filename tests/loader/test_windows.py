@@ -74,7 +74,7 @@ def test_a_resume_decodes_its_own_window_and_no_earlier_one(tmp_path: Path, work
         state = {**loader.state_dict(), "position": 1990}
         with h5py.File(path) as file:
             largest = max(file["image"].id.get_chunk_info(k).size for k in range(250))
-        parts = loader._plan.job.arena.parts
+        parts = loader._plan.job.streams[0].arena.parts
     with sl.Loader(sl.open(path), **keywords) as loader:
         before_nbytes = loader.stats.read_nbytes  # what was prepared of epoch 0 before the state was loaded
         loader.load_state_dict(state)
@@ -97,7 +97,7 @@ def test_however_fast_the_consumer_the_footprint_is_the_same(tmp_path: Path, wor
                 time.sleep(0.01 if pace == "slow consumer" else 0)
         assert loader.footprint() == before
         assert before.total <= before.budget
-        assert before.arena == loader._plan.job.arena.nbytes
+        assert before.arena == loader._plan.job.streams[0].arena.nbytes
         assert loader.stats.copies == 0
 
 
@@ -105,15 +105,15 @@ def test_the_arena_holds_stored_bytes_of_the_decoded_fields_alone(tmp_path: Path
     """Two windows in flight for batches that touch two: three parts of one window each; labels are not among them."""
     data = sl.open(gzip(tmp_path / "data.h5", 400))
     with sl.Loader(data, batch_size=20, shuffle=window(40), num_workers=0) as loader:
-        arena = loader._plan.job.arena
+        arena = loader._plan.job.streams[0].arena
         assert [field.name for field in arena.fields] == ["image"]
         assert arena.parts == 3
         assert arena.records <= 40
         assert arena.part_nbytes - 4096 < 40 * (RECORD_NBYTES - 8)
     with sl.Loader(data, batch_size=20, shuffle=sl.Exact(), num_workers=0) as loader:
-        assert loader._plan.job.arena is None
+        assert loader._plan.job.streams[0].arena is None
     with sl.Loader(sl.open(write(tmp_path / "raw.h5", 400)), batch_size=20, shuffle=window(40), num_workers=0) as loader:
-        assert loader._plan.job.arena is None
+        assert loader._plan.job.streams[0].arena is None
 
 
 @pytest.mark.parametrize("workers", [0, 2], ids="{} workers".format)

@@ -13,26 +13,27 @@ import pytest
 
 import streamload as sl
 from streamload.errors import ConfigError, SchemaMismatchError, TransformError, to_plain
+from streamload.fetch.draft import BatchDraft
+from streamload.fetch.tasks import StepTask
+from streamload.fetch.transform_records import Workspace
 from streamload.schema import Field, Schema
 from streamload.transforms.record import RecordTransform, received_error, transform_error
 
 STORED = Schema((Field("image", np.dtype("u1"), (2, 2)), Field("label", np.dtype("i8"), ())))
 
 
-def transforming(function: Callable[..., Any], *, seed: int = 0) -> RecordTransform:
+def transforming(function: Callable[..., Any]) -> RecordTransform:
     """A transform at work on four records, numbered 10 to 13."""
-    made = RecordTransform(function, seed=seed, stored=STORED, batch_size=4)
-    arrays = made.begin()
+    arrays = {"image": np.zeros((4, 2, 2), "u1"), "label": np.array([10, 11, 12, 13])}
     arrays["image"][:] = np.arange(4, dtype="u1")[:, None, None]
-    arrays["label"][:] = [10, 11, 12, 13]
-    return made
+    return RecordTransform(function, stored=STORED, stored_arrays=arrays)
 
 
 def applied(function: Callable[..., Any], *, seed: int = 0, epoch: int = 0, start: int = 0) -> dict[str, np.ndarray]:
     """What it makes of the four records."""
-    made = transforming(function, seed=seed)
-    out = {field.name: np.empty((4, *field.shape), field.dtype) for field in made.schema(10)}
-    made.apply(epoch, start, np.arange(10, 14), out)
+    made = transforming(function)
+    out = {field.name: np.empty((4, *field.shape), field.dtype) for field in made.schema(10, seed=seed)}
+    made.apply(np.arange(10, 14), out, seed=seed, epoch=epoch, start=start)
     return out
 
 
@@ -61,7 +62,7 @@ def test_randomness_comes_from_seed_epoch_and_record_alone() -> None:
     assert len(set(first)) == 4
     made = transforming(noisy)
     out = {"noise": np.empty(4, np.int64), "label": np.empty(4, np.int64)}
-    made.apply(0, 0, np.array([13, 12, 11, 10]), out)
+    made.apply(np.array([13, 12, 11, 10]), out, seed=0, epoch=0, start=0)
     assert out["noise"].tolist() == first[::-1]
 
 
@@ -229,10 +230,13 @@ def test_what_a_function_keeps_and_what_it_uses_again_are_its_own(tmp_path: Path
 
 def test_memory_of_a_step_serves_the_next_one_unless_it_is_kept() -> None:
     """As long as nobody looks at it, there is one array a field."""
-    made = transforming(lambda record: dict(record))
-    address, kept = made.begin()["image"].ctypes.data, made.begin()["image"][2]
-    assert made.begin()["image"].ctypes.data != address
+    workspace = Workspace(STORED, 4)
+    draft = BatchDraft(StepTask(0, 0, ((0, 0, 0, 0, 4),)), np.arange(4), [], workspace)
+    kept = workspace.fields["image"][2]
+    kept[:] = 2
+    address = kept.ctypes.data
+    assert workspace.begin(draft).fields["image"][2].ctypes.data != address
+    workspace.fields["image"][:] = 7
     assert kept.tolist() == [[2, 2], [2, 2]]
-    del kept
-    address = made.begin()["image"].ctypes.data
-    assert made.begin()["image"].ctypes.data == address
+    address = workspace.fields["image"].ctypes.data
+    assert workspace.begin(draft).fields["image"].ctypes.data == address

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import StreamloadError, TransformError, WorkerError, to_plain
-from streamload.fetch.job import ArenaLayout, Job
+from streamload.fetch.job import ArenaLayout
 from streamload.fetch.tasks import Failed, Filled, StepTask, WindowTask
 from streamload.fetch.window_tables import Tables
 from streamload.formats.columns.raw import InMemory
@@ -67,8 +67,9 @@ class AnyOrderPool:
     def windows_of(self, step: StepTask) -> list[tuple[int, int]]:
         if self.arena is None:
             return []
-        table = self.tables.read(step.epoch)
-        return [(step.epoch, window) for window in range(table.window_of(step.start), table.window_of(step.stop - 1) + 1)]
+        (_, _, epoch, start, stop) = step.pieces[0]
+        table = self.tables.read(epoch)
+        return [(epoch, window) for window in range(table.window_of(start), table.window_of(stop - 1) + 1)]
 
     def possible(self, step: StepTask) -> bool:
         held = {(task.epoch, task.window) for task in self.parts.values()}
@@ -88,11 +89,12 @@ class AnyOrderPool:
 
     def do(self, step: StepTask) -> Filled | Failed:
         self.steps.remove(step)
-        if step.start in self.fails:
-            return Failed(step.number, step.slot, to_plain(TransformError(f"step at {step.start} of epoch {step.epoch} failed")))
-        views, count = self.views[step.slot], step.stop - step.start
+        (_, _, epoch, start, stop) = step.pieces[0]
+        if start in self.fails:
+            return Failed(step.number, step.slot, to_plain(TransformError(f"step at {start} of epoch {epoch} failed")))
+        views, count = self.views[step.slot], stop - start
         views.task[0] = step.number
-        views.records[:count] = self.order.records(step.epoch, step.start, step.stop)
+        views.records[:count] = self.order.records(epoch, start, stop)
         views.fields["x"][:count] = views.records[:count]
         return Filled(step.number, step.slot, count)
 
@@ -138,20 +140,7 @@ class Rig:
         self.block = SharedBlock.create(Tables.nbytes(self.order), purpose="tables")
         self.arena = None
         if decoded:
-            job = Job(
-                columns=(Blocked(FIELD, layout.cuts),),
-                fingerprints=(),
-                order=self.order,
-                seed=seed,
-                layout=None,
-                transform=None,
-                workers=1,
-                mapped=False,
-                direct=False,
-                on_bad="raise",
-                arena=None,
-            )
-            self.arena = arena_of(job, batch_size)
+            self.arena = arena_of((Blocked(FIELD, layout.cuts),), (self.order,), batch_size)
         self.pool = AnyOrderPool(self.slots, self.order, Tables(self.order, self.block), self.arena, Random(seed), fails or set())
         self.pipeline = Scheduler(
             batch_size=batch_size,
@@ -217,7 +206,8 @@ def test_steps_come_out_in_order_however_they_are_answered(given_rig: dict[str, 
             for _ in rig.steps(epoch):
                 assert all(task.epoch <= epoch + 1 for task in rig.pool.seen), "no further ahead than the next epoch"
     assert all(task.epoch < 3 for task in rig.pool.seen), "nothing beyond the last epoch"
-    numbers = [(task.epoch, task.start) for task in rig.pool.seen]
+    numbers = [(task.epoch, task.pieces[0].start) for task in rig.pool.seen]
+    assert all(task.step * rig.batch_size == task.pieces[0].start for task in rig.pool.seen)
     assert numbers == sorted(numbers), "asked for in the order of use, each once"
     assert len(set(numbers)) == len(numbers) == 3 * -(-rig.end // rig.batch_size)
     rig.close()
@@ -289,10 +279,10 @@ def test_the_kernel_hears_of_every_position_once_and_ahead_of_its_step(batch_siz
     told: dict[int, list[tuple[int, int]]] = {}
     upto = (0, 0)
     for task in rig.pool.seen:
-        if task.advise_stop > task.advise_start:
-            told.setdefault(task.advise_epoch, []).append((task.advise_start, task.advise_stop))
-            upto = (task.advise_epoch, task.advise_stop)
-        assert upto >= (task.epoch, task.stop)
+        for piece in task.advice:
+            told.setdefault(piece.epoch, []).append((piece.start, piece.stop))
+            upto = (piece.epoch, piece.stop)
+        assert upto >= (task.epoch, task.pieces[0].stop)
     assert sorted(told) == [0, 1, 2]
     for stretches in told.values():
         assert stretches[0][0] == 0

@@ -1,0 +1,179 @@
+"""A step while it is filled: which records it consists of, where they come from, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.fault_points import reach
+from streamload.fetch.bad_records import BadRow, FieldFault, remap_slices, resolve
+from streamload.fetch.ragged_collate import StreamRows, WindowSlice
+from streamload.fetch.tasks import StepTask
+from streamload.memory.shared_memory import SharedBlock
+from streamload.memory.slots import SlotLayout, SlotViews
+
+
+class Arrays(Protocol):
+    """Where the fields of a batch are written: a slot, or memory between two passes."""
+
+    fields: dict[str, NDArray[Any]]
+    """By name: of a fixed field, an array of shape (batch size, *field.shape); of a ragged one, room for elements, of shape
+    (elements, *field.shape)."""
+    offsets: dict[str, NDArray[np.int64]]
+    """Of ragged fields: where each record begins in the field, and their end; shape (batch size + 1,) at least."""
+
+
+class Overflow(NamedTuple):
+    """Memory of its own for a batch whose ragged fields do not fit its slot. Whoever takes it closes the block."""
+
+    block: SharedBlock
+    capacities: tuple[int, ...]
+    """Elements that it has room for, by field: it is laid out as a slot with these."""
+
+
+class FilledStep(NamedTuple):
+    """What came of filling a step."""
+
+    count: int
+    """Records that are in it; with some left out, fewer than its task asked for."""
+    bad: tuple[BadRow, ...]
+    """Records that could not be delivered."""
+    overflow: Overflow | None
+    """Where the batch lies if it did not fit its slot."""
+
+
+class PieceRows(NamedTuple):
+    """Neighbouring rows of a batch that came of one piece of its step."""
+
+    stream: int
+    epoch: int
+    position: int
+    """The first position of the piece, in that epoch of its lane."""
+    start: int
+    """First row of the batch."""
+    stop: int
+
+
+class BatchDraft:
+    """One step on its way through the stages."""
+
+    __slots__ = ("bad", "elements", "overflow", "pieces", "records", "slices", "source", "streams", "target", "task")
+
+    def __init__(self, task: StepTask, records: NDArray[np.int64], slices: list[WindowSlice], target: Arrays) -> None:
+        self.task = task
+        self.records = records
+        """The record number of each row, counted within its stream; rows are those that are delivered: shape (count,)."""
+        self.slices = slices
+        """Where in the arena rows lie, rising; rows that are read from files are in none."""
+        self.pieces: list[PieceRows] = []
+        """The rows by the pieces of the step: together all of them, rising."""
+        row = 0
+        for stream, _, epoch, start, stop in task.pieces:
+            self.pieces.append(PieceRows(stream, epoch, start, row, row := row + stop - start))
+        self.streams = _by_stream(self.pieces)
+        """The rows by the streams that their records are of: together all of them, rising."""
+        self.elements: dict[str, int] = {}
+        """Of each ragged field, as measured in the present pass: its elements in the whole batch."""
+        self.source: Arrays = target
+        """Where the pass before this one put its fields (in the first pass, nothing)."""
+        self.target: Arrays = target
+        """Where the present pass puts its fields: fixed ones at any time, ragged ones only when it writes."""
+        self.bad: tuple[BadRow, ...] = ()
+        self.overflow: Overflow | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows of the batch."""
+        return len(self.records)
+
+    def settle(self, faults: Sequence[FieldFault], policy: str) -> NDArray[np.int64]:
+        """Decide what stands in place of records that cannot be decoded; returns, for each row of the batch from now on, the
+        row whose record now stands there: shape (count,).
+
+        A record that stands in is of the same stream. Raises the error of `settled` where none can.
+        """
+        sources: list[NDArray[np.int64]] = []
+        bad: list[BadRow] = []
+        for _, start, stop in self.streams:
+            ours = [fault for fault in faults if start <= fault.row < stop]
+            chosen, rows = resolve(self.records[start:stop], ours, policy, start) if ours else (np.arange(stop - start), [])
+            sources.append(chosen + start)
+            bad += rows
+        now = np.concatenate(sources)
+        self.bad = tuple(bad)
+        self.records = self.records[now]
+        self.slices = [WindowSlice(one.part, one.held[held], start, stop) for one, held, start, stop in remap_slices(self.slices, now)]
+        self.pieces = [one._replace(start=start, stop=stop) for one, _, start, stop in remap_slices(self.pieces, now)]
+        self.streams = _by_stream(self.pieces)
+        return now
+
+    def drop(self) -> None:
+        """Let go of what a step that failed had been given."""
+        if self.overflow is not None:
+            self.overflow.block.close()
+            self.overflow = None
+
+    def outcome(self) -> FilledStep:
+        """What came of it."""
+        return FilledStep(len(self.records), self.bad, self.overflow)
+
+
+def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:
+    """Neighbouring pieces of one stream put together."""
+    found: list[StreamRows] = []
+    for stream, _, _, start, stop in pieces:
+        if found and found[-1].stream == stream:
+            found[-1] = found[-1]._replace(stop=stop)
+        else:
+            found.append(StreamRows(stream, start, stop))
+    return found
+
+
+class Destination(Protocol):
+    """Where the stages of one pass write to."""
+
+    def begin(self, draft: BatchDraft) -> Arrays:
+        """Room for fixed fields, for as many records as the step's task asks for."""
+        ...
+
+    def fit(self, draft: BatchDraft) -> Arrays:
+        """Room for all fields, ragged ones with as many elements as `draft.elements` says; fixed fields that were written stay."""
+        ...
+
+
+class SlotDestination:
+    """The slot that the step's task names; a batch that does not fit it is given memory of its own."""
+
+    def __init__(self, slots: Sequence[SlotViews], layout: SlotLayout) -> None:
+        self._slots = slots
+        self._layout = layout
+        self._ragged = [(field.name, room) for field, room in zip(layout.schema, layout.capacities, strict=True) if field.ragged]
+
+    def begin(self, draft: BatchDraft) -> SlotViews:
+        """The slot."""
+        return self._slots[draft.task.slot]
+
+    def fit(self, draft: BatchDraft) -> SlotViews:
+        """The slot, or memory of the batch's own; the record numbers are written in either."""
+        views, count = self._slots[draft.task.slot], draft.count
+        for name, room in self._ragged:
+            if draft.elements[name] > room:
+                larger = self._larger(draft)
+                for field, array in views.fields.items():
+                    if field not in views.offsets:
+                        larger.fields[field][:count] = array[:count]
+                views = larger
+                break
+        views.records[:count] = draft.records
+        return views
+
+    def _larger(self, draft: BatchDraft) -> SlotViews:
+        layout = self._layout
+        rooms = tuple(draft.elements[field.name] if field.ragged else 0 for field in layout.schema)
+        larger = SlotLayout.of(layout.schema, layout.batch_size, rooms)
+        draft.overflow = Overflow(SharedBlock.create(larger.nbytes, purpose="a batch that does not fit its slot"), rooms)
+        reach("overflow")
+        return SlotViews(larger, draft.overflow.block, 0)

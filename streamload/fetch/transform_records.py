@@ -1,0 +1,97 @@
+"""The pass of the user's function: memory for what it is given, and the stage that calls it for each record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.fetch.draft import Arrays, BatchDraft
+from streamload.fetch.job import Job
+from streamload.fetch.ragged_collate import offsets_of
+from streamload.ragged import Ragged
+from streamload.schema import Field, Schema
+from streamload.source import ReadStats
+from streamload.transforms.record import RecordTransform
+
+
+class Workspace:
+    """Memory of this process for the fields of one batch, between two passes."""
+
+    def __init__(self, schema: Schema, batch_size: int) -> None:
+        self._ragged = schema.ragged
+        self._fixed = [field for field in schema if not field.ragged]
+        self._batch_size = batch_size
+        self.fields: dict[str, NDArray[Any]] = {}
+        """As in `Arrays`; of ragged fields, of the batch at hand."""
+        self._unheld: dict[str, int] = {}
+        """References to each fixed field's array as long as no function of the user's looks at it."""
+        self._renew(self._fixed)
+        self.offsets: dict[str, NDArray[np.int64]] = {field.name: np.zeros(batch_size + 1, np.int64) for field in self._ragged}
+
+    def _renew(self, fields: Sequence[Field]) -> None:
+        for field in fields:
+            self.fields[field.name] = np.empty((self._batch_size, *field.shape), field.dtype)
+            self._unheld[field.name] = sys.getrefcount(self.fields[field.name])
+
+    def begin(self, draft: BatchDraft) -> Arrays:
+        """The memory of the batch before, unless the function keeps something of it."""
+        self._renew([field for field in self._fixed if sys.getrefcount(self.fields[field.name]) > self._unheld[field.name]])
+        return self
+
+    def fit(self, draft: BatchDraft) -> Arrays:
+        """New memory for elements: what the function returned for the batch before may still look at the old."""
+        for field in self._ragged:
+            self.fields[field.name] = np.empty((draft.elements[field.name], *field.shape), field.dtype)
+        return self
+
+
+class TransformRecords:
+    """Calls the user's function for each record: fields of a `Workspace` in, fields of the batch out."""
+
+    def __init__(self, job: Job, transforming: RecordTransform, meter: ReadStats) -> None:
+        assert job.layout is not None
+        self._transforming = transforming
+        self._seeds = [stream.seed for stream in job.streams]
+        self._stored = job.schema.ragged
+        self._ragged = job.layout.schema.ragged
+        self._meter = meter
+        self._results: dict[str, list[NDArray[Any]]] = {}
+
+    def measure(self, draft: BatchDraft) -> None:
+        """Call it, and put what it returns for fixed fields into the batch."""
+        began = time.perf_counter_ns()
+        source, target = draft.source, draft.target
+        for field in self._stored:
+            offsets = source.offsets[field.name][: draft.count + 1]
+            self._transforming.stored_ragged[field.name] = Ragged(source.fields[field.name], offsets, field.ragged)
+        fixed = {name: array for name, array in target.fields.items() if name not in target.offsets}
+        self._results = {field.name: [] for field in self._ragged}
+        try:
+            for stream, epoch, position, start, stop in draft.pieces:
+                records, seed = draft.records[start:stop], self._seeds[stream]
+                found = self._transforming.apply(
+                    records, fixed, seed=seed, epoch=epoch, start=position, first_row=start, ragged=self._ragged
+                )
+                for name, arrays in found.items():
+                    self._results[name] += arrays
+        finally:
+            self._meter.decode_ns += time.perf_counter_ns() - began
+        draft.elements = {name: sum(map(len, arrays)) for name, arrays in self._results.items()}
+
+    def write(self, draft: BatchDraft) -> None:
+        """Put what it returned for ragged fields into the batch."""
+        for name, arrays in self._results.items():
+            _collate(arrays, draft.target.fields[name], draft.target.offsets[name][: draft.count + 1])
+        self._results = {}
+
+
+def _collate(arrays: Sequence[NDArray[Any]], values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
+    """Put arrays one after the other into `values`; array k begins at `offsets[k]`."""
+    offsets_of(np.array([len(one) for one in arrays], np.int64), offsets)
+    for one, start in zip(arrays, offsets[:-1].tolist(), strict=True):
+        values[start : start + len(one)] = one

@@ -1,0 +1,259 @@
+"""A step of several pieces is filled as if each piece had been read by itself, whatever its records go through."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import streamload as sl
+from streamload.errors import CorruptDataError
+from streamload.fetch.draft import FilledStep
+from streamload.fetch.fetcher import BatchFetcher, probe
+from streamload.fetch.job import Job, Stream
+from streamload.fetch.tasks import StepPiece, StepTask, WindowTask
+from streamload.fetch.window_tables import tables_in, tables_nbytes
+from streamload.loader.engine import arena_of
+from streamload.memory.progress import WorkerProgress
+from streamload.memory.shared_memory import SharedBlock
+from streamload.memory.slots import SlotLayout, SlotViews
+from streamload.order import Block, Exact, layout_of, restricted
+from streamload.ragged import Ragged
+from streamload.source import Source
+
+RECORDS, BATCH = 60, 24
+
+
+def table(first: int) -> pa.Table:
+    """Records of a fixed field, a number and a text, none of which two files share."""
+    numbers = np.arange(first, first + RECORDS)
+    return pa.table(
+        {
+            "x": pa.array([bytes([number % 251, number % 7]) * 40 for number in numbers.tolist()], pa.binary(80)),
+            "label": numbers,
+            "text": [f"{number}-" * (30 + number % 11) for number in numbers.tolist()],
+        }
+    )
+
+
+@pytest.fixture
+def raw_and_packed(tmp_path: Path) -> tuple[Source, Source]:
+    """A source whose records are read by offset, and one whose blocks must be decoded."""
+    first, second = table(0), table(1000)
+    with pa.OSFile(str(tmp_path / "raw.arrow"), "wb") as file, pa.ipc.new_file(file, first.schema) as writer:
+        writer.write_table(first, max_chunksize=7)
+    pq.write_table(second, tmp_path / "packed.parquet", compression="zstd", row_group_size=5)
+    return sl.open(tmp_path / "raw.arrow"), sl.open(tmp_path / "packed.parquet")
+
+
+def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int) -> Stream:
+    """A stream of so many lanes, each over every so manieth stretch of ten records."""
+    cuts = next((column.cuts for column in source.columns if column.cuts is not None), None)
+    whole = layout_of(source.file_starts, cuts=cuts, record_nbytes=80, addressable=source.addressable)
+    numbers = np.arange(len(source))
+    order = Block(window=1_600) if blocks else Exact()
+    shares = [numbers[numbers // 10 % lanes == lane] for lane in range(lanes)]
+    bound = tuple(order.bind(restricted(whole, share), seed + lane) for lane, share in enumerate(shares))
+    arena = arena_of(source.columns, bound, BATCH)
+    return Stream(columns=source.columns, fingerprints=source.fingerprints, seed=seed, lanes=bound, arena=arena)
+
+
+class Rig:
+    """One filler over several streams, without processes or a scheduler."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        streams: list[Stream],
+        *,
+        rooms: int = 1 << 16,
+        transform: Callable[..., Any] | None = None,
+        on_bad: str = "raise",
+    ) -> None:
+        job = Job(streams=tuple(streams), layout=None, transform=transform, workers=1, mapped=False, direct=False, on_bad=on_bad)
+        schema = probe(job) if transform is not None else job.schema
+        layout = SlotLayout.of(schema, BATCH, [rooms if field.ragged else 0 for field in schema])
+        self.job = replace(job, layout=layout)
+        self.sources = sources
+        self.board = WorkerProgress.create(1, parts=job.parts)
+        self.ring = SharedBlock.create(layout.nbytes, purpose="a slot")
+        self.arena = SharedBlock.create(job.arena_nbytes, purpose="an arena")
+        self.tables = SharedBlock.create(tables_nbytes(job.streams), purpose="tables")
+        self.writers = tables_in(self.tables, job.streams)
+        self.views = SlotViews(layout, self.ring, 0)
+        self.filler = BatchFetcher(self.job, index=0, board=self.board, slots=[self.views], arena=self.arena, tables=self.tables)
+        self.number = 0
+
+    def fill(self, pieces: list[StepPiece]) -> tuple[FilledStep, dict[str, Any], np.ndarray]:
+        """Fill one step: what came of it, its fields, and its record numbers."""
+        for window in self._windows(pieces):
+            self.filler.windows.open(window)
+        self.number += 1
+        task = StepTask(self.number, 0, 7, self.number, tuple(pieces), tuple(pieces))
+        while not self.filler.windows.ready(task):
+            assert self.filler.windows.decode_next()
+        self.filler.advise(task.advice)
+        filled = self.filler.fill(task)
+        assert self.views.task[0] == task.number
+        if filled.overflow is None:
+            fields, records = self.job.layout.arrays(self.ring.bytes, filled.count)
+        else:
+            layout = SlotLayout.of(self.job.layout.schema, BATCH, filled.overflow.capacities)
+            fields, records = layout.arrays(filled.overflow.block.bytes, filled.count)
+        return filled, fields, records
+
+    def _windows(self, pieces: list[StepPiece]) -> Iterator[WindowTask]:
+        """Every window that the pieces lie in, each in a part of its own."""
+        parts = {}
+        for stream, lane, epoch, start, stop in pieces:
+            if (stream, lane) not in self.writers:
+                continue
+            written = self.writers[stream, lane].write(epoch)
+            if self.job.streams[stream].arena is None:
+                continue
+            for window in range(written.window_of(start), written.window_of(stop - 1) + 1):
+                key = stream, lane, epoch, window
+                if key not in parts:
+                    first = sum(one.arena.parts for one in self.job.streams[:stream] if one.arena)
+                    parts[key] = first + sum(other[0] == stream for other in parts)
+                    yield WindowTask(100 * self.number + len(parts), *key, parts[key])
+
+    def close(self) -> None:
+        self.filler.close()
+        for source in self.sources:
+            source.close()
+        for block in (self.ring, self.arena, self.tables):
+            block.close()
+        self.board.close()
+
+
+def pieces_of(streams: list[Stream], chance: Random) -> list[StepPiece]:
+    """A few pieces of any streams and lanes, of few records each, in any two epochs on end."""
+    pieces: list[StepPiece] = []
+    for _ in range(chance.randint(1, 4)):
+        stream = chance.randrange(len(streams))
+        lane = chance.randrange(len(streams[stream].lanes))
+        n = streams[stream].lanes[lane].n
+        start = chance.randrange(n)
+        pieces.append(StepPiece(stream, lane, chance.randint(4, 5), start, min(n, start + chance.randint(1, BATCH // 4))))
+    return pieces
+
+
+def expected(sources: list[Source], job: Job, pieces: list[StepPiece]) -> tuple[dict[str, list[Any]], list[int]]:
+    """The fields of the records of pieces, a value a record, and the record numbers."""
+    values: dict[str, list[Any]] = {}
+    numbers: list[int] = []
+    for piece in pieces:
+        records = job.records(piece)
+        numbers += records.tolist()
+        for name, array in sources[piece.stream].take(records).items():
+            values.setdefault(name, []).extend(array.to_list() if isinstance(array, Ragged) else array.tolist())
+    return values, numbers
+
+
+def listed(fields: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: array.to_list() if isinstance(array, Ragged) else array.tolist() for name, array in fields.items()}
+
+
+@pytest.mark.parametrize("rooms", [1 << 16, 50], ids=["in its slot", "in memory of its own"])
+@pytest.mark.parametrize("blocks", [False, True], ids=["exact", "block"])
+def test_a_step_of_any_pieces_holds_their_records_one_after_the_other(
+    raw_and_packed: tuple[Source, Source], blocks: bool, rooms: int
+) -> None:
+    """Of two sources, one of them decoded into the arena in block order; two lanes of each; two epochs."""
+    sources = list(raw_and_packed)
+    streams = [stream_of(source, lanes=2, blocks=blocks, seed=3 * k) for k, source in enumerate(sources)]
+    assert (streams[1].arena is not None) == blocks
+    rig, chance = Rig(sources, streams, rooms=rooms), Random(5)
+    for _ in range(12):
+        pieces = pieces_of(streams, chance)
+        filled, fields, records = rig.fill(pieces)
+        values, numbers = expected(sources, rig.job, pieces)
+        assert (filled.count, filled.bad) == (len(numbers), ())
+        assert records.tolist() == numbers
+        assert listed(fields) == values
+        assert (filled.overflow is not None) == (sum(map(len, values["text"])) > rooms)
+        if filled.overflow is not None:
+            fields.clear()
+            filled.overflow.block.close()
+    rig.close()
+
+
+def tagged(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return {"label": record["label"], "noise": rng.integers(0, 2**62), "text": f"{record['label']}:{len(record['text'])}"}
+
+
+def test_a_transform_draws_by_the_seed_and_epoch_of_each_piece(raw_and_packed: tuple[Source, Source]) -> None:
+    """A record is transformed alike whatever shares its batch, and differently in another epoch."""
+    sources = list(raw_and_packed)
+    streams = [stream_of(source, lanes=2, blocks=True, seed=3 * k) for k, source in enumerate(sources)]
+    rig = Rig(sources, streams, transform=tagged)
+    pieces = [StepPiece(1, 0, 4, 2, 6), StepPiece(0, 1, 5, 0, 3), StepPiece(1, 1, 4, 0, 2), StepPiece(1, 0, 5, 0, 5)]
+    together = listed(rig.fill(pieces)[1])
+    alone = [listed(rig.fill([piece])[1]) for piece in pieces]
+    assert together == {name: [value for one in alone for value in one[name]] for name in together}
+    assert len(set(together["noise"])) == len(together["noise"])
+    rig.close()
+
+
+def jpeg(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["exact", "block"])
+@pytest.mark.parametrize("policy", ["substitute", "skip"])
+def test_what_stands_in_for_a_bad_record_is_of_its_own_stream(tmp_path: Path, policy: str, blocks: bool) -> None:
+    """Each source keeps its part of the batch; what goes along with a record goes along with the one that stands in."""
+    sources = []
+    for name, first, bad in (("a", 0, {2, 3}), ("b", 100, {25})):
+        images = [b"no image" if number in bad else jpeg(first + number) for number in range(40)]
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"image": images, "label": np.arange(40) + first}), path, compression="zstd", row_group_size=4)
+        sources.append(sl.open(path))
+    streams = [stream_of(source, lanes=1, blocks=blocks, seed=k) for k, source in enumerate(sources)]
+    rig = Rig(sources, streams, on_bad=policy)
+    places = [stream.lanes[0].records(4, 0, 40).tolist() for stream in streams]
+    pieces = []
+    for stream, record in ((0, 2), (1, 25)):
+        start = max(0, min(places[stream].index(record) - 2, 33))
+        pieces.append(StepPiece(stream, 0, 4, start, start + 7))
+    filled, fields, records = rig.fill(pieces)
+    wanted: list[tuple[int, int]] = []
+    for (stream, _, _, start, stop), bad in zip(pieces, ({2, 3}, {25}), strict=True):
+        ours = places[stream][start:stop]
+        good = [k for k, record in enumerate(ours) if record not in bad]
+        for k, record in enumerate(ours):
+            if record not in bad:
+                wanted.append((stream, record))
+            elif policy == "substitute":
+                wanted.append((stream, ours[next((other for other in good if other > k), good[0])]))
+    assert records.tolist() == [record for _, record in wanted]
+    assert fields["label"].tolist() == [100 * stream + record for stream, record in wanted]
+    assert fields["image"][:, 0, 0, 0].tolist() == [100 * stream + record for stream, record in wanted]
+    assert {row.record for row in filled.bad} == {places[s][p] for s, _, _, a, b in pieces for p in range(a, b)} & {2, 3, 25}
+    rig.close()
+
+
+def test_a_step_that_fails_lets_go_of_memory_of_its_own(raw_and_packed: tuple[Source, Source], tmp_path: Path) -> None:
+    """The error names epoch and step, and nothing that was made for the batch is left."""
+    sources = raw_and_packed[:1]
+    streams = [stream_of(sources[0], lanes=1, blocks=False, seed=0)]
+    rig = Rig(sources, streams, rooms=50)
+    path = Path(streams[0].fingerprints[0].path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(sl.StreamloadError) as caught:
+        rig.fill([StepPiece(0, 0, 4, 0, 10)])
+    assert not isinstance(caught.value, CorruptDataError)
+    assert (caught.value.details["epoch"], caught.value.details["batch_index"]) == (7, 1)
+    rig.close()
