@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,7 +35,8 @@ class Overflow(NamedTuple):
     """Elements that it has room for, by field: it is laid out as a slot with these."""
 
 
-class FilledStep(NamedTuple):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilledStep:
     """What came of filling a step."""
 
     count: int
@@ -118,7 +120,7 @@ class BatchDraft:
 
     def outcome(self) -> FilledStep:
         """What came of it."""
-        return FilledStep(len(self.records), self.bad, self.overflow)
+        return FilledStep(count=len(self.records), bad=self.bad, overflow=self.overflow)
 
 
 def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:

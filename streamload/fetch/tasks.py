@@ -67,11 +67,6 @@ class StepTask(NamedTuple):
     advice: tuple[StepPiece, ...] = ()
     """Positions to tell the kernel about before filling."""
 
-    @property
-    def count(self) -> int:
-        """Records of the step."""
-        return sum(piece.stop - piece.start for piece in self.pieces)
-
 
 class WindowTask(NamedTuple):
     """Decode this worker's share of one window into one part of the arena."""

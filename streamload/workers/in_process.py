@@ -64,11 +64,11 @@ class InProcessPool:
                 self._filler.windows.decode_next()
                 self._decoded += 1
             self._filler.advise(task.advice)
-            count, bad, overflow = self._filler.fill(task)
-            reply: Reply = Filled(task.number, task.slot, count, bad)
-            if overflow is not None:
-                block, capacities = overflow
-                reply = Overflowed(task.number, task.slot, count, capacities, block.nbytes, block.bytes, bad)
+            filled = self._filler.fill(task)
+            reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad)
+            if filled.overflow is not None:
+                block, capacities = filled.overflow
+                reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, block.bytes, filled.bad)
                 block.close()
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))
