@@ -25,6 +25,8 @@ WRITTEN_AGAIN = {
     "direct_io.py: self._answers": "what it answers",
     "files.py: self._map": "a file, read-only",
     "permutation.py: self._table": "written once, where it is made",
+    "transform_records.py: self.offsets": "what a function is given ragged records by, while it is called",
+    "transform_records.py: self.fields[field.name]": "what a function is given; made anew where it keeps something of it",
     "scratch.py: self._memory": "scratch memory itself",
     "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",

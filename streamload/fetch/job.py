@@ -106,8 +106,8 @@ class ArenaLayout:
     capacities: tuple[int, ...]
     """The most of them that a window has room for; 0 of other fields."""
     part_nbytes: int
-    parts: int
-    """Windows in flight: as many as a batch can touch, and one more."""
+    lane_parts: tuple[int, ...]
+    """Of each lane, its windows in flight: as many as a batch can touch, and one more."""
 
     @classmethod
     def of(
@@ -115,7 +115,7 @@ class ArenaLayout:
         fields: Sequence[Field],
         *,
         records: int,
-        parts: int,
+        lane_parts: Sequence[int],
         rooms: Sequence[Mapping[str, NDArray[np.int64]]],
         capacities: Mapping[str, int],
     ) -> ArenaLayout:
@@ -136,8 +136,13 @@ class ArenaLayout:
             rooms=tuple(tuple(lane.get(field.name) for field in fields) for lane in rooms),
             capacities=tuple(capacities.get(field.name, 0) for field in fields),
             part_nbytes=aligned(at, 4096),
-            parts=parts,
+            lane_parts=tuple(lane_parts),
         )
+
+    @property
+    def parts(self) -> int:
+        """Windows in flight, of all lanes."""
+        return sum(self.lane_parts)
 
     @property
     def nbytes(self) -> int:

@@ -86,6 +86,8 @@ class WindowTask(NamedTuple):
         return self[1:5]
 
 
+LaneKey = tuple[int, int]
+"""(stream, lane)."""
 WindowKey = tuple[int, int, int, int]
 """(stream, lane, epoch, window)."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.fetch.job import Stream
+from streamload.fetch.tasks import LaneKey
 from streamload.memory.shared_memory import SharedBlock
 from streamload.order import WINDOWED, WindowedOrder, WindowTable
 
@@ -52,7 +53,7 @@ class Tables:
         return words[: -2 * windows], words[-2 * windows : -windows], words[-windows:]
 
 
-LaneTables = dict[tuple[int, int], Tables]
+LaneTables = dict[LaneKey, Tables]
 """By (stream, lane), the tables of every order that goes by windows."""
 
 
@@ -72,7 +73,7 @@ def tables_in(block: SharedBlock | None, streams: tuple[Stream, ...]) -> LaneTab
     return found
 
 
-def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[tuple[int, int], WindowedOrder]]:
+def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[LaneKey, WindowedOrder]]:
     """The orders that go by windows, and which stream and lane they are of."""
     for number, stream in enumerate(streams):
         for lane, order in enumerate(stream.lanes):

@@ -8,13 +8,17 @@ from typing import cast
 
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import capacities_of
-from streamload.fetch.window_tables import tables_in, tables_nbytes
+from streamload.fetch.tasks import LaneKey
+from streamload.fetch.window_tables import LaneTables, tables_in, tables_nbytes
 from streamload.kernels import announce_compiling
 from streamload.loader.budget import Sizing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import Slots
 from streamload.order import WINDOWED, BoundOrder, WindowedOrder
+from streamload.schedule.advice import Advice
+from streamload.schedule.steps import PlainSteps, Steps
+from streamload.schedule.windows import WindowSchedule
 from streamload.source import Column, RaggedColumn, kept_column
 from streamload.workers.in_process import InProcessPool
 from streamload.workers.scheduler import Scheduler, WorkerPool
@@ -44,15 +48,13 @@ class Engine:
                 self._pool = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
             else:
                 self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
+            steps = PlainSteps(batch_size=job.layout.batch_size, end=end)
             self.pipeline = Scheduler(
-                batch_size=job.layout.batch_size,
-                end=end,
+                steps=steps,
                 pool=self._pool,
                 slots=self.slots,
-                tables=tables_in(tables, job.streams).get((0, 0)),
-                arena=job.streams[0].arena,
-                ahead=shape.ahead,
-                advised=shape.advised,
+                windows=window_schedule(steps, tables_in(tables, job.streams), job),
+                advice=Advice(steps, ahead=shape.ahead, most=max(job.layout.batch_size, shape.advised)),
             )
         except BaseException:
             self.close()
@@ -90,6 +92,19 @@ class Engine:
             block.close()
 
 
+def window_schedule(steps: Steps, tables: LaneTables, job: Job) -> WindowSchedule:
+    """The windows of all lanes of a job, each with its own parts of the arena."""
+    parts: dict[LaneKey, range] = {}
+    first = 0
+    for number, stream in enumerate(job.streams):
+        for lane in range(len(stream.lanes)):
+            stop = first + (stream.arena.lane_parts[lane] if stream.arena is not None else 0)
+            if (number, lane) in tables:
+                parts[number, lane] = range(first, stop)
+            first = stop
+    return WindowSchedule(steps, lambda lane, epoch: tables[lane].write(epoch), parts)
+
+
 def arena_of(columns: Sequence[Column], lanes: Sequence[BoundOrder], batch_size: int) -> ArenaLayout | None:
     """The arena that a stream needs: for block order over fields that must be decoded; None where there are none.
 
@@ -105,7 +120,7 @@ def arena_of(columns: Sequence[Column], lanes: Sequence[BoundOrder], batch_size:
     return ArenaLayout.of(
         [column.field for column in decoded],
         records=max(order.most_window_records for order in orders),
-        parts=sum(1 + _touched(order, batch_size) for order in orders if order.n),
+        lane_parts=[1 + _touched(order, batch_size) if order.n else 0 for order in orders],
         rooms=rooms,
         capacities={column.field.name: max(lane[column.field.name] for lane in most) for column in ragged},
     )

@@ -219,8 +219,8 @@ class Loader:
         counts["records"] += len(step.records)
         if pipeline.copies and not self._said_copies:
             self._say_copies()
-        index = step.start // self._plan.batch_size
-        return Batch(step.fields, records=step.records, epoch=number, step=index, total_step=number * self._plan.steps + index)
+        total = number * self._plan.steps + step.step
+        return Batch(step.fields, records=step.records, epoch=number, step=step.step, total_step=total)
 
     def _say_copies(self) -> None:
         self._said_copies = True

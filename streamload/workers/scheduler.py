@@ -1,9 +1,10 @@
-"""Asks for steps ahead of the user, and hands them out in order.
+"""Asks for steps ahead of the user, and hands them out in order; what comes next is worked out in `schedule`.
 
 Rules:
 
 1. Steps are asked for in the order in which they will be handed out, across the border of epochs, as slots and sockets allow.
-2. At most the epoch after the one being handed out is asked for: two block tables exist, and no task may look at a third.
+2. At most the epoch after the one being handed out is asked for, and never more than two epochs of a lane: it has two block
+   tables, and no task may look at a third.
 3. A window is opened when a part of the arena is free, in the order of use, and retired when the last step that touches it
    is filled. There is one part more than a batch can touch, so the oldest unfilled step always has its windows.
 4. What has been filled is handed out before an error is raised; after an error the same error is raised again.
@@ -21,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, WorkerError, without_frames
-from streamload.fetch.job import ArenaLayout
-from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepPiece, StepTask, WindowTask
-from streamload.fetch.window_tables import Tables
+from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepTask, WindowTask
 from streamload.memory.slots import Slots
-
-NO_ADVICE: tuple[StepPiece, ...] = ()
+from streamload.schedule.advice import Advice
+from streamload.schedule.steps import PlannedStep, Steps, after
+from streamload.schedule.windows import WindowSchedule
 
 
 class WorkerPool(Protocol):
@@ -75,6 +75,8 @@ class Step(NamedTuple):
     """A step as it is handed out."""
 
     epoch: int
+    step: int
+    """Its number in the epoch."""
     start: int
     stop: int
     fields: dict[str, Any]
@@ -87,59 +89,31 @@ class Step(NamedTuple):
 class _Asked:
     """A step that has been asked for."""
 
-    __slots__ = ("reply", "task")
+    __slots__ = ("planned", "reply", "task")
 
-    def __init__(self, task: StepTask) -> None:
+    def __init__(self, planned: PlannedStep, task: StepTask) -> None:
+        self.planned = planned
         self.task = task
         self.reply: Reply | None = None
-
-
-class _Open:
-    """A window in the arena, and how many positions of it are still to be filled."""
-
-    __slots__ = ("left", "part")
-
-    def __init__(self, part: int, left: int) -> None:
-        self.part = part
-        self.left = left
 
 
 class Scheduler:
     """The order of work for one loader."""
 
-    def __init__(
-        self,
-        *,
-        batch_size: int,
-        end: int,
-        pool: WorkerPool,
-        slots: Slots,
-        tables: Tables | None,
-        arena: ArenaLayout | None,
-        ahead: int,
-        advised: int,
-    ) -> None:
-        self._batch_size = batch_size
-        self._end = end
+    def __init__(self, *, steps: Steps, pool: WorkerPool, slots: Slots, windows: WindowSchedule, advice: Advice) -> None:
+        self._steps = steps
         self._pool = pool
         self._slots = slots
-        self._tables = tables
-        self._arena = arena
-        self._ahead = ahead
-        self._share = max(batch_size, advised)
+        self._windows = windows
+        self._advice = advice
         self._number = 0
-        self._serial = 0
         self._queue: deque[_Asked] = deque()
         self._waiting: dict[int, _Asked] = {}
         self._capacity = pool.capacity
         # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
         self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
         self._at = (0, 0)
-        self._advised = (0, 0)
-        self._next_window = (0, 0)
-        self._floor = (0, 0)
-        self._windows: dict[tuple[int, int], _Open] = {}
-        self._parts = list(range(arena.parts)) if arena else []
+        """The epoch and the position at which the step begins that is asked for next."""
         self._stop: int | None = 0
         self._epoch = 0
         self._started = False
@@ -166,7 +140,7 @@ class Scheduler:
 
     def _next(self) -> tuple[int, int]:
         """Where the step that will be handed out next begins."""
-        return self._queue[0].task.pieces[0][2:4] if self._queue else self._at
+        return (self._queue[0].planned.epoch, self._queue[0].planned.start) if self._queue else self._at
 
     def _restart(self, epoch: int, position: int) -> None:
         """Call everything off, and stand at a position (rule 5)."""
@@ -177,15 +151,11 @@ class Scheduler:
                 if isinstance(asked.reply, (Filled, Overflowed)):
                     self._slots.drop(asked.task.slot)
         self._queue.clear()
-        self._windows.clear()
-        self._parts = list(range(self._arena.parts)) if self._arena else []
         self._started = True
-        self._at = self._floor = self._advised = (epoch, position)
-        if self._tables is not None and position < self._end:
-            table = self._tables.write(epoch)
-            window = table.window_of(position)
-            self._next_window = (epoch, window)
-            self._advised = (epoch, int(table.starts[window]))
+        self._at = epoch, position
+        if position < self._steps.end:
+            position = self._windows.begin(epoch, position)
+        self._advice.begin(epoch, position)
 
     def step(self) -> Step | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
@@ -193,8 +163,8 @@ class Scheduler:
             self._listen()
         elif self._slots.available >= self._worthwhile and self.broken is None:
             self._ask()
-        if not self._queue or self._queue[0].task.epoch != self._epoch:
-            if self.broken is not None and self._at < (self._epoch, self._end):
+        if not self._queue or self._queue[0].planned.epoch != self._epoch:
+            if self.broken is not None and self._at < (self._epoch, self._steps.end):
                 raise without_frames(self.broken)
             return None
         asked = self._queue[0]
@@ -206,7 +176,7 @@ class Scheduler:
                         raise without_frames(self.broken)
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
-                    if self._slots.available >= self._worthwhile or self._parts:
+                    if self._slots.available >= self._worthwhile or self._windows.has_room:
                         self._ask()
             except StreamloadError as error:
                 self._break(error)
@@ -227,8 +197,8 @@ class Scheduler:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        piece = task.pieces[0]
-        return Step(task.epoch, piece.start, piece.stop, fields, records, asked.reply.bad)
+        epoch, number, start, stop, _ = asked.planned
+        return Step(epoch, number, start, stop, fields, records, asked.reply.bad)
 
     def _overflown(self, task: StepTask, reply: Overflowed) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""
@@ -270,90 +240,29 @@ class Scheduler:
                 f"slot {reply.slot} does not hold what task {reply.number} should have put there.",
                 hint="A function of yours, or a column of your own, wrote past the end of its array.",
             )
-        if self._windows:
-            self._leave_windows(asked.task)
+        self._windows.leave(asked.task.pieces, asked.task.advice)
 
     # Asking
 
     def _ask(self) -> None:
         """Ask for as many steps as there is room for, and open the windows that they will need."""
-        if self.broken is not None:
+        if self.broken is not None or not self._steps.end:
             return
-        self._open_windows()
-        slots, pool, queue, waiting = self._slots, self._pool, self._queue, self._waiting
-        while self._has_more() and len(waiting) < self._capacity and (slot := slots.ask()) is not None:
-            epoch, start = self._at
-            stop = min(start + self._batch_size, self._end)
-            if self._tables is not None:
-                self._tables.write(epoch)
-            advice = self._advice(epoch, stop) if self._ahead else NO_ADVICE
-            piece = StepPiece(0, 0, epoch, start, stop)
-            task = StepTask(self._number, slot, epoch, start // self._batch_size, (piece,), advice)
+        until = self._epoch + 2 if self._stop is None else min(self._epoch + 2, self._stop)
+        for window in self._windows.due(until):
+            self._pool.send_window(window)
+        slots, pool, queue, waiting, windows = self._slots, self._pool, self._queue, self._waiting, self._windows
+        while self._at[0] < until and len(waiting) < self._capacity:
+            planned = self._steps.at(*self._at)
+            if not windows.may_use(planned.pieces) or (slot := slots.ask()) is None:
+                break
+            windows.use(planned.pieces)
+            advice = self._advice.due(planned, until)
+            windows.use(advice)
+            task = StepTask(self._number, slot, planned.epoch, planned.step, planned.pieces, advice)
             self._number += 1
-            asked = waiting[task.number] = _Asked(task)
+            asked = waiting[task.number] = _Asked(planned, task)
             queue.append(asked)
-            self._at = (epoch, stop) if stop < self._end else (epoch + 1, 0)
+            self._at = after(planned, self._steps.end)
             pool.send_step(task)
         pool.flush()
-
-    def _has_more(self) -> bool:
-        """Whether there is a step to ask for (rule 2)."""
-        return self._end > 0 and self._allowed(self._at[0])
-
-    def _allowed(self, epoch: int) -> bool:
-        return epoch <= self._epoch + 1 and (self._stop is None or epoch < self._stop)
-
-    def _advice(self, epoch: int, stop: int) -> tuple[StepPiece, ...]:
-        """The positions that the kernel should hear of now. Shares the first ones out."""
-        at_epoch, at = self._advised
-        if at >= self._end:
-            at_epoch, at = at_epoch + 1, 0
-        if not self._allowed(at_epoch):
-            return NO_ADVICE
-        if at_epoch > epoch:
-            limit = stop + self._ahead - self._end
-        else:
-            limit = stop + self._ahead if at_epoch == epoch else 0
-        upto = min(max(limit, 0), at + self._share, self._end)
-        if upto <= at:
-            return NO_ADVICE
-        if self._tables is not None:
-            self._tables.write(at_epoch)
-        self._advised = (at_epoch, upto)
-        return (StepPiece(0, 0, at_epoch, at, upto),)
-
-    # Windows
-
-    def _open_windows(self) -> None:
-        """Open windows while parts of the arena are free (rule 3)."""
-        while self._tables is not None and self._parts and self._end:
-            epoch, window = self._next_window
-            if not self._allowed(epoch):
-                return
-            table = self._tables.write(epoch)
-            if window + 1 >= len(table.starts):
-                self._next_window = (epoch + 1, 0)
-                continue
-            self._next_window = (epoch, window + 1)
-            floor = self._floor[1] if epoch == self._floor[0] else 0
-            left = min(int(table.starts[window + 1]), self._end) - max(int(table.starts[window]), floor)
-            if left <= 0:
-                continue
-            part = self._parts.pop()
-            self._windows[epoch, window] = _Open(part, left)
-            self._serial += 1
-            self._pool.send_window(WindowTask(self._serial, 0, 0, epoch, window, part))
-
-    def _leave_windows(self, task: StepTask) -> None:
-        """A step is done with its windows; those with nothing left to give are retired."""
-        assert self._tables is not None
-        _, _, epoch, start, stop = task.pieces[0]
-        table = self._tables.write(epoch)
-        for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
-            held = self._windows.get((epoch, window))
-            if held is None:
-                continue
-            held.left -= min(stop, int(table.starts[window + 1])) - max(start, int(table.starts[window]))
-            if held.left == 0:
-                self._parts.append(held.part)
-                del self._windows[epoch, window]

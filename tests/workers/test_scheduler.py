@@ -21,6 +21,9 @@ from streamload.loader.engine import arena_of
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, Slots, SlotViews
 from streamload.order import BlockOrder, layout_of
+from streamload.schedule.advice import Advice
+from streamload.schedule.steps import PlainSteps
+from streamload.schedule.windows import WindowSchedule
 from streamload.schema import Field, Schema
 from streamload.transforms.record import received_error
 from streamload.workers.scheduler import Scheduler
@@ -142,15 +145,13 @@ class Rig:
         if decoded:
             self.arena = arena_of((Blocked(FIELD, layout.cuts),), (self.order,), batch_size)
         self.pool = AnyOrderPool(self.slots, self.order, Tables(self.order, self.block), self.arena, Random(seed), fails or set())
+        steps, tables = PlainSteps(batch_size=batch_size, end=self.end), Tables(self.order, self.block)
         self.pipeline = Scheduler(
-            batch_size=batch_size,
-            end=self.end,
+            steps=steps,
             pool=self.pool,
             slots=self.slots,
-            tables=Tables(self.order, self.block),
-            arena=self.arena,
-            ahead=20,
-            advised=10,
+            windows=WindowSchedule(steps, lambda _, epoch: tables.write(epoch), {(0, 0): range(self.arena.parts if self.arena else 0)}),
+            advice=Advice(steps, ahead=20, most=max(batch_size, 10)),
         )
 
     def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
