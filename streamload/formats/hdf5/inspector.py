@@ -7,7 +7,8 @@ Rules:
    dies with it. What a damaged file does to a child is gone with the child.
 3. A request and its result stand in a nameless file that this process made; only a status comes over the socket.
 4. Results are plain numbers and text, checked as they are read; files are fingerprinted here, not believed.
-5. Where processes cannot be started, the survey is made in this one.
+5. The surveyor runs the very package that this process runs, from wherever it was imported: installed, editable or on the path.
+6. Where processes cannot be started, the survey is made in this one, and a warning says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -44,16 +46,30 @@ START_SECONDS = 60.0
 """A surveyor that is not up by then never will be; loading a library from a cold network disk has taken many seconds."""
 QUIET_SECONDS = 1.0
 """A survey that takes longer says how far it is, on a terminal."""
-_BOOT = (
-    "import sys, json; said = json.loads(sys.argv[1]); sys.path[:] = said['path']; "
-    "from streamload.formats.hdf5.inspector_process import main; main(said['control'])"
-)
+_BOOT = """
+import importlib.util, json, sys
+said = json.loads(sys.argv[1])
+sys.path[:] = said["path"]
+if any(importlib.util.find_spec(name) is None for name in ("numpy", "h5py", "imagecodecs")):
+    import site
+    site.main()
+spec = importlib.util.spec_from_file_location(said["name"], said["package"] + "/__init__.py", submodule_search_locations=[said["package"]])
+package = sys.modules[said["name"]] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from streamload.formats.hdf5.inspector_process import main
+main(said["control"])
+"""
+"""What the surveyor runs first. It starts without `site`, which can cost more than the rest; what only import hooks of `site` can find
+(editable installs) is asked for by place, or `site` is run after all."""
+_PACKAGE = __name__.partition(".")[0]
+MOST_LETTERS = 300
+"""Of what a dying process wrote, how much is told."""
 _CLEARED = ("PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONPROFILEIMPORTTIME", "PYTHONBREAKPOINT")
 _ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class InspectorUnavailableError(Exception):
-    """No process can be had for a survey; internal to planning."""
+    """No process can be had for a survey, for the reason given; internal to planning."""
 
 
 def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
@@ -64,9 +80,10 @@ def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
     began = time.monotonic()
     try:
         data = Inspector.ask(paths, fields)
-    except InspectorUnavailableError:
+    except InspectorUnavailableError as error:
         from streamload.formats.hdf5.planning import examined
 
+        _say_unprotected(str(error))
         return examined(paths, fields, no_progress)
     found, _ = metadata_from_json(data)
     if len(found.files) != len(paths):
@@ -98,9 +115,13 @@ class Inspector:
                 try:
                     return surveyor._survey(scrap, paths, fields)
                 except _GoneError as error:
+                    why = surveyor.last_words()
                     cls.shutdown()
+                    if last and (beats := _progress(scrap))[0]:
+                        # It was up and had begun: whatever ends it, twice, is not to be tried on the user's process.
+                        raise _killed(paths[min(beats[1], len(paths) - 1)], why) from error
                     if last:
-                        raise InspectorUnavailableError from error
+                        raise InspectorUnavailableError(why) from error
                 except InspectorUnavailableError:
                     raise
                 except StreamloadError:
@@ -111,7 +132,7 @@ class Inspector:
                     raise
                 finally:
                     scrap.close()
-        raise InspectorUnavailableError
+        raise AssertionError("the second try answers or raises")
 
     @classmethod
     def warm(cls) -> None:
@@ -146,30 +167,47 @@ class Inspector:
         cls.shutdown()
 
     def __init__(self, settings: tuple[Any, ...]) -> None:
-        if not sys.platform.startswith("linux") or not sys.executable:
-            raise InspectorUnavailableError
+        if not sys.platform.startswith("linux"):
+            raise InspectorUnavailableError(f"this is done on Linux alone, not on {sys.platform}")
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise InspectorUnavailableError(f"no Python interpreter can be started: sys.executable is {sys.executable!r}")
         self.settings = settings
         self._owner = os.getpid()
         try:
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
-            raise InspectorUnavailableError from error
+            raise InspectorUnavailableError(error.strerror or str(error)) from error
+        try:
+            self._stderr = AnonymousFile()
+        except ResourceError as error:
+            self._control.close()
+            theirs.close()
+            raise InspectorUnavailableError(error.message) from error
         environment = {name: value for name, value in os.environ.items() if name not in _CLEARED}
         environment.update(dict.fromkeys(_ALONE, "1"))
-        said = json.dumps({"path": [entry if entry else os.getcwd() for entry in sys.path], "control": theirs.fileno()})
+        here = _folder()
+        said = json.dumps(
+            {
+                "path": [entry or here for entry in sys.path if entry or here],
+                "name": _PACKAGE,
+                "package": os.path.abspath(sys.modules[_PACKAGE].__path__[0]),
+                "control": theirs.fileno(),
+            }
+        )
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-S", "-P", "-c", _BOOT, said],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._stderr.fd,
                 pass_fds=(theirs.fileno(),),
                 env=environment,
                 process_group=0,
             )
         except (OSError, subprocess.SubprocessError) as error:
             self._control.close()
-            raise InspectorUnavailableError from error
+            self._stderr.close()
+            raise InspectorUnavailableError(f"{sys.executable} cannot be run: {getattr(error, 'strerror', None) or error}") from error
         finally:
             theirs.close()
 
@@ -182,7 +220,7 @@ class Inspector:
         named = {
             "paths": list(paths),
             "fields": dict(fields) if isinstance(fields, Mapping) else None if fields is None else list(fields),
-            "folder": os.getcwd(),
+            "folder": _folder(),
         }
         request = memoryview(bytes(PROGRESS.size) + json.dumps(named).encode())
         place = 0
@@ -194,7 +232,7 @@ class Inspector:
         except OSError as error:
             raise _GoneError from error
         if status == CANNOT_FORK:
-            raise InspectorUnavailableError
+            raise InspectorUnavailableError("the system gives no more processes")
         if status:
             raise _ended(status, paths[min(_progress(scrap)[1], len(paths) - 1)])
         result = _result(scrap, nbytes)
@@ -235,14 +273,35 @@ class Inspector:
         status, nbytes = ANSWER.unpack(answer)
         return status, nbytes
 
+    def last_words(self) -> str:
+        """What became of a process that gives no answer, and the last line that it wrote about it."""
+        try:
+            status = self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return f"the process does not answer in {START_SECONDS:g} s"
+        how = f"was killed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"
+        lines = self._stderr.text().strip().splitlines()
+        return f"the process {how}" + (f": {lines[-1][:MOST_LETTERS]}" if lines else "")
+
     def close(self) -> None:
         """End the process and wait for it; in a forked child, only let go of what was inherited."""
         self._control.close()
+        self._stderr.close()
         if self._owner != os.getpid():
             self.process.returncode = 0  # Not ours to wait for.
             return
         self.process.kill()
         self.process.wait()
+
+
+def _say_unprotected(why: str) -> None:
+    """Warn that files are looked at where they can do harm; like every warning, it is shown once."""
+    warnings.warn(
+        "HDF5 files are looked at in your own process, where a damaged or hostile one can crash it: "
+        f"no separate process could do it ({why}). Open only files that you trust until that is mended.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 class _GoneError(Exception):
@@ -283,15 +342,27 @@ def _show(paths: Sequence[str], progress: tuple[int, int, int, int]) -> bool:
     return True
 
 
+def _folder() -> str:
+    """The folder that relative paths are meant from; "" where it has been deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _killed(path: str, why: str) -> ResourceError:
+    return ResourceError(
+        f"{path} was not looked at to the end: {why}. This is often the kernel's out-of-memory killer.",
+        hint="Free memory on this machine, and open the file again.",
+        path=path,
+    )
+
+
 def _ended(status: int, path: str) -> StreamloadError:
     """The error for a survey that ended without a result."""
     hint = "The file is damaged: fetch or write it again."
     if status == -signal.SIGKILL:
-        return ResourceError(
-            f"the process that looked at {path} was killed (SIGKILL). This is often the kernel's out-of-memory killer.",
-            hint="Free memory on this machine, and open the file again.",
-            path=path,
-        )
+        return _killed(path, "the process that looked at it was killed (SIGKILL)")
     if status == -signal.SIGXCPU:
         return CorruptDataError(f"{path}: the HDF5 library got nowhere with what describes its data.", hint=hint, path=path)
     how = f"crashed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"

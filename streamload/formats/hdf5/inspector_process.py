@@ -100,7 +100,8 @@ def _answered(request: dict[str, Any], beat: Callable[[int, int, int], None]) ->
     """The survey, or what is wrong, as bytes."""
     paths, fields = request["paths"], request["fields"]
     try:
-        os.chdir(request["folder"])
+        if request["folder"]:
+            os.chdir(request["folder"])
         return [b"+", *metadata_to_json(examined(paths, fields, beat), {})]
     except StreamloadError as error:
         return [b"-", json.dumps(to_plain(error)).encode()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from hdf5_files import LAYOUTS, images, write
+from misbehaving_disk import misbehaving
 
 from streamload.errors import CorruptDataError
 from streamload.formats.hdf5.inspector import Inspector
@@ -26,34 +26,6 @@ from streamload.formats.hdf5.planning import examined
 from streamload.formats.open import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-/* pread, which misbehaves where the file's name says so; what stands beneath the HDF5 library misbehaves for it. */
-static void misbehave(int fd) {
-    char link[64], name[4096] = {0};
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    if (readlink(link, name, sizeof name - 1) < 0) return;
-    if (strstr(name, "/crash")) raise(SIGSEGV);
-    if (strstr(name, "/abort")) abort();
-    if (strstr(name, "/hang")) for (;;) pause();
-    if (strstr(name, "/spin")) for (;;) {}
-    if (strstr(name, "/leave")) _exit(7);
-}
-ssize_t pread(int fd, void *to, size_t n, off_t at) {
-    static ssize_t (*real)(int, void *, size_t, off_t);
-    if (!real) real = dlsym(RTLD_NEXT, "pread");
-    misbehave(fd);
-    return real(fd, to, n, at);
-}
-ssize_t pread64(int fd, void *to, size_t n, off_t at) { return pread(fd, to, n, at); }
-"""
 OPENED = "import sys, streamload; print(len(streamload.open(sys.argv[1])))"
 SLOW = "The file is damaged, or its disk does not answer: fetch or write it again."
 DAMAGED = "The file is damaged: fetch or write it again."
@@ -75,13 +47,7 @@ def run(code: str, *arguments: object, **more: str) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A library to be loaded before all others."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", folder / "shim.so", folder / "shim.c", "-ldl"], check=True)
-    return str(folder / "shim.so")
+    return misbehaving(tmp_path_factory.mktemp("shim"))
 
 
 OPEN = """
@@ -140,7 +106,7 @@ def test_an_out_of_memory_kill_is_told_from_damage(shim: str, tmp_path: Path):
         os.kill(child, signal.SIGKILL)
         said, _ = process.communicate(timeout=30)
     assert said == (
-        f"ResourceError: the process that looked at {tmp_path / 'hang.h5'} was killed (SIGKILL). "
+        f"ResourceError: {tmp_path / 'hang.h5'} was not looked at to the end: the process that looked at it was killed (SIGKILL). "
         "This is often the kernel's out-of-memory killer. Free memory on this machine, and open the file again."
     )
 
@@ -272,27 +238,47 @@ def test_a_forked_child_of_the_user_has_a_surveyor_of_its_own(tmp_path: Path):
 
 
 FALLBACK = """
-import sys, streamload as sl
+import sys, warnings, streamload as sl
 {prepare}
-assert len(sl.open(sys.argv[1])) == 100
-print("h5py" in sys.modules, end="")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    assert len(sl.open(sys.argv[1])) == 100
+print("h5py" in sys.modules, *(f"{{one.category.__name__}}: {{one.message}}" for one in said), sep="; ", end="")
 """
+UNPROTECTED = (
+    "True; RuntimeWarning: HDF5 files are looked at in your own process, where a damaged or hostile one can crash it: "
+    "no separate process could do it ({why}). Open only files that you trust until that is mended."
+)
 
 
 @pytest.mark.parametrize(
-    ("what", "prepare"),
+    ("prepare", "why"),
     [
-        ("no interpreter is known", "sys.executable = ''"),
-        ("it cannot be run", "sys.executable = '/nowhere/python'"),
-        ("it does not come up", "sys.executable = '/bin/false'"),
-        ("no descriptor is left", "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))"),
+        ("sys.executable = ''", "no Python interpreter can be started: sys.executable is ''"),
+        ("sys.frozen = True", f"no Python interpreter can be started: sys.executable is {sys.executable!r}"),
+        ("sys.executable = '/nowhere/python'", "/nowhere/python cannot be run: No such file or directory"),
+        ("sys.executable = '/bin/false'", "the process ended with status 1"),
+        ("sys.path.insert(0, sys.argv[2])", "the process ended with status 1: ImportError: this one is broken"),
+        ("import h5py, resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))", "Too many open files"),
     ],
+    ids=["no interpreter is known", "frozen", "cannot be run", "does not come up", "cannot import the library", "no descriptor is left"],
 )
-def test_where_no_process_can_be_started_this_one_looks_itself(what: str, prepare: str, tmp_path: Path):
-    """An embedded interpreter, a broken one, and limits: opening works all the same."""
+def test_where_no_process_can_be_started_this_one_looks_itself_and_says_so(prepare: str, why: str, tmp_path: Path):
+    """An embedded interpreter, a broken one, and limits: opening works all the same, with a warning of three beats."""
     write(tmp_path / "a.h5", x=images(), y=np.arange(0, 200, 2))
-    import_first = "import h5py\n" if "NOFILE" in prepare else ""
-    assert run(FALLBACK.format(prepare=import_first + prepare), tmp_path / "a.h5").stdout == "True"
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "h5py.py").write_text("raise ImportError('this one is broken')")
+    prepare = "import h5py; " * ("insert" in prepare) + prepare
+    assert run(FALLBACK.format(prepare=prepare), tmp_path / "a.h5", broken).stdout == UNPROTECTED.format(why=why)
+
+
+def test_a_deleted_working_folder_does_not_matter_to_absolute_paths(tmp_path: Path):
+    """Where the program stands is gone; the file is not."""
+    write(tmp_path / "a.h5", x=images(), y=np.arange(0, 200, 2))
+    code = "import os, sys, streamload as sl; os.mkdir(sys.argv[2]); os.chdir(sys.argv[2]); os.rmdir(sys.argv[2]); "
+    code += "print(len(sl.open(sys.argv[1])), 'h5py' in sys.modules, end='')"
+    assert run("import warnings; warnings.simplefilter('error'); " + code, tmp_path / "a.h5", tmp_path / "gone").stdout == "100 False"
 
 
 # What crosses
