@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,21 +161,26 @@ class H5pyReader:
         return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(len(values), *column.field.shape))
 
     def _stored(self, part: H5pyDataset, span: int) -> Any:
+        member = self._column.member
+        values = self.stretch(part, span * part.span, min((span + 1) * part.span, part.records), member[:1])
+        for name in member:
+            values = values[name]
+        return values
+
+    def stretch(self, part: H5pyDataset, first: int, stop: int, members: Sequence[str]) -> Any:
+        """Some records of a dataset, as the library gives them: of a compound type these members, or all where none is named."""
         from streamload.formats.hdf5.open_file import unreadable
 
-        column = self._column
-        first, stop = span * part.span, min((span + 1) * part.span, part.records)
+        self._leave_inherited()
         try:
-            values = self._file(part.number)[part.path][first:stop]
-            for name in column.member:
-                values = values[name]
+            dataset = self._file(part.number)[part.path]
+            return dataset.fields(list(members))[first:stop] if members else dataset[first:stop]
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
             self._files.verify()
             failed = unreadable(self._files.fingerprints[part.number].path, error)
             failed.dataset, failed.records = part.path, (first, stop)
             failed.details |= {"dataset": part.path, "records": (first, stop)}
             raise failed from error
-        return values
 
     def _file(self, number: int) -> Any:
         if number in self._open:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError
-from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.errors import CorruptDataError
+from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.hdf5.build_columns import ColumnPart, column_of
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.hdf5.small_fields import read_small
 from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, ReadStats, Source, read_records, stored_nbytes
-from streamload.storage.files import Fingerprint, OpenFiles, fingerprint, short_read
+from streamload.source import Column, Source, stored_nbytes
+from streamload.storage.files import Fingerprint, fingerprint
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -35,19 +35,20 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
 
     found = inspected(paths, fields)
     notes = list(found.notes)
-    fingerprints, extra = _fingerprints(found)
-    columns: list[Column] = []
-    for number in range(len(found.names)):
-        column, small = _column(found, number, extra, notes)
-        if small and column.field.ragged and -1 - number in found.values:
+    fingerprints, columns, small = _columns(found, notes)
+    paths_of = [stored.path for stored in found.files[0].fields]
+    missing = {number: (paths_of[number], columns[number]) for number in small if number not in found.values}
+    values = read_small(missing, _records(found), fingerprints, _unheard)
+    for number in small:
+        column = columns[number]
+        if number in values:
+            taken = values[number]
+        elif column.field.ragged:
             taken = Ragged(found.values[number], found.values[-1 - number].astype(np.int64, copy=False), column.field.ragged)
-            column = _held(column, taken, _records(found))
-        elif small and number in found.values:
-            column = _held(column, found.values[number], _records(found))
-        elif small:
-            column = _held(column, _values(column, _records(found), fingerprints), _records(found))
-        columns.append(column)
-        notes.extend(_costs(column))
+        else:
+            taken = found.values[number]
+        columns[number] = _held(column, taken, _records(found))
+    notes.extend(note for column in columns for note in _costs(column))
     return Source(
         format_name="HDF5",
         title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)",
@@ -63,32 +64,44 @@ def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | N
     from streamload.formats.hdf5.inspection import inspect_files
 
     found = inspect_files(paths, fields, beat)
-    fingerprints, extra = _fingerprints(found)
+    fingerprints, columns, small = _columns(found, [])
+    paths_of = [stored.path for stored in found.files[0].fields]
+    wanted = {number: (paths_of[number], columns[number]) for number in small if isinstance(columns[number], (H5pyColumn, VlenColumn))}
     values: dict[int, NDArray[np.generic]] = {}
-    for number in range(len(found.names)):
-        column, small = _column(found, number, extra, [])
-        if small and isinstance(column, (H5pyColumn, VlenColumn)):
-            beat(0, 0, 0)
-            taken = _values(column, _records(found), fingerprints)
-            if isinstance(taken, Ragged):
-                values[number], values[-1 - number] = taken.values, taken.offsets
-            else:
-                values[number] = taken
+    for number, taken in read_small(wanted, _records(found), fingerprints, lambda: beat(0, 0, 0)).items():
+        if isinstance(taken, Ragged):
+            values[number], values[-1 - number] = taken.values, taken.offsets
+        else:
+            values[number] = taken
     return replace(found, values=values)
 
 
-def _column(found: FilesInfo, number: int, extra: Mapping[str, int], notes: list[str]) -> tuple[Column, bool]:
-    """One field of all files, and whether it is small enough to be held."""
-    largest = max(range(len(found.names)), key=lambda number: found.files[0].fields[number].record_nbytes)
+def _unheard() -> None:
+    """A beat where nobody listens."""
+
+
+def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Fingerprint], list[Column], list[int]]:
+    """The files that are read, the fields as columns over them, and the numbers of those that are small enough to be held."""
+    fingerprints, extra = _fingerprints(found)
+    first = found.files[0].fields
+    largest = max(range(len(found.names)), key=lambda number: first[number].record_nbytes)
+    columns = [_column(found, number, extra, notes, largest) for number in range(len(found.names))]
+    small: list[int] = []
+    for number, column in enumerate(columns):
+        nbytes = sum(file.fields[number].nbytes for file in found.files)
+        if stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and nbytes <= RESIDENT_NBYTES and number != largest:
+            small.append(number)
+    return fingerprints, columns, small
+
+
+def _column(found: FilesInfo, number: int, extra: Mapping[str, int], notes: list[str], largest: int) -> Column:
+    """One field of all files."""
     name, first = found.names[number], found.files[0].fields[number]
     shape = first.shape[1:]
     if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
-    parts = _parts(found, number, extra)
-    column = column_of(Field(name, first.native, shape, first.ragged), parts)
-    small = stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and sum(part.stored.nbytes for part in parts) <= RESIDENT_NBYTES
-    return column, small and number != largest
+    return column_of(Field(name, first.native, shape, first.ragged), _parts(found, number, extra))
 
 
 def _records(found: FilesInfo) -> int:
@@ -142,49 +155,3 @@ def _fingerprints(found: FilesInfo) -> tuple[list[Fingerprint], dict[str, int]]:
             numbers[path] = len(fingerprints)
             fingerprints.append(fingerprint(path))
     return fingerprints, numbers
-
-
-def _values(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> NDArray[np.generic] | Ragged:
-    """A small field, read whole."""
-    files = OpenFiles(fingerprints)
-    values = np.empty((0 if column.field.ragged else records, *column.field.shape), column.field.dtype)
-    reader = column.reader(files, ReadStats())
-    try:
-        if column.field.ragged:
-            found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
-            files.verify()
-            return found
-        if isinstance(column, RawRecords) and (column.strides == column.field.nbytes).all():
-            _read_runs(column, files, values)
-        elif records:
-            everything = np.arange(records, dtype=np.int64)
-            reader.gather(everything, values, everything)
-        files.verify()
-    finally:
-        reader.close()
-        files.close()
-    return values
-
-
-def _read_runs(column: RawRecords, files: OpenFiles, values: NDArray[np.generic]) -> None:
-    """Read records that lie side by side, a run at a time: a call for each record would be slow before kernels are compiled."""
-    room = values.reshape(-1).view(np.uint8).data
-    nbytes = column.field.nbytes
-    for run, number in enumerate(column.numbers.tolist()):
-        offset, first, stop = int(column.offsets[run]), int(column.starts[run]) * nbytes, int(column.starts[run + 1]) * nbytes
-        while first < stop:
-            try:
-                got = os.preadv(files.descriptor(number), [room[first:stop]], offset)
-            except OSError as error:
-                raise SourceError(
-                    f"{files.fingerprints[number].path}: reading '{column.field.name}' at offset {offset:,} failed: {error.strerror}.",
-                    hint="Check the disk and the system log; a copy of the file on another disk may help.",
-                    path=files.fingerprints[number].path,
-                    dataset=column.field.name,
-                    errno=error.errno,
-                ) from error
-            if not got:
-                raise short_read(files.fingerprints[number], offset, stop - first)
-            first, offset = first + got, offset + got
-    if not column.stored.isnative:
-        values.byteswap(inplace=True)
