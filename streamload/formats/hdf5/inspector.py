@@ -32,16 +32,19 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
 from streamload.formats.hdf5 import metadata_cache
-from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
+from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, Progress
 from streamload.formats.hdf5.metadata import FilesInfo, no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json
+from streamload.formats.hdf5.stillness import Stillness
 from streamload.memory.shared_memory import AnonymousFile
 from streamload.storage.files import changed, fingerprint
 
 Fields = Sequence[str] | Mapping[str, str] | None
 
 STILL_SECONDS = 10.0
-"""A survey that gets nowhere for so long is ended."""
+"""A survey that gets nowhere in so much processor time of its own is ended ..."""
+ASLEEP_SECONDS = 30.0
+"""... and so is one that waits so long for its disk, or for ever. On a busy machine it may take any time."""
 START_SECONDS = 60.0
 """A surveyor that is not up by then never will be; loading a library from a cold network disk has taken many seconds."""
 QUIET_SECONDS = 1.0
@@ -117,9 +120,9 @@ class Inspector:
                 except _GoneError as error:
                     why = surveyor.last_words()
                     cls.shutdown()
-                    if last and (beats := _progress(scrap))[0]:
+                    if last and (told := _progress(scrap)).beats:
                         # It was up and had begun: whatever ends it, twice, is not to be tried on the user's process.
-                        raise _killed(paths[min(beats[1], len(paths) - 1)], why) from error
+                        raise _killed(paths[min(told.file, len(paths) - 1)], why) from error
                     if last:
                         raise InspectorUnavailableError(why) from error
                 except InspectorUnavailableError:
@@ -234,7 +237,7 @@ class Inspector:
         if status == CANNOT_FORK:
             raise InspectorUnavailableError("the system gives no more processes")
         if status:
-            raise _ended(status, paths[min(_progress(scrap)[1], len(paths) - 1)])
+            raise _ended(status, paths[min(_progress(scrap).file, len(paths) - 1)])
         result = _result(scrap, nbytes)
         if result[:1].tobytes() == b"+":
             return result[1:]
@@ -244,20 +247,20 @@ class Inspector:
         """How the survey ended, and the bytes of its result. Ends it, and the surveyor, if it gets nowhere."""
         waiting = select.poll()
         waiting.register(self._control, select.POLLIN)
-        began = still = time.monotonic()
-        seen, said = (0, 0, 0, 0), False
+        began, seen, said = time.monotonic(), Progress(), False
+        watch = Stillness(began, busy_seconds=STILL_SECONDS, asleep_seconds=ASLEEP_SECONDS)
         try:
             while not waiting.poll(100):
                 now, progress = time.monotonic(), _progress(scrap)
-                if progress != seen:
-                    seen, still = progress, now
-                if not seen[0] and now - began > START_SECONDS:
+                watch.look(now, moved=progress != seen, pid=progress.pid)
+                seen = progress
+                if not seen.beats and now - began > START_SECONDS:
                     raise _GoneError
-                if seen[0] and now - still > STILL_SECONDS:
+                if seen.beats and (still := watch.verdict()):
                     Inspector.shutdown()
-                    path = paths[min(seen[1], len(paths) - 1)]
+                    path = paths[min(seen.file, len(paths) - 1)]
                     raise CorruptDataError(
-                        f"{path}: the HDF5 library got nowhere in {STILL_SECONDS:g} s with what describes its data.",
+                        f"{path}: the HDF5 library got nowhere {still} with what describes its data.",
                         hint="The file is damaged, or its disk does not answer: fetch or write it again.",
                         path=path,
                     )
@@ -325,14 +328,14 @@ def _result(scrap: AnonymousFile, nbytes: int) -> NDArray[np.uint8]:
     return result
 
 
-def _progress(scrap: AnonymousFile) -> tuple[int, int, int, int]:
+def _progress(scrap: AnonymousFile) -> Progress:
     said = os.pread(scrap.fd, PROGRESS.size, 0)
-    return PROGRESS.unpack(said) if len(said) == PROGRESS.size else (0, 0, 0, 0)
+    return Progress(*PROGRESS.unpack(said)) if len(said) == PROGRESS.size else Progress()
 
 
-def _show(paths: Sequence[str], progress: tuple[int, int, int, int]) -> bool:
+def _show(paths: Sequence[str], progress: Progress) -> bool:
     """Say how far a survey is, if somebody sits at a terminal."""
-    _, file, done, total = progress
+    _, file, done, total, _ = progress
     if not sys.stderr or not sys.stderr.isatty():
         return False
     at = f"file {file + 1:,} of {len(paths):,}" if len(paths) > 1 else os.path.basename(paths[0])

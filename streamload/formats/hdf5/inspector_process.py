@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -18,10 +19,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streamload.errors import CorruptDataError, StreamloadError, to_plain
+from streamload.errors import CorruptDataError, ResourceError, StreamloadError, to_plain
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
 from streamload.formats.hdf5.planning import examined
+from streamload.sizes import format_nbytes
 
 MEMORY_NBYTES = 4 * 1024**3
 """What a survey may take beyond what the process has; the index of the largest grid takes 3 GB."""
@@ -84,11 +86,10 @@ def _be_child(control: socket.socket, shared: int) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)  # what the library blurts out as it dies is said better by the one who asked
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        memory_nbytes = _address_space_nbytes() + MEMORY_NBYTES
-        resource.setrlimit(resource.RLIMIT_AS, (memory_nbytes, memory_nbytes))
+        limit_nbytes = _limit(resource.RLIMIT_AS, _address_space_nbytes() + MEMORY_NBYTES)
         request, beat = _request(shared), _beats(shared)
         beat(0, 0, 0)
-        _write(shared, _answered(request, beat))
+        _write(shared, _answered(request, beat, limit_nbytes))
         status = 0
     except BaseException:
         pass
@@ -96,23 +97,43 @@ def _be_child(control: socket.socket, shared: int) -> None:
         os._exit(status)
 
 
-def _answered(request: dict[str, Any], beat: Callable[[int, int, int], None]) -> Sequence[bytes | memoryview]:
-    """The survey, or what is wrong, as bytes."""
+def _answered(request: dict[str, Any], beat: Callable[[int, int, int], None], limit_nbytes: int | None) -> Sequence[bytes | memoryview]:
+    """The survey, or what is wrong, as bytes; `limit_nbytes` is a limit of memory that was there before ours."""
     paths, fields = request["paths"], request["fields"]
     try:
         if request["folder"]:
             os.chdir(request["folder"])
         return [b"+", *metadata_to_json(examined(paths, fields, beat), {})]
-    except StreamloadError as error:
-        return [b"-", json.dumps(to_plain(error)).encode()]
-    except MemoryError:
-        text = f"{paths[0]} asks for more than {MEMORY_NBYTES >> 30} GB of memory to read what describes its data."
-        wrong = CorruptDataError(text, hint="The file is damaged: fetch or write it again.", path=paths[0])
-        return [b"-", json.dumps(to_plain(wrong)).encode()]
     except Exception as error:
-        text = f"{paths[0]}: what describes its data cannot be read ({type(error).__name__}: {error})."
-        wrong = CorruptDataError(text, hint="Fetch or write it again.", path=paths[0], traceback=traceback.format_exc())
-        return [b"-", json.dumps(to_plain(wrong)).encode()]
+        return [b"-", json.dumps(to_plain(_explained(error, paths[0], limit_nbytes))).encode()]
+
+
+def _explained(error: Exception, path: str, limit_nbytes: int | None) -> StreamloadError:
+    """What is wrong: a file is not damaged where it is the user's own limit that is too low."""
+    short = isinstance(error, MemoryError) or re.search(r"memory allocation|alloc\w* fail|(can't|cannot|unable to) alloc", str(error))
+    if short and limit_nbytes is not None:
+        return ResourceError(
+            f"{path} cannot be looked at: the memory that a process may address is limited to {format_nbytes(limit_nbytes)}, "
+            "most of which is taken by libraries.",
+            hint="Raise the limit (`ulimit -v`), or lift it: the file's size does not matter to it.",
+            path=path,
+        )
+    if isinstance(error, StreamloadError):
+        return error
+    if isinstance(error, MemoryError):
+        text = f"{path} asks for more than {MEMORY_NBYTES >> 30} GB of memory to read what describes its data."
+        return CorruptDataError(text, hint="The file is damaged: fetch or write it again.", path=path)
+    text = f"{path}: what describes its data cannot be read ({type(error).__name__}: {error})."
+    said = "".join(traceback.format_exception(error))
+    return CorruptDataError(text, hint="Fetch or write it again.", path=path, traceback=said)
+
+
+def _limit(what: int, most: int) -> int | None:
+    """Limit this process to `most` of something; where a lower limit stands already it is kept, and returned."""
+    soft, hard = resource.getrlimit(what)
+    stands = min((one for one in (soft, hard) if one != resource.RLIM_INFINITY), default=most)
+    resource.setrlimit(what, (min(most, stands), min(most, stands)))
+    return stands if stands < most else None
 
 
 def _request(shared: int) -> dict[str, Any]:
@@ -135,16 +156,16 @@ def _write(shared: int, pieces: Sequence[bytes | memoryview]) -> None:
 
 def _beats(shared: int) -> Callable[[int, int, int], None]:
     """A function that says how far the survey is, and gives it more processor time."""
-    beats = 0
+    beats, pid = 0, os.getpid()
 
     def beat(file: int, done: int, total: int) -> None:
         nonlocal beats
         beats += 1
-        os.pwrite(shared, PROGRESS.pack(beats, file, done, total), 0)
+        os.pwrite(shared, PROGRESS.pack(beats, file, done, total, pid), 0)
         if beats % 64 == 1:
             used = resource.getrusage(resource.RUSAGE_SELF)
-            soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-            resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+            soft, hard = int(used.ru_utime + used.ru_stime) + CPU_SECONDS, resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
     return beat
 

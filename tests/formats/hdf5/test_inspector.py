@@ -53,7 +53,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
 OPEN = """
 import sys, time, streamload as sl
 from streamload.formats.hdf5 import inspector as probing
-probing.STILL_SECONDS = 1.5
+probing.STILL_SECONDS = probing.ASLEEP_SECONDS = 1.5
 began = time.monotonic()
 try:
     sl.open(sys.argv[1])
@@ -67,8 +67,8 @@ CRASHES = {
     "crash": "{path}: the HDF5 library crashed (SIGSEGV) while reading the header.",
     "abort": "{path}: the HDF5 library crashed (SIGABRT) while reading the header.",
     "leave": "{path}: the HDF5 library ended with status 7 while reading the header.",
-    "hang": "{path}: the HDF5 library got nowhere in 1.5 s with what describes its data.",
-    "spin": "{path}: the HDF5 library got nowhere in 1.5 s with what describes its data.",
+    "hang": "{path}: the HDF5 library got nowhere in 1.5 s of waiting with what describes its data.",
+    "spin": "{path}: the HDF5 library got nowhere in 1.5 s of processor time with what describes its data.",
 }
 
 
