@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from streamload.formats.hdf5 import filters
 from streamload.formats.hdf5.chunk_reader import ChunkedFile
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyDataset
-from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo
+from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, Piece
 from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
@@ -31,25 +31,11 @@ LARGE_CHUNK_NBYTES = 64 * 1024**2
 """Chunks above this show their size: a window must hold several of them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ColumnPart:
-    """One field in one file of a source."""
-
-    number: int
-    """Of the file."""
-    stored: DatasetInfo
-    """What is known of it."""
-    index: ChunkIndex | None
-    """Where its chunks lie, if it was worth asking."""
-    sources: tuple[int, ...]
-    """Numbers of the files that a virtual dataset draws on."""
-
-
-def column_of(field: Field, parts: Sequence[ColumnPart]) -> Column:
-    """The fastest way to read one field of all files."""
+def column_of(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -> Column:
+    """The fastest way to read one field of all files, whose numbers by path are `numbers`."""
     some = [part for part in parts if part.stored.records]
     if field.ragged:
-        return _vlen(field, some or parts)
+        return _vlen(field, some or parts, numbers)
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
         return _extents(field, some or parts)
     if all(_decodable(field, part) for part in some):
@@ -58,15 +44,17 @@ def column_of(field: Field, parts: Sequence[ColumnPart]) -> Column:
             parts=tuple(_chunked(field, part) for part in some),
             label=label([part.stored for part in some]),
         )
-    return _foreign(field, some)
+    return _foreign(field, some, numbers)
 
 
-def _runs_of(part: ColumnPart) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def _runs_of(part: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """First record and byte offset of each run of raw records in a file; None where records are not raw."""
     stored = part.stored
     if not (stored.raw and stored.packed) or stored.filters:
         return None
     if stored.layout == CONTIGUOUS:
+        if stored.offset is None:
+            return None
         return np.zeros(1, np.int64), np.array([stored.offset], np.int64) + stored.member_offset
     index = part.index
     if stored.layout != CHUNKED or index is None or stored.chunk[1:] != stored.shape[1:]:
@@ -76,7 +64,7 @@ def _runs_of(part: ColumnPart) -> tuple[NDArray[np.int64], NDArray[np.int64]] | 
     return np.arange(len(index.offsets), dtype=np.int64) * stored.chunk[0], index.offsets + stored.member_offset
 
 
-def _extents(field: Field, parts: Sequence[ColumnPart]) -> RawRecords:
+def _extents(field: Field, parts: Sequence[Piece]) -> RawRecords:
     blocks = any(part.stored.layout == CHUNKED for part in parts)
     starts: list[NDArray[np.int64]] = []
     offsets: list[NDArray[np.int64]] = []
@@ -91,7 +79,7 @@ def _extents(field: Field, parts: Sequence[ColumnPart]) -> RawRecords:
         begin, at = _cut(part.stored, *runs) if blocks and part.stored.layout == CONTIGUOUS else runs
         starts.append(begin + first)
         offsets.append(at)
-        numbers.append(np.full(len(at), part.number, np.int32))
+        numbers.append(np.full(len(at), part.file, np.int32))
         strides.append(np.full(len(at), part.stored.stride_nbytes, np.int64))
         first += part.stored.records
     return RawRecords(
@@ -112,7 +100,7 @@ def _cut(stored: DatasetInfo, begin: NDArray[np.int64], at: NDArray[np.int64]) -
     return begin[0] + firsts, at[0] + firsts * stored.stride_nbytes
 
 
-def _decodable(field: Field, part: ColumnPart) -> bool:
+def _decodable(field: Field, part: Piece) -> bool:
     """Whether a file's chunks can be decoded here, or its records are raw."""
     if _runs_of(part) is not None:
         return not part.stored.member
@@ -125,7 +113,7 @@ def _decodable(field: Field, part: ColumnPart) -> bool:
     )
 
 
-def _chunked(field: Field, part: ColumnPart) -> ChunkedFile:
+def _chunked(field: Field, part: Piece) -> ChunkedFile:
     """The chunks of a file; a contiguous one is seen as chunks without filters, of a number of records that divides it."""
     stored, index = part.stored, part.index
     if index is None:
@@ -141,7 +129,7 @@ def _chunked(field: Field, part: ColumnPart) -> ChunkedFile:
     else:
         chunk_shape = stored.chunk[: 1 + len(field.shape)]
     return ChunkedFile(
-        number=part.number,
+        number=part.file,
         records=stored.records,
         chunk_shape=chunk_shape,
         offsets=index.offsets,
@@ -153,7 +141,7 @@ def _chunked(field: Field, part: ColumnPart) -> ChunkedFile:
     )
 
 
-def _foreign(field: Field, parts: Sequence[ColumnPart]) -> H5pyColumn:
+def _foreign(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -> H5pyColumn:
     first = parts[0].stored
     pieces: list[H5pyDataset] = []
     cache_nbytes = 0
@@ -165,7 +153,15 @@ def _foreign(field: Field, parts: Sequence[ColumnPart]) -> H5pyColumn:
             if stored.chunk != (span, *stored.shape[1:]):
                 itemsize = stored.stride_nbytes if stored.ragged else stored.dtype.itemsize
                 cache_nbytes = max(cache_nbytes, math.prod(stored.chunk) * itemsize)
-        pieces.append(H5pyDataset(number=part.number, records=stored.records, span=span, path=stored.path, sources=part.sources))
+        pieces.append(
+            H5pyDataset(
+                number=part.file,
+                records=stored.records,
+                span=span,
+                path=stored.path,
+                sources=tuple(numbers[source] for source in stored.sources),
+            )
+        )
     return H5pyColumn(
         field=field,
         member=first.member,
@@ -177,7 +173,7 @@ def _foreign(field: Field, parts: Sequence[ColumnPart]) -> H5pyColumn:
     )
 
 
-def _vlen(field: Field, parts: Sequence[ColumnPart]) -> VlenColumn:
+def _vlen(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -> VlenColumn:
     """Records of variable length, in the spans that the survey found."""
     records = np.array([part.stored.records for part in parts], np.float64)
     total = max(1.0, float(records.sum()))
@@ -189,7 +185,7 @@ def _vlen(field: Field, parts: Sequence[ColumnPart]) -> VlenColumn:
         stored = part.stored
         counts = np.diff(np.append(np.arange(0, stored.records, stored.span), stored.records)) if stored.records else np.zeros(0, np.int64)
         weights.append(np.array(stored.weights or [lengths.capacity(int(count)) for count in counts], np.int64))
-    foreign = _foreign(field, parts)
+    foreign = _foreign(field, parts, numbers)
     pieces = [replace(piece, span=part.stored.span) for piece, part in zip(foreign.parts, parts, strict=True)]
     return VlenColumn(rows=replace(foreign, parts=tuple(pieces)), lengths=lengths, weights=np.concatenate(weights))
 
@@ -209,6 +205,8 @@ def _label(stored: DatasetInfo) -> str:
     swapped = "" if stored.dtype.isnative else ", bytes swapped"
     if stored.layout == VIRTUAL:
         return f"virtual ({len(stored.sources)} files){swapped}"
+    if not stored.written:
+        return "never written, fill values"
     if stored.layout != CHUNKED:
         return stored.layout + swapped
     records, box = stored.chunk[0], stored.chunk[1:]

@@ -12,9 +12,10 @@ from h5py import h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.hdf5 import links, vlen_lengths
+from streamload.formats.hdf5 import vlen_lengths
+from streamload.formats.hdf5.links import MissingPathError, Tree
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
-from streamload.formats.hdf5.open_file import opened
+from streamload.formats.hdf5.open_file import guarded
 from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.source import Lengths
 
@@ -27,6 +28,7 @@ CHUNKS_A_BEAT = 4096
 MOST_VIRTUAL_LEVELS = 8
 """Virtual datasets that draw on virtual datasets."""
 
+_BITFIELDS = tuple(getattr(h5t, f"STD_B{bits}{order}") for bits in (8, 16, 32, 64) for order in ("LE", "BE"))
 _LAYOUTS = {h5d.COMPACT: COMPACT, h5d.CONTIGUOUS: CONTIGUOUS, h5d.CHUNKED: CHUNKED, h5d.VIRTUAL: VIRTUAL}
 
 
@@ -246,6 +248,9 @@ def _members(kind: h5t.TypeID, where: str, file_path: str, path: str) -> Iterato
         dtype = kind.dtype
     except (TypeError, ValueError, RuntimeError) as error:
         raise _unsupported(f"a type that NumPy has no name for ({error})", where, file_path, path) from error
+    bits = kind.get_super() if isinstance(kind, h5t.TypeArrayID) else kind
+    if isinstance(bits, h5t.TypeBitfieldID) and not any(bits == full for full in _BITFIELDS):
+        raise _unsupported(f"bitfields that do not use all bits of their {bits.get_size()} bytes", where, file_path, path)
     if isinstance(kind, h5t.TypeCompoundID) and dtype.names is not None:
         for number in range(kind.get_nmembers()):
             name = kind.get_member_name(number).decode(errors="replace")
@@ -348,19 +353,19 @@ def _virtual_sources(file_path: str, path: str, plist: h5py.h5p.PropDCID, level:
 
 
 def _sources_within(real: str, target: str, file_path: str, path: str, level: int) -> list[str]:
-    with opened(real) as other:
+    with guarded(real), Tree(real) as other:
         try:
-            dataset = links.locate(other, target)
-        except links.MissingPathError:
-            dataset = None
-        if dataset is None or not isinstance(dataset, h5d.DatasetID):
+            place = other.locate(target)
+        except MissingPathError:
+            place = None
+        if place is None or not isinstance(place.node, h5d.DatasetID):
             raise SourceError(
                 f"{file_path}: virtual dataset '{path}' draws on '{target}' of {real}, where no dataset of that name is.",
                 hint="Write the virtual dataset again.",
                 path=file_path,
                 dataset=path,
             )
-        plist = dataset.get_create_plist()
+        plist, beyond = place.node.get_create_plist(), [place.file] if place.file != real else []
         if plist.get_external_count():
             raise UnsafeSourceError(
                 f"{file_path}: virtual dataset '{path}' draws on '{target}' of {real}, which keeps its values in yet other files.",
@@ -368,5 +373,5 @@ def _sources_within(real: str, target: str, file_path: str, path: str, level: in
                 path=file_path,
                 dataset=path,
             )
-        below = _virtual_sources(real, target, plist, level + 1) if plist.get_layout() == h5d.VIRTUAL else ()
-    return [real, *below]
+        below = _virtual_sources(place.file, target, plist, level + 1) if plist.get_layout() == h5d.VIRTUAL else ()
+    return [real, *beyond, *below]

@@ -6,12 +6,36 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.metadata import DatasetInfo
+from streamload.sizes import format_nbytes
 
-Chosen = list[tuple[str, DatasetInfo]]
-"""Fields in order: the name to deliver, and where it is stored."""
+
+class Found(NamedTuple):
+    """A dataset in an open file."""
+
+    dataset: Any
+    """Of the HDF5 library."""
+    file: str
+    """The path of its file."""
+    stored: DatasetInfo
+
+
+class LeftOut(NamedTuple):
+    """A dataset that cannot serve."""
+
+    name: str
+    """The path to it."""
+    nbytes: int
+    """Of all its values."""
+    error: SourceError | ConfigError
+    """What asking for it raises."""
+
+
+Chosen = list[tuple[str, Found]]
+"""Fields in order: the name to deliver, and what is delivered."""
 
 PAIRS = frozenset(
     [("x", "y"), ("images", "labels"), ("image", "label"), ("data", "labels"), ("data", "label"), ("data", "targets"), ("data", "target")]
@@ -22,47 +46,70 @@ MOST_LISTED = 12
 """Names that an error lists."""
 
 
-def find(candidates: Sequence[DatasetInfo], file_path: str, notes: list[str]) -> Chosen:
-    """The fields of a file that nobody named: the datasets of one length that hold the most bytes.
+def find(candidates: Sequence[Found], odd: Sequence[LeftOut], file_path: str, notes: list[str]) -> Chosen:
+    """The fields of a file that nobody named: the datasets of one length that hold the most bytes. `odd` are those that cannot serve.
 
     The field with the largest records comes first, the others in the order of their names. Raises ConfigError where
     nothing fits or two guesses are equally good, SchemaMismatchError where a pair such as x and y differs in length.
     """
+    largest = max(odd, key=lambda one: one.nbytes, default=None)
     if not candidates:
+        if largest is not None and not isinstance(largest.error, (ConfigError, UnsupportedFeatureError)):
+            raise largest.error
         raise ConfigError(
             f"{file_path} holds no dataset whose first axis could count records" + (f" ({notes[0]})." if notes else "."),
             hint="Write arrays of one length, one a field; or name datasets with fields=[...] to learn why they do not serve.",
             path=file_path,
         )
-    sets: dict[int, list[DatasetInfo]] = {}
+    sets: dict[int, list[Found]] = {}
     for one in candidates:
-        sets.setdefault(one.records, []).append(one)
-    ranked = sorted(sets.values(), key=lambda group: -sum(one.nbytes for one in group))
+        sets.setdefault(one.stored.records, []).append(one)
+    ranked = sorted(sets.values(), key=lambda group: -_nbytes(group))
     best = ranked[0]
-    if len(ranked) > 1 and sum(one.nbytes for one in best) == sum(one.nbytes for one in ranked[1]) and best[0].nbytes:
-        options = [f"fields={[one.key for one in group]} ({group[0].records:,} records)" for group in ranked[:2]]
+    if len(ranked) > 1 and _nbytes(best) == _nbytes(ranked[1]) and _nbytes(best):
+        options = [f"fields={[one.stored.key for one in group]} ({group[0].stored.records:,} records)" for group in ranked[:2]]
         raise ConfigError(
             f"{file_path} holds two sets of fields, equally large: {options[0]}; {options[1]}.",
             hint="Choose one with the argument shown.",
             path=file_path,
         )
+    if best[0].stored.records and not any(one.stored.written for one in best):
+        raise never_written(best[0].stored, file_path)
+    if largest is not None and largest.nbytes > _nbytes(best):
+        raise largest.error
     left_out = [one for group in ranked[1:] for one in group]
     _refuse_unequal_pairs(best, left_out, file_path)
-    first = max(best, key=lambda one: one.record_nbytes)
+    first = max(best, key=lambda one: one.stored.record_nbytes)
     ordered = [first, *(one for one in best if one is not first)]
-    chosen = list(zip(_names(ordered), ordered, strict=True))
+    chosen = list(zip(_names([one.stored for one in ordered]), ordered, strict=True))
     if len(candidates) > 1:
         notes.insert(0, f"fields were found, not named; fields={_argument(chosen)} says the same")
-    notes.extend(f"'{one.key}' left out: {one.records:,} records, not {best[0].records:,}" for one in left_out[:MOST_LISTED])
+    records = first.stored.records
+    notes.extend(f"'{one.stored.key}' left out: {one.stored.records:,} records, not {records:,}" for one in left_out[:MOST_LISTED])
     if len(left_out) > MOST_LISTED:
         notes.append(f"{len(left_out) - MOST_LISTED} more datasets of other lengths left out")
     return chosen
 
 
+def _nbytes(group: Sequence[Found]) -> int:
+    return sum(one.stored.nbytes for one in group if one.stored.written)
+
+
+def never_written(stored: DatasetInfo, file_path: str) -> CorruptDataError:
+    """The error for a dataset without data where data was expected."""
+    return CorruptDataError(
+        f"{file_path}: dataset '{stored.key}' claims {stored.records:,} records ({format_nbytes(stored.nbytes)}), "
+        "and no data is stored for them.",
+        hint=f"Was the program that wrote it interrupted? Write it again; fields=[{stored.place!r}] delivers fill values.",
+        path=file_path,
+        dataset=stored.key,
+    )
+
+
 def refuse_unequal(chosen: Chosen, file_path: str) -> None:
     """Raise SchemaMismatchError unless all chosen fields have one length."""
-    if len({stored.records for _, stored in chosen}) > 1:
-        lengths = ", ".join(f"{name}: {stored.records:,}" for name, stored in chosen)
+    if len({found.stored.records for _, found in chosen}) > 1:
+        lengths = ", ".join(f"{name}: {found.stored.records:,}" for name, found in chosen)
         raise SchemaMismatchError(
             f"{file_path}: fields differ in their number of records ({lengths}).",
             hint="The file is incomplete, or the fields do not belong together: choose with fields=[...].",
@@ -81,26 +128,27 @@ def requests(fields: Sequence[str] | Mapping[str, str]) -> list[tuple[str | None
     return [(None, asked) for asked in fields]
 
 
-def match(asked: str, candidates: Sequence[DatasetInfo], file_path: str) -> list[DatasetInfo]:
+def match(asked: str, candidates: Sequence[Found], file_path: str) -> list[Found]:
     """The candidates meant by a name that is no full path: by last component, or a compound dataset with all its members.
 
     Raises ConfigError with the names that come close where there is none, or more than one.
     """
     key = asked.strip("/")
-    groups: dict[str, list[DatasetInfo]] = {}
+    groups: dict[str, list[Found]] = {}
     for one in candidates:
-        for known in {one.key, one.path, _leaf(one)}:
+        for known in {one.stored.key, one.stored.place, _leaf(one.stored)}:
             groups.setdefault(known, []).append(one)
     found = groups.get(key, [])
-    if len({one.path for one in found}) > 1:
+    keys = [one.stored.key for one in found]
+    if len({one.stored.place for one in found}) > 1:
         raise ConfigError(
-            f"{file_path} holds more than one dataset called {asked!r}: {', '.join(repr(one.key) for one in found[:MOST_LISTED])}.",
+            f"{file_path} holds more than one dataset called {asked!r}: {', '.join(map(repr, keys[:MOST_LISTED]))}.",
             hint="Give the full path.",
             path=file_path,
         )
     if not found:
         close = difflib.get_close_matches(key, groups, n=1)
-        known = [one.key for one in candidates]
+        known = [one.stored.key for one in candidates]
         listed = ", ".join(map(repr, known[:MOST_LISTED])) + (", ..." if len(known) > MOST_LISTED else "")
         raise ConfigError(
             f"{file_path} holds no dataset {asked!r}; it holds {listed or 'none that could serve'}.",
@@ -110,15 +158,15 @@ def match(asked: str, candidates: Sequence[DatasetInfo], file_path: str) -> list
     return found
 
 
-def named(found: Sequence[tuple[str | None, list[DatasetInfo]]]) -> Chosen:
+def named(found: Sequence[tuple[str | None, list[Found]]]) -> Chosen:
     """Requests and what they led to, as fields with names: members of a compound get its name before theirs."""
     plain = [(name, one, len(group) > 1) for name, group in found for one in group]
-    own = iter(_names([one for name, one, _ in plain if name is None]))
-    return [(next(own) if name is None else ".".join((name, *one.member)) if several else name, one) for name, one, several in plain]
+    own = iter(_names([one.stored for name, one, _ in plain if name is None]))
+    return [(next(own) if name is None else ".".join((name, *one.stored.member)) if several else name, one) for name, one, several in plain]
 
 
 def _leaf(stored: DatasetInfo) -> str:
-    return ".".join((stored.path.rsplit("/", 1)[-1], *stored.member))
+    return ".".join((stored.place.rsplit("/", 1)[-1], *stored.member))
 
 
 def _names(chosen: Sequence[DatasetInfo]) -> list[str]:
@@ -128,16 +176,17 @@ def _names(chosen: Sequence[DatasetInfo]) -> list[str]:
 
 
 def _argument(chosen: Chosen) -> object:
-    if all(name == stored.key for name, stored in chosen):
+    if all(name == found.stored.key for name, found in chosen):
         return [name for name, _ in chosen]
-    return {name: stored.key for name, stored in chosen}
+    return {name: found.stored.key for name, found in chosen}
 
 
-def _refuse_unequal_pairs(best: Sequence[DatasetInfo], left_out: Sequence[DatasetInfo], file_path: str) -> None:
-    for one in best:
-        for other in left_out:
+def _refuse_unequal_pairs(best: Sequence[Found], left_out: Sequence[Found], file_path: str) -> None:
+    for one in (found.stored for found in best):
+        for other in (found.stored for found in left_out):
             fewer, more = sorted((one.records, other.records))
-            alone = len(best) == len(left_out) == 1 and other.dtype.kind != "S" and 2 * fewer >= more
+            texts = other.dtype.kind == "S" or other.ragged or _leaf(one) == _leaf(other)
+            alone = len(best) == len(left_out) == 1 and not texts and 2 * fewer >= more
             if alone or (fewer and _are_a_pair(one.key, other.key)):
                 raise SchemaMismatchError(
                     f"{file_path}: '{one.key}' has {one.records:,} records and '{other.key}' has {other.records:,}: "

@@ -89,12 +89,12 @@ def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
         _say_unprotected(str(error))
         return examined(paths, fields, no_progress)
     found, _ = metadata_from_json(data)
-    if len(found.files) != len(paths):
-        raise CorruptDataError(f"{paths[0]}: the survey of {len(paths):,} files tells of {len(found.files):,}.", path=paths[0])
-    for path, file in zip(paths, found.files, strict=True):
+    if len(found.records) != len(paths):
+        raise CorruptDataError(f"{paths[0]}: the survey of {len(paths):,} files tells of {len(found.records):,}.", path=paths[0])
+    for path, was in zip([*paths, *(more.path for more in found.files[len(paths) :])], found.files, strict=True):
         now = fingerprint(path)
-        if now != file.fingerprint:
-            raise changed(file.fingerprint, os.stat(now.path))
+        if now != was:
+            raise changed(was, os.stat(now.path))
     metadata_cache.store_metadata(paths, fields, found, time.monotonic() - began)
     return found
 

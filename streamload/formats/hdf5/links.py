@@ -1,125 +1,206 @@
-"""The tree of groups in a file, walked a component at a time: no link is followed that leaves the file."""
+"""The tree of groups in a file, walked a component at a time: links are followed within the file's folder, and no further."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
 
 import h5py
 from h5py import h5d, h5g, h5i, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.errors import SourceError, UnsafeSourceError
+from streamload.errors import SourceError, StreamloadError, UnsafeSourceError
+from streamload.formats.hdf5.open_file import open_file
 
 MOST_OBJECTS = 10_000
 """Objects that a listing visits."""
 DEEPEST = 32
 """Groups within groups that a listing enters."""
-MOST_SOFT_LINKS = 16
-"""Soft links that one path may go through."""
+MOST_LINKS = 16
+"""Soft links, and links into other files, that one path may go through."""
+MOST_FILES = 64
+"""Other files that are open at a time."""
 
 
 class MissingPathError(LookupError):
     """A path that leads nowhere; internal to planning."""
 
 
-def locate(file: h5py.File, path: str) -> h5d.DatasetID | h5g.GroupID:
-    """The dataset or group at `path`.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A dataset or a group, and the file that it lies in."""
 
-    Raises MissingPathError if there is none, SourceError for soft links in a circle, UnsafeSourceError for a link that
-    leaves the file.
-    """
-    return _follow(file, h5o.open(file.id, b"/"), path)
+    node: h5d.DatasetID | h5g.GroupID
+    file: str
+    """That file's path: as it was given, or absolute where a link led into another one."""
+
+    @property
+    def path(self) -> str:
+        """Its path in that file, without the leading slash."""
+        return (h5i.get_name(self.node) or b"").decode(errors="replace").strip("/")
 
 
-def _follow(file: h5py.File, start: h5g.GroupID, path: str) -> h5d.DatasetID | h5g.GroupID:
-    root = h5o.open(file.id, b"/")
-    todo = deque(part for part in path.encode().split(b"/") if part not in (b"", b"."))
-    here = root if path.startswith("/") else start
-    hops = 0
-    while todo:
-        name = todo.popleft()
-        if not isinstance(here, h5g.GroupID) or name not in here:
-            raise MissingPathError(path)
-        kind = here.links.get_info(name).type
-        if kind == h5l.TYPE_SOFT:
+class Tree:
+    """One file, and the files in its folder that links lead into."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._folder = os.path.realpath(os.path.dirname(path) or ".")
+        self._file = open_file(path)
+        self._others: dict[str, h5py.File] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for file in (*self._others.values(), self._file):
+            file.close()
+
+    @property
+    def root(self) -> Place:
+        """The group that all paths begin at."""
+        return Place(h5o.open(self._file.id, b"/"), self.path)
+
+    def locate(self, path: str) -> Place:
+        """The dataset or group at `path`.
+
+        Raises MissingPathError if there is none, SourceError for links in a circle and for files that are not there,
+        UnsafeSourceError for a link that leaves the folder.
+        """
+        return self._follow(self.root, self.root, path, path, 0)
+
+    def below(self, place: Place, name: bytes) -> Place:
+        """What a group holds under a name, links followed. Raises as `locate` does."""
+        if place.node.links.get_info(name).type == h5l.TYPE_HARD:
+            return Place(h5o.open(place.node, name), place.file)
+        return self._follow(self._root_of(place), place, name.decode(errors="surrogateescape"), name.decode(errors="replace"), 0)
+
+    def _follow(self, root: Place, start: Place, path: str, said: str, hops: int) -> Place:
+        todo = deque(part for part in path.encode(errors="surrogateescape").split(b"/") if part not in (b"", b"."))
+        here = root if path.startswith("/") else start
+        while todo:
+            name = todo.popleft()
+            if not isinstance(here.node, h5g.GroupID) or name not in here.node:
+                raise MissingPathError(path)
+            kind = here.node.links.get_info(name).type
+            if kind == h5l.TYPE_HARD:
+                here = Place(h5o.open(here.node, name), here.file)
+                continue
             hops += 1
-            if hops > MOST_SOFT_LINKS:
+            if hops > MOST_LINKS:
                 raise SourceError(
-                    f"{_name(file)}: '{path}' goes through more than {MOST_SOFT_LINKS} soft links; they may form a circle.",
+                    f"{self.path}: '{said}' goes through more than {MOST_LINKS} links; they may form a circle.",
                     hint="Name the dataset itself.",
-                    path=_name(file),
-                    dataset=path,
+                    path=self.path,
+                    dataset=said,
                 )
-            target = here.links.get_val(name)
-            here = root if target.startswith(b"/") else here
-            todo.extendleft(reversed([part for part in target.split(b"/") if part not in (b"", b".")]))
-        elif kind == h5l.TYPE_HARD:
-            here = h5o.open(here, name)
-        else:
-            raise leaving(file, here, name, kind)
-    if not isinstance(here, (h5d.DatasetID, h5g.GroupID)):
-        raise MissingPathError(path)
-    return here
-
-
-def leaving(file: h5py.File, group: h5g.GroupID, name: bytes, kind: int) -> UnsafeSourceError:
-    """The error for a link that leads out of the file."""
-    place = ((h5i.get_name(group) or b"").rstrip(b"/") + b"/" + name).decode(errors="replace")
-    if kind == h5l.TYPE_EXTERNAL:
-        other, target = group.links.get_val(name)
-        what = f"a link into another file, {other.decode(errors='replace')}:{target.decode(errors='replace')}"
-    else:
-        what = f"a link of a kind defined by a program (class {kind})"
-    return UnsafeSourceError(
-        f"{_name(file)}: '{place}' is {what}: links that leave a file are not followed.",
-        hint="Open that file itself, or choose other fields with fields=[...].",
-        path=_name(file),
-        dataset=place,
-    )
-
-
-def listing(file: h5py.File, notes: list[str], beat: Callable[[], None]) -> Iterator[tuple[str, h5d.DatasetID]]:
-    """Every dataset of the file that hard links lead to, once each, with its path, in the order of names.
-
-    Stops after MOST_OBJECTS objects and DEEPEST levels, and says so in `notes`. Soft links are aliases: they are
-    left out, and those that lead nowhere are noted. `beat` is called at each object. Raises UnsafeSourceError at a link that
-    leaves the file.
-    """
-    root = h5o.open(file.id, b"/")
-    seen = {h5o.get_info(root).addr}
-    todo: list[tuple[str, h5g.GroupID, int]] = [("", root, 0)]
-    visited = 0
-    while todo:
-        prefix, group, depth = todo.pop()
-        below: list[tuple[str, h5g.GroupID, int]] = []
-        for name in _members(group):
-            visited += 1
-            beat()
-            if visited > MOST_OBJECTS:
-                notes.append(f"the file holds more than {MOST_OBJECTS:,} objects: only the first were looked at; choose with fields=[...]")
-                return
-            kind = group.links.get_info(name).type
-            path = prefix + name.decode(errors="replace")
             if kind == h5l.TYPE_SOFT:
-                notes.extend(_dangling(file, group, name, path))
-                continue
-            if kind != h5l.TYPE_HARD:
-                raise leaving(file, group, name, kind)
-            info = h5o.get_info(group, name)
-            if info.addr in seen:
-                continue
-            seen.add(info.addr)
-            found = h5o.open(group, name)
-            if isinstance(found, h5d.DatasetID):
-                yield path, found
-            elif isinstance(found, h5g.GroupID) and depth < DEEPEST:
-                below.append((path + "/", found, depth + 1))
-            elif isinstance(found, h5g.GroupID):
-                notes.append(f"'{path}' is more than {DEEPEST} groups deep: not looked into")
-        todo.extend(reversed(below))
+                target = here.node.links.get_val(name)
+                here = root if target.startswith(b"/") else here
+            else:
+                here, target = self._other(here, name, kind)
+                root = here
+            todo.extendleft(reversed([part for part in target.split(b"/") if part not in (b"", b".")]))
+        if not isinstance(here.node, (h5d.DatasetID, h5g.GroupID)):
+            raise MissingPathError(path)
+        return here
+
+    def _root_of(self, place: Place) -> Place:
+        return Place(h5o.open(place.node, b"/"), place.file)
+
+    def _other(self, group: Place, name: bytes, kind: int) -> tuple[Place, bytes]:
+        """The root of the file in this folder that a link leads into, and the path there."""
+        place = "/" + f"{group.path}/{name.decode(errors='replace')}".lstrip("/")
+        if kind != h5l.TYPE_EXTERNAL:
+            raise UnsafeSourceError(
+                f"{group.file}: '{place}' is a link of a kind defined by a program (class {kind}), which is not followed.",
+                hint="Choose other fields with fields=[...].",
+                path=group.file,
+                dataset=place,
+            )
+        other, target = group.node.links.get_val(name)
+        said = f"{group.file}: '{place}' links to {target.decode(errors='replace')} in {other.decode(errors='replace')},"
+        real = os.path.realpath(os.path.join(self._folder, os.fsdecode(other)))
+        if os.path.commonpath([real, self._folder]) != self._folder:
+            raise UnsafeSourceError(
+                f"{said} which is outside the file's folder.",
+                hint="Open that file itself, or choose other fields with fields=[...].",
+                path=group.file,
+                dataset=place,
+            )
+        if not os.path.isfile(real):
+            raise SourceError(f"{said} which does not exist.", hint="Put the file back beside it.", path=group.file, dataset=place)
+        return Place(h5o.open(self._opened(real).id, b"/"), real), target
+
+    def _opened(self, real: str) -> h5py.File:
+        if real == os.path.realpath(self.path):
+            return self._file
+        if real not in self._others:
+            if len(self._others) >= MOST_FILES:
+                # What was opened by it stays open with it; the library closes it when the last of that is gone.
+                self._others.pop(next(iter(self._others)))
+            self._others[real] = open_file(real)
+        return self._others[real]
+
+    def listing(self, notes: list[str], beat: Callable[[], None]) -> Iterator[tuple[str, Place]]:
+        """Every dataset, once each, with the path that leads to it, in the order of names.
+
+        Stops after MOST_OBJECTS objects and DEEPEST levels, and says so in `notes`. Soft links are aliases: they are
+        left out, and those that lead nowhere are noted, as are links that cannot be followed. `beat` is called at each object.
+        """
+        root = self.root
+        seen = {(root.file, h5o.get_info(root.node).addr)}
+        todo: list[tuple[str, Place, int]] = [("", root, 0)]
+        visited = 0
+        while todo:
+            prefix, group, depth = todo.pop()
+            below: list[tuple[str, Place, int]] = []
+            for name in members(group.node):
+                visited += 1
+                beat()
+                if visited > MOST_OBJECTS:
+                    notes.append(
+                        f"the file holds more than {MOST_OBJECTS:,} objects: only the first were looked at; choose with fields=[...]"
+                    )
+                    return
+                path = prefix + name.decode(errors="replace")
+                found = self._listed(group, name, path, notes)
+                if found is None:
+                    continue
+                key = found.file, h5o.get_info(found.node).addr
+                if key in seen:
+                    continue
+                seen.add(key)
+                if isinstance(found.node, h5d.DatasetID):
+                    yield path, found
+                elif depth < DEEPEST:
+                    below.append((path + "/", found, depth + 1))
+                else:
+                    notes.append(f"'{path}' is more than {DEEPEST} groups deep: not looked into")
+            todo.extend(reversed(below))
+
+    def _listed(self, group: Place, name: bytes, path: str, notes: list[str]) -> Place | None:
+        """What stands under a name in a listing; None, perhaps with a note, for what is not to be listed."""
+        kind = group.node.links.get_info(name).type
+        try:
+            found = self.below(group, name)
+        except MissingPathError:
+            target = group.node.links.get_val(name)
+            where = target if isinstance(target, bytes) else b":".join(target)
+            notes.append(f"'{path}' is a link to {where.decode(errors='replace')}, where nothing is: left out")
+            return None
+        except StreamloadError as error:
+            said = error.message.removeprefix(f"{group.file}: ").rstrip(".")
+            circle = "they may form a circle" in said
+            notes.append(f"'{path}' is a link in a circle: left out" if circle else f"'{path}' left out: {said}")
+            return None
+        return found if kind != h5l.TYPE_SOFT and isinstance(found.node, (h5d.DatasetID, h5g.GroupID)) else None
 
 
-def _members(group: h5g.GroupID) -> list[bytes]:
+def members(group: h5g.GroupID) -> list[bytes]:
+    """The names of what a group holds, sorted."""
     names: list[bytes] = []
 
     def note(name: bytes) -> bool | None:
@@ -128,19 +209,3 @@ def _members(group: h5g.GroupID) -> list[bytes]:
 
     group.links.iterate(note)
     return sorted(names)
-
-
-def _dangling(file: h5py.File, group: h5g.GroupID, name: bytes, path: str) -> list[str]:
-    try:
-        _follow(file, group, name.decode())
-    except UnsafeSourceError:
-        raise
-    except MissingPathError:
-        return [f"'{path}' is a soft link to {group.links.get_val(name).decode(errors='replace')}, where nothing is: left out"]
-    except SourceError:
-        return [f"'{path}' is a soft link in a circle: left out"]
-    return []
-
-
-def _name(file: h5py.File) -> str:
-    return str(file.filename)

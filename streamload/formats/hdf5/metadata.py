@@ -15,6 +15,8 @@ Beat = Callable[[int, int, int], None]
 """Told that something was done: number of the file at hand, chunks of it that are noted, and how many there are."""
 
 CONTIGUOUS, CHUNKED, COMPACT, VIRTUAL = "contiguous", "chunked", "compact", "virtual"
+RUNS = "runs"
+"""Many contiguous datasets, one after the other, which are told by their places alone."""
 
 
 def no_progress(file: int, done: int, total: int) -> None:
@@ -38,7 +40,9 @@ class DatasetInfo:
     """One dataset, or one member of a compound dataset, as it lies in one file."""
 
     path: str
-    """The dataset's full path, without the leading slash."""
+    """The dataset's full path in its file, without the leading slash."""
+    alias: str = ""
+    """The path that leads to it from the file that was asked for, where links do; "" where that is `path`."""
     member: tuple[str, ...]
     """Names of nested compound members down to this one; () for a plain dataset."""
     shape: tuple[int, ...]
@@ -46,7 +50,11 @@ class DatasetInfo:
     dtype: np.dtype
     """As h5py gives it, in the byte order of the file, without HDF5's metadata."""
     layout: str
-    """CONTIGUOUS, CHUNKED, COMPACT or VIRTUAL."""
+    """CONTIGUOUS, CHUNKED, COMPACT or VIRTUAL; RUNS where it stands for many."""
+    axis: int | None = 0
+    """The axis of the dataset that counts records; None where all of it is one. `shape` and `chunk` have that axis first."""
+    datasets: int = 1
+    """How many datasets it stands for: they lie one after the other, and are alike but for what the index of chunks says."""
     raw: bool
     """Whether the stored bytes of an element are exactly NumPy's."""
     packed: bool
@@ -70,7 +78,7 @@ class DatasetInfo:
     fill: bytes
     """The value of an element that was never written, in the file's byte order."""
     sources: tuple[str, ...]
-    """Paths of the other files that a virtual dataset draws on, links resolved."""
+    """Paths of the other files that a virtual dataset draws on, links resolved; absolute."""
     ragged: str = ""
     """How records differ in length, as `Field.ragged` has it; `dtype` is then that of an element."""
     mean: float = 1.0
@@ -85,12 +93,22 @@ class DatasetInfo:
     @property
     def key(self) -> str:
         """The name by which a user can ask for it: "train/image", "table.image"."""
-        return ".".join((self.path, *self.member))
+        return ".".join((self.place, *self.member))
+
+    @property
+    def place(self) -> str:
+        """The path by which a user can ask for its dataset."""
+        return self.alias or self.path
 
     @property
     def records(self) -> int:
         """How many records there are."""
         return self.shape[0]
+
+    @property
+    def written(self) -> bool:
+        """Whether anything was ever written to it: elsewhere every element is the fill value."""
+        return not ((self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks))
 
     @property
     def native(self) -> np.dtype:
@@ -118,7 +136,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ChunkIndex:
-    """Where each chunk of one dataset lies, in C order of the chunk grid."""
+    """Where each chunk of one dataset lies, in C order of the chunk grid; where there are RUNS, where each of them begins."""
 
     offsets: NDArray[np.int64]
     """Byte offset in the file; -1 where a chunk was never written."""
@@ -129,14 +147,14 @@ class ChunkIndex:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FileInfo:
-    """One file, and the chosen datasets in it."""
+class Piece:
+    """Some records of a field: one dataset, or several that are alike, in one file."""
 
-    fingerprint: Fingerprint
-    fields: tuple[DatasetInfo, ...]
-    """In the order of the source's fields."""
-    indexes: tuple[ChunkIndex | None, ...]
-    """Of each field; None where it is not chunked, or is read through the HDF5 library."""
+    file: int
+    """Its number among the survey's files."""
+    stored: DatasetInfo
+    index: ChunkIndex | None
+    """None where it is not chunked, or is read through the HDF5 library."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,8 +163,19 @@ class FilesInfo:
 
     names: tuple[str, ...]
     """The fields' names as delivered."""
-    files: tuple[FileInfo, ...]
+    files: tuple[Fingerprint, ...]
+    """The files that were asked for, then those beside them that they draw on."""
+    records: tuple[int, ...]
+    """Of each file that was asked for."""
+    fields: tuple[tuple[Piece, ...], ...]
+    """For each field, what it is made of, in the order of records."""
     notes: tuple[str, ...]
     """What was guessed, and what was left out."""
     values: Mapping[int, NDArray[np.generic]] = field(default_factory=dict[int, NDArray[np.generic]])
-    """By number of the field, the values of small fields that only the HDF5 library can read."""
+    """By number of the field, the values of small fields that only the HDF5 library can read; at -1 - number where records begin in
+    those of a ragged one."""
+
+    @property
+    def total(self) -> int:
+        """Records of all files."""
+        return sum(self.records)

@@ -16,23 +16,20 @@ Fields = Sequence[str] | Mapping[str, str] | None
 def load_metadata(paths: Sequence[str], fields: Fields) -> FilesInfo | None:
     """What was kept of these files, if it is there, whole, and still true, and nobody is writing to them."""
     found = disk_cache.load(_request(paths, fields), MAGIC, metadata_from_json)
-    return None if found is None or any(_is_locked(file.fingerprint.path) for file in found.files) else found
+    return None if found is None or any(_is_locked(file.path) for file in found.files) else found
 
 
 def store_metadata(paths: Sequence[str], fields: Fields, found: FilesInfo, seconds: float) -> None:
     """Keep a survey that took `seconds`, if that is worth it."""
     if _needs_library(found):
         return
-    files: dict[str, tuple[int, int, int, int] | None] = dict.fromkeys(
-        source for file in found.files for stored in file.fields for source in stored.sources
-    )
-    files |= {file.fingerprint.path: file.fingerprint.identity for file in found.files}
+    files = {file.path: file.identity for file in found.files}
     disk_cache.store(_request(paths, fields), MAGIC, files, lambda more: metadata_to_json(found, more), seconds)
 
 
 def _needs_library(found: FilesInfo) -> bool:
     """Whether it depends on filters that are installed today, and may not be tomorrow."""
-    return any(stored.filters and index is None for file in found.files for stored, index in zip(file.fields, file.indexes, strict=True))
+    return any(piece.stored.filters and piece.index is None for pieces in found.fields for piece in pieces)
 
 
 def _request(paths: Sequence[str], fields: Fields) -> list[Any]:

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
-from streamload.formats.hdf5.metadata import CONTIGUOUS, ChunkIndex, DatasetInfo, FileInfo, FilesInfo, FilterInfo
+from streamload.formats.hdf5.metadata import CONTIGUOUS, ChunkIndex, DatasetInfo, FilesInfo, FilterInfo, Piece
 from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV03"
+MAGIC = b"SLSURV04"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
-_PLAIN = ("path", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
+_PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
 _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
 
 
 def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | memoryview]:
     """The survey in pieces, to be written one after the other, with a checksum; `more` is anything that JSON can hold."""
-    indexes = [index for file in found.files for index in file.indexes if index is not None]
+    indexes = [piece.index for pieces in found.fields for piece in pieces if piece.index is not None]
     arrays: list[NDArray[Any]] = []
     for name, dtype in _NUMBERS:
         arrays.append(np.concatenate([np.empty(0, dtype), *(getattr(index, name) for index in indexes)]).astype(dtype, copy=False))
@@ -33,7 +33,9 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
     said = {
         "names": found.names,
         "notes": found.notes,
-        "files": [_file_to_plain(file) for file in found.files],
+        "files": [[was.path, was.device, was.inode, was.nbytes, was.mtime_ns] for was in found.files],
+        "records": found.records,
+        "fields": [[_piece_to_plain(piece) for piece in pieces] for pieces in found.fields],
         "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
         "more": dict(more),
     }
@@ -52,62 +54,82 @@ def metadata_from_json(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, An
 
 
 def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
-    said, pieces = disk_cache.unpack(MAGIC, data)
-    columns = {name: piece.view(dtype) for (name, dtype), piece in zip(_NUMBERS, pieces[: len(_NUMBERS)], strict=True)}
+    said, arrays = disk_cache.unpack(MAGIC, data)
+    columns = {name: array.view(dtype) for (name, dtype), array in zip(_NUMBERS, arrays[: len(_NUMBERS)], strict=True)}
     values: dict[int, NDArray[Any]] = {}
-    for (number, dtype, shape), piece in zip(said["values"], pieces[len(_NUMBERS) :], strict=True):
-        values[int(number)] = piece.view(_dtype(dtype)).reshape(tuple(map(int, shape)))
+    for (number, dtype, shape), array in zip(said["values"], arrays[len(_NUMBERS) :], strict=True):
+        values[int(number)] = array.view(_dtype(dtype)).reshape(tuple(map(int, shape)))
     taken = 0
-    files: list[FileInfo] = []
-    for file in said["files"]:
-        indexes: list[ChunkIndex | None] = []
-        for count in file["indexes"]:
-            if count is None:
-                indexes.append(None)
-                continue
-            index = ChunkIndex(**{name: column[taken : taken + count] for name, column in columns.items()})
-            if count < 0 or len(index.masks) != count or len(index.offsets) != count:
-                raise ValueError("an index of chunks is missing")
-            taken += count
-            indexes.append(index)
-        fields = tuple(_stored(one) for one in file["fields"])
-        if len(fields) != len(said["names"]) or len(indexes) != len(fields):
-            raise ValueError("a field is missing")
-        files.append(FileInfo(fingerprint=_fingerprint(file["file"]), fields=fields, indexes=tuple(indexes)))
-    found = FilesInfo(names=tuple(map(str, said["names"])), files=tuple(files), notes=tuple(map(str, said["notes"])), values=values)
+    fields: list[tuple[Piece, ...]] = []
+    for described in said["fields"]:
+        pieces: list[Piece] = []
+        for file, stored, count in described:
+            index = None
+            if count is not None:
+                index = ChunkIndex(**{name: column[taken : taken + count] for name, column in columns.items()})
+                if count < 0 or len(index.masks) != count or len(index.offsets) != count:
+                    raise ValueError("an index of chunks is missing")
+                taken += count
+            pieces.append(Piece(file=int(file), stored=_stored(stored), index=index))
+        fields.append(tuple(pieces))
+    found = FilesInfo(
+        names=tuple(map(str, said["names"])),
+        files=tuple(map(_fingerprint, said["files"])),
+        records=tuple(map(int, said["records"])),
+        fields=tuple(fields),
+        notes=tuple(map(str, said["notes"])),
+        values=values,
+    )
     _refuse_nonsense(found)
     return found, dict(said["more"])
 
 
 def _refuse_nonsense(found: FilesInfo) -> None:
     """Raise ValueError where lengths that the rest of planning relies on do not fit each other, or a path leads out."""
-    for file in found.files:
-        folder = os.path.dirname(file.fingerprint.path)
-        for stored, index in zip(file.fields, file.indexes, strict=True):
-            if min(stored.shape, default=0) < 0 or min(stored.chunk, default=1) <= 0 or stored.dtype.itemsize == 0:
-                raise ValueError("a shape is impossible")
-            stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
-            if stored.layout == CONTIGUOUS and not 0 <= (stored.offset or 0) <= stop <= file.fingerprint.nbytes:
-                raise ValueError("records lie behind the end of their file")
-            if index is not None and len(index.offsets) != int(np.prod(stored.grid, dtype=np.float64)):
-                raise ValueError("an index of chunks has another length than its grid")
-            if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file.fingerprint.nbytes:
-                raise ValueError("a chunk lies behind the end of its file")
-            spans = -(-stored.records // max(1, stored.span))
-            miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
-            if stored.ragged and (not stored.span or miscounted):
-                raise ValueError("spans of records have other lengths than they should")
-            if any(os.path.commonpath([source, folder]) != folder for source in stored.sources):
-                raise ValueError("a virtual dataset draws on what lies outside")
+    if len(found.fields) != len(found.names) or not found.fields:
+        raise ValueError("a field is missing")
+    if not 0 < len(found.records) <= len(found.files) or min(found.records) < 0:
+        raise ValueError("records of files are impossible")
+    folders = {os.path.dirname(was.path) for was in found.files[: len(found.records)]}
+    if any(not _within(was.path, folders) for was in found.files[len(found.records) :]):
+        raise ValueError("a file draws on what lies outside its folder")
+    known = {was.path for was in found.files}
+    for pieces in found.fields:
+        if sum(piece.stored.records for piece in pieces) != found.total:
+            raise ValueError("fields differ in length")
+        for piece in pieces:
+            if not 0 <= piece.file < len(found.files) or not set(piece.stored.sources) <= known:
+                raise ValueError("a file is missing")
+            _refuse_nonsense_in(piece, found.files[piece.file].nbytes)
 
 
-def _file_to_plain(file: FileInfo) -> dict[str, Any]:
-    was = file.fingerprint
-    return {
-        "file": [was.path, was.device, was.inode, was.nbytes, was.mtime_ns],
-        "fields": [_stored_to_plain(stored) for stored in file.fields],
-        "indexes": [None if index is None else len(index.offsets) for index in file.indexes],
-    }
+def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
+    stored, index = piece.stored, piece.index
+    if min(stored.shape, default=0) < 0 or min(stored.chunk, default=1) <= 0 or stored.dtype.itemsize == 0:
+        raise ValueError("a shape is impossible")
+    stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
+    if stored.layout == CONTIGUOUS and stored.offset is not None and not 0 <= stored.offset <= stop <= file_nbytes:
+        raise ValueError("records lie behind the end of their file")
+    if index is not None and len(index.offsets) != int(np.prod(stored.grid, dtype=np.float64)):
+        raise ValueError("an index of chunks has another length than its grid")
+    if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file_nbytes:
+        raise ValueError("a chunk lies behind the end of its file")
+    spans = -(-stored.records // max(1, stored.span))
+    miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
+    if stored.ragged and (not stored.span or miscounted):
+        raise ValueError("spans of records have other lengths than they should")
+
+
+def _within(path: str, folders: set[str]) -> bool:
+    """Whether a file lies in one of the folders, or below it."""
+    while path != (path := os.path.dirname(path)):
+        if path in folders:
+            return True
+    return False
+
+
+def _piece_to_plain(piece: Piece) -> list[Any]:
+    return [piece.file, _stored_to_plain(piece.stored), None if piece.index is None else len(piece.index.offsets)]
 
 
 def _fingerprint(said: list[Any]) -> Fingerprint:
@@ -137,6 +159,7 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
     return DatasetInfo(
         **{name: int(said[name]) for name in _COUNTS},
         path=str(said["path"]),
+        alias=str(said["alias"]),
         layout=str(said["layout"]),
         raw=bool(said["raw"]),
         packed=bool(said["packed"]),

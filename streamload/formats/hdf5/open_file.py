@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError
+from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError, UnsupportedFeatureError
 
 if TYPE_CHECKING:
     import h5py
@@ -24,13 +24,21 @@ def opened(path: str, *, cache_nbytes: int = 0) -> Generator[h5py.File]:
     """The file, open for reading; closed on the way out, and errors of the HDF5 library turned into ours."""
     file = open_file(path, cache_nbytes=cache_nbytes)
     try:
-        yield file
+        with guarded(path):
+            yield file
+    finally:
+        file.close()
+
+
+@contextmanager
+def guarded(path: str) -> Generator[None]:
+    """Errors of the HDF5 library, at work on the file at `path`, turned into ours."""
+    try:
+        yield
     except StreamloadError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise unreadable(path, error) from error
-    finally:
-        file.close()
 
 
 def open_file(path: str, *, cache_nbytes: int = 0) -> h5py.File:
@@ -89,6 +97,12 @@ def unreadable(path: str, error: BaseException) -> SourceError:
             hint="Check the disk and the system log; a copy of the file on another disk may help.",
             path=path,
             errno=int(failed[1]),
+        )
+    if "no appropriate function for conversion path" in text:
+        return UnsupportedFeatureError(
+            f"{path} holds values of a type that the HDF5 library cannot turn into one of NumPy's.",
+            hint="Choose other fields with fields=[...].",
+            path=path,
         )
     reason = text.strip() or type(error).__name__
     return CorruptDataError(

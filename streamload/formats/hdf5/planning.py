@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.hdf5.build_columns import ColumnPart, column_of
+from streamload.formats.hdf5.build_columns import column_of
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.formats.hdf5.metadata import FilesInfo
@@ -21,7 +21,6 @@ from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Column, Source, stored_nbytes
-from streamload.storage.files import Fingerprint, fingerprint
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -35,10 +34,9 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
 
     found = inspected(paths, fields)
     notes = list(found.notes)
-    fingerprints, columns, small = _columns(found, notes)
-    paths_of = [stored.path for stored in found.files[0].fields]
-    missing = {number: (paths_of[number], columns[number]) for number in small if number not in found.values}
-    values = read_small(missing, _records(found), fingerprints, _unheard)
+    columns, small = _columns(found, notes)
+    missing = {number: (_place(found, number), columns[number]) for number in small if number not in found.values}
+    values = read_small(missing, found.total, found.files, _unheard)
     for number in small:
         column = columns[number]
         if number in values:
@@ -47,14 +45,14 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
             taken = Ragged(found.values[number], found.values[-1 - number].astype(np.int64, copy=False), column.field.ragged)
         else:
             taken = found.values[number]
-        columns[number] = _held(column, taken, _records(found))
+        columns[number] = _held(column, taken, found.total)
     notes.extend(note for column in columns for note in _costs(column))
     return Source(
         format_name="HDF5",
         title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)",
         columns=columns,
-        fingerprints=fingerprints,
-        file_starts=np.cumsum([0, *(file.fields[0].records for file in found.files)]),
+        fingerprints=found.files,
+        file_starts=np.cumsum([0, *found.records]),
         notes=notes,
     )
 
@@ -64,11 +62,10 @@ def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | N
     from streamload.formats.hdf5.inspection import inspect_files
 
     found = inspect_files(paths, fields, beat)
-    fingerprints, columns, small = _columns(found, [])
-    paths_of = [stored.path for stored in found.files[0].fields]
-    wanted = {number: (paths_of[number], columns[number]) for number in small if isinstance(columns[number], (H5pyColumn, VlenColumn))}
+    columns, small = _columns(found, [])
+    wanted = {number: (_place(found, number), columns[number]) for number in small if isinstance(columns[number], (H5pyColumn, VlenColumn))}
     values: dict[int, NDArray[np.generic]] = {}
-    for number, taken in read_small(wanted, _records(found), fingerprints, lambda: beat(0, 0, 0)).items():
+    for number, taken in read_small(wanted, found.total, found.files, lambda: beat(0, 0, 0)).items():
         if isinstance(taken, Ragged):
             values[number], values[-1 - number] = taken.values, taken.offsets
         else:
@@ -80,32 +77,33 @@ def _unheard() -> None:
     """A beat where nobody listens."""
 
 
-def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Fingerprint], list[Column], list[int]]:
-    """The files that are read, the fields as columns over them, and the numbers of those that are small enough to be held."""
-    fingerprints, extra = _fingerprints(found)
-    first = found.files[0].fields
-    largest = max(range(len(found.names)), key=lambda number: first[number].record_nbytes)
-    columns = [_column(found, number, extra, notes, largest) for number in range(len(found.names))]
+def _place(found: FilesInfo, number: int) -> str:
+    """What tells the dataset of a field from those of others."""
+    return found.fields[number][0].stored.place
+
+
+def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], list[int]]:
+    """The fields as columns, and the numbers of those that are small enough to be held."""
+    largest = max(range(len(found.names)), key=lambda number: found.fields[number][0].stored.record_nbytes)
+    numbers = {was.path: number for number, was in enumerate(found.files)}
+    columns = [_column(found, number, numbers, notes, largest) for number in range(len(found.names))]
     small: list[int] = []
     for number, column in enumerate(columns):
-        nbytes = sum(file.fields[number].nbytes for file in found.files)
+        nbytes = sum(piece.stored.nbytes for piece in found.fields[number])
         if stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and nbytes <= RESIDENT_NBYTES and number != largest:
             small.append(number)
-    return fingerprints, columns, small
+    return columns, small
 
 
-def _column(found: FilesInfo, number: int, extra: Mapping[str, int], notes: list[str], largest: int) -> Column:
-    """One field of all files."""
-    name, first = found.names[number], found.files[0].fields[number]
+def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: list[str], largest: int) -> Column:
+    """One field of all files; `numbers` are those of files by their paths."""
+    name, pieces = found.names[number], found.fields[number]
+    first = pieces[0].stored
     shape = first.shape[1:]
     if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
-    return column_of(Field(name, first.native, shape, first.ragged), _parts(found, number, extra))
-
-
-def _records(found: FilesInfo) -> int:
-    return sum(file.fields[0].records for file in found.files)
+    return column_of(Field(name, first.native, shape, first.ragged), pieces, numbers)
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:
@@ -132,26 +130,3 @@ def _costs(column: Column) -> list[str]:
             f"'{column.field.name}': only the HDF5 library can read this layout, one thread at a time; `streamload convert` makes it fast"
         ]
     return []
-
-
-def _parts(found: FilesInfo, number: int, numbers: Mapping[str, int]) -> list[ColumnPart]:
-    return [
-        ColumnPart(
-            number=at,
-            stored=file.fields[number],
-            index=file.indexes[number],
-            sources=tuple(numbers[path] for path in file.fields[number].sources),
-        )
-        for at, file in enumerate(found.files)
-    ]
-
-
-def _fingerprints(found: FilesInfo) -> tuple[list[Fingerprint], dict[str, int]]:
-    """Fingerprints of the files, then of those that virtual datasets draw on; and the numbers of the latter by path."""
-    fingerprints = [file.fingerprint for file in found.files]
-    numbers = {was.path: number for number, was in enumerate(fingerprints)}
-    for path in dict.fromkeys(source for file in found.files for stored in file.fields for source in stored.sources):
-        if path not in numbers:
-            numbers[path] = len(fingerprints)
-            fingerprints.append(fingerprint(path))
-    return fingerprints, numbers

@@ -137,8 +137,8 @@ def test_the_librarys_part_of_planning_gives_plain_values(tmp_path: Path):
     found = inspect_files([str(tmp_path / "a.h5")], None)
     copy = pickle.loads(pickle.dumps(found))
     assert copy.names == ("images", "labels")
-    assert copy.files[0].fields == found.files[0].fields
-    assert copy.files[0].indexes[0].offsets.tolist() == found.files[0].indexes[0].offsets.tolist()
+    assert [[piece.stored for piece in pieces] for pieces in copy.fields] == [[piece.stored for piece in pieces] for pieces in found.fields]
+    assert copy.fields[0][0].index.offsets.tolist() == found.fields[0][0].index.offsets.tolist()
 
 
 def test_small_fields_are_held_and_the_largest_never_is(tmp_path: Path):

@@ -221,7 +221,7 @@ def test_d17_a_shape_without_data_is_not_believed(tmp_path: Path):
             file.create_dataset("x", (2**40,), "u1", **keywords)
         assert refused(CorruptDataError, path) == (
             f"{path}: dataset 'x' claims 1,099,511,627,776 records (1 TB), and no data is stored for them. "
-            "Was the program that wrote it interrupted? Write it again."
+            "Was the program that wrote it interrupted? Write it again; fields=['x'] delivers fill values."
         )
 
 

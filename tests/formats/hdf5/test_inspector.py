@@ -24,6 +24,7 @@ from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json, metadata_to_json
 from streamload.formats.hdf5.planning import examined
 from streamload.formats.open import open_source
+from streamload.storage.files import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENED = "import sys, streamload; print(len(streamload.open(sys.argv[1])))"
@@ -292,13 +293,14 @@ def test_a_survey_crosses_as_plain_data(layout: str, tmp_path: Path):
     again, more = metadata_from_json(np.frombuffer(b"".join(metadata_to_json(found, {"a": 1})), np.uint8))
     assert more == {"a": 1}
     assert (again.names, again.notes) == (found.names, found.notes)
-    for file, other in zip(found.files, again.files, strict=True):
-        assert (file.fingerprint, file.fields) == (other.fingerprint, other.fields)
-        for index, same in zip(file.indexes, other.indexes, strict=True):
-            assert (index is None) == (same is None)
-            if index is not None and same is not None:
+    assert (found.files, found.records) == (again.files, again.records)
+    for pieces, others in zip(found.fields, again.fields, strict=True):
+        for piece, same in zip(pieces, others, strict=True):
+            assert (piece.file, piece.stored) == (same.file, same.stored)
+            assert (piece.index is None) == (same.index is None)
+            if piece.index is not None and same.index is not None:
                 for name in ("offsets", "nbytes", "masks"):
-                    np.testing.assert_array_equal(getattr(index, name), getattr(same, name))
+                    np.testing.assert_array_equal(getattr(piece.index, name), getattr(same.index, name))
     assert set(found.values) == set(again.values)
     for number, values in found.values.items():
         np.testing.assert_array_equal(values, again.values[number])
@@ -320,22 +322,25 @@ def test_a_survey_that_lies_is_refused(tmp_path: Path):
 
     LAYOUTS["gzip"](tmp_path / "a.h5")
     found = examined([str(tmp_path / "a.h5")], None, no_progress)
-    (file,) = found.files
-    index = file.indexes[0]
+    images, labels = (pieces[0] for pieces in found.fields)
+    index = images.index
     assert index is not None
+    shorter = replace(index, offsets=index.offsets[1:], nbytes=index.nbytes[1:], masks=index.masks[1:])
     lies = [
-        replace(file, indexes=(replace(index, offsets=index.offsets + 10**9), *file.indexes[1:])),
-        replace(
-            file, indexes=(replace(index, offsets=index.offsets[1:], nbytes=index.nbytes[1:], masks=index.masks[1:]), *file.indexes[1:])
-        ),
-        replace(file, fields=(replace(file.fields[0], sources=("/etc/passwd",)), *file.fields[1:])),
-        replace(file, fields=(replace(file.fields[0], chunk=(0, 7, 6, 3)), *file.fields[1:])),
-        replace(file, fields=(file.fields[0], replace(file.fields[1], offset=10**9))),
-        replace(file, fields=file.fields[:1], indexes=file.indexes[:1]),
-        replace(file, fields=(replace(file.fields[0], dtype=np.dtype("O")), *file.fields[1:])),
+        {"fields": ((replace(images, index=replace(index, offsets=index.offsets + 10**9)),), (labels,))},
+        {"fields": ((replace(images, index=shorter),), (labels,))},
+        {"fields": ((replace(images, stored=replace(images.stored, sources=("/etc/passwd",))),), (labels,))},
+        {"fields": ((replace(images, stored=replace(images.stored, chunk=(0, 7, 6, 3))),), (labels,))},
+        {"fields": ((images,), (replace(labels, stored=replace(labels.stored, offset=10**9)),))},
+        {"fields": ((images,), (replace(labels, file=1),))},
+        {"fields": ((images,), (labels, labels))},
+        {"fields": ((images,),)},
+        {"fields": ((replace(images, stored=replace(images.stored, dtype=np.dtype("O"))),), (labels,))},
+        {"files": (*found.files, fingerprint("/etc/passwd"))},
+        {"records": (-1,)},
     ]
     for lie in lies:
-        data = np.frombuffer(b"".join(metadata_to_json(replace(found, files=(lie,)), {})), np.uint8)
+        data = np.frombuffer(b"".join(metadata_to_json(replace(found, **lie), {})), np.uint8)
         with pytest.raises(CorruptDataError, match="what was kept of a survey cannot be read"):
             metadata_from_json(data)
 

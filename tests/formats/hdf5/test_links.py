@@ -19,10 +19,10 @@ from streamload.formats.open import open_source
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "beside"])
 def test_d13_external_storage_is_refused_before_any_read(target: str, tmp_path: Path):
-    """Found or asked for."""
+    """Asked for, or most of the file; beside larger fields it is left out, and said to be."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", **WRITTEN) as file:
-        file.create_dataset("x", (100,), "u1", external=[(target, 0, 100)])
+        file.create_dataset("x", (100, 9), "u1", external=[(target, 0, 900)])
         file["y"] = labels()
     text = (
         f"{path}: dataset 'x' keeps its values in other files ({target}): external storage is not read. "
@@ -31,22 +31,64 @@ def test_d13_external_storage_is_refused_before_any_read(target: str, tmp_path: 
     assert refused(UnsafeSourceError, path) == text
     assert refused(UnsafeSourceError, path, fields=["x"]) == text
     assert len(open_source(path, fields=["y"])) == 100
+    with h5py.File(path, "r+") as file:
+        file["z"] = images()
+    source = open_source(path)
+    assert source.schema.names == ("z", "y")
+    assert f"'x' left out: it keeps its values in other files ({target}): external storage is not read" in source.notes
 
 
-def test_d14_a_link_into_another_file_is_refused_wherever_it_stands_in_the_path(tmp_path: Path):
-    """At the end, in the middle, behind a soft link, and in what is listed."""
-    write(tmp_path / "other.h5", **{"b/c": labels()})
+def test_d14_a_link_into_another_file_is_followed_within_the_folder(tmp_path: Path):
+    """At the end, in the middle, behind a soft link, in what is listed, and on from the file that it leads into."""
+    write(tmp_path / "other.h5", **{"b/c": images(), "b/s": (labels(), {"chunks": (9,), "scaleoffset": 0})})
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        file["b/back"] = h5py.ExternalLink("a.h5", "/y")
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", **WRITTEN) as file:
         file["y"] = labels()
         file["a"] = h5py.ExternalLink("other.h5", "/b")
         file["soft"] = h5py.SoftLink("/a/c")
-    for options in ({}, {"fields": ["a/c"]}, {"fields": ["a"]}, {"fields": ["soft"]}, {"fields": {"q": "/a/c"}}):
-        assert refused(UnsafeSourceError, path, **options) == (
-            f"{path}: '/a' is a link into another file, other.h5:/b: links that leave a file are not followed. "
+    for time_ns, fields in enumerate((["a/c", "a/s"], {"c": "soft", "s": "a/s", "y": "a/back"}, None)):
+        with open_source(path, fields=fields) as source:
+            taken = source[[40, 2]]
+            np.testing.assert_array_equal(taken["c"], images()[[40, 2]])
+            np.testing.assert_array_equal(taken["s"], labels()[[40, 2]])
+            assert "y" not in taken or (taken["y"] == labels()[[40, 2]]).all()
+            os.utime(tmp_path / "other.h5", ns=(time_ns, time_ns))
+            with pytest.raises(SourceChangedError, match=r"other\.h5 was written to after it was opened\."):
+                source[0]
+
+
+def test_d14_a_link_that_leaves_the_folder_is_refused_and_leaves_out_no_more_than_itself(tmp_path: Path):
+    """By name, through a symbolic link, missing, in a circle of files; what does not need it opens."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "a.h5"
+    write(tmp_path / "out.h5", x=images())
+    os.symlink(tmp_path / "out.h5", folder / "link.h5")
+    with h5py.File(path, "w", **WRITTEN) as file:
+        file["y"] = labels()
+        file["up"] = h5py.ExternalLink("../out.h5", "/x")
+        file["far"] = h5py.ExternalLink(str(tmp_path / "out.h5"), "/x")
+        file["linked"] = h5py.ExternalLink("link.h5", "/x")
+        file["gone"] = h5py.ExternalLink("gone.h5", "/x")
+        file["ring"] = h5py.ExternalLink("a.h5", "/ring")
+    outside = "{path}: '/{name}' links to /x in {other}, which is outside the file's folder. "
+    for name, other in (("up", "../out.h5"), ("far", tmp_path / "out.h5"), ("linked", "link.h5")):
+        assert refused(UnsafeSourceError, path, fields=[name]) == outside.format(path=path, name=name, other=other) + (
             "Open that file itself, or choose other fields with fields=[...]."
         )
-    assert len(open_source(path, fields=["y"])) == 100
+    assert refused(SourceError, path, fields=["gone"]) == (
+        f"{path}: '/gone' links to /x in gone.h5, which does not exist. Put the file back beside it."
+    )
+    source = open_source(path)
+    assert source.notes == (
+        f"'far' left out: '/far' links to /x in {tmp_path / 'out.h5'}, which is outside the file's folder",
+        "'gone' left out: '/gone' links to /x in gone.h5, which does not exist",
+        "'linked' left out: '/linked' links to /x in link.h5, which is outside the file's folder",
+        "'ring' is a link in a circle: left out",
+        "'up' left out: '/up' links to /x in ../out.h5, which is outside the file's folder",
+    )
 
 
 def test_d15_soft_links_inside_are_followed_and_others_are_not(tmp_path: Path):
@@ -61,13 +103,13 @@ def test_d15_soft_links_inside_are_followed_and_others_are_not(tmp_path: Path):
         file["gnir"] = h5py.SoftLink("/ring")
     source = open_source(path)
     assert source.notes[-3:] == (
-        "'gnir' is a soft link in a circle: left out",
-        "'gone' is a soft link to /nowhere, where nothing is: left out",
-        "'ring' is a soft link in a circle: left out",
+        "'gnir' is a link in a circle: left out",
+        "'gone' is a link to /nowhere, where nothing is: left out",
+        "'ring' is a link in a circle: left out",
     )
     assert len(open_source(path, fields=["group/back/back/alias"])) == 100
     assert refused(SourceError, path, fields=["ring"]) == (
-        f"{path}: 'ring' goes through more than 16 soft links; they may form a circle. Name the dataset itself."
+        f"{path}: 'ring' goes through more than 16 links; they may form a circle. Name the dataset itself."
     )
     assert refused(ConfigError, path, fields=["gone"]) == (
         f"{path} holds no dataset 'gone'; it holds 'group/x'. Choose among these with fields=[...]."

@@ -55,8 +55,9 @@ def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, kept: Path):
     survey(path)
     known = metadata_cache.load_metadata([str(path)], None)
     assert known is not None
-    assert (known.names, known.notes, known.files[0].fields) == (found.names, found.notes, found.files[0].fields)
-    index, again = found.files[0].indexes[0], known.files[0].indexes[0]
+    assert (known.names, known.notes, known.files) == (found.names, found.notes, found.files)
+    assert [piece.stored for piece in known.fields[0]] == [piece.stored for piece in found.fields[0]]
+    index, again = found.fields[0][0].index, known.fields[0][0].index
     assert index is not None
     assert again is not None
     np.testing.assert_array_equal(index.offsets, again.offsets)

@@ -1,0 +1,114 @@
+"""One odd dataset leaves out itself, with a note; what was never written is its fill values; and both are said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hdf5_files import WRITTEN, images, labels, refused, write
+
+from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.formats.open import open_source
+
+
+@pytest.mark.parametrize("keywords", [{}, {"chunks": (9,)}, {"chunks": (9,), "compression": "gzip"}, {"chunks": (9,), "scaleoffset": 0}])
+@pytest.mark.parametrize("fill", [None, -7])
+def test_d5_a_dataset_that_was_never_written_is_its_fill_values(fill: int | None, keywords: dict[str, object], tmp_path: Path):
+    """Beside others, and alone where it is asked for; as the HDF5 library reads it."""
+    path = write_unwritten(tmp_path / "a.h5", fill, keywords)
+    expected = np.full(100, fill or 0, ">i4")
+    for fields in (None, ["late"]):
+        with open_source(path, fields=fields) as source:
+            assert "'late' was never written: its records are fill values" in source.notes
+            np.testing.assert_array_equal(source[:]["late"], expected)
+            np.testing.assert_array_equal(source[[7, 99]]["late"], expected[[7, 99]])
+            assert "never written, fill values" in repr(source)
+    assert source[0]["late"].dtype == np.dtype("i4")
+
+
+def write_unwritten(path: Path, fill: int | None, keywords: dict[str, object]) -> Path:
+    """Images, and a dataset that was made but never written."""
+    write(path, image=images())
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("late", (100,), ">i4", fillvalue=fill, **keywords)
+    return path
+
+
+def test_d5_fill_values_of_members_and_of_variable_length(tmp_path: Path):
+    """What the HDF5 library alone can read: compound members, strings."""
+    with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
+        file["image"] = images()
+        kind = np.dtype([("x", "f4"), ("y", "u1", (3,))])
+        file.create_dataset("table", (100,), kind, fillvalue=np.array((2.5, [1, 2, 3]), kind))
+        file.create_dataset("text", (100,), h5py.string_dtype())
+    with open_source(tmp_path / "a.h5") as source:
+        taken = source[[3, 50]]
+        assert taken["table.x"].tolist() == [2.5, 2.5]
+        assert taken["table.y"].tolist() == [[1, 2, 3]] * 2
+        assert taken["text"].to_list() == ["", ""]
+
+
+def test_d5_an_unwritten_dataset_is_no_reason_to_choose_its_length(tmp_path: Path):
+    """It holds nothing, whatever its shape says; where another file of the source has values, it is an error."""
+    path = tmp_path / "a.h5"
+    write(path, image=images())
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("huge", (10**9,), "f8")
+    source = open_source(path)
+    assert (len(source), source.schema.names) == (100, ("image",))
+    write(tmp_path / "b.h5", image=images(), late=labels().astype(">i4"))
+    write_unwritten(tmp_path / "c.h5", None, {})
+    assert refused(CorruptDataError, [tmp_path / "b.h5", tmp_path / "c.h5"]) == (
+        f"{tmp_path / 'c.h5'}: dataset 'late' claims 100 records (400 B), and no data is stored for them. "
+        "Was the program that wrote it interrupted? Write it again; fields=['late'] delivers fill values."
+    )
+    with open_source([tmp_path / "b.h5", tmp_path / "c.h5"], fields=["late"]) as both:
+        assert both[95:105]["late"].tolist() == [*labels()[95:], 0, 0, 0, 0, 0]
+        assert both.notes[0] == f"'late' was never written in {tmp_path / 'c.h5'}: its records are fill values"
+
+
+def test_d5_a_netcdf_dimension_without_coordinates_is_no_field(tmp_path: Path):
+    """The dataset stands for a length; netCDF-4 never writes it."""
+    with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
+        file["tas"] = np.random.default_rng(0).random((12, 5))
+        dimension = file.create_dataset("time", (12,), ">f4")
+        dimension.attrs["CLASS"] = np.bytes_("DIMENSION_SCALE")
+        dimension.attrs["NAME"] = np.bytes_("This is a netCDF dimension but not a netCDF variable.        12")
+    source = open_source(tmp_path / "a.h5")
+    assert source.schema.names == ("tas",)
+    assert "'time' left out: it is a netCDF dimension without coordinates" in source.notes
+
+
+def test_d8_bitfields_are_numbers_where_all_bits_count_and_unsupported_by_name_where_not(tmp_path: Path):
+    """The library has no way from nine bits of sixteen to a number of NumPy's."""
+    for name, old, new in (("all", b"", b""), ("nine", b"\x02\0\0\0\0\0\x10\0", b"\x02\0\0\0\x03\0\x09\0")):
+        path = tmp_path / f"{name}.h5"
+        with h5py.File(path, "w", **WRITTEN) as file:
+            bits = h5py.h5d.create(file.id, b"bits", h5py.h5t.STD_B16LE, h5py.h5s.create_simple((100,)))
+            bits.write(h5py.h5s.ALL, h5py.h5s.ALL, np.arange(100, dtype="u2"), mtype=h5py.h5t.STD_B16LE)
+            file["image"] = images()
+        path.write_bytes(path.read_bytes().replace(old, new) if old else path.read_bytes())
+    assert open_source(tmp_path / "all.h5")[:]["bits"].tolist() == list(range(100))
+    what = "bitfields that do not use all bits of their 2 bytes, which cannot be delivered as arrays of one shape"
+    assert refused(UnsupportedFeatureError, tmp_path / "nine.h5", fields=["bits"]) == (
+        f"{tmp_path / 'nine.h5'}: dataset 'bits' holds {what}. "
+        "Choose other fields with fields=[...], or convert it to a type of fixed size."
+    )
+    assert open_source(tmp_path / "nine.h5").notes == (f"'bits' left out: it holds {what}",)
+
+
+def test_a7_texts_of_one_name_in_two_groups_are_no_pair(tmp_path: Path):
+    """AnnData's obs/_index and var/_index count cells and genes."""
+    text = h5py.string_dtype()
+    write(
+        tmp_path / "a.h5",
+        **{
+            "obs/_index": (np.array([f"cell {number}" for number in range(30)], object), {"dtype": text}),
+            "var/_index": (np.array([f"g{number}" for number in range(20)], object), {"dtype": text}),
+        },
+    )
+    source = open_source(tmp_path / "a.h5")
+    assert source[29]["_index"] == "cell 29"
+    assert "'var/_index' left out: 20 records, not 30" in source.notes
