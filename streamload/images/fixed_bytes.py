@@ -61,6 +61,11 @@ class FixedBytes:
         """As the column's."""
         return self.column.scratch_nbytes
 
+    @property
+    def looked_at(self) -> Any:
+        """As the column's, where it has been looked at."""
+        return getattr(self.column, "looked_at", None)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> FixedBytesReader:
         """A reader for the calling process."""
         return FixedBytesReader(self.column.field, self.column.reader(files, meter))

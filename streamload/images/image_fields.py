@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
 from streamload.source import Column, RaggedColumn, ReadStats, Source, read_records
-from streamload.storage.files import OpenFiles
+from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
 """Records whose headers say what a field holds."""
@@ -86,7 +87,8 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         return column
     stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
     try:
-        heads, refusals = _looked_at(source, stored)
+        known: LookedAt | None = getattr(stored, "looked_at", None)
+        heads, refusals = (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -128,13 +130,31 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     )
 
 
-def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
-    """Heads of records all over a source whose records are addressable, else of the first ones; and why some have none."""
-    count = min(len(source), LOOKED_AT)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LookedAt:
+    """What some records of a field of bytes begin as."""
+
+    heads: tuple[ImageHeader, ...] = ()
+    refusals: tuple[ImageError, ...] = ()
+    """Why the others have no head."""
+    error: StreamloadError | None = None
+    """Why they could not be looked at."""
+
+    def told(self) -> tuple[list[ImageHeader], list[ImageError]]:
+        """The heads, and why some records have none; the error is raised."""
+        if self.error is not None:
+            raise self.error
+        # A few bad records among images are bad images; a few that look like images among other bytes are other bytes.
+        return (list(self.heads), list(self.refusals)) if len(self.heads) > len(self.refusals) else ([], list(self.refusals))
+
+
+def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint]) -> LookedAt:
+    """Heads of records all over a column whose records are addressable, else of the first ones."""
+    count = min(records_there, LOOKED_AT)
     records = np.arange(count, dtype=np.int64)
     if column.addressable:
-        records = np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
-    files = OpenFiles(source.fingerprints)
+        records = np.unique(np.linspace(0, records_there - 1, count).astype(np.int64))
+    files = OpenFiles(fingerprints)
     reader = column.reader(files, ReadStats())
     heads: list[ImageHeader] = []
     refusals: list[ImageError] = []
@@ -147,11 +167,12 @@ def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[ImageHeader],
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()
+    except StreamloadError as error:
+        return LookedAt(error=error)
     finally:
         reader.close()
         files.close()
-    # A few bad records among images are bad images; a few that look like images among other bytes are other bytes.
-    return (heads, refusals) if len(heads) > len(refusals) else ([], refusals)
+    return LookedAt(heads=tuple(heads), refusals=tuple(refusals))
 
 
 def _agreed(heads: Sequence[ImageHeader]) -> Decode | None:

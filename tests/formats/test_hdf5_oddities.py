@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -112,3 +114,44 @@ def test_a7_texts_of_one_name_in_two_groups_are_no_pair(tmp_path: Path):
     source = open_source(tmp_path / "a.h5")
     assert source[29]["_index"] == "cell 29"
     assert "'var/_index' left out: 20 records, not 30" in source.notes
+
+
+def ragged_images(path: Path) -> Path:
+    """Records of bytes of any length that begin as PNG images of one size do, beside labels."""
+    chance = np.random.default_rng(0)
+    with h5py.File(path, "w", **WRITTEN) as file:
+        dataset = file.create_dataset("image", (80,), h5py.vlen_dtype("u1"))
+        for record in range(80):
+            head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x09\x08\x02\0\0\0"
+            dataset[record] = np.frombuffer(head + chance.bytes(60 + record), "u1")
+        file["label"] = np.arange(80)
+    return path
+
+
+def test_e4_the_library_reads_nothing_in_the_users_process_to_open(tmp_path: Path):
+    """Not even the first records of a field that may hold images: what damage does to it can be ended there."""
+    path = ragged_images(tmp_path / "a.h5")
+    code = """
+import sys, warnings, streamload as sl
+warnings.simplefilter("error")
+data = sl.open(sys.argv[1])
+print(data.schema["image"].shape, "h5py" in sys.modules, end="")
+"""
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(9, 8, 3) False", "")
+
+
+def test_e4_damaged_records_of_variable_length_end_in_an_error_or_open(tmp_path: Path):
+    """Bytes of the heap and of what leads to it changed: nothing else comes of it, and no process is lost."""
+    good = ragged_images(tmp_path / "a.h5").read_bytes()
+    heap = good.index(b"GCOL")
+    path = tmp_path / "bad.h5"
+    outcomes: set[str] = set()
+    for place in (*range(heap, heap + 48, 4), *range(heap + 200, len(good), len(good) // 12)):
+        for value in (b"\0\0\0\0", b"\xff\xff\xff\xff"):
+            path.write_bytes(good[:place] + value + good[place + 4 :])
+            try:
+                outcomes.add(str(len(open_source(path, fields=["image"]))))
+            except CorruptDataError as error:
+                outcomes.add(type(error).__name__)
+    assert outcomes <= {"80", "CorruptDataError"}

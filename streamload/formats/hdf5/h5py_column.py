@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.images.image_fields import LookedAt
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -59,6 +60,8 @@ class H5pyColumn:
     """Bytes of a record as the library reads it: more than the field's where it is a member of a compound."""
     label: str
     """How it is stored, for people."""
+    looked_at: LookedAt | None = None
+    """What its first records begin as, where they are bytes: seen where the library can do no harm."""
 
     @property
     def addressable(self) -> bool:

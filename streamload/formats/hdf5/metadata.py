@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.images.image_fields import LookedAt
 from streamload.storage.files import Fingerprint
 
 Beat = Callable[[int, int, int], None]
@@ -174,6 +175,9 @@ class FilesInfo:
     values: Mapping[int, NDArray[np.generic]] = field(default_factory=dict[int, NDArray[np.generic]])
     """By number of the field, the values of small fields that only the HDF5 library can read; at -1 - number where records begin in
     those of a ragged one."""
+
+    looked_at: Mapping[int, LookedAt] = field(default_factory=dict[int, LookedAt])
+    """By number of the field, what the first records of bytes that the HDF5 library alone can read begin as."""
 
     @property
     def total(self) -> int:

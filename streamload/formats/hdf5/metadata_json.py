@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
 from streamload.formats.hdf5.metadata import CONTIGUOUS, ChunkIndex, DatasetInfo, FilesInfo, FilterInfo, Piece
+from streamload.images.headers import ImageHeader
+from streamload.images.image_error import ImageError
+from streamload.images.image_fields import LOOKED_AT, LookedAt
 from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV04"
+MAGIC = b"SLSURV05"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
@@ -37,6 +41,7 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
         "records": found.records,
         "fields": [[_piece_to_plain(piece) for piece in pieces] for pieces in found.fields],
         "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
+        "looked_at": [[number, _looked_at_to_plain(seen)] for number, seen in sorted(found.looked_at.items())],
         "more": dict(more),
     }
     return disk_cache.pack(MAGIC, said, arrays)
@@ -79,6 +84,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
         fields=tuple(fields),
         notes=tuple(map(str, said["notes"])),
         values=values,
+        looked_at={int(number): _looked_at(seen) for number, seen in said["looked_at"]},
     )
     _refuse_nonsense(found)
     return found, dict(said["more"])
@@ -130,6 +136,35 @@ def _within(path: str, folders: set[str]) -> bool:
 
 def _piece_to_plain(piece: Piece) -> list[Any]:
     return [piece.file, _stored_to_plain(piece.stored), None if piece.index is None else len(piece.index.offsets)]
+
+
+def _looked_at_to_plain(seen: LookedAt) -> dict[str, Any]:
+    return {
+        "heads": [astuple(head) for head in seen.heads],
+        "refusals": [[refusal.why, refusal.hint, refusal.kind.__name__] for refusal in seen.refusals],
+        "error": None if seen.error is None else to_plain(seen.error),
+    }
+
+
+def _looked_at(said: dict[str, Any]) -> LookedAt:
+    heads = [
+        ImageHeader(
+            format=str(name),
+            height=int(tall),
+            width=int(wide),
+            colours=str(colours),
+            alpha=bool(alpha),
+            bits=int(bits),
+            orientation=int(turn),
+        )
+        for name, tall, wide, colours, alpha, bits, turn in said["heads"]
+    ]
+    kinds = {kind.__name__: kind for kind in (CorruptDataError, UnsupportedFeatureError)}
+    refusals = [ImageError(str(why), hint=str(hint), kind=kinds[kind]) for why, hint, kind in said["refusals"]]
+    error = None if said["error"] is None else from_plain(said["error"])
+    if len(heads) + len(refusals) > LOOKED_AT or any(not 0 < side < 2**63 for head in heads for side in head.size):
+        raise ValueError("images are impossible")
+    return LookedAt(heads=tuple(heads), refusals=tuple(refusals), error=error)
 
 
 def _fingerprint(said: list[Any]) -> Fingerprint:

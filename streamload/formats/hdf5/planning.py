@@ -18,6 +18,8 @@ from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.formats.hdf5.metadata import FilesInfo
 from streamload.formats.hdf5.small_fields import read_small
 from streamload.formats.hdf5.vlen import VlenColumn
+from streamload.images.fixed_bytes import FixedBytes, holds_bytes
+from streamload.images.image_fields import LookedAt, look_at
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Column, Source, stored_nbytes
@@ -70,7 +72,13 @@ def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | N
             values[number], values[-1 - number] = taken.values, taken.offsets
         else:
             values[number] = taken
-    return replace(found, values=values)
+    looked_at: dict[int, LookedAt] = {}
+    for number, column in enumerate(columns):
+        if number not in small and isinstance(column, (H5pyColumn, VlenColumn)) and holds_bytes(column.field) and found.total:
+            beat(0, 0, 0)
+            stored = column if isinstance(column, VlenColumn) else FixedBytes(column=column)
+            looked_at[number] = look_at(stored, found.total, found.files)
+    return replace(found, values=values, looked_at=looked_at)
 
 
 def _unheard() -> None:
@@ -103,7 +111,11 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
-    return column_of(Field(name, first.native, shape, first.ragged), pieces, numbers)
+    column = column_of(Field(name, first.native, shape, first.ragged), pieces, numbers)
+    seen = found.looked_at.get(number)
+    if seen is not None and isinstance(column, H5pyColumn):
+        return replace(column, looked_at=seen)
+    return replace(column, rows=replace(column.rows, looked_at=seen)) if isinstance(column, VlenColumn) else column
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
 from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyReader
+from streamload.images.image_fields import LookedAt
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -18,6 +19,11 @@ class VlenColumn(RaggedRows):
     """One ragged field read through h5py, spans of records together."""
 
     rows: H5pyColumn
+
+    @property
+    def looked_at(self) -> LookedAt | None:
+        """What its first records begin as, where they are bytes."""
+        return self.rows.looked_at
 
     @property
     def scratch_nbytes(self) -> int:
