@@ -99,7 +99,7 @@ class Batch(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         """The names of the fields. Raises TypeError where the batch is taken apart, as in `for image, label in loader`."""
-        if unpacks(sys._getframe(1)):
+        if unpacks(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
             raise TypeError(_unpacked(list(self._fields)))
         return iter(self._fields)
 

@@ -28,10 +28,13 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Options:
-    """`batch_size`: records of a batch; the last of an epoch is smaller, unless `drop_last`.
+    """What a loader is asked for, beside the data.
 
+    `batch_size`: records of a batch; the last of an epoch is smaller, unless `drop_last`.
     `shuffle`: True (picked by the layout: `sl.Exact` or `sl.Block`), False, an order, or an order of your own.
+    `seed`: what the order is drawn from, together with the epoch.
     `num_workers`: worker processes; 0 does the work in this one. Default: the cores this process may use, less one, at most 8.
+    `drop_last`: leave out a last batch that is not full.
     `memory`: what ring, windows, decoders and index may use together. Default: a quarter of what the machine and its
     control groups leave free, shared out among local ranks.
     `indices`: a subset, as record numbers, booleans or the path of a .npy file.
@@ -113,7 +116,7 @@ def takes_options(options: Callable[P, Options]) -> Callable[[Callable[..., None
         first, data, *_ = inspect.signature(constructor).parameters.values()
         shown = inspect.Signature([first, data, *inspect.signature(options).parameters.values()], return_annotation=None)
         constructor.__signature__ = shown  # pyright: ignore[reportFunctionMemberAccess]
-        constructor.__doc__ = f"{inspect.getdoc(constructor)}\n\n{inspect.getdoc(options)}"
+        constructor.__doc__ = "\n\n".join([inspect.getdoc(constructor) or "", (inspect.getdoc(options) or "").partition("\n\n")[2]])
         return constructor
 
     return declared

@@ -89,7 +89,7 @@ class Counters:
     """What a loader counts itself, and what was counted by machinery of its that has ended."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
+        self._counts: dict[str, int] = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
         self._worked: dict[str, int] = {}
         self._handed_ns: int | None = None
 
