@@ -67,6 +67,7 @@ class InProcessPool:
             reply: Reply = Filled(task.number, task.slot, self._filler.fill(task), tuple(self._filler.bad))
             if self._filler.overflow is not None:
                 block, capacities = self._filler.overflow
+                block.keep_for_forks()
                 reply = Overflowed(reply.number, reply.slot, reply.records, capacities, block.nbytes, block.bytes, reply.bad)
                 self._filler.leave_overflow()
         except StreamloadError as error:
