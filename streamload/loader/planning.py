@@ -13,13 +13,14 @@ from streamload.errors import ConfigError
 from streamload.fetch.job import Job
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import Tables
-from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.columns.raw import RawRecords
 from streamload.loader.budget import Sizing, mappable, sizing_of
 from streamload.loader.engine import arena_of
+from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
-from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.order import WINDOWED, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
@@ -123,7 +124,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=_warning(data, order),
+        warning=mixing_advice(data, order),
     )
 
 
@@ -184,18 +185,3 @@ def _workers(asked: int | None) -> int:
     if asked and sys.platform != "linux":
         raise ConfigError(f"num_workers={asked}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
     return asked
-
-
-def _warning(data: Source, order: BoundOrder) -> str | None:
-    return order.advice(distinct_labels(data)) if isinstance(order, BlockOrder) else None
-
-
-def distinct_labels(data: Source) -> int | None:
-    """How many labels the data has, where a small whole-number field that is held in memory can be counted quickly."""
-    for column in data.columns:
-        if isinstance(column, InMemory) and column.field.shape == () and column.field.dtype.kind in "iu" and len(column.values):
-            values = np.asarray(column.values)
-            low, high = int(values.min()), int(values.max())
-            if 0 < high - low < min(1_000_000, len(values)):
-                return int(np.count_nonzero(np.bincount(values.astype(np.int64) - low)))
-    return None
