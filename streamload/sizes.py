@@ -1,21 +1,34 @@
-"""Byte counts as people write them: "512 MB" in, 536870912 out, and back."""
+"""Numbers as people give them: whole ones of any kind, and byte counts: "512 MB" in, 536870912 out, and back."""
 
 from __future__ import annotations
 
+import operator
 import re
+from typing import Any
 
 from streamload.errors import ConfigError
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
+def index_of(value: Any) -> int | None:
+    """A whole number as an int: Python's, NumPy's, or an array or tensor that holds one; None for anything else, a bool too."""
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return None
+    try:
+        return operator.index(value)
+    except Exception:  # Whatever somebody else's class makes of being asked.
+        return None
+
+
 def parse_nbytes(size: int | str, *, name: str) -> int:
-    """`size` in bytes. Units count in 1024s (1 MB is 1,048,576 bytes); `name` is the argument that an error names.
+    """`size`, an int (NumPy's too) or text, in bytes. Units count in 1024s (1 MB is 1,048,576 bytes); `name` is what an error names.
 
     Raises ConfigError for a size that is negative or cannot be read.
     """
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
-        return size
+    nbytes = index_of(size)
+    if nbytes is not None and nbytes >= 0:
+        return nbytes
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?)(?:i?B)?\s*", size, re.IGNORECASE) if isinstance(size, str) else None
     if match is None:
         raise ConfigError(f"{name}={size!r} is not a size.", hint='Give bytes as an int, or text such as "512 MB" or "4 GB".')

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import CorruptDataError, SourceError
 
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
 POLICIES = (RAISE, SUBSTITUTE, SKIP)
@@ -67,6 +67,18 @@ class BadRecordLog:
         """Take in those of a batch that is handed out."""
         self.count += len(rows)
         self.first.extend(BadRecord.of(epoch, row) for row in rows[: MOST_LISTED - len(self.first)])
+
+
+def none_left(positions: int, epoch: int, row: tuple[int, int, str]) -> CorruptDataError:
+    """The error for an epoch of which every record was left out; `row` is the last of them, as `BadRow`."""
+    record, _, why = row
+    return CorruptDataError(
+        f"All {positions:,} records of epoch {epoch:,} were left out, since none can be decoded, so there is nothing to train on. "
+        f"The last of them: {why}",
+        hint='Check the files and decode=; loader.bad_records says what was wrong with each, on_bad_record="raise" stops at the first.',
+        records=(record, record + 1),
+        epoch=epoch,
+    )
 
 
 def resolve(

@@ -2,37 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView
-from typing import Any, NoReturn
+import dis
+import re
+import sys
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from types import FrameType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.ragged import Ragged
 
-class Batch:
+UNPACKING = frozenset(dis.opmap[name] for name in ("UNPACK_SEQUENCE", "UNPACK_EX") if name in dis.opmap)
+"""Instructions that take something apart into names, as `for image, label in loader` does."""
+
+MOST_LISTED = 6
+"""Fields that the text about taking a batch apart lists."""
+
+
+class Batch(Mapping[str, Any]):
     """The records of one step: a mapping from field names to arrays with the records along their first axis, or to a `Ragged`.
 
     The arrays are views of shared memory, without a copy, and are the user's own: they may be written to, and stay as they
     are for as long as anything (a slice, a tensor made from one, a memoryview) looks at them. Holding many batches makes
     the loader copy further ones; see `loader.stats.copies`.
+
+    Two batches are equal only where they are the same one. A batch that somebody makes of a plain mapping, as frameworks do
+    that rebuild what they move to a device, has fields and nothing else: asking it for `records` is an AttributeError.
     """
 
-    __slots__ = ("_fields", "epoch", "records", "step", "total_step")
+    __slots__ = ("_fields", "_state", "epoch", "records", "step", "total_step")
 
-    def __init__(self, fields: dict[str, Any], *, records: NDArray[np.int64], epoch: int, step: int, total_step: int) -> None:
+    _fields: Mapping[str, Any]
+    records: NDArray[np.int64]
+    """The record numbers, in order: shape (records in this batch,)."""
+    epoch: int
+    """The number of the epoch, from 0."""
+    step: int
+    """The number of the step in its epoch, from 0."""
+    total_step: int
+    """The number of the step, counting on through epochs."""
+    _state: Callable[[], dict[str, Any]] | None
+
+    def __init__(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        records: NDArray[np.int64] | None = None,
+        epoch: int = 0,
+        step: int = 0,
+        total_step: int = 0,
+        state: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """`state` gives the loader's state after this batch; without `records` there are the fields alone."""
         self._fields = fields
-        self.records = records
-        """The record numbers, in order: shape (records in this batch,)."""
-        self.epoch = epoch
-        """The number of the epoch, from 0."""
-        self.step = step
-        """The number of the step in its epoch, from 0."""
-        self.total_step = total_step
-        """The number of the step, counting on through epochs."""
+        if records is not None:
+            self.records = records
+            self.epoch = epoch
+            self.step = step
+            self.total_step = total_step
+            self._state = state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's state after this batch, for `load_state_dict`: right for whoever takes batches ahead of using them."""
+        state = getattr(self, "_state", None)
+        if state is None:
+            raise AttributeError("this batch was made of a plain mapping: only one that a loader hands out knows the state after it.")
+        return state()
 
     def keys(self) -> KeysView[str]:
         """The names of the fields."""
         return self._fields.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The arrays of the fields."""
+        return self._fields.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The fields, each as name and array."""
+        return self._fields.items()
 
     def __getitem__(self, name: str) -> Any:
         """The array of a field, shape (records, *field.shape); a `Ragged` where records differ in length."""
@@ -44,21 +93,52 @@ class Batch:
     def __contains__(self, name: object) -> bool:
         return name in self._fields
 
+    def __len__(self) -> int:
+        """How many fields there are, as of any mapping; `len(batch.records)` says how many records."""
+        return len(self._fields)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the fields. Raises TypeError where the batch is taken apart, as in `for image, label in loader`."""
+        if unpacks(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+            raise TypeError(_unpacked(list(self._fields)))
+        return iter(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def tuple(self, *names: str) -> tuple[Any, ...]:
         """The arrays of the named fields, for `image, label = batch.tuple("image", "label")`."""
         return tuple(self[name] for name in names)
 
-    def __iter__(self) -> Iterator[NoReturn]:
-        names = ", ".join(self._fields)
-        quoted = ", ".join(map(repr, self._fields))
-        raise TypeError(
-            f"a batch is a mapping, and unpacking it would give names, not arrays. Write {names} = batch.tuple({quoted}), or dict(batch)."
-        )
-
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}: {_kind(array)}" for name, array in self._fields.items())
-        return f"<Batch {self.step} of epoch {self.epoch}: {shown}>"
+        return f"<Batch {self.step} of epoch {self.epoch}: {shown}>" if hasattr(self, "records") else f"<Batch: {shown}>"
+
+
+def unpacks(frame: FrameType) -> bool:
+    """Whether what a frame does right now is to take something apart into names.
+
+    Everything else that asks for an iterator (a loop over names, `list`, `dict`, a framework that walks through a tree) is
+    another instruction, so nobody is taken for what he is not.
+    """
+    return frame.f_code.co_code[frame.f_lasti] in UNPACKING
+
+
+def _unpacked(fields: Sequence[str]) -> str:
+    """What whoever takes a batch apart should read."""
+    some = fields[:MOST_LISTED]
+    names = ", ".join(re.sub(r"\W|^(?=\d)", "_", name) for name in some)
+    names += "," if len(some) == 1 else ""
+    return (
+        f"a batch is a mapping, and unpacking it would give names, not arrays. "
+        f"Write {names} = batch.tuple({', '.join(map(repr, some))}), in a loop over batches, or dict(batch)."
+    )
 
 
 def _kind(array: Any) -> str:
-    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else f"ragged {array.kind}"
+    if isinstance(array, np.ndarray):
+        return f"{array.dtype} {array.shape}"
+    return f"ragged {array.kind}" if isinstance(array, Ragged) else type(array).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import capacities_of
@@ -20,8 +20,11 @@ from streamload.schedule.advice import Advice
 from streamload.schedule.steps import PlainSteps, Steps
 from streamload.schedule.windows import WindowSchedule
 from streamload.source import Column, RaggedColumn, kept_column
-from streamload.workers.in_process import InProcessPool
+from streamload.workers.in_process import InProcessPool, is_plain
 from streamload.workers.scheduler import Scheduler, WorkerPool
+
+if TYPE_CHECKING:
+    from streamload.loader.first_steps import FirstSteps
 
 
 class Engine:
@@ -29,12 +32,12 @@ class Engine:
 
     def __init__(self, job: Job, shape: Sizing, *, end: int, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
-        announce_compiling()
         self._closed = False
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None
         self.board: WorkerProgress | None = None
         self._pool: WorkerPool | None = None
+        self._first: FirstSteps | None = None
         try:
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
             self.board = WorkerProgress.create(job.workers, parts=job.parts)
@@ -43,9 +46,14 @@ class Engine:
             tables = self._block(needed, "the block tables") if needed else None
             ring = self.slots.ring
             if workers:
+                from streamload.loader.first_steps import FirstSteps
                 from streamload.workers.pool import ProcessPool
 
-                self._pool = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
+                announce_compiling()
+                started = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
+                self._pool = started
+                if is_plain(job) and not started.ready:
+                    self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
             else:
                 self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
             steps = PlainSteps(batch_size=job.layout.batch_size, end=end)
@@ -73,7 +81,10 @@ class Engine:
 
     def work(self) -> dict[str, int]:
         """What the workers have spent and done so far."""
-        return self.board.total() if self.board is not None and not self._closed else {}
+        if self.board is None or self._closed:
+            return {}
+        here = self._first.work() if self._first is not None else {}
+        return {name: value + here.get(name, 0) for name, value in self.board.total().items()}
 
     def close(self) -> None:
         """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""

@@ -11,25 +11,49 @@ from streamload.loader.batch import Batch
 class Feed(Protocol):
     """What an epoch takes its batches from."""
 
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that a pass would begin now."""
+        ...
+
     def next_batch(self, epoch: Epoch) -> Batch | None:
-        """The next batch of that epoch, or None at its end."""
+        """The next batch of that epoch, or None at its end. Begins the pass where that has not happened, by `Epoch.begin`."""
         ...
 
 
 class Epoch:
     """An iterator over the batches of one epoch, or over the rest of it after a resume.
 
-    A newer iterator of the same loader closes it: `next` then raises LoaderClosedError. After an error it stays failed, and
-    raises the same error again.
+    Its first `next` decides where it begins; until then it moves and closes nothing. A newer iterator of the same loader
+    closes it: `next` then raises LoaderClosedError. After an error it stays failed, and raises the same error again.
     """
 
-    def __init__(self, feed: Feed, *, index: int, length: int) -> None:
+    def __init__(self, feed: Feed, *, length: int, index: int | None = None) -> None:
+        """`index` is the number of an epoch that has begun already."""
         self._feed = feed
         self._length = length
-        self.index = index
-        """The number of the epoch, from 0."""
+        self._index = index
         self._error: BaseException | None = None
         self._ended = False
+
+    @property
+    def index(self) -> int:
+        """The number of the epoch, from 0; before the first batch was asked for, of the epoch that would begin now."""
+        return self._feed.next_epoch if self._index is None else self._index
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is settled which epoch this is."""
+        return self._index is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether there may be batches to come: it has not ended, failed or been closed."""
+        return not self._ended and self._error is None
+
+    def begin(self, index: int) -> None:
+        """It is this epoch."""
+        self._index = index
 
     def __len__(self) -> int:
         """Steps of the whole epoch, also where it was resumed in the middle."""
@@ -57,9 +81,13 @@ class Epoch:
             raise StopIteration
         return batch
 
-    def close(self, why: str) -> None:
-        """Hand out nothing more: `next` raises LoaderClosedError, saying why."""
-        if not self._ended and self._error is None:
+    def close(self) -> None:
+        """Hand out nothing more. The loader stands after the last batch that was handed out, as after a `break`."""
+        self.end("its close() was called")
+
+    def end(self, why: str) -> None:
+        """Hand out nothing more: `next` raises LoaderClosedError, saying why. Does nothing where nothing is to come anyway."""
+        if self.running:
             self._error = LoaderClosedError(
                 f"this iterator over epoch {self.index} was closed: {why}.",
                 hint="Use one iterator of a loader at a time; two loaders can run side by side.",

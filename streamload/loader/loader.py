@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 import warnings
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from numpy.typing import NDArray
-
-from streamload.errors import LoaderClosedError, StreamloadError, without_frames
-from streamload.fetch.bad_records import BadRecord, BadRecordLog, BadRow
+from streamload.fetch.bad_records import BadRecord
 from streamload.loader.batch import Batch
-from streamload.loader.budget import Footprint, Sizing, default_memory_nbytes
+from streamload.loader.budget import Footprint, default_memory_nbytes
+from streamload.loader.delivery import Delivery
 from streamload.loader.engine import Engine
 from streamload.loader.epoch import Epoch
-from streamload.loader.planning import Options, Plan, plan_of
-from streamload.loader.state import read_state, state_of
+from streamload.loader.loops import epochs_until, steps_until
+from streamload.loader.options import MOST_EPOCHS, NAMES, Options, did_you_mean, takes_options, whole_number
+from streamload.loader.planning import Plan, plan_of
+from streamload.loader.state import Standing, place_of, read_state
 from streamload.loader.stats import Stats
-from streamload.sizes import format_nbytes
+from streamload.schema import Schema
 from streamload.source import Source
-
-COUNTED = ("copies", "copied_nbytes", "overflows", "overflown_nbytes", "ragged_nbytes")
-"""Counters of a pipeline."""
-CLOSING_S = 1.0
-"""How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
 
 
 class Loader:
@@ -42,83 +34,42 @@ class Loader:
 
     The order of records depends on the source, `shuffle`, `seed`, `indices` and the epoch alone: never on `num_workers`,
     `memory` or the machine. A loader is a context manager; it also ends when it is dropped, and when the program does.
+    A copy, or one that was pickled, is made anew from the arguments: it stands where the original stood, and starts workers of
+    its own when it is used.
     """
 
-    def __init__(
-        self,
-        data: Source,
-        *,
-        batch_size: int,
-        shuffle: object = True,
-        seed: int = 0,
-        num_workers: int | None = None,
-        drop_last: bool = False,
-        memory: int | str | None = None,
-        indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None = None,
-        transform: Callable[..., dict[str, Any]] | None = None,
-        io: str = "auto",
-        timeout: float = 300.0,
-        on_worker_crash: str = "raise",
-        on_bad_record: str = "raise",
-    ) -> None:
+    @takes_options(Options)
+    def __init__(self, data: Source, **options: Any) -> None:
         """Plan an epoch, check that it fits, and start the workers.
-
-        `batch_size`: records of a batch; the last of an epoch is smaller, unless `drop_last`.
-        `shuffle`: True (picked by the layout: `sl.Exact` or `sl.Block`), False, an order, or an order of your own.
-        `num_workers`: worker processes; 0 does the work in this one. Default: the cores this process may use, less one, at most 8.
-        `memory`: what ring, windows, decoders and index may use together. Default: a quarter of what the machine and its
-        control groups leave free, shared out among local ranks.
-        `indices`: a subset, as record numbers, booleans or the path of a .npy file.
-        `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
-        epoch and record alone; it returns a dict, and runs in the workers.
-        `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
-        "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
-        read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
-        `timeout`: seconds after which a worker that makes no progress is an error.
-        `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
-        a batch that two workers die of is an error all the same, and names its records.
-        `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded; or
-        "substitute": the next good record of the same batch stands in, with all its fields (an error if there is none); or
-        "skip": the batch is smaller, and does not come at all if nothing is left of it. Positions count as before, and
-        `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.
         """
-        self._options = Options(
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            num_workers=num_workers,
-            drop_last=drop_last,
-            memory=memory,
-            indices=indices,
-            transform=transform,
-            io=io,
-            timeout=timeout,
-            on_worker_crash=on_worker_crash,
-            on_bad_record=on_bad_record,
-        )
+        given = Options.of(options)
+        self._set_up(data, given, Standing((given.first_epoch, 0)), copied=False)
+        for warning in (self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
+            if warning:
+                warnings.warn(warning, stacklevel=2)
+        self._delivery.prepare()
+
+    def _set_up(self, data: Source, options: Options, standing: Standing, *, copied: bool) -> None:
         self._data = data
-        self._plan: Plan = plan_of(data, self._options, default_memory_nbytes)
-        self._at = (0, 0)
-        self._resumed = False
-        self._owner = os.getpid()
-        self._turn = threading.RLock()
-        self._iterating: weakref.ref[Epoch] | None = None
-        self._engine: Engine | None = None
-        self._finalizer: Callable[[], object] | None = None
-        self._closed = False
-        self._said_copies = False
-        self._handed_at: int | None = None
-        self._counts = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
-        self._worked: dict[str, int] = {}
-        self._ledger = BadRecordLog()
-        if self._plan.warning:
-            warnings.warn(self._plan.warning, stacklevel=2)
-        self._start()
-        if len(self):
-            self._live.pipeline.begin(0, 0, None)
+        self._options = options
+        self._delivery = Delivery(plan_of(data, options, default_memory_nbytes), standing, copied=copied)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (type(self), self._data, self._options, replace(self._delivery.standing))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Raises AttributeError for what can only be chosen when a loader is made, and for what there is not."""
+        if type(self) is Loader and not name.startswith("_") and name not in NAMES and not hasattr(Loader, name):
+            raise AttributeError(f"a loader has no {name!r}, so setting it would change nothing.{did_you_mean(name, NAMES)}")
+        if name in NAMES:
+            raise AttributeError(
+                f"loader.{name} cannot be set: it was chosen when the loader was made. "
+                f"Make another: sl.Loader(data, ..., {name}={value!r}); load_state_dict has it go on where this one stands."
+            )
+        object.__setattr__(self, name, value)
 
     # Iterating
 
@@ -127,171 +78,87 @@ class Loader:
         return self._plan.steps
 
     def __iter__(self) -> Epoch:
-        """The next epoch (after a resume: the rest of the one that was resumed)."""
-        self._check_open()
-        with self._turn:
-            epoch, position = self._at
-            if position and not self._resumed:
-                epoch, position = epoch + 1, 0
-            return self._epoch_at(epoch, position, None)
+        """The next epoch (after a resume: the rest of the one that was resumed). Nothing moves before its first `next`."""
+        self._delivery.check_open()
+        return Epoch(self._delivery, length=len(self))
 
     def epochs(self, stop: int) -> Iterator[Epoch]:
-        """Epochs from where the loader stands up to number `stop`, exclusive.
+        """Epochs from where the loader stands up to number `stop`, exclusive; warns where none are left.
 
         A new loader stands before epoch 0. After a resume this begins with the rest of the epoch that was resumed (which is
         empty if that epoch was at its end, so that what follows an epoch in your code runs).
         """
-        epoch, position = self._at
-        if position >= self._plan.end > 0 and not self._resumed:
-            epoch, position = epoch + 1, 0
-        while epoch < stop:
-            yield self._epoch_at(epoch, position, stop)
-            epoch, position = epoch + 1, 0
+        return epochs_until(self._delivery, whole_number(stop, "stop", least=0))
 
-    def _epoch_at(self, epoch: int, position: int, stop: int | None) -> Epoch:
-        self._check_open()
-        with self._turn:
-            return self._begun(epoch, position, stop)
+    def steps(self, stop: int) -> Iterator[Batch]:
+        """Batches from where the loader stands up to number `stop`, exclusive, counted through epochs; warns where none are left.
 
-    def _begun(self, epoch: int, position: int, stop: int | None) -> Epoch:
-        self._end_iterating("a newer iterator of the same loader began")
-        self._resumed = False
-        self._at = (epoch, position)
-        if self._engine is not None and self._engine.pipeline.broken is not None:
-            self._leave_engine()
-        if self._engine is None:
-            self._start()
-        made = Epoch(self, index=epoch, length=len(self))
-        self._iterating = weakref.ref(made)
-        if position < self._plan.end:
-            self._guarded(lambda: self._live.pipeline.begin(epoch, position, stop))
-        self._handed_at = None
-        return made
-
-    def next_batch(self, epoch: Epoch) -> Batch | None:
-        """The next batch of the epoch that is being iterated over; None at its end. For `Epoch` alone.
-
-        Threads take turns: each gets other batches.
+        As with `epochs`, the same line finishes what was resumed: `for batch in loader.steps(100_000)`.
         """
-        self._check_open()
-        with self._turn:
-            return self._taken(epoch)
-
-    def _taken(self, epoch: Epoch) -> Batch | None:
-        if self._closed or self._iterating is None or self._iterating() is not epoch:
-            raise (
-                _closed_error()
-                if self._closed
-                else LoaderClosedError(
-                    f"this iterator over epoch {epoch.index} was closed: a newer iterator of the same loader began.",
-                    hint="Another thread did that; two loaders can run side by side.",
-                )
-            )
-        number, position = self._at
-        if position >= self._plan.end:
-            return None
-        asked = time.perf_counter_ns()
-        if self._handed_at is not None:
-            self._counts["consumer_ns"] += asked - self._handed_at
-        pipeline = self._live.pipeline
-        try:
-            step = pipeline.step()
-            while step is not None and step.bad:
-                self._ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
-                if len(step.records):
-                    break
-                self._at = (number, step.stop)  # Nothing is left of it.
-                step = pipeline.step() if step.stop < self._plan.end else None
-        except BaseException as error:
-            if self._closed and isinstance(error, Exception):
-                raise _closed_error() from error
-            if not isinstance(error, StreamloadError):
-                # Interrupted half-way: the machinery is made anew before it is used again.
-                pipeline.broken = without_frames(error)
-            raise
-        if step is None:
-            return None
-        self._at = (number, step.stop)
-        self._handed_at = time.perf_counter_ns()
-        counts = self._counts
-        counts["wait_ns" if counts["steps"] else "start_ns"] += self._handed_at - asked
-        counts["steps"] += 1
-        counts["records"] += len(step.records)
-        if pipeline.copies and not self._said_copies:
-            self._say_copies()
-        total = number * self._plan.steps + step.step
-        return Batch(step.fields, records=step.records, epoch=number, step=step.step, total_step=total)
-
-    def _say_copies(self) -> None:
-        self._said_copies = True
-        shape = self._plan.shape
-        warnings.warn(
-            f"You hold more than {shape.spare} batches at once, so further ones are copied to private memory "
-            f"({format_nbytes(self._plan.slot_nbytes)} each, see loader.stats.copies). "
-            "Keep copies of what you need of a batch, not the batch.",
-            stacklevel=5,
-        )
-
-    def _guarded(self, action: Callable[[], Any]) -> Any:
-        """Do something with the machinery; whatever interrupts it half-way, the machinery is made anew before it is used again."""
-        try:
-            return action()
-        except StreamloadError:
-            raise
-        except BaseException as error:
-            if self._engine is not None:
-                self._engine.pipeline.broken = without_frames(error)
-            raise
+        return steps_until(self._delivery, whole_number(stop, "stop", least=0))
 
     # Standing
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, after the last batch that was handed out: plain JSON, under 1 KB."""
-        return state_of(self._plan, *self._at)
+        return self._delivery.state()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where another loader of the same data stood: the next iterator goes on with the next batch.
 
         The number of workers, memory and `drop_last` of that loader may differ. Raises StateError, naming the difference,
         for a state of other data, another order or another batch size.
         """
-        self._check_open()
-        at = read_state(state, self._plan)
-        with self._turn:
-            self._end_iterating("the loader was moved by load_state_dict")
-            self._at, self._resumed = at, True
+        self._delivery.move(read_state(state, self._plan), "load_state_dict")
+
+    def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
+        """Stand before a step of an epoch (its first, where none is named), or before a step counted through all epochs."""
+        self._delivery.move(place_of(self._plan, epoch=epoch, step=step, total_step=total_step), "seek")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next pass be this epoch, from its start; a pass that is under way goes on.
+
+        Where a state was loaded (or `seek` was called) and no batch was handed out since, only a later epoch counts: with
+        that of the state, or an earlier one, the next pass is the rest of the epoch as the state says.
+        """
+        self._delivery.ask(whole_number(epoch, "epoch", least=0, most=MOST_EPOCHS))
 
     # Looking
 
     @property
+    def batch_size(self) -> int:
+        """Records of a batch."""
+        return self._plan.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether a last batch that is not full is left out."""
+        return self._plan.drop_last
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the loader may use; `footprint()` says what it does use."""
+        return self._plan.shape.footprint.budget
+
+    @property
+    def num_workers(self) -> int:
+        """Worker processes; 0 where the work is done in this one."""
+        return self._plan.workers
+
+    @property
+    def seed(self) -> int:
+        """What the order of records is drawn from, together with the epoch."""
+        return self._plan.seed
+
+    @property
+    def schema(self) -> Schema:
+        """The fields of a batch's records: those of the source, or what the transform returns."""
+        return self._plan.schema
+
+    @property
     def stats(self) -> Stats:
         """What was done and waited for since the loader was made; `print(loader.stats)` gives the verdict in a line."""
-        counts, worked = dict(self._counts), dict(self._worked)
-        if self._engine is not None:
-            for name in COUNTED:
-                counts[name] += getattr(self._engine.pipeline, name)
-            for name, value in self._engine.work().items():
-                worked[name] = worked.get(name, 0) + value
-        disk, decode = worked.get("disk_ns", 0), worked.get("decode_ns", 0)
-        waiting_idle = min(worked.get("idle_ns", 0), counts["wait_ns"])
-        return Stats(
-            steps=counts["steps"],
-            records=counts["records"],
-            nbytes=counts["records"] * self._plan.schema.record_nbytes + counts["ragged_nbytes"],
-            copies=counts["copies"],
-            copied_nbytes=counts["copied_nbytes"],
-            overflows=counts["overflows"],
-            overflown_nbytes=counts["overflown_nbytes"],
-            bad_records=self._ledger.count,
-            start_seconds=counts["start_ns"] / 1e9,
-            wait_seconds=counts["wait_ns"] / 1e9,
-            consumer_seconds=counts["consumer_ns"] / 1e9,
-            disk_seconds=disk / 1e9,
-            decode_seconds=decode / 1e9,
-            transport_seconds=max(0, worked.get("busy_ns", 0) - disk - decode + waiting_idle) / 1e9,
-            read_nbytes=worked.get("read_nbytes", 0),
-            by_blocks=self._plan.order.mode in ("block", "sequential"),
-        )
+        return self._delivery.stats()
 
     @property
     def bad_records(self) -> list[BadRecord]:
@@ -299,16 +166,11 @@ class Loader:
 
         At most the first 1,000; `stats.bad_records` counts all.
         """
-        return list(self._ledger.first)
+        return list(self._delivery.ledger.first)
 
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""
         return self._plan.shape.footprint
-
-    @property
-    def schema(self) -> Any:
-        """The fields of a batch's records: those of the source, or what the transform returns."""
-        return self._plan.schema
 
     @property
     def worker_pids(self) -> list[int]:
@@ -323,62 +185,28 @@ class Loader:
             f"  memory {plan.shape.footprint}"
         )
 
-    # Beginning and ending
+    # What is behind it
+
+    @property
+    def _plan(self) -> Plan:
+        return self._delivery.plan
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._delivery.engine
 
     @property
     def _live(self) -> Engine:
-        if self._engine is None:
-            raise _closed_error()
-        return self._engine
+        return self._delivery.live
 
-    def _start(self) -> None:
-        plan = self._plan
-        shape: Sizing = plan.shape
-        engine = Engine(plan.job, shape, end=plan.end, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
-        self._engine = engine
-        self._finalizer = weakref.finalize(self, engine.close)
-
-    def _leave_engine(self) -> None:
-        """Let go of machinery that broke; its counters count on."""
-        if self._engine is None:
-            return
-        for name in COUNTED:
-            self._counts[name] += getattr(self._engine.pipeline, name)
-        for name, value in self._engine.work().items():
-            self._worked[name] = self._worked.get(name, 0) + value
-        engine, self._engine = self._engine, None
-        if self._finalizer is not None:
-            self._finalizer()
-        engine.close()
+    # The end
 
     def close(self) -> None:
         """End the workers and free the memory; batches that you hold stay valid. May be called more than once.
 
         A batch that another thread waits for is let come first, for up to a second where workers prepare it.
         """
-        self._closed = True
-        ours = self._owner == os.getpid()
-        waited = ours and self._turn.acquire(timeout=CLOSING_S if self._plan.workers else -1)
-        try:
-            self._end_iterating("the loader was closed")
-            self._leave_engine()
-        finally:
-            if waited:
-                self._turn.release()
-
-    def _end_iterating(self, why: str) -> None:
-        epoch = self._iterating() if self._iterating is not None else None
-        if epoch is not None:
-            epoch.close(why)
-        self._iterating = None
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise _closed_error()
-        if self._owner != os.getpid():
-            raise LoaderClosedError(
-                "this loader belongs to the process that made it, not to a fork of it.", hint="Make a loader in the child."
-            )
+        self._delivery.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -387,5 +215,8 @@ class Loader:
         self.close()
 
 
-def _closed_error() -> LoaderClosedError:
-    return LoaderClosedError("this loader was closed.", hint="Make a new one; state_dict() of a closed loader still says where it stood.")
+def _copied(kind: type[Loader], data: Source, options: Options, standing: Standing) -> Loader:
+    """A loader made from the same arguments as another, that stands where that one stood; it starts nothing before it is used."""
+    loader = kind.__new__(kind)
+    loader._set_up(data, options, standing, copied=True)  # pyright: ignore[reportPrivateUsage]
+    return loader

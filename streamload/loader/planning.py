@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.fetch.bad_records import POLICIES
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
-from streamload.formats.columns.raw import InMemory, RawRecords
-from streamload.loader.budget import READING, Sizing, mappable, sizing_of
+from streamload.formats.columns.raw import RawRecords
+from streamload.loader.budget import Sizing, mappable, sizing_of
 from streamload.loader.engine import arena_of
+from streamload.loader.labels import mixing_advice
+from streamload.loader.options import Options
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
-from streamload.order import BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.order import BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
@@ -31,24 +31,6 @@ UNKNOWN_ELEMENTS = 256
 """Elements of a record that a transform makes, as long as nothing is known of them."""
 MOST_MAPPED_FILES = 256
 """Each mapping holds a descriptor."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """The arguments of a Loader, as they were given."""
-
-    batch_size: int
-    shuffle: object
-    seed: int
-    num_workers: int | None
-    drop_last: bool
-    memory: int | str | None
-    indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None
-    transform: Callable[..., dict[str, Any]] | None
-    io: str
-    timeout: float
-    on_worker_crash: str
-    on_bad_record: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,15 +58,16 @@ class Plan:
     warning: str | None
     """What the user should hear once."""
 
+    def total_step(self, at: tuple[int, int]) -> int:
+        """Steps up to a place (epoch, position), counted through epochs."""
+        return at[0] * self.steps + -(-at[1] // self.batch_size)
+
 
 def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], int]) -> Plan:
     """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says."""
     if not isinstance(cast(object, data), Source):
         raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
-    batch_size = _whole(options.batch_size, "batch_size", least=1)
-    seed = _whole(options.seed, "seed", least=-(2**63), most=2**64 - 1)
-    workers = _workers(options.num_workers)
-    _check_words(options)
+    batch_size, seed, workers = options.batch_size, options.seed, _workers(options.num_workers)
     for was in data.fingerprints:
         recheck(was)
     spec, order = _ordered(data, options, seed)
@@ -101,7 +84,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = max(1, min(batch_size, order.n))
-    schema = _delivered(job, workers=workers, timeout=options.timeout, empty=order.n == 0)
+    schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=order.n == 0)
     slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
     job = replace(job, layout=slot_layout, streams=(replace(stream, arena=arena_of(data.columns, stream.lanes, fitting)),))
     stored = sum(was.nbytes for was in data.fingerprints)
@@ -129,16 +112,16 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         schema=schema,
         seed=seed,
         batch_size=batch_size,
-        drop_last=bool(options.drop_last),
+        drop_last=options.drop_last,
         end=end,
         steps=-(-end // batch_size),
         workers=workers,
-        timeout=float(options.timeout),
+        timeout=options.timeout_s,
         restart=options.on_worker_crash == "restart",
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=_warning(data, order),
+        warning=mixing_advice(data, order),
     )
 
 
@@ -149,18 +132,6 @@ def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, Boun
         layout = restricted(layout, subset(options.indices, len(data)))
     spec = choose(options.shuffle, layout)
     return spec, spec.bind(layout, seed)
-
-
-def _check_words(options: Options) -> None:
-    """Raise ConfigError for a word that is not known, or a time that is none."""
-    if options.io not in READING:
-        raise ConfigError(f"io={options.io!r} is not known.", hint='Give "auto", "mmap", "read" or "direct".')
-    if not options.timeout > 0:
-        raise ConfigError(f"timeout={options.timeout!r} leaves no time at all.", hint="Give seconds, such as 300.")
-    if options.on_worker_crash not in ("raise", "restart"):
-        raise ConfigError(f"on_worker_crash={options.on_worker_crash!r} is not known.", hint='Give "raise" or "restart".')
-    if options.on_bad_record not in POLICIES:
-        raise ConfigError(f"on_bad_record={options.on_bad_record!r} is not known.", hint='Give "raise", "substitute" or "skip".')
 
 
 def _layout(data: Source) -> Layout:
@@ -207,31 +178,6 @@ def _workers(asked: int | None) -> int:
 
     if asked is None:
         return max(0, min(MOST_WORKERS, usable_cores() - 1)) if sys.platform == "linux" else 0
-    count = _whole(asked, "num_workers", least=0, most=256)
-    if count and sys.platform != "linux":
-        raise ConfigError(f"num_workers={count}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
-    return count
-
-
-def _whole(value: object, name: str, *, least: int, most: int | None = None) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ConfigError(f"{name}={value!r} is not a whole number.", hint=f"Give an int, at least {least:,}.")
-    if value < least or (most is not None and value > most):
-        limits = f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
-        raise ConfigError(f"{name}={value} is out of range.", hint=f"Give an int, {limits}.")
-    return int(value)
-
-
-def _warning(data: Source, order: BoundOrder) -> str | None:
-    return order.advice(distinct_labels(data)) if isinstance(order, BlockOrder) else None
-
-
-def distinct_labels(data: Source) -> int | None:
-    """How many labels the data has, where a small whole-number field that is held in memory can be counted quickly."""
-    for column in data.columns:
-        if isinstance(column, InMemory) and column.field.shape == () and column.field.dtype.kind in "iu" and len(column.values):
-            values = np.asarray(column.values)
-            low, high = int(values.min()), int(values.max())
-            if 0 < high - low < min(1_000_000, len(values)):
-                return int(np.count_nonzero(np.bincount(values.astype(np.int64) - low)))
-    return None
+    if asked and sys.platform != "linux":
+        raise ConfigError(f"num_workers={asked}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
+    return asked

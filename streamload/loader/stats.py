@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamload.sizes import format_nbytes
@@ -9,6 +11,8 @@ from streamload.sizes import format_nbytes
 KEEPS_UP = 0.1
 """Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
 
+COUNTED = ("copies", "copied_nbytes", "overflows", "overflown_nbytes", "ragged_nbytes")
+"""Counters of a pipeline."""
 ELSEWHERE = "a faster disk, smaller records or shuffle=Block()"
 """What helps where storage is slow and records are read one by one."""
 
@@ -79,3 +83,65 @@ class Stats:
 
     def __str__(self) -> str:
         return self.verdict
+
+
+class Counters:
+    """What a loader counts itself, and what was counted by machinery of its that has ended."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
+        self._worked: dict[str, int] = {}
+        self._handed_ns: int | None = None
+
+    def pause(self) -> None:
+        """What passes until the next batch is asked for is not the consumer's work."""
+        self._handed_ns = None
+
+    def asked(self) -> int:
+        """A batch is asked for: the moment, in nanoseconds, for `handed`."""
+        now = time.perf_counter_ns()
+        if self._handed_ns is not None:
+            self._counts["consumer_ns"] += now - self._handed_ns
+            self._handed_ns = None
+        return now
+
+    def handed(self, records: int, asked_ns: int) -> None:
+        """A batch of so many records is handed out, which was asked for at that moment."""
+        self._handed_ns = now = time.perf_counter_ns()
+        counts = self._counts
+        counts["wait_ns" if counts["steps"] else "start_ns"] += now - asked_ns
+        counts["steps"] += 1
+        counts["records"] += records
+
+    def keep(self, counted: Mapping[str, int], worked: Mapping[str, int]) -> None:
+        """Add what machinery that ends has counted: a pipeline, and its workers."""
+        for sums, more in ((self._counts, counted), (self._worked, worked)):
+            for name, value in more.items():
+                sums[name] = sums.get(name, 0) + value
+
+    def stats(
+        self, *, counted: Mapping[str, int], worked: Mapping[str, int], record_nbytes: int, bad_records: int, by_blocks: bool
+    ) -> Stats:
+        """Everything together with what the machinery that runs has counted so far. `record_nbytes` are of fixed fields."""
+        counts = {name: value + counted.get(name, 0) for name, value in self._counts.items()}
+        work = {name: self._worked.get(name, 0) + worked.get(name, 0) for name in {*self._worked, *worked}}
+        disk, decode = work.get("disk_ns", 0), work.get("decode_ns", 0)
+        waiting_idle = min(work.get("idle_ns", 0), counts["wait_ns"])
+        return Stats(
+            steps=counts["steps"],
+            records=counts["records"],
+            nbytes=counts["records"] * record_nbytes + counts["ragged_nbytes"],
+            copies=counts["copies"],
+            copied_nbytes=counts["copied_nbytes"],
+            overflows=counts["overflows"],
+            overflown_nbytes=counts["overflown_nbytes"],
+            bad_records=bad_records,
+            start_seconds=counts["start_ns"] / 1e9,
+            wait_seconds=counts["wait_ns"] / 1e9,
+            consumer_seconds=counts["consumer_ns"] / 1e9,
+            disk_seconds=disk / 1e9,
+            decode_seconds=decode / 1e9,
+            transport_seconds=max(0, work.get("busy_ns", 0) - disk - decode + waiting_idle) / 1e9,
+            read_nbytes=work.get("read_nbytes", 0),
+            by_blocks=by_blocks,
+        )

@@ -1,1 +1,1 @@
-"""Where a batch lies: anonymous shared memory, the ring of slots, the arena, and what memory there is."""
+"""Where a batch lies, and who may look at it."""

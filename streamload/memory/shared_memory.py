@@ -6,11 +6,13 @@ import errno
 import mmap
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ResourceError
+from streamload.memory.forks import Piece, keep_for_children
 from streamload.sizes import format_nbytes
 
 ALIGNMENT = 64
@@ -76,6 +78,15 @@ class SharedBlock:
     def keep_from_forks(self) -> None:
         """A forked child of this process does not get the mapping: it must not watch it change."""
         self._advise("MADV_DONTFORK")
+
+    def keep_for_forks(self, lent: Callable[[], Iterable[Piece]] | None = None) -> None:
+        """A forked child finds private copies of what is lent of the memory (of all of it, where nobody says), and zeros elsewhere.
+
+        `lent` must not refer to this block.
+        """
+        if self._map is not None:
+            nbytes = self.nbytes
+            keep_for_children(self._map, self.address, nbytes, lent or (lambda: [(0, nbytes)]))
 
     def _make_present(self) -> None:
         """Take every page now: later, not having one would be a SIGBUS.

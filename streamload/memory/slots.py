@@ -13,6 +13,7 @@ Rules, which everything here keeps:
    so that there are never more of them under way than there are slots.
 7. A slot says, in its first word, which task filled it, and its last word never changes. A worker that answers the wrong
    task, or writes past its slot, is found out before its bytes are shown.
+8. A forked child has private copies of the slots that were leased, at the same addresses (`memory.forks` says what they cost).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.memory.forks import LENDING, Piece
 from streamload.memory.shared_memory import SharedBlock, aligned
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
@@ -119,6 +121,11 @@ def _note_on(notes: deque[int], slot: int) -> Callable[[object], None]:
     return note
 
 
+def _leased(leases: Sequence[weakref.ref[Lease] | None], nbytes: int) -> Callable[[], list[Piece]]:
+    """The pieces of a ring whose slots are leased now."""
+    return lambda: [(slot * nbytes, nbytes) for slot, lease in enumerate(leases) if lease is not None and lease() is not None]
+
+
 class SlotState(Enum):
     """Who may touch a slot."""
 
@@ -152,7 +159,6 @@ class Slots:
         self.layout = layout
         self.spare = spare
         self.ring = SharedBlock.create(layout.nbytes * count, purpose="the ring of batches")
-        self.ring.keep_from_forks()
         self._states = [FREE] * count
         self._free = list(reversed(range(count)))
         self._returned: deque[int] = deque()
@@ -169,6 +175,7 @@ class Slots:
         self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
         self._notes = [_note_on(self._returned, slot) for slot in range(count)]
         self._deaths: list[weakref.ref[Lease] | None] = [None] * count
+        self.ring.keep_for_forks(_leased(self._deaths, layout.nbytes))
 
     def __len__(self) -> int:
         return len(self._states)
@@ -234,8 +241,9 @@ class Slots:
             raise self._misplaced(slot, FILLED)
         self._states[slot] = LEASED
         self._leased += 1
-        lease = Lease(self.ring.bytes, self._interfaces[slot])
-        self._deaths[slot] = weakref.ref(lease, self._notes[slot])
+        with LENDING:
+            lease = Lease(self.ring.bytes, self._interfaces[slot])
+            self._deaths[slot] = weakref.ref(lease, self._notes[slot])
         fields, records = self._arrays(np.asarray(lease), count)
         # People collect record numbers; a copy of a few bytes spares them a held slot.
         return fields, records.copy(), False

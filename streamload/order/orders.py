@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import Protocol, cast, runtime_checkable
@@ -9,7 +10,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, shortened
 from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
@@ -184,7 +185,7 @@ class CustomOrder:
     def __init__(self, order: Order, layout: Layout) -> None:
         self.order = order
         self.layout = layout
-        self.n = len(order) if isinstance(order, Sized) else layout.n
+        self.n = _length(order) if isinstance(order, Sized) else layout.n
         kind = type(order)
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n, self.n, f"{kind.__module__}.{kind.__qualname__}")
         """Knows the class and the lengths; what the order does inside is beyond it."""
@@ -192,8 +193,18 @@ class CustomOrder:
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch. Raises ConfigError for an answer that cannot be right."""
         within(start, stop, self.n)
-        answer = np.asarray(self.order.records(epoch, start, stop))
         name = f"{type(self.order).__name__}.records({epoch}, {start}, {stop})"
+        try:
+            returned = self.order.records(epoch, start, stop)
+        except Exception as error:  # StopIteration among them: a loop would take it for its end.
+            raise _failed(name, error) from error
+        try:
+            answer = np.asarray(returned)
+        except Exception as error:
+            raise ConfigError(
+                f"{name} returned a {type(returned).__name__} that is no array: {shortened(str(error))}",
+                hint=f"Return record numbers: integers of shape ({stop - start},).",
+            ) from error
         if answer.ndim != 1 or (answer.dtype.kind not in "iu" and answer.size):
             raise ConfigError(
                 f"{name} returned {answer.dtype} of shape {answer.shape}.",
@@ -213,6 +224,26 @@ class CustomOrder:
                 + (" within the subset that `indices=` chose." if self.layout.indices is not None else "."),
             )
         return self.layout.records(answer.astype(np.int64))
+
+
+def _length(order: Sized) -> int:
+    """How many positions an order of the user's has. Raises ConfigError where it cannot say."""
+    try:
+        return len(order)
+    except Exception as error:
+        raise _failed(f"len({type(order).__name__})", error) from error
+
+
+def _failed(name: str, error: Exception) -> ConfigError:
+    """The error for an exception in an order of the user's, which is named, with its traceback as text."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
+    failed = ConfigError(
+        f"{name}, of the order that shuffle= gave, failed with {type(error).__name__}: {shortened(str(error))}",
+        hint="Its traceback is below.",
+        traceback=shortened(trace),
+    )
+    failed.add_note(f"\n{failed.details['traceback']}")
+    return failed
 
 
 def choose(shuffle: object, layout: Layout) -> OrderSpec:

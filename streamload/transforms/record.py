@@ -21,6 +21,7 @@ AUGMENTATION = 4
 """The purpose, in `order.key`, of randomness in a user's function."""
 _MEANINGFUL = (StopIteration, StopAsyncIteration)
 """What a loop takes for its ordinary end: an error of a transform must never be one."""
+STRINGS = " Single bytes or str are of any length; give arrays of strings their width, as in np.asarray(value, 'S16')."
 
 
 class RecordTransform:
@@ -44,8 +45,11 @@ class RecordTransform:
         result = self._call(seed, 0, 0, record)
         fields: list[Field] = []
         for name, value in result.items():
-            if type(value) in (str, bytes):
-                fields.append(Field(str(name), np.dtype(np.uint8), (), TEXT if isinstance(value, str) else BYTES))
+            if (width := self._stored_width(name, value)) is not None:
+                fields.append(Field(str(name), width, np.shape(value)))
+                continue
+            if isinstance(_scalar(value), (str, bytes)):
+                fields.append(Field(str(name), np.dtype(np.uint8), (), TEXT if isinstance(_scalar(value), str) else BYTES))
                 continue
             array = np.asarray(value)
             if name in self._stored and self._stored[name].ragged == ARRAY and array.ndim == 1 + len(self._stored[name].shape):
@@ -58,6 +62,14 @@ class RecordTransform:
                 )
             fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape))
         return Schema(tuple(fields))
+
+    def _stored_width(self, name: str, value: Any) -> np.dtype[Any] | None:
+        """The dtype of the stored byte strings that NumPy's byte strings under the same name are kept in; None of anything else."""
+        stored = next((field for field in self._stored if field.name == name), None)
+        if stored is None or stored.ragged or stored.dtype.kind != "S" or type(value) is bytes:
+            return None
+        dtype = np.asarray(value).dtype
+        return stored.dtype if dtype.kind == "S" and dtype.itemsize <= stored.dtype.itemsize else None
 
     def apply(
         self,
@@ -94,11 +106,12 @@ class RecordTransform:
                     uneven[name].append(_elements(value, fields[name], record))
                     continue
                 array, place = np.asarray(value), out[name]
-                if array.shape != place.shape[1:] or array.dtype != place.dtype:
+                if array.shape != place.shape[1:] or not _fits(array.dtype, place.dtype):
                     raise SchemaMismatchError(
                         f"the transform's field {name!r} is {array.dtype} {array.shape} for record {record}, "
                         f"and {place.dtype} {place.shape[1:]} for the first record.",
-                        hint="Return the same dtype and shape for every record: crop, pad or cast in the transform.",
+                        hint="Return the same dtype and shape for every record: crop, pad or cast in the transform."
+                        + (STRINGS if array.dtype.kind in "SU" else ""),
                         dataset=name,
                         records=(record, record + 1),
                     )
@@ -131,11 +144,22 @@ class RecordTransform:
         return result
 
 
+def _scalar(value: Any) -> Any:
+    """A string of NumPy's that lies in an array without axes, out of it; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "SU" else value
+
+
+def _fits(dtype: np.dtype[Any], place: np.dtype[Any]) -> bool:
+    """Whether values of a dtype go into a place as they are: they are of the same, or shorter strings of its kind."""
+    return dtype == place or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
+
+
 def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
     """The elements of one record of a ragged field, which is kept while others are transformed, in memory of its own.
 
     Raises SchemaMismatchError for a value of another kind.
     """
+    value = _scalar(value)
     if field.ragged == TEXT and isinstance(value, str):
         return np.frombuffer(value.encode(), np.uint8)
     if field.ragged == BYTES and isinstance(value, bytes):

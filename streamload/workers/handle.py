@@ -107,6 +107,7 @@ class WorkerHandle:
                 hint="Free memory on this machine, or lower batch_size.",
                 errno=error.errno,
             ) from error
+        block.keep_for_forks()
         memory = block.bytes
         block.close()
         return reply._replace(memory=memory)

@@ -9,28 +9,51 @@ from streamload.errors import StreamloadError, to_plain
 from streamload.fetch.fetcher import BatchFetcher
 from streamload.fetch.job import Job
 from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepTask, WindowTask
-from streamload.kernels import compile_kernels
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
+from streamload.kernels import announce_compiling, compile_kernels
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.transforms.record import received_error
+
+PLAIN_NS = 250_000_000
+"""Nanoseconds of work with the plain kernels after which the compiled ones are loaded, which takes twice as long."""
+NEVER = 1 << 62
+
+
+def is_plain(job: Job) -> bool:
+    """Whether records are read as they are stored, by offset, and nothing of the user's runs: plain kernels do that well for a while."""
+    kinds = (RawRecords, InMemory, RawRagged, InMemoryRagged)
+    lanes = [lane for stream in job.streams for lane in stream.lanes]
+    ours = job.transform is None and all(lane.mode != "user" for lane in lanes)
+    return ours and not job.parts and all(type(column) in kinds for stream in job.streams for column in stream.columns)
 
 
 class InProcessPool:
     """What `pool.ProcessPool` is, for the calling process itself."""
 
     def __init__(
-        self, job: Job, *, ring: SharedBlock, board: WorkerProgress, arena: SharedBlock | None, tables: SharedBlock | None
+        self,
+        job: Job,
+        *,
+        ring: SharedBlock,
+        board: WorkerProgress,
+        arena: SharedBlock | None,
+        tables: SharedBlock | None,
+        plain: bool = False,
     ) -> None:
+        """With `plain` no kernels are ever compiled for this."""
         assert job.layout is not None
-        compile_kernels()
+        self._busy_ns = 0
+        self._plain_ns = NEVER if plain else PLAIN_NS if is_plain(job) else 0
+        self._compile()
         slots = [SlotViews(job.layout, ring, slot) for slot in range(ring.nbytes // job.layout.nbytes)]
         self._filler = BatchFetcher(job, index=0, board=board, slots=slots, arena=arena, tables=tables)
         self._board = board
         self._steps: deque[StepTask] = deque()
         self._done = 0
         self._decoded = 0
-        self._busy_ns = 0
 
     @property
     def capacity(self) -> int:
@@ -68,6 +91,7 @@ class InProcessPool:
             reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad)
             if filled.overflow is not None:
                 block, capacities = filled.overflow
+                block.keep_for_forks()
                 reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, block.bytes, filled.bad)
                 block.close()
         except StreamloadError as error:
@@ -76,7 +100,15 @@ class InProcessPool:
             self._done += 1
             self._busy_ns += time.perf_counter_ns() - began
             self._board.record(0, (*self._filler.counters(), self._done, self._decoded, self._busy_ns))
+            self._compile()
         return [reply]
+
+    def _compile(self) -> None:
+        """Load the compiled kernels, once the work has taken long enough for that to pay."""
+        if self._busy_ns >= self._plain_ns:
+            self._plain_ns = NEVER
+            announce_compiling()
+            compile_kernels()
 
     def forget(self) -> list[Reply]:
         """Call off what has not been done."""

@@ -236,12 +236,17 @@ class Launcher:
         """End the launcher and wait for it; in a forked child, only let go of what was inherited."""
         if self._closed:
             return
+        ours = self._owner == os.getpid()
+        if ours:
+            self._read()
         self._closed = True
         self.control.close()
         self._stderr.close()
-        if self._owner != os.getpid():
+        if not ours:
             self._process.returncode = 0  # Not ours to wait for.
             return
+        if not self._ready:
+            self._process.terminate()  # It does not look at its socket yet; what it has begun it clears away.
         try:
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:

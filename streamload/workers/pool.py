@@ -321,6 +321,11 @@ class ProcessPool:
     # The end
 
     @property
+    def ready(self) -> bool:
+        """Whether workers can be forked: the launcher has loaded what they need, as far as has been heard."""
+        return self._launcher.ready
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the workers that have started."""
         return [pid for hand in self._hands if (pid := hand.pid) is not None]

@@ -356,13 +356,19 @@ def _die_with_parent() -> None:
             os._exit(0)
 
 
+def _leave(*_: object) -> None:
+    """Told to end before there is anybody to serve: kernels that are compiled for this run alone lie in a temporary folder."""
+    raise SystemExit(0)
+
+
 def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     """Be the launcher: import what workers need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave)
     control = socket.socket(fileno=control_fd)
     reach("import")
     compile_kernels()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
     ForkServer(control, parent).run()

@@ -37,7 +37,7 @@ def test_record_numbers_outside_the_data_are_refused_before_a_kernel_sees_them(s
 def test_without_numba_everything_is_the_same_but_slower(child: Start, no_numba: dict[str, str]) -> None:
     """F9: an import hook; the same bytes in every order, one warning."""
     for workers in (0, 2):
-        outcome = child("epoch_in", more=no_numba, num_workers=workers).outcome()
+        outcome = child("epoch_in", more=no_numba, name="gzip", num_workers=workers).outcome()
         assert whole(outcome)
         assert ["broken on purpose" in warning for warning in outcome["warnings"]] == [True], "whoever does the work, the user is told"
     plain = child("without_numba", more=no_numba).outcome()
@@ -57,9 +57,18 @@ def test_a_cache_that_others_may_write_or_own_is_not_used(server: Server) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["a home that is not there", "a file in its place", "a folder that is nobody's to write"])
-def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_path: Path, where: str) -> None:
-    """F3, F5: compiling takes seconds and is no hang, whatever the timeout; nothing stays behind."""
+@pytest.mark.parametrize(
+    ("where", "data"),
+    [
+        ("a home that is not there", "gzip"),
+        ("a file in its place", "gzip"),
+        ("a file in its place", "raw"),
+        ("a folder that is nobody's to write", "gzip"),
+    ],
+    ids=str,
+)
+def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_path: Path, where: str, data: str) -> None:
+    """F3, F5: compiling takes seconds and is no hang, whatever the timeout; nothing stays behind, also where the program ends earlier."""
     blocked = tmp_path / "blocked"
     if where == "a file in its place":
         blocked.write_text("a file")
@@ -74,7 +83,7 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
         folder = blocked / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
-    one = child("epoch_in", more=more, timeout=3.0)
+    one = child("epoch_in", more=more, name=data, timeout=3.0)
     assert one.wait(120) == 0
     assert "Traceback" not in one.said
     assert "compiling" in one.said
@@ -90,10 +99,10 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
 def test_two_programs_that_compile_at_once_do_not_disturb_each_other(child: Start, tmp_path: Path) -> None:
     """F3, F5: one cold cache, two programs; a third then finds it warm."""
     more = {"STREAMLOAD_CACHE_DIR": str(tmp_path / "cache")}
-    both = [child("epoch_in", more=more, timeout=3.0) for _ in range(2)]
+    both = [child("epoch_in", more=more, name="gzip", timeout=3.0) for _ in range(2)]
     for one in both:
         assert one.wait(180) == 0
         assert "Traceback" not in one.said
-    third = child("epoch_in", more=more, timeout=3.0)
+    third = child("epoch_in", more=more, name="gzip", timeout=3.0)
     assert whole(third.outcome())
     shutil.rmtree(tmp_path / "cache")

@@ -78,6 +78,20 @@ def order_of(name: str, records: int = 100) -> object:
 ORDERS = ("exact", "block of one window", "block of small windows", "sequential", "own")
 
 
+STEPS = 4
+"""Of an epoch of 100 records in batches of 30."""
+
+
+def places(batches: Iterable[sl.Batch]) -> list[tuple[int, int]]:
+    """Epoch and step of every batch."""
+    return [(batch.epoch, batch.step) for batch in batches]
+
+
+def whole(epoch: int, first: int = 0) -> list[tuple[int, int]]:
+    """The places of an epoch of `STEPS` steps, from a step on."""
+    return [(epoch, step) for step in range(first, STEPS)]
+
+
 def taken(batches: Iterable[sl.Batch]) -> Taken:
     """Everything of some batches, copied: (epoch, step, record numbers, bytes of images, bytes of labels)."""
     return [(batch.epoch, batch.step, batch.records.tolist(), batch["image"].tobytes(), batch["label"].tobytes()) for batch in batches]

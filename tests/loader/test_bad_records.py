@@ -163,12 +163,28 @@ def test_a_batch_without_good_records(tmp_path: Path):
 
 
 def test_nothing_good_at_all(tmp_path: Path):
-    """An epoch without batches, twice, and a full ledger."""
+    """An epoch of which nothing is left is an error that counts, and so is the next one; the ledger is full."""
     file = write(tmp_path / "train.parquet", bad=tuple(range(RECORDS)))
     for workers in (0, 2):
         with loader(file, "skip", num_workers=workers) as made:
-            assert list(taken(made, 2)) == []
+            for epoch in range(2):
+                text = (
+                    f"All 90 records of epoch {epoch} were left out, since none can be decoded, so there is nothing to train on. The last"
+                )
+                with pytest.raises(CorruptDataError, match=text) as caught:
+                    list(made)
+                assert 'on_bad_record="raise" stops at the first' in caught.value.hint
             assert (made.stats.bad_records, made.stats.steps) == (2 * RECORDS, 0)
+
+
+def test_a_rest_of_which_nothing_is_good_is_a_short_epoch(tmp_path: Path):
+    """What was handed out before the resume counts, too."""
+    file = write(tmp_path / "train.parquet", bad=tuple(range(80, RECORDS)))
+    with loader(file, "skip", shuffle=False) as made:
+        made.seek(epoch=0, step=12)
+        assert list(made) == []
+        assert len(made.bad_records) == 6
+        assert [batch.step for batch in made] == list(range(12))
 
 
 @pytest.mark.parametrize("policy", ["substitute", "skip"])

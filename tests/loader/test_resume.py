@@ -97,8 +97,8 @@ def test_a_state_counts_batches_that_were_handed_out(tmp_path: Path) -> None:
             state = loader.state_dict()
             assert (state["epoch"], state["position"]) == (0, 10 * (batch.step + 1))
         assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (0, 100)
-        iter(loader)
-        assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (1, 0)
+        next(iter(loader))
+        assert (loader.state_dict()["epoch"], loader.state_dict()["position"]) == (1, 10)
 
 
 def test_a_state_is_small_plain_json_and_the_callers_own(tmp_path: Path) -> None:

@@ -1,0 +1,251 @@
+"""Hands out the batches of one pass after the other, and knows where that has come to: what moves behind a loader.
+
+Rules:
+
+1. One pass at a time: a newer one ends the one before it. Threads that share one take turns, and get other batches.
+2. Where the loader stands changes when a batch is handed out, and not before: whatever fails leaves it where it was.
+3. Machinery that broke, or was interrupted half-way, is never used again: the next pass begins with new machinery.
+4. Nothing here refers to the loader, so that a pass outlives it, and the last reference to either ends the machinery.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from streamload.errors import LoaderClosedError, StreamloadError, without_frames
+from streamload.fetch.bad_records import BadRecordLog, BadRow, none_left
+from streamload.loader.batch import Batch
+from streamload.loader.engine import Engine
+from streamload.loader.epoch import Epoch
+from streamload.loader.ownership import Owner
+from streamload.loader.planning import Plan
+from streamload.loader.state import Standing, identity_of, state_of
+from streamload.loader.stats import COUNTED, Counters, Stats
+from streamload.sizes import format_nbytes
+from streamload.workers.scheduler import Step
+
+CLOSING_S = 1.0
+"""How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
+
+
+class Delivery:
+    """The batches of a plan, handed out pass after pass."""
+
+    def __init__(self, plan: Plan, standing: Standing, *, copied: bool) -> None:
+        self.plan = plan
+        self.standing = standing
+        self.owner = Owner(copied=copied)
+        self.ledger = BadRecordLog()
+        self.engine: Engine | None = None
+        """The machinery; None before it is needed, and after the end."""
+        self._identity = identity_of(plan)
+        self._counters = Counters()
+        self._turn = threading.RLock()
+        self._current: weakref.ref[Epoch] | None = None
+        self._finalizer: Callable[[], object] | None = None
+        self._closed = False
+        self._said_copies = False
+
+    # Machinery
+
+    @property
+    def live(self) -> Engine:
+        """The machinery. Raises LoaderClosedError after the end."""
+        if self.engine is None:
+            raise _closed()
+        return self.engine
+
+    def start(self) -> None:
+        """Start the machinery."""
+        plan = self.plan
+        engine = Engine(plan.job, plan.shape, end=plan.end, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
+        self.engine = engine
+        self._finalizer = weakref.finalize(self, engine.close)
+
+    def prepare(self) -> None:
+        """Start it, and have the first batches prepared before anybody asks for them."""
+        self.start()
+        if self.plan.steps:
+            self.live.pipeline.begin(*self.standing.at, None)
+
+    def _leave(self) -> None:
+        """Let go of the machinery; its counters count on."""
+        if self.engine is None:
+            return
+        self._counters.keep(self._counted(), self.engine.work())
+        engine, self.engine = self.engine, None
+        if self._finalizer is not None:
+            self._finalizer()
+        engine.close()
+
+    def _distrust(self, error: BaseException) -> None:
+        """Have the machinery made anew before it is used again, if it was interrupted half-way (rule 3)."""
+        if not isinstance(error, StreamloadError) and self.engine is not None:
+            self.engine.pipeline.broken = without_frames(error)
+
+    # Passes
+
+    def check_open(self) -> None:
+        """Raise LoaderClosedError after the end, and in another process than the loader's."""
+        if self._closed:
+            raise _closed()
+        self.owner.check()
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the epoch that an iterator would begin now, or go on with."""
+        return self.standing.next_pass()[0]
+
+    def begin(self, epoch: Epoch, at: tuple[int, int], stop: int | None) -> None:
+        """Begin a pass here, in which nothing is prepared beyond epoch `stop`."""
+        self.check_open()
+        self.owner.check_pass()
+        with self._turn:
+            self._end_current("a newer iterator of the same loader began")
+            if self.engine is not None and self.engine.pipeline.broken is not None:
+                self._leave()
+            if self.engine is None:
+                self.start()
+            try:
+                if at[1] < self.plan.end:
+                    self.live.pipeline.begin(*at, stop)
+            except BaseException as error:
+                self._distrust(error)
+                raise
+            epoch.begin(at[0])
+            self.standing.begin(at)
+            self._current = weakref.ref(epoch)
+            self._counters.pause()
+
+    def next_batch(self, epoch: Epoch) -> Batch | None:
+        """The next batch of a pass, or None at its end; a pass that has not begun begins."""
+        self.check_open()
+        with self._turn:
+            if not epoch.begun:
+                self.begin(epoch, self.standing.next_pass(), None)
+            if self._closed:
+                raise _closed()
+            if self._current is None or self._current() is not epoch:
+                raise _newer(epoch)
+            if self.standing.at[1] >= self.plan.end:
+                self.standing.finish()
+                return None
+            asked_ns = self._counters.asked()
+            step = self._next_step()
+            if step is None:
+                return None
+            self._counters.handed(len(step.records), asked_ns)
+            if self.live.pipeline.copies and not self._said_copies:
+                self._say_copies()
+            return self._batch(step)
+
+    def _next_step(self) -> Step | None:
+        """The next step that has records, or None at the end of the epoch."""
+        standing, end = self.standing, self.plan.end
+        try:
+            while standing.at[1] < end and (step := self.live.pipeline.step()) is not None:
+                if step.bad:
+                    self.ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
+                standing.reach(step.stop, handed=bool(len(step.records)))
+                if len(step.records):
+                    return step
+                if step.stop >= end and standing.whole and not standing.handed:
+                    raise none_left(end, step.epoch, step.bad[-1])
+        except BaseException as error:
+            if self._closed and isinstance(error, Exception):
+                raise _closed() from error
+            self._distrust(error)
+            raise
+        return None
+
+    def _batch(self, step: Step) -> Batch:
+        total = step.epoch * self.plan.steps + step.step
+        state = partial(state_of, self._identity, step.epoch, step.stop)
+        return Batch(step.fields, records=step.records, epoch=step.epoch, step=step.step, total_step=total, state=state)
+
+    def _say_copies(self) -> None:
+        self._said_copies = True
+        warnings.warn(
+            f"You hold more than {self.plan.shape.spare} batches at once, so further ones are copied to private memory "
+            f"({format_nbytes(self.plan.slot_nbytes)} each, see loader.stats.copies). "
+            "Keep copies of what you need of a batch, not the batch.",
+            stacklevel=4,
+        )
+
+    # Standing
+
+    @property
+    def _running(self) -> Epoch | None:
+        """The pass that is under way."""
+        epoch = self._current() if self._current is not None else None
+        return epoch if epoch is not None and epoch.running else None
+
+    def state(self) -> dict[str, Any]:
+        """The state after the last batch that was handed out, or at the start of an epoch that was asked for since."""
+        standing = self.standing
+        at = standing.next_pass() if standing.asked is not None and self._running is None else standing.at
+        return state_of(self._identity, *at)
+
+    def move(self, at: tuple[int, int], by: str) -> None:
+        """Stand here: the pass under way is closed, and the next one goes on from here."""
+        self.check_open()
+        with self._turn:
+            self._end_current(f"the loader was moved by {by}")
+            self.standing.move(at)
+
+    def ask(self, epoch: int) -> None:
+        """Have the next pass be this epoch. A pass over it that has just begun is that pass."""
+        with self._turn:
+            running = self._running
+            if running is None or self.standing.handed or running.index != epoch:
+                self.standing.asked = epoch
+
+    # Figures
+
+    def _counted(self) -> dict[str, int]:
+        return {name: getattr(self.engine.pipeline, name) for name in COUNTED} if self.engine is not None else {}
+
+    def stats(self) -> Stats:
+        """What was done and waited for since the loader was made."""
+        return self._counters.stats(
+            counted=self._counted(),
+            worked=self.engine.work() if self.engine is not None else {},
+            record_nbytes=self.plan.schema.record_nbytes,
+            bad_records=self.ledger.count,
+            by_blocks=self.plan.order.mode in ("block", "sequential"),
+        )
+
+    # The end
+
+    def _end_current(self, why: str) -> None:
+        epoch = self._current() if self._current is not None else None
+        if epoch is not None:
+            epoch.end(why)
+        self._current = None
+
+    def close(self) -> None:
+        """End the machinery; a batch that another thread waits for is let come first, for a second where workers prepare it."""
+        self._closed = True
+        waited = self.owner.here and self._turn.acquire(timeout=CLOSING_S if self.plan.workers else -1)
+        try:
+            self._end_current("the loader was closed")
+            self._leave()
+        finally:
+            if waited:
+                self._turn.release()
+
+
+def _closed() -> LoaderClosedError:
+    return LoaderClosedError("this loader was closed.", hint="Make a new one; state_dict() of a closed loader still says where it stood.")
+
+
+def _newer(epoch: Epoch) -> LoaderClosedError:
+    return LoaderClosedError(
+        f"this iterator over epoch {epoch.index} was closed: a newer iterator of the same loader began.",
+        hint="Another thread did that; two loaders can run side by side.",
+    )

@@ -1,0 +1,59 @@
+"""How labels lie in the data: whether blocks of it must be mixed with care, or look like the whole already."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.formats.columns.raw import InMemory
+from streamload.order import BlockOrder, BoundOrder
+from streamload.source import Source
+
+MOST_LABELS = 1_000_000
+STRETCHES = 64
+"""Stretches of the data that are looked at."""
+LEAST_STRETCH = 256
+"""Records of one: blocks may be too small to tell anything."""
+MIXED = 0.9
+"""Share of the labels that random order would show in a stretch, from which on the data counts as mixed."""
+
+
+def mixing_advice(data: Source, order: BoundOrder) -> str | None:
+    """What the user should hear of a block order whose windows hold few blocks; None where they are enough.
+
+    They are enough, too, where the stored order is mixed already as far as labels tell.
+    """
+    if not isinstance(order, BlockOrder):
+        return None
+    labels = labels_of(data)
+    advice = order.advice(int(np.count_nonzero(np.bincount(labels))) if labels is not None else None)
+    return None if advice is None or (labels is not None and are_mixed(labels, order)) else advice
+
+
+def labels_of(data: Source) -> NDArray[np.int64] | None:
+    """The labels of all records, counted from 0, shape (records,): the first whole-number field held in memory that may be one.
+
+    A field with nearly as many values as records numbers them, and is no label.
+    """
+    for column in data.columns:
+        if not isinstance(column, InMemory) or column.field.shape != () or column.field.dtype.kind not in "iu" or not len(column.values):
+            continue
+        values = np.asarray(column.values)
+        low, high = int(values.min()), int(values.max())
+        if not 0 < high - low < min(MOST_LABELS, len(values)):
+            continue
+        labels = values.astype(np.int64) - low
+        if 2 * np.count_nonzero(np.bincount(labels)) <= len(labels):
+            return labels
+    return None
+
+
+def are_mixed(labels: NDArray[np.int64], order: BlockOrder) -> bool:
+    """Whether stretches of the stored order show nearly as many labels as if that order were random."""
+    n = order.n
+    length = min(n, max(LEAST_STRETCH, int(np.diff(order.cuts).max(initial=0))))
+    shares = np.bincount(labels[order.layout.records(np.arange(n, dtype=np.int64))]) / n
+    expected = float((1 - (1 - shares) ** length).sum())
+    starts = np.linspace(0, n - length, STRETCHES).astype(np.int64)
+    found = [len(np.unique(labels[order.layout.records(np.arange(start, start + length))])) for start in starts.tolist()]
+    return length < n and float(np.mean(found)) >= MIXED * expected

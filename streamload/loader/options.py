@@ -1,0 +1,169 @@
+"""The arguments of a loader: their names, types, defaults and meaning, written once, and checked as soon as they are given."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Concatenate, ParamSpec, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.fetch.bad_records import POLICIES
+from streamload.loader.budget import READING
+from streamload.sizes import index_of, parse_nbytes
+from streamload.source import Source
+
+MOST_EPOCHS = 2**62
+"""The last epoch that can be counted."""
+LONGEST_S = 1e12
+"""Longer times than this are the same to everybody."""
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Options:
+    """What a loader is asked for, beside the data.
+
+    `batch_size`: records of a batch; the last of an epoch is smaller, unless `drop_last`.
+    `shuffle`: True (picked by the layout: `sl.Exact` or `sl.Block`), False, an order, or an order of your own.
+    `seed`: what the order is drawn from, together with the epoch.
+    `num_workers`: worker processes; 0 does the work in this one. Default: the cores this process may use, less one, at most 8.
+    `drop_last`: leave out a last batch that is not full.
+    `memory`: what ring, windows, decoders and index may use together. Default: a quarter of what the machine and its
+    control groups leave free, shared out among local ranks.
+    `indices`: a subset, as record numbers, booleans or the path of a .npy file.
+    `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
+    epoch and record alone; it returns a dict, and runs in the workers.
+    `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
+    "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
+    read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
+    `timeout`: seconds after which a worker that makes no progress is an error; None waits for ever.
+    `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
+    a batch that two workers die of is an error all the same, and names its records.
+    `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded; or
+    "substitute": the next good record of the same batch stands in, with all its fields (an error if there is none); or
+    "skip": the batch is smaller, and does not come at all if nothing is left of it (an epoch of which nothing is left is an
+    error). Positions count as before, and `loader.bad_records` says which they were. The same at any number of workers, and
+    after a resume.
+    `first_epoch`: the epoch before which a new loader stands.
+    """
+
+    batch_size: int
+    shuffle: object = True
+    seed: int = 0
+    num_workers: int | None = None
+    drop_last: bool = False
+    memory: int | str | None = None
+    indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None = None
+    transform: Callable[..., dict[str, Any]] | None = None
+    io: str = "auto"
+    timeout: float | None = 300.0
+    on_worker_crash: str = "raise"
+    on_bad_record: str = "raise"
+    first_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data. Raises ConfigError."""
+        checked: dict[str, object] = {
+            "batch_size": whole_number(self.batch_size, "batch_size", least=1),
+            "seed": whole_number(self.seed, "seed", least=-(2**63), most=2**64 - 1),
+            "drop_last": _flag(self.drop_last, "drop_last"),
+            "first_epoch": whole_number(self.first_epoch, "first_epoch", least=0, most=MOST_EPOCHS),
+        }
+        _check_seconds(self.timeout, "timeout")
+        if self.num_workers is not None:
+            checked["num_workers"] = whole_number(self.num_workers, "num_workers", least=0, most=256)
+        if self.memory is not None:
+            parse_nbytes(self.memory, name="memory")
+        if self.transform is not None and not callable(cast(object, self.transform)):
+            raise ConfigError(f"transform={self.transform!r} cannot be called.", hint="Give a function of a record, which returns a dict.")
+        _check_word(self.io, "io", READING)
+        _check_word(self.on_worker_crash, "on_worker_crash", ("raise", "restart"))
+        _check_word(self.on_bad_record, "on_bad_record", POLICIES)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def timeout_s(self) -> float:
+        """The timeout in seconds; infinite where there is none."""
+        return math.inf if self.timeout is None else float(min(self.timeout, LONGEST_S))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options that were given by name. Raises TypeError for a name that there is not, and ConfigError for a wrong value."""
+        for name in given:
+            if name not in NAMES:
+                raise TypeError(f"Loader() has no argument {name!r}.{did_you_mean(name, NAMES)}")
+        if "batch_size" not in given:
+            raise TypeError("Loader() needs batch_size, the records of a batch: sl.Loader(data, batch_size=256).")
+        return cls(**given)
+
+
+NAMES = tuple(field.name for field in fields(Options))
+"""The names of a loader's arguments, but for the data."""
+
+
+def takes_options(options: Callable[P, Options]) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, Source, P], None]]:
+    """Declare that a constructor takes a source and, by name, whatever `options` takes: for type checkers, `help` and signatures."""
+
+    def declared(constructor: Callable[..., None]) -> Callable[Concatenate[Any, Source, P], None]:
+        first, data, *_ = inspect.signature(constructor).parameters.values()
+        shown = inspect.Signature([first, data, *inspect.signature(options).parameters.values()], return_annotation=None)
+        constructor.__signature__ = shown  # pyright: ignore[reportFunctionMemberAccess]
+        constructor.__doc__ = "\n\n".join([inspect.getdoc(constructor) or "", (inspect.getdoc(options) or "").partition("\n\n")[2]])
+        return constructor
+
+    return declared
+
+
+def whole_number(value: object, name: str, *, least: int, most: int | None = None) -> int:
+    """`value` as an int: Python's, NumPy's, or an array or tensor that holds one. Raises ConfigError, naming the argument."""
+    number = index_of(value)
+    if number is None:
+        raise ConfigError(f"{name}={shown(value, repr)} is not a whole number.", hint=f"Give an int, at least {least:,}.")
+    if number < least or (most is not None and number > most):
+        limits = f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
+        raise ConfigError(f"{name}={shown(number)} is out of range.", hint=f"Give an int, {limits}.")
+    return number
+
+
+def shown(value: object, text_of: Callable[[object], str] = str) -> str:
+    """A value as text for an error, whatever it is: Python refuses to write out very long integers."""
+    try:
+        text = text_of(value)[:60]
+        return text if text.isprintable() else repr(text)
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """ " Did you mean …?" for a name that is close to one of `names`, else which there are."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else f" There are {', '.join(names)}."
+
+
+def _flag(value: object, name: str) -> bool:
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise ConfigError(f"{name}={value!r} is neither True nor False.", hint="Give one of them.")
+
+
+def _check_seconds(value: object, name: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or value != value:
+        raise ConfigError(f"{name}={value!r} is not a time.", hint="Give seconds as a number, such as 300, or None to wait for ever.")
+    if value <= 0:
+        raise ConfigError(f"{name}={value!r} leaves no time at all.", hint="Give seconds, such as 300.")
+
+
+def _check_word(value: object, name: str, words: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in words:
+        listed = ", ".join(f'"{word}"' for word in words[:-1]) + f' or "{words[-1]}"'
+        raise ConfigError(f"{name}={value!r} is not known.", hint=f"Give {listed}.")
