@@ -7,11 +7,12 @@ import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import SourceError
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -31,6 +32,15 @@ class ReadStats:
         """Stored bytes brought in."""
 
 
+class Fault(NamedTuple):
+    """A record that cannot be delivered."""
+
+    row: int
+    """Where it should have gone."""
+    record: int
+    error: SourceError
+
+
 class Reader(Protocol):
     """Fills arrays with one field of records, in one process."""
 
@@ -43,12 +53,45 @@ class Reader(Protocol):
         ...
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Say that these records will be gathered soon, so that slow storage can begin. Never an error; may do nothing."""
+        """Say that these records will be gathered soon, by this reader or by another process's; may do nothing.
+
+        A StreamloadError that it raises is dropped: whoever gathers the records will meet what is wrong.
+        """
+        ...
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Say that this very reader will be asked for these records next, in this order: it may begin to read them itself."""
+        ...
+
+    def collect_faults(self, faults: list[Fault] | None) -> None:
+        """From now on, note records that cannot be decoded in `faults`, their rows left with anything; None: raise, as at first.
+
+        A reader that decodes no images, each of which may be bad by itself, has nothing to note, and always raises.
+        """
         ...
 
     def close(self) -> None:
         """Let go of memory and handles."""
         ...
+
+
+class ReaderDefaults:
+    """What a reader does where it does nothing special: a base for readers, ragged ones too."""
+
+    __slots__ = ()
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing."""
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """As `advise`."""
+        self.advise(records)
+
+    def collect_faults(self, faults: list[Fault] | None) -> None:
+        """Nothing: whatever cannot be read raises."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class RaggedReader(Protocol):
@@ -67,7 +110,15 @@ class RaggedReader(Protocol):
         ...
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Say that these records will be gathered soon. Never an error; may do nothing."""
+        """As `Reader.advise`."""
+        ...
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """As `Reader.expect`."""
+        ...
+
+    def collect_faults(self, faults: list[Fault] | None) -> None:
+        """As `Reader.collect_faults`."""
         ...
 
     def close(self) -> None:
@@ -94,7 +145,10 @@ class Lengths:
 
 
 class Column(Protocol):
-    """How one field of all records of a source lies in storage: a plain value that pickles, its arrays out of band."""
+    """How one field of all records of a source lies in storage: a plain value that pickles, its arrays out of band.
+
+    `ColumnDefaults` has what most columns say of themselves. A column that wraps another says what that one says.
+    """
 
     @property
     def field(self) -> Field:
@@ -119,6 +173,40 @@ class Column(Protocol):
         """The most private memory that one reader of this column uses, in bytes."""
         ...
 
+    @property
+    def direct_nbytes(self) -> int:
+        """What a reader uses besides where files are read past the page cache (`OpenFiles.direct`); 0 where it never does that."""
+        ...
+
+    @property
+    def mappable(self) -> bool:
+        """Whether readers take stored bytes from where a file is mapped (`OpenFiles.address`, `OpenFiles.bytes_at`)."""
+        ...
+
+    @property
+    def encoded(self) -> RaggedColumn | None:
+        """The stored bytes of the records, where these are kept as bytes and decoded into the batch: encoded images.
+
+        Each of this column's records is made of the bytes of one record of that; `addressable` and `cuts` are the same, and the
+        reader of this one is a `Decoder`. None: records are kept as they are delivered.
+        """
+        ...
+
+    @property
+    def held(self) -> Any:
+        """All records, where they are held in memory: an array of shape (records, *field.shape), or a Ragged; else None."""
+        ...
+
+    @property
+    def amplification(self) -> float:
+        """Records decoded for each record delivered, if these are drawn at random from all of them: at least 1."""
+        ...
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """Bytes that all records take in their files; None where nobody has counted."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
@@ -126,6 +214,50 @@ class Column(Protocol):
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
+
+
+class ColumnDefaults:
+    """What a column says of itself where it is nothing special: a base for columns."""
+
+    __slots__ = ()
+
+    @property
+    def direct_nbytes(self) -> int:
+        """Files are read through the page cache."""
+        return 0
+
+    @property
+    def mappable(self) -> bool:
+        """Mapped files are not made use of."""
+        return False
+
+    @property
+    def encoded(self) -> RaggedColumn | None:
+        """Records are kept as they are delivered."""
+        return None
+
+    @property
+    def held(self) -> Any:
+        """They are not held in memory."""
+        return None
+
+    @property
+    def amplification(self: Column) -> float:
+        """Blocks between `cuts` are decoded whole, unless records are addressable."""
+        cuts = None if self.addressable else self.cuts
+        if cuts is None or not cuts[-1]:
+            return 1.0
+        return float((np.diff(cuts).astype(np.float64) ** 2).sum() / cuts[-1])
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """Nobody has counted."""
+        return None
+
+    @property
+    def looked_at(self) -> Any:
+        """Nobody has looked at its first records, where these may be encoded images."""
+        return None
 
 
 class RaggedColumn(Column, Protocol):
@@ -145,20 +277,8 @@ class RaggedColumn(Column, Protocol):
         ...
 
 
-class EncodedColumn(Column, Protocol):
-    """A column of fixed shape whose records are kept as they are stored, and decoded into the batch: encoded images.
-
-    Its reader is a `Reader`, and a `Decoder` besides.
-    """
-
-    @property
-    def inner(self) -> RaggedColumn:
-        """The stored bytes of the records; `addressable` and `cuts` are this column's too."""
-        ...
-
-
-class RecordDecoder(Protocol):
-    """Makes records of an `EncodedColumn` out of their stored bytes, wherever these lie."""
+class RecordDecoder(Reader, Protocol):
+    """Makes records out of their stored bytes (`Column.encoded`), wherever these lie."""
 
     def decode(
         self,
@@ -174,9 +294,9 @@ class RecordDecoder(Protocol):
 
 
 def kept_column(column: Column) -> Column:
-    """The column of what is kept of its records: itself, or the stored bytes of an `EncodedColumn`."""
-    inner: Column | None = getattr(column, "inner", None)
-    return column if inner is None else inner
+    """The column of what is kept of its records: itself, or that of their stored bytes."""
+    encoded = column.encoded
+    return column if encoded is None else encoded
 
 
 def stored_nbytes(column: Column) -> int:

@@ -7,6 +7,7 @@ import pickle
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from streamload.loader.loader import Loader
 from streamload.order import Block, Exact, Sequential
 from streamload.ragged import Ragged
+from streamload.schema import BYTES
 from streamload.scratch import overwrite_all
-from streamload.source import Column, ReadStats, Source
+from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 
 Arrays = Mapping[str, Any]
@@ -42,6 +44,7 @@ def check_source(
     check_access(source, arrays)
     check_columns(source, arrays)
     check_memory(source, arrays)
+    check_promises(source, arrays)
     check_travel(source, arrays)
     check_orders(source, arrays, num_workers=num_workers, batch_size=batch_size, memory=memory)
     check_resume(source, arrays, num_workers=max(num_workers), batch_size=batch_size, memory=memory)
@@ -193,6 +196,81 @@ def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
     reader.gather_ragged(records, values, offsets[:-1])
     overwrite_all()
     return Ragged(values, offsets, field.ragged)
+
+
+COLUMN_MEMBERS = ("direct_nbytes", "mappable", "encoded", "held", "amplification", "file_nbytes")
+FORWARDED = {member: attrgetter(member) for member in ("addressable", "direct_nbytes", "mappable", "amplification", "file_nbytes")}
+READER_MEMBERS = ("advise", "expect", "collect_faults", "close")
+WITH_DEFAULTS = "let its class inherit from streamload.source."
+
+
+class WatchedFiles(OpenFiles):
+    """Files that note how they are read."""
+
+    used_mapping = False
+    """Whether bytes were taken from where a file is mapped."""
+    asked_direct = False
+    """Whether a descriptor was asked for whose reads pass the page cache by, where that is wanted."""
+
+    def address(self, number: int) -> int | None:
+        """As `OpenFiles.address`."""
+        address = super().address(number)
+        self.used_mapping |= address is not None
+        return address
+
+    def bytes_at(self, number: int, offset: int, nbytes: int) -> NDArray[np.uint8] | None:
+        """As `OpenFiles.bytes_at`."""
+        found = super().bytes_at(number, offset, nbytes)
+        self.used_mapping |= found is not None
+        return found
+
+    def direct(self, number: int) -> int | None:
+        """As `OpenFiles.direct`."""
+        self.asked_direct |= self.past_cache
+        return super().direct(number)
+
+
+def check_promises(source: Source, arrays: Arrays) -> None:
+    """What columns say of themselves is what their readers do: a column that wraps another must say what that one says."""
+    for column in source.columns:
+        name, lacking = column.field.name, [member for member in COLUMN_MEMBERS if member not in dir(column)]
+        assert not lacking, f"the column of '{name}' lacks {', '.join(lacking)}: {WITH_DEFAULTS}ColumnDefaults"
+        encoded, held = column.encoded, column.held
+        assert column.amplification >= 1, f"'{name}' claims to decode {column.amplification} records for each one delivered"
+        assert column.file_nbytes is None or column.file_nbytes >= 0, f"'{name}' claims to take {column.file_nbytes} bytes in its files"
+        if held is not None:
+            _same(held if column.field.ragged else np.asarray(held), arrays[name], f"what '{name}' holds in memory")
+        if encoded is not None:
+            assert encoded.field.ragged == BYTES, f"the stored bytes of '{name}' are {encoded.field}, where ragged bytes are expected"
+            for member, said_by in FORWARDED.items():
+                ours, theirs = said_by(column), said_by(encoded)
+                assert ours == theirs, f"'{name}' says {member} = {ours}, and its stored bytes {theirs}"
+            _check_reading(source, encoded)
+        _check_reading(source, column)
+
+
+def _check_reading(source: Source, column: Column) -> None:
+    """A column says that it reads from mapped files, and past the page cache, exactly where its readers do."""
+    records = np.arange(min(len(source), 20), dtype=np.int64)
+    name = column.field.name
+    for direct in (False, True):
+        files = WatchedFiles(source.fingerprints, direct=direct)
+        reader = column.reader(files, ReadStats())
+        lacking = [member for member in READER_MEMBERS if member not in dir(reader)]
+        assert not lacking, f"the reader of '{name}' lacks {', '.join(lacking)}: {WITH_DEFAULTS}ReaderDefaults"
+        try:
+            for number, was in enumerate(source.fingerprints if not direct else ()):
+                while was.nbytes and not files.map(number).populated and files.map(number).populate():
+                    pass
+            reader.expect(records)
+            delivered = read_records(column, reader, records)
+        finally:
+            reader.close()
+            files.close()
+        used, says = (files.asked_direct, column.direct_nbytes > 0) if direct else (files.used_mapping, column.mappable)
+        how, member = ("past the page cache", "direct_nbytes") if direct else ("from a mapped file", "mappable")
+        assert says or not used, f"'{name}' is read {how}, and its column does not say so ({member})"
+        assert used or not says or not delivered.nbytes, f"the column of '{name}' says that it is read {how} ({member}), and it is not"
 
 
 def check_travel(source: Source, arrays: Arrays) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
+from streamload.source import Fault
 
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
 POLICIES = (RAISE, SUBSTITUTE, SKIP)
@@ -16,20 +17,6 @@ MOST_LISTED = 1_000
 """Records that a loader lists; beyond that it only counts."""
 MOST_CHARACTERS = 240
 """Of the reason for one."""
-
-
-class FieldFault(Protocol):
-    """A record that a reader could not decode."""
-
-    @property
-    def row(self) -> int:
-        """Of the batch."""
-        ...
-
-    @property
-    def error(self) -> SourceError:
-        """Why."""
-        ...
 
 
 class BadRow(NamedTuple):
@@ -81,9 +68,7 @@ def none_left(positions: int, epoch: int, row: tuple[int, int, str]) -> CorruptD
     )
 
 
-def resolve(
-    records: NDArray[np.int64], faults: Sequence[FieldFault], policy: str, first_row: int = 0
-) -> tuple[NDArray[np.int64], list[BadRow]]:
+def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str, first_row: int = 0) -> tuple[NDArray[np.int64], list[BadRow]]:
     """For each row that a batch still has, the row whose record goes there; and the bad records, in order.
 
     `records` stand in the rows from `first_row` on, from which the rows that are returned are counted.

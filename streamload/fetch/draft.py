@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.fault_points import reach
-from streamload.fetch.bad_records import BadRow, FieldFault, remap_slices, resolve
+from streamload.fetch.bad_records import BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
 from streamload.fetch.tasks import StepTask
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, SlotViews
+from streamload.source import Fault
 
 
 class Arrays(Protocol):
@@ -91,7 +92,7 @@ class BatchDraft:
         """Rows of the batch."""
         return len(self.records)
 
-    def settle(self, faults: Sequence[FieldFault], policy: str) -> NDArray[np.int64]:
+    def settle(self, faults: Sequence[Fault], policy: str) -> NDArray[np.int64]:
         """Decide what stands in place of records that cannot be decoded; returns, for each row of the batch from now on, the
         row whose record now stands there: shape (count,).
 

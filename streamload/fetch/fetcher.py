@@ -21,12 +21,11 @@ from streamload.fetch.tasks import StepPiece, StepTask
 from streamload.fetch.transform_records import TransformRecords, Workspace
 from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
-from streamload.formats.columns.raw import InMemory
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.schema import Schema
-from streamload.source import Column, RaggedReader, Reader, ReadStats, kept_column, read_records
+from streamload.source import Column, Fault, RaggedReader, Reader, ReadStats, kept_column, read_records
 from streamload.storage.files import OpenFiles
 from streamload.transforms.record import RecordTransform
 
@@ -161,7 +160,7 @@ class StreamReaders:
         self._all.append(reader)
         in_arena = stream.arena is not None and any(field.name == one.name for one in stream.arena.fields)
         if not stored.field.ragged:
-            self.held = self.held and (in_arena or isinstance(column, InMemory))
+            self.held = self.held and (in_arena or column.held is not None)
             (windows.decoded[number] if in_arena else self.fixed[number]).append((field.name, reader))
             if not in_arena:
                 streams.advised[number].append(reader)
@@ -208,15 +207,14 @@ def probe(job: Job) -> Schema:
     assert job.transform is not None
     transforming = RecordTransform(job.transform, stored=stored, stored_arrays=workspace.fields)
     tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, stream.lanes[0].n)
-    faults: list[Any] = []
+    faults: list[Fault] = []
     try:
         for position in range(tries):
             record = np.asarray(stream.lanes[0].records(0, position, position + 1), np.int64)
             before = len(faults)
             for column in stream.columns:
                 reader, name = column.reader(files, meter), column.field.name
-                if kept_column(column) is not column and tries > 1:
-                    reader.faults = faults
+                reader.collect_faults(faults if tries > 1 else None)
                 found = read_records(column, reader, record)
                 if column.field.ragged:
                     transforming.stored_ragged[name] = found

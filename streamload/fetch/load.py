@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,14 @@ from streamload.fetch.draft import BatchDraft
 from streamload.fetch.ragged_collate import RaggedCollator, offsets_of
 from streamload.fetch.streams import OpenStreams
 from streamload.fetch.windows import WindowDecoder
-from streamload.source import Reader
+from streamload.source import Fault, Reader, RecordDecoder
 
 
 class EncodedField(NamedTuple):
     """A field of one stream that is decoded from stored bytes."""
 
     name: str
-    reader: Any
-    """A `Reader` and `Decoder`."""
+    reader: RecordDecoder
     in_arena: bool
     """Whether its stored bytes are in the arena."""
 
@@ -49,11 +48,11 @@ class DecodeFields:
 
     def measure(self, draft: BatchDraft) -> None:
         """Decode: only that tells which records there are."""
-        faults: list[Any] = []
+        faults: list[Fault] = []
         fields = draft.target.fields
         for stream, start, stop in draft.streams:
             for name, reader, in_arena in self._fields.get(stream, ()):
-                reader.faults = None if self._on_bad == RAISE else faults
+                reader.collect_faults(None if self._on_bad == RAISE else faults)
                 if in_arena:
                     slices = [one for one in draft.slices if start <= one.start < stop]
                     self._windows.decode_stored(name, reader, draft.records, fields[name], slices)

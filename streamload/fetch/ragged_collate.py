@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class StreamRows(NamedTuple):
 class Region:
     """One ragged field in one part of the arena."""
 
-    values: NDArray[np.generic]
+    values: NDArray[Any]
     starts: NDArray[np.int64]
     """Where the elements of each record begin; -1 where its block did not fit."""
     lengths: NDArray[np.int64]

@@ -18,7 +18,7 @@ from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.order import WindowTable
-from streamload.source import RaggedReader, Reader
+from streamload.source import RaggedReader, Reader, RecordDecoder
 
 ADVISED_BLOCKS = 32
 """Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
@@ -182,7 +182,7 @@ class WindowDecoder:
         for _, reader in (*self.decoded[window.task.stream], *self.kept[window.task.stream]):
             try:
                 # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
-                getattr(reader, "expect", reader.advise)(records)
+                reader.expect(records)
             except StreamloadError:
                 pass  # Whatever is wrong, decoding these blocks will say it.
 
@@ -234,7 +234,9 @@ class WindowDecoder:
             for name, address, nbytes in self.parts[part].fixed:
                 copy_rows(address, held * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
 
-    def decode_stored(self, name: str, reader: Any, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]) -> None:
+    def decode_stored(
+        self, name: str, reader: RecordDecoder, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]
+    ) -> None:
         """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch.
 
         `records` are those of the whole batch; only rows of `slices` are decoded, which are of the reader's stream.

@@ -13,7 +13,7 @@ from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.schema import Field
-from streamload.source import Column, Lengths, RaggedColumn, ReadStats, Source, kept_column
+from streamload.source import Column, Lengths, RaggedColumn, ReadStats, Source
 from streamload.storage.files import Fingerprint, OpenFiles
 from streamload.storage.files import Mapping as FileMapping
 
@@ -51,17 +51,42 @@ class JoinedColumn:
         return cast(RaggedColumn, self.column).weights
 
     @property
-    def inner(self) -> JoinedColumn | None:
+    def encoded(self) -> JoinedColumn | None:
         """The stored bytes of the column's records, where it is encoded."""
-        kept = kept_column(self.column)
-        if kept is self.column:
+        stored = self.column.encoded
+        if stored is None:
             return None
-        return JoinedColumn(field=replace(kept.field, name=self.field.name), column=kept, first=self.first, files=self.files)
+        return JoinedColumn(field=replace(stored.field, name=self.field.name), column=stored, first=self.first, files=self.files)
 
     @property
     def scratch_nbytes(self) -> int:
         """As the column's."""
         return self.column.scratch_nbytes
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As the column's."""
+        return self.column.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the column is."""
+        return self.column.mappable
+
+    @property
+    def held(self) -> Any:
+        """As the column's."""
+        return self.column.held
+
+    @property
+    def amplification(self) -> float:
+        """As the column's."""
+        return self.column.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the column's."""
+        return self.column.file_nbytes
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """The column's reader, which sees its own files alone."""

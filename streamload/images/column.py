@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +15,15 @@ from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
-from streamload.source import RaggedColumn, ReadStats
+from streamload.source import ColumnDefaults, Fault, RaggedColumn, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2
 """Stored bytes that are brought in at a time where they are not in the arena already; at least one record."""
 
 
-class ImageFault(NamedTuple):
-    """A record that cannot be delivered."""
-
-    row: int
-    """Where it should have gone."""
-    record: int
-    error: SourceError
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class EncodedImages:
+class EncodedImages(ColumnDefaults):
     """A column of images that are decoded into the batch; workers keep and pass on their stored bytes."""
 
     field: Field
@@ -64,6 +55,31 @@ class EncodedImages:
         """Memory of a reader: what the stored bytes need, a piece of them, and an image of twice the largest one seen."""
         return self.inner.scratch_nbytes + PIECE_NBYTES + 2 * self.largest_nbytes
 
+    @property
+    def encoded(self) -> RaggedColumn:
+        """The stored bytes."""
+        return self.inner
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As of the stored bytes."""
+        return self.inner.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As of the stored bytes."""
+        return self.inner.mappable
+
+    @property
+    def amplification(self) -> float:
+        """As of the stored bytes."""
+        return self.inner.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As of the stored bytes."""
+        return self.inner.file_nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> ImageReader:
         """A reader for the calling process."""
         return ImageReader(self, files, meter)
@@ -79,7 +95,7 @@ class EncodedImages:
         return self.paths[int(np.searchsorted(self.starts, record, side="right")) - 1]
 
 
-class ImageReader:
+class ImageReader(ReaderDefaults):
     """Reads stored bytes and decodes them, or decodes those that someone else has read."""
 
     def __init__(self, column: EncodedImages, files: OpenFiles, meter: ReadStats) -> None:
@@ -88,8 +104,7 @@ class ImageReader:
         self._meter = meter
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
-        self.faults: list[ImageFault] | None = None
-        """None: a record that cannot be decoded raises. A list: it is noted there, and its row holds anything."""
+        self._faults: list[Fault] | None = None
 
     def _stored(self) -> Any:
         if self._inner is None:
@@ -99,6 +114,14 @@ class ImageReader:
     def advise(self, records: NDArray[np.int64]) -> None:
         """Pass it on to whoever reads the stored bytes."""
         self._stored().advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on to whoever reads the stored bytes."""
+        self._stored().expect(records)
+
+    def collect_faults(self, faults: list[Fault] | None) -> None:
+        """Note images that cannot be decoded, or raise."""
+        self._faults = faults
 
     def gather(self, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Read stored bytes, a piece at a time, and decode them into `out[rows]`."""
@@ -123,7 +146,7 @@ class ImageReader:
     ) -> None:
         """Decode `values[starts[k] : starts[k] + lengths[k]]`, which is record `records[k]`, into `out[rows[k]]`, for every k.
 
-        Raises a SourceError that names file, field and record, or notes it in `faults`.
+        Raises a SourceError that names file, field and record, or notes it where `collect_faults` said.
         """
         began = time.perf_counter_ns()
         if self._decoder is None:
@@ -135,9 +158,9 @@ class ImageReader:
                     decode(view[start : start + length], out[row])
                 except ImageError as refusal:
                     error = self._error(record, refusal)
-                    if self.faults is None:
+                    if self._faults is None:
                         raise error from refusal.__cause__
-                    self.faults.append(ImageFault(row, record, error))
+                    self._faults.append(Fault(row, record, error))
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.schema import BYTES, Field
-from streamload.source import Column, Lengths, Reader, ReadStats
+from streamload.source import Column, ColumnDefaults, Lengths, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 LEAST_NBYTES = 65
@@ -25,7 +25,7 @@ def holds_bytes(field: Field) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FixedBytes:
+class FixedBytes(ColumnDefaults):
     """A fixed column of bytes as a ragged one: all of each record, zeros at its end included, whatever they mean."""
 
     column: Column
@@ -64,7 +64,27 @@ class FixedBytes:
     @property
     def looked_at(self) -> Any:
         """As the column's, where it has been looked at."""
-        return getattr(self.column, "looked_at", None)
+        return self.column.looked_at
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As the column's."""
+        return self.column.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the column is."""
+        return self.column.mappable
+
+    @property
+    def amplification(self) -> float:
+        """As the column's."""
+        return self.column.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the column's."""
+        return self.column.file_nbytes
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> FixedBytesReader:
         """A reader for the calling process."""
@@ -75,7 +95,7 @@ class FixedBytes:
         return f"padded to {self.column.field.nbytes:,} bytes, {self.column.describe()}"
 
 
-class FixedBytesReader:
+class FixedBytesReader(ReaderDefaults):
     """Reads rows of bytes."""
 
     def __init__(self, field: Field, reader: Reader) -> None:
@@ -102,6 +122,10 @@ class FixedBytesReader:
     def advise(self, records: NDArray[np.int64]) -> None:
         """Pass it on."""
         self._reader.advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._reader.expect(records)
 
     def close(self) -> None:
         """Let go of the reader."""

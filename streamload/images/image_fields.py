@@ -87,7 +87,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         return column
     stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
     try:
-        known: LookedAt | None = getattr(stored, "looked_at", None)
+        known: LookedAt | None = stored.looked_at
         heads, refusals = (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
     except StreamloadError:
         if isinstance(wish, Decode):

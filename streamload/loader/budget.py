@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from streamload.errors import ResourceError
-from streamload.formats.columns.raw import RawRecords
 from streamload.memory.limits import available_nbytes
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
 from streamload.sizes import enough_nbytes, format_nbytes
@@ -142,7 +141,6 @@ def sizing_of(
     workers: int,
     arena_nbytes: int,
     tables_nbytes: int,
-    raw_nbytes: int,
     mapped_nbytes: int,
     stored_nbytes: int,
     transformed: bool,
@@ -161,7 +159,7 @@ def sizing_of(
         scratch=processes * private,
         index=index_nbytes(columns),
         mapped=mapped_nbytes,
-        rings=processes * sum(map(direct_nbytes, columns)),
+        rings=processes * sum(column.direct_nbytes for column in columns),
         processes=processes,
         memory=memory_nbytes,
     )
@@ -180,7 +178,7 @@ def sizing_of(
     wanted = SPARE_SLOTS + around
     while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
-    ahead = _ahead(order, record_nbytes, raw_nbytes, available)
+    ahead = _ahead(order, record_nbytes, available) if any(one.addressable and one.held is None for one in columns) else 0
     return Sizing(
         slots=wanted,
         spare=min(SPARE_SLOTS, wanted - processes),
@@ -192,19 +190,9 @@ def sizing_of(
     )
 
 
-def direct_nbytes(column: Column) -> int:
-    """What one reader of a column takes of memory for reading past the page cache; 0 where it does not."""
-    return getattr(column, "direct_nbytes", 0)
-
-
-def mappable(column: Column) -> bool:
-    """Whether a column reads from files that are mapped, where they are: raw records, and pages that are unpacked."""
-    return isinstance(column, RawRecords) or getattr(column, "mappable", False)
-
-
 def _scattered(column: Column, order: BoundOrder) -> bool:
-    """Whether direct reads would be of pieces from all over: raw records in block order are read in long stretches."""
-    return direct_nbytes(column) > 0 and not (isinstance(column, RawRecords) and isinstance(order, WINDOWED))
+    """Whether direct reads would be of pieces from all over: what is addressable is read in long stretches in block order."""
+    return column.direct_nbytes > 0 and not (column.addressable and isinstance(order, WINDOWED))
 
 
 def _fits(footprint: Footprint) -> bool:
@@ -225,8 +213,8 @@ def _check_fits(least: Footprint, order: BoundOrder, available: int) -> None:
         )
 
 
-def _ahead(order: BoundOrder, record_nbytes: int, raw_nbytes: int, available: int) -> int:
-    if not raw_nbytes or not order.n:
+def _ahead(order: BoundOrder, record_nbytes: int, available: int) -> int:
+    if not order.n:
         return 0
     record_nbytes = max(1, record_nbytes)
     most = max(1, available // 4 // record_nbytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.columns.raw import InMemory
 from streamload.order import BlockOrder, BoundOrder
 from streamload.source import Source
 
@@ -36,9 +35,10 @@ def labels_of(data: Source) -> NDArray[np.int64] | None:
     A field with nearly as many values as records numbers them, and is no label.
     """
     for column in data.columns:
-        if not isinstance(column, InMemory) or column.field.shape != () or column.field.dtype.kind not in "iu" or not len(column.values):
+        field, held = column.field, column.held
+        if held is None or field.ragged or field.shape != () or field.dtype.kind not in "iu" or not len(held):
             continue
-        values = np.asarray(column.values)
+        values = np.asarray(held)
         low, high = int(values.min()), int(values.max())
         if not 0 < high - low < min(MOST_LABELS, len(values)):
             continue

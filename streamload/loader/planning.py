@@ -13,8 +13,7 @@ from streamload.errors import ConfigError
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
-from streamload.formats.columns.raw import RawRecords
-from streamload.loader.budget import Sizing, mappable, sizing_of
+from streamload.loader.budget import Sizing, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
@@ -97,8 +96,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         workers=workers,
         arena_nbytes=job.arena_nbytes,
         tables_nbytes=tables_nbytes(job.streams),
-        raw_nbytes=stored if any(isinstance(column, RawRecords) for column in data.columns) else 0,
-        mapped_nbytes=stored if any(map(mappable, data.columns)) else 0,
+        mapped_nbytes=stored if any(column.mappable for column in data.columns) else 0,
         stored_nbytes=stored,
         transformed=options.transform is not None,
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),

@@ -155,22 +155,28 @@ class DirectReads:
             while self._reads and (oldest := next(iter(self._reads.values()))).used and oldest.got is not None:
                 self._reads.popitem(last=False)
 
-    def read(self, fd: int, offsets: NDArray[np.int64], nbytes: int, out: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[int]:
-        """Read `nbytes` at `offsets[k]` into row `rows[k]` of `out`, shape (rows, nbytes); returns every k that could not be read."""
+    def read(
+        self, fd: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.uint8], starts: NDArray[np.int64]
+    ) -> list[int]:
+        """Read `sizes[k]` bytes at `offsets[k]` of a file into `out[starts[k]:]`, bytes of shape (nbytes,), for every k.
+
+        Returns every k that could not be read.
+        """
         self.clear()
-        places = [(k, at) for k in range(len(offsets)) for at in range(0, nbytes, PIECE_NBYTES)]
-        where, failed, begun = offsets.tolist(), dict[int, None](), 0
-        for k, at in places:
-            while begun < len(places):
-                ahead, start = places[begun]
-                if not self.begin((ahead, start), fd, where[ahead] + start, min(PIECE_NBYTES, nbytes - start)):
+        where, lengths, targets = offsets.tolist(), sizes.tolist(), starts.tolist()
+        pieces = [(k, at) for k, length in enumerate(lengths) for at in range(0, length, PIECE_NBYTES)]
+        failed, begun = dict[int, None](), 0
+        for k, at in pieces:
+            while begun < len(pieces):
+                ahead, start = pieces[begun]
+                if not self.begin((ahead, start), fd, where[ahead] + start, min(PIECE_NBYTES, lengths[ahead] - start)):
                     break
                 begun += 1
             came = self.take((k, at))
             if came is None:
                 failed[k] = None
             else:
-                out[rows[k], at : at + len(came)] = came
+                out[targets[k] + at : targets[k] + at + len(came)] = came
             self.done((k, at))
         return list(failed)
 

@@ -22,7 +22,7 @@ from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.open import open_source
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import Reader, ReadStats, Source
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
 Arrays = dict[str, np.ndarray]
@@ -139,7 +139,7 @@ CUTS = np.arange(0, 41, 10)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Counted:
+class Counted(ColumnDefaults):
     """A column that makes its values up, and can be told to get something wrong."""
 
     field: Field
@@ -161,6 +161,11 @@ class Counted:
         """None."""
         return 0
 
+    @property
+    def mappable(self) -> bool:
+        """Never, in truth."""
+        return self.fault == "mapped"
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader."""
         return (KeepingReader if self.fault in ("scratch", "buffer") else CountedReader)(self.fault)
@@ -170,7 +175,7 @@ class Counted:
         return "made up"
 
 
-class CountedReader:
+class CountedReader(ReaderDefaults):
     """Fills in record numbers."""
 
     def __init__(self, fault: str) -> None:
@@ -181,12 +186,6 @@ class CountedReader:
         out[rows] = np.sort(records) if self.fault == "order" else records
         if self.fault == "rows":
             out[:] = out.max(initial=0)
-
-    def advise(self, records: Any) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class KeepingReader(CountedReader):
@@ -279,6 +278,83 @@ def test_the_contract_names_the_promise_that_is_broken(fault: str):
     with pytest.raises(AssertionError) as caught:
         testing.check_source(counted(fault), {"n": np.arange(40)}, num_workers=(0,))
     assert FAULTS[fault] in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Wrapping(ColumnDefaults):
+    """A column that wraps another, and forgets to say what that one says."""
+
+    column: Any
+
+    @property
+    def field(self) -> Field:
+        """As the column's."""
+        return self.column.field
+
+    @property
+    def addressable(self) -> bool:
+        """As the column is."""
+        return self.column.addressable
+
+    @property
+    def cuts(self) -> Any:
+        """As the column's."""
+        return self.column.cuts
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """As the column's."""
+        return self.column.scratch_nbytes
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
+        """The column's."""
+        return self.column.reader(files, meter)
+
+    def describe(self) -> str:
+        """As the column does."""
+        return self.column.describe()
+
+
+class WrappingMapped(Wrapping):
+    """One that forgets only that records are read directly."""
+
+    mappable = True
+
+
+class Lacking:
+    """A column, or a reader, that has nothing of what the defaults would give it."""
+
+    field = Field("n", np.dtype("i8"), ())
+
+
+def test_the_contract_finds_a_wrapper_that_does_not_say_what_it_wraps(tmp_path: Path):
+    """It would be read slowly, and nobody would know why."""
+    np.save(tmp_path / "x.npy", np.zeros((20, 40_000), np.uint8))
+    source = open_source(tmp_path / "x.npy")
+    arrays, (column,) = source[:], source.columns
+    testing.check_promises(source, arrays)
+    for wrapped, text in (
+        (Wrapping(column=column), "'x' is read from a mapped file, and its column does not say so (mappable)"),
+        (WrappingMapped(column=column), "'x' is read past the page cache, and its column does not say so (direct_nbytes)"),
+        (Lacking(), "the column of 'n' lacks direct_nbytes, mappable, encoded, held, amplification, file_nbytes: let its class inherit"),
+    ):
+        with pytest.raises(AssertionError, match=re.escape(text)):
+            testing.check_promises(with_columns(source, wrapped), arrays)
+    source.close()
+
+
+def test_the_contract_finds_a_column_that_promises_too_much():
+    """What it says it does must be done."""
+    source = counted("mapped")
+    with pytest.raises(
+        AssertionError, match=re.escape("the column of 'n' says that it is read from a mapped file (mappable), and it is not")
+    ):
+        testing.check_promises(source, source[:])
+
+
+def with_columns(source: Source, *columns: Any) -> Source:
+    """The source with other columns."""
+    return Source(format_name="x", title="x", columns=columns, fingerprints=source.fingerprints, file_starts=source.file_starts)
 
 
 def test_the_contract_compares_with_what_is_expected():

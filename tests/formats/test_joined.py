@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import parquet_files
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
 from hdf5_files import write
@@ -67,3 +71,34 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path: Path):
             open_source({"x": x}, **arguments)
     with pytest.raises(ConfigError, match="and nothing else"):
         open_source({})
+
+
+def test_a_joined_column_says_of_itself_what_the_column_says(tmp_path: Path):
+    """Text in Arrow, packed pages, padded images and compressed chunks are mapped and read directly as they are alone."""
+    padded = np.zeros((30, 40_000), np.uint8)
+    for number, row in enumerate(padded):
+        image = imagecodecs.png_encode(np.full((24, 32, 3), number, np.uint8))
+        row[: len(image)] = np.frombuffer(image, np.uint8)
+    np.save(tmp_path / "padded.npy", padded)
+    text = pa.table({"text": ["word " * (8_000 + record) for record in range(30)]})
+    with pa.OSFile(str(tmp_path / "text.arrow"), "wb") as file, pa.ipc.new_file(file, text.schema) as writer:
+        writer.write_table(text, max_chunksize=8)
+    pixels = parquet_files.images(30)
+    pages = pa.table({"pixels": pa.array([image.tobytes() for image in pixels], pa.binary(pixels[0].nbytes))})
+    pq.write_table(pages, tmp_path / "pixels.parquet", compression="zstd", row_group_size=10)
+    noise = np.random.default_rng(0).integers(0, 256, (30, 300_000), dtype=np.uint8)
+    write(tmp_path / "noise.h5", noise=(noise, {"chunks": (2, 300_000), "compression": "lzf"}))
+    endings = {"padded": "npy", "text": "arrow", "pixels": "parquet", "noise": "h5"}
+    paths = {name: tmp_path / f"{name}.{end}" for name, end in endings.items()}
+    source = open_source(paths)
+    testing.check_promises(source, source[:])
+    for column in source.columns:
+        alone = open_source(paths[column.field.name])
+        for member in testing.COLUMN_MEMBERS:
+            joined, own = (operator.attrgetter(member)(one) for one in (column, alone.columns[0]))
+            assert joined == own or member == "encoded", f"{column.field.name}: {member}"
+        assert (column.encoded is None) == (alone.columns[0].encoded is None)
+        alone.close()
+    assert {column.field.name for column in source.columns if column.mappable} == {"padded", "text", "pixels"}
+    assert {column.field.name for column in source.columns if column.direct_nbytes} == {"padded", "text", "noise"}
+    source.close()

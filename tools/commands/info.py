@@ -13,7 +13,6 @@ from streamload.tools.commands.info_convertible import LOOKED_AT, container_docu
 from streamload.tools.commands.open_arguments import (
     add_choice,
     add_decode,
-    amplification,
     batch_records,
     block_records,
     classes_at,
@@ -23,7 +22,6 @@ from streamload.tools.commands.open_arguments import (
     pattern_of,
     shapes_in,
     spread,
-    stored_nbytes,
 )
 from streamload.tools.commands.speed import speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
@@ -33,7 +31,7 @@ from streamload.errors import StreamloadError
 from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
-from streamload.source import Column, ReadStats, Source, kept_column, read_records
+from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 
 EXAMPLE = "streamload info train.h5"
@@ -131,10 +129,10 @@ def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[
         "shape": list(column.field.shape),
         "ragged": column.field.ragged,
         "stored": column.describe(),
-        "stored_nbytes": stored_nbytes(column, len(source)),
+        "stored_nbytes": column.file_nbytes,
         "addressable": column.addressable,
         "blocks": None if blocks is None else {"count": blocks[0], "least_records": blocks[1], "most_records": blocks[2]},
-        "amplification": amplification(column),
+        "amplification": column.amplification,
         "range": seen,
     }
 
@@ -159,7 +157,7 @@ def _values(source: Source, records: NDArray[np.int64]) -> Iterable[tuple[str, N
     """Values of each field but text, bytes and images: of the latter everybody knows the range, and some may be damaged."""
     files = OpenFiles(source.fingerprints)
     for column in source.columns:
-        if column.field.ragged in (BYTES, TEXT) or kept_column(column) is not column:
+        if column.field.ragged in (BYTES, TEXT) or column.encoded is not None:
             continue
         reader = column.reader(files, ReadStats())
         values = read_records(column, reader, records)
@@ -189,7 +187,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
                 "or `streamload convert --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
-        encoded = kept_column(column) is not column
+        encoded = column.encoded is not None
         if not column.addressable and not encoded and stored and whole and stored > (1 - LEAST_SAVED) * whole:
             yield (
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "

@@ -18,9 +18,8 @@ from streamload.tools.convert.readers.open import OpenRequest, RecordSource, cla
 
 import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
-from streamload.formats.columns.raw import InMemory
 from streamload.schema import Field
-from streamload.source import Column, Source, kept_column
+from streamload.source import Column, Source
 from streamload.source import stored_nbytes as record_nbytes
 
 BATCH_NBYTES = 16 * 1024**2
@@ -189,31 +188,6 @@ def batch_records(source: Any) -> int:
     elif source.schema.ragged:
         nbytes = source.record_nbytes
     return max(1, min(8192, BATCH_NBYTES // max(1, nbytes)))
-
-
-def amplification(column: Column) -> float:
-    """Records decoded for each record delivered, in exact order."""
-    if column.addressable:
-        return 1.0
-    own = getattr(kept_column(column), "amplification", None)
-    if own is not None:
-        return float(own)
-    cuts = column.cuts
-    if cuts is None or not cuts[-1]:
-        return 1.0
-    sizes = np.diff(cuts).astype(np.float64)
-    return float((sizes**2).sum() / cuts[-1])
-
-
-def stored_nbytes(column: Column, records: int) -> int | None:
-    """Bytes that a field takes in its files; None where that is not known."""
-    column = kept_column(column)
-    if isinstance(column, InMemory) or (column.addressable and not hasattr(column, "parts")):
-        return column.field.nbytes * records
-    parts = getattr(column, "parts", ())
-    if parts and all(isinstance(getattr(part, "nbytes", None), np.ndarray) for part in parts):
-        return int(sum(int(part.nbytes.sum()) for part in parts))
-    return None
 
 
 def block_records(column: Column) -> tuple[int, int, int] | None:

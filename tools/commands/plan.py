@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamload.tools.commands.open_arguments import add_choice, add_decode, amplification, open_call, opened
+from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 
@@ -111,7 +111,7 @@ def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> d
             "most_records": order.most_window_records,
             "most_nbytes": order.most_window_nbytes,
         }
-    worst = max((amplification(column) for column in plan.data.columns), default=1.0)
+    worst = max((column.amplification for column in plan.data.columns), default=1.0)
     return {
         "path": arguments.path,
         "records": order.n,

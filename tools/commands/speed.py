@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import amplification, batch_records, stored_nbytes
+from streamload.tools.commands.open_arguments import batch_records
 from streamload.tools.peers.device import Direct
 
 from streamload.source import ReadStats, Source, read_records
@@ -30,7 +30,7 @@ COPIED_NBYTES = 64 << 20
 
 def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "stored")) -> dict[str, float]:
     """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate."""
-    costly = max(amplification(column) * column.field.nbytes for column in source.columns) > 1024**3
+    costly = max(column.amplification * column.field.nbytes for column in source.columns) > 1024**3
     rng = np.random.default_rng(0)
     batch = batch_records(source)
     jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
@@ -61,8 +61,7 @@ def rates(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float
     files = OpenFiles(source.fingerprints)
     readers = [column.reader(files, ReadStats()) for column in source.columns]
     for reader in readers:
-        if hasattr(reader, "faults"):
-            reader.faults = []  # This is about speed: a damaged image is left to whoever reads it.
+        reader.collect_faults([])  # This is about speed: a damaged image is left to whoever reads it.
     # As in a loader, batches are filled in memory that is there already: new memory would cost more than reading.
     batch = max(1, min(batch, AT_ONCE))
     places = [None if column.field.ragged else np.zeros((batch, *column.field.shape), column.field.dtype) for column in source.columns]
@@ -123,9 +122,9 @@ def read_nbytes(source: Source, *, exact: bool) -> float:
     """Stored bytes that are read for one record, in exact order those of the blocks it costs."""
     total = 0.0
     for column in source.columns:
-        stored = stored_nbytes(column, len(source))
+        stored = column.file_nbytes
         one = stored / max(1, len(source)) if stored is not None else float(column.field.nbytes)
-        total += one * (amplification(column) if exact else 1.0)
+        total += one * (column.amplification if exact else 1.0)
     return total
 
 

@@ -16,7 +16,6 @@ from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import GOOD, Console, clean, meant
 
 from streamload.errors import ConfigError, ResourceError
-from streamload.loader.budget import direct_nbytes
 from streamload.memory.limits import available_nbytes, usable_cores
 from streamload.sizes import format_nbytes
 
@@ -118,7 +117,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     source = opened(arguments.path, arguments)
     try:
         config = pass_config(arguments, source, arguments.batch)
-        files, title, direct = files_of(source), source.title, any(map(direct_nbytes, source.columns))
+        files, title, direct = files_of(source), source.title, any(column.direct_nbytes for column in source.columns)
     finally:
         source.close()
     nbytes, free = sum(path.stat().st_size for path in files), available_nbytes()

@@ -14,7 +14,7 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.table import read_exactly
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 LARGEST_BATCH_NBYTES = 1024**3
@@ -44,7 +44,7 @@ class BatchFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RecordBatches:
+class RecordBatches(ColumnDefaults):
     """One field that must be decoded, a record batch after the other."""
 
     field: Field
@@ -80,6 +80,11 @@ class RecordBatches:
         largest = int(np.diff(cuts).max(initial=0)) * self.field.nbytes if cuts is not None else 0
         return 4 * largest
 
+    @property
+    def file_nbytes(self) -> int:
+        """As stored, of all files."""
+        return sum(int(part.nbytes.sum()) for part in self.parts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset."""
         return RecordBatchReader(self, files, meter)
@@ -89,7 +94,7 @@ class RecordBatches:
         return self.label
 
 
-class RecordBatchReader:
+class RecordBatchReader(ReaderDefaults):
     """Decodes batches, each once a call, and keeps the last."""
 
     def __init__(self, column: RecordBatches, files: OpenFiles, meter: ReadStats) -> None:
@@ -113,9 +118,6 @@ class RecordBatchReader:
                 self._kept = block, self._decoded(block)
             out[rows[chosen]] = self._kept[1][local]
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing: a batch is read in one piece."""
 
     def close(self) -> None:
         """Forget the batch."""

@@ -15,7 +15,7 @@ from streamload import kernels
 from streamload.formats.columns.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Lengths, ReadStats
+from streamload.source import ColumnDefaults, Lengths, ReaderDefaults, ReadStats
 
 KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""
@@ -103,7 +103,7 @@ def scratch_nbytes(largest_nbytes: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RaggedRows:
+class RaggedRows(ColumnDefaults):
     """One ragged field that must be decoded, a block after the other: what its format's blocks need is said by its kinds."""
 
     rows: Any
@@ -132,12 +132,22 @@ class RaggedRows:
         """Bytes of the elements of the largest block."""
         return int(self.weights.max(initial=0)) * self.field.nbytes
 
+    @property
+    def amplification(self) -> float:
+        """As of the blocks."""
+        return self.rows.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As of the blocks."""
+        return self.rows.file_nbytes
+
     def describe(self) -> str:
         """How it is stored."""
         return self.rows.label
 
 
-class RaggedRowsReader(ABC):
+class RaggedRowsReader(ReaderDefaults, ABC):
     """Decodes blocks, each once a call; `_stretches` is what a format adds."""
 
     def __init__(self, column: RaggedRows, rows: Any, meter: ReadStats) -> None:
@@ -159,9 +169,6 @@ class RaggedRowsReader(ABC):
     def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
         """Put the elements of record `records[k]` into `values[starts[k]:]`."""
         self._blocks.gather(records, values, starts)
-
-    def advise(self, records: NDArray[np.int64]) -> None:  # noqa: B027 - formats need not add anything here
-        """Nothing: a block is read in one piece, or by a library that alone knows where it lies."""
 
     def close(self) -> None:
         """Close the files and forget what was kept."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
 from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable
 
@@ -23,7 +23,7 @@ FEW_RUNS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RawRecords:
+class RawRecords(ColumnDefaults):
     """Raw records in runs: within a run, record r lies `stride` bytes after record r - 1.
 
     A contiguous dataset is one run a file; chunks without filters, Parquet pages and Arrow batches are a run each.
@@ -66,6 +66,16 @@ class RawRecords:
         """The memory of one reader that reads past the page cache; 0 where records are too small for that."""
         return RING_NBYTES if self.field.nbytes >= LEAST_RECORD_NBYTES else 0
 
+    @property
+    def mappable(self) -> bool:
+        """Always: a mapped record is copied from where it is."""
+        return True
+
+    @property
+    def file_nbytes(self) -> int:
+        """Of the records alone."""
+        return self.field.nbytes * int(self.starts[-1])
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset, without the library of the format."""
         return RawReader(self, files, meter)
@@ -96,7 +106,7 @@ class RunTable:
         return found
 
 
-class RawReader:
+class RawReader(ReaderDefaults):
     """Gathers raw records by offset: a copy from a mapping where the file is mapped and present, else `pread`."""
 
     def __init__(self, column: RawRecords, files: OpenFiles, meter: ReadStats) -> None:
@@ -185,9 +195,9 @@ class RawReader:
         if fd is None or self._past_cache is None:
             self._large = False
             return False
-        table = out.reshape(len(out), -1).view(np.uint8)
-        for k in self._past_cache.read(fd, offsets, self._nbytes, table, rows):
-            self._fetch(number, offsets[k : k + 1], table.ctypes.data, rows[k : k + 1])
+        flat = out.reshape(-1).view(np.uint8)
+        for k in self._past_cache.read(fd, offsets, np.full(len(offsets), self._nbytes), flat, rows * self._nbytes):
+            self._fetch(number, offsets[k : k + 1], flat.ctypes.data, rows[k : k + 1])
         return True
 
     def _fetch(self, number: int, offsets: NDArray[np.int64], out_address: int, rows: NDArray[np.int64]) -> None:
@@ -217,7 +227,7 @@ def explain_read(files: OpenFiles, number: int, offset: int, nbytes: int, name: 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class InMemory:
+class InMemory(ColumnDefaults):
     """A small field, decoded once and held in memory: one copy that all workers share."""
 
     field: Field
@@ -242,6 +252,16 @@ class InMemory:
         """None: the values are counted with the index."""
         return 0
 
+    @property
+    def held(self) -> NDArray[np.generic]:
+        """The values."""
+        return self.values
+
+    @property
+    def file_nbytes(self) -> int:
+        """As many as it takes in memory."""
+        return self.values.nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader of the values."""
         return InMemoryReader(self.values)
@@ -251,7 +271,7 @@ class InMemory:
         return f"{self.label}, held in memory"
 
 
-class InMemoryReader:
+class InMemoryReader(ReaderDefaults):
     """Gathers from values in memory."""
 
     def __init__(self, values: NDArray[np.generic]) -> None:
@@ -260,12 +280,6 @@ class InMemoryReader:
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
         out[rows] = self._values[records]
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing to do: the values are in memory."""
-
-    def close(self) -> None:
-        """Nothing is held but the values themselves."""
 
 
 def _merged(offsets: NDArray[np.int64], nbytes: int) -> Iterator[tuple[int, int]]:

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.errors import CorruptDataError
-from streamload.formats.columns.raw import RawRecords, explain_read
+from streamload.formats.columns.raw import PROBES, RawRecords, explain_read
+from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Lengths, ReadStats
-from streamload.storage.files import OpenFiles
+from streamload.source import ColumnDefaults, Lengths, ReaderDefaults, ReadStats
+from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
+from streamload.storage.files import OpenFiles, is_cached
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class InMemoryRagged:
+class InMemoryRagged(ColumnDefaults):
     """A small ragged field, decoded once and held in memory: one copy that all workers share."""
 
     field: Field
@@ -55,6 +57,16 @@ class InMemoryRagged:
         """None: the values are counted with the index."""
         return 0
 
+    @property
+    def held(self) -> Ragged:
+        """The records."""
+        return Ragged(self.values, self.offsets, self.field.ragged)
+
+    @property
+    def file_nbytes(self) -> int:
+        """As many as the elements take in memory."""
+        return self.values.nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> InMemoryRaggedReader:
         """A reader of the values."""
         return InMemoryRaggedReader(self)
@@ -64,7 +76,7 @@ class InMemoryRagged:
         return f"{self.label}, held in memory"
 
 
-class InMemoryRaggedReader:
+class InMemoryRaggedReader(ReaderDefaults):
     """Gathers ragged records from values in memory."""
 
     def __init__(self, column: InMemoryRagged) -> None:
@@ -85,15 +97,9 @@ class InMemoryRaggedReader:
         addresses = first * self._nbytes + self._values.ctypes.data
         kernels.gather_kernels().copy_ragged(addresses, sizes, values.ctypes.data, starts * self._nbytes)
 
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing to do: the values are in memory."""
-
-    def close(self) -> None:
-        """Nothing is held but the values themselves."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RawRagged:
+class RawRagged(ColumnDefaults):
     """Raw ragged records in runs: in each, a table of numbers says where records begin among elements that lie one after the other.
 
     So are strings, bytes and lists stored in Arrow's record batches.
@@ -131,6 +137,21 @@ class RawRagged:
         """None worth counting: records go straight to where they are wanted."""
         return 0
 
+    @property
+    def direct_nbytes(self) -> int:
+        """The memory of one reader that reads past the page cache; 0 where records are mostly too small for that."""
+        return RING_NBYTES if self.field.nbytes * self.lengths.mean >= LEAST_RECORD_NBYTES else 0
+
+    @property
+    def mappable(self) -> bool:
+        """Always: a mapped record is copied from where it is."""
+        return True
+
+    @property
+    def file_nbytes(self) -> int:
+        """Of elements and of the table that says where they are."""
+        return self.field.nbytes * int(self.limits.sum()) + self.pairs.field.nbytes // 2 * int(self.pairs.starts[-1])
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> RawRaggedReader:
         """A reader by offset, without the library of the format."""
         return RawRaggedReader(self, files, meter)
@@ -140,7 +161,7 @@ class RawRagged:
         return self.label
 
 
-class RawRaggedReader:
+class RawRaggedReader(ReaderDefaults):
     """Gathers raw ragged records by offset: their places first, then their elements."""
 
     def __init__(self, column: RawRagged, files: OpenFiles, meter: ReadStats) -> None:
@@ -149,6 +170,8 @@ class RawRaggedReader:
         self._meter = meter
         self._nbytes = column.field.nbytes
         self._pairs = column.pairs.reader(files, meter)
+        self._large = column.direct_nbytes > 0
+        self._past_cache: DirectReads | None = None
         self._measured: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None
         """Records, the runs that they lie in, and where in them they begin and end."""
 
@@ -183,45 +206,69 @@ class RawRaggedReader:
         began = time.perf_counter_ns()
         numbers = self._column.pairs.numbers[runs]
         offsets = self._column.bases[runs] + firsts * self._nbytes
-        sizes, places, address = (lasts - firsts) * self._nbytes, starts * self._nbytes, values.ctypes.data
-        if (numbers == numbers[0]).all():
-            self._fetch(int(numbers[0]), offsets, sizes, address, places)
-        else:
-            for number in np.unique(numbers).tolist():
-                chosen = np.flatnonzero(numbers == number)
-                self._fetch(number, offsets[chosen], sizes[chosen], address, places[chosen])
+        sizes, places, out = (lasts - firsts) * self._nbytes, starts * self._nbytes, values.reshape(-1).view(np.uint8)
+        for number in np.unique(numbers).tolist():
+            chosen = np.flatnonzero(numbers == number)
+            there = offsets[chosen], sizes[chosen], places[chosen]
+            if not self._fetch_direct(number, there[0], there[1], out, there[2]):
+                self._fetch(number, there[0], there[1], out.ctypes.data, there[2])
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += int(sizes.sum())
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Ask the kernel to begin reading these records; where they lie must be read for that."""
+        """Ask the kernel to begin reading these records, unless it seems to hold them already; where they lie is read for that."""
         if not len(records) or not self._nbytes or not hasattr(os, "posix_fadvise"):
+            return
+        numbers = self._column.pairs.numbers
+        unread = [number for number in np.unique(numbers[self._runs(records)]).tolist() if self._files.address(number) is None]
+        unread = [number for number in unread if not (self._large and self._files.direct(number) is not None)]
+        if not unread:
             return
         self._pairs.advise(records)
         runs, firsts, lasts = self._places(records)
-        numbers = self._column.pairs.numbers[runs]
         firsts, lasts = np.maximum(firsts, 0), np.clip(lasts, 0, self._column.limits[runs])
-        for number in np.unique(numbers).tolist():
-            if self._files.address(number) is not None:
-                continue
-            chosen = np.flatnonzero((numbers == number) & (lasts > firsts))
+        for number in unread:
+            chosen = np.flatnonzero((numbers[runs] == number) & (lasts > firsts))
             offsets = self._column.bases[runs[chosen]] + firsts[chosen] * self._nbytes
             sizes = (lasts[chosen] - firsts[chosen]) * self._nbytes
             fd = self._files.descriptor(number)
+            spread = (offsets + sizes // 2)[:: max(1, len(offsets) // PROBES)]
+            if all(is_cached(fd, offset) for offset in spread.tolist()):
+                continue
             for offset, nbytes in zip(offsets.tolist(), sizes.tolist(), strict=True):
                 os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        """Let go of what was measured."""
+        """Let go of what was measured, and of the memory of direct reads."""
         self._measured = None
         self._pairs.close()
+        if self._past_cache is not None:
+            self._past_cache.close()
+            self._past_cache = None
+
+    def _runs(self, records: NDArray[np.int64]) -> NDArray[np.intp]:
+        return np.searchsorted(self._column.pairs.starts, records, side="right") - 1
 
     def _places(self, records: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
         pairs = self._column.pairs
         table = np.empty((len(records), 2), pairs.field.dtype)
         self._pairs.gather(records, table, np.arange(len(records), dtype=np.int64))
         firsts, lasts = np.ascontiguousarray(table.T).astype(np.int64)
-        return np.searchsorted(pairs.starts, records, side="right") - 1, firsts, lasts
+        return self._runs(records), firsts, lasts
+
+    def _fetch_direct(
+        self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]
+    ) -> bool:
+        """Read records past the page cache, where they are large and that is wanted; False where it is not."""
+        fd = self._files.direct(number) if self._large else None
+        if fd is not None and self._past_cache is None:
+            self._past_cache = direct_reads()
+        if fd is None or self._past_cache is None:
+            self._large = False
+            return False
+        for k in self._past_cache.read(fd, offsets, sizes, out, places):
+            self._fetch(number, offsets[k : k + 1], sizes[k : k + 1], out.ctypes.data, places[k : k + 1])
+        return True
 
     def _fetch(self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]) -> None:
         mapped = self._files.address(number)

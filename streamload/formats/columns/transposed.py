@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.formats.columns.blocks import by_block
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles, short_read
 
 BLOCK_NBYTES = 16 * 1024**2
@@ -36,7 +36,7 @@ class TransposedFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TransposedColumn:
+class TransposedColumn(ColumnDefaults):
     """One field, in files that differ in order of axes or of bytes."""
 
     field: Field
@@ -74,7 +74,7 @@ class TransposedColumn:
         return f"{order}, turned round in blocks of {self.span:,} records"
 
 
-class TransposedReader:
+class TransposedReader(ReaderDefaults):
     """Reads blocks, and keeps the last."""
 
     def __init__(self, column: TransposedColumn, files: OpenFiles, meter: ReadStats) -> None:
@@ -95,9 +95,6 @@ class TransposedReader:
                 self._kept = None
                 self._kept = block, self._read(block)
             out[rows[chosen]] = self._kept[1][local]
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing: what is wanted lies in small pieces all over the file."""
 
     def close(self) -> None:
         """Forget the block."""

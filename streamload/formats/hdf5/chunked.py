@@ -17,12 +17,12 @@ from streamload.formats.hdf5.chunk_reader import READ_NBYTES, ChunkedFile, Chunk
 from streamload.formats.hdf5.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles, recheck, short_read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ChunkedColumn:
+class ChunkedColumn(ColumnDefaults):
     """One field in chunks that are read by offset and decoded here, without libhdf5."""
 
     field: Field
@@ -65,6 +65,11 @@ class ChunkedColumn:
         """The memory of one reader that reads past the page cache; 0 where chunks are too small for that."""
         return ring_nbytes(part.nbytes[part.offsets >= 0] for part in self.parts)
 
+    @property
+    def file_nbytes(self) -> int:
+        """As stored, of all files."""
+        return sum(int(part.nbytes.sum()) for part in self.parts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset, without libhdf5."""
         return ChunkedReader(self, files, meter)
@@ -74,7 +79,7 @@ class ChunkedColumn:
         return self.label
 
 
-class ChunkedReader:
+class ChunkedReader(ReaderDefaults):
     """Decodes chunks, each once a call, straight into rows where a whole chunk is wanted; else it copies records out."""
 
     def __init__(self, column: ChunkedColumn, files: OpenFiles, meter: ReadStats) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamload.images.image_fields import LookedAt
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_FILES = 16
@@ -43,7 +43,7 @@ class H5pyDataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class H5pyColumn:
+class H5pyColumn(ColumnDefaults):
     """One field read through h5py."""
 
     field: Field
@@ -90,7 +90,7 @@ class H5pyColumn:
         return self.label
 
 
-class H5pyReader:
+class H5pyReader(ReaderDefaults):
     """Reads spans through h5py, keeps the last few, and never lets a handle cross into another process."""
 
     def __init__(self, column: H5pyColumn, files: OpenFiles, meter: ReadStats) -> None:
@@ -108,9 +108,6 @@ class H5pyReader:
         for which, span, chosen, local in self._by_span(records):
             out[rows[chosen]] = self._values(which, span)[local]
         self._meter.decode_ns += time.perf_counter_ns() - began
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing: the library alone knows where they lie."""
 
     def close(self) -> None:
         """Close the files and forget the spans."""

@@ -13,12 +13,12 @@ from streamload.errors import ChecksumError
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.table import read_exactly
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class ChecksummedPages:
+class ChecksummedPages(ColumnDefaults):
     """Raw records in pages whose bodies have a CRC-32."""
 
     extents: RawRecords
@@ -50,6 +50,16 @@ class ChecksummedPages:
         """A page, and which of them were verified."""
         return int(self.nbytes.max(initial=0)) + len(self.nbytes)
 
+    @property
+    def mappable(self) -> bool:
+        """Always, but what verifies a page reads it first. (Past the page cache, a page would be read twice.)"""
+        return True
+
+    @property
+    def file_nbytes(self) -> int:
+        """Of the records alone."""
+        return self.extents.file_nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset that verifies pages."""
         return ChecksummedPageReader(self, files, meter)
@@ -59,7 +69,7 @@ class ChecksummedPages:
         return f"{self.extents.label}, checksums verified"
 
 
-class ChecksummedPageReader:
+class ChecksummedPageReader(ReaderDefaults):
     """Verifies each page once, then gathers from it by offset."""
 
     def __init__(self, column: ChecksummedPages, files: OpenFiles, meter: ReadStats) -> None:

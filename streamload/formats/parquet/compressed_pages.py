@@ -21,7 +21,7 @@ from streamload.formats.parquet.page_index import NotRawError, PageError, requir
 from streamload.formats.table import read_into
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_LEVELS_NBYTES = 4096
@@ -29,7 +29,7 @@ MOST_LEVELS_NBYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CompressedPages:
+class CompressedPages(ColumnDefaults):
     """One field in pages that are compressed, or hold indices into a dictionary."""
 
     field: Field
@@ -89,7 +89,7 @@ class CompressedPages:
         return self.label
 
 
-class CompressedPageReader:
+class CompressedPageReader(ReaderDefaults):
     """Unpacks pages, each once a call, and keeps the last one that it copied records from, and its dictionary.
 
     Both lie in memory that nothing else is ever unpacked into.

@@ -22,11 +22,6 @@ class RaggedRowGroups(RaggedRows):
     rows: RowGroups
 
     @property
-    def amplification(self) -> float:
-        """Records decoded for each one wanted, if the order is exact."""
-        return self.rows.amplification
-
-    @property
     def scratch_nbytes(self) -> int:
         """A row group on its way, and one that is kept."""
         return scratch_nbytes(self.largest_nbytes) + 2 * self.rows.largest_page_nbytes

@@ -16,7 +16,7 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.page_index import PageError, tile
 from streamload.schema import Field
-from streamload.source import Reader, ReadStats
+from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_FILES = 16
@@ -52,7 +52,7 @@ class RowGroupFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RowGroups:
+class RowGroups(ColumnDefaults):
     """One field that must be decoded, a row group after the other."""
 
     field: Field
@@ -98,6 +98,11 @@ class RowGroups:
         footers = PARSED * min(FOOTERS_NBYTES, sum(FOOTER_NBYTES + GROUP_NBYTES * len(part.groups) for part in self.parts))
         return 3 * stretch + 2 * self.largest_page_nbytes + min(KEPT_NBYTES, largest) + footers
 
+    @property
+    def file_nbytes(self) -> int:
+        """As stored, of all files."""
+        return sum(int(part.nbytes.sum()) for part in self.parts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
         return RowGroupReader(self, files, meter)
@@ -107,7 +112,7 @@ class RowGroups:
         return self.label
 
 
-class RowGroupReader:
+class RowGroupReader(ReaderDefaults):
     """Decodes row groups, each once a call, and puts records where they are wanted as they come."""
 
     def __init__(self, column: RowGroups, files: OpenFiles, meter: ReadStats) -> None:
