@@ -75,25 +75,6 @@ class Reader(Protocol):
         ...
 
 
-class ReaderDefaults:
-    """What a reader does where it does nothing special: a base for readers, ragged ones too."""
-
-    __slots__ = ()
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing."""
-
-    def expect(self, records: NDArray[np.int64]) -> None:
-        """As `advise`."""
-        self.advise(records)
-
-    def collect_faults(self, faults: list[Fault] | None) -> None:
-        """Nothing: whatever cannot be read raises."""
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 class RaggedReader(Protocol):
     """Fills arrays with one ragged field of records, in one process: first asked how long they are, then for their elements."""
 
@@ -147,7 +128,7 @@ class Lengths:
 class Column(Protocol):
     """How one field of all records of a source lies in storage: a plain value that pickles, its arrays out of band.
 
-    `ColumnDefaults` has what most columns say of themselves. A column that wraps another says what that one says.
+    `column_defaults.ColumnDefaults` has what most columns say of themselves. A column that wraps another says what that one says.
     """
 
     @property
@@ -207,6 +188,11 @@ class Column(Protocol):
         """Bytes that all records take in their files; None where nobody has counted."""
         ...
 
+    @property
+    def looked_at(self) -> Any:
+        """What an earlier look at first records found, where these may be encoded images (`images.image_fields.LookedAt`); else None."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
@@ -214,50 +200,6 @@ class Column(Protocol):
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
-
-
-class ColumnDefaults:
-    """What a column says of itself where it is nothing special: a base for columns."""
-
-    __slots__ = ()
-
-    @property
-    def direct_nbytes(self) -> int:
-        """Files are read through the page cache."""
-        return 0
-
-    @property
-    def mappable(self) -> bool:
-        """Mapped files are not made use of."""
-        return False
-
-    @property
-    def encoded(self) -> RaggedColumn | None:
-        """Records are kept as they are delivered."""
-        return None
-
-    @property
-    def held(self) -> Any:
-        """They are not held in memory."""
-        return None
-
-    @property
-    def amplification(self: Column) -> float:
-        """Blocks between `cuts` are decoded whole, unless records are addressable."""
-        cuts = None if self.addressable else self.cuts
-        if cuts is None or not cuts[-1]:
-            return 1.0
-        return float((np.diff(cuts).astype(np.float64) ** 2).sum() / cuts[-1])
-
-    @property
-    def file_nbytes(self) -> int | None:
-        """Nobody has counted."""
-        return None
-
-    @property
-    def looked_at(self) -> Any:
-        """Nobody has looked at its first records, where these may be encoded images."""
-        return None
 
 
 class RaggedColumn(Column, Protocol):

@@ -201,7 +201,7 @@ def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
 COLUMN_MEMBERS = ("direct_nbytes", "mappable", "encoded", "held", "amplification", "file_nbytes")
 FORWARDED = {member: attrgetter(member) for member in ("addressable", "direct_nbytes", "mappable", "amplification", "file_nbytes")}
 READER_MEMBERS = ("advise", "expect", "collect_faults", "close")
-WITH_DEFAULTS = "let its class inherit from streamload.source."
+WITH_DEFAULTS = "let its class inherit from streamload.column_defaults."
 
 
 class WatchedFiles(OpenFiles):

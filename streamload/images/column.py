@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import SourceError
 from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Fault, RaggedColumn, ReaderDefaults, ReadStats
+from streamload.source import Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2

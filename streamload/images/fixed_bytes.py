@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.schema import BYTES, Field
-from streamload.source import Column, ColumnDefaults, Lengths, Reader, ReaderDefaults, ReadStats
+from streamload.source import Column, Lengths, Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 LEAST_NBYTES = 65

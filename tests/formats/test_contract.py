@@ -16,13 +16,14 @@ import pytest
 from contract import assert_delivers
 
 from streamload import formats, testing
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
 from streamload.formats import FORMATS
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.open import open_source
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats, Source
+from streamload.source import Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
 Arrays = dict[str, np.ndarray]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.table import read_exactly
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 LARGEST_BATCH_NBYTES = 1024**3

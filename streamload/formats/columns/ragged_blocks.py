@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Lengths, ReaderDefaults, ReadStats
+from streamload.source import Lengths, ReadStats
 
 KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""

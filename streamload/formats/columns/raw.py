@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
 from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable
 

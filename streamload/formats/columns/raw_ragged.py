@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.raw import PROBES, RawRecords, explain_read
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Lengths, ReaderDefaults, ReadStats
+from streamload.source import Lengths, ReadStats
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
 from streamload.storage.files import OpenFiles, is_cached
 

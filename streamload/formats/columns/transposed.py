@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.blocks import by_block
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles, short_read
 
 BLOCK_NBYTES = 16 * 1024**2

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.codecs import FilterPipeline
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
 from streamload.formats.hdf5.chunk_cache import ChunkCache, most_nbytes
 from streamload.formats.hdf5.chunk_grid import Grid, Wanted, reads
@@ -17,7 +18,7 @@ from streamload.formats.hdf5.chunk_reader import READ_NBYTES, ChunkedFile, Chunk
 from streamload.formats.hdf5.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles, recheck, short_read
 
 

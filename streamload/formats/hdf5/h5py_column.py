@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.images.image_fields import LookedAt
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_FILES = 16

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ChecksumError, CorruptDataError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, CODEC, COUNT, INDEXED, LEVELS, NBYTES, PACKINGS, UNPACKED
@@ -21,7 +22,7 @@ from streamload.formats.parquet.page_index import NotRawError, PageError, requir
 from streamload.formats.table import read_into
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_LEVELS_NBYTES = 4096

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.page_index import PageError, tile
 from streamload.schema import Field
-from streamload.source import ColumnDefaults, Reader, ReaderDefaults, ReadStats
+from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_FILES = 16

@@ -1,0 +1,73 @@
+"""What columns say of themselves, and readers do, where they are nothing special: bases for those of every format, and for your own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.source import Column, Fault, RaggedColumn
+
+
+class ColumnDefaults:
+    """What a column says of itself where it is nothing special: a base for columns."""
+
+    __slots__ = ()
+
+    @property
+    def direct_nbytes(self) -> int:
+        """Files are read through the page cache."""
+        return 0
+
+    @property
+    def mappable(self) -> bool:
+        """Mapped files are not made use of."""
+        return False
+
+    @property
+    def encoded(self) -> RaggedColumn | None:
+        """Records are kept as they are delivered."""
+        return None
+
+    @property
+    def held(self) -> Any:
+        """They are not held in memory."""
+        return None
+
+    @property
+    def amplification(self: Column) -> float:
+        """Blocks between `cuts` are decoded whole, unless records are addressable."""
+        cuts = None if self.addressable else self.cuts
+        if cuts is None or not cuts[-1]:
+            return 1.0
+        return float((np.diff(cuts).astype(np.float64) ** 2).sum() / cuts[-1])
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """Nobody has counted."""
+        return None
+
+    @property
+    def looked_at(self) -> Any:
+        """Nobody has looked at its first records, where these may be encoded images."""
+        return None
+
+
+class ReaderDefaults:
+    """What a reader does where it does nothing special: a base for readers, ragged ones too."""
+
+    __slots__ = ()
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Nothing."""
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """As `advise`."""
+        self.advise(records)
+
+    def collect_faults(self, faults: list[Fault] | None) -> None:
+        """Nothing: whatever cannot be read raises."""
+
+    def close(self) -> None:
+        """Nothing is held."""
