@@ -60,7 +60,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
                 pass
             finally:
                 files.close()
-        if facts and all(fact.packed is not None for fact in facts) and field.nbytes > RESIDENT_RECORD_NBYTES and _can_unpack():
+        alike = all(fact.packed is not None and fact.value_nbytes == field.nbytes for fact in facts)  # int8 is stored in four bytes.
+        if facts and alike and field.nbytes > RESIDENT_RECORD_NBYTES and _can_unpack():
             files = OpenFiles(fingerprints)
             try:
                 return _packed(field, parts, files, verify=verify)
