@@ -174,9 +174,8 @@ def check_memory(source: Source, arrays: Arrays) -> None:
 
 
 def _stretches(column: Column, records: int) -> list[NDArray[np.int64]]:
-    """The records of some blocks: of all of them where there are few."""
-    cuts = column.cuts
-    cuts = getattr(column, "starts", None) if cuts is None else cuts
+    """The records of some blocks, or of some pages where a column has them: of all where there are few."""
+    cuts = getattr(column, "starts", column.cuts)
     borders = np.unique(np.linspace(0, records, MOST_BORDERS + 1).astype(np.int64) if cuts is None else np.append(cuts, records))
     chosen = np.unique(np.linspace(0, len(borders) - 2, min(MOST_BORDERS, len(borders) - 1)).astype(np.int64))
     return [np.arange(borders[one], borders[one + 1]) for one in chosen.tolist()]
