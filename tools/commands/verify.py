@@ -317,15 +317,18 @@ def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> 
     wrong: dict[int, list[str]] = {}
     for name, values in here.items():
         if isinstance(values, Ragged):
-            for at, (mine, other) in enumerate(zip(values, there[name], strict=True)):
-                if mine != other:
-                    wrong.setdefault(first + at, []).append(name)
-            continue
-        mine = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
-        other = np.ascontiguousarray(there[name]).reshape(len(values), -1).view(np.uint8)
-        for at in np.flatnonzero((mine != other).any(axis=1)).tolist():
+            unlike = [at for at in range(len(values)) if _record_bytes(values, at) != _record_bytes(there[name], at)]
+        else:
+            mine, other = (np.ascontiguousarray(one).reshape(len(values), -1).view(np.uint8) for one in (values, there[name]))
+            unlike = np.flatnonzero((mine != other).any(axis=1)).tolist()
+        for at in unlike:
             wrong.setdefault(first + at, []).append(name)
     return iter(sorted(wrong.items()))
+
+
+def _record_bytes(values: Ragged, at: int) -> bytes:
+    """What a ragged record holds, to the byte: lists of numbers, one NaN or the other zero among them, and text of any bytes alike."""
+    return values.values[int(values.offsets[at]) : int(values.offsets[at + 1])].tobytes()
 
 
 def _compare_sets(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
