@@ -50,8 +50,6 @@ OPEN: dict[tuple[str, str], str] = {
     ("hdf5", "opaque"): "it holds opaque values of 6 bytes, which cannot be delivered",
     ("hdf5", "opaque moments"): "it holds opaque values of 8 bytes, which cannot be delivered",
     ("hdf5", "no bytes"): "it has records of shape (0,), which hold nothing",
-    ("hdf5", "bfloat16"): "",
-    ("hdf5", "bits"): "",
     ("hdf5", "references"): "it holds references to other objects, which cannot be delivered",
     ("hdf5", "ragged strings of one length"): "it holds variable-length arrays of |S3, which cannot be delivered",
     ("hdf5", "ragged structures"): "it holds variable-length arrays of [('a', '<i4'), ('b', '<f4')], which cannot be delivered",
