@@ -127,7 +127,7 @@ def held(choice: Choice, library: Library) -> None:
     """In batches that are all kept to the end: some are copied."""
     data, _, expected = opened(choice, library)
     with loading(data, choice) as loader:
-        batches = [batch for epoch in loader.epochs(6) for batch in epoch]
+        batches = [batch for epoch in loader.epochs(3) for batch in epoch]
         assert loader.stats.copies > 0
         for batch in batches:
             assert storages.differences(batch, expected, batch.records) == {}
