@@ -148,6 +148,18 @@ HDF5_LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
+SPARSE: dict[str, tuple[Any, Any]] = {
+    ">i4": (-5, 7),
+    "<f2": (np.nan, 1.5),
+    ">f8": (2.5, -0.0),
+    "<c8": (1 + 2j, 3j),
+    "?": (True, False),
+    "S7": (b"ab", b"abcdefg"),
+    "S20": (b"", b"a\0b"),
+}
+"""By dtype, what stands in chunks that were never written, and what was written to some."""
+
+
 def _dataset(file: h5py.File, name: str, data: np.ndarray, layout: dict[str, Any]) -> None:
     options = dict(layout)
     boxes, resizable = options.pop("boxes", False), options.pop("maxshape", False)
@@ -161,14 +173,16 @@ def _dataset(file: h5py.File, name: str, data: np.ndarray, layout: dict[str, Any
 
 
 def hdf5_columns(folder: Path, held: Records) -> None:
-    """One file: datasets in every layout, side by side; one of integers that only libhdf5 decodes, one of which little was written."""
+    """One file: datasets in every layout, side by side; one that only libhdf5 decodes; some of which little was written."""
     with h5py.File(folder / "a.h5", "w", **WRITTEN) as file:
         for number, layout in enumerate(HDF5_LAYOUTS):
             name = ("image", "score", "name")[number % 3]
             _dataset(file, f"{name} {number}", held[name], layout)
         _dataset(file, "image scale-offset", held["image"], {"chunks": 16, "scaleoffset": 8})
-        sparse = file.create_dataset("sparse", (RECORDS, 30), ">i4", chunks=(16, 30), compression="gzip", fillvalue=-5)
-        sparse[32:60] = 7
+        for number, (dtype, (fill, _)) in enumerate(SPARSE.items()):
+            options = {"compression": "gzip"} if number % 2 else {}
+            dataset = file.create_dataset(f"sparse {dtype}", (RECORDS, 10), dtype, chunks=(16, 10), fillvalue=fill, **options)
+            dataset[32:60] = SPARSE[dtype][1]
 
 
 def hdf5_shards(folder: Path, held: Records) -> None:
@@ -220,9 +234,10 @@ def expected(mixture: str, held: Records) -> Records:
     """By field, what a mixture holds."""
     if mixture == "hdf5 columns":
         named = {f"{name} {number}": held[name] for number, name in zip(range(len(HDF5_LAYOUTS)), FIXED * 3, strict=False)}
-        sparse = np.full((RECORDS, 30), -5, np.int32)
-        sparse[32:60] = 7
-        return named | {"image scale-offset": held["image"], "sparse": sparse}
+        for dtype, (fill, written) in SPARSE.items():
+            sparse = named[f"sparse {dtype}"] = np.full((RECORDS, 10), fill, np.dtype(dtype).newbyteorder("="))
+            sparse[32:60] = written
+        return named | {"image scale-offset": held["image"]}
     if mixture == "npy shards":
         return {"score": held["score"].reshape(RECORDS, 5, 5)}
     names = {"hdf5 shards": (*FIXED, "text"), "npz shards": FIXED}.get(mixture, tuple(held))

@@ -62,7 +62,8 @@ def _hdf5(write: Callable[..., None]) -> Writer:
 def _numpy(write: Callable[..., None]) -> Writer:
     def stored(path: Path, records: int, large: bool) -> Expected:
         held = numpy_kinds.arrays(records=records, large=large)
-        write(path, held if large else held | {PICTURE: _padded(pictures(records))})
+        images = np.array(pictures(records)) if path.suffix == ".npy" else _padded(pictures(records))
+        write(path, held if large else held | {PICTURE: images})
         return numpy_kinds.expected(path)
 
     return stored
