@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
+from streamload.formats.names import natural_key
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -119,11 +120,6 @@ def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
         if isinstance(error, StreamloadError):
             raise
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
-
-
-def natural_key(path: str) -> list[tuple[bool, int, str]]:
-    """A key that sorts names as people do: part-2 before part-10."""
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
 
 
 def _expanded(path: Path | Iterable[Path]) -> list[str]:

@@ -18,6 +18,7 @@ from hdf5_files import WRITTEN, images, write
 
 from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.planning import examined
+from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.stillness import Stillness
 from streamload.formats.open import open_source
 
@@ -69,7 +70,7 @@ def test_opening_is_linear(written: Callable[[Path, int], object], tmp_path: Pat
     for count in (5, 20, 60, 120):  # the first imports what all need
         path = tmp_path / f"{count}.h5"
         written(path, count)
-        costs.append(calls(lambda path=path: examined([str(path)], None, no_progress)) + calls(lambda path=path: open_source(path)))
+        costs.append(calls(lambda path=path: examined(Request.of([str(path)]), no_progress)) + calls(lambda path=path: open_source(path)))
     assert (costs[3] - costs[2]) / 60 <= 1.5 * (costs[2] - costs[1]) / 40
 
 
@@ -80,7 +81,7 @@ def test_members_of_a_compound_are_read_once_together(tmp_path: Path):
         members(path, 84, **keywords)
         before = read_nbytes()
         if keywords:
-            examined([str(path)], None, no_progress)
+            examined(Request.of([str(path)]), no_progress)
         data = open_source(path)
         assert read_nbytes() - before < 20_000_000  # of 3 MB; once a member is 250
         np.testing.assert_array_equal(data[:]["table.m4"], np.arange(4000.0))

@@ -24,8 +24,17 @@ def matches(head: bytes, path: str) -> bool:
     return False
 
 
-def plan(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
-    """A source over HDF5 files of one schema; see `streamload.formats.open.open_source`."""
-    from streamload.formats.hdf5.planning import plan_files
+def plan(
+    paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, *, record_axis: int | Mapping[str, int | None] | None = 0
+) -> Source:
+    """A source over HDF5 files of one schema; see `streamload.formats.open.open_source`.
 
-    return plan_files(paths, fields)
+    `record_axis` is the axis of datasets that counts records: 0 the first, -1 the last; None takes each dataset for one record;
+    a mapping says it by field. `fields` may hold patterns, "sample_*/image": all datasets that one leads to, in natural order,
+    are joined along the axis that counts records, or each is one. A pattern that leads to groups makes a field that says which
+    group a record is from. Fields pair by what the stars of their patterns stand for.
+    """
+    from streamload.formats.hdf5.planning import plan_files
+    from streamload.formats.hdf5.request import Request
+
+    return plan_files(Request.of(paths, fields, record_axis))

@@ -14,7 +14,8 @@ from streamload.formats.hdf5 import filters
 from streamload.formats.hdf5.chunk_reader import ChunkedFile
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyDataset
-from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, Piece
+from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, RUNS, VIRTUAL, ChunkIndex, DatasetInfo, Piece
+from streamload.formats.hdf5.scattered import Scattered, ScatteredFile
 from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
@@ -38,6 +39,8 @@ def column_of(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) 
         return _vlen(field, some or parts, numbers)
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
         return _extents(field, some or parts)
+    if all(part.stored.axis and part.stored.raw and part.stored.packed and part.stored.layout == CONTIGUOUS for part in some):
+        return _scattered(field, some)
     if all(_decodable(field, part) for part in some):
         return ChunkedColumn(
             field=field,
@@ -50,7 +53,12 @@ def column_of(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) 
 def _runs_of(part: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """First record and byte offset of each run of raw records in a file; None where records are not raw."""
     stored = part.stored
-    if not (stored.raw and stored.packed) or stored.filters:
+    if stored.layout == RUNS:
+        assert part.index is not None
+        counts = part.index.nbytes // stored.stride_nbytes
+        some = np.flatnonzero(counts)
+        return (np.cumsum(counts) - counts)[some], part.index.offsets[some]
+    if not (stored.raw and stored.together) or stored.filters:
         return None
     if stored.layout == CONTIGUOUS:
         if stored.offset is None:
@@ -65,7 +73,7 @@ def _runs_of(part: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
 
 
 def _extents(field: Field, parts: Sequence[Piece]) -> RawRecords:
-    blocks = any(part.stored.layout == CHUNKED for part in parts)
+    blocks = any(part.stored.layout in (CHUNKED, RUNS) for part in parts)
     starts: list[NDArray[np.int64]] = []
     offsets: list[NDArray[np.int64]] = []
     numbers: list[NDArray[np.int32]] = []
@@ -94,6 +102,25 @@ def _extents(field: Field, parts: Sequence[Piece]) -> RawRecords:
     )
 
 
+def _scattered(field: Field, parts: Sequence[Piece]) -> Scattered:
+    """Raw datasets along another axis than their first."""
+    pieces: list[ScatteredFile] = []
+    for part in parts:
+        stored, axis = part.stored, part.stored.axis or 0
+        before, after = stored.shape[1 : axis + 1], stored.shape[axis + 1 :]
+        pieces.append(
+            ScatteredFile(
+                number=part.file,
+                records=stored.records,
+                offset=(stored.offset or 0) + stored.member_offset,
+                stored=stored.dtype,
+                before=math.prod(before),
+                after=math.prod(after),
+            )
+        )
+    return Scattered(field=field, parts=tuple(pieces), label=label([part.stored for part in parts]))
+
+
 def _cut(stored: DatasetInfo, begin: NDArray[np.int64], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A contiguous run cut into blocks."""
     firsts = np.arange(0, stored.records, max(1, BLOCK_NBYTES // stored.stride_nbytes), dtype=np.int64)
@@ -108,6 +135,7 @@ def _decodable(field: Field, part: Piece) -> bool:
     return (
         index is not None
         and not stored.member
+        and stored.layout == CHUNKED
         and (bool(stored.fill) or bool((index.offsets >= 0).all()))
         and (stored.shape[1:] == field.shape or math.prod(stored.chunk[1:]) == 1)
     )
@@ -127,7 +155,7 @@ def _chunked(field: Field, part: Piece) -> ChunkedFile:
         )
         chunk_shape = records, *field.shape
     else:
-        chunk_shape = stored.chunk[: 1 + len(field.shape)]
+        chunk_shape = stored.chunk[: 1 + len(field.shape)] if not stored.axis else stored.chunk
     return ChunkedFile(
         number=part.file,
         records=stored.records,
@@ -138,6 +166,7 @@ def _chunked(field: Field, part: Piece) -> ChunkedFile:
         filters=filters.pipeline(stored),
         stored=stored.dtype,
         fill=stored.fill,
+        axis=stored.axis or 0,
     )
 
 
@@ -159,6 +188,7 @@ def _foreign(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -
                 records=stored.records,
                 span=span,
                 path=stored.path,
+                axis=stored.axis,
                 sources=tuple(numbers[source] for source in stored.sources),
             )
         )
@@ -194,6 +224,11 @@ def label(stored: Sequence[DatasetInfo]) -> str:
     """How a field is stored in all files, for people."""
     kinds = list(dict.fromkeys(map(_label, stored)))
     text = " or ".join(kinds[:2]) + (f" or {len(kinds) - 2} other ways" if len(kinds) > 2 else "")
+    datasets = sum(one.datasets for one in stored)
+    if datasets > len(stored) or len({one.place for one in stored}) > 1:
+        text += f", in {datasets:,} datasets"
+    if stored[0].axis:
+        text += f", records along axis {stored[0].axis}"
     if any(one.filters for one in stored):
         held, full = sum(one.stored_nbytes for one in stored), sum(one.stride_nbytes * one.records for one in stored)
         text += f", {format_nbytes(held)} stored of {format_nbytes(full)}"
@@ -208,7 +243,7 @@ def _label(stored: DatasetInfo) -> str:
     if not stored.written:
         return "never written, fill values"
     if stored.layout != CHUNKED:
-        return stored.layout + swapped
+        return ("contiguous" if stored.layout == RUNS else stored.layout) + swapped
     records, box = stored.chunk[0], stored.chunk[1:]
     what = f"chunks of {records:,} record{'s' if records != 1 else ''}"
     if box:

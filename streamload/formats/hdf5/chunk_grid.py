@@ -45,15 +45,17 @@ class Grid:
     """Stands for an element of the same size while bytes are moved."""
     boxes: int
     """Chunks in a band."""
+    axis: int = 0
+    """Where the axis of records stands in a chunk as it is stored."""
 
     @classmethod
-    def of(cls, *, chunk_shape: tuple[int, ...], shape: tuple[int, ...], total: int, itemsize: int) -> Grid:
-        """The grid of `total` records of `shape` in chunks of `chunk_shape`."""
+    def of(cls, *, chunk_shape: tuple[int, ...], shape: tuple[int, ...], total: int, itemsize: int, axis: int = 0) -> Grid:
+        """The grid of `total` records of `shape` in chunks of `chunk_shape`, whose axis of records is stored as number `axis`."""
         if len(chunk_shape) - 1 != len(shape) and math.prod(chunk_shape[1:]) == math.prod(shape):
             shape = chunk_shape[1:]
         boxes = math.prod(-(-side // box) for side, box in zip(shape, chunk_shape[1:], strict=True))
         element = _ELEMENTS.get(itemsize, np.dtype(f"V{itemsize}"))
-        return cls(chunk_shape=chunk_shape, shape=shape, total=total, element=element, boxes=boxes)
+        return cls(chunk_shape=chunk_shape, shape=shape, total=total, element=element, boxes=boxes, axis=axis)
 
     @property
     def band_records(self) -> int:
@@ -73,12 +75,19 @@ class Grid:
     @property
     def whole(self) -> bool:
         """Whether a chunk holds its records whole and without padding between them."""
-        return self.chunk_shape[1:] == self.shape
+        return not self.axis and self.chunk_shape[1:] == self.shape
 
     @property
     def slabs(self) -> bool:
         """Whether a chunk is one stretch of one record."""
-        return self.band_records == 1 and len(self.shape) > 0 and self.chunk_shape[2:] == self.shape[1:]
+        return not self.axis and self.band_records == 1 and len(self.shape) > 0 and self.chunk_shape[2:] == self.shape[1:]
+
+    def seen(self, chunk: NDArray[np.uint8]) -> NDArray[np.generic]:
+        """A decoded chunk as elements, records first."""
+        if not self.axis:
+            return chunk.view(self.element).reshape(self.chunk_shape)
+        stored = (*self.chunk_shape[1 : self.axis + 1], self.chunk_shape[0], *self.chunk_shape[self.axis + 1 :])
+        return np.moveaxis(chunk.view(self.element).reshape(stored), self.axis, 0)
 
     def records_in(self, chunk: int) -> int:
         """How many records a chunk holds."""

@@ -45,6 +45,8 @@ class ChunkedFile:
     """An element as it lies in the file."""
     fill: bytes
     """One element of the fill value, as `stored`; b"" for zeros."""
+    axis: int = 0
+    """Where the axis that counts records, which is first here, stands in a chunk as it is stored."""
 
 
 class ChunkReader:

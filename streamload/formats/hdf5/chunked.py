@@ -275,7 +275,7 @@ class ChunkedReader(ReaderDefaults):
 
 
 def _grid_of(part: ChunkedFile, shape: tuple[int, ...]) -> Grid:
-    return Grid.of(chunk_shape=part.chunk_shape, shape=shape, total=part.records, itemsize=part.stored.itemsize)
+    return Grid.of(chunk_shape=part.chunk_shape, shape=shape, total=part.records, itemsize=part.stored.itemsize, axis=part.axis)
 
 
 def _scratch_nbytes(part: ChunkedFile, shape: tuple[int, ...]) -> int:
@@ -296,7 +296,7 @@ def _copy_out(grid: Grid, wanted: Wanted, run: int, chunk: int, data: NDArray[np
         gather_kernels().copy_rows(data.ctypes.data, within * nbytes, nbytes, out.ctypes.data, rows)
         return
     inside, cut = grid.cutouts(chunk % grid.boxes)
-    values, table = data.view(grid.element).reshape(grid.chunk_shape), grid.table(out)
+    values, table = grid.seen(data), grid.table(out)
     if grid.band_records == 1:
         for row in rows.tolist():
             table[(row, *inside)] = values[(0, *cut)]

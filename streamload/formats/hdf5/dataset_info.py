@@ -32,8 +32,8 @@ _BITFIELDS = tuple(getattr(h5t, f"STD_B{bits}{order}") for bits in (8, 16, 32, 6
 _LAYOUTS = {h5d.COMPACT: COMPACT, h5d.CONTIGUOUS: CONTIGUOUS, h5d.CHUNKED: CHUNKED, h5d.VIRTUAL: VIRTUAL}
 
 
-def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[DatasetInfo]:
-    """What can be known of a dataset; a compound dataset gives one value a member.
+def examine(file_path: str, path: str, dataset: h5d.DatasetID, *, single: bool = False) -> list[DatasetInfo]:
+    """What can be known of a dataset; a compound dataset gives one value a member. `single` allows a single value: one record.
 
     Raises UnsafeSourceError where its values lie outside the file, UnsupportedFeatureError for a type without a fixed
     size, and ConfigError for a dataset that cannot hold records.
@@ -43,10 +43,11 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[DatasetIn
     where = f"{file_path}: dataset '{path}'"
     _check_internal(file_path, path, plist)
     sources = _virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
-    if dataset.get_space().get_simple_extent_type() != h5py.h5s.SIMPLE:
+    extent = dataset.get_space().get_simple_extent_type()
+    if extent != h5py.h5s.SIMPLE and not (single and extent == h5py.h5s.SCALAR):
         raise ConfigError(
             f"{where} holds a single value (or none), not one a record.",
-            hint="Choose a dataset whose first axis counts records.",
+            hint="Choose a dataset whose first axis counts records; record_axis=None takes each dataset for one.",
             path=file_path,
             dataset=path,
         )
@@ -54,13 +55,14 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[DatasetIn
     filters = tuple(FilterInfo(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters()))
     chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
     offset = dataset.get_offset() if layout == CONTIGUOUS else None
+    dims, axis = (tuple(map(int, dataset.shape)), 0) if extent == h5py.h5s.SIMPLE else ((1,), None)
     variable = _variable(kind)
-    if variable is not None and len(dataset.shape) == 1:
-        return [_ragged(file_path, path, dataset, layout, filters, chunk, offset, sources, *variable)]
+    if variable is not None and len(dims) == 1:
+        return [_ragged(file_path, path, dataset, layout, filters, chunk, offset, sources, axis, *variable)]
     found: list[DatasetInfo] = []
     for member, member_kind, dtype, at in _members(kind, where, file_path, path):
         base, inner = dtype.subdtype or (dtype, ())
-        shape = (*map(int, dataset.shape), *inner)
+        shape = (*dims, *inner)
         if 0 in shape[1:]:
             raise ConfigError(
                 f"{where} has records of shape {shape[1:]}, which hold nothing.",
@@ -76,13 +78,14 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID) -> list[DatasetIn
                 shape=shape,
                 dtype=base,
                 layout=layout,
+                axis=axis,
                 raw=raw,
-                packed=not member or len(dataset.shape) == 1,
+                packed=not member or len(dims) == 1,
                 offset=None if offset is None else int(offset),
                 member_offset=at,
-                stride_nbytes=kind.get_size() * math.prod(map(int, dataset.shape[1:])),
+                stride_nbytes=kind.get_size() * math.prod(dims[1:]),
                 stored_nbytes=int(dataset.get_storage_size()),
-                listed=_is_listed(dataset, chunk),
+                listed=is_listed(dataset, chunk),
                 chunk=(*chunk, *inner) if chunk else (),
                 chunks=int(dataset.get_num_chunks()) if chunk else 0,
                 filters=filters,
@@ -130,12 +133,13 @@ def _ragged(
     chunk: tuple[int, ...],
     offset: int | None,
     sources: tuple[str, ...],
+    axis: int | None,
     ragged: str,
     dtype: np.dtype,
 ) -> DatasetInfo:
     """A dataset of variable-length records: how long they are, and in which spans they will be read."""
-    records = int(dataset.shape[0])
-    counted = vlen_lengths.lengths_of(file_path, path, dataset, dtype.itemsize) if records and not sources else None
+    records = int(dataset.shape[0]) if axis is not None else 1
+    counted = vlen_lengths.lengths_of(file_path, path, dataset, dtype.itemsize) if records and axis is not None and not sources else None
     some = Lengths.of(counted if counted is not None else vlen_lengths.some_lengths(dataset) if records else np.zeros(0, np.int64))
     span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * dtype.itemsize))))
     weights = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
@@ -145,6 +149,7 @@ def _ragged(
         shape=(records,),
         dtype=dtype,
         layout=layout,
+        axis=axis,
         raw=False,
         packed=True,
         offset=None if offset is None else int(offset),
@@ -165,7 +170,7 @@ def _ragged(
     )
 
 
-def _is_listed(dataset: h5d.DatasetID, chunk: tuple[int, ...]) -> bool:
+def is_listed(dataset: h5d.DatasetID, chunk: tuple[int, ...]) -> bool:
     """Whether iterating over the chunks tells where they lie.
 
     Where one axis alone is endless, and not the first, an index of HDF5 1.10 or newer keeps that axis first, and the library

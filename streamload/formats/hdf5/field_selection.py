@@ -18,9 +18,8 @@ class Found(NamedTuple):
 
     dataset: Any
     """Of the HDF5 library."""
-    file: str
-    """The path of its file."""
     stored: DatasetInfo
+    """Seen along its first axis."""
 
 
 class LeftOut(NamedTuple):
@@ -34,9 +33,6 @@ class LeftOut(NamedTuple):
     """What asking for it raises."""
 
 
-Chosen = list[tuple[str, Found]]
-"""Fields in order: the name to deliver, and what is delivered."""
-
 PAIRS = frozenset(
     [("x", "y"), ("images", "labels"), ("image", "label"), ("data", "labels"), ("data", "label"), ("data", "targets"), ("data", "target")]
 )
@@ -46,7 +42,7 @@ MOST_LISTED = 12
 """Names that an error lists."""
 
 
-def find(candidates: Sequence[Found], odd: Sequence[LeftOut], file_path: str, notes: list[str]) -> Chosen:
+def find(candidates: Sequence[Found], odd: Sequence[LeftOut], file_path: str, notes: list[str]) -> list[tuple[str, Found]]:
     """The fields of a file that nobody named: the datasets of one length that hold the most bytes. `odd` are those that cannot serve.
 
     The field with the largest records comes first, the others in the order of their names. Raises ConfigError where
@@ -61,10 +57,7 @@ def find(candidates: Sequence[Found], odd: Sequence[LeftOut], file_path: str, no
             hint="Write arrays of one length, one a field; or name datasets with fields=[...] to learn why they do not serve.",
             path=file_path,
         )
-    sets: dict[int, list[Found]] = {}
-    for one in candidates:
-        sets.setdefault(one.stored.records, []).append(one)
-    ranked = sorted(sets.values(), key=lambda group: -_nbytes(group))
+    ranked = _ranked(candidates)
     best = ranked[0]
     if len(ranked) > 1 and _nbytes(best) == _nbytes(ranked[1]) and _nbytes(best):
         options = [f"fields={[one.stored.key for one in group]} ({group[0].stored.records:,} records)" for group in ranked[:2]]
@@ -79,16 +72,34 @@ def find(candidates: Sequence[Found], odd: Sequence[LeftOut], file_path: str, no
         raise largest.error
     left_out = [one for group in ranked[1:] for one in group]
     _refuse_unequal_pairs(best, left_out, file_path)
-    first = max(best, key=lambda one: one.stored.record_nbytes)
-    ordered = [first, *(one for one in best if one is not first)]
-    chosen = list(zip(_names([one.stored for one in ordered]), ordered, strict=True))
+    chosen = named_fields(best)
     if len(candidates) > 1:
-        notes.insert(0, f"fields were found, not named; fields={_argument(chosen)} says the same")
-    records = first.stored.records
+        notes.insert(0, f"fields were found, not named; fields={argument(chosen)} says the same")
+    records = best[0].stored.records
     notes.extend(f"'{one.stored.key}' left out: {one.stored.records:,} records, not {records:,}" for one in left_out[:MOST_LISTED])
     if len(left_out) > MOST_LISTED:
         notes.append(f"{len(left_out) - MOST_LISTED} more datasets of other lengths left out")
     return chosen
+
+
+def best_of(candidates: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    """The datasets of one length that hold the most bytes, and the others."""
+    best, *others = _ranked(candidates)
+    return best, [one for group in others for one in group]
+
+
+def named_fields(found: Sequence[Found]) -> list[tuple[str, Found]]:
+    """Datasets as fields with names: that with the largest records first."""
+    first = max(found, key=lambda one: one.stored.record_nbytes)
+    ordered = [first, *(one for one in found if one is not first)]
+    return list(zip(_names([one.stored for one in ordered]), ordered, strict=True))
+
+
+def _ranked(candidates: Sequence[Found]) -> list[list[Found]]:
+    sets: dict[int, list[Found]] = {}
+    for one in candidates:
+        sets.setdefault(one.stored.records, []).append(one)
+    return sorted(sets.values(), key=lambda group: -_nbytes(group))
 
 
 def _nbytes(group: Sequence[Found]) -> int:
@@ -106,26 +117,24 @@ def never_written(stored: DatasetInfo, file_path: str) -> CorruptDataError:
     )
 
 
-def refuse_unequal(chosen: Chosen, file_path: str) -> None:
-    """Raise SchemaMismatchError unless all chosen fields have one length."""
-    if len({found.stored.records for _, found in chosen}) > 1:
-        lengths = ", ".join(f"{name}: {found.stored.records:,}" for name, found in chosen)
-        raise SchemaMismatchError(
-            f"{file_path}: fields differ in their number of records ({lengths}).",
-            hint="The file is incomplete, or the fields do not belong together: choose with fields=[...].",
-            path=file_path,
-        )
+def unequal(lengths: Mapping[str, int], file_path: str) -> SchemaMismatchError:
+    """The error for fields that differ in their number of records."""
+    listed = ", ".join(f"{name}: {count:,}" for name, count in lengths.items())
+    return SchemaMismatchError(
+        f"{file_path}: fields differ in their number of records ({listed}).",
+        hint="The file is incomplete, or the fields do not belong together: choose with fields=[...].",
+        path=file_path,
+    )
 
 
-def requests(fields: Sequence[str] | Mapping[str, str]) -> list[tuple[str | None, str]]:
-    """The fields asked for: (name to deliver, or None for the file's own; name in the file)."""
-    if isinstance(fields, Mapping):
-        return [(name, asked) for name, asked in fields.items()]
-    counts = Counter(fields)
-    twice = next((name for name, count in counts.items() if count > 1), None)
-    if twice is not None:
-        raise ConfigError(f"fields names {twice!r} twice.", hint="Name each field once, or rename with fields={name: path}.")
-    return [(None, asked) for asked in fields]
+def different(name: str, first: DatasetInfo | None, here: DatasetInfo | None, first_path: str, path: str) -> SchemaMismatchError:
+    """The error for a field that is not in a file as it is in the first one."""
+    return SchemaMismatchError(
+        f"Field '{name}' differs: {first} in {first_path}, {here if here is not None else 'missing'} in {path}.",
+        hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
+        path=path,
+        dataset=name,
+    )
 
 
 def match(asked: str, candidates: Sequence[Found], file_path: str) -> list[Found]:
@@ -158,7 +167,7 @@ def match(asked: str, candidates: Sequence[Found], file_path: str) -> list[Found
     return found
 
 
-def named(found: Sequence[tuple[str | None, list[Found]]]) -> Chosen:
+def named(found: Sequence[tuple[str | None, list[Found]]]) -> list[tuple[str, Found]]:
     """Requests and what they led to, as fields with names: members of a compound get its name before theirs."""
     plain = [(name, one, len(group) > 1) for name, group in found for one in group]
     own = iter(_names([one.stored for name, one, _ in plain if name is None]))
@@ -175,7 +184,8 @@ def _names(chosen: Sequence[DatasetInfo]) -> list[str]:
     return [_leaf(one) if leaves[_leaf(one)] == 1 else one.key for one in chosen]
 
 
-def _argument(chosen: Chosen) -> object:
+def argument(chosen: Sequence[tuple[str, Found]]) -> list[str] | dict[str, str]:
+    """What asks for fields."""
     if all(name == found.stored.key for name, found in chosen):
         return [name for name, _ in chosen]
     return {name: found.stored.key for name, found in chosen}

@@ -39,6 +39,8 @@ class H5pyDataset:
     """Records read at a time: a chunk's, where there are chunks."""
     path: str
     """Of the dataset."""
+    axis: int | None
+    """Which of its axes counts records; None where all of it is one."""
     sources: tuple[int, ...]
     """Numbers of the other files that a virtual dataset draws on."""
 
@@ -175,7 +177,12 @@ class H5pyReader(ReaderDefaults):
         self._leave_inherited()
         try:
             dataset = self._file(part.number)[part.path]
-            return dataset.fields(list(members))[first:stop] if members else dataset[first:stop]
+            seen = dataset.fields(list(members)) if members else dataset
+            if part.axis is None:
+                return _as_one(seen[()], dataset.dtype)
+            if not part.axis:
+                return seen[first:stop]
+            return np.moveaxis(seen[(slice(None),) * part.axis + (slice(first, stop),)], part.axis, 0)
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
             self._files.verify()
             failed = unreadable(self._files.fingerprints[part.number].path, error)
@@ -202,3 +209,12 @@ class H5pyReader(ReaderDefaults):
             _inherited.extend(self._open.values())
             self._open.clear()
             self._pid = os.getpid()
+
+
+def _as_one(value: Any, dtype: np.dtype) -> NDArray[Any]:
+    """The value of a dataset, which is one record."""
+    if dtype.kind != "O":
+        return np.asarray(value)[None]
+    one = np.empty(1, object)
+    one[0] = value
+    return one

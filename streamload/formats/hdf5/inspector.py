@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,11 +35,10 @@ from streamload.formats.hdf5 import metadata_cache
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, Progress
 from streamload.formats.hdf5.metadata import FilesInfo, no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json
+from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.stillness import Stillness
 from streamload.memory.shared_memory import AnonymousFile
 from streamload.storage.files import changed, fingerprint
-
-Fields = Sequence[str] | Mapping[str, str] | None
 
 STILL_SECONDS = 10.0
 """A survey that gets nowhere in so much processor time of its own is ended ..."""
@@ -75,19 +74,19 @@ class InspectorUnavailableError(Exception):
     """No process can be had for a survey, for the reason given; internal to planning."""
 
 
-def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
+def inspected(request: Request) -> FilesInfo:
     """What is stored in the files: known from an earlier run, or found by another process where that is possible."""
-    known = metadata_cache.load_metadata(paths, fields)
+    paths, known = request.paths, metadata_cache.load_metadata(request)
     if known is not None:
         return known
     began = time.monotonic()
     try:
-        data = Inspector.ask(paths, fields)
+        data = Inspector.ask(request)
     except InspectorUnavailableError as error:
         from streamload.formats.hdf5.planning import examined
 
         _say_unprotected(str(error))
-        return examined(paths, fields, no_progress)
+        return examined(request, no_progress)
     found, _ = metadata_from_json(data)
     if len(found.records) != len(paths):
         raise CorruptDataError(f"{paths[0]}: the survey of {len(paths):,} files tells of {len(found.records):,}.", path=paths[0])
@@ -95,7 +94,7 @@ def inspected(paths: Sequence[str], fields: Fields) -> FilesInfo:
         now = fingerprint(path)
         if now != was:
             raise changed(was, os.stat(now.path))
-    metadata_cache.store_metadata(paths, fields, found, time.monotonic() - began)
+    metadata_cache.store_metadata(request, found, time.monotonic() - began)
     return found
 
 
@@ -106,7 +105,7 @@ class Inspector:
     _asking: ClassVar[threading.Lock] = threading.Lock()
 
     @classmethod
-    def ask(cls, paths: Sequence[str], fields: Fields) -> NDArray[np.uint8]:
+    def ask(cls, request: Request) -> NDArray[np.uint8]:
         """What the survey of these files found, as bytes; errors of the survey are raised.
 
         Raises CorruptDataError where the HDF5 library crashes or gets nowhere, and InspectorUnavailableError where no process can be had.
@@ -116,13 +115,13 @@ class Inspector:
                 surveyor = cls._running()
                 scrap = AnonymousFile()
                 try:
-                    return surveyor._survey(scrap, paths, fields)
+                    return surveyor._survey(scrap, request)
                 except _GoneError as error:
                     why = surveyor.last_words()
                     cls.shutdown()
                     if last and (told := _progress(scrap)).beats:
                         # It was up and had begun: whatever ends it, twice, is not to be tried on the user's process.
-                        raise _killed(paths[min(told.file, len(paths) - 1)], why) from error
+                        raise _killed(request.paths[min(told.file, len(request.paths) - 1)], why) from error
                     if last:
                         raise InspectorUnavailableError(why) from error
                 except InspectorUnavailableError:
@@ -219,13 +218,9 @@ class Inspector:
         """The surveyor's process id."""
         return self.process.pid
 
-    def _survey(self, scrap: AnonymousFile, paths: Sequence[str], fields: Fields) -> NDArray[np.uint8]:
-        named = {
-            "paths": list(paths),
-            "fields": dict(fields) if isinstance(fields, Mapping) else None if fields is None else list(fields),
-            "folder": _folder(),
-        }
-        request = memoryview(bytes(PROGRESS.size) + json.dumps(named).encode())
+    def _survey(self, scrap: AnonymousFile, asked: Request) -> NDArray[np.uint8]:
+        paths = asked.paths
+        request = memoryview(bytes(PROGRESS.size) + json.dumps({**asked.to_plain(), "folder": _folder()}).encode())
         place = 0
         while place < len(request):
             place += os.pwrite(scrap.fd, request[place:], place)

@@ -23,6 +23,7 @@ from streamload.errors import CorruptDataError, ResourceError, StreamloadError, 
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
 from streamload.formats.hdf5.planning import examined
+from streamload.formats.hdf5.request import Request
 from streamload.sizes import format_nbytes
 
 MEMORY_NBYTES = 4 * 1024**3
@@ -99,13 +100,13 @@ def _be_child(control: socket.socket, shared: int) -> None:
 
 def _answered(request: dict[str, Any], beat: Callable[[int, int, int], None], limit_nbytes: int | None) -> Sequence[bytes | memoryview]:
     """The survey, or what is wrong, as bytes; `limit_nbytes` is a limit of memory that was there before ours."""
-    paths, fields = request["paths"], request["fields"]
+    asked = Request.from_plain(request)
     try:
         if request["folder"]:
             os.chdir(request["folder"])
-        return [b"+", *metadata_to_json(examined(paths, fields, beat), {})]
+        return [b"+", *metadata_to_json(examined(asked, beat), {})]
     except Exception as error:
-        return [b"-", json.dumps(to_plain(_explained(error, paths[0], limit_nbytes))).encode()]
+        return [b"-", json.dumps(to_plain(_explained(error, asked.paths[0], limit_nbytes))).encode()]
 
 
 def _explained(error: Exception, path: str, limit_nbytes: int | None) -> StreamloadError:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import h5py
 from h5py import h5d, h5g, h5i, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
@@ -18,6 +17,10 @@ MOST_OBJECTS = 10_000
 """Objects that a listing visits."""
 DEEPEST = 32
 """Groups within groups that a listing enters."""
+CROWD = 1000
+"""Where a group holds more than so many, and the first of them are all groups, ..."""
+FIRST_GROUPS = 200
+"""... only so many of these are entered."""
 MOST_LINKS = 16
 """Soft links, and links into other files, that one path may go through."""
 MOST_FILES = 64
@@ -28,8 +31,7 @@ class MissingPathError(LookupError):
     """A path that leads nowhere; internal to planning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A dataset or a group, and the file that it lies in."""
 
     node: h5d.DatasetID | h5g.GroupID
@@ -50,6 +52,8 @@ class Tree:
         self._folder = os.path.realpath(os.path.dirname(path) or ".")
         self._file = open_file(path)
         self._others: dict[str, h5py.File] = {}
+        self.crowded: set[str] = set()
+        """Groups, by path, of which a listing has not looked at all that they hold."""
 
     def __enter__(self) -> Self:
         return self
@@ -71,10 +75,14 @@ class Tree:
         """
         return self._follow(self.root, self.root, path, path, 0)
 
+    def held(self, place: Place, name: bytes) -> Place:
+        """What a group holds under a name that is known to be no link."""
+        return Place(h5o.open(place.node, name), place.file)
+
     def below(self, place: Place, name: bytes) -> Place:
         """What a group holds under a name, links followed. Raises as `locate` does."""
         if place.node.links.get_info(name).type == h5l.TYPE_HARD:
-            return Place(h5o.open(place.node, name), place.file)
+            return self.held(place, name)
         return self._follow(self._root_of(place), place, name.decode(errors="surrogateescape"), name.decode(errors="replace"), 0)
 
     def _follow(self, root: Place, start: Place, path: str, said: str, hops: int) -> Place:
@@ -157,10 +165,16 @@ class Tree:
         while todo:
             prefix, group, depth = todo.pop()
             below: list[tuple[str, Place, int]] = []
-            for name in members(group.node):
+            names = sorted(names_in(group.node))
+            for number, name in enumerate(names):
+                if len(names) > CROWD and number == len(below) == FIRST_GROUPS:
+                    self.crowded.add(prefix)
+                    notes.append(f"'/{prefix}' holds {len(names):,} groups: only the first {number:,} were looked into")
+                    break
                 visited += 1
                 beat()
                 if visited > MOST_OBJECTS:
+                    self.crowded.add(prefix)
                     notes.append(
                         f"the file holds more than {MOST_OBJECTS:,} objects: only the first were looked at; choose with fields=[...]"
                     )
@@ -199,13 +213,8 @@ class Tree:
         return found if kind != h5l.TYPE_SOFT and isinstance(found.node, (h5d.DatasetID, h5g.GroupID)) else None
 
 
-def members(group: h5g.GroupID) -> list[bytes]:
-    """The names of what a group holds, sorted."""
+def names_in(group: h5g.GroupID) -> list[bytes]:
+    """The names of all that a group holds."""
     names: list[bytes] = []
-
-    def note(name: bytes) -> bool | None:
-        names.append(name)
-        return True if len(names) > MOST_OBJECTS else None
-
-    group.links.iterate(note)
-    return sorted(names)
+    group.links.iterate(names.append)
+    return names

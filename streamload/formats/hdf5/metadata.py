@@ -59,7 +59,7 @@ class DatasetInfo:
     raw: bool
     """Whether the stored bytes of an element are exactly NumPy's."""
     packed: bool
-    """Whether the bytes of one record lie together: not so for a member of several compound values a record."""
+    """Whether the bytes of one record lie together, axes aside: not so for a member of several compound values a record."""
     offset: int | None
     """The byte in the file of the dataset's first (contiguous only); None where nothing is stored."""
     member_offset: int
@@ -110,6 +110,11 @@ class DatasetInfo:
     def written(self) -> bool:
         """Whether anything was ever written to it: elsewhere every element is the fill value."""
         return not ((self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks))
+
+    @property
+    def together(self) -> bool:
+        """Whether the bytes of one record lie together."""
+        return self.packed and not self.axis
 
     @property
     def native(self) -> np.dtype:
@@ -175,6 +180,13 @@ class FilesInfo:
     values: Mapping[int, NDArray[np.generic]] = field(default_factory=dict[int, NDArray[np.generic]])
     """By number of the field, the values of small fields that only the HDF5 library can read; at -1 - number where records begin in
     those of a ragged one."""
+    starts: Mapping[int, NDArray[np.int64]] = field(default_factory=dict[int, NDArray[np.int64]])
+    """By number of the field, where its records begin among those of its pieces, and their end: each dataset is one, of a length of
+    its own."""
+    ragged: Mapping[int, str] = field(default_factory=dict[int, str])
+    """By number of such a field, how its records differ in length."""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """By name of a field that says which group a record is from, the names of the groups. It has values, and no pieces."""
 
     looked_at: Mapping[int, LookedAt] = field(default_factory=dict[int, LookedAt])
     """By number of the field, what the first records of bytes that the HDF5 library alone can read begin as."""

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamload.formats.hdf5.metadata import FilesInfo
 from streamload.formats.hdf5.metadata_json import MAGIC, metadata_from_json, metadata_to_json
+from streamload.formats.hdf5.request import Request
 from streamload.storage import disk_cache
 
-Fields = Sequence[str] | Mapping[str, str] | None
 
-
-def load_metadata(paths: Sequence[str], fields: Fields) -> FilesInfo | None:
+def load_metadata(request: Request) -> FilesInfo | None:
     """What was kept of these files, if it is there, whole, and still true, and nobody is writing to them."""
-    found = disk_cache.load(_request(paths, fields), MAGIC, metadata_from_json)
+    found = disk_cache.load(_asked(request), MAGIC, metadata_from_json)
     return None if found is None or any(_is_locked(file.path) for file in found.files) else found
 
 
-def store_metadata(paths: Sequence[str], fields: Fields, found: FilesInfo, seconds: float) -> None:
+def store_metadata(request: Request, found: FilesInfo, seconds: float) -> None:
     """Keep a survey that took `seconds`, if that is worth it."""
     if _needs_library(found):
         return
     files = {file.path: file.identity for file in found.files}
-    disk_cache.store(_request(paths, fields), MAGIC, files, lambda more: metadata_to_json(found, more), seconds)
+    disk_cache.store(_asked(request), MAGIC, files, lambda more: metadata_to_json(found, more), seconds)
 
 
 def _needs_library(found: FilesInfo) -> bool:
@@ -32,9 +30,9 @@ def _needs_library(found: FilesInfo) -> bool:
     return any(piece.stored.filters and piece.index is None for pieces in found.fields for piece in pieces)
 
 
-def _request(paths: Sequence[str], fields: Fields) -> list[Any]:
-    asked = [list(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
-    return disk_cache.request(paths, asked)
+def _asked(request: Request) -> list[Any]:
+    fields = None if request.fields is None else [list(pair) for pair in request.fields]
+    return disk_cache.request(request.paths, fields, request.axis, [list(pair) for pair in request.axes])
 
 
 def _is_locked(path: str) -> bool:

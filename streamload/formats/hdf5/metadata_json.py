@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
-from streamload.formats.hdf5.metadata import CONTIGUOUS, ChunkIndex, DatasetInfo, FilesInfo, FilterInfo, Piece
+from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, DatasetInfo, FilesInfo, FilterInfo, Piece
 from streamload.images.headers import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.image_fields import LOOKED_AT, LookedAt
@@ -19,10 +19,10 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV05"
+MAGIC = b"SLSURV06"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
-_COUNTS = ("member_offset", "stride_nbytes", "stored_nbytes", "chunks")
-_PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", *_COUNTS)
+_COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
+_PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", *_COUNTS)
 _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
 
 
@@ -34,6 +34,7 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
         arrays.append(np.concatenate([np.empty(0, dtype), *(getattr(index, name) for index in indexes)]).astype(dtype, copy=False))
     numbers = sorted(found.values)
     arrays += [np.ascontiguousarray(found.values[number]) for number in numbers]
+    arrays += [np.ascontiguousarray(found.starts[number], "<i8") for number in sorted(found.starts)]
     said = {
         "names": found.names,
         "notes": found.notes,
@@ -41,6 +42,8 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
         "records": found.records,
         "fields": [[_piece_to_plain(piece) for piece in pieces] for pieces in found.fields],
         "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
+        "starts": [[number, found.ragged[number]] for number in sorted(found.starts)],
+        "classes": dict(found.classes),
         "looked_at": [[number, _looked_at_to_plain(seen)] for number, seen in sorted(found.looked_at.items())],
         "more": dict(more),
     }
@@ -62,8 +65,11 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
     said, arrays = disk_cache.unpack(MAGIC, data)
     columns = {name: array.view(dtype) for (name, dtype), array in zip(_NUMBERS, arrays[: len(_NUMBERS)], strict=True)}
     values: dict[int, NDArray[Any]] = {}
-    for (number, dtype, shape), array in zip(said["values"], arrays[len(_NUMBERS) :], strict=True):
+    rest = arrays[len(_NUMBERS) :]
+    for (number, dtype, shape), array in zip(said["values"], rest[: len(said["values"])], strict=True):
         values[int(number)] = array.view(_dtype(dtype)).reshape(tuple(map(int, shape)))
+    grouped = zip(said["starts"], rest[len(said["values"]) :], strict=True)
+    starts = {int(number): (str(ragged), array.view("<i8")) for (number, ragged), array in grouped}
     taken = 0
     fields: list[tuple[Piece, ...]] = []
     for described in said["fields"]:
@@ -84,6 +90,9 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
         fields=tuple(fields),
         notes=tuple(map(str, said["notes"])),
         values=values,
+        starts={number: array for number, (_, array) in starts.items()},
+        ragged={number: ragged for number, (ragged, _) in starts.items()},
+        classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
         looked_at={int(number): _looked_at(seen) for number, seen in said["looked_at"]},
     )
     _refuse_nonsense(found)
@@ -100,13 +109,27 @@ def _refuse_nonsense(found: FilesInfo) -> None:
     if any(not _within(was.path, folders) for was in found.files[len(found.records) :]):
         raise ValueError("a file draws on what lies outside its folder")
     known = {was.path for was in found.files}
-    for pieces in found.fields:
-        if sum(piece.stored.records for piece in pieces) != found.total:
+    for number, pieces in enumerate(found.fields):
+        if not _fits(found, number):
             raise ValueError("fields differ in length")
         for piece in pieces:
             if not 0 <= piece.file < len(found.files) or not set(piece.stored.sources) <= known:
                 raise ValueError("a file is missing")
             _refuse_nonsense_in(piece, found.files[piece.file].nbytes)
+
+
+def _fits(found: FilesInfo, number: int) -> bool:
+    """Whether a field has as many records as the files."""
+    pieces, starts = found.fields[number], found.starts.get(number)
+    records = sum(piece.stored.records for piece in pieces)
+    if not pieces:
+        values, words = found.values.get(number), found.classes.get(found.names[number], ())
+        known = values is not None and values.dtype == np.int64 and values.shape == (found.total,)
+        return known and (not found.total or 0 <= int(values.min()) <= int(values.max()) < len(words))  # pyright: ignore
+    if starts is None:
+        return records == found.total
+    sound = found.ragged.get(number) in (ARRAY, BYTES) and starts.shape == (found.total + 1,)
+    return sound and int(starts[0]) == 0 and int(starts[-1]) == records and not bool((np.diff(starts) < 0).any())
 
 
 def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
@@ -116,7 +139,11 @@ def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
     stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
     if stored.layout == CONTIGUOUS and stored.offset is not None and not 0 <= stored.offset <= stop <= file_nbytes:
         raise ValueError("records lie behind the end of their file")
-    if index is not None and len(index.offsets) != int(np.prod(stored.grid, dtype=np.float64)):
+    if stored.axis is not None and not 0 <= stored.axis < max(1, len(stored.shape)):
+        raise ValueError("an axis is impossible")
+    if stored.layout == RUNS:
+        _refuse_runs(stored, index)
+    elif index is not None and len(index.offsets) != int(np.prod(stored.grid, dtype=np.float64)):
         raise ValueError("an index of chunks has another length than its grid")
     if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file_nbytes:
         raise ValueError("a chunk lies behind the end of its file")
@@ -124,6 +151,15 @@ def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
     miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
     if stored.ragged and (not stored.span or miscounted):
         raise ValueError("spans of records have other lengths than they should")
+
+
+def _refuse_runs(stored: DatasetInfo, index: ChunkIndex | None) -> None:
+    if index is None or len(index.offsets) != stored.datasets or min(index.offsets.min(initial=0), index.nbytes.min(initial=0)) < 0:
+        raise ValueError("places of datasets are missing")
+    if stored.stride_nbytes <= 0 or (index.nbytes % stored.stride_nbytes).any():
+        raise ValueError("a dataset is no whole number of records")
+    if int(index.nbytes.sum()) != stored.records * stored.stride_nbytes:
+        raise ValueError("datasets have other lengths than their field")
 
 
 def _within(path: str, folders: set[str]) -> bool:
@@ -200,6 +236,7 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
         packed=bool(said["packed"]),
         listed=bool(said["listed"]),
         offset=None if said["offset"] is None else int(said["offset"]),
+        axis=None if said["axis"] is None else int(said["axis"]),
         member=tuple(map(str, said["member"])),
         shape=tuple(map(int, said["shape"])),
         dtype=_dtype(said["dtype"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.grouped import Grouped
 from streamload.formats.hdf5.build_columns import column_of
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.small_fields import read_small
 from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
@@ -30,14 +32,14 @@ RESIDENT_NBYTES = 256 * 1024**2
 """... and all of the field at most this."""
 
 
-def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None) -> Source:
+def plan_files(request: Request) -> Source:
     """A source over HDF5 files of one schema."""
     from streamload.formats.hdf5.inspector import inspected
 
-    found = inspected(paths, fields)
+    paths, found = request.paths, inspected(request)
     notes = list(found.notes)
     columns, small = _columns(found, notes)
-    missing = {number: (_place(found, number), columns[number]) for number in small if number not in found.values}
+    missing = {number: columns[number] for number in small if number not in found.values}
     values = read_small(missing, found.total, found.files, _unheard)
     for number in small:
         column = columns[number]
@@ -56,17 +58,18 @@ def plan_files(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] |
         fingerprints=found.files,
         file_starts=np.cumsum([0, *found.records]),
         notes=notes,
+        classes=found.classes,
     )
 
 
-def examined(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str] | None, beat: Callable[[int, int, int], None]) -> FilesInfo:
+def examined(request: Request, beat: Callable[[int, int, int], None]) -> FilesInfo:
     """All of planning that needs the HDF5 library: the survey, and the values of small fields that it alone can read."""
     from streamload.formats.hdf5.inspection import inspect_files
 
-    found = inspect_files(paths, fields, beat)
+    found = inspect_files(request, beat)
     columns, small = _columns(found, [])
-    wanted = {number: (_place(found, number), columns[number]) for number in small if isinstance(columns[number], (H5pyColumn, VlenColumn))}
-    values: dict[int, NDArray[np.generic]] = {}
+    wanted = {number: columns[number] for number in small if number not in found.values and _needs_library(columns[number])}
+    values: dict[int, NDArray[np.generic]] = dict(found.values)
     for number, taken in read_small(wanted, found.total, found.files, lambda: beat(0, 0, 0)).items():
         if isinstance(taken, Ragged):
             values[number], values[-1 - number] = taken.values, taken.offsets
@@ -85,29 +88,46 @@ def _unheard() -> None:
     """A beat where nobody listens."""
 
 
-def _place(found: FilesInfo, number: int) -> str:
-    """What tells the dataset of a field from those of others."""
-    return found.fields[number][0].stored.place
+def _needs_library(column: Column) -> bool:
+    """Whether only the HDF5 library can read a column."""
+    return isinstance(column.elements if isinstance(column, Grouped) else column, (H5pyColumn, VlenColumn))
 
 
 def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], list[int]]:
     """The fields as columns, and the numbers of those that are small enough to be held."""
-    largest = max(range(len(found.names)), key=lambda number: found.fields[number][0].stored.record_nbytes)
+    sizes = [_record_nbytes(found, number) for number in range(len(found.names))]
+    largest = max(range(len(sizes)), key=lambda number: sizes[number])
     numbers = {was.path: number for number, was in enumerate(found.files)}
     columns = [_column(found, number, numbers, notes, largest) for number in range(len(found.names))]
     small: list[int] = []
     for number, column in enumerate(columns):
+        if not found.fields[number]:
+            continue
         nbytes = sum(piece.stored.nbytes for piece in found.fields[number])
         if stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and nbytes <= RESIDENT_NBYTES and number != largest:
             small.append(number)
     return columns, small
 
 
+def _record_nbytes(found: FilesInfo, number: int) -> int:
+    """Bytes of a record of a field, on average where they differ."""
+    pieces = found.fields[number]
+    if number in found.starts:
+        return sum(piece.stored.nbytes for piece in pieces) // max(1, found.total)
+    return pieces[0].stored.record_nbytes if pieces else 0
+
+
 def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: list[str], largest: int) -> Column:
     """One field of all files; `numbers` are those of files by their paths."""
     name, pieces = found.names[number], found.fields[number]
+    if not pieces:
+        return InMemory(field=Field(name, np.dtype(np.int64), ()), values=found.values[number], label="names of groups")
     first = pieces[0].stored
     shape = first.shape[1:]
+    starts = found.starts.get(number)
+    if starts is not None:
+        elements = column_of(Field(name, first.native, shape), pieces, numbers)
+        return Grouped.of(Field(name, first.native, shape, found.ragged[number]), elements, starts)
     if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()

@@ -19,15 +19,14 @@ from streamload.storage.files import Fingerprint, OpenFiles, short_read
 
 PIECE_NBYTES = 4 * 1024**2
 """What is read at a time."""
+MANY = 1000
+"""Runs above which each is read by one call, and nothing more is done about it."""
 
 
 def read_small(
-    columns: Mapping[int, tuple[str, Column]], records: int, fingerprints: Sequence[Fingerprint], beat: Callable[[], None]
+    columns: Mapping[int, Column], records: int, fingerprints: Sequence[Fingerprint], beat: Callable[[], None]
 ) -> dict[int, NDArray[np.generic] | Ragged]:
-    """All records of each column, by its number; the path of its dataset stands before it. `beat` is called at each piece.
-
-    Members of one compound dataset are read together.
-    """
+    """All records of each column, by its number. `beat` is called at each piece. Members of one compound dataset are read together."""
     files = OpenFiles(fingerprints)
     found: dict[int, NDArray[np.generic] | Ragged] = {}
     try:
@@ -53,13 +52,36 @@ def read_small(
     return found
 
 
-def _together(columns: Mapping[int, tuple[str, Column]]) -> Iterator[dict[int, Any]]:
-    """Columns in groups, those of one dataset that are stored alike together."""
+def _together(columns: Mapping[int, Column]) -> Iterator[dict[int, Any]]:
+    """Columns in groups, those of the same datasets together."""
     groups: dict[object, dict[int, Any]] = {}
-    for number, (path, column) in columns.items():
-        together = isinstance(column, (RawRecords, H5pyColumn))
-        groups.setdefault((type(column), path) if together else number, {})[number] = column
-    yield from groups.values()
+    for number, column in columns.items():
+        key: object = number
+        if isinstance(column, H5pyColumn):
+            key = column.parts
+        elif isinstance(column, RawRecords) and len(column.offsets) and (column.strides != column.field.nbytes).any():
+            # Members of one compound dataset have the same runs, which begin within one record of each other.
+            same = column.starts, column.numbers, column.strides, column.offsets - column.offsets[0]
+            key = tuple(array.tobytes() for array in same)
+        groups.setdefault(key, {})[number] = column
+    for group in groups.values():
+        yield from _within_a_record(group) if isinstance(next(iter(group.values())), RawRecords) else [group]
+
+
+def _within_a_record(group: dict[int, RawRecords]) -> Iterator[dict[int, Any]]:
+    """Columns with the same runs, in groups that lie within one record of a dataset each."""
+    left = sorted(group.items(), key=lambda pair: int(pair[1].offsets[0]) if len(pair[1].offsets) else 0)
+    while left:
+        begin = int(left[0][1].offsets[0]) if len(left[0][1].offsets) else 0
+        stride = int(left[0][1].strides[0]) if len(left[0][1].strides) else 0
+        some = [(number, column) for number, column in left if begin + stride >= _end(column) or column is left[0][1]]
+        yield dict(some)
+        left = left[len(some) :]
+
+
+def _end(column: RawRecords) -> int:
+    """The byte behind the first record."""
+    return int(column.offsets[0]) + column.field.nbytes if len(column.offsets) else 0
 
 
 def _read_runs(
@@ -67,6 +89,10 @@ def _read_runs(
 ) -> None:
     """Read raw records in pieces: a call for each record would be slow before kernels are compiled."""
     first = group[min(group)]
+    if len(group) == 1 and len(first.offsets) > MANY and (first.strides == first.field.nbytes).all():
+        (values_of,) = values.values()
+        _read_many(first, files, values_of, beat)
+        return
     bytes_of = {number: one.reshape(len(one), -1).view(np.uint8) for number, one in values.items() if one.size}
     if not bytes_of:
         return
@@ -88,6 +114,22 @@ def _read_runs(
     for number, one in values.items():
         if not group[number].stored.isnative:
             one.byteswap(inplace=True)
+
+
+def _read_many(column: RawRecords, files: OpenFiles, values: NDArray[np.generic], beat: Callable[[], None]) -> None:
+    """Read many short runs."""
+    out = values.reshape(-1).view(np.uint8)
+    sizes = (np.diff(column.starts) * column.field.nbytes).tolist()
+    pieces: list[bytes] = []
+    for number, offset, nbytes in zip(column.numbers.tolist(), column.offsets.tolist(), sizes, strict=True):
+        pieces.append(os.pread(files.descriptor(number), nbytes, offset))
+        if len(pieces[-1]) != nbytes:
+            raise short_read(files.fingerprints[number], offset, nbytes)
+        if not len(pieces) % 4096:
+            beat()
+    out[:] = np.frombuffer(b"".join(pieces), np.uint8)
+    if not column.stored.isnative:
+        values.byteswap(inplace=True)
 
 
 def _read(files: OpenFiles, number: int, out: NDArray[np.uint8], offset: int, name: str) -> None:

@@ -48,6 +48,8 @@ def lengths_of(file_path: str, path: str, dataset: h5d.DatasetID, itemsize: int)
 def some_lengths(dataset: h5d.DatasetID) -> NDArray[np.int64]:
     """Elements of some records, read whole: at the beginning, in the middle, at the end."""
     whole = h5py.Dataset(dataset)
+    if whole.shape == ():
+        return np.array([len(whole[()])], np.int64)
     count = len(whole)
     places = sorted({0, max(0, count // 2 - SOME // 2), max(0, count - SOME)})
     return np.array([len(one) for place in places for one in whole[place : place + SOME]], np.int64)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from streamload.formats.hdf5.inspection import inspect_files
+from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.source import Source
 
@@ -134,7 +135,7 @@ def test_raw_layouts_are_read_without_the_hdf5_library(tmp_path: Path, monkeypat
 def test_the_librarys_part_of_planning_gives_plain_values(tmp_path: Path):
     """What `survey` finds can be sent from another process: nothing of the HDF5 library is in it."""
     LAYOUTS["gzip"](tmp_path / "a.h5")
-    found = inspect_files([str(tmp_path / "a.h5")], None)
+    found = inspect_files(Request.of([str(tmp_path / "a.h5")]))
     copy = pickle.loads(pickle.dumps(found))
     assert copy.names == ("images", "labels")
     assert [[piece.stored for piece in pieces] for pieces in copy.fields] == [[piece.stored for piece in pieces] for pieces in found.fields]

@@ -307,7 +307,8 @@ def test_d22_datasets_that_hold_no_records(tmp_path: Path):
     )
     for name in ("scalar", "null"):
         assert refused(ConfigError, path, fields=[name]) == (
-            f"{path}: dataset '{name}' {single}. Choose a dataset whose first axis counts records."
+            f"{path}: dataset '{name}' {single}. "
+            "Choose a dataset whose first axis counts records; record_axis=None takes each dataset for one."
         )
     assert refused(ConfigError, path, fields=["flat"]) == (
         f"{path}: dataset 'flat' has records of shape (0,), which hold nothing. Choose other fields with fields=[...]."

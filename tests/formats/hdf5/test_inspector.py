@@ -23,6 +23,7 @@ from streamload.formats.hdf5.inspector import Inspector
 from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json, metadata_to_json
 from streamload.formats.hdf5.planning import examined
+from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.storage.files import fingerprint
 
@@ -289,7 +290,7 @@ def test_a_deleted_working_folder_does_not_matter_to_absolute_paths(tmp_path: Pa
 def test_a_survey_crosses_as_plain_data(layout: str, tmp_path: Path):
     """Every layout: what is read is what was written."""
     LAYOUTS[layout](tmp_path / "a.h5")
-    found = examined([str(tmp_path / "a.h5")], None, no_progress)
+    found = examined(Request.of([str(tmp_path / "a.h5")]), no_progress)
     again, more = metadata_from_json(np.frombuffer(b"".join(metadata_to_json(found, {"a": 1})), np.uint8))
     assert more == {"a": 1}
     assert (again.names, again.notes) == (found.names, found.notes)
@@ -309,7 +310,7 @@ def test_a_survey_crosses_as_plain_data(layout: str, tmp_path: Path):
 def test_every_damaged_byte_of_a_survey_is_noticed(tmp_path: Path):
     """Cut anywhere, or with any bit flipped: an error, and never another survey."""
     LAYOUTS["gzip"](tmp_path / "a.h5")
-    data = b"".join(metadata_to_json(examined([str(tmp_path / "a.h5")], None, no_progress), {}))
+    data = b"".join(metadata_to_json(examined(Request.of([str(tmp_path / "a.h5")]), no_progress), {}))
     for place in range(0, len(data), 7):
         for bad in (data[:place], data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]):
             with pytest.raises(CorruptDataError, match="what was kept of a survey cannot be read"):
@@ -321,7 +322,7 @@ def test_a_survey_that_lies_is_refused(tmp_path: Path):
     from dataclasses import replace
 
     LAYOUTS["gzip"](tmp_path / "a.h5")
-    found = examined([str(tmp_path / "a.h5")], None, no_progress)
+    found = examined(Request.of([str(tmp_path / "a.h5")]), no_progress)
     images, labels = (pieces[0] for pieces in found.fields)
     index = images.index
     assert index is not None

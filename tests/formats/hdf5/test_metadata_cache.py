@@ -21,6 +21,7 @@ from streamload.errors import SourceBusyError
 from streamload.formats.hdf5 import metadata_cache
 from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.planning import examined
+from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.storage import disk_cache
 
@@ -38,7 +39,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def survey(path: Path, fields: list[str] | None = None, seconds: float = SLOW) -> None:
     """Survey a file, and keep what was found."""
-    metadata_cache.store_metadata([str(path)], fields, examined([str(path)], fields, no_progress), seconds)
+    metadata_cache.store_metadata(Request.of([str(path)], fields), examined(Request.of([str(path)], fields), no_progress), seconds)
 
 
 def gzip_file(path: Path, records: int = 100) -> Path:
@@ -50,10 +51,10 @@ def gzip_file(path: Path, records: int = 100) -> Path:
 def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, kept: Path):
     """The same arrays, fields and notes, and sources built on them deliver the same records."""
     path = gzip_file(tmp_path / "a.h5")
-    assert metadata_cache.load_metadata([str(path)], None) is None
-    found = examined([str(path)], None, no_progress)
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is None
+    found = examined(Request.of([str(path)]), no_progress)
     survey(path)
-    known = metadata_cache.load_metadata([str(path)], None)
+    known = metadata_cache.load_metadata(Request.of([str(path)]))
     assert known is not None
     assert (known.names, known.notes, known.files) == (found.names, found.notes, found.files)
     assert [piece.stored for piece in known.fields[0]] == [piece.stored for piece in found.fields[0]]
@@ -64,7 +65,7 @@ def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, kept: Path):
     source = open_source(path)
     np.testing.assert_array_equal(source[:]["x"], images())
     source.close()
-    assert metadata_cache.load_metadata([str(path)], ["x"]) is None
+    assert metadata_cache.load_metadata(Request.of([str(path)], ["x"])) is None
     assert [stat.S_IMODE(one.stat().st_mode) for one in (kept, *kept.iterdir())] == [0o700, 0o600]
 
 
@@ -99,10 +100,10 @@ def test_a_changed_file_is_looked_at_anew(change: str, tmp_path: Path, kept: Pat
     """Whatever happened to it, what was kept of the old one is not used."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path)
-    assert metadata_cache.load_metadata([str(path)], None) is not None
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is not None
     time.sleep(0.02)  # a tick of the file system's clock
     CHANGES[change](path)
-    assert metadata_cache.load_metadata([str(path)], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is None
 
 
 def test_a_source_of_a_virtual_dataset_counts_too(tmp_path: Path, kept: Path):
@@ -113,10 +114,10 @@ def test_a_source_of_a_virtual_dataset_counts_too(tmp_path: Path, kept: Path):
     with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
         file.create_virtual_dataset("x", layout)
     survey(tmp_path / "a.h5")
-    assert metadata_cache.load_metadata([str(tmp_path / "a.h5")], None) is not None
+    assert metadata_cache.load_metadata(Request.of([str(tmp_path / "a.h5")])) is not None
     time.sleep(0.02)
     os.utime(tmp_path / "part.h5")
-    assert metadata_cache.load_metadata([str(tmp_path / "a.h5")], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(tmp_path / "a.h5")])) is None
 
 
 def test_a_young_file_and_a_quick_survey_are_not_kept(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
@@ -126,14 +127,14 @@ def test_a_young_file_and_a_quick_survey_are_not_kept(tmp_path: Path, kept: Path
     monkeypatch.setattr(disk_cache, "SETTLED_NS", 2 * 10**9)
     survey(path)
     assert not any(kept.iterdir()) if kept.exists() else True
-    assert metadata_cache.load_metadata([str(path)], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is None
 
 
 def test_what_needs_a_filter_of_the_library_is_not_kept(tmp_path: Path, kept: Path):
     """The filter may be gone tomorrow, and then opening has to say so."""
     write(tmp_path / "a.h5", x=(images(), {"chunks": (8, 7, 6, 3), "scaleoffset": 8}))
     survey(tmp_path / "a.h5")
-    assert metadata_cache.load_metadata([str(tmp_path / "a.h5")], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(tmp_path / "a.h5")])) is None
 
 
 def test_every_damaged_entry_is_ignored_thrown_away_and_written_again(tmp_path: Path, kept: Path):
@@ -146,10 +147,10 @@ def test_every_damaged_entry_is_ignored_thrown_away_and_written_again(tmp_path: 
     damaged += [whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :] for place in range(0, len(whole), 97)]
     for data in damaged:
         entry.write_bytes(data)
-        assert metadata_cache.load_metadata([str(path)], None) is None
+        assert metadata_cache.load_metadata(Request.of([str(path)])) is None
         assert not entry.exists()
     survey(path)
-    assert metadata_cache.load_metadata([str(path)], None) is not None
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is not None
 
 
 def test_an_entry_of_another_request_is_not_believed(tmp_path: Path, kept: Path):
@@ -160,7 +161,7 @@ def test_an_entry_of_another_request_is_not_believed(tmp_path: Path, kept: Path)
     survey(b)
     (second,) = set(kept.iterdir()) - {first}
     os.replace(second, first)
-    assert metadata_cache.load_metadata([str(a)], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(a)])) is None
 
 
 def test_a_file_that_is_being_written_is_busy_though_its_survey_was_kept(tmp_path: Path, kept: Path):
@@ -171,7 +172,7 @@ def test_a_file_that_is_being_written_is_busy_though_its_survey_was_kept(tmp_pat
     with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert metadata_cache.load_metadata([str(path)], None) is None
+        assert metadata_cache.load_metadata(Request.of([str(path)])) is None
         assert "is open for writing" in refused(SourceBusyError, path)
 
 
@@ -188,7 +189,7 @@ def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Pat
         (tmp_path / "file").write_bytes(b"")
         monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "file"))
     assert disk_cache.folder() is None
-    assert metadata_cache.load_metadata([str(path)], None) is None
+    assert metadata_cache.load_metadata(Request.of([str(path)])) is None
     survey(path)
     assert len(open_source(path)) == 100
 
@@ -202,11 +203,11 @@ def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, kept: Path,
         survey(path)
         (new,) = set(kept.iterdir()) - before
         os.utime(new, (time.time() - age, time.time() - age))
-    assert metadata_cache.load_metadata([str(paths[0])], None) is not None
+    assert metadata_cache.load_metadata(Request.of([str(paths[0])])) is not None
     (kept / ".dead.part").write_bytes(b"")
     os.utime(kept / ".dead.part", (1, 1))
     survey(paths[3])
-    assert [metadata_cache.load_metadata([str(path)], None) is not None for path in paths] == [True, False, True, True]
+    assert [metadata_cache.load_metadata(Request.of([str(path)])) is not None for path in paths] == [True, False, True, True]
     assert not (kept / ".dead.part").exists()
     monkeypatch.setattr(disk_cache, "MOST_NBYTES", 2 * max(one.stat().st_size for one in kept.iterdir()) + 10)
     survey(paths[3])

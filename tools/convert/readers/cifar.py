@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.tools.convert.readers.open import OpenRequest
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
-from streamload.formats.open import natural_key
+from streamload.formats.names import natural_key
 from streamload.schema import Field, Schema
 
 IMAGE = (3, 32, 32)

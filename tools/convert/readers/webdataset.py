@@ -22,7 +22,7 @@ from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
-from streamload.formats.open import natural_key
+from streamload.formats.names import natural_key
 
 SUFFIXES = (".tar", *(".tar" + packed for packed in PACKED), ".tgz", ".tzst")
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
