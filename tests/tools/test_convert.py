@@ -20,6 +20,7 @@ from streamload.tools.convert.split import shares_in
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError
 from streamload.schema import Field, Schema
+from streamload.storage.owned_files import Folder
 
 
 def everything(path: Any) -> dict[str, np.ndarray]:
@@ -330,7 +331,8 @@ class TestOrder:
         positions = rng.permutation(total)
         positions = np.concatenate([positions, [-1, -1]])
         values = np.stack([positions, positions * 2], axis=1).astype(np.int32)
-        buckets = Buckets(str(tmp_path), schema, total, count=count)
+        folder = Folder.named(tmp_path)
+        buckets = Buckets(folder, schema, total, count=count)
         for at in range(0, total + 2, batch):
             buckets.scatter(positions[at : at + batch], {"x": values[at : at + batch]})
         buckets.close()
@@ -338,6 +340,7 @@ class TestOrder:
         stop = min(total, start + size)
         found = [value for _, taken in buckets.gathered(start, stop, batch) for value in taken["x"][:, 0].tolist()]
         assert found == list(range(start, stop))
+        folder.close()
 
     def test_buckets_bound_memory(self):
         """128 MB each, and no more open files than a process may have."""

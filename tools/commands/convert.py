@@ -10,6 +10,7 @@ import numpy as np
 from streamload.tools.commands.open_arguments import add_choice, fields_in, pattern_of, shapes_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.executors import engine_of
+from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, free_nbytes, shard_nbytes_of, shards_of
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
@@ -93,12 +94,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _refuse_store(origin, arguments, style)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
+            free_nbytes(arguments.target)
+            require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
         free_nbytes(arguments.target)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
             job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file)
-            if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():
-                raise ConfigError(f"{arguments.target} exists.", hint="Give another name, or --overwrite.", path=arguments.target)
             if share is not None:
                 return _do_share(job, share, arguments.target, console)
             manifest = _done(job, merge=arguments.merge)
@@ -113,6 +114,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             ("left out", counted(len(bad), "record") + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
         ][: 2 if bad else 1]
     )
+    if job.aside is not None:
+        console.advise(f"what was put into the old {clean(arguments.target)} meanwhile is in {clean(job.aside)}")
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
     console.say(f"  sl.open({pattern_of(arguments.target)!r})")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import counted
 from streamload.tools.convert.executors import TaskExecutor
+from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.manifest import manifest_of
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
@@ -119,11 +120,21 @@ class Conversion:
         }
         # Through JSON, as it will be read again.
         self._asked = json.loads(json.dumps(self._asked))
+        self.aside: str | None = None
+        """What was put into a folder that was replaced, while it was."""
+        if not staging.was_moved():
+            self._require_target()
         staging.begin(self._asked)
+        if not staging.was_moved():
+            self._require_target()
 
     def was_moved(self) -> bool:
         """Whether an earlier try came as far as the final name."""
         return self._staging.was_moved()
+
+    def _require_target(self) -> None:
+        arguments = self._arguments
+        require_replaceable(arguments.target, one_file=self._one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
 
     @property
     def needs_preparing(self) -> bool:
@@ -177,12 +188,15 @@ class Conversion:
             )
         self._require_same()
         manifest = manifest_of([entry["entry"] for entry in entries], entries[0]["schema"], self._provenance())
+        overwrite = self._arguments.overwrite
+        if not self.was_moved():
+            self._require_target()
         if self._arguments.on_bad == "log" and self.bad:
-            self._log_bad()
+            self._staging.write_beside(LOG, "".join(json.dumps({"record": number, "why": why}) + "\n" for number, why in self.bad))
         if self._one_file:
-            self._staging.move_file(shards[0].name, manifest)
+            self._staging.move_file(shards[0].name, manifest, overwrite=overwrite)
         else:
-            self._staging.move_folder(manifest)
+            self.aside = self._staging.move_folder(manifest, overwrite=overwrite)
         return manifest
 
     def _require_same(self) -> None:
@@ -195,7 +209,7 @@ class Conversion:
         if not same:
             raise SourceChangedError(
                 f"{self._request.path} was changed while it was converted.",
-                hint="Leave it alone, and start again: what was written is thrown away.",
+                hint="Leave it alone, and start again: what was written was thrown away.",
                 path=self._request.path,
             )
 
@@ -240,7 +254,8 @@ class Conversion:
 
     def _base(self) -> dict[str, Any]:
         """What every task says."""
-        return {"streamload": streamload.__version__, "request": self._request.plain()}
+        staging = {"folder": self._staging.folder, "inode": self._staging.inode}
+        return {"streamload": streamload.__version__, "request": self._request.plain(), "staging": staging}
 
     def _arranged(self) -> Arrangement:
         """Which records are written, in what order, and where parts end."""
@@ -254,7 +269,7 @@ class Conversion:
             if condition is not None or len(left_out):
                 kept = self._staging.path("kept.i64")
                 count = 0
-                with open(kept, "wb") as file:
+                with self._staging.create("kept.i64") as file:
                     for numbers, taken in small.passes(stretches(len(self._origin), left_out)):
                         chosen = numbers[condition.holds(taken, small.classes)] if condition is not None and len(numbers) else numbers
                         file.write(chosen.tobytes())
@@ -283,23 +298,16 @@ class Conversion:
         finally:
             small.close()
 
-    def _log_bad(self) -> None:
-        with open(f"{self._arguments.target}.bad.jsonl", "w") as file:
-            for number, why in self.bad:
-                file.write(json.dumps({"record": number, "why": why}) + "\n")
-
     def _scattering(self) -> bool:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
         return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
 
     def _scatter(self, order: Arrangement) -> None:
         """Move all records into files of neighbouring positions."""
-        folder = self._staging.path("buckets")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
+        self._staging.renew_folder("buckets")
         nbytes = len(order) * (self._origin.schema.record_nbytes + 8)
         _require_free(self._arguments.target, self._staging.parent, nbytes)
-        task = self._base() | {"kind": "scatter", "path": folder, "nbytes": nbytes, "threads": self._engine.workers}
+        task = self._base() | {"kind": "scatter", "path": self._staging.path("buckets"), "nbytes": nbytes, "threads": self._engine.workers}
         task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
         self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
 
@@ -313,9 +321,8 @@ class Conversion:
     def _written(self, missing: list[Shard]) -> None:
         """Write files; each that is finished is kept, whatever becomes of the others."""
         total = len(self.order)
-        scattered = self._staging.path("buckets") if self._scattering() else None
         threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
-        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": scattered}
+        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": self._scattering()}
         base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
         tasks = [
             base

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from streamload.tools.files.checksums import block_checksums, quick_hash
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.ragged import Ragged
 from streamload.schema import Schema
+from streamload.storage.owned_files import Folder
 
 VERSION = 2
 BLOCK_NBYTES = 1024**2
@@ -162,7 +164,7 @@ def read_manifest(path: str) -> dict[str, Any]:
         manifest = json.loads(data)
         sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
         # Byte for byte: what changed between two values is damage, too.
-        sound = sound and _text(manifest).encode() == data
+        sound = sound and manifest_bytes(manifest) == data
         names = [str(file["name"]) for file in manifest["files"]] if sound else []
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, names, manifest = False, [], {}
@@ -182,26 +184,18 @@ def read_manifest(path: str) -> dict[str, Any]:
     return manifest
 
 
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """The manifest as it stands in its file."""
+    return _text(manifest).encode()
+
+
 def write_manifest(path: str, manifest: Mapping[str, Any]) -> None:
-    """Write it so that it is there whole, or not at all."""
-    half = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
-    try:
-        with open(half, "x") as file:
-            file.write(_text(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, path)
-    except BaseException:
-        if os.path.exists(half):
-            os.unlink(half)
-        raise
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Make names in a folder last through a power cut."""
-    fd = os.open(path or ".", os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    """Write it so that it is there whole, or not at all. Raises UnsafeSourceError where a link stands."""
+    folder, name = os.path.split(path)
+    with Folder.named(folder or ".") as whole:
+        status = whole.status(name)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise UnsafeSourceError(f"{path} is no file, and is not replaced.", hint="Move it away.", path=path)
+        whole.claim(name)
+        whole.write(name, manifest_bytes(manifest))
+        whole.sync()
