@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import CorruptDataError, SourceError
 from streamload.fetch.ragged_collate import WindowSlice
 
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
@@ -68,6 +68,15 @@ class BadRecordLog:
         """Take in those of a batch that is handed out."""
         self.count += len(rows)
         self.first.extend(BadRecord.of(epoch, row) for row in rows[: MOST_LISTED - len(self.first)])
+
+    def nothing_left(self, epoch: int, records: int) -> CorruptDataError:
+        """The error of an epoch all of whose records were left out: it would look like one of no steps."""
+        found = next((bad for bad in self.first if bad.epoch == epoch), None)
+        first = "" if found is None else f" Record {found.record:,}: {found.why}"
+        return CorruptDataError(
+            f"None of the {records:,} records of epoch {epoch} can be decoded: all were left out, and there is no batch.{first}",
+            hint="Check the files, and whether they are read as they are meant.",
+        )
 
 
 def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str) -> tuple[NDArray[np.int64], list[BadRow]]:

@@ -210,6 +210,8 @@ class Loader:
                 pipeline.broken = without_frames(error)
             raise
         if step is None:
+            if position == 0 and self._at[1] >= self._plan.end:
+                raise self._ledger.nothing_left(number, self._plan.end)
             return None
         self._at = (number, step.stop)
         self._handed_at = time.perf_counter_ns()

@@ -163,12 +163,30 @@ def test_a_batch_without_good_records(tmp_path: Path):
 
 
 def test_nothing_good_at_all(tmp_path: Path):
-    """An epoch without batches, twice, and a full ledger."""
+    """An error, which counts them and names the first: an epoch of no batches looks like success. The next one says so again."""
     file = write(tmp_path / "train.parquet", bad=tuple(range(RECORDS)))
+    text = r"None of the 90 records of epoch {} can be decoded: all were left out, and there is no batch\. Record [0-9]+: .*train.parquet"
     for workers in (0, 2):
         with loader(file, "skip", num_workers=workers) as made:
-            assert list(taken(made, 2)) == []
+            for number in range(2):
+                with pytest.raises(CorruptDataError, match=text.format(number)) as caught:
+                    list(iter(made))
+                assert caught.value.hint == "Check the files, and whether they are read as they are meant."
             assert (made.stats.bad_records, made.stats.steps) == (2 * RECORDS, 0)
+
+
+def test_a_rest_without_good_records_is_no_error(tmp_path: Path):
+    """Of an epoch that had some before it was resumed."""
+    file = write(tmp_path / "train.parquet", bad=tuple(range(7, RECORDS)))
+    with loader(file, "skip", shuffle=False) as made:
+        assert len(list(taken(made, 1))) == 1
+    with loader(file, "skip", shuffle=False) as made:
+        epoch = iter(made)
+        next(epoch)
+        state = made.state_dict()
+    with loader(file, "skip", shuffle=False) as made:
+        made.load_state_dict(state)
+        assert list(taken(made, 1)) == []
 
 
 @pytest.mark.parametrize("policy", ["substitute", "skip"])
