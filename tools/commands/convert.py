@@ -116,6 +116,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     if job.aside is not None:
         console.advise(f"what was put into the old {clean(arguments.target)} meanwhile is in {clean(job.aside)}")
+    for part in dict.fromkeys(file["part"] for file in files):
+        if not sum(file["records"] for file in files if file["part"] == part) and manifest["records"]:
+            console.advise(f"{part} holds no records: --split {arguments.split} leaves it none of {manifest['records']:,}")
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
     console.say(f"  sl.open({pattern_of(arguments.target)!r})")

@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -150,6 +151,7 @@ class Conversion:
             if self._scanning():
                 self._scan(len(self._origin))
             order = self._arranged()
+            self._require_some(len(order))
             known = {"order": order.plain(), "bad": self.bad}
             if self._scattering():
                 self._scatter(order)
@@ -157,6 +159,22 @@ class Conversion:
                 self._staging.keep("prepared", known)
         self.order = Arrangement.of(known["order"])
         self.bad = [(int(number), str(why)) for number, why in known["bad"]]
+
+    def _require_some(self, count: int) -> None:
+        """Raise ConversionError where nothing of what there is would be written."""
+        records = len(self._origin)
+        if count or not records:
+            return
+        if len(self.bad) == records:
+            number, why = self.bad[0]
+            raise ConversionError(
+                f"None of the {records:,} records can be read: nothing was written. Record {number:,}: {why}",
+                hint="Choose --fields that records have, or look at the files.",
+            )
+        raise ConversionError(
+            f"--where {self._arguments.where!r} holds for none of the {records:,} records: nothing was written.",
+            hint=f"`streamload info {shlex.quote(self._arguments.source)}` shows what values its fields have.",
+        )
 
     def is_prepared(self) -> bool:
         """Whether `prepare` has nothing left to do."""

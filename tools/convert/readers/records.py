@@ -105,7 +105,7 @@ class ContainerReader:
         except BaseException:
             container.close()
             raise
-        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else _empty(request)
+        self.schema = Schema(tuple(plan.field for plan in self._plans))
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __len__(self) -> int:
@@ -192,6 +192,17 @@ class ContainerReader:
         """Make some records on another thread, if there are any; what is returned waits for them."""
         return partial(self._put_all, out, group) if self._pool is None else self._pool.submit(self._put_all, out, group).result
 
+    def _require_known(self, number: int, raw: Raw) -> None:
+        """Raise SchemaMismatchError for something in a record that the first ones had not: it would be lost."""
+        strange = [name for name in raw if name not in self._seen and name not in self.left_out] if self._seen is not None else []
+        if strange:
+            where = self._container.named(number, strange[0])
+            raise SchemaMismatchError(
+                f"{where} is there, which none of the first {SURVEYED} records had.",
+                hint=f"Choose --fields without it: {','.join(self.schema.names)}. Or leave its record out: --on-bad skip.",
+                path=where,
+            )
+
     def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
         for row, number, raw in group:
             self._put(out, row, number, raw, self._plans)
@@ -214,6 +225,7 @@ class ContainerReader:
         self._container.close()
 
     def _put(self, out: dict[str, NDArray[Any]], row: int, number: int, raw: Raw, plans: Sequence[FieldPlan]) -> None:
+        self._require_known(number, raw)
         for plan in plans:
             value = raw.get(plan.stored)
             if value is None:
@@ -269,10 +281,15 @@ class ContainerReader:
                 raise failed
             if self.left_out:
                 raise self._nothing()
-            return []
+            raise CorruptDataError(
+                f"{self.title} ({self._container.format_name}) holds no records.",
+                hint="Is it the right file, and was all of it fetched?",
+                path=self.title,
+            )
         stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
-        chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
+        chosen = plain_names(stored) if wanted is None else wanted
+        self._seen = frozenset(stored) if wanted is None else None
         plans: list[FieldPlan] = []
         self.left_out |= self._container.left_out
         for name, source in chosen.items():
@@ -328,11 +345,6 @@ class ContainerReader:
         raise failed
 
 
-def _empty(request: OpenRequest) -> Schema:
-    """What a set without records is said to hold, where nothing in it says more."""
-    return Schema((Field("image", np.dtype(np.uint8), (*(request.size or (1, 1)), 3)),))
-
-
 def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:
     """The shape of raw pixels, where numbers beside them say it, as is usual in TFRecord files."""
     beside = {name.rpartition("/")[2]: value for name, value in first.items() if not isinstance(value, bytes) and value.shape == ()}
@@ -352,6 +364,20 @@ def _is_text(values: list[bytes]) -> bool:
         return False
 
 
-def _plain_name(name: str) -> str:
-    """The name under which a field is delivered: a slash would make groups of it in HDF5."""
-    return KNOWN.get(name) or name.replace("/", "_")
+def plain_names(stored: Sequence[str]) -> dict[str, str]:
+    """The names under which fields are delivered, and those that they are stored under: without slashes, which would make groups in HDF5.
+
+    Names that differ stay different, whatever order they come in. Raises SchemaMismatchError where that cannot be.
+    """
+    own = {name for name in stored if name not in KNOWN and "/" not in name}
+    names: dict[str, str] = {name: name for name in sorted(own)}
+    for name in sorted(set(stored) - own):
+        wished = [KNOWN.get(name, ""), name.replace("/", "_"), name.replace("/", "__")]
+        plain = next((one for one in wished if one and one not in names), None)
+        if plain is None:
+            raise SchemaMismatchError(
+                f"The fields {name!r} and {names[name.replace('/', '_')]!r} would have one name.",
+                hint="Choose one of them, and name it: --fields NEW=STORED.",
+            )
+        names[plain] = name
+    return {plain: name for name in stored for plain, other in names.items() if other == name}
