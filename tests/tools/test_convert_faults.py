@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said, started
+from command_line import answer, arrays, environment, finished, hdf5_file, mounts, names_in, said, started
 from streamload.tools.convert.staging import Staging
 
 import streamload as sl
@@ -163,12 +163,6 @@ def test_a_limit_on_file_sizes_is_told_and_leaves_nothing(target: str, source: P
     assert "a file may not be so large" in text
     assert "Traceback" not in text
     assert names_in(tmp_path) == {"a.h5"}
-
-
-def mounts() -> bool:
-    """Whether this user may mount a small file system in a namespace of its own."""
-    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not mounts(), reason="needs to mount a small file system")

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_line import answer, arrays, hdf5_file, names_in, said
+from command_line import answer, arrays, environment, hdf5_file, mounts, names_in, said
 from foreign_files import noise, png, taken, tar_of
+from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 from streamload.tools.convert.readers.records import plain_names
 from streamload.tools.convert.readers.tfrecord import HEAD, TAIL, masked
+from streamload.tools.convert.writers.registry import write_options
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.kernels.crc32c_plain import crc32c
@@ -187,6 +193,67 @@ class TestSomeRecords:
         assert {name: values.tolist() for name, values in found.items()} == {"label": [1, 2], "json.label": [7, 8]}
 
 
+@pytest.mark.parametrize("kind", ["h5", "parquet", "arrow", "npy", "npz"])
+@pytest.mark.parametrize("alone", [False, True], ids=["beside another", "alone"])
+def test_a_field_without_values_is_kept_or_refused(alone: bool, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Before anything is written; what a file can hold comes back."""
+    held = {"a": np.zeros((5, 0), np.float32)} | ({} if alone else {"b": np.arange(5)})
+    np.savez(tmp_path / "a.npz", **held)
+    for dry in (["--dry-run"], []):
+        code, document = answer(capsys, "convert", tmp_path / "a.npz", tmp_path / f"o.{kind}", *dry)
+        if kind in ("npy", "npz"):
+            assert (code, document["records"]) == (0, 5)
+            continue
+        assert code == 2
+        assert f"'a' holds no values (float32 (0,)), and {'hdf5' if kind == 'h5' else kind} files" in document["error"]["message"]
+        assert document["error"]["hint"] == ("Write" if alone else "Choose --fields b, or write") + " .npy or .npz, which can."
+        assert names_in(tmp_path) == {"a.npz"}
+    if kind in ("npy", "npz"):
+        (found,) = [values for values in taken(tmp_path / f"o.{kind}")[1].values() if values.dtype == np.float32]
+        assert found.shape == (5, 0)
+
+
+class TestRoom:
+    """What a conversion takes of a disk is known before it begins."""
+
+    def test_npz_writes_all_but_the_largest_field_twice(self, tmp_path: Path):
+        """Beside the file, until that is whole."""
+        np.savez(tmp_path / "a.npz", **{name: np.zeros((100, 1 << 18), np.uint8) for name in "abcd"})
+        origin = open_records(OpenRequest(path=str(tmp_path / "a.npz")))
+        styles = [write_options(name=None, path=f"o.{kind}", codec="none", chunk_records=None) for kind in ("npz", "h5")]
+        needed = [needed_nbytes(origin, style, 100) - MARGIN_NBYTES for style in styles]
+        origin.close()
+        assert needed == [int(7 * 100 * (1 << 18) * MARGIN), int(4 * 100 * (1 << 18) * MARGIN)]
+
+    @pytest.mark.parametrize("kind", ["folder", "tar"])
+    def test_images_that_are_kept_take_what_they_take(self, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """Not a share of their pixels."""
+        files = [(f"{at % 2}/{at}.png", png(noise((64, 64, 3), at))) for at in range(20)]
+        for name, data in files:
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_bytes(data)
+        path = tmp_path / "in" if kind == "folder" else tar(tmp_path / "a.tar", files)
+        origin = open_records(OpenRequest(path=str(path)))
+        style = write_options(name=None, path="o.parquet", codec="none", chunk_records=None, store="keep")
+        needed = needed_nbytes(origin, style, len(origin)) - MARGIN_NBYTES
+        origin.close()
+        assert answer(capsys, "convert", path, tmp_path / "o.parquet", "--store", "keep")[0] == 0
+        assert sum(len(data) for _, data in files) < needed < 1.1 * (tmp_path / "o.parquet").stat().st_size
+
+    @pytest.mark.skipif(not mounts(), reason="needs to mount a small file system")
+    def test_a_dry_run_refuses_what_does_not_fit(self, tmp_path: Path):
+        """As the conversion itself does, before it writes."""
+        np.savez(tmp_path / "a.npz", **{name: np.zeros((8, 1 << 20), np.uint8) for name in "abcd"})
+        (tmp_path / "full").mkdir()
+        convert = f"{sys.executable} -m streamload convert a.npz full/o.npz"
+        script = f"mount -t tmpfs -o size=40m tmpfs full && {{ {convert} --dry-run; echo $?; {convert}; echo $?; ls -A full; }}"
+        done = subprocess.run(
+            ["unshare", "-rm", "bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment()
+        )
+        assert done.stdout == "3\n3\n", done.stdout + done.stderr
+        assert done.stderr.count("full/o.npz needs about 58.1 MB; 40 MB are free in") == 2, done.stderr
+
+
 def test_an_empty_part_of_a_container_is_no_error(tmp_path: Path):
     """Where another has records."""
     (tmp_path / "in").mkdir()
@@ -204,3 +271,52 @@ def test_a_part_of_a_split_without_records_is_told(tmp_path: Path, capsys: pytes
     code, told = said(capsys, "convert", tmp_path / "a.h5", tmp_path / "o", "--split", "0.9,0.1")
     assert code == 0
     assert "test holds no records" in told
+
+
+class TestVerifyAgainstTheSource:
+    """A manifest knows what was shuffled, split and left out, and `verify --against` holds the result against that."""
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        """Images in folders, two of them damaged."""
+        for at in range(24):
+            folder = tmp_path / "in" / "ab"[at % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{at:02d}.png").write_bytes(b"no image" if at in (5, 6) else png(noise(seed=at)))
+        return tmp_path / "in"
+
+    WORDS = (
+        ["o.h5", "--shuffle", "--seed", "3"],
+        ["o.npz", "--where", "label == 'a'"],
+        ["o.npz", "--where", "label == 1", "--shuffle"],
+        ["o", "--to", "npy", "--split", "0.5,0.5"],
+        ["o", "--to", "npy", "--split", "0.5,0.5", "--shuffle", "--seed", "2"],
+        ["o", "--to", "npy", "--split", "0.5,0.5", "--stratify", "label", "--shuffle"],
+        ["o.parquet", "--store", "keep", "--shuffle"],
+    )
+
+    @pytest.mark.parametrize("words", WORDS, ids=" ".join)
+    def test_it_is_good(self, words: list[str], source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """And says what was left out; one record that is another's is found."""
+        code, document = answer(capsys, "convert", source, tmp_path / words[0], *words[1:], "--on-bad", "skip")
+        assert (code, len(document["left_out"])) == (1, 2)
+        code, document = answer(capsys, "verify", tmp_path / words[0], "--against", source)
+        assert code == 0, document
+        assert "2 records of it left out, which could not be read" in document["checked"][-1]
+        for part, why in (("--where", "of it left out by --where"), ("--shuffle", "shuffled"), ("--split", "order")):
+            assert part not in words or why in document["checked"][-1], document
+        (source / "a" / "08.png").write_bytes(png(noise(seed=99)))
+        (source / "b" / "09.png").write_bytes(png(noise(seed=98)))
+        code, document = answer(capsys, "verify", tmp_path / words[0], "--against", source)
+        assert code == 1
+
+    def test_another_dataset_is_compared_as_it_is(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """What was made of the one says nothing about the other."""
+        source = hdf5_file(tmp_path / "a.h5", arrays(20, labels=20))
+        for name in ("b.npy", "c.npz"):
+            assert answer(capsys, "convert", source, tmp_path / name, "--shuffle")[0] == 0
+        assert answer(capsys, "verify", tmp_path / "b.npy", "--against", tmp_path / "c.npz")[0] == 0
+        (tmp_path / "other").mkdir()
+        shutil.copy(source, tmp_path / "other" / "d.h5")
+        assert answer(capsys, "verify", tmp_path / "b.npy", "--against", tmp_path / "other" / "d.h5")[0] == 1
+        assert answer(capsys, "verify", tmp_path / "b.npy", "--against", tmp_path / "other" / "d.h5", "--any-order")[0] == 0

@@ -11,12 +11,13 @@ from streamload.tools.commands.open_arguments import add_choice, fields_in, patt
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
-from streamload.tools.convert.job import Conversion, free_nbytes, shard_nbytes_of, shards_of
+from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
+from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, write_options
+from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
 
 from streamload.errors import ConfigError, ConversionError
 from streamload.memory.limits import usable_cores
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _refuse_same(request, origin, arguments.target)
         _tell_of_limits(origin, arguments, console)
         _refuse_store(origin, arguments, style)
+        require_held(origin.schema, origin.title, style)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
             free_nbytes(arguments.target)
@@ -245,6 +247,9 @@ def _dry_run(
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
     shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
     nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    moved = moved_nbytes(origin, count) if arguments.shuffle and not each_by_itself(origin) else 0
+    if arguments.where is None and arguments.on_bad == "raise":
+        require_free(arguments.target, moved + needed_nbytes(origin, style, count))
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [

@@ -7,13 +7,15 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import ReadableRecords, add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.commands.open_arguments import Chosen, add_choice, batch_records, fields_in, shapes_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
     FOLDER_NAME,
@@ -99,6 +101,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         )
     sound = True
     if manifest is not None:
+        _require_provenance(manifest, where, arguments)
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
@@ -113,6 +116,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts, "counts": findings.counts}
     )
     return FOUND if findings.counts else GOOD
+
+
+def _require_provenance(manifest: dict[str, Any], where: str, arguments: argparse.Namespace) -> None:
+    """Raise CorruptDataError where a manifest says of its making what no conversion says."""
+    made = manifest["provenance"]
+    try:
+        _style(manifest)
+        _request(arguments, manifest)
+        shares, numbers = made.get("shares", [1.0]), made.get("left_out_records", [])
+        sound = all(isinstance(one, float) for one in shares) and all(type(one) is int for one in (*numbers, made.get("seed") or 0))
+        sound = sound and isinstance(made.get("source", {}), (dict, str))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise CorruptDataError(
+            f"{where} says of how its files were made what cannot be.", hint="It was changed by hand: write it anew.", path=where
+        )
 
 
 def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str:
@@ -233,33 +253,29 @@ def _check_content(source: streamload.Source, content: Content, part: str, manif
 
 
 def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
-    """Record by record against another dataset, of whatever format."""
+    """Record by record against another dataset, of whatever format; of the one that this was made of, as the conversion took it."""
     paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
-    ours = _opened(paths, arguments, manifest)
-    origin: RecordSource | None = None
-    theirs: RecordSource | None = None
-    try:
-        origin = _theirs(arguments, manifest)
+    made = (manifest or {}).get("provenance", {})
+    with ExitStack() as held:
+        ours = held.enter_context(closing(_opened(paths, arguments, manifest)))
+        request = _request(arguments, manifest)
+        theirs = origin = held.enter_context(closing(_theirs(arguments, manifest, request)))
         style = None if _converted(arguments.against) else _style(manifest)
-        theirs = origin if style is None else stored(origin, style)
-        if (manifest or {}).get("provenance", {}).get("left_out"):
-            theirs = ReadableRecords(theirs)
+        if style is not None and (kept := stored(origin, style)) is not origin:
+            theirs = held.enter_context(closing(kept))
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
-        elif arguments.any_order:
+            return f"fields compared with {arguments.against}"
+        chosen = as_converted(origin, request, made)
+        theirs = theirs if chosen.numbers is None else Chosen(theirs, chosen.numbers)
+        if arguments.any_order or not chosen.in_order:
             _compare_sets(ours, theirs, arguments.against, findings)
         else:
             _compare_in_order(ours, theirs, arguments.against, findings)
         if len(ours) != len(theirs):
             findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
-        return f"{counted(len(ours), 'record')} compared with {arguments.against}"
-    finally:
-        ours.close()
-        if theirs is not None and theirs is not origin:
-            theirs.close()
-        if origin is not None:
-            origin.close()
+        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes])
 
 
 def _converted(path: str) -> bool:
@@ -267,10 +283,10 @@ def _converted(path: str) -> bool:
     return os.path.isfile(os.path.join(path, FOLDER_NAME))
 
 
-def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> RecordSource:
+def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None, request: OpenRequest) -> RecordSource:
     """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
     if not _converted(arguments.against):
-        return open_records(_request(arguments, manifest))
+        return open_records(request)
     other = read_manifest(manifest_path(arguments.against))
     return _opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import counted
+from streamload.tools.convert.as_converted import MOST_NUMBERS
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.manifest import manifest_of
+from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
 from streamload.tools.convert.shuffle import Arrangement, bucket_count
@@ -28,20 +28,13 @@ from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
 from streamload.tools.progress import Bar, bar
 
 import streamload
-from streamload.errors import ConfigError, ConversionError, SourceChangedError
+from streamload.errors import ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 
 SHARD_NBYTES = 1 << 30
 """Files of a folder, where nothing else was asked for."""
 SCAN_RECORDS = 4096
-ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
-"""About how many times smaller images are as they are stored."""
-KEPT_NBYTES = 1 << 20
-"""Of the pixels of images of different sizes."""
-MARGIN = 1.02
-"""Room for heads, footers and the manifest, in parts of the records' bytes."""
-MARGIN_NBYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +72,6 @@ def shard_nbytes_of(arguments: argparse.Namespace, *, one_file: bool) -> int | N
     if one_file:
         return None
     return parse_nbytes(arguments.shard_size, name="--shard-size") if arguments.shard_size else SHARD_NBYTES
-
-
-def free_nbytes(target: str) -> int:
-    """Bytes free where the target will stand. Raises ConfigError where there is no such folder."""
-    folder = os.path.dirname(os.path.abspath(target))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"{folder} does not exist.", hint="Make the folder first.", path=folder)
-    return shutil.disk_usage(folder).free
 
 
 class Conversion:
@@ -189,7 +174,7 @@ class Conversion:
         """Write those of these files that are not there yet; how many were."""
         missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
         if missing:
-            self._require_room(missing)
+            require_free(self._arguments.target, needed_nbytes(self._origin, self._style, sum(one.stop - one.start for one in missing)))
             self._written(missing)
         return len(missing)
 
@@ -234,6 +219,8 @@ class Conversion:
     def _provenance(self) -> dict[str, Any]:
         arguments = self._arguments
         options = {"shares": self._shares, "shuffle": arguments.shuffle, "seed": arguments.seed, "left_out": len(self.bad)}
+        if 0 < len(self.bad) <= MOST_NUMBERS:
+            options["left_out_records"] = [number for number, _ in self.bad]
         given = {"where": arguments.where, "stratify": arguments.stratify, "group": arguments.group}
         request = self._request.plain() | {"path": os.path.basename(self._request.path)}
         return {
@@ -323,18 +310,11 @@ class Conversion:
     def _scatter(self, order: Arrangement) -> None:
         """Move all records into files of neighbouring positions."""
         self._staging.renew_folder("buckets")
-        nbytes = len(order) * (self._origin.schema.record_nbytes + 8)
-        _require_free(self._arguments.target, self._staging.parent, nbytes)
+        nbytes = moved_nbytes(self._origin, len(order))
+        require_free(self._arguments.target, nbytes + needed_nbytes(self._origin, self._style, len(order)))
         task = self._base() | {"kind": "scatter", "path": self._staging.path("buckets"), "nbytes": nbytes, "threads": self._engine.workers}
         task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
         self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
-
-    def _require_room(self, missing: list[Shard]) -> None:
-        """Raise ConversionError where the disk is too full for what is still to be written."""
-        nbytes = sum(shard.stop - shard.start for shard in missing) * self._origin.schema.record_nbytes
-        needed = int(nbytes * MARGIN) // ENCODED[self._style.store] + MARGIN_NBYTES
-        # What compression will save is not known; half is as much as pictures ever give.
-        _require_free(self._arguments.target, self._staging.parent, needed if self._style.codec == "none" else needed // 2)
 
     def _written(self, missing: list[Shard]) -> None:
         """Write files; each that is finished is kept, whatever becomes of the others."""
@@ -361,19 +341,6 @@ class Conversion:
 def _lasting(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _require_free(target: str, parent: str, nbytes: int) -> None:
-    """Raise ConversionError where fewer bytes are free."""
-    free = free_nbytes(target)
-    if nbytes > free:
-        raise ConversionError(
-            f"{target} needs about {format_nbytes(nbytes)}; {format_nbytes(free)} are free in {parent}.",
-            hint="Make room, or choose another folder.",
-            errno=errno.ENOSPC,
-            needed_nbytes=nbytes,
-            available_nbytes=free,
-        )
 
 
 def _tell(shown: Bar, seen: int, total: int, record_nbytes: int) -> None:

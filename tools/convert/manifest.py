@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -164,7 +165,7 @@ def read_manifest(path: str) -> dict[str, Any]:
         manifest = json.loads(data)
         sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
         # Byte for byte: what changed between two values is damage, too.
-        sound = sound and manifest_bytes(manifest) == data
+        sound = sound and manifest_bytes(manifest) == data and _is_complete(manifest)
         names = [str(file["name"]) for file in manifest["files"]] if sound else []
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, names, manifest = False, [], {}
@@ -182,6 +183,37 @@ def read_manifest(path: str) -> dict[str, Any]:
                 path=path,
             )
     return manifest
+
+
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Whether it says all that a manifest says, in values that can be: one that was made by hand has the right digest, too."""
+    files, schema, provenance = manifest["files"], manifest["schema"], manifest["provenance"]
+    if not (isinstance(files, list) and files and isinstance(schema, list) and schema and isinstance(provenance, dict)):
+        return False
+    block_nbytes = manifest["block_nbytes"]
+    whole = _is_count(manifest["records"]) and _is_count(block_nbytes) and block_nbytes > 0
+    whole = whole and all(_is_field(one) for one in schema) and all(_is_file(one, block_nbytes) for one in files)
+    return whole and len({one["name"] for one in files}) == len(files) and sum(one["records"] for one in files) == manifest["records"]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_field(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry describes a field."""
+    np.dtype(entry["dtype"])
+    named = isinstance(entry["name"], str) and isinstance(entry["dtype"], str) and isinstance(entry.get("ragged", ""), str)
+    return named and isinstance(entry["shape"], list) and all(map(_is_count, entry["shape"]))
+
+
+def _is_file(entry: Mapping[str, Any], block_nbytes: int) -> bool:
+    """Whether an entry describes a file: names, counts, and digests of the right length."""
+    texts = [entry[name] for name in ("name", "part", "crc32", "content", "content_any_order")]
+    if not all(isinstance(one, str) for one in texts) or not all(_is_count(entry[name]) for name in ("first", "records", "nbytes")):
+        return False
+    lengths = [8 * -(-entry["nbytes"] // block_nbytes), 32, 32]
+    return all(re.fullmatch(f"[0-9a-f]{{{length}}}", one) for one, length in zip(texts[2:], lengths, strict=True))
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:

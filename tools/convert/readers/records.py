@@ -73,6 +73,10 @@ class Container(Protocol):
         """A field of all records that is in memory; None where it is not, or where a record has none."""
         ...
 
+    def image_nbytes(self) -> dict[str, int]:
+        """Bytes of all images as they are stored, by field, where that is known without reading them."""
+        ...
+
     def close(self) -> None:
         """Let go of files."""
         ...
@@ -127,6 +131,12 @@ class ContainerReader:
     def where(self, number: int) -> str:
         """The name of a record in errors."""
         return self._container.where(number)
+
+    @property
+    def stored_nbytes(self) -> dict[str, int]:
+        """Bytes that encoded images take in all, by field, where the container knows that."""
+        sizes = self._container.image_nbytes()
+        return {plan.field.name: sizes[plan.stored] for plan in self._plans if plan.kind == "image" and plan.stored in sizes}
 
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are stored as the bytes of an image."""

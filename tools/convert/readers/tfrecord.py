@@ -149,6 +149,10 @@ class TFRecords:
         """The name of one thing in a record."""
         return f"{self.where(number)}: {stored}"
 
+    def image_nbytes(self) -> dict[str, int]:
+        """Not known: nothing but the records themselves says it."""
+        return {}
+
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field of all records that is in memory."""
         return None

@@ -256,6 +256,14 @@ class WebDataset:
         values = self._held.get(stored)
         return values.array if values is not None and values.there.all() and not self.damage else None
 
+    def image_nbytes(self) -> dict[str, int]:
+        """Bytes of all images, by field."""
+        found: dict[str, int] = {}
+        for name, places in ((name, places) for archive in self._archives for name, places in archive.places.items()):
+            field = self._images.get(name, _stem(name))
+            found[field] = found.get(field, 0) + int(places[places[:, 0] >= 0, 1].sum())
+        return found
+
     def raw(self, number: int) -> Raw:
         """Images as bytes, the rest as numbers."""
         at, row = self._found(number)
