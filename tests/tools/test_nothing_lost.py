@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from command_line import answer, arrays, environment, hdf5_file, mounts, names_in, said
 from foreign_files import noise, png, taken, tar_of
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
 from streamload.tools.convert.readers.open import OpenRequest, open_records
-from streamload.tools.convert.readers.records import plain_names
 from streamload.tools.convert.readers.tfrecord import HEAD, TAIL, masked
 from streamload.tools.convert.writers.registry import write_options
+from streamload.tools.field_guesses import plain_names
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.kernels.crc32c_plain import crc32c
@@ -320,3 +321,47 @@ class TestVerifyAgainstTheSource:
         shutil.copy(source, tmp_path / "other" / "d.h5")
         assert answer(capsys, "verify", tmp_path / "b.npy", "--against", tmp_path / "other" / "d.h5")[0] == 1
         assert answer(capsys, "verify", tmp_path / "b.npy", "--against", tmp_path / "other" / "d.h5", "--any-order")[0] == 0
+
+
+class TestSizes:
+    """Images that are not alike are found before anything is written."""
+
+    @pytest.fixture(params=["folder", "tar"])
+    def source(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        """Of fifty images the 37th is larger, and one is grey, which makes no difference."""
+        files = [(f"c/{at:02d}.png", png(noise((6, 9, 3) if at == 37 else (6, 5, 1) if at == 9 else (6, 5, 3), at))) for at in range(50)]
+        if request.param == "tar":
+            return tar(tmp_path / "in.tar", files)
+        (tmp_path / "in" / "c").mkdir(parents=True)
+        for name, data in files:
+            (tmp_path / "in" / name).write_bytes(data)
+        return tmp_path / "in"
+
+    def test_they_are_counted_and_named(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """What the hint says leads on."""
+        code, document = answer(capsys, "convert", source, tmp_path / "o.h5")
+        assert (code, document["error"]["kind"]) == (1, "SchemaMismatchError")
+        name = f"{source}: c/37: png" if source.suffix else f"{source}/c/37.png"
+        name = name.replace(": png", ": image")
+        text = f"1 image of 50 differs from the first, which is uint8 (6, 5, 3): {name}. {name} is uint8 (6, 9, 3)."
+        assert document["error"]["message"] == text
+        assert document["error"]["hint"] == "Give --size HEIGHTxWIDTH to make them alike, as 6x5; or --on-bad skip to leave them out."
+        assert answer(capsys, "convert", source, tmp_path / "o.h5", "--size", "6x5")[0] == 0
+        assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
+
+    def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
+        """And a conversion that works."""
+        _, document = answer(capsys, "info", source)
+        assert "damaged" not in document
+        assert document["sizes"] == [[6, 5], [6, 9], 50]
+        assert document["advice"][0].startswith(f"`streamload convert {source} train.h5 --size 6x5` makes it a dataset")
+        assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
+
+    def test_a_large_preview_before_the_size_does_not_matter(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """A JPEG with a hundred kilobytes of comments in front."""
+        (tmp_path / "in").mkdir()
+        for at in range(3):
+            data = bytes(imagecodecs.jpeg8_encode(noise((6, 5, 3), at)))
+            comments = b"".join(b"\xff\xfe\xc3\x52" + bytes(50_000) for _ in range(2))
+            (tmp_path / "in" / f"{at}.jpg").write_bytes(data[:2] + comments + data[2:])
+        assert answer(capsys, "convert", tmp_path / "in", tmp_path / "o.h5")[0] == 0

@@ -162,6 +162,8 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    if not merge:
+        job.look()
     job.prepare()
     if not merge:
         job.write(job.shards())

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import Chosen, add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, shapes_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
@@ -26,7 +25,6 @@ from streamload.tools.convert.manifest import (
     manifest_of,
     manifest_path,
     read_manifest,
-    record_hashes,
     schema_entry,
     write_manifest,
 )
@@ -35,6 +33,7 @@ from streamload.tools.convert.readers.open import OpenRequest, RecordSource, con
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
 from streamload.tools.progress import bar
+from streamload.tools.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError
@@ -42,9 +41,6 @@ from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
-
-MOST_SHOWN = 20
-"""Findings of one kind that are listed; all are counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,20 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
     add_choice(parser)
-
-
-@dataclass(kw_only=True, slots=True)
-class Findings:
-    """What is wrong, counted by kind, and the first few of each in words."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, text: str, *, count: int = 1) -> None:
-        """Something that is wrong."""
-        if self.counts[kind] < MOST_SHOWN:
-            self.texts.append(text)
-        self.counts[kind] += count
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -189,16 +171,6 @@ def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
     return WriteOptions(**made) if isinstance(made, dict) and made.get("store", "raw") != "raw" else None
 
 
-def _batches(origin: RecordSource, title: str) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """All records, a few at a time, under a bar."""
-    batch = batch_records(origin)
-    with bar(title, total=len(origin)) as shown:
-        for start in range(0, len(origin), batch):
-            taken = origin.take(np.arange(start, min(start + batch, len(origin)), dtype=np.int64))
-            yield start, taken
-            shown.show(min(start + batch, len(origin)), counted(min(start + batch, len(origin)), "record"))
-
-
 def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
     """Every record decoded: digest, schema, missing numbers, labels, duplicates."""
     records = 0
@@ -212,7 +184,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
         try:
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
-            for first, taken in _batches(source, f"records {part}".strip()):
+            for first, taken in batches(source, f"records {part}".strip()):
                 _check_values(taken, first, part, label, int(limit or 0), findings)
                 hashes = content.add(taken, first)
                 for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
@@ -270,9 +242,9 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
         chosen = as_converted(origin, request, made)
         theirs = theirs if chosen.numbers is None else Chosen(theirs, chosen.numbers)
         if arguments.any_order or not chosen.in_order:
-            _compare_sets(ours, theirs, arguments.against, findings)
+            compare_sets(ours, theirs, arguments.against, findings)
         else:
-            _compare_in_order(ours, theirs, arguments.against, findings)
+            compare_in_order(ours, theirs, arguments.against, findings)
         if len(ours) != len(theirs):
             findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
         return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes])
@@ -314,50 +286,6 @@ def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> 
     return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
 
 
-def _compare_in_order(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
-    both = min(len(ours), len(theirs))
-    batch = min(batch_records(ours), batch_records(theirs))
-    with bar("comparing", total=both) as shown:
-        for start in range(0, both, batch):
-            numbers = np.arange(start, min(start + batch, both), dtype=np.int64)
-            here, there = ours.take(numbers), theirs.take(numbers)
-            if len(here) == len(there) == 1:
-                there = dict(zip(here, there.values(), strict=True))
-            for number, names in differing(here, there, start):
-                findings.add("record", f"record {number:,} differs from {title} in {', '.join(map(clean, names))}")
-            shown.show(int(numbers[-1]) + 1, counted(int(numbers[-1]) + 1, "record"))
-
-
-def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> Iterator[tuple[int, Sequence[str]]]:
-    """Numbers of records that differ in any bit, and the fields that do."""
-    wrong: dict[int, list[str]] = {}
-    for name, values in here.items():
-        if isinstance(values, Ragged):
-            for at, (mine, other) in enumerate(zip(values, there[name], strict=True)):
-                if mine != other:
-                    wrong.setdefault(first + at, []).append(name)
-            continue
-        mine = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
-        other = np.ascontiguousarray(there[name]).reshape(len(values), -1).view(np.uint8)
-        for at in np.flatnonzero((mine != other).any(axis=1)).tolist():
-            wrong.setdefault(first + at, []).append(name)
-    return iter(sorted(wrong.items()))
-
-
-def _compare_sets(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
-    held: Counter[bytes] = Counter()
-    for _, taken in _batches(theirs, "reading SRC"):
-        held.update(record_hashes(taken))
-    for first, taken in _batches(ours, "comparing"):
-        for number, one in enumerate(record_hashes(taken), start=first):
-            held[one] -= 1
-            if held[one] < 0:
-                findings.add("extra record", f"record {number:,} is not in {title}, or not as often")
-    missing = sum(count for count in held.values() if count > 0)
-    if missing:
-        findings.add("missing record", f"{missing:,} records of {title} are not here", count=missing)
-
-
 def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
     """Write the manifest of one file that decodes without a finding."""
     if manifest is not None:
@@ -369,7 +297,7 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     source = _opened([arguments.path], arguments)
     content = Content()
     try:
-        for first, taken in _batches(source, "digest"):
+        for first, taken in batches(source, "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
         whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})

@@ -25,6 +25,7 @@ from streamload.tools.convert.shuffle import Arrangement, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
 
 import streamload
@@ -128,6 +129,11 @@ class Conversion:
         arguments = self._arguments
         dealt = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
         return self._scanning() or self._condition is not None or dealt or self._scattering()
+
+    def look(self) -> None:
+        """Raise SchemaMismatchError where images are not alike and nothing may be left out: before anything is written."""
+        if not self._scanning() and self._request.size is None and self._style.store != "keep" and not self._staging.finished():
+            require_alike(self._origin)
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""

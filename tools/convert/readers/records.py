@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import meant
 from streamload.tools.convert.readers.encode_images import bytes_of
-from streamload.tools.convert.readers.images import image_in, kind_of
+from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
 from streamload.tools.convert.readers.masks import NAMES, mask_in
 from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.field_guesses import is_text, plain_names, shape_said
 from streamload.tools.files.direct_io import aligned_empty
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
@@ -23,11 +24,10 @@ from streamload.schema import Field, Schema
 
 TOGETHER = 8
 """Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""
+HEAD_NBYTES = 1 << 16
+"""In so many bytes the size of an image stands, but where a large preview comes before it."""
 SURVEYED = 64
 """The first records say what fields there are."""
-
-KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
-"""What well-known fields are called here."""
 
 Raw = Mapping[str, "bytes | NDArray[Any]"]
 """What one record holds: bytes, which may be an image, and numbers."""
@@ -71,6 +71,10 @@ class Container(Protocol):
 
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field of all records that is in memory; None where it is not, or where a record has none."""
+        ...
+
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """The first bytes of an image, at most so many; None where a record has none, or only the whole record can be read."""
         ...
 
     def image_nbytes(self) -> dict[str, int]:
@@ -137,6 +141,24 @@ class ContainerReader:
         """Bytes that encoded images take in all, by field, where the container knows that."""
         sizes = self._container.image_nbytes()
         return {plan.field.name: sizes[plan.stored] for plan in self._plans if plan.kind == "image" and plan.stored in sizes}
+
+    def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
+        """For each image of a record that is to be stored as it is: its field, what it is called, and its shape and dtype by its head.
+
+        Raises SourceError for one that is damaged there.
+        """
+        for plan in self._plans:
+            data = self._container.begin(number, plan.stored, HEAD_NBYTES) if plan.kind == "image" else None
+            if data is None:
+                continue
+            title = self._container.named(number, plan.stored)
+            try:
+                found = shape_in(data, title, mode=self._request.mode)
+            except SourceError:
+                if len(data) < HEAD_NBYTES:
+                    raise
+                found = shape_in(self._container.begin(number, plan.stored, MOST_FILE_NBYTES) or b"", title, mode=self._request.mode)
+            yield plan.field, title, found
 
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are stored as the bytes of an image."""
@@ -336,11 +358,11 @@ class ContainerReader:
             image = self._first(kind, stored, values)
             return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])
-        shape = (self._request.shapes or {}).get(name) or _shape_said(first, nbytes)
+        shape = (self._request.shapes or {}).get(name) or shape_said(first, nbytes)
         if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
             return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
-        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or _is_text(texts):
-            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not _is_text(texts) else "texts"
+        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or is_text(texts):
+            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not is_text(texts) else "texts"
         return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
 
     def _first(self, kind: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]]) -> NDArray[Any]:
@@ -353,41 +375,3 @@ class ContainerReader:
                 failed = failed or error
         assert failed is not None
         raise failed
-
-
-def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:
-    """The shape of raw pixels, where numbers beside them say it, as is usual in TFRecord files."""
-    beside = {name.rpartition("/")[2]: value for name, value in first.items() if not isinstance(value, bytes) and value.shape == ()}
-    for names in (("height", "width", "depth"), ("height", "width", "channels"), ("rows", "cols", "depth"), ("height", "width")):
-        if all(name in beside for name in names):
-            shape = tuple(int(beside[name]) for name in names)
-            if min(shape) > 0 and np.prod(shape, dtype=object) == nbytes:
-                return shape
-    return None
-
-
-def _is_text(values: list[bytes]) -> bool:
-    """Whether bytes are text: then they are no pixels."""
-    try:
-        return all(value.decode().isprintable() for value in values)
-    except UnicodeDecodeError:
-        return False
-
-
-def plain_names(stored: Sequence[str]) -> dict[str, str]:
-    """The names under which fields are delivered, and those that they are stored under: without slashes, which would make groups in HDF5.
-
-    Names that differ stay different, whatever order they come in. Raises SchemaMismatchError where that cannot be.
-    """
-    own = {name for name in stored if name not in KNOWN and "/" not in name}
-    names: dict[str, str] = {name: name for name in sorted(own)}
-    for name in sorted(set(stored) - own):
-        wished = [KNOWN.get(name, ""), name.replace("/", "_"), name.replace("/", "__")]
-        plain = next((one for one in wished if one and one not in names), None)
-        if plain is None:
-            raise SchemaMismatchError(
-                f"The fields {name!r} and {names[name.replace('/', '_')]!r} would have one name.",
-                hint="Choose one of them, and name it: --fields NEW=STORED.",
-            )
-        names[plain] = name
-    return {plain: name for name in stored for plain, other in names.items() if other == name}

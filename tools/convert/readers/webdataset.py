@@ -256,6 +256,17 @@ class WebDataset:
         values = self._held.get(stored)
         return values.array if values is not None and values.there.all() and not self.damage else None
 
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """The first bytes of an image; of packed archives, which are read in order alone, nothing."""
+        at, row = self._found(number)
+        archive = self._archives[at]
+        if not self.addressable or row >= len(archive.keys):
+            return None
+        for name, places in archive.places.items():
+            if self._images.get(name, _stem(name)) == stored and places[row, 0] >= 0:
+                return self._read(at, f"{archive.keys[row]}.{name}", int(places[row, 0]), min(most, int(places[row, 1])))
+        return None
+
     def image_nbytes(self) -> dict[str, int]:
         """Bytes of all images, by field."""
         found: dict[str, int] = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import meant
 from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.readers.records import plain_names
+from streamload.tools.field_guesses import plain_names
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.schema import Field, Schema
