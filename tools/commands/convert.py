@@ -14,16 +14,21 @@ from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.image_folder import matches as is_image_folder
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
 
 from streamload.errors import ConfigError, ConversionError
+from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
+
+MOST_SIDE = 65_535
+"""Of an image, in pixels."""
 
 HELP = (
     ("SRC DST", "what is read; a file to write, or a folder"),
@@ -61,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
     parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
     parser.add_argument("--shuffle", action="store_true", help="write records in an exact random order")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of --shuffle and --split (0)")
     parser.add_argument("--split", metavar="SHARES", help="train, test: 0.8,0.2; or train, validation, test: 0.8,0.1,0.1")
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
     parser.add_argument("--group", metavar="FIELD", help="with --split: records of one value stay together")
@@ -84,6 +89,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for name in ("stratify", "group"):
         if getattr(arguments, name) and len(shares) == 1:
             raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
+    if arguments.seed is not None and not arguments.shuffle and len(shares) == 1:
+        raise ConfigError("--seed means something with --shuffle or --split only.", hint="Leave it out, or give --shuffle.")
+    arguments.seed = arguments.seed or 0
+    if arguments.labels and not is_image_folder(request.path):
+        raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
     workers = arguments.workers if arguments.workers is not None else usable_cores()
     if workers < 1:
         raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
@@ -174,9 +184,14 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
     size = None
     if arguments.size:
         height, _, width = arguments.size.lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal() and 0 < int(height) < 65_536 and 0 < int(width) < 65_536):
+        if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
             raise ConfigError(f"--size {arguments.size} cannot be read.", hint="Give height and width: 224x224.")
         size = (int(height), int(width))
+        if max(size) > MOST_SIDE or size[0] * size[1] > MOST_PIXELS:
+            raise ConfigError(
+                f"--size {arguments.size} is too large: {MOST_SIDE:,} high or wide and {MOST_PIXELS:,} pixels are the most.",
+                hint="Give height and width in pixels: 224x224.",
+            )
     if not os.path.exists(arguments.source) and "*" not in arguments.source:
         raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
     return OpenRequest(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, container_kind, open_records
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
 
 import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
@@ -53,7 +53,8 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
-        return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+        with as_arguments():
+            return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
     except StreamloadError as error:
         if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
             raise
