@@ -57,6 +57,10 @@ class Parser(argparse.ArgumentParser):
         unknown = re.search(r"unrecognized arguments: (.*)", message)
         wrong = next((word.partition("=")[0] for word in unknown[1].split() if word.startswith("-")), "") if unknown else ""
         hint = meant(wrong, options) if wrong else f"See {self.prog} --help."
+        chosen = re.fullmatch(r"argument (--[a-z-]+): invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if chosen:
+            message = f"{chosen[1]} {chosen[2]} is not known"
+            hint = meant(chosen[2], [one.strip("' ") for one in chosen[3].split(",")])
         if unknown and not wrong:
             hint = 'One path is taken here; a pattern in quotes names many files: "train-*.h5".'
         Console(as_json=self.as_json).error(ConfigError(message[:1].upper() + message[1:] + ".", hint=hint))

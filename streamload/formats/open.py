@@ -107,6 +107,7 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
             raise ConfigError(
                 f"{name}= is no option of {chosen.NAME} files.",
                 hint=f"It has {', '.join(f'{one}=' for one in known)}." if known else "It has none but fields=.",
+                option=name,
             )
 
 

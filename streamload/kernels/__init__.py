@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from streamload.errors import UnsafeSourceError
+from streamload.storage import owned_files
 
 MODULES = ("gather", "permute", "unshuffle")
 _compiled = False
@@ -27,31 +28,25 @@ def cache_folder() -> Path | None:
 
     The files in it are code, so a folder that others own or may write is not used. None where there is none to use.
     """
-    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
-    )
-    folder = Path(root) / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
+    folder = owned_files.cache_folder(f"kernels-py{sys.version_info[0]}{sys.version_info[1]}")
+    if folder is None:
         return None
-    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    return folder if owned and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(folder, os.W_OK) else None
+    with folder:
+        return Path(folder.path) if os.access(folder.path, os.W_OK) else None
 
 
-def _stamp(folder: Path) -> Path:
-    """A file that stands in the cache folder once these very kernels have been compiled into it."""
+def _stamp() -> str:
+    """The name of a file that stands in the cache folder once these very kernels have been compiled into it."""
     sources = [Path(__file__).with_name(f"{name}.py").stat() for name in MODULES]
     said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
-    return folder / f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
+    return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
 
 
 def announce_compiling() -> None:
     """Say on stderr, once, that the kernels are about to be compiled; say nothing where that has been done."""
     try:
         folder = cache_folder()
-        if _compiled or (folder is not None and _stamp(folder).exists()):
+        if _compiled or (folder is not None and (folder / _stamp()).exists()):
             return
     except (OSError, PackageNotFoundError):
         return  # `compile_kernels` will say what is wrong.
@@ -71,10 +66,8 @@ def compile_kernels() -> bool:
     if not _load(MODULES, folder):
         return False
     if folder is not None:
-        try:
-            _stamp(folder).touch()
-        except OSError:
-            pass  # Then it is said again next time.
+        with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
+            os.close(held.create(_stamp()))
     use(compiled=True)
     return True
 
@@ -91,7 +84,7 @@ def _load(names: Sequence[str], folder: Path | None) -> bool:
         if disabled is not None:
             os.environ["NUMBA_DISABLE_JIT"] = disabled
     before = config.CACHE_DIR, config.DISABLE_JIT
-    with tempfile.TemporaryDirectory(prefix="streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
+    with owned_files.temporary_folder("streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
         config.CACHE_DIR, config.DISABLE_JIT = kept, 0
         try:
             for name in names:

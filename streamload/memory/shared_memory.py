@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from streamload.errors import ResourceError
 from streamload.memory.forks import Piece, keep_for_children
 from streamload.sizes import format_nbytes
+from streamload.storage.owned_files import anonymous_file
 
 ALIGNMENT = 64
 """Arrays begin on cache lines."""
@@ -165,5 +165,5 @@ def _anonymous_file() -> int:
             if error.errno not in (errno.ENOSYS, errno.EPERM):
                 raise
     in_memory = "/dev/shm" if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryFile(dir=in_memory) as file:
+    with anonymous_file(in_memory) as file:
         return os.dup(file.fileno())

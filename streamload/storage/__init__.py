@@ -1,1 +1,1 @@
-"""Where bytes are: files, reads past the page cache, and what is kept from one run to the next."""
+"""Where bytes lie."""

@@ -6,6 +6,7 @@ Rules:
 2. It is not kept where a file was changed so lately that a later change could bear the same time.
 3. An entry is written under another name and renamed; one that is damaged has a wrong checksum, and is thrown away.
 4. The folder is the user's own, and nobody else may write to it. Entries are plain data: JSON, and arrays of numbers.
+5. No link in it is followed, and nothing is deleted but what is called like an entry.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import struct
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.storage.owned_files import Folder, cache_folder
 
 WORTH_SECONDS = 0.1
 """What was found out in less is found out again next time."""
@@ -36,6 +38,9 @@ MOST_ENTRIES = 1000
 """How many entries there may be."""
 _ABANDONED_SECONDS = 3600
 _SUFFIX = ".survey"
+_ENTRY = re.compile(r"[0-9a-f]{32}\.survey")
+_HALF = re.compile(r"\.[0-9a-f]{32}\.survey\.tmp-[0-9a-f-]+|\.[0-9a-z_]{8}\.part")
+"""Written by this version, and by earlier ones."""
 _HEAD = struct.Struct("<8sQQ16s")
 _ALIGNMENT = 64
 
@@ -43,19 +48,9 @@ Pieces = list[bytes | memoryview]
 Found = TypeVar("Found")
 
 
-def folder() -> Path | None:
-    """The folder of entries: `$STREAMLOAD_CACHE_DIR/index`, else in the user's cache folder; None where it cannot be trusted or used."""
-    root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "streamload"
-    )
-    found = Path(root) / "index"
-    try:
-        found.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = found.stat()
-    except OSError:
-        return None
-    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    return found if owned and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+def folder() -> Folder | None:
+    """The folder of entries, `index` in the cache folder, to be closed; None where it cannot be trusted or used."""
+    return cache_folder("index")
 
 
 def request(paths: Sequence[str], *asked: Any) -> list[Any]:
@@ -68,18 +63,22 @@ def load(asked: list[Any], magic: bytes, read: Callable[[NDArray[np.uint8]], tup
     where = folder()
     if where is None:
         return None
-    entry = where / _name(asked, magic)
-    try:
-        found, more = read(np.fromfile(entry, np.uint8))
-        if more["request"] != asked or _times(more["times"]) != more["times"]:
+    entry = _name(asked, magic)
+    with where:
+        try:
+            with where.open(entry) as file:
+                data = np.fromfile(file, np.uint8)
+            found, more = read(data)
+            if more["request"] != asked or _times(more["times"]) != more["times"]:
+                return None
+            where.refresh(entry)
+        except CorruptDataError:
+            where.claim(entry)
+            where.delete(entry)
             return None
-        os.utime(entry)
-    except CorruptDataError:
-        entry.unlink(missing_ok=True)
-        return None
-    except (OSError, LookupError, TypeError, ValueError):
-        return None
-    return found
+        except (OSError, UnsafeSourceError, LookupError, TypeError, ValueError):
+            return None
+        return found
 
 
 def store(
@@ -97,7 +96,7 @@ def store(
     where = folder() if seconds > WORTH_SECONDS else None
     if where is None:
         return
-    try:
+    with where, suppress(OSError, UnsafeSourceError):
         times = _times(files)
         if any(was is not None and tuple(times[path][:4]) != was for path, was in files.items()):
             return
@@ -107,17 +106,10 @@ def store(
         pieces = write({"request": asked, "times": times})
         if sum(map(len, pieces)) > MOST_NBYTES // 2:
             return
-        descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=where)
-        try:
-            with open(descriptor, "wb") as file:
-                file.writelines(pieces)
-            os.replace(temporary, where / _name(asked, magic))
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        entry = _name(asked, magic)
+        where.claim(entry)
+        where.write(entry, *pieces, mode=0o600, lasting=False)  # a torn one has a wrong checksum
         _prune(where)
-    except OSError:
-        return
 
 
 def pack(magic: bytes, said: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> Pieces:
@@ -167,17 +159,21 @@ def _name(asked: list[Any], magic: bytes) -> str:
     return hashlib.blake2b(magic + json.dumps(asked).encode(), digest_size=16).hexdigest() + _SUFFIX
 
 
-def _prune(where: Path) -> None:
+def _prune(where: Folder) -> None:
     """Remove the entries used longest ago beyond what all may take, and what was abandoned half-written."""
-    entries: list[tuple[float, int, Path]] = []
-    for path in where.iterdir():
-        status = path.stat()
-        if path.suffix == _SUFFIX:
-            entries.append((status.st_mtime, status.st_size, path))
-        elif path.suffix == ".part" and time.time() - status.st_mtime > _ABANDONED_SECONDS:
-            path.unlink(missing_ok=True)
+    entries: list[tuple[float, int, str]] = []
+    for name in where.names():
+        status = where.status(name)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            continue
+        if _ENTRY.fullmatch(name):
+            entries.append((status.st_mtime, status.st_size, name))
+        elif _HALF.fullmatch(name) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+            where.claim(name)
+            where.delete(name)
     total = 0
-    for number, (_, nbytes, path) in enumerate(sorted(entries, reverse=True)):
+    for number, (_, nbytes, name) in enumerate(sorted(entries, reverse=True)):
         total += nbytes
         if total > MOST_NBYTES or number >= MOST_ENTRIES:
-            path.unlink(missing_ok=True)
+            where.claim(name)
+            where.delete(name)

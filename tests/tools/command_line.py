@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,9 @@ def image_folder(path: Path, classes: dict[str, int], shape: tuple[int, ...] = (
 def names_in(path: Path) -> set[str]:
     """Everything in a folder, hidden names too."""
     return {entry.name for entry in path.iterdir()}
+
+
+def mounts() -> bool:
+    """Whether this user may mount a small file system in a namespace of its own."""
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0

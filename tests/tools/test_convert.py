@@ -13,13 +13,14 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, names_in, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert.manifest import BLOCK_NBYTES, read_manifest, write_manifest
+from streamload.tools.convert.manifest import BLOCK_NBYTES
 from streamload.tools.convert.shuffle import Buckets, bucket_count
 from streamload.tools.convert.split import shares_in
 
 import streamload as sl
-from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError
+from streamload.errors import ConfigError
 from streamload.schema import Field, Schema
+from streamload.storage.owned_files import Folder
 
 
 def everything(path: Any) -> dict[str, np.ndarray]:
@@ -61,7 +62,9 @@ def test_a_shuffled_file_holds_the_same_records_in_an_exact_order(block: bool, t
     np.testing.assert_array_equal(mixed["label"], sl.Exact().bind(_layout(100), 3).records(0, 0, 100))
     np.testing.assert_array_equal(mixed["image"], arrays(100)["image"][mixed["label"]])
     assert answer(capsys, "verify", tmp_path / "b.npy", "--against", source, "--any-order")[0] == 0
-    assert answer(capsys, "verify", tmp_path / "b.npy", "--against", source)[0] == 1
+    code, document = answer(capsys, "verify", tmp_path / "b.npy", "--against", source)
+    how = "in any order, since it was shuffled" if block else "in the order into which it was shuffled"
+    assert (code, document["checked"][-1]) == (0, f"100 records compared with {source}, {how}")
 
 
 def _layout(records: int) -> Any:
@@ -133,6 +136,15 @@ def test_only_the_fields_that_were_chosen_are_written(tmp_path: Path, capsys: py
         (["a.h5", "b.h5", "--workers", "0"], "--workers 0 leaves nobody to work"),
         (["a.h5", "none/b.h5"], "none does not exist"),
         (["a.h5", "b.h5", "--fields", "image,,label"], "--fields 'image,,label' cannot be read"),
+        (["a.h5", "b.h5", "--where", "label == cat"], "If it is a text, put it in quotes: 'cat'."),
+        (["a.h5", "b.h5", "--where", "label = 3"], 'Did you mean "label == 3"?'),
+        (["a.h5", "b.h5", "--where", "label=3"], 'Did you mean "label == 3"?'),
+        (["in", "b.h5", "--mode", "gray"], "--mode gray is not known. Did you mean 'grey'?"),
+        (["a.h5", "b.h5", "--on-bad", "skp"], "--on-bad skp is not known. Did you mean 'skip'?"),
+        (["in", "b.h5", "--size", "100000x100000"], "--size 100000x100000 is too large: 65,535 high or wide and"),
+        (["a.h5", "b.h5", "--shape", "image=8,8,3"], "--shape is for files that do not say the shapes of records"),
+        (["a.h5", "b.h5", "--seed", "3"], "--seed means something with --shuffle or --split only"),
+        (["a.h5", "b.h5", "--labels", "x.csv"], "--labels says the labels of a folder of images, and"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -142,7 +154,7 @@ def test_what_cannot_be_meant_is_refused(words: list[str], text: str, tmp_path: 
     image_folder(tmp_path / "in", {"x": 1})
     before = (tmp_path / "a.h5").read_bytes()
     code, told = said(capsys, "convert", tmp_path / words[0], tmp_path / words[1], *words[2:])
-    assert (code, text in told) == (2, True), told
+    assert (code, text in " ".join(told.split())) == (2, True), told
     assert names_in(tmp_path) == {"a.h5", "in"}
     assert (tmp_path / "a.h5").read_bytes() == before
 
@@ -290,24 +302,6 @@ class TestVerify:
         path.write_bytes(path.read_bytes()[:-1] + b"!")
         assert answer(capsys, "verify", path)[0] == 1
 
-    def test_a_manifest_that_is_damaged_or_leads_outside_is_refused(self, made: Path, tmp_path: Path):
-        """Its own digest, and names without folders."""
-        path = Path(f"{made}.manifest.json")
-        manifest = read_manifest(str(path))
-        path.write_text(path.read_text().replace('"records": 340', '"records": 341'))
-        with pytest.raises(CorruptDataError, match="is damaged, or of another version"):
-            read_manifest(str(path))
-        from streamload.tools.convert.manifest import manifest_of
-
-        for name in ("../a.h5", "/etc/passwd", ".."):
-            write_manifest(str(path), manifest_of([manifest["files"][0] | {"name": name}], manifest["schema"], {}))
-            with pytest.raises(UnsafeSourceError, match="lies outside its folder"):
-                read_manifest(str(path))
-        (tmp_path / "link.h5").symlink_to("/etc/passwd")
-        write_manifest(str(path), manifest_of([manifest["files"][0] | {"name": "link.h5"}], manifest["schema"], {}))
-        with pytest.raises(UnsafeSourceError, match="lies outside its folder"):
-            read_manifest(str(path))
-
     def test_a_manifest_says_where_records_come_from_and_no_place_of_this_machine(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Names of files and classes, no folders."""
         image_folder(tmp_path / "in", {"a": 1, "b": 1})
@@ -330,7 +324,8 @@ class TestOrder:
         positions = rng.permutation(total)
         positions = np.concatenate([positions, [-1, -1]])
         values = np.stack([positions, positions * 2], axis=1).astype(np.int32)
-        buckets = Buckets(str(tmp_path), schema, total, count=count)
+        folder = Folder.named(tmp_path)
+        buckets = Buckets(folder, schema, total, count=count)
         for at in range(0, total + 2, batch):
             buckets.scatter(positions[at : at + batch], {"x": values[at : at + batch]})
         buckets.close()
@@ -338,6 +333,7 @@ class TestOrder:
         stop = min(total, start + size)
         found = [value for _, taken in buckets.gathered(start, stop, batch) for value in taken["x"][:, 0].tolist()]
         assert found == list(range(start, stop))
+        folder.close()
 
     def test_buckets_bound_memory(self):
         """128 MB each, and no more open files than a process may have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said, started
+from command_line import answer, arrays, environment, finished, hdf5_file, mounts, names_in, said, started
 from streamload.tools.convert.staging import Staging
 
 import streamload as sl
@@ -164,12 +165,6 @@ def test_a_limit_on_file_sizes_is_told_and_leaves_nothing(target: str, source: P
     assert names_in(tmp_path) == {"a.h5"}
 
 
-def mounts() -> bool:
-    """Whether this user may mount a small file system in a namespace of its own."""
-    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
 @pytest.mark.skipif(not mounts(), reason="needs to mount a small file system")
 @pytest.mark.parametrize("words", ["full/b.h5", "full/b.parquet", "full/b.h5 --codec gzip --chunk-records 20"])
 def test_a_full_disk_is_told_and_leaves_nothing(words: str, source: Path, tmp_path: Path):
@@ -294,7 +289,7 @@ def test_data_reaches_the_disk_before_its_name(tmp_path: Path):
     """The order of system calls: fsync of the file, rename, fsync of the folder."""
     hdf5_file(tmp_path / "a.h5", arrays(3))
     log = tmp_path / "log"
-    trace = ["strace", "-f", "-y", "-e", "trace=fsync,rename,renameat2", "-o", str(log)]
+    trace = ["strace", "-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o", str(log)]
     command = [*trace, sys.executable, "-m", "streamload", "convert", str(tmp_path / "a.h5"), str(tmp_path / "b.h5")]
     assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
     calls = log.read_text().splitlines()
@@ -305,7 +300,8 @@ def test_data_reaches_the_disk_before_its_name(tmp_path: Path):
 def order_of(calls: list[str], folder: Path) -> Iterator[int]:
     """Where, among the calls, the data was made to last, got its name, and the name was made to last."""
     yield next(at for at, call in enumerate(calls) if "fsync(" in call and "out/.b.h5.tmp-" in call)
-    named = next(at for at, call in enumerate(calls) if "rename" in call and call.rstrip().endswith('/b.h5") = 0'))
+    moved = re.compile(rf'rename.*/out>?[,/] ?"?b\.h5", .*{re.escape(str(folder))}>?[,/] ?"?b\.h5".* = 0$')
+    named = next(at for at, call in enumerate(calls) if moved.search(call.rstrip()))
     yield named
     yield next(at for at, call in enumerate(calls) if at > named and "fsync(" in call and f"<{folder}>" in call)
 

@@ -99,7 +99,7 @@ def test_long_numbers_are_refused_in_lists_too():
 
 
 @pytest.mark.parametrize("packing", ["", "gz", "zst"], ids=["plain", "gz", "zst"])
-@pytest.mark.parametrize("records", [0, 1, 6])
+@pytest.mark.parametrize("records", [1, 6])
 def test_images_and_numbers_become_fields(records: int, packing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Under the names that people know."""
     images = [noise(seed=seed) for seed in range(records)]
@@ -111,13 +111,12 @@ def test_images_and_numbers_become_fields(records: int, packing: str, tmp_path: 
     code, document = answer(capsys, "convert", path, tmp_path / "b.h5")
     assert (code, document["records"]) == (0, records)
     source = sl.open(tmp_path / "b.h5")
-    if records:
-        held = source[:]
-        np.testing.assert_array_equal(held["image"], images)
-        assert held["label"].tolist() == list(range(records))
-        assert held["box"].dtype == np.float32
-        assert set(held) == {"image", "label", "image_height", "box"}
-        assert answer(capsys, "verify", tmp_path / "b.h5", "--against", path)[0] == 0
+    held = source[:]
+    np.testing.assert_array_equal(held["image"], images)
+    assert held["label"].tolist() == list(range(records))
+    assert held["box"].dtype == np.float32
+    assert set(held) == {"image", "label", "image_height", "box"}
+    assert answer(capsys, "verify", tmp_path / "b.h5", "--against", path)[0] == 0
     assert names_in(tmp_path) == {path.name, "b.h5", "b.h5.manifest.json"}
 
 

@@ -29,20 +29,19 @@ BOMB = b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': '<f8', 'fortran_order': False,
 
 
 @pytest.mark.parametrize("packing", PACKINGS, ids=["plain", "gz", "zst"])
-@pytest.mark.parametrize("records", [0, 1, 7])
+@pytest.mark.parametrize("records", [1, 7])
 def test_members_of_one_key_are_one_record(records: int, packing: str, tmp_path: Path):
     """In the order of the archive, packed or not, in whatever order they are asked for."""
-    images = np.stack([noise(seed=seed) for seed in range(records)]) if records else np.zeros((0, 6, 5, 3), np.uint8)
+    images = np.stack([noise(seed=seed) for seed in range(records)])
     path = webdataset(tmp_path / f"a.tar.{packing}".rstrip("."), images, [seed % 3 for seed in range(records)], packing)
     origin, records_ = taken(path)
     assert len(origin) == records
-    if records:
-        np.testing.assert_array_equal(records_["image"], images)
-        assert records_["label"].tolist() == [seed % 3 for seed in range(records)]
-        again = open_records(OpenRequest(path=str(path)), threads=2)
-        backwards = again.take(np.arange(records - 1, -1, -1))
-        again.close()
-        np.testing.assert_array_equal(backwards["image"], images[::-1])
+    np.testing.assert_array_equal(records_["image"], images)
+    assert records_["label"].tolist() == [seed % 3 for seed in range(records)]
+    again = open_records(OpenRequest(path=str(path)), threads=2)
+    backwards = again.take(np.arange(records - 1, -1, -1))
+    again.close()
+    np.testing.assert_array_equal(backwards["image"], images[::-1])
 
 
 @given(

@@ -18,6 +18,7 @@ from streamload.tools.console import meant
 from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.sizes import format_nbytes
 from streamload.source import Source
+from streamload.storage.owned_files import Folder, finished_file
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PyTorch, memmap, (image, int) pairs": ("torch_memmap", {"variant": "pairs"}),
@@ -74,9 +75,8 @@ def chosen_peers(asked: str) -> list[str]:
 
 def cache_folder() -> Path:
     """Where copies and other formats are kept."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload-bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    with Folder.named(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload-bench", make=0o777) as folder:
+        return Path(folder.path)
 
 
 def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> CopiedRecords:
@@ -101,8 +101,7 @@ def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> Cop
     began = time.perf_counter()
     if not path.exists():
         shape = image.shape if image.dtype == np.uint8 and image.shape else (image.nbytes,)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with h5py.File(partial, "w") as file:
+        with finished_file(path) as partial, h5py.File(partial, "x") as file:
             images = file.create_dataset("image", (records, *shape), np.uint8)
             numbers = file.create_dataset("label", (records,), np.int64)
             step = max(1, (16 << 20) // image.nbytes)
@@ -113,7 +112,6 @@ def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> Cop
                 images[start : start + count] = whole.reshape(count, -1).view(np.uint8).reshape(count, *shape)
                 if label is not None:
                     numbers[start : start + count] = taken[label]
-        partial.rename(path)
     return CopiedRecords(
         path=path,
         records=records,

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from streamload.tools.files.page_cache import make_cold, make_warm
 
 from streamload.errors import ResourceError, StreamloadError, from_plain
 from streamload.sizes import format_nbytes
+from streamload.storage.owned_files import anonymous_file
 
 MODULE = "streamload.tools.benchmark.measure_epoch"
 
@@ -27,7 +27,7 @@ def passed(config: Mapping[str, Any], *, cold: bool = False) -> dict[str, Any]:
     """
     files = [Path(path) for path in config["files"]]
     cache = _cached(files, cold=cold or bool(config.get("limit_nbytes")), config=config)
-    with tempfile.TemporaryFile() as complaints:
+    with anonymous_file() as complaints:
         done = subprocess.run(
             [sys.executable, "-P", "-m", MODULE],
             input=json.dumps(dict(config)),  # not an argument: thousands of paths would be too long for one

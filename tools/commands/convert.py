@@ -10,18 +10,25 @@ import numpy as np
 from streamload.tools.commands.open_arguments import add_choice, fields_in, pattern_of, shapes_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.executors import engine_of
-from streamload.tools.convert.job import Conversion, free_nbytes, shard_nbytes_of, shards_of
+from streamload.tools.convert.existing_target import require_replaceable
+from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
+from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.image_folder import matches as is_image_folder
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, write_options
+from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
 
 from streamload.errors import ConfigError, ConversionError
+from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
+
+MOST_SIDE = 65_535
+"""Of an image, in pixels."""
 
 HELP = (
     ("SRC DST", "what is read; a file to write, or a folder"),
@@ -59,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
     parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
     parser.add_argument("--shuffle", action="store_true", help="write records in an exact random order")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --shuffle and --split (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of --shuffle and --split (0)")
     parser.add_argument("--split", metavar="SHARES", help="train, test: 0.8,0.2; or train, validation, test: 0.8,0.1,0.1")
     parser.add_argument("--stratify", metavar="FIELD", help="with --split: each label alike in all parts")
     parser.add_argument("--group", metavar="FIELD", help="with --split: records of one value stay together")
@@ -82,6 +89,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for name in ("stratify", "group"):
         if getattr(arguments, name) and len(shares) == 1:
             raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
+    if arguments.seed is not None and not arguments.shuffle and len(shares) == 1:
+        raise ConfigError("--seed means something with --shuffle or --split only.", hint="Leave it out, or give --shuffle.")
+    arguments.seed = arguments.seed or 0
+    if arguments.labels and not is_image_folder(request.path):
+        raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
     workers = arguments.workers if arguments.workers is not None else usable_cores()
     if workers < 1:
         raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
@@ -91,14 +103,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _refuse_same(request, origin, arguments.target)
         _tell_of_limits(origin, arguments, console)
         _refuse_store(origin, arguments, style)
+        require_held(origin.schema, origin.title, style)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
+            free_nbytes(arguments.target)
+            require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
             return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
         free_nbytes(arguments.target)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
             job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file)
-            if os.path.lexists(arguments.target) and not arguments.overwrite and not job.was_moved():
-                raise ConfigError(f"{arguments.target} exists.", hint="Give another name, or --overwrite.", path=arguments.target)
             if share is not None:
                 return _do_share(job, share, arguments.target, console)
             manifest = _done(job, merge=arguments.merge)
@@ -113,6 +126,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             ("left out", counted(len(bad), "record") + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
         ][: 2 if bad else 1]
     )
+    if job.aside is not None:
+        console.advise(f"what was put into the old {clean(arguments.target)} meanwhile is in {clean(job.aside)}")
+    for part in dict.fromkeys(file["part"] for file in files):
+        if not sum(file["records"] for file in files if file["part"] == part) and manifest["records"]:
+            console.advise(f"{part} holds no records: --split {arguments.split} leaves it none of {manifest['records']:,}")
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
     console.say(f"  sl.open({pattern_of(arguments.target)!r})")
@@ -154,6 +172,8 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
+    if not merge:
+        job.look()
     job.prepare()
     if not merge:
         job.write(job.shards())
@@ -164,9 +184,14 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
     size = None
     if arguments.size:
         height, _, width = arguments.size.lower().partition("x")
-        if not (height.isdecimal() and width.isdecimal() and 0 < int(height) < 65_536 and 0 < int(width) < 65_536):
+        if not (height.isdecimal() and width.isdecimal() and int(height) > 0 and int(width) > 0):
             raise ConfigError(f"--size {arguments.size} cannot be read.", hint="Give height and width: 224x224.")
         size = (int(height), int(width))
+        if max(size) > MOST_SIDE or size[0] * size[1] > MOST_PIXELS:
+            raise ConfigError(
+                f"--size {arguments.size} is too large: {MOST_SIDE:,} high or wide and {MOST_PIXELS:,} pixels are the most.",
+                hint="Give height and width in pixels: 224x224.",
+            )
     if not os.path.exists(arguments.source) and "*" not in arguments.source:
         raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
     return OpenRequest(
@@ -239,6 +264,9 @@ def _dry_run(
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
     shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
     nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    moved = moved_nbytes(origin, count) if arguments.shuffle and not each_by_itself(origin) else 0
+    if arguments.where is None and arguments.on_bad == "raise":
+        require_free(arguments.target, moved + needed_nbytes(origin, style, count))
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [

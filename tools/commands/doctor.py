@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from streamload.tools.console import FOUND, GOOD, Console
 import streamload
 from streamload.memory.limits import available_nbytes, group_limits, usable_cores
 from streamload.sizes import format_nbytes
+from streamload.storage.owned_files import anonymous_file
 
 EXAMPLE = "streamload doctor --disk /data"
 
@@ -120,7 +120,7 @@ def _disk_rates(folder: str) -> dict[str, float]:
         return {}
     block = os.urandom(1024**2)
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with anonymous_file(folder) as file:
             began = time.perf_counter()
             for _ in range(PROBE_NBYTES // len(block)):
                 file.write(block)

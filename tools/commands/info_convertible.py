@@ -9,11 +9,13 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from streamload.tools.commands.open_arguments import batch_records, fields_in, shapes_in, spread
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
 from streamload.tools.convert.readers.records import SURVEYED, ContainerReader
+from streamload.tools.image_sizes import sizes_of
 
 from streamload.errors import SourceError
 from streamload.sizes import format_nbytes
@@ -51,7 +53,8 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
             _measure(origin, document)
     finally:
         origin.close()
-    document["advice"] = [f"`streamload convert {shlex.quote(path)} train.h5` makes it a dataset that a loader reads, and fast"]
+    size = f" --size {document['size'][0]}x{document['size'][1]}" if "size" in document else ""
+    document["advice"] = [f"`streamload convert {shlex.quote(path)} train.h5{size}` makes it a dataset that a loader reads, and fast"]
     return document
 
 
@@ -69,6 +72,8 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
     chosen = spread(len(origin), min(LOOKED_AT, batch_records(origin)))
     began = time.perf_counter()
     try:
+        if _of_many_sizes(origin, chosen, document):
+            return
         taken = origin.take(chosen)
     except SourceError as error:
         document["damaged"] = str(error)
@@ -82,6 +87,17 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
         document["speed"]["stored_cold"] = 1 / (1 / warm + each)
     for field in document["fields"]:
         field["range"] = range_of(taken[field["name"]])
+
+
+def _of_many_sizes(origin: RecordSource, chosen: NDArray[np.int64], document: dict[str, Any]) -> bool:
+    """Note sizes of images that differ, and one that they could be made; whether they do."""
+    sizes = sizes_of(origin, chosen.tolist())
+    if len(sizes) < 2:
+        return False
+    heights, widths = (sorted(size[at] for size in sizes.elements()) for at in (0, 1))
+    document["size"] = [heights[len(heights) // 2], widths[len(widths) // 2]]
+    document["sizes"] = [[heights[0], widths[0]], [heights[-1], widths[-1]], len(chosen)]
+    return True
 
 
 def _cold_seconds(origin: RecordSource) -> float:
@@ -117,6 +133,7 @@ def show_container(document: dict[str, Any], console: Console) -> None:
                 "decoded one by one" if document["addressable"] else "packed together: one alone costs all that are packed with it",
             ),
             ("layout", f"{layout['certainty']}; other: {layout['override']}"),
+            ("sizes", _sizes_text(document)),
             ("speed", f"{speed['stored_warm']:,.0f} records/s decoded by one core{cold}" if speed else ""),
         ]
     )
@@ -139,6 +156,14 @@ def show_container(document: dict[str, Any], console: Console) -> None:
         console.found(clean(document["damaged"]))
     for line in document["advice"]:
         console.advise(line)
+
+
+def _sizes_text(document: dict[str, Any]) -> str:
+    """What sizes images have, where they differ."""
+    if "sizes" not in document:
+        return ""
+    (height, width), (tallest, widest), count = document["sizes"]
+    return f"images differ: {height} to {tallest} high, {width} to {widest} wide, of {counted(count, 'record')} looked at"
 
 
 def show_classes(classes: dict[str, Any], console: Console) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, container_kind, open_records
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
 
 import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
@@ -52,7 +52,8 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
-        return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+        with as_arguments():
+            return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
     except StreamloadError as error:
         if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
             raise
@@ -91,28 +92,32 @@ def sound_records(
     return sound, origin.take(sound) if len(sound) else None, bad
 
 
-class ReadableRecords:
-    """Another origin without those of its records that cannot be read; all are read once to find them."""
+def sound_numbers(origin: RecordSource) -> NDArray[np.int64]:
+    """The records that can be read; all are read to find them."""
+    every, batch = np.arange(len(origin), dtype=np.int64), batch_records(origin)
+    parts = [sound_records(origin, every[start : start + batch], alike=False)[0] for start in range(0, len(every), batch)]
+    return np.concatenate(parts) if parts else every
 
-    def __init__(self, origin: RecordSource) -> None:
+
+class Chosen:
+    """Some records of another origin, which is its owner's, in an order of their own."""
+
+    def __init__(self, origin: RecordSource, numbers: NDArray[np.int64]) -> None:
         self._origin = origin
         self.title = origin.title
         self.schema = origin.schema
         self.record_nbytes = getattr(origin, "record_nbytes", origin.schema.record_nbytes)
-        every, batch = np.arange(len(origin), dtype=np.int64), batch_records(origin)
-        parts = [sound_records(origin, every[start : start + batch], alike=False)[0] for start in range(0, len(every), batch)]
-        self._numbers = np.concatenate(parts) if parts else every
+        self._numbers = numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
-        """Arrays of the given records, numbered without those that are left out."""
+        """Arrays of the given records, by their place among the chosen."""
         return self._origin.take(self._numbers[records])
 
     def close(self) -> None:
-        """Let go of the other."""
-        self._origin.close()
+        """Nothing: the other is its owner's."""
 
 
 def classes_at(path: str, origin: RecordSource) -> dict[str, list[str]]:

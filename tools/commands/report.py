@@ -14,6 +14,7 @@ from streamload.tools.benchmark.report_dataset import bench_section
 from streamload.tools.console import GOOD, Console
 
 from streamload.errors import ConfigError, SourceError
+from streamload.storage.owned_files import write_report
 
 EXAMPLE = "streamload report results.json --html report.html"
 
@@ -99,7 +100,7 @@ def kind_of(document: dict[str, Any]) -> str | None:
 
 def write_page(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     """Write the page of some results."""
-    path.write_text(page(documents), encoding="utf-8")
+    write_report(path, page(documents).encode())
 
 
 def page(documents: Sequence[dict[str, Any]]) -> str:

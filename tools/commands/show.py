@@ -31,6 +31,7 @@ from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.images.fixed_bytes import holds_bytes
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
+from streamload.storage.owned_files import write_report
 
 EXAMPLE = "streamload show train.h5 -n 12"
 
@@ -242,12 +243,4 @@ def _write(picture: NDArray[np.uint8], path: str) -> None:
     """Write a PNG; its name appears when it is complete."""
     import imagecodecs
 
-    half = f"{os.path.dirname(path) or '.'}/.{os.path.basename(path)}.tmp-{os.getpid()}"
-    try:
-        with open(half, "xb") as file:
-            file.write(imagecodecs.png_encode(picture))
-        os.replace(half, path)
-    except BaseException:
-        if os.path.exists(half):
-            os.unlink(half)
-        raise
+    write_report(path, imagecodecs.png_encode(picture))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import ReadableRecords, add_choice, batch_records, fields_in, shapes_in
+from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, shapes_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
     FOLDER_NAME,
@@ -24,7 +25,6 @@ from streamload.tools.convert.manifest import (
     manifest_of,
     manifest_path,
     read_manifest,
-    record_hashes,
     schema_entry,
     write_manifest,
 )
@@ -33,6 +33,7 @@ from streamload.tools.convert.readers.open import OpenRequest, RecordSource, con
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
 from streamload.tools.progress import bar
+from streamload.tools.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError
@@ -40,9 +41,6 @@ from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
-
-MOST_SHOWN = 20
-"""Findings of one kind that are listed; all are counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,20 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
     add_choice(parser)
-
-
-@dataclass(kw_only=True, slots=True)
-class Findings:
-    """What is wrong, counted by kind, and the first few of each in words."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    texts: list[str] = field(default_factory=list)
-
-    def add(self, kind: str, text: str, *, count: int = 1) -> None:
-        """Something that is wrong."""
-        if self.counts[kind] < MOST_SHOWN:
-            self.texts.append(text)
-        self.counts[kind] += count
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -99,6 +83,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         )
     sound = True
     if manifest is not None:
+        _require_provenance(manifest, where, arguments)
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
@@ -113,6 +98,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts, "counts": findings.counts}
     )
     return FOUND if findings.counts else GOOD
+
+
+def _require_provenance(manifest: dict[str, Any], where: str, arguments: argparse.Namespace) -> None:
+    """Raise CorruptDataError where a manifest says of its making what no conversion says."""
+    made = manifest["provenance"]
+    try:
+        _style(manifest)
+        _request(arguments, manifest)
+        shares, numbers = made.get("shares", [1.0]), made.get("left_out_records", [])
+        sound = all(isinstance(one, float) for one in shares) and all(type(one) is int for one in (*numbers, made.get("seed") or 0))
+        sound = sound and isinstance(made.get("source", {}), (dict, str))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise CorruptDataError(
+            f"{where} says of how its files were made what cannot be.", hint="It was changed by hand: write it anew.", path=where
+        )
 
 
 def _check_bytes(path: str, manifest: dict[str, Any], findings: Findings) -> str:
@@ -169,16 +171,6 @@ def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
     return WriteOptions(**made) if isinstance(made, dict) and made.get("store", "raw") != "raw" else None
 
 
-def _batches(origin: RecordSource, title: str) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-    """All records, a few at a time, under a bar."""
-    batch = batch_records(origin)
-    with bar(title, total=len(origin)) as shown:
-        for start in range(0, len(origin), batch):
-            taken = origin.take(np.arange(start, min(start + batch, len(origin)), dtype=np.int64))
-            yield start, taken
-            shown.show(min(start + batch, len(origin)), counted(min(start + batch, len(origin)), "record"))
-
-
 def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
     """Every record decoded: digest, schema, missing numbers, labels, duplicates."""
     records = 0
@@ -192,7 +184,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
         try:
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
-            for first, taken in _batches(source, f"records {part}".strip()):
+            for first, taken in batches(source, f"records {part}".strip()):
                 _check_values(taken, first, part, label, int(limit or 0), findings)
                 hashes = content.add(taken, first)
                 for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
@@ -233,33 +225,29 @@ def _check_content(source: streamload.Source, content: Content, part: str, manif
 
 
 def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
-    """Record by record against another dataset, of whatever format."""
+    """Record by record against another dataset, of whatever format; of the one that this was made of, as the conversion took it."""
     paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
-    ours = _opened(paths, arguments, manifest)
-    origin: RecordSource | None = None
-    theirs: RecordSource | None = None
-    try:
-        origin = _theirs(arguments, manifest)
+    made = (manifest or {}).get("provenance", {})
+    with ExitStack() as held:
+        ours = held.enter_context(closing(_opened(paths, arguments, manifest)))
+        request = _request(arguments, manifest)
+        theirs = origin = held.enter_context(closing(_theirs(arguments, manifest, request)))
         style = None if _converted(arguments.against) else _style(manifest)
-        theirs = origin if style is None else stored(origin, style)
-        if (manifest or {}).get("provenance", {}).get("left_out"):
-            theirs = ReadableRecords(theirs)
+        if style is not None and (kept := stored(origin, style)) is not origin:
+            theirs = held.enter_context(closing(kept))
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
-        elif arguments.any_order:
-            _compare_sets(ours, theirs, arguments.against, findings)
+            return f"fields compared with {arguments.against}"
+        chosen = as_converted(origin, request, made)
+        theirs = theirs if chosen.numbers is None else Chosen(theirs, chosen.numbers)
+        if arguments.any_order or not chosen.in_order:
+            compare_sets(ours, theirs, arguments.against, findings)
         else:
-            _compare_in_order(ours, theirs, arguments.against, findings)
+            compare_in_order(ours, theirs, arguments.against, findings)
         if len(ours) != len(theirs):
             findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
-        return f"{counted(len(ours), 'record')} compared with {arguments.against}"
-    finally:
-        ours.close()
-        if theirs is not None and theirs is not origin:
-            theirs.close()
-        if origin is not None:
-            origin.close()
+        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes])
 
 
 def _converted(path: str) -> bool:
@@ -267,10 +255,10 @@ def _converted(path: str) -> bool:
     return os.path.isfile(os.path.join(path, FOLDER_NAME))
 
 
-def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> RecordSource:
+def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None, request: OpenRequest) -> RecordSource:
     """The other dataset; of a folder that was converted itself all parts, one after the other, as of this one."""
     if not _converted(arguments.against):
-        return open_records(_request(arguments, manifest))
+        return open_records(request)
     other = read_manifest(manifest_path(arguments.against))
     return _opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other)
 
@@ -298,53 +286,6 @@ def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> 
     return replace(request, fields={name: became.get(here, here) for name, here in chosen.items()}) if chosen else request
 
 
-def _compare_in_order(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
-    both = min(len(ours), len(theirs))
-    batch = min(batch_records(ours), batch_records(theirs))
-    with bar("comparing", total=both) as shown:
-        for start in range(0, both, batch):
-            numbers = np.arange(start, min(start + batch, both), dtype=np.int64)
-            here, there = ours.take(numbers), theirs.take(numbers)
-            if len(here) == len(there) == 1:
-                there = dict(zip(here, there.values(), strict=True))
-            for number, names in differing(here, there, start):
-                findings.add("record", f"record {number:,} differs from {title} in {', '.join(map(clean, names))}")
-            shown.show(int(numbers[-1]) + 1, counted(int(numbers[-1]) + 1, "record"))
-
-
-def differing(here: Mapping[str, Any], there: Mapping[str, Any], first: int) -> Iterator[tuple[int, Sequence[str]]]:
-    """Numbers of records that differ in any bit, and the fields that do."""
-    wrong: dict[int, list[str]] = {}
-    for name, values in here.items():
-        if isinstance(values, Ragged):
-            unlike = [at for at in range(len(values)) if _record_bytes(values, at) != _record_bytes(there[name], at)]
-        else:
-            mine, other = (np.ascontiguousarray(one).reshape(len(values), -1).view(np.uint8) for one in (values, there[name]))
-            unlike = np.flatnonzero((mine != other).any(axis=1)).tolist()
-        for at in unlike:
-            wrong.setdefault(first + at, []).append(name)
-    return iter(sorted(wrong.items()))
-
-
-def _record_bytes(values: Ragged, at: int) -> bytes:
-    """What a ragged record holds, to the byte: lists of numbers, one NaN or the other zero among them, and text of any bytes alike."""
-    return values.values[int(values.offsets[at]) : int(values.offsets[at + 1])].tobytes()
-
-
-def _compare_sets(ours: RecordSource, theirs: RecordSource, title: str, findings: Findings) -> None:
-    held: Counter[bytes] = Counter()
-    for _, taken in _batches(theirs, "reading SRC"):
-        held.update(record_hashes(taken))
-    for first, taken in _batches(ours, "comparing"):
-        for number, one in enumerate(record_hashes(taken), start=first):
-            held[one] -= 1
-            if held[one] < 0:
-                findings.add("extra record", f"record {number:,} is not in {title}, or not as often")
-    missing = sum(count for count in held.values() if count > 0)
-    if missing:
-        findings.add("missing record", f"{missing:,} records of {title} are not here", count=missing)
-
-
 def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
     """Write the manifest of one file that decodes without a finding."""
     if manifest is not None:
@@ -356,7 +297,7 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     source = _opened([arguments.path], arguments)
     content = Content()
     try:
-        for first, taken in _batches(source, "digest"):
+        for first, taken in batches(source, "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
         whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})

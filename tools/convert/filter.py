@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ class Condition:
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             self._tree = None
         if self._tree is None:
-            raise ConfigError(f"--where {clean(text)!r} cannot be read.", hint=HINT)
+            one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *([^=]+)", text.strip())
+            hint = f'Did you mean "{one[1]} == {one[2]}"?' if one else HINT
+            raise ConfigError(f"--where {clean(text)!r} cannot be read.", hint=hint)
         self.names = tuple(dict.fromkeys(self._names(self._tree)))
         if not self.names:
             raise self._refused("it asks about no field")

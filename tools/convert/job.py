@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
-import shutil
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,32 +13,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import counted
+from streamload.tools.convert.as_converted import MOST_NUMBERS
 from streamload.tools.convert.executors import TaskExecutor
+from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.manifest import manifest_of
+from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
 from streamload.tools.convert.shuffle import Arrangement, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
 
 import streamload
-from streamload.errors import ConfigError, ConversionError, SourceChangedError
+from streamload.errors import ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 
 SHARD_NBYTES = 1 << 30
 """Files of a folder, where nothing else was asked for."""
 SCAN_RECORDS = 4096
-ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
-"""About how many times smaller images are as they are stored."""
-KEPT_NBYTES = 1 << 20
-"""Of the pixels of images of different sizes."""
-MARGIN = 1.02
-"""Room for heads, footers and the manifest, in parts of the records' bytes."""
-MARGIN_NBYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +75,6 @@ def shard_nbytes_of(arguments: argparse.Namespace, *, one_file: bool) -> int | N
     return parse_nbytes(arguments.shard_size, name="--shard-size") if arguments.shard_size else SHARD_NBYTES
 
 
-def free_nbytes(target: str) -> int:
-    """Bytes free where the target will stand. Raises ConfigError where there is no such folder."""
-    folder = os.path.dirname(os.path.abspath(target))
-    if not os.path.isdir(folder):
-        raise ConfigError(f"{folder} does not exist.", hint="Make the folder first.", path=folder)
-    return shutil.disk_usage(folder).free
-
-
 class Conversion:
     """One conversion, taken up where an earlier try of the same one ended: `prepare`, `write` some or all tasks, `finish`."""
 
@@ -119,11 +107,21 @@ class Conversion:
         }
         # Through JSON, as it will be read again.
         self._asked = json.loads(json.dumps(self._asked))
+        self.aside: str | None = None
+        """What was put into a folder that was replaced, while it was."""
+        if not staging.was_moved():
+            self._require_target()
         staging.begin(self._asked)
+        if not staging.was_moved():
+            self._require_target()
 
     def was_moved(self) -> bool:
         """Whether an earlier try came as far as the final name."""
         return self._staging.was_moved()
+
+    def _require_target(self) -> None:
+        arguments = self._arguments
+        require_replaceable(arguments.target, one_file=self._one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
 
     @property
     def needs_preparing(self) -> bool:
@@ -132,6 +130,11 @@ class Conversion:
         dealt = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
         return self._scanning() or self._condition is not None or dealt or self._scattering()
 
+    def look(self) -> None:
+        """Raise SchemaMismatchError where images are not alike and nothing may be left out: before anything is written."""
+        if not self._scanning() and self._request.size is None and self._style.store != "keep" and not self._staging.finished():
+            require_alike(self._origin)
+
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
         known = self._staging.kept("prepared")
@@ -139,6 +142,7 @@ class Conversion:
             if self._scanning():
                 self._scan(len(self._origin))
             order = self._arranged()
+            self._require_some(len(order))
             known = {"order": order.plain(), "bad": self.bad}
             if self._scattering():
                 self._scatter(order)
@@ -146,6 +150,22 @@ class Conversion:
                 self._staging.keep("prepared", known)
         self.order = Arrangement.of(known["order"])
         self.bad = [(int(number), str(why)) for number, why in known["bad"]]
+
+    def _require_some(self, count: int) -> None:
+        """Raise ConversionError where nothing of what there is would be written."""
+        records = len(self._origin)
+        if count or not records:
+            return
+        if len(self.bad) == records:
+            number, why = self.bad[0]
+            raise ConversionError(
+                f"None of the {records:,} records can be read: nothing was written. Record {number:,}: {why}",
+                hint="Choose --fields that records have, or look at the files.",
+            )
+        raise ConversionError(
+            f"--where {self._arguments.where!r} holds for none of the {records:,} records: nothing was written.",
+            hint=f"`streamload info {shlex.quote(self._arguments.source)}` shows what values its fields have.",
+        )
 
     def is_prepared(self) -> bool:
         """Whether `prepare` has nothing left to do."""
@@ -160,7 +180,7 @@ class Conversion:
         """Write those of these files that are not there yet; how many were."""
         missing = [shard for shard in shards if self._staging.kept(shard.name) is None]
         if missing:
-            self._require_room(missing)
+            require_free(self._arguments.target, needed_nbytes(self._origin, self._style, sum(one.stop - one.start for one in missing)))
             self._written(missing)
         return len(missing)
 
@@ -177,12 +197,15 @@ class Conversion:
             )
         self._require_same()
         manifest = manifest_of([entry["entry"] for entry in entries], entries[0]["schema"], self._provenance())
+        overwrite = self._arguments.overwrite
+        if not self.was_moved():
+            self._require_target()
         if self._arguments.on_bad == "log" and self.bad:
-            self._log_bad()
+            self._staging.write_beside(LOG, "".join(json.dumps({"record": number, "why": why}) + "\n" for number, why in self.bad))
         if self._one_file:
-            self._staging.move_file(shards[0].name, manifest)
+            self._staging.move_file(shards[0].name, manifest, overwrite=overwrite)
         else:
-            self._staging.move_folder(manifest)
+            self.aside = self._staging.move_folder(manifest, overwrite=overwrite)
         return manifest
 
     def _require_same(self) -> None:
@@ -195,13 +218,15 @@ class Conversion:
         if not same:
             raise SourceChangedError(
                 f"{self._request.path} was changed while it was converted.",
-                hint="Leave it alone, and start again: what was written is thrown away.",
+                hint="Leave it alone, and start again: what was written was thrown away.",
                 path=self._request.path,
             )
 
     def _provenance(self) -> dict[str, Any]:
         arguments = self._arguments
         options = {"shares": self._shares, "shuffle": arguments.shuffle, "seed": arguments.seed, "left_out": len(self.bad)}
+        if 0 < len(self.bad) <= MOST_NUMBERS:
+            options["left_out_records"] = [number for number, _ in self.bad]
         given = {"where": arguments.where, "stratify": arguments.stratify, "group": arguments.group}
         request = self._request.plain() | {"path": os.path.basename(self._request.path)}
         return {
@@ -240,7 +265,8 @@ class Conversion:
 
     def _base(self) -> dict[str, Any]:
         """What every task says."""
-        return {"streamload": streamload.__version__, "request": self._request.plain()}
+        staging = {"folder": self._staging.folder, "inode": self._staging.inode}
+        return {"streamload": streamload.__version__, "request": self._request.plain(), "staging": staging}
 
     def _arranged(self) -> Arrangement:
         """Which records are written, in what order, and where parts end."""
@@ -254,7 +280,7 @@ class Conversion:
             if condition is not None or len(left_out):
                 kept = self._staging.path("kept.i64")
                 count = 0
-                with open(kept, "wb") as file:
+                with self._staging.create("kept.i64") as file:
                     for numbers, taken in small.passes(stretches(len(self._origin), left_out)):
                         chosen = numbers[condition.holds(taken, small.classes)] if condition is not None and len(numbers) else numbers
                         file.write(chosen.tobytes())
@@ -283,39 +309,24 @@ class Conversion:
         finally:
             small.close()
 
-    def _log_bad(self) -> None:
-        with open(f"{self._arguments.target}.bad.jsonl", "w") as file:
-            for number, why in self.bad:
-                file.write(json.dumps({"record": number, "why": why}) + "\n")
-
     def _scattering(self) -> bool:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
         return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
 
     def _scatter(self, order: Arrangement) -> None:
         """Move all records into files of neighbouring positions."""
-        folder = self._staging.path("buckets")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
-        nbytes = len(order) * (self._origin.schema.record_nbytes + 8)
-        _require_free(self._arguments.target, self._staging.parent, nbytes)
-        task = self._base() | {"kind": "scatter", "path": folder, "nbytes": nbytes, "threads": self._engine.workers}
+        self._staging.renew_folder("buckets")
+        nbytes = moved_nbytes(self._origin, len(order))
+        require_free(self._arguments.target, nbytes + needed_nbytes(self._origin, self._style, len(order)))
+        task = self._base() | {"kind": "scatter", "path": self._staging.path("buckets"), "nbytes": nbytes, "threads": self._engine.workers}
         task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
         self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
-
-    def _require_room(self, missing: list[Shard]) -> None:
-        """Raise ConversionError where the disk is too full for what is still to be written."""
-        nbytes = sum(shard.stop - shard.start for shard in missing) * self._origin.schema.record_nbytes
-        needed = int(nbytes * MARGIN) // ENCODED[self._style.store] + MARGIN_NBYTES
-        # What compression will save is not known; half is as much as pictures ever give.
-        _require_free(self._arguments.target, self._staging.parent, needed if self._style.codec == "none" else needed // 2)
 
     def _written(self, missing: list[Shard]) -> None:
         """Write files; each that is finished is kept, whatever becomes of the others."""
         total = len(self.order)
-        scattered = self._staging.path("buckets") if self._scattering() else None
         threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
-        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": scattered}
+        base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": self._scattering()}
         base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
         tasks = [
             base
@@ -336,19 +347,6 @@ class Conversion:
 def _lasting(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _require_free(target: str, parent: str, nbytes: int) -> None:
-    """Raise ConversionError where fewer bytes are free."""
-    free = free_nbytes(target)
-    if nbytes > free:
-        raise ConversionError(
-            f"{target} needs about {format_nbytes(nbytes)}; {format_nbytes(free)} are free in {parent}.",
-            hint="Make room, or choose another folder.",
-            errno=errno.ENOSPC,
-            needed_nbytes=nbytes,
-            available_nbytes=free,
-        )
 
 
 def _tell(shown: Bar, seen: int, total: int, record_nbytes: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from streamload.tools.files.checksums import block_checksums, quick_hash
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.ragged import Ragged
 from streamload.schema import Schema
+from streamload.storage.owned_files import Folder
 
 VERSION = 2
 BLOCK_NBYTES = 1024**2
@@ -162,7 +165,7 @@ def read_manifest(path: str) -> dict[str, Any]:
         manifest = json.loads(data)
         sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
         # Byte for byte: what changed between two values is damage, too.
-        sound = sound and _text(manifest).encode() == data
+        sound = sound and manifest_bytes(manifest) == data and _is_complete(manifest)
         names = [str(file["name"]) for file in manifest["files"]] if sound else []
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, names, manifest = False, [], {}
@@ -182,26 +185,49 @@ def read_manifest(path: str) -> dict[str, Any]:
     return manifest
 
 
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Whether it says all that a manifest says, in values that can be: one that was made by hand has the right digest, too."""
+    files, schema, provenance = manifest["files"], manifest["schema"], manifest["provenance"]
+    if not (isinstance(files, list) and files and isinstance(schema, list) and schema and isinstance(provenance, dict)):
+        return False
+    block_nbytes = manifest["block_nbytes"]
+    whole = _is_count(manifest["records"]) and _is_count(block_nbytes) and block_nbytes > 0
+    whole = whole and all(_is_field(one) for one in schema) and all(_is_file(one, block_nbytes) for one in files)
+    return whole and len({one["name"] for one in files}) == len(files) and sum(one["records"] for one in files) == manifest["records"]
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_field(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry describes a field."""
+    np.dtype(entry["dtype"])
+    named = isinstance(entry["name"], str) and isinstance(entry["dtype"], str) and isinstance(entry.get("ragged", ""), str)
+    return named and isinstance(entry["shape"], list) and all(map(_is_count, entry["shape"]))
+
+
+def _is_file(entry: Mapping[str, Any], block_nbytes: int) -> bool:
+    """Whether an entry describes a file: names, counts, and digests of the right length."""
+    texts = [entry[name] for name in ("name", "part", "crc32", "content", "content_any_order")]
+    if not all(isinstance(one, str) for one in texts) or not all(_is_count(entry[name]) for name in ("first", "records", "nbytes")):
+        return False
+    lengths = [8 * -(-entry["nbytes"] // block_nbytes), 32, 32]
+    return all(re.fullmatch(f"[0-9a-f]{{{length}}}", one) for one, length in zip(texts[2:], lengths, strict=True))
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """The manifest as it stands in its file."""
+    return _text(manifest).encode()
+
+
 def write_manifest(path: str, manifest: Mapping[str, Any]) -> None:
-    """Write it so that it is there whole, or not at all."""
-    half = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{os.getpid()}")
-    try:
-        with open(half, "x") as file:
-            file.write(_text(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, path)
-    except BaseException:
-        if os.path.exists(half):
-            os.unlink(half)
-        raise
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Make names in a folder last through a power cut."""
-    fd = os.open(path or ".", os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    """Write it so that it is there whole, or not at all. Raises UnsafeSourceError where a link stands."""
+    folder, name = os.path.split(path)
+    with Folder.named(folder or ".") as whole:
+        status = whole.status(name)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise UnsafeSourceError(f"{path} is no file, and is not replaced.", hint="Move it away.", path=path)
+        whole.claim(name)
+        whole.write(name, manifest_bytes(manifest))
+        whole.sync()

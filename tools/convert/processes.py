@@ -8,13 +8,13 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import IO, Any
 
 from streamload.errors import ConversionError, from_plain
+from streamload.storage.owned_files import anonymous_file
 
 MODULE = "streamload.tools.convert.tasks"
 ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -59,7 +59,7 @@ class Children:
         """Start a process, and give it tasks until there are none."""
         environment = KEEPING | os.environ | ALONE
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        with tempfile.TemporaryFile() as complaints:
+        with anonymous_file() as complaints:
             with self._lock:
                 if self._ending:
                     raise _EndedError

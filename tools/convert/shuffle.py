@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.order.permutation import EXACT, Permutation, key
 from streamload.schema import Schema
+from streamload.storage.owned_files import Folder
 
 BUCKET_NBYTES = 128 * 1024**2
 """Records of neighbouring places are moved through files of so many bytes."""
@@ -123,15 +124,23 @@ class Numbers:
 class Buckets:
     """Files that each hold the records of a stretch of positions: filled in any order, read in that of the positions."""
 
-    def __init__(self, folder: str, schema: Schema, total: int, *, count: int) -> None:
+    def __init__(self, folder: Folder, schema: Schema, total: int, *, count: int) -> None:
         self._folder = folder
+        """Its owner's."""
         self._kind = np.dtype([(f.name, f.dtype, f.shape) for f in schema])
         self._names = schema.names
         self._stretch = max(1, -(-total // count))
         self._files: dict[int, tuple[Any, Any]] = {}
 
     def _path(self, bucket: int, what: str) -> str:
-        return os.path.join(self._folder, f"{what}-{bucket:05d}")
+        return self._folder.held_path(f"{what}-{bucket:05d}")
+
+    def _created(self, bucket: int, what: str) -> BinaryIO:
+        """A new file, in place of one of an earlier try."""
+        name = f"{what}-{bucket:05d}"
+        self._folder.claim(name)
+        self._folder.delete(name)
+        return os.fdopen(self._folder.create(name), "wb", buffering=0)
 
     def scatter(self, positions: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> None:
         """Put records into the buckets of their positions; those at -1 are left out."""
@@ -145,8 +154,7 @@ class Buckets:
             for name in self._names:
                 rows[name] = taken[name][order[first:last]]
             if bucket not in self._files:
-                opened = [open(self._path(bucket, what), "wb", buffering=0) for what in ("places", "records")]  # noqa: SIM115
-                self._files[bucket] = (opened[0], opened[1])
+                self._files[bucket] = self._created(bucket, "places"), self._created(bucket, "records")
             for file, values in zip(self._files[bucket], (sorted_positions[first:last], rows), strict=True):
                 rest = memoryview(np.ascontiguousarray(values).view(np.uint8).data)
                 while rest:

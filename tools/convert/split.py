@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from streamload.tools.convert.shuffle import Arrangement
 
 from streamload.errors import ConfigError
 from streamload.order.permutation import EXACT, LRU, Permutation, key
+from streamload.storage.owned_files import anonymous_file, replace_file
 
 PART_NAMES = {1: ("",), 2: ("train", "test"), 3: ("train", "validation", "test")}
 MOST_LABELS = 65_536
@@ -157,23 +159,18 @@ def by_group(shares: list[float], batches: Batches, group: str, label: str | Non
 def write_parts(path: str, batches: Batches, parts: int, dealt: Callable[..., NDArray[np.int64]]) -> tuple[int, ...]:
     """Write record numbers part by part, each ascending, and say where each part ends."""
     counts = [0] * parts
-    names = [f"{path}.{part}" for part in range(parts)]
-    files = [open(name, "wb") for name in names]  # noqa: SIM115
-    try:
+    with ExitStack() as held:
+        files = [held.enter_context(anonymous_file(os.path.dirname(path))) for _ in range(parts)]
         for numbers, taken in batches():
             where = dealt(numbers, taken)
             for part, file in enumerate(files):
                 mine = numbers[where == part]
                 file.write(mine.astype(np.int64).tobytes())
                 counts[part] += len(mine)
-    finally:
+        whole = held.enter_context(replace_file(path))
         for file in files:
-            file.close()
-    with open(path, "wb") as whole:
-        for name in names:
-            with open(name, "rb") as file:
-                shutil.copyfileobj(file, whole, 1 << 20)
-            os.unlink(name)
+            file.seek(0)
+            shutil.copyfileobj(file, whole, 1 << 20)
         whole.flush()
         os.fsync(whole.fileno())
     return tuple(int(end) for end in np.cumsum(counts))

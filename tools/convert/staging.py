@@ -5,25 +5,41 @@
 3. One conversion at a time: the lock is the kernel's, and goes with the process that holds it, however that ends. Only the
    tasks of one job array share it.
 4. Files that are finished have an entry; a later try of the same request takes them as they are. Of another request, they are deleted.
+5. A folder that no conversion made, or in which something lies that none writes, is refused, and nothing in it is touched.
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import fcntl
 import json
 import os
-import shutil
+import stat
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
-from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, sync_folder, write_manifest
+from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, manifest_bytes
+from streamload.tools.convert.working_folder import (
+    BUCKETS,
+    ENTRIES,
+    FILES,
+    MARK,
+    OLD,
+    OUT,
+    clear,
+    delete,
+    names_in,
+    opened,
+    read_json,
+    require_ours,
+)
 
-from streamload.errors import SourceBusyError
+from streamload.errors import ConfigError, ConversionError, SourceBusyError, SourceChangedError
 from streamload.fault_points import reach
+from streamload.storage.owned_files import Folder
 
-_EXCHANGE, _HERE = 2, -100
 WAIT_SECONDS = 60.0
 """How long tasks wait for each other while one of them begins."""
 
@@ -35,38 +51,61 @@ class Staging:
     """
 
     def __init__(self, target: str, *, shared: bool = False) -> None:
-        self.target = os.path.abspath(target)
-        self.parent = os.path.dirname(self.target)
-        self.folder = os.path.join(self.parent, f".{os.path.basename(self.target)}.converting")
-        self.out = os.path.join(self.folder, "out")
-        self._entries = os.path.join(self.folder, "entries")
-        self._request = os.path.join(self.folder, "request.json")
-        self._lock = -1
+        whole = os.path.abspath(target)
+        self.name = os.path.basename(whole)
+        self.parent = os.path.realpath(os.path.dirname(whole))
+        self.target = os.path.join(self.parent, self.name)
+        self._within = f".{self.name}.converting"
+        self.folder = os.path.join(self.parent, self._within)
+        self.out = os.path.join(self.folder, OUT)
         self._shared = shared
         self._alone = True
 
     def __enter__(self) -> Staging:
+        self._parent = Folder.named(self.parent)
+        try:
+            self._held = self._locked_folder()
+        except BaseException:
+            self._parent.close()
+            raise
+        return self
+
+    @property
+    def inode(self) -> int:
+        """The number of the folder, by which workers know it."""
+        return self._held.inode
+
+    def _locked_folder(self) -> Folder:
+        """The folder, made where there is none, and locked. Raises SourceBusyError, and UnsafeSourceError for one that is not ours."""
         deadline = time.monotonic() + (WAIT_SECONDS if self._shared else 0.0)
         while True:
+            made = self._made()
+            held = opened(self._parent, self._within, made=made)
             try:
-                os.mkdir(self.folder, mode=0o700)
-            except FileExistsError:
-                pass
-            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            if not self._locked(fd):
-                os.close(fd)
-                if time.monotonic() < deadline:
-                    time.sleep(0.02)
-                    continue
-                raise self._busy()
-            try:
-                same = os.stat(self.folder).st_ino == os.fstat(fd).st_ino
-            except FileNotFoundError:
-                same = False
-            if same:
-                self._lock = fd
-                return self
-            os.close(fd)
+                if self._locked(held.fd):
+                    status = self._parent.status(self._within)
+                    if status is not None and status.st_ino == held.inode:
+                        self._parent.claim(self._within)
+                        require_ours(held, self.name)
+                        return held
+                elif time.monotonic() >= deadline:
+                    raise self._busy()
+            except BaseException:
+                held.close()
+                raise
+            held.close()
+            time.sleep(0.02)
+
+    def _made(self) -> bool:
+        """Make the folder where there is none; whether there was none."""
+        try:
+            return self._parent.make_folder(self._within)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            raise ConfigError(
+                f"{self.parent} cannot be written to: {error.strerror}.", hint="Choose another folder for DST.", errno=error.errno
+            ) from error
 
     def _locked(self, fd: int) -> bool:
         """Take the lock: alone where that can be had, else with others where they may share it."""
@@ -83,22 +122,36 @@ class Staging:
         return SourceBusyError(f"{self.target} is being written by another conversion.", hint="Wait for it, or end it.", path=self.target)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._alone and os.path.isdir(self.folder):
-            self._sweep()
-            if not self.finished():
-                shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+        with self._parent, self._held:
+            if not self._alone:
+                return
+            if isinstance(error, SourceChangedError):
+                self._delete_all()  # of another source than there is now
+            else:
+                self._sweep()
+                if not self.finished():
+                    self._delete_all()
 
     def _sweep(self) -> None:
         """Delete what was not finished; only who is alone knows that nobody writes it."""
-        for name in os.listdir(self.out) if os.path.isdir(self.out) else ():
-            path = os.path.join(self.out, name)
-            if self.kept(name) is None:
-                shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        with suppress(FileNotFoundError), self._held.folder(OUT) as out:
+            pattern = names_in(out, self.name)
+            for name in out.names():
+                # The manifest is written anew; until then it tells that what was to be moved is still here.
+                if name != FOLDER_NAME and self.kept(name) is None:
+                    delete(out, name, pattern)
+
+    def _delete_all(self) -> None:
+        """Delete the working folder; what others have put there stays, and the folder with it."""
+        for name in (OUT, OLD, BUCKETS, ENTRIES):
+            clear(self._held, name, self.name)
+        for name in sorted(self._held.names(), key=lambda one: one == MARK):
+            delete(self._held, name, FILES)
+        self._parent.delete_folder(self._within)
 
     def begin(self, request: dict[str, Any]) -> bool:
         """Take up the work of an earlier try of the same request, or begin anew; whether there was one."""
-        same = self._held(self._request) == request and not self._was_lost()
+        same = read_json(self._held, "request.json") == request and not self._was_lost()
         if not self._alone and not same:
             raise self._busy()
         if same:
@@ -106,122 +159,158 @@ class Staging:
                 self._sweep()
             self._let_in()
             return True
-        for name in os.listdir(self.folder):
-            path = os.path.join(self.folder, name)
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
-        os.makedirs(self.out)
-        os.makedirs(self._entries)
-        self._put(self._request, request)
+        for name in (ENTRIES, BUCKETS, OUT, OLD):
+            clear(self._held, name, self.name)
+        for name in self._held.names():
+            if name != MARK:
+                delete(self._held, name, FILES)
+        self._held.make_folder(OUT)
+        self._held.make_folder(ENTRIES)
+        self._put(self._held, "request.json", request)
         self._let_in()
-        if self._held(self._request) != request:
+        if read_json(self._held, "request.json") != request:
             raise self._busy()  # another began anew in the moment in which the lock changed
         return False
 
     def _let_in(self) -> None:
         if self._shared and self._alone:
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            fcntl.flock(self._held.fd, fcntl.LOCK_SH)
             self._alone = False
 
     def path(self, name: str) -> str:
-        """A place for something that is thrown away at the end."""
+        """Where something is that is thrown away at the end."""
         return os.path.join(self.folder, name)
+
+    def create(self, name: str) -> BinaryIO:
+        """A new file for something that is thrown away at the end, in place of one of an earlier try."""
+        delete(self._held, name, FILES)
+        return os.fdopen(self._held.create(name), "w+b")
+
+    def renew_folder(self, name: str) -> None:
+        """Have an empty folder of this name for something that is thrown away at the end."""
+        clear(self._held, name, self.name)
+        self._held.make_folder(name)
 
     def keep(self, name: str, value: Any) -> None:
         """Note something for a later try."""
-        self._put(os.path.join(self._entries, name + ".json"), value)
+        with self._held.folder(ENTRIES) as entries:
+            self._put(entries, name + ".json", value)
 
     def kept(self, name: str) -> Any:
         """What was noted, by this try or an earlier one; None where nothing was."""
-        return self._held(os.path.join(self._entries, name + ".json"))
+        with suppress(OSError), self._held.folder(ENTRIES) as entries:
+            return read_json(entries, name + ".json")
+        return None
 
     def finished(self) -> bool:
         """Whether there is anything that a later try can use."""
-        return os.path.isdir(self._entries) and bool(os.listdir(self._entries))
+        with suppress(OSError), self._held.folder(ENTRIES) as entries:
+            return bool(entries.names())
+        return False
 
-    def _put(self, path: str, value: Any) -> None:
-        new = f"{path}.tmp-{os.getpid()}"
-        with open(new, "w") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+    def _put(self, folder: Folder, name: str, value: Any) -> None:
+        folder.claim(name)
+        folder.write(name, json.dumps(value).encode())
         reach("convert.noted")
-
-    def _held(self, path: str) -> Any:
-        try:
-            with open(path) as file:
-                return json.load(file)
-        except (OSError, ValueError):
-            return None
 
     def was_moved(self) -> bool:
         """Whether an earlier try was ended after its result got the final name, and before all was done."""
         note = self.kept("moving")
-        return note is not None and _mark(self.target) == note["mark"]
+        return note is not None and _mark(self._parent, self.name) == note["mark"]
 
     def _was_lost(self) -> bool:
         """Whether what an earlier try made is neither where it was made nor under its final name."""
         note = self.kept("moving")
-        return note is not None and not self.was_moved() and _mark(os.path.join(self.folder, note["made"])) != note["mark"]
+        if note is None or self.was_moved():
+            return False
+        if note["made"] == OUT:
+            return _mark(self._held, OUT) != note["mark"]
+        with suppress(OSError), self._held.folder(OUT) as out:
+            return _mark(out, note["made"]) != note["mark"]
+        return True
 
-    def _note_move(self, made: str) -> None:
-        """Note what is going to be moved."""
-        self.keep("moving", {"made": os.path.relpath(made, self.folder), "mark": _mark(made)})
+    def move_file(self, name: str, manifest: dict[str, Any], *, overwrite: bool) -> None:
+        """Give the one file its final name, and write its manifest beside it.
 
-    def move_file(self, name: str, manifest: dict[str, Any]) -> None:
-        """Give the one file its final name, and write its manifest beside it."""
-        made = os.path.join(self.out, name)
+        Raises ConversionError where something has come to stand there that is not to be replaced.
+        """
+        beside = self.name + SUFFIX
         if not self.was_moved():
-            os.chmod(made, 0o666 & ~_umask())
-            self._note_move(made)
-            if os.path.exists(self.target + SUFFIX):
-                os.unlink(self.target + SUFFIX)
-            os.replace(made, self.target)
-            sync_folder(self.parent)
+            with self._held.folder(OUT) as out:
+                out.set_mode(name, 0o666 & ~_umask())
+                self.keep("moving", {"made": name, "mark": _mark(out, name)})
+                if overwrite:
+                    self._parent.claim(self.name)
+                elif self._parent.status(self.name) is not None:
+                    raise self._came_meanwhile()
+                # The old one says nothing about the new file.
+                self._parent.claim(beside)
+                self._parent.delete(beside)
+                try:
+                    out.move(name, self.name, self._parent)
+                except FileExistsError:
+                    raise self._came_meanwhile() from None
+            self._parent.sync()
             reach("convert.named")
-        write_manifest(self.target + SUFFIX, manifest)
-        shutil.rmtree(self.folder)
+        self._parent.claim(beside)
+        self._parent.write(beside, manifest_bytes(manifest))
+        self._parent.sync()
+        self._delete_all()
 
-    def move_folder(self, manifest: dict[str, Any]) -> None:
-        """Give the folder of files its final name, the manifest in it."""
+    def _came_meanwhile(self) -> ConversionError:
+        return ConversionError(
+            f"{self.target} has come to exist while it was converted, and is not replaced.",
+            hint="Move it away or give --overwrite: the same command then only gives the name.",
+        )
+
+    def move_folder(self, manifest: dict[str, Any], *, overwrite: bool) -> str | None:
+        """Give the folder of files its final name, the manifest in it; where what was put into the old one meanwhile is now."""
         if not self.was_moved():
-            write_manifest(os.path.join(self.out, FOLDER_NAME), manifest)
-            self._note_move(self.out)
             mask = _umask()
-            for name in os.listdir(self.out):
-                os.chmod(os.path.join(self.out, name), 0o666 & ~mask)
-            os.chmod(self.out, 0o777 & ~mask)
-            if os.path.lexists(self.target):
-                _exchange(self.out, self.target)
+            with self._held.folder(OUT) as out:
+                out.claim(FOLDER_NAME)
+                out.write(FOLDER_NAME, manifest_bytes(manifest))
+                for name in out.names():
+                    out.set_mode(name, 0o666 & ~mask)
+                out.sync()
+            self.keep("moving", {"made": OUT, "mark": _mark(self._held, OUT)})
+            self._held.set_mode(OUT, 0o777 & ~mask)
+            self._held.claim(OUT)
+            if overwrite and self._parent.status(self.name) is not None:
+                self._parent.claim(self.name)
+                self._held.exchange(OUT, self.name, self._parent)
             else:
-                os.rename(self.out, self.target)
-            sync_folder(self.parent)
+                try:
+                    self._held.move(OUT, self.name, self._parent)
+                except FileExistsError:
+                    raise self._came_meanwhile() from None
+            self._parent.sync()
             reach("convert.named")
-        shutil.rmtree(self.folder)
+        aside, status = None, self._held.status(OUT)
+        if status is not None and not (stat.S_ISDIR(status.st_mode) and clear(self._held, OUT, self.name)):
+            aside = f"{self.name}.replaced-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+            self._held.move(OUT, aside, self._parent)
+        self._delete_all()
+        return aside
+
+    def write_beside(self, suffix: str, text: str) -> None:
+        """Write a file called like the target, with an ending; one that stands there is replaced."""
+        self._parent.claim(self.name + suffix)
+        self._parent.write(self.name + suffix, text.encode())
 
 
-def _mark(path: str) -> list[int] | None:
+def _mark(folder: Folder, name: str) -> list[int] | None:
     """What tells a file, or a folder with its manifest, from others of its name; a number alone would be given again."""
-    try:
-        return [os.stat(path).st_ino, os.stat(os.path.join(path, FOLDER_NAME) if os.path.isdir(path) else path).st_mtime_ns]
-    except OSError:
-        return None
+    status = folder.status(name)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        return None if status is None else [status.st_ino, status.st_mtime_ns]
+    with suppress(OSError), folder.folder(name) as inner:
+        manifest = inner.status(FOLDER_NAME)
+        return None if manifest is None else [status.st_ino, manifest.st_mtime_ns]
+    return None
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _exchange(here: str, there: str) -> None:
-    """Swap two names at once, so that the target is never missing; one after the other where the kernel cannot."""
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-        if call(_HERE, os.fsencode(here), _HERE, os.fsencode(there), _EXCHANGE) == 0:
-            return
-    except AttributeError:
-        pass
-    aside = here + ".old"
-    os.rename(there, aside)
-    os.rename(here, there)

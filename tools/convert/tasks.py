@@ -24,6 +24,7 @@ from streamload.tools.convert.manifest import BLOCK_NBYTES, Content, file_entry,
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, open_records
 from streamload.tools.convert.shuffle import Arrangement, Buckets, Numbers
+from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
@@ -34,6 +35,7 @@ import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
 from streamload.fault_points import reach
 from streamload.formats.hdf5.inspector import Inspector
+from streamload.storage.owned_files import Folder
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
 """The position of the first record, and records that follow each other: every field."""
@@ -101,8 +103,8 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
     folder = os.path.dirname(path)
     number = getattr(error, "errno", None)
     if number is None:
-        said = re.search(r"errno\s*=\s*([0-9]+)", str(error))
-        number = int(said[1]) if said else errno.ENOMEM if isinstance(error, MemoryError) else None
+        named = re.search(r"errno\s*=\s*([0-9]+)", str(error))
+        number = int(named[1]) if named else errno.ENOMEM if isinstance(error, MemoryError) else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         needed, free = int(task["nbytes"]), shutil.disk_usage(folder).free
         reasons = {errno.EFBIG: "a file may not be so large", errno.EDQUOT: "the quota is used up"}
@@ -114,8 +116,9 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
             needed_nbytes=needed,
             available_nbytes=free,
         )
+    said = re.sub(r"/proc/self/fd/[0-9]+(?=/)", os.path.dirname(path), str(error))
     return ConversionError(
-        f"{os.path.basename(path)} could not be written: {type(error).__name__}: {error}",
+        f"{os.path.basename(path)} could not be written: {type(error).__name__}: {said}",
         hint="Nothing was left under the final name.",
         errno=number,
     )
@@ -151,7 +154,8 @@ def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Read all records as they are stored, and put each into the bucket of the place where it will stand."""
     origin = open_records(OpenRequest.of(task["request"]), threads=task["threads"])
-    buckets = Buckets(task["path"], origin.schema, task["total"], count=task["buckets"])
+    folder = _folder(task, "buckets")
+    buckets = Buckets(folder, origin.schema, task["total"], count=task["buckets"])
     batch = batch_records(origin)
     stretches = [(start, min(start + batch, len(origin))) for start in range(0, len(origin), batch)]
     try:
@@ -162,26 +166,38 @@ def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
             progress.add(len(numbers))
     finally:
         buckets.close()
+        folder.close()
         origin.close()
     return {}
 
 
+def _folder(task: dict[str, Any], name: str) -> Folder:
+    """A folder of the working folder that a task belongs to; of a task without one the folder of its file."""
+    if "staging" not in task:
+        return Folder.named(os.path.dirname(task["path"]))
+    with staged(**task["staging"]) as held:
+        return held.folder(name)
+
+
 def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Write one file, read it again, and say what a manifest says of it."""
-    final, records, style = task["path"], task["stop"] - task["start"], WriteOptions(**task["style"])
-    # Two workers may do one task, where a cluster thinks that one was lost: each has a file of its own until it is whole.
-    path = os.path.join(os.path.dirname(final), f".{os.path.basename(final)}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        answer = _written(task, path, records, style, progress)
-        os.replace(path, final)
-    finally:
-        if os.path.lexists(path):
-            os.unlink(path)
+    name = os.path.basename(task["path"])
+    with _folder(task, "out") as folder:
+        # Two workers may do one task, where a cluster thinks that one was lost: each has a file of its own until it is whole.
+        half = f".{name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
+        folder.claim(half, name)
+        try:
+            answer = _written(task, folder, half, progress)
+            folder.move(half, name)
+        except BaseException:
+            folder.delete(half)
+            raise
     reach("convert.written")
     return answer
 
 
-def _written(task: dict[str, Any], path: str, records: int, style: WriteOptions, progress: Progress) -> dict[str, Any]:
+def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress) -> dict[str, Any]:
+    path, records, style = folder.held_path(half), task["stop"] - task["start"], WriteOptions(**task["style"])
     with ExitStack() as held:
         origin = held.enter_context(closing(open_records(OpenRequest.of(task["request"]), threads=task["threads"])))
         first = task["start"] - task["part_start"]
@@ -209,7 +225,7 @@ def _written(task: dict[str, Any], path: str, records: int, style: WriteOptions,
         writer.close()
         reach("convert.closed")
         behind.finish()
-        delivered = read_back(path, schema, stretches, behind, title=task["path"], threads=int(task["threads"]))
+        delivered = read_back(folder.path_of(half), schema, stretches, behind, title=task["path"], threads=int(task["threads"]))
         entry = file_entry(path, records=records, content=written, part=task["part"], first=first, blocks=behind.blocks())
     return {"entry": entry | {"name": os.path.basename(task["path"])}, "schema": schema_entry(delivered)}
 
@@ -218,9 +234,10 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
     """The records of positions start to stop, a few at a time, as they are stored."""
     batch = aligned_records(batch_records(origin), max(field.nbytes for field in origin.schema))
     if task["scattered"]:
-        buckets = Buckets(task["scattered"], origin.schema, task["total"], count=task["buckets"])
-        for start, taken in buckets.gathered(task["start"], task["stop"], batch):
-            yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
+        with _folder(task, "buckets") as folder:
+            buckets = Buckets(folder, origin.schema, task["total"], count=task["buckets"])
+            for start, taken in buckets.gathered(task["start"], task["stop"], batch):
+                yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
     order = Numbers(Arrangement.of(task["order"]))
     begin: Callable[[NDArray[np.int64]], Callable[[], dict[str, Any]]] = getattr(kept, "begun", lambda numbers: partial(kept.take, numbers))

@@ -113,7 +113,7 @@ def write_crops(path: Path, *, nbytes: int, seed: int, progress: Callable[[int],
     folder, rng = photograph_folder(), np.random.default_rng([seed, 0])
     count, done = records_of(nbytes), 0
     each = count // len(PHOTOGRAPHS)
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+    with h5py.File(path, "x", libver=("earliest", "v110")) as file:
         images = file.create_dataset("image", (count, SIDE, SIDE, 3), np.uint8)
         file.create_dataset("label", data=np.repeat(np.arange(len(PHOTOGRAPHS)), each))
         file.attrs["classes"] = [name.partition(".")[0] for name in PHOTOGRAPHS]

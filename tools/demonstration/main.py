@@ -6,7 +6,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ import streamload as sl
 from streamload.loader.budget import Footprint
 from streamload.loader.stats import Stats
 from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.storage.owned_files import Folder, temporary_folder
 from streamload.workers.launcher import Launcher
 
 FOR_INTERPRETERS = 256 * 1024**2
@@ -101,15 +101,13 @@ def table(passes: Sequence[Pass]) -> str:
 def scratch_folder(within: str | None) -> Iterator[Path]:
     """A folder that is gone afterwards: by default in the cache folder, which is on a disk where /tmp may be memory."""
     home = Path(within or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="demo-", dir=home))
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="streamload-demo-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ExitStack() as held:
+        try:
+            with Folder.named(home, make=0o777) as found:
+                made = held.enter_context(temporary_folder("demo-", found.path))
+        except OSError:
+            made = held.enter_context(temporary_folder("streamload-demo-"))
+        yield Path(made)
 
 
 def make_file(path: Path, *, nbytes: int) -> int:

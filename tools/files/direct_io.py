@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.storage.owned_files import create_file
+
 ALIGNMENT = 4096
 """Places, lengths and addresses of direct writes are multiples of this; no device in use asks for more."""
 STAGED_NBYTES = 4 * 1024**2
@@ -151,7 +153,7 @@ class DirectFile:
 
     def __init__(self, path: str) -> None:
         self._direct: int | None = None
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._fd = create_file(path)
         self.closed = False
         self._direct = direct_descriptor(path, os.O_WRONLY)
         self._stream = DirectStream(self._fd, self._direct, 0)

@@ -7,9 +7,12 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from streamload.tools.peers.serving import Clock, Config, Sink
+
+from streamload.storage.owned_files import scratch_file
 
 PIECE_NBYTES = 8 << 20
 DEPTH = 4
@@ -39,7 +42,7 @@ def in_pieces(nbytes: int, one: Callable[[int, memoryview], Any]) -> None:
 
 
 def make(config: Config) -> Any:
-    """Passes over a new file at `path`, deleted after each: `nbytes` are written, and read again where `again` says so.
+    """Passes over new files whose paths begin with `path`, deleted after each: `nbytes` are written, and read again where `again` says so.
 
     With `source`, a file, its bytes are what is written.
     """
@@ -49,8 +52,10 @@ def make(config: Config) -> Any:
 
     def one_pass(request: Config) -> dict[str, Any]:
         clock = Clock(sink, request)
-        fd = os.open(config["path"], os.O_RDWR | os.O_CREAT | os.O_DIRECT)
-        try:
+        with ExitStack() as held:
+            _, path = held.enter_context(scratch_file(config["path"]))
+            fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+            held.callback(os.close, fd)
             os.posix_fallocate(fd, 0, nbytes)
 
             def write(at: int, memory: memoryview) -> None:
@@ -62,11 +67,7 @@ def make(config: Config) -> Any:
             os.fsync(fd)
             if config.get("again"):
                 in_pieces(nbytes, lambda at, memory: os.preadv(fd, [memory], at))
-        finally:
-            os.close(fd)
-        sink.records, sink.nbytes = 1, nbytes
-        told = clock.stop()
-        os.unlink(config["path"])
-        return told
+            sink.records, sink.nbytes = 1, nbytes
+            return clock.stop()
 
     return one_pass

@@ -7,25 +7,27 @@ from typing import Any
 
 from streamload.tools.peers.serving import Clock, Config, Sink
 
+from streamload.storage.owned_files import scratch_file
+
 BLOCK_NBYTES = 8 << 20
 
 
 def make(config: Config) -> Any:
-    """Passes over a file; the copy is `copy`, and deleted after each."""
+    """Passes over a file; the path of the copy begins with `copy`, and it is deleted after each."""
     sink = Sink(1, 1)
     buffer = memoryview(bytearray(BLOCK_NBYTES))
 
     def one_pass(request: Config) -> dict[str, Any]:
         clock = Clock(sink, request)
         total = 0
-        with open(config["path"], "rb", buffering=0) as here, open(config["copy"], "wb", buffering=0) as there:
+        with open(config["path"], "rb", buffering=0) as here, scratch_file(config["copy"]) as (copy, _):
             while came := here.readinto(buffer):
-                there.write(buffer[:came])
+                rest = buffer[:came]
+                while rest:
+                    rest = rest[os.write(copy, rest) :]
                 total += came
-            os.fsync(there.fileno())
-        sink.records, sink.nbytes = 1, total
-        told = clock.stop()
-        os.unlink(config["copy"])
-        return told
+            os.fsync(copy)
+            sink.records, sink.nbytes = 1, total
+            return clock.stop()
 
     return one_pass

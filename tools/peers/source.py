@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.peers.serving import Config
+
+from streamload.storage.owned_files import finished_folder, write_report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,11 +52,10 @@ def written(config: Config, name: str, write: Callable[[Path], None]) -> tuple[P
     parts = f"-{config['shard_nbytes']}" if "shard_nbytes" in config else ""
     folder = Path(config["folder"]) / f"{Path(config['path']).stem}-{name}{parts}"
     note = folder.with_suffix(".seconds")
-    if not note.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        began = time.perf_counter()
-        write(folder)
-        note.write_text(str(time.perf_counter() - began))
+    if not (note.exists() and folder.exists()):
+        with finished_folder(folder) as made:
+            began = time.perf_counter()
+            write(Path(made))
+            write_report(note, str(time.perf_counter() - began).encode())
     nbytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return folder, {"written_seconds": float(note.read_text()), "written_nbytes": nbytes}

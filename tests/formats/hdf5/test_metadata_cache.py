@@ -204,11 +204,11 @@ def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, kept: Path,
         (new,) = set(kept.iterdir()) - before
         os.utime(new, (time.time() - age, time.time() - age))
     assert metadata_cache.load_metadata(Request.of([str(paths[0])])) is not None
-    (kept / ".dead.part").write_bytes(b"")
-    os.utime(kept / ".dead.part", (1, 1))
+    (kept / ".0dead_0x.part").write_bytes(b"")
+    os.utime(kept / ".0dead_0x.part", (1, 1))
     survey(paths[3])
     assert [metadata_cache.load_metadata(Request.of([str(path)])) is not None for path in paths] == [True, False, True, True]
-    assert not (kept / ".dead.part").exists()
+    assert not (kept / ".0dead_0x.part").exists()
     monkeypatch.setattr(disk_cache, "MOST_NBYTES", 2 * max(one.stat().st_size for one in kept.iterdir()) + 10)
     survey(paths[3])
     assert len(list(kept.iterdir())) == 2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from streamload.tools.__main__ import main
-from streamload.tools.commands.verify import differing
+from streamload.tools.record_comparison import differing
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
 from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of

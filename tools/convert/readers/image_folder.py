@@ -119,6 +119,16 @@ class ImageFolder:
             found[MASK] = file_bytes(self.named(number, MASK))
         return found | {name: values[number] for name, values in self._columns.items()}
 
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """The first bytes of an image."""
+        return file_bytes(self.where(number), most) if stored == IMAGE else None
+
+    def image_nbytes(self) -> dict[str, int]:
+        """Bytes of all images; of masks, too."""
+        found = {IMAGE: sum(os.path.getsize(self.where(number)) for number in range(len(self)))}
+        masks = [name for name in self._masks if name is not None]
+        return found | ({MASK: sum(os.path.getsize(os.path.join(self.title, name)) for name in masks)} if masks else {})
+
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field that is in memory."""
         return self._columns.get(stored)

@@ -23,13 +23,13 @@ def decoded(path: str, *, mode: str) -> NDArray[Any]:
     return image_in(file_bytes(path), path, mode=mode)
 
 
-def file_bytes(path: str) -> bytes:
-    """What a file of an image holds. Raises SourceError where it cannot be read."""
+def file_bytes(path: str, most: int = MOST_FILE_NBYTES) -> bytes:
+    """What a file of an image holds, `most` bytes of it. Raises SourceError where it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             # As much as there is: room for the most there may be would be taken and given back for every file.
-            return os.read(fd, min(MOST_FILE_NBYTES, os.fstat(fd).st_size))
+            return os.read(fd, min(most, os.fstat(fd).st_size))
         finally:
             os.close(fd)
     except OSError as error:
@@ -63,6 +63,17 @@ def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None
     except ImageError as error:
         raise error.error(title, hint=HINT, path=title) from error
     return made
+
+
+def shape_in(data: bytes, title: str, *, mode: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and dtype that `image_in` would give, by what the head of an image claims. Raises as it does."""
+    try:
+        head = read_header(data)
+    except ImageError as error:
+        raise error.error(title, hint=HINT, path=title) from error
+    wanted = head.mode if mode == "any" else "L" if mode == "grey" else "RGB"
+    channels = {"L": 1, "A": 4}.get(wanted.removesuffix("16")[-1], 3)
+    return head.size if channels == 1 else (*head.size, channels), np.dtype(np.uint16 if head.bits > 8 else np.uint8)
 
 
 @lru_cache(maxsize=256)

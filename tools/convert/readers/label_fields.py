@@ -37,9 +37,10 @@ class SmallFields:
             if name not in schema or schema[name].shape != ():
                 self.close()
                 small = [field.name for field in origin.schema if field.shape == ()]
+                quoted = f" If it is a text, put it in quotes: '{clean(name)}'." if argument == "--where" else ""
                 raise ConfigError(
                     f"{argument} {clean(name)}: there is no field of single numbers of that name.",
-                    hint=meant(name, small) + " Fields with other signs in their names can be renamed: --fields a=x/y.",
+                    hint=meant(name, small) + quoted + " Fields with other signs in their names can be renamed: --fields a=x/y.",
                 )
 
     def _direct(self) -> bool:

@@ -145,6 +145,15 @@ class LmdbImages:
         """The name of one thing in a record."""
         return f"{self.where(number)}: {stored}"
 
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """Of a database, which gives out whole values, what it maps."""
+        value = self._value(self._records[number]) if stored == "image" else None
+        return None if value is None else value[:most]
+
+    def image_nbytes(self) -> dict[str, int]:
+        """Not known: nothing but the records themselves says it."""
+        return {}
+
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field of all records that is in memory."""
         labels = self._labels

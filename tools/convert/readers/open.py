@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
+from streamload.errors import ConfigError
 from streamload.schema import Schema
 from streamload.source import Source
 
@@ -94,13 +96,27 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     if kind is not None:
         return _sized(cast(RecordSource, kind.opened(request, threads)), request, threads)
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
-    source = streamload.open(request.path, request.fields, **options)
+    with as_arguments():
+        source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
         return source
     from streamload.tools.convert.readers.encoded_source import fitted
 
     source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
     return _sized(source, request, threads)
+
+
+@contextmanager
+def as_arguments() -> Iterator[None]:
+    """What an error says of an option is said of the argument that it comes from."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.details.get("option") != "shapes":
+            raise
+        raise ConfigError(
+            "--shape is for files that do not say the shapes of records, and these say them.", hint="Leave it out."
+        ) from error
 
 
 def container_kind(path: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import meant
 from streamload.tools.convert.readers.encode_images import bytes_of
-from streamload.tools.convert.readers.images import image_in, kind_of
+from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
 from streamload.tools.convert.readers.masks import NAMES, mask_in
 from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.field_guesses import is_text, plain_names, shape_said
 from streamload.tools.files.direct_io import aligned_empty
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
@@ -23,11 +24,10 @@ from streamload.schema import Field, Schema
 
 TOGETHER = 8
 """Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""
+HEAD_NBYTES = 1 << 16
+"""In so many bytes the size of an image stands, but where a large preview comes before it."""
 SURVEYED = 64
 """The first records say what fields there are."""
-
-KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
-"""What well-known fields are called here."""
 
 Raw = Mapping[str, "bytes | NDArray[Any]"]
 """What one record holds: bytes, which may be an image, and numbers."""
@@ -73,6 +73,14 @@ class Container(Protocol):
         """A field of all records that is in memory; None where it is not, or where a record has none."""
         ...
 
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """The first bytes of an image, at most so many; None where a record has none, or only the whole record can be read."""
+        ...
+
+    def image_nbytes(self) -> dict[str, int]:
+        """Bytes of all images as they are stored, by field, where that is known without reading them."""
+        ...
+
     def close(self) -> None:
         """Let go of files."""
         ...
@@ -105,7 +113,7 @@ class ContainerReader:
         except BaseException:
             container.close()
             raise
-        self.schema = Schema(tuple(plan.field for plan in self._plans)) if self._plans else _empty(request)
+        self.schema = Schema(tuple(plan.field for plan in self._plans))
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __len__(self) -> int:
@@ -127,6 +135,30 @@ class ContainerReader:
     def where(self, number: int) -> str:
         """The name of a record in errors."""
         return self._container.where(number)
+
+    @property
+    def stored_nbytes(self) -> dict[str, int]:
+        """Bytes that encoded images take in all, by field, where the container knows that."""
+        sizes = self._container.image_nbytes()
+        return {plan.field.name: sizes[plan.stored] for plan in self._plans if plan.kind == "image" and plan.stored in sizes}
+
+    def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
+        """For each image of a record that is to be stored as it is: its field, what it is called, and its shape and dtype by its head.
+
+        Raises SourceError for one that is damaged there.
+        """
+        for plan in self._plans:
+            data = self._container.begin(number, plan.stored, HEAD_NBYTES) if plan.kind == "image" else None
+            if data is None:
+                continue
+            title = self._container.named(number, plan.stored)
+            try:
+                found = shape_in(data, title, mode=self._request.mode)
+            except SourceError:
+                if len(data) < HEAD_NBYTES:
+                    raise
+                found = shape_in(self._container.begin(number, plan.stored, MOST_FILE_NBYTES) or b"", title, mode=self._request.mode)
+            yield plan.field, title, found
 
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are stored as the bytes of an image."""
@@ -192,6 +224,17 @@ class ContainerReader:
         """Make some records on another thread, if there are any; what is returned waits for them."""
         return partial(self._put_all, out, group) if self._pool is None else self._pool.submit(self._put_all, out, group).result
 
+    def _require_known(self, number: int, raw: Raw) -> None:
+        """Raise SchemaMismatchError for something in a record that the first ones had not: it would be lost."""
+        strange = [name for name in raw if name not in self._seen and name not in self.left_out] if self._seen is not None else []
+        if strange:
+            where = self._container.named(number, strange[0])
+            raise SchemaMismatchError(
+                f"{where} is there, which none of the first {SURVEYED} records had.",
+                hint=f"Choose --fields without it: {','.join(self.schema.names)}. Or leave its record out: --on-bad skip.",
+                path=where,
+            )
+
     def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
         for row, number, raw in group:
             self._put(out, row, number, raw, self._plans)
@@ -214,6 +257,7 @@ class ContainerReader:
         self._container.close()
 
     def _put(self, out: dict[str, NDArray[Any]], row: int, number: int, raw: Raw, plans: Sequence[FieldPlan]) -> None:
+        self._require_known(number, raw)
         for plan in plans:
             value = raw.get(plan.stored)
             if value is None:
@@ -269,10 +313,15 @@ class ContainerReader:
                 raise failed
             if self.left_out:
                 raise self._nothing()
-            return []
+            raise CorruptDataError(
+                f"{self.title} ({self._container.format_name}) holds no records.",
+                hint="Is it the right file, and was all of it fetched?",
+                path=self.title,
+            )
         stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
-        chosen = {_plain_name(name): name for name in stored} if wanted is None else wanted
+        chosen = plain_names(stored) if wanted is None else wanted
+        self._seen = frozenset(stored) if wanted is None else None
         plans: list[FieldPlan] = []
         self.left_out |= self._container.left_out
         for name, source in chosen.items():
@@ -309,11 +358,11 @@ class ContainerReader:
             image = self._first(kind, stored, values)
             return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])
-        shape = (self._request.shapes or {}).get(name) or _shape_said(first, nbytes)
+        shape = (self._request.shapes or {}).get(name) or shape_said(first, nbytes)
         if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
             return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
-        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or _is_text(texts):
-            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not _is_text(texts) else "texts"
+        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or is_text(texts):
+            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not is_text(texts) else "texts"
         return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
 
     def _first(self, kind: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]]) -> NDArray[Any]:
@@ -326,32 +375,3 @@ class ContainerReader:
                 failed = failed or error
         assert failed is not None
         raise failed
-
-
-def _empty(request: OpenRequest) -> Schema:
-    """What a set without records is said to hold, where nothing in it says more."""
-    return Schema((Field("image", np.dtype(np.uint8), (*(request.size or (1, 1)), 3)),))
-
-
-def _shape_said(first: Raw, nbytes: int) -> tuple[int, ...] | None:
-    """The shape of raw pixels, where numbers beside them say it, as is usual in TFRecord files."""
-    beside = {name.rpartition("/")[2]: value for name, value in first.items() if not isinstance(value, bytes) and value.shape == ()}
-    for names in (("height", "width", "depth"), ("height", "width", "channels"), ("rows", "cols", "depth"), ("height", "width")):
-        if all(name in beside for name in names):
-            shape = tuple(int(beside[name]) for name in names)
-            if min(shape) > 0 and np.prod(shape, dtype=object) == nbytes:
-                return shape
-    return None
-
-
-def _is_text(values: list[bytes]) -> bool:
-    """Whether bytes are text: then they are no pixels."""
-    try:
-        return all(value.decode().isprintable() for value in values)
-    except UnicodeDecodeError:
-        return False
-
-
-def _plain_name(name: str) -> str:
-    """The name under which a field is delivered: a slash would make groups of it in HDF5."""
-    return KNOWN.get(name) or name.replace("/", "_")

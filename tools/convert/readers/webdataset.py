@@ -77,8 +77,8 @@ class Archive:
         self.keys: list[str] = []
         self.places: dict[str, NDArray[np.int64]] = {}
         """By what follows the key: offset and length for each record; -1 where it has none."""
-        self.values: dict[str, dict[int, Any]] = {}
-        """Numbers, texts and what JSON holds: by field and record."""
+        self.values: dict[tuple[str, str], dict[int, Any]] = {}
+        """Numbers, texts and what JSON holds: by what follows the key, field and record."""
         self.bad: dict[int, SourceError] = {}
         self.strange: set[str] = set()
         """What follows the keys of members that are of no kind known here."""
@@ -140,8 +140,7 @@ class Archive:
                 )
                 return
             for field, value in found.items():
-                taken = row in self.values.get(field, ())
-                self.values.setdefault(f"{name}.{field}" if taken else field, {})[row] = value
+                self.values.setdefault((name, field), {})[row] = value
 
 
 @lru_cache(maxsize=1024)
@@ -193,17 +192,15 @@ class WebDataset:
 
     def _hold(self, wanted: set[str]) -> None:
         """Make the fields that are held: numbers and texts, and what JSON holds."""
-        images = set(self._images.values())
         for archive in self._archives:
             for name in archive.strange:
                 pickle = name.rpartition(".")[2] in PICKLES
                 self.left_out[name] = "pickles, which could run anything" if pickle else "files of a kind not known here"
-        for field in dict.fromkeys(field for archive in self._archives for field in archive.values):
+        for source, name in self._held_names().items():
             column: list[Any] = [None] * len(self)
             for start, archive in zip(self._starts.tolist(), self._archives, strict=False):
-                for row, value in archive.values.get(field, {}).items():
+                for row, value in archive.values.get(source, {}).items():
                     column[start + row] = value
-            name = f"json.{field}" if field in images else field
             made = values_of(column, **({"most_classes": len(column)} if name in wanted or name == "label" else {}))
             if made.array is None:
                 self.left_out[name] = made.why
@@ -215,6 +212,41 @@ class WebDataset:
         if passed_over:
             self.left_out["names without a kind"] = f"{passed_over:,} files"
 
+    def _held_names(self) -> dict[tuple[str, str], str]:
+        """The names of fields that are held, by where their values come from: the same for all records, whatever stands first in one.
+
+        Raises SchemaMismatchError where a file that is a field would have the name of another.
+        """
+        files = {field: names[0] for field, names in self._file_names().items()}
+        found = list(dict.fromkeys(one for archive in self._archives for one in archive.values))
+        names: dict[tuple[str, str], str] = {}
+        # Files of texts first: what JSON holds besides can have a longer name.
+        for source, field in sorted(found, key=lambda one: (_kind(one[0]) != "text", one)):
+            other = files.get(field) or next((one for (one, _), name in names.items() if name == field), None)
+            if other is not None and _kind(source) == "text":
+                raise self._one_name(source, other, field)
+            names[source, field] = field if other is None else f"{source}.{field}"
+        return {one: names[one] for one in found}
+
+    def _file_names(self) -> dict[str, list[str]]:
+        """What follows the keys of files that are read when they are asked for, by the names of their fields: one in each record."""
+        found: dict[str, list[str]] = {}
+        for name in dict.fromkeys(name for archive in self._archives for name in archive.places):
+            found.setdefault(self._images.get(name, _stem(name)), []).append(name)
+        for field, names in found.items():
+            for archive in self._archives if len(names) > 1 else ():
+                there = [archive.places[name][:, 0] >= 0 for name in names if name in archive.places]
+                if there and int(np.sum(there, axis=0).max(initial=0)) > 1:
+                    raise self._one_name(*names[:2], field)
+        return found
+
+    def _one_name(self, one: str, other: str, field: str) -> SchemaMismatchError:
+        return SchemaMismatchError(
+            f"{self.title}: files of one key that end in .{one} and .{other} would both be the field '{field}'.",
+            hint="A key goes up to the first point of a name, and what follows names the field: rename one of them.",
+            path=self.title,
+        )
+
     def named(self, number: int, stored: str) -> str:
         """The name of one thing in a record."""
         return f"{self.where(number)}: {stored}"
@@ -223,6 +255,25 @@ class WebDataset:
         """A field of all records that is in memory."""
         values = self._held.get(stored)
         return values.array if values is not None and values.there.all() and not self.damage else None
+
+    def begin(self, number: int, stored: str, most: int) -> bytes | None:
+        """The first bytes of an image; of packed archives, which are read in order alone, nothing."""
+        at, row = self._found(number)
+        archive = self._archives[at]
+        if not self.addressable or row >= len(archive.keys):
+            return None
+        for name, places in archive.places.items():
+            if self._images.get(name, _stem(name)) == stored and places[row, 0] >= 0:
+                return self._read(at, f"{archive.keys[row]}.{name}", int(places[row, 0]), min(most, int(places[row, 1])))
+        return None
+
+    def image_nbytes(self) -> dict[str, int]:
+        """Bytes of all images, by field."""
+        found: dict[str, int] = {}
+        for name, places in ((name, places) for archive in self._archives for name, places in archive.places.items()):
+            field = self._images.get(name, _stem(name))
+            found[field] = found.get(field, 0) + int(places[places[:, 0] >= 0, 1].sum())
+        return found
 
     def raw(self, number: int) -> Raw:
         """Images as bytes, the rest as numbers."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import meant
 from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.field_guesses import plain_names
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.schema import Field, Schema
@@ -142,7 +143,7 @@ class ZarrStore:
         for name, array in usable.items():
             if array.shape[0] != records:
                 self.left_out[name] = f"{array.shape[0]:,} records, where the largest array has {records:,}"
-        return {name.replace("/", "_"): array for name, array in usable.items() if array.shape[0] == records}
+        return {name: usable[stored] for name, stored in plain_names([one for one in usable if usable[one].shape[0] == records]).items()}
 
     def _usable(self, name: str, array: Any) -> bool:
         """Whether an array can be a field: numbers, decoded by codecs that do nothing else. Raises UnsafeSourceError for pickles."""

@@ -12,6 +12,7 @@ from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_fie
 from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
+from streamload.storage.owned_files import create_file
 
 BATCH_NBYTES = 16 * 1024**2
 """Record batches hold about so much, where nothing else was asked for."""
@@ -25,7 +26,7 @@ class ArrowWriter:
         self._schema = pa.schema([arrow_field(field) for field in self._fields])
         self._batch = style.chunk_records or max(1, min(1_000_000, BATCH_NBYTES // max(1, schema.record_nbytes)))
         self._waiting = self._schema.empty_table()
-        self._file = open(path, "xb")  # noqa: SIM115
+        self._file = os.fdopen(create_file(path), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
 
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:

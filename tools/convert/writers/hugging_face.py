@@ -14,6 +14,7 @@ from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.ragged import Ragged
 from streamload.schema import TEXT, Field, Schema
+from streamload.storage.owned_files import create_file
 
 GROUP_NBYTES = 4 * 1024**2
 """Row groups hold about so much: any record of one costs reading all of it."""
@@ -32,9 +33,9 @@ class HuggingFaceWriter:
         self._schema = pa.schema([pa.field(field.name, _type_of(field)) for field in schema], metadata=said)
         self._records = style.chunk_records
         self._waiting: list[Any] = []
-        self._path = path
+        self._file = os.fdopen(create_file(path), "wb")
         self._writer = pq.ParquetWriter(
-            path, self._schema, compression="NONE", use_dictionary=False, write_statistics=False, write_page_checksum=True
+            self._file, self._schema, compression="NONE", use_dictionary=False, write_statistics=False, write_page_checksum=True
         )
 
     def append(self, taken: Mapping[str, Any]) -> None:
@@ -78,11 +79,9 @@ class HuggingFaceWriter:
         if self._count:
             self._write()
         self._writer.close()
-        fd = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
 
 
 def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> HuggingFaceWriter:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
+from streamload.storage.owned_files import create_file
 
 
 class NpyWriter:
@@ -23,7 +24,7 @@ class NpyWriter:
         name, dtype, shape = self._fields[0]
         whole = (records, *shape) if self._single else (records,)
         kind = dtype if self._single else np.dtype(self._fields)
-        self._file = open(path, "xb")  # noqa: SIM115
+        self._file = os.fdopen(create_file(path), "wb")
         header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": whole}
         npy.write_array_header_2_0(self._file, header)
         self._dtype = kind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
+from streamload.storage.owned_files import anonymous_file, create_file
 
 TIME = (1980, 1, 1, 0, 0, 0)
 """Members have no time: the same records are to give the same bytes."""
@@ -25,15 +25,15 @@ class NpzWriter:
     """The first field goes to its place at once, the others to files of their own beside it until the first is whole."""
 
     def __init__(self, path: str, schema: Schema, records: int) -> None:
-        self._path = path
-        self._archive = zipfile.ZipFile(path, "x", zipfile.ZIP_STORED)
+        self._file = os.fdopen(create_file(path), "w+b")
+        self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         # The largest is written once, the others twice.
         fields = sorted(schema, key=lambda field: -field.nbytes)
         self._files: dict[str, Any] = {}
         self._first = fields[0].name
         for field in fields:
             member = None if field.name != self._first else self._archive.open(_member(field.name), "w", force_zip64=True)
-            file = tempfile.TemporaryFile(dir=os.path.dirname(path)) if member is None else member  # noqa: SIM115
+            file = anonymous_file(os.path.dirname(path)) if member is None else member
             header = {"descr": npy.dtype_to_descr(field.dtype.newbyteorder("<")), "fortran_order": False, "shape": (records, *field.shape)}
             npy.write_array_header_2_0(file, header)
             self._files[field.name] = file
@@ -59,11 +59,9 @@ class NpzWriter:
                 shutil.copyfileobj(file, member, COPIED_NBYTES)
             file.close()
         self._archive.close()
-        fd = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -120,6 +120,18 @@ def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
     return kind, int(quality) if quality else None
 
 
+def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
+    """Raise ConfigError for a field that files of the format cannot hold, before anything is written."""
+    empty = [field for field in schema if not field.ragged and not field.nbytes]
+    if empty and style.format not in ("npy", "npz"):
+        others = [field.name for field in schema if field not in empty]
+        without = f"Choose --fields {','.join(others)}, or write" if others else "Write"
+        raise ConfigError(
+            f"{title}: '{empty[0].name}' holds no values ({empty[0].dtype} {empty[0].shape}), and {style.format} files cannot hold that.",
+            hint=f"{without} .npy or .npz, which can.",
+        )
+
+
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
     """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it."""
     name = "hugging_face" if style.store != "raw" else style.format
