@@ -157,6 +157,8 @@ def _child(action: Any, *, abrupt: bool = False) -> dict[str, Any]:
 
 def forked(abrupt: bool) -> dict[str, Any]:
     """Forks of this process while a loader is in the middle of an epoch."""
+    with driver.loader_of("gzip") as first:
+        next(iter(first))  # Workers are up from here on.
     loader = driver.loader_of()
     iterator = iter(loader)
     expected = driver.order_of("raw", 0)

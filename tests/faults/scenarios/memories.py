@@ -240,7 +240,7 @@ def no_names() -> dict[str, Any]:
 
 def refused_forks(flag: str) -> dict[str, Any]:
     """Forks fail for a while, with a loader of one worker up already."""
-    first = driver.loader_of(num_workers=1)
+    first = driver.loader_of("gzip", num_workers=1)
     next(iter(first))
     Path(flag).touch()
     refused = attempted(num_workers=3)["error"]
