@@ -47,6 +47,10 @@ ssize_t pread(int fd, void *to, size_t count, off_t at) {
     return real(fd, to, count, at);
 }
 ssize_t pread64(int fd, void *to, size_t count, off_t at) { return pread(fd, to, count, at); }
+ssize_t preadv(int fd, const struct iovec *to, int count, off_t at) { return pread(fd, to[0].iov_base, to[0].iov_len, at); }
+ssize_t preadv64(int fd, const struct iovec *to, int count, off_t at) { return preadv(fd, to, count, at); }
+ssize_t preadv2(int fd, const struct iovec *to, int count, off_t at, int flags) { return preadv(fd, to, count, at); }
+ssize_t preadv64v2(int fd, const struct iovec *to, int count, off_t at, int flags) { return preadv(fd, to, count, at); }
 """
 
 
