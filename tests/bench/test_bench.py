@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, Run, in_turns
 from streamload.tools.benchmark.environment import mount_of
+from streamload.tools.benchmark.peers.serving import missing_module
 from streamload.tools.files.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
-from streamload.tools.peers.serving import missing_module
 
 from bench.data import compressed, raw
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.kernels import compile_kernels, gather_kernels
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
 def work(paths: list[str], shape: tuple[int, ...], connection: Any) -> None:

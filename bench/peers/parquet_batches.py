@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from streamload.tools.peers.serving import Batches, Config, Peer, passing
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 def pixels(images: Any) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 import numpy as np
-from streamload.tools.peers.serving import Batches, Config, Peer, passing
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 from torch.utils.data import DataLoader
 
 

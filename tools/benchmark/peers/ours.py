@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 import streamload as sl
 

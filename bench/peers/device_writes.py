@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.storage.owned_files import scratch_file
 

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 SLOTS = 6
 _libc = ctypes.CDLL(None)

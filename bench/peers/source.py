@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.peers.serving import Config
+from streamload.tools.benchmark.peers.serving import Config
 
 from streamload.storage.owned_files import finished_folder, write_report
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.storage.direct_io import DirectReads
 

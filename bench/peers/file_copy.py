@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.storage.owned_files import scratch_file
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import h5py
 import imagecodecs
 import numpy as np
-from streamload.tools.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.formats.parquet.thrift import read_struct
 
