@@ -106,6 +106,7 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
+        self._room: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def _stored(self) -> Any:
         if self._inner is None:
@@ -132,9 +133,17 @@ class ImageReader(ReaderDefaults):
             if (first, last) != (0, len(records)):
                 stored.lengths(records[first:last])
             starts = offsets[first:last] - offsets[first]
-            values = np.empty(int(offsets[last] - offsets[first]), np.uint8)
+            values = self._room_for(int(offsets[last] - offsets[first]))
             stored.gather_ragged(records[first:last], values, starts)
             self.decode(records[first:last], values, starts, np.diff(offsets[first : last + 1]), out, rows[first:last])
+
+    def _room_for(self, nbytes: int) -> NDArray[np.uint8]:
+        """Memory for stored bytes: kept from piece to piece, since touching new memory takes longer than reading into it."""
+        if nbytes > PIECE_NBYTES:
+            return np.empty(nbytes, np.uint8)
+        if len(self._room) < nbytes:
+            self._room = np.empty(nbytes, np.uint8)
+        return self._room[:nbytes]
 
     def decode(
         self,
@@ -175,6 +184,7 @@ class ImageReader(ReaderDefaults):
         if self._inner is not None:
             self._inner.close()
         self._inner = self._decoder = None
+        self._room = np.empty(0, np.uint8)
 
 
 def _pieces(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -73,6 +73,16 @@ def test_warm_passes_are_set_beside_the_ring_and_plain_copies(folder: Path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_disk")
+def test_wrapped_records_are_set_beside_fixed_ones(folder: Path):
+    """Ragged, padded and joined, each after the cache was emptied."""
+    said, figures = command("wrapped", "--record", "40000", folder=folder)
+    assert ratios(figures) == ["fixed records"] * 3
+    assert [figure["ours"] for figure in figures] == ["ragged Arrow", "images in a padded array", "joined files"]
+    assert said.count("mincore finds 0.00 % in memory") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_cold_passes_are_set_beside_the_device(folder: Path):
     """Both orders, the cache emptied before every pass and found empty."""
     said, figures = command("cold", "--sweep", "1000000", "--window", "1 MB", folder=folder)
