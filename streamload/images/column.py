@@ -16,6 +16,7 @@ from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
+from streamload.scratch import Scratch
 from streamload.source import Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -106,7 +107,7 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
-        self._room: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._room = Scratch()
 
     def _stored(self) -> Any:
         if self._inner is None:
@@ -141,9 +142,7 @@ class ImageReader(ReaderDefaults):
         """Memory for stored bytes: kept from piece to piece, since touching new memory takes longer than reading into it."""
         if nbytes > PIECE_NBYTES:
             return np.empty(nbytes, np.uint8)
-        if len(self._room) < nbytes:
-            self._room = np.empty(nbytes, np.uint8)
-        return self._room[:nbytes]
+        return self._room.room(nbytes)
 
     def decode(
         self,
@@ -184,7 +183,7 @@ class ImageReader(ReaderDefaults):
         if self._inner is not None:
             self._inner.close()
         self._inner = self._decoder = None
-        self._room = np.empty(0, np.uint8)
+        self._room.close()
 
 
 def _pieces(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
