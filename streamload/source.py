@@ -288,6 +288,7 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        asked: Mapping[str, str] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -297,6 +298,8 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.asked = dict(asked or {})
+        """By field, what asks for it in `fields=`, where that is not its name."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 

@@ -48,6 +48,7 @@ def with_images(source: Source, asked: Asked) -> Source:
         file_starts=source.file_starts,
         notes=(*source.notes, *notes),
         classes=source.classes,
+        asked=source.asked,
     )
 
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.commands.open_arguments import add_choice, fields_in, pattern_of, shapes_in
+from streamload.tools.commands.open_arguments import add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
@@ -35,6 +35,7 @@ HELP = (
     ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
     ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--labels TABLE", "CSV or JSONL that says the labels of images"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
@@ -197,7 +198,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
     return OpenRequest(
         path=os.path.abspath(arguments.source),
         fields=fields_in(arguments.fields),
-        shapes=shapes_in(arguments.shape) or None,
+        **options_in(arguments),
         mode=arguments.mode,
         size=size,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,

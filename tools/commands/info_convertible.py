@@ -9,8 +9,12 @@ import time
 from typing import Any
 
 import numpy as np
+<<<<<<< HEAD
 from numpy.typing import NDArray
 from streamload.tools.commands.open_arguments import batch_records, fields_in, shapes_in, spread
+=======
+from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
+>>>>>>> 312417b (Show every reading of a file that must be told what a record is, take --record-axis, and open with what info says)
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
@@ -32,9 +36,7 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
     """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
     if container_kind(path) is None:
         return None
-    origin = open_records(
-        OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
-    )
+    origin = open_records(OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments)))
     try:
         facts = facts_of(origin)
         document: dict[str, Any] = {

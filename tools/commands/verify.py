@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+<<<<<<< HEAD
 from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, shapes_in
+=======
+from streamload.tools.commands.open_arguments import ReadableRecords, add_choice, batch_records, fields_in, options_in
+>>>>>>> 312417b (Show every reading of a file that must be told what a record is, take --record-axis, and open with what info says)
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
@@ -161,8 +165,8 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
-    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
-    return streamload.open(paths, fields_in(arguments.fields), decode=False if _style(manifest) is not None else None, **options)
+    decode = False if _style(manifest) is not None else None
+    return streamload.open(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))
 
 
 def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:

@@ -58,6 +58,7 @@ def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes:
         values[number], classes[wish.name] = collected.groups_of_records(number, made)
     return FilesInfo(
         names=tuple(wish.name for wish in wishes),
+        asked=tuple(".".join((wish.path, *(wish.first.member if wish.first is not None else ()))) for wish in wishes),
         files=tuple(files.found),
         records=per_file,
         fields=tuple(fields),
