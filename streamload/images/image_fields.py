@@ -40,16 +40,7 @@ def with_images(source: Source, asked: Asked) -> Source:
     columns = [_found(source, column, wishes.get(column.field.name), notes) for column in source.columns]
     if not notes and all(new is old for new, old in zip(columns, source.columns, strict=True)):
         return source
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=(*source.notes, *notes),
-        classes=source.classes,
-        asked=source.asked,
-    )
+    return source.with_columns(columns, notes=notes)
 
 
 def _wishes(asked: Asked, source: Source) -> dict[str, Decode | bool | None]:

@@ -155,3 +155,38 @@ def test_e4_damaged_records_of_variable_length_end_in_an_error_or_open(tmp_path:
             except CorruptDataError as error:
                 outcomes.add(type(error).__name__)
     assert outcomes <= {"80", "CorruptDataError"}
+
+
+def test_d13_what_programs_keep_for_themselves_is_no_data(tmp_path: Path):
+    """MATLAB's references, and the indexes of PyTables, larger than the data."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", userblock_size=512, **WRITTEN) as file:
+        file["x"] = labels()
+        for number in range(30):
+            file[f"#refs#/a{number}"] = np.zeros((9, 500), "u2")
+        file["#subsystem#/MCOS"] = np.zeros((1, 6))
+        file["_i_table/label/sorted"] = np.zeros((900, 8))
+    source = open_source(path)
+    assert (source.schema.names, len(source)) == (("x",), 100)
+    assert source.notes == (
+        "'#refs#' left out: MATLAB keeps there what cell arrays and structures refer to",
+        "'#subsystem#' left out: MATLAB keeps there what describes its objects",
+        "'_i_table' left out: PyTables keeps there the indexes of a table",
+    )
+    assert len(open_source(path, fields=["#refs#/a7"])) == 9
+
+
+@pytest.mark.parametrize("version", ["2", "2, a whole model", "3"])
+def test_d13_weights_are_named_for_what_they_are(version: str, tmp_path: Path):
+    """Of a Keras model, by its attributes, its groups, or the names of its variables; asked for, an array is an array."""
+    path = tmp_path / "a.h5"
+    names = {"2": "dense/dense/kernel:0", "2, a whole model": "model_weights/dense/kernel:0", "3": "layers/dense/vars/0"}
+    with h5py.File(path, "w", **WRITTEN) as file:
+        file[names[version]] = np.zeros((30, 4))
+        if version == "2":
+            file.attrs["keras_version"] = "2.9"
+    assert refused(UnsupportedFeatureError, path) == (
+        f"{path} holds the weights of a Keras model, not records. "
+        "Load it with Keras; an array of it can still be read by name, fields=[...]."
+    )
+    assert len(open_source(path, fields=[names[version]])) == 30

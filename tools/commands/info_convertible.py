@@ -9,12 +9,8 @@ import time
 from typing import Any
 
 import numpy as np
-<<<<<<< HEAD
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import batch_records, fields_in, shapes_in, spread
-=======
 from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
->>>>>>> 312417b (Show every reading of a file that must be told what a record is, take --record-axis, and open with what info says)
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records

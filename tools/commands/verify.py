@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-<<<<<<< HEAD
-from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, shapes_in
-=======
-from streamload.tools.commands.open_arguments import ReadableRecords, add_choice, batch_records, fields_in, options_in
->>>>>>> 312417b (Show every reading of a file that must be told what a record is, take --record-axis, and open with what info says)
+from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, options_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (

@@ -9,6 +9,7 @@ from streamload.formats.hdf5 import field_selection, readings, views
 from streamload.formats.hdf5.candidates import candidates_in
 from streamload.formats.hdf5.collecting import Wish
 from streamload.formats.hdf5.field_selection import Found, LeftOut
+from streamload.formats.hdf5.internals import refuse_weights
 from streamload.formats.hdf5.links import Tree
 from streamload.formats.hdf5.metadata import Beat
 from streamload.formats.hdf5.readings import Layout, Reading
@@ -23,6 +24,7 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     """
     odd: list[LeftOut] = []
     found = candidates_in(tree, odd, notes, beat, single=True)
+    refuse_weights(tree.root.node, [one.stored.place for one in found], tree.path)
     layout = Layout(
         tree=tree, arrays=[one for one in found if one.stored.axis == 0], singles=[one for one in found if one.stored.axis is None]
     )

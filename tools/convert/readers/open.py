@@ -98,14 +98,10 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     if kind is not None:
         return _sized(cast(RecordSource, kind.opened(request, threads)), request, threads)
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
-<<<<<<< HEAD
-    with as_arguments():
-        source = streamload.open(request.path, request.fields, **options)
-=======
     if request.record_axis != 0:
         options["record_axis"] = request.record_axis
-    source = streamload.open(request.path, request.fields, **options)
->>>>>>> 312417b (Show every reading of a file that must be told what a record is, take --record-axis, and open with what info says)
+    with as_arguments():
+        source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
         return source
     from streamload.tools.convert.readers.encoded_source import fitted
