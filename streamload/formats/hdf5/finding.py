@@ -68,7 +68,7 @@ def _one_each(layout: Layout, request: Request, notes: list[str], beat: Beat) ->
     if len(stacks) == 1 and _covers(stacks[0], found, layout):
         notes.insert(0, f"fields were found, not named; {str(stacks[0]).rpartition(' (')[0]} says the same")
         asked = Request.of(request.paths, stacks[0].fields, None)
-        return asked_wishes(layout.tree, asked, beat)
+        return asked_wishes(layout.tree, asked, notes, beat)
     if stacks:
         raise readings.refusal(layout, "datasets that are alike lie in sibling groups", stacks)
     if not found:

@@ -34,7 +34,7 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
         beat(number, 0, 0)
         with guarded(path), Tree(path) as tree:
             if collected is None:
-                wishes = found_wishes(tree, request, notes, beat) if request.fields is None else asked_wishes(tree, request, beat)
+                wishes = found_wishes(tree, request, notes, beat) if request.fields is None else asked_wishes(tree, request, notes, beat)
                 _refuse_twice([wish.name for wish in wishes])
                 collected = Collected(wishes, files, request.paths, named=request.fields is not None)
             collected.take(tree, number, partial(beat, number), notes)
