@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +36,8 @@ def cache_folder() -> Path | None:
 
 def _stamp() -> str:
     """The name of a file that stands in the cache folder once these very kernels have been compiled into it."""
+    from importlib.metadata import version  # Half of what importing the library would cost.
+
     sources = [Path(__file__).with_name(f"{name}.py").stat() for name in MODULES]
     said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
     return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
@@ -48,7 +49,7 @@ def announce_compiling() -> None:
         folder = cache_folder()
         if _compiled or (folder is not None and (folder / _stamp()).exists()):
             return
-    except (OSError, PackageNotFoundError):
+    except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # `compile_kernels` will say what is wrong.
     kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
     print(f"streamload: compiling its kernels, which takes some 5 seconds, {kept}.", file=sys.stderr, flush=True)
