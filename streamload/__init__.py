@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from streamload import errors
-from streamload.formats.open import open_source as open
-from streamload.schema import Field, Schema
-from streamload.source import Source
+from streamload import interrupts
+
+interrupts.hold()  # before anything that takes its time
+
+from streamload import errors  # noqa: E402
+from streamload.formats.open import open_source as open  # noqa: E402
+from streamload.schema import Field, Schema  # noqa: E402
+from streamload.source import Source  # noqa: E402
 
 if TYPE_CHECKING:
     from streamload.images import Decode

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from streamload.tools.commands.open_arguments import add_choice, fields_in, options_in, pattern_of
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
@@ -95,6 +95,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     arguments.seed = arguments.seed or 0
     if arguments.labels and not is_image_folder(request.path):
         raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
+    if arguments.labels and not os.path.exists(arguments.labels):
+        raise missing(arguments.labels)
     workers = arguments.workers if arguments.workers is not None else usable_cores()
     if workers < 1:
         raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
@@ -173,12 +175,16 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
-    if not merge:
-        job.look()
-    job.prepare()
-    if not merge:
-        job.write(job.shards())
-    return job.finish()
+    try:
+        if not merge:
+            job.look()
+        job.prepare()
+        if not merge:
+            job.write(job.shards())
+        return job.finish()
+    except KeyboardInterrupt as error:
+        error.add_note(job.standing())
+        raise
 
 
 def _request(arguments: argparse.Namespace) -> OpenRequest:
@@ -194,7 +200,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
                 hint="Give height and width in pixels: 224x224.",
             )
     if not os.path.exists(arguments.source) and "*" not in arguments.source:
-        raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
+        raise missing(arguments.source)
     return OpenRequest(
         path=os.path.abspath(arguments.source),
         fields=fields_in(arguments.fields),

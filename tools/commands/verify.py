@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, options_in
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
     if not os.path.exists(arguments.path):
-        raise ConfigError(f"{arguments.path} does not exist.", hint="Check the path.", path=arguments.path)
+        raise missing(arguments.path)
+    if arguments.against and not os.path.exists(arguments.against) and "*" not in arguments.against:
+        raise missing(arguments.against)
     findings, checked = Findings(), []
     where = manifest_path(arguments.path)
     manifest = read_manifest(where) if os.path.exists(where) else None
