@@ -18,7 +18,8 @@ from streamload.fetch.streams import OpenStreams
 from streamload.fetch.windows import WindowDecoder
 from streamload.memory.limits import last_cache_nbytes
 from streamload.ragged import Ragged
-from streamload.schema import Schema
+from streamload.schema import Field, Schema
+from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
 from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.stage import AugmentStage, DrawnStep
@@ -63,15 +64,14 @@ class AugmentFields:
         self._schema = stored
         fixed = [stored[name] for name in sorted(augmentation.fields) if not stored[name].ragged]
         self._images = [field for field in fixed if field.name in stage.image_fields and field.name not in decoded]
-        self._small = {
-            field.name: np.empty((len(rows), *field.shape), field.dtype) for field in fixed if field.name not in stage.image_fields
-        }
-        """Boxes, key points and labels as they are stored, of the batch at hand."""
+        self._small = [field for field in fixed if field.name not in stage.image_fields]
+        """Boxes, key points and labels."""
         self._ragged = [stored[name] for name in sorted(augmentation.fields) if stored[name].ragged]
         most = DIRECT_PIECE_NBYTES if job.direct else PIECE_NBYTES
         self._piece = {field.name: max(1, most // max(1, field.nbytes)) for field in self._images}
         """Records that are brought in at a time."""
-        self._scratch: dict[str, NDArray[Any]] = {}
+        self._scratch: dict[str, Scratch] = {field.name: Scratch() for field in fixed}
+        """Stored images of a piece; boxes, key points and labels of a batch, as they are stored."""
 
     def measure(self, draft: BatchDraft) -> None:
         """Nothing: augmentation changes no number of records or elements."""
@@ -80,7 +80,8 @@ class AugmentFields:
         """Augment each piece of the step as its stream and epoch say, then what is done with whole batches."""
         began, read = time.perf_counter_ns(), self._meter.read_ns
         if draft.count:
-            for name, array in self._small.items():
+            small = {field.name: self._room(field, draft.count) for field in self._small}
+            for name, array in small.items():
                 self._gather(draft, name, array)
             for stream, epoch, _, start, stop in () if self._all_decoded else draft.pieces:
                 sizes = self._encoded.sizes(start, stop) if self._encoded is not None else None
@@ -88,8 +89,8 @@ class AugmentFields:
                 for field in self._images:
                     self._write_images(draft, drawn, stream, field.name, start, stop)
                     reach("mid_slot_write")
-                self._move(draft, drawn, start, stop)
-            self._mix(draft)
+                self._move(draft, drawn, small, start, stop)
+            self._mix(draft, small)
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read)
 
     def _gather(self, draft: BatchDraft, name: str, out: NDArray[Any]) -> None:
@@ -122,22 +123,21 @@ class AugmentFields:
             self._stage.write(drawn, name, places, out, self._rows[start:stop])
             return
         piece = self._piece[name]
-        scratch = self._scratch_for(name, min(piece, len(self._rows)))
+        scratch = self._room(self._schema[name], min(piece, stop - start))
         for first in range(0, stop - start, piece):
             last = min(first + piece, stop - start)
             self._streams.gather(stream, reader, records[first:last], scratch, self._rows[: last - first])
             places = scratch.ctypes.data + self._rows[: last - first] * scratch.strides[0]
             self._stage.write(drawn, name, places, out, self._rows[start + first : start + last], start=first, stop=last)
 
-    def _scratch_for(self, name: str, records: int) -> NDArray[Any]:
-        if name not in self._scratch:
-            field = self._schema[name]
-            self._scratch[name] = np.empty((records, *field.shape), field.dtype)
-        return self._scratch[name]
+    def _room(self, field: Field, records: int) -> NDArray[Any]:
+        """Scratch for so many stored records of a field."""
+        memory = self._scratch[field.name].room(records * field.nbytes)
+        return memory.view(field.dtype).reshape(records, *field.shape)
 
-    def _move(self, draft: BatchDraft, drawn: DrawnStep, start: int, stop: int) -> None:
+    def _move(self, draft: BatchDraft, drawn: DrawnStep, small: Mapping[str, NDArray[Any]], start: int, stop: int) -> None:
         """Boxes and key points of rows [start, stop)."""
-        stored: dict[str, Any] = {name: array[start:stop] for name, array in self._small.items() if name not in self._labels}
+        stored: dict[str, Any] = {name: array[start:stop] for name, array in small.items() if name not in self._labels}
         out: dict[str, Any] = dict(draft.target.fields)
         for field in self._ragged:
             offsets = draft.target.offsets[field.name][start : stop + 1]
@@ -145,10 +145,10 @@ class AugmentFields:
             stored[field.name] = out[field.name] = Ragged(values, offsets - offsets[0], field.ragged)
         self._stage.move(drawn, stored, out, self._rows[start:stop])
 
-    def _mix(self, draft: BatchDraft) -> None:
+    def _mix(self, draft: BatchDraft, small: Mapping[str, NDArray[Any]]) -> None:
         first, count = draft.task.pieces[0], draft.count
         fixed = {name: array[:count] for name, array in draft.target.fields.items() if name not in draft.target.offsets}
-        labels = {name: self._small[name][:count] for name in self._labels}
+        labels = {name: small[name][:count] for name in self._labels}
         self._stage.mix(fixed, labels, seed=self._seeds[first.stream], epoch=first.epoch, position=first.start)
 
 

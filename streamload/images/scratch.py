@@ -13,6 +13,7 @@ from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
 from streamload.images.resize import upright
+from streamload.scratch import Scratch
 
 SCALES = (8, 4, 2)
 """By how much a JPEG may be made smaller while it is decoded. Others of libjpeg's scales cost as much as none: 5/8 takes 1.0 of
@@ -31,7 +32,7 @@ class ScratchDecoder:
         self._mode = mode
         self._max_pixels = max_pixels
         self._mask = mask
-        self._scratch = np.empty(0, np.uint8)
+        self._scratch = Scratch()
 
     def header(self, data: Bytes) -> ImageHeader:
         """What the header claims. Raises ImageError for what is no image, or claims too many pixels."""
@@ -75,7 +76,5 @@ class ScratchDecoder:
         if self._mode.endswith("16"):
             return np.empty((head.height, head.width, 1), np.uint8)  # for `to_mode` to refuse
         least = (-(-head.height // scale), -(-head.width // scale))
-        needed = least[0] * least[1] * 4
-        if len(self._scratch) < needed:
-            self._scratch = np.empty(needed, np.uint8)
-        return decoders.jpeg(data, head, grey=self._mode == "L", least=least if scale > 1 else (0, 0), buffer=self._scratch)
+        buffer = self._scratch.room(least[0] * least[1] * 4)
+        return decoders.jpeg(data, head, grey=self._mode == "L", least=least if scale > 1 else (0, 0), buffer=buffer)

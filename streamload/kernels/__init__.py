@@ -195,9 +195,10 @@ def _augment_folder() -> Path | None:
     folder = cache_folder()
     if folder is None:
         return None
-    found = folder / f"augment-{import_module(f'{__name__}.augment').digest()}-{version('numba')}"
-    found.mkdir(mode=0o700, exist_ok=True)
-    return found
+    name = f"augment-{import_module(f'{__name__}.augment').digest()}-{version('numba')}"
+    with owned_files.Folder.named(folder) as whole:
+        whole.make_folder(name)
+    return folder / name
 
 
 def _loaded_augment(names: tuple[str, ...]) -> tuple[ModuleType, list[Any]]:
@@ -207,11 +208,20 @@ def _loaded_augment(names: tuple[str, ...]) -> tuple[ModuleType, list[Any]]:
         folder = _augment_folder()
     except OSError:
         folder = None
-    with _kept_in(folder), _alone_in(folder):
+    lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
+    with _kept_in(folder), _alone_in(folder if lacking else None):
         found = augment.compiled(names)
-    for name in names if folder is not None else ():
-        (folder / f"compiled-{name}").touch()
+    if folder is not None and lacking:
+        _stamp_augment(folder, lacking)
     return found
+
+
+def _stamp_augment(folder: Path, names: Sequence[str]) -> None:
+    """Note that kernels have been compiled into the folder."""
+    with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
+        for name in names:
+            with suppress(FileExistsError):
+                os.close(held.create(f"compiled-{name}"))
 
 
 @contextmanager
@@ -220,7 +230,7 @@ def _alone_in(folder: Path | None) -> Generator[None]:
     try:
         import fcntl
 
-        file = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600) if folder is not None else None
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if folder is not None else None
     except (ImportError, OSError):
         file = None
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.kernels.augment import run_plain
 from streamload.kernels.augment.frame import FRAME_WORDS, ITEM_NBYTES, KINDS, OUT_KIND, PLANES, SOURCE_KIND, SPARE, STREAM, TABLE, WORDS
+from streamload.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +76,7 @@ class CompiledRunner:
         self._load = load
         self._addresses: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._frame = np.zeros(FRAME_WORDS, np.int64)
-        self._planes = np.empty((2, 0), np.uint8)
-        self._tables = np.empty(0, np.uint8)
+        self._planes, self._tables = Scratch(), Scratch()
 
     def kernels(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Addresses of kernels, compiled or loaded where they have not been: shape (len(names),)."""
@@ -100,24 +100,15 @@ class CompiledRunner:
     ) -> None:
         """Do the steps of records [start, stop); see `Runner.run`."""
         kernels, frame = self.kernels(steps.kernels), self._frame
-        nbytes = steps.elements * form.plane_nbytes + 64
-        if self._planes.shape[1] < nbytes:
-            self._planes = aligned_planes(nbytes)
-        if len(self._tables) < 256 * max(form.channels, 3):  # Grey images may become colour.
-            self._tables = np.empty(256 * max(form.channels, 3), np.uint8)
-        frame[PLANES], frame[SPARE], frame[TABLE] = self._planes[0].ctypes.data, self._planes[1].ctypes.data, self._tables.ctypes.data
+        apart = -(-(steps.elements * form.plane_nbytes + 64) // 64) * 64
+        planes = self._planes.room(2 * apart + 64)
+        tables = self._tables.room(256 * max(form.channels, 3))  # Grey images may become colour.
+        first = -(-planes.ctypes.data // 64) * 64  # Planes begin with a line of the cache.
+        frame[PLANES], frame[SPARE], frame[TABLE] = first, first + apart, tables.ctypes.data
         frame[STREAM], frame[ITEM_NBYTES], frame[WORDS] = past_caches, form.dtype.itemsize, words.ctypes.data
         frame[SOURCE_KIND] = KINDS.index(form.dtype.name) if form.dtype.name in KINDS else -1
         frame[OUT_KIND] = KINDS.index(form.out_kind)
         self._run(frame, kernels, steps.columns, steps.values, steps.order, records, form.channels, int(form.planar), start, stop)
-
-
-def aligned_planes(nbytes: int) -> NDArray[np.uint8]:
-    """Memory for two sets of planes, each at a multiple of 64 bytes: shape (2, at least nbytes)."""
-    apart = -(-nbytes // 64) * 64 + 64
-    raw = np.empty(2 * apart + 64, np.uint8)
-    first = -raw.ctypes.data % 64
-    return raw[first : first + 2 * apart].reshape(2, apart)
 
 
 class PlainRunner:
