@@ -37,6 +37,11 @@ class StoredImage:
         return self.layout == "CHW"
 
     @property
+    def plane_nbytes(self) -> int:
+        """Bytes of an element between two steps: levels of one byte, or floats."""
+        return 1 if self.dtype == np.uint8 else 4
+
+    @property
     def most(self) -> float:
         """The level that stands for 1.0: the largest of a whole-number dtype."""
         return 1.0 if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)

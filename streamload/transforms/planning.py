@@ -12,7 +12,7 @@ from streamload.errors import ConfigError
 from streamload.kernels.augment.runners import Format, Steps
 from streamload.schema import ARRAY, Field, Schema
 from streamload.transforms.augment import Augment
-from streamload.transforms.chain import Chain
+from streamload.transforms.chain import COLOR, Chain
 from streamload.transforms.draws import Draws
 from streamload.transforms.images import StoredImage, output_dtype, stored_image
 from streamload.transforms.placement import Placement, Whole
@@ -81,13 +81,26 @@ class AugmentPlan:
             layout = "CHW" if self.augment.layout is None else layout
         if layout == "HW" and chain.channels > 1:
             raise ConfigError(f'layout="HW" has no room for {chain.channels} channels.', hint='Give layout="CHW" or "HWC".')
-        if self.out.dtype == "uint8" and chain.mean:
-            raise ConfigError('dtype="uint8" cannot hold what Normalize makes.', hint='Give dtype="float32" or "float16".')
+        self._check_dtypes(chain)
         plan = replace(self, size=known, channels=chain.channels, out=replace(self.out, layout=layout))
         steps = {image: plan.steps_of(image, chain) for image in (*self.images, *self.masks)}
         kernels = {name for one in steps.values() for name in one.kernels}
-        planes = max(2 * one.elements * image.dtype.itemsize for image, one in steps.items())
+        planes = max(2 * one.elements * max(image.plane_nbytes, image.dtype.itemsize) for image, one in steps.items())
         return replace(plan, kernels=tuple(sorted(kernels)), planes_nbytes=planes)
+
+    def _check_dtypes(self, chain: Chain) -> None:
+        """Raise ConfigError for colour that is not made for the stored dtype, and for dtypes that it does not become."""
+        stored = self.images[0].dtype
+        colors = [type(one).__name__ for one in self.augment.operations if one.phases[0] <= COLOR <= one.phases[1]]
+        if stored != np.uint8 and colors:
+            raise ConfigError(
+                f"{colors[0]} works on levels of one byte, and field '{self.images[0].name}' is {stored}.",
+                hint="Leave colour out, or store uint8.",
+            )
+        whole = self.out.dtype in ("uint8", "uint16", "int16")
+        if whole and (self.out.dtype != stored.name or chain.mean):
+            what = "cannot hold what Normalize makes" if chain.mean else f"is not made of {stored}"
+            raise ConfigError(f'dtype="{self.out.dtype}" {what}.', hint='Give dtype="float32" or "float16".')
 
     def chain(
         self,
@@ -146,7 +159,7 @@ class AugmentPlan:
             dtype=image.dtype,
             channels=image.channels,
             planar=image.planar,
-            plane_nbytes=image.dtype.itemsize,
+            plane_nbytes=image.dtype.itemsize if mask else image.plane_nbytes,
             out_nbytes=channels * self.size[0] * self.size[1] * itemsize,
             out_kind="uint8" if mask else self.out.dtype,
         )

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.kernels.augment.filtered_plain import BOX, CUBIC
+from streamload.kernels.augment.filtered_plain import BOX, CUBIC, TRIANGLE
 from streamload.kernels.augment.runners import Steps
 from streamload.transforms.chain import Chain, Erased, Group, Step
 from streamload.transforms.images import StoredImage, output_dtype
 from streamload.transforms.placement import NOTHING_OUTSIDE, AffinePass, Pass, Placement, Where
 
 FILTERS = {"bicubic": CUBIC, "box": BOX}
+AS_THEY_ARE = -1
+FLOAT_FILTERS = FILTERS | {"bilinear": TRIANGLE, "nearest-exact": 3, "nearest": 4}
+"""As the kernels in float32 count them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +39,8 @@ class Output:
 
 def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
     """The steps of the records of a chain whose placement is finished."""
-    steps: list[Step | Group] = [image_pass(one, image) for one in chain.placement.passes]
+    render = image_pass if image.dtype == np.uint8 else float_pass
+    steps: list[Step | Group] = [render(one, image) for one in chain.placement.passes]
     steps += chain.colors
     steps.append(_output(chain, image, out))
     steps += [_erasing(one, chain.channels, out) for one in chain.erased]
@@ -125,6 +129,18 @@ def _nearest_pass(one: Pass, image: StoredImage, fill: list[float], *, centred: 
     return step("nearest", *one.box, one.height, one.width, one.orientation, mode, centred, *fill)
 
 
+def float_pass(one: Pass, image: StoredImage) -> Step:
+    """One pass in float32 over elements of any other dtype."""
+    if isinstance(one, AffinePass):
+        fill = levels_for(one.fill, image.channels)
+        return step("float_affine", *one.inverse, one.height, one.width, one.interpolation == "nearest", *fill, where=one.where)
+    mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
+    fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image.channels)
+    which = AS_THEY_ARE if one.filter is None else FLOAT_FILTERS[one.filter.name]
+    antialias = one.filter is None or one.filter.antialias
+    return step("float_box", *one.box, one.height, one.width, one.orientation, antialias, which, mode, *fill)
+
+
 @lru_cache(maxsize=64)
 def _numbers(n: int, most: float, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[float, ...]:
     """The scale of each channel, then the shift of each."""
@@ -134,8 +150,10 @@ def _numbers(n: int, most: float, mean: tuple[float, ...], std: tuple[float, ...
 
 
 def _output(chain: Chain, image: StoredImage, out: Output) -> Step:
-    numbers = _numbers(chain.channels, image.most if out.scale else 1.0, chain.mean, chain.std)
-    return step(f"{out.dtype}_{'hwc' if out.woven else 'chw'}", *numbers)
+    scaled = out.scale and out.dtype not in ("uint8", "uint16", "int16")
+    numbers = _numbers(chain.channels, image.most if scaled else 1.0, chain.mean, chain.std)
+    kind = out.dtype if image.dtype == np.uint8 else "float"
+    return step(f"{kind}_{'hwc' if out.woven else 'chw'}", *numbers)
 
 
 def _erasing(one: Erased, channels: int, out: Output) -> Step:

@@ -47,6 +47,7 @@ def both(
     dtype: str = "u1",
     planar: bool = False,
     past_caches: bool = False,
+    kind: str = "float32",
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """What comes of an image, (height, width, channels) or planar, with compiled kernels and with plain ones."""
     height, width, channels = (image.shape[1], image.shape[2], image.shape[0]) if planar else image.shape
@@ -55,7 +56,12 @@ def both(
         array = aligned(out, np.dtype(dtype))
         records = np.array([[image.ctypes.data, height, width, array.ctypes.data, 5]], np.int64)
         form = Format(
-            dtype=image.dtype, channels=channels, planar=planar, plane_nbytes=max(4, image.dtype.itemsize), out_nbytes=array.nbytes
+            dtype=image.dtype,
+            channels=channels,
+            planar=planar,
+            plane_nbytes=max(4, image.dtype.itemsize),
+            out_nbytes=array.nbytes,
+            out_kind=kind,
         )
         steps = steps_of(wanted, elements=channels * 250 * 250 + 3 * int(np.prod(out)))
         runner.run(steps, records, form, words=WORDS, past_caches=past_caches, start=0, stop=1)

@@ -118,6 +118,29 @@ def test_the_last_step_and_what_is_erased(dtype: str, layout: str) -> None:
         assert not ours[-64:].any()
 
 
+@pytest.mark.parametrize("dtype", ["u2", "i2", "f2", "f4"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float16", "bfloat16", "float32"])
+def test_images_of_other_dtypes_go_through_floats(dtype: str, kind: str) -> None:
+    """Boxes with every filter and edge, free maps, and every dtype out; a second pass works on what the first made."""
+    rng = np.random.default_rng(7)
+    nbytes = {"uint8": 1, "float32": 4}.get(kind, 2)
+    for turn, (image, planar, n, height, width) in enumerate(images(rng, 24, dtype=dtype)):
+        image = image * np.asarray(37, image.dtype) if turn % 2 else image
+        h, w = (int(side) for side in rng.integers(1, 40, 2))
+        which = int(rng.integers(-1, 5))
+        y, x = int(rng.integers(-9, height)), int(rng.integers(-9, width))
+        box = [x, y, x + w, y + h] if which < 0 else box_of(rng, height, width)
+        fills = rng.integers(0, 256, n)
+        first = ("float_box", [*box, h, w, rng.integers(8), turn % 3 != 0, which, rng.integers(4), *fills])
+        if turn % 4 == 3:
+            first = ("float_affine", [*(rng.normal(0, 1, 6) * [1, 1, 8, 1, 1, 8]), h, w, turn % 8 == 3, *fills])
+        second = ("float_affine", [1, 0.2, 1, -0.1, 1, 0, 9, 8, turn % 2, *fills])
+        scale = np.concatenate([rng.uniform(0.01, 2, n), rng.uniform(-2, 2, n)])
+        wanted = [first, second, (f"float_{'chw' if turn % 2 else 'hwc'}", scale)]
+        ours, plain = both(image, wanted, out=(n * 72 * nbytes,), planar=planar, kind=kind)
+        assert np.array_equal(ours, plain), wanted
+
+
 def test_draws_are_those_of_version_1() -> None:
     """Golden: what was drawn once is drawn for ever, compiled or not."""
     records, words = np.array([0, 1, 2**40 + 3]), np.arange(1, 9, dtype=np.uint32)

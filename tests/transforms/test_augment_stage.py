@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from augment_steps import MEAN, RECORDS, STD, augmented, photographs, schema_of
 from numpy.typing import NDArray
+from PIL import Image
 
+import streamload as sl
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY
 from streamload.transforms import augment as ops
@@ -230,3 +232,30 @@ def test_operations_happen_as_often_as_they_should() -> None:
     assert abs(np.bincount(drawn["RandomCrop0"].values["top"], minlength=10) - 400).max() < 100
     for name, share in (("RandomHorizontalFlip0", 0.5), ("RandomGrayscale0", 0.1), ("RandomInvert1", 1 / 3), ("RandomEqualize1", 1 / 3)):
         assert abs(drawn[name].where.mean() - share) < 4.5 * np.sqrt(share * (1 - share) / 4_000), name
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float16", "float32"])
+def test_images_of_other_dtypes_are_augmented_alike(dtype: str) -> None:
+    """A crop and a flip change no element; resampled and normalised they are what Pillow makes of floats, to a few parts in a million."""
+    images = photographs((40, 32, 5)).astype(dtype) * np.asarray(100 if dtype != "float16" else 1, dtype)
+    arrays = {"image": images}
+    cut = augmented(Augment("image", ops.CenterCrop((20, 18)), ops.RandomHorizontalFlip(1.0)), arrays)["image"]
+    assert cut.dtype == images.dtype
+    assert np.array_equal(cut, images[:, 10:30, 7:25][:, :, ::-1])
+    mean, std = [0.5] * 5, [0.25] * 5
+    resize, normalize = ops.Resize((16, 16)), ops.Normalize(mean, std)
+    chain = Augment("image", resize, ops.RandomRotation(10, "bilinear"), normalize, layout="CHW", dtype="float32")
+    out = augmented(chain, arrays)
+    assert same(out, augmented(chain, arrays, compiled=False))
+    most = {"uint16": 65_535, "int16": 32_767}.get(dtype, 1)
+    plain = augmented(Augment("image", ops.Resize((16, 16)), ops.Normalize(mean, std), layout="CHW", dtype="float32"), arrays)["image"]
+    theirs = np.asarray(Image.fromarray(images[0, :, :, 2].astype(np.float32)).resize((16, 16), Image.Resampling.BILINEAR))
+    assert np.allclose(plain[0, 2], (theirs / most - 0.5) / 0.25, rtol=1e-5, atol=1e-5)
+
+
+def test_colour_is_for_levels_of_one_byte() -> None:
+    arrays = {"image": photographs().astype(np.uint16)}
+    with pytest.raises(sl.ConfigError, match=r"ColorJitter works on levels of one byte, and field 'image' is uint16\. Leave colour out"):
+        augmented(Augment("image", ops.ColorJitter(0.4)), arrays)
+    with pytest.raises(sl.ConfigError, match=r'dtype="uint16" is not made of uint8\. Give dtype="float32"'):
+        augmented(Augment("image", dtype="uint16"), {"image": photographs()})

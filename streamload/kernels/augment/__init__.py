@@ -41,6 +41,10 @@ MODULES = {
     "affine_nearest": "affine",
     "erase": "erase",
     "mix_rows": "mix",
+    "float_box": "floats",
+    "float_affine": "floats",
+    "float_chw": "floats",
+    "float_hwc": "floats",
     **{f"{dtype}_{layout}": "output" for dtype in ("float32", "float16", "bfloat16", "uint8") for layout in ("chw", "hwc")},
 }
 """The module of each kernel."""

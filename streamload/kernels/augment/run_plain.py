@@ -22,6 +22,8 @@ class PlainFrame:
     record: int
     words: NDArray[np.uint32]
     """Of the key, for noise."""
+    out_kind: str = "float32"
+    """The dtype that comes out, for kernels that make any."""
     planes: NDArray[Any] = field(default_factory=lambda: np.empty((0, 0, 0), np.uint8))
     """Shape (channels, height, width)."""
     table: NDArray[np.uint8] | None = None
@@ -56,6 +58,7 @@ def run(
     channels: int,
     planar: bool,
     out_nbytes: int,
+    out_kind: str = "float32",
     start: int,
     stop: int,
 ) -> None:
@@ -65,7 +68,7 @@ def run(
         address, height, width, out, record = records[k].tolist()
         stored = _bytes_at(address, height * width * channels * dtype.itemsize).view(dtype)
         source = stored.reshape(channels, height, width).transpose(1, 2, 0) if planar else stored.reshape(height, width, channels)
-        frame = PlainFrame(source=source, out=_bytes_at(out, out_nbytes), record=record, words=words)
+        frame = PlainFrame(source=source, out=_bytes_at(out, out_nbytes), record=record, words=words, out_kind=out_kind)
         for step in order[k].tolist():
             if step >= 0:
                 kernels[step](frame, values[k, columns[step] : ends[step]])

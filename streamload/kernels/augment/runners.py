@@ -140,6 +140,7 @@ class PlainRunner:
             channels=form.channels,
             planar=form.planar,
             out_nbytes=form.out_nbytes,
+            out_kind=form.out_kind,
             start=start,
             stop=stop,
         )
