@@ -52,6 +52,13 @@ class Reader(Protocol):
         """
         ...
 
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory, C-contiguous and as `gather` would put them: shape (len(records),); None where they do not.
+
+        They stay there until the reader is closed.
+        """
+        ...
+
     def advise(self, records: NDArray[np.int64]) -> None:
         """Say that these records will be gathered soon, by this reader or by another process's; may do nothing.
 
