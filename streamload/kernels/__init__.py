@@ -180,7 +180,7 @@ def prepare_augment_kernels(names: Sequence[str]) -> None:
     try:
         folder = _augment_folder()
         lacking = [name for name in names if folder is None or not (folder / f"compiled-{name}").exists()]
-    except (OSError, PackageNotFoundError):
+    except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # Whoever runs them will say what is wrong.
     if not lacking:
         return
@@ -196,6 +196,8 @@ def _augment_folder() -> Path | None:
     folder = cache_folder()
     if folder is None:
         return None
+    from importlib.metadata import version
+
     name = f"augment-{import_module(f'{__name__}.augment').digest()}-{version('numba')}"
     with owned_files.Folder.named(folder) as whole:
         whole.make_folder(name)
