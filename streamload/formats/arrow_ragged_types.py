@@ -12,23 +12,12 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.arrow_types import (
-    ArrowValues,
-    NullFoundError,
-    UnequalLengthError,
-    lengths_in,
-    storage_of,
-    to_numpy,
-    values_of,
-    with_lengths,
-)
+from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnequalLengthError, plain, storage_of, to_numpy, values_of
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 
 IMAGE_MEMBER = "bytes"
 """Of Hugging Face's struct<bytes, path>: what holds an encoded file."""
-LOOKED_AT = 256
-"""Records whose lists are compared before they are taken to be of one length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,33 +93,12 @@ def listed(field: Any, shape: Sequence[int] | None) -> RaggedValues:
     return RaggedValues(ragged=ARRAY, member="", inner=values_of(inner, shape))
 
 
-def looked_up(values: RaggedValues, array: Any, name: str) -> RaggedValues | None:
-    """Values whose inner lists have the lengths that the first elements of `array` show; None where it has none."""
-    if values.inner is None or None not in values.inner.lists:
-        return values
-    lengths = lengths_in(_plain(array).drop_null().flatten(), values.inner)
-    return None if lengths is None else replace(values, inner=with_lengths(values.inner, lengths, name))
-
-
-def empty(values: RaggedValues, name: str) -> RaggedValues:
-    """Values of which no data tells the lengths of inner lists: none."""
-    if values.inner is None or None not in values.inner.lists:
-        return values
-    return replace(values, inner=with_lengths(values.inner, tuple(length or 0 for length in values.inner.lists), name))
-
-
-def lengths_among(array: Any) -> set[int]:
-    """The lengths of the lists of an array; nulls have none."""
-    array = _plain(array).drop_null()
-    return set(np.unique(np.diff(array.offsets.to_numpy())).tolist()) if len(array) else set()
-
-
 def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """An Arrow array as elements (elements, *shape) and offsets (len(array) + 1,), the first of which is 0.
 
     Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
-    array = _plain(array)
+    array = plain(array)
     if values.spark:
         return _spark_images(array, values, fill)
     if values.member:
@@ -145,6 +113,8 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
         if fill is None:
             raise NullFoundError(int(array.is_null().to_numpy(zero_copy_only=False).argmax()))
         array = _filled(array, fill)
+    if kinds.is_fixed_size_list(array.type):
+        array = array.cast(pa.large_list(array.type.value_field))
     array.validate(full=True)
     wide = kinds.is_large_binary(array.type) or kinds.is_large_string(array.type) or kinds.is_large_list(array.type)
     buffers = array.buffers()
@@ -220,7 +190,3 @@ def _text_or_bytes(kind: Any) -> str:
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         return TEXT
     return BYTES if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind) else ""
-
-
-def _plain(array: Any) -> Any:
-    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array

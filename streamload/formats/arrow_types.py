@@ -47,9 +47,10 @@ class NullFoundError(Exception):
 class UnequalLengthError(Exception):
     """A list of another length than the field's shape says."""
 
-    def __init__(self, row: int, length: int, expected: int) -> None:
+    def __init__(self, row: int, length: int, expected: int, *, within: bool = False) -> None:
+        """`within` says that it lies in another list."""
         super().__init__(row, length, expected)
-        self.row, self.length, self.expected = row, length, expected
+        self.row, self.length, self.expected, self.within = row, length, expected, within
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,30 +165,12 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
     return _shaped(known, values.physical, values.permutation, name)
 
 
-def lengths_in(array: Any, values: ArrowValues) -> tuple[int, ...] | None:
-    """Lengths of nested lists as the first record of `array` has them; None where there is none."""
-    found: list[int] = []
-    array = _plain(array)
-    for length in values.lists:
-        array = array.drop_null()
-        if not len(array):
-            return None
-        if length is None:
-            offsets = array.offsets
-            length = offsets[1].as_py() - offsets[0].as_py()
-        array = array[0].values if length else array.values.slice(0, 0)
-        found.append(length)
-        if not length:
-            return tuple(found) + (0,) * (len(values.lists) - len(found))
-    return tuple(found)
-
-
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
     """An Arrow array as records: shape (length, *values.shape), not always contiguous.
 
     Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
-    array = _plain(array)
+    array = plain(array)
     if values.lists or not values.raw:
         array.validate(full=True)
     flat = _flat(array, values, values.lists, fill)
@@ -227,10 +210,11 @@ def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: 
     except NullFoundError as error:
         raise NullFoundError(error.row // max(1, length)) from None
     except UnequalLengthError as error:
-        raise UnequalLengthError(error.row // max(1, length), error.length, error.expected) from None
+        raise UnequalLengthError(error.row // max(1, length), error.length, error.expected, within=True) from None
 
 
-def _plain(array: Any) -> Any:
+def plain(array: Any) -> Any:
+    """An Arrow array without its extension."""
     return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
 
 
@@ -322,7 +306,7 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
         elif math.prod(physical) != math.prod(own):
             raise ConfigError(
                 f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
-                hint=f"Give a shape that fits: shapes={{{name!r}: (...)}}.",
+                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}.",
                 dataset=name,
             )
     return ArrowValues(
@@ -371,7 +355,8 @@ def wrong_value(path: str, column: str, first: int, error: NullFoundError | Uneq
         )
     return SchemaMismatchError(
         f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
-        hint="Records of a field have one shape: pad them, say that they differ with "
-        f"shapes={{{column!r}: (None,)}}, or leave the column out with fields=[...].",
+        hint="Records of a field have one shape: pad them, "
+        + ("" if error.within or ragged else f"say that they differ with shapes={{{column!r}: (None,)}}, ")
+        + "or leave the column out with fields=[...].",
         **details,
     )

@@ -141,13 +141,15 @@ def _chosen(table: Table, fields: Fields | None, notes: list[str]) -> list[tuple
     """Fields in order: the name to deliver, and the name in the file."""
     if fields is None:
         if table.refused:
-            name, why = next(iter(table.refused.items()))
-            others = list(table.columns)
+            others, it = list(table.columns), "it" if len(table.refused) == 1 else "them"
+            listed = [f"column '{name}' {why}" for name, why in table.refused.items()]
             raise UnsupportedFeatureError(
-                f"{table.path}: column '{name}' {why}.",
-                hint=f"Leave it out: fields={others}." if others else "It is the only column with data: convert the file first.",
+                f"{table.path}: {'; '.join(listed[:MOST_LISTED])}{'; ...' if len(listed) > MOST_LISTED else ''}.",
+                hint=f"Leave {it} out: fields={others}."
+                if others
+                else "There is no other column with data: write the file in another form.",
                 path=table.path,
-                dataset=name,
+                dataset=next(iter(table.refused)),
             )
         if not table.columns:
             listed = "; ".join(f"'{name}' {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
@@ -184,16 +186,36 @@ def _known(table: Table, key: str) -> str:
 
 
 def refuse_unknown_columns(table: Table, given: object, argument: str) -> None:
-    """Raise ConfigError where an argument that is a mapping names a column that a file does not hold."""
-    unknown = (
-        next((name for name in given if name not in table.columns and name not in table.aside), None)
-        if isinstance(given, Mapping)
-        else None
-    )
-    if unknown is not None:
+    """Raise where an argument that is a mapping names a column that a file does not hold, or that cannot be read in any way."""
+    unknown = [name for name in given if name not in table.columns and name not in table.aside] if isinstance(given, Mapping) else []
+    for name in unknown:
+        if name in table.refused:
+            raise UnsupportedFeatureError(
+                f"{table.path}: column '{name}' {table.refused[name]}, whatever {argument}= says of it.",
+                hint=f"Leave it out: fields={list(table.columns)}.",
+                path=table.path,
+                dataset=name,
+            )
         raise ConfigError(
-            f"{argument} names {unknown!r}, which {table.path} does not hold.", hint=f"It holds {list(table.columns)}.", path=table.path
+            f"{argument} names {name!r}, which {table.path} does not hold.", hint=f"It holds {list(table.columns)}.", path=table.path
         )
+
+
+def checked_shapes(given: object) -> dict[str, tuple[int | None, ...]]:
+    """What `shapes=` says: by column, whole numbers, of which the first may be None. Raises ConfigError for anything else."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"shapes={given!r} names no columns.", hint='Give {column: shape}: shapes={"image": (32, 32, 3)}.')
+    found: dict[str, tuple[int | None, ...]] = {}
+    for name, shape in given.items():
+        axes: list[Any] = list(shape) if isinstance(shape, (tuple, list)) else [""]
+        if any(not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or axis < 0 for axis in axes[axes[:1] == [None] :]):
+            raise ConfigError(
+                f"shapes={{{name!r}: {shape!r}}} is no shape of a record.",
+                hint=f"Give whole numbers, shapes={{{name!r}: (32, 32, 3)}}; None may stand first, where records differ in length.",
+                dataset=str(name),
+            )
+        found[str(name)] = tuple(None if axis is None else int(axis) for axis in axes)
+    return found
 
 
 def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]) -> None:

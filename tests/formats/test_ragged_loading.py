@@ -391,8 +391,7 @@ def test_which_lists_are_ragged_can_be_said(tmp_path: Path):
     pq.write_table(table, tmp_path / "data", row_group_size=1001)
     schema = sl.open(tmp_path / "data", fields=["even", "early", "pairs"]).schema
     assert str(schema) == "even int64 (2,) · early int64 (*,) · pairs int64 (*, 2)"
-    with pytest.raises(sl.SchemaMismatchError, match=r"row 2,000 of column 'late' holds 3 values .* shapes=\{'late': \(None,\)\}"):
-        sl.open(tmp_path / "data", fields=["late", "pairs"])[:]
+    assert [one.tolist() for one in sl.open(tmp_path / "data", fields=["late", "pairs"])[:]["late"]] == late
     said = sl.open(tmp_path / "data", shapes={"late": (None,), "even": (None,), "pairs": (None, 2)})
     assert str(said.schema) == "even int64 (*,) · late int64 (*,) · early int64 (*,) · pairs int64 (*, 2)"
     assert [one.tolist() for one in said[1998:]["late"]] == late[1998:]

@@ -70,9 +70,10 @@ def _arrays(contents: IpcContents, column: int, field: Any, words: Field, files:
             offsets=batch.offsets[None],
             nbytes=batch.nbytes[None],
             codecs=(batch.codec,),
+            kind=pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes(),
+            values=None,
         )
-        kind = pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes()
-        values = RecordBatches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label="")
+        values = RecordBatches(field=words, column=field.name, fill=None, parts=(part,), label="")
         array = RecordBatchReader(values, files, ReadStats()).array(0)
         if array.null_count:
             raise UnsupportedColumnError("has a dictionary with a null in it")

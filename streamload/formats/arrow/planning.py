@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,14 +18,15 @@ from streamload.formats import arrow_ragged_types, arrow_types
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
+from streamload.formats.arrow.lists import first_lengths, type_of, with_lists
 from streamload.formats.arrow.ragged_planning import RaggedExtent
-from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, BatchFile, RecordBatches, RecordBatchReader
+from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, BatchFile, RecordBatches
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.table import Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
-from streamload.schema import ARRAY, Field
+from streamload.schema import Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, ReadStats, Source
+from streamload.source import Column, Source
 from streamload.storage.files import OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int]]
@@ -36,11 +37,11 @@ class ArrowColumnInfo:
     """What is known of one column of one file."""
 
     name: str
-    kind: bytes
-    """Its type without extensions, as a schema of one field."""
-    values: ArrowValues | RaggedValues
+    field: Any
+    """As pyarrow has it."""
     batches: BatchFile
-    """Its buffers; the number of the file is filled in later."""
+    """Its buffers and type; the number of the file is filled in later. Its values have None for the lengths of lists, as long
+    as nobody has looked."""
     elements: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     """Of each batch, where the column is ragged."""
 
@@ -48,7 +49,7 @@ class ArrowColumnInfo:
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any) -> Source:
     """A source over Arrow IPC files or streams of one schema."""
     wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
-    tables = [_table(path, wanted, shapes) for path in paths]
+    tables = with_lists([_table(path, wanted, shapes) for path in paths], _with_values)
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
 
@@ -56,7 +57,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         elements = [fact.elements for fact in facts]
         column = ragged_planning.raw_ragged_of(field, parts, elements)
         if column is None:
-            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].values))
+            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].batches.values))
             column = ragged_planning.decoded(rows_of(field, parts, facts, filled), elements)
         return ragged_planning.measured(column, [table.fingerprint for table in tables])
 
@@ -79,8 +80,6 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         return RecordBatches(
             field=field,
             column=facts[0].name,
-            kind=facts[0].kind,
-            values=facts[0].values,
             fill=filled,
             parts=tuple(replace(fact.batches, number=part.number) for part, fact in zip(parts, facts, strict=True)),
             label=f"batches of up to {most:,} records, {' or '.join(codecs)}, decoded by pyarrow",
@@ -181,8 +180,7 @@ def _stored(
     width = max((stop - start for start, stop in cuts), default=end.buffers - begin.buffers)
     facts = ArrowColumnInfo(
         name=field.name,
-        kind=pa.schema([pa.field("x", stored)]).serialize().to_pybytes(),
-        values=values,
+        field=field,
         batches=BatchFile(
             number=0,
             records=np.array([batch.records for batch in batches], np.int64),
@@ -191,6 +189,8 @@ def _stored(
             offsets=_stacked([batch.offsets[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
             nbytes=_stacked([batch.nbytes[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
             codecs=tuple(batch.codec for batch in batches),
+            kind=pa.schema([pa.field("x", stored)]).serialize().to_pybytes(),
+            values=values,
             words=words,
         ),
     )
@@ -198,17 +198,36 @@ def _stored(
         raise _contradicts(path, field.name, "its lengths are not those of the record batches")
     files = OpenFiles([was])
     try:
-        facts = replace(facts, values=_known(facts, field, shape, files))
-        values = facts.values
-        if isinstance(values, RaggedValues):
-            elements = ragged_planning.elements_of(arrow_types.storage_of(field.type), values, facts.batches, files)
-            mean = float(elements.sum()) / max(1, int(facts.batches.records.sum()))
-            dtype, facts = values.dtype.newbyteorder("="), replace(facts, elements=elements)
-            return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+        if isinstance(values, ArrowValues) and None in values.lists and shape is not None:
+            known = arrow_types.with_lengths(values, first_lengths(facts, values, files), field.name)
+            facts = replace(facts, batches=replace(facts.batches, values=known))
+        return _finished(facts, files)
     finally:
         files.close()
+
+
+def _with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> FileColumn:
+    """The column of a file with values in which no length is open any more."""
+    files = OpenFiles([table.fingerprint])
+    try:
+        was = table.columns[name]
+        facts = replace(was.detail, batches=replace(was.detail.batches, values=values))
+        return replace(_finished(facts, files), classes=was.classes, note=was.note)
+    finally:
+        files.close()
+
+
+def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> FileColumn:
+    """The column as a field of records."""
+    values, field = facts.batches.values, facts.field
+    dtype = values.dtype.newbyteorder("=")
+    if isinstance(values, RaggedValues):
+        elements = ragged_planning.elements_of(arrow_types.storage_of(field.type), values, facts.batches, files)
+        mean = float(elements.sum()) / max(1, int(facts.batches.records.sum()))
+        detail = replace(facts, elements=elements)
+        return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=detail, ragged=values.ragged, mean=mean)
     kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-    return FileColumn(dtype=values.dtype.newbyteorder("="), shape=values.shape, kind=kind, detail=facts)
+    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts)
 
 
 def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
@@ -225,54 +244,10 @@ def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int6
     return found
 
 
-def _known(facts: ArrowColumnInfo, field: Any, shape: Any, files: OpenFiles) -> ArrowValues | RaggedValues:
-    """Values whose lists have the lengths that the first records show; ragged ones where outer lists are found to differ."""
-    values = facts.values
-    if isinstance(values, ArrowValues):
-        if None not in values.lists:
-            return values
-        if shape is None and values.lists[0] is None and _differ(facts, files):
-            values = arrow_ragged_types.listed(field, None)
-    if isinstance(values, RaggedValues):
-        for array in _arrays(facts, files) if values.inner is not None and None in values.inner.lists else ():
-            found = arrow_ragged_types.looked_up(values, array, facts.name)
-            if found is not None:
-                return found
-        return arrow_ragged_types.empty(values, facts.name)
-    for array in _arrays(facts, files):
-        lengths = arrow_types.lengths_in(array, values)
-        if lengths is not None:
-            return arrow_types.with_lengths(values, lengths, facts.name)
-    return arrow_types.with_lengths(values, tuple(length or 0 for length in values.lists), facts.name)
-
-
-def _differ(facts: ArrowColumnInfo, files: OpenFiles) -> bool:
-    """Whether lists differ in length: those of the first batch, or those of one batch from those of another, on average."""
-    batches = facts.batches
-    full = batches.records - batches.nulls[:, 0]
-    some = np.flatnonzero(full > 0)
-    if not len(some):
-        return False
-    inner = batches.lengths[:, 1]
-    if (inner[some] * full[some[0]] != inner[some[0]] * full[some]).any():
-        return True
-    return len(arrow_ragged_types.lengths_among(next(_arrays(facts, files)))) > 1
-
-
-def _arrays(facts: ArrowColumnInfo, files: OpenFiles) -> Iterator[Any]:
-    """The column's arrays, a batch after another."""
-    for batch in np.flatnonzero(facts.batches.records).tolist():
-        names = ("records", "lengths", "nulls", "offsets", "nbytes", "codecs")
-        one = replace(facts.batches, **{name: getattr(facts.batches, name)[batch : batch + 1] for name in names})
-        values, field = facts.values, Field(facts.name, facts.values.dtype, (), ARRAY)
-        column = RecordBatches(field=field, column=facts.name, kind=facts.kind, values=values, fill=None, parts=(one,), label="")
-        yield RecordBatchReader(column, files, ReadStats()).array(0)
-
-
 def _runs(field: Field, facts: ArrowColumnInfo) -> RawRuns | None:
     """Where the records lie if they are raw: fixed-size values without nulls, uncompressed, in place."""
-    values, batches = cast(ArrowValues, facts.values), facts.batches
-    kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
+    values, batches = cast(ArrowValues, facts.batches.values), facts.batches
+    kind = type_of(batches.kind)
     fixed = 0
     while kinds.is_fixed_size_list(kind):
         kind, fixed = kind.value_type, fixed + 1

@@ -129,9 +129,9 @@ def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[N
     runs: list[tuple[BatchFile, int, int, int, int]] = []
     for part in parts:
         facts = part.stored.detail
-        kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
-        found = None if is_view(kind) else _raw(kind, facts.values, facts.batches)
-        if found is None or facts.values.spark:
+        kind = pa.ipc.read_schema(pa.py_buffer(facts.batches.kind)).field(0).type
+        found = None if is_view(kind) else _raw(kind, facts.batches.values, facts.batches)
+        if found is None or facts.batches.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))
     if len({width for *_, width in runs}) > 1:
@@ -163,6 +163,8 @@ def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[N
 def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
     """The array, the buffers of offsets and of elements, and the bytes of an offset, where records are raw; None where not."""
     array, buffer, kind = place_of(kind, values)
+    if kinds.is_fixed_size_list(kind):
+        return None
     last, data = array, buffer + 2
     if values.inner is not None:
         inner = kind.value_type

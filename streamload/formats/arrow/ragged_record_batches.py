@@ -45,7 +45,7 @@ class RaggedBatchReader(RaggedRowsReader):
         path, records = self._rows.place(block)
         array = self._rows.array(block)
         try:
-            values, offsets = to_ragged(array, rows.values, rows.fill)
+            values, offsets = to_ragged(array, self._rows.part(block).values, rows.fill)
         except (NullFoundError, UnequalLengthError) as error:
             raise wrong_value(path, rows.column, records[0], error, rows.field.ragged) from None
         except (pa.ArrowException, ValueError) as error:

@@ -39,6 +39,10 @@ class BatchFile:
     """Of each buffer, as stored."""
     codecs: tuple[str, ...]
     """Of each batch; "" for none."""
+    kind: bytes
+    """Its Arrow type, without extensions, as a schema of one field that pyarrow reads. Files may differ in it."""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`; None for words."""
     words: NDArray[np.generic] | None = None
     """What the codes in it stand for, where it is a column of numbers in a dictionary."""
 
@@ -51,10 +55,6 @@ class RecordBatches:
     """As it is delivered."""
     column: str
     """Its name in the files."""
-    kind: bytes
-    """Its Arrow type, without extensions, as a schema of one field that pyarrow reads."""
-    values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[BatchFile, ...]
@@ -101,7 +101,15 @@ class RecordBatchReader:
         self._cuts = cuts
         self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
         self._kept: tuple[int, NDArray[np.generic]] | None = None
-        self._type: Any = None
+        self._types: dict[int, Any] = {}
+
+    def type_of(self, part: BatchFile) -> Any:
+        """The column's Arrow type in a file, without extensions."""
+        import pyarrow as pa
+
+        if part.number not in self._types:
+            self._types[part.number] = pa.ipc.read_schema(pa.py_buffer(part.kind)).field(0).type
+        return self._types[part.number]
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError, with file and records."""
@@ -128,9 +136,13 @@ class RecordBatchReader:
         path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
         array = self.array(block)
         try:
-            return to_numpy(array, self._column.values, self._column.fill)
+            return to_numpy(array, part.values, self._column.fill)
         except (NullFoundError, UnequalLengthError) as error:
             raise wrong_value(path, self._column.column, first, error) from None
+
+    def part(self, block: int) -> BatchFile:
+        """The file that holds a batch."""
+        return self._places[block][0]
 
     def place(self, block: int) -> tuple[str, tuple[int, int]]:
         """The file that holds a batch, touched so that it is verified, and the records of it there."""
@@ -147,8 +159,6 @@ class RecordBatchReader:
         path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
         records = (first, first + int(part.records[batch]))
         try:
-            if self._type is None:
-                self._type = pa.ipc.read_schema(pa.py_buffer(self._column.kind)).field(0).type
             return self._sound(part, batch)
         except StreamloadError:
             raise
@@ -164,7 +174,7 @@ class RecordBatchReader:
 
     def _sound(self, part: BatchFile, batch: int) -> Any:
         numbers = iter(zip(part.lengths[batch].tolist(), part.nulls[batch].tolist(), strict=True))
-        array = _build(self._type, numbers, self._buffers(part, batch))
+        array = _build(self.type_of(part), numbers, self._buffers(part, batch))
         if len(array) != int(part.records[batch]):
             raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
         array.validate(full=True)
@@ -174,24 +184,35 @@ class RecordBatchReader:
 
         return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
 
+    def buffer(self, block: int, which: int) -> Any:
+        """One buffer of the column in a batch, unpacked. Raises ValueError where it claims too much, or cannot be unpacked."""
+        part, batch = self._places[block]
+        return self._buffer(part, batch, which, self._most(part, batch))
+
+    def _most(self, part: BatchFile, batch: int) -> int:
+        """Bytes of a buffer above which it claims too much."""
+        if self._column.field.ragged:
+            return LARGEST_BATCH_NBYTES
+        return 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
+
     def _buffers(self, part: BatchFile, batch: int) -> Iterator[Any]:
+        most = self._most(part, batch)
+        return (self._buffer(part, batch, which, most) for which in range(part.offsets.shape[1]))
+
+    def _buffer(self, part: BatchFile, batch: int, which: int, most: int) -> Any:
         import pyarrow as pa
 
-        most = 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
-        if self._column.field.ragged:
-            most = LARGEST_BATCH_NBYTES
-        for offset, nbytes in zip(part.offsets[batch].tolist(), part.nbytes[batch].tolist(), strict=True):
-            began = time.perf_counter_ns()
-            data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
-            self._meter.read_ns += time.perf_counter_ns() - began
-            self._meter.read_nbytes += nbytes
-            if not part.codecs[batch] or not nbytes:
-                yield data
-                continue
-            size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
-            if size < -1 or size > most:
-                raise ValueError(f"a buffer claims {size:,} bytes unpacked")
-            yield data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
+        offset, nbytes = int(part.offsets[batch, which]), int(part.nbytes[batch, which])
+        began = time.perf_counter_ns()
+        data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += nbytes
+        if not part.codecs[batch] or not nbytes:
+            return data
+        size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
+        if size < -1 or size > most:
+            raise ValueError(f"a buffer claims {size:,} bytes unpacked")
+        return data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
 
 
 def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamload.formats.plan_cache import cached_or_planned
+from streamload.formats.table import checked_shapes
 from streamload.source import Source
 
 NAME = "Parquet"
@@ -20,14 +21,17 @@ def plan(
     paths: Sequence[str],
     fields: Sequence[str] | Mapping[str, str] | None,
     *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
     fill: Any = None,
     verify: bool = True,
 ) -> Source:
     """A source over Parquet files of one schema; see `streamload.formats.open.open_source`.
 
-    `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}.
+    `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}, or
+    that lists differ in length: {"tokens": (None,)}.
     `fill` is what stands for nulls, one value or {column: value}; without it a null is an error. `verify=False` skips
     the checksums of raw pages.
     """
-    return cached_or_planned("streamload.formats.parquet.planning", paths, fields, shapes=shapes or {}, fill=fill, verify=verify)
+    return cached_or_planned(
+        "streamload.formats.parquet.planning", paths, fields, shapes=checked_shapes(shapes or {}), fill=fill, verify=verify
+    )

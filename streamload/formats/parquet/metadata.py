@@ -14,10 +14,12 @@ from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types, arrow_types
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.list_lengths import ListLengths
 from streamload.formats.parquet.compressed_page_index import PACKINGS
 from streamload.formats.parquet.footer import Footer, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
+from streamload.formats.parquet.row_groups import RowGroupFile
 from streamload.formats.table import FileColumn, Table
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
@@ -40,7 +42,10 @@ class ParquetColumnInfo:
     """What the footer of one file says of one column."""
 
     name: str
+    field: Any
+    """As pyarrow has it."""
     values: ArrowValues | RaggedValues
+    """With None for the lengths of lists, as long as nobody has looked."""
     leaf: str
     """Where in a struct the values are, as a path of names; "" where it is none."""
     dictionary: bool
@@ -102,25 +107,13 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
             continue
         try:
             _refuse_encrypted(footer, numbers.get(field.name, []))
-            values = _values(file, footer, field, numbers.get(field.name, []), shapes.get(field.name))
-            facts = _facts(footer, numbers.get(field.name, []), field.name, values)
+            facts = _facts(footer, numbers.get(field.name, []), field, _values(file, field, shapes.get(field.name)))
         except UnsupportedColumnError as error:
             refused[field.name] = error.why
         except SkippedColumnError as error:
             aside[field.name] = error.why
         else:
-            if isinstance(values, RaggedValues):
-                columns[field.name] = _ragged(field, facts, values, footer.records)
-                continue
-            kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-            columns[field.name] = FileColumn(
-                dtype=values.dtype.newbyteorder("="),
-                shape=values.shape,
-                kind=kind,
-                detail=facts,
-                classes=classes.get(field.name, ()),
-                note=arrow_types.note_of(field),
-            )
+            columns[field.name] = stored_of(facts, footer.records, classes.get(field.name, ()))
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 
@@ -129,62 +122,36 @@ def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
         raise UnsupportedColumnError("is encrypted")
 
 
-def _values(file: Any, footer: Footer, field: Any, numbers: Sequence[int], shape: Any) -> ArrowValues | RaggedValues:
-    """How a column becomes a field; a list whose records are found to differ in length becomes a ragged one."""
+def _values(file: Any, field: Any, shape: Any) -> ArrowValues | RaggedValues:
+    """How a column becomes a field, as far as its type says it, and the shape that the user gave."""
     ragged = arrow_ragged_types.ragged_of(field, shape)
-    if ragged is None:
-        values = arrow_types.values_of(field, shape)
-        if None not in values.lists:
-            return values
-        rows = [(size, chunks[numbers[0]].values) for size, chunks in footer.groups] if len(numbers) == 1 else []
-        if shape is not None or values.lists[0] is not None or not _differs(file, field.name, rows):
-            return _looked_up(file, field.name, values)
-        ragged = arrow_ragged_types.listed(field, None)
-    if ragged.inner is None or None not in ragged.inner.lists:
+    if ragged is not None:
         return ragged
-    for batch in file.iter_batches(batch_size=16, columns=[field.name], use_threads=False):
-        found = arrow_ragged_types.looked_up(ragged, batch.column(batch.schema.get_field_index(field.name)), field.name)
-        if found is not None:
-            return found
-    return arrow_ragged_types.empty(ragged, field.name)
+    values = arrow_types.values_of(field, shape)
+    return values if None not in values.lists or shape is None else _looked_up(file, field.name, values)
 
 
-def _differs(file: Any, name: str, rows: Sequence[tuple[int, int]]) -> bool:
-    """Whether lists are found to differ in length: the first ones, or those of a row group that has more or fewer values for it.
-
-    `rows` are the records and the values of each row group. Nulls leave values out as well: where they may, lists are compared.
-    """
-    some = [group for group, (size, _) in enumerate(rows) if size]
-    if not some:
-        return False
-    size, values = rows[some[0]]
-    other = next((group for group in some if rows[group][1] * size != values * rows[group][0]), some[0] if values % size else None)
-    lengths: set[int] = set()
-    for group in some[:1] if other is None else (some[0], other):
-        for batch in file.iter_batches(batch_size=arrow_ragged_types.LOOKED_AT, row_groups=[group], columns=[name], use_threads=False):
-            lengths |= arrow_ragged_types.lengths_among(batch.column(batch.schema.get_field_index(name)))
-            if len(lengths) > 1:
-                return True
-            if other is None:
-                return False
-    return False
+def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> FileColumn:
+    """The column as a field of records."""
+    values, field = facts.values, facts.field
+    dtype, note = values.dtype.newbyteorder("="), arrow_types.note_of(field)
+    if isinstance(values, RaggedValues):
+        elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
+        mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
+        kind, ragged = f"{field.type}", values.ragged
+        return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, ragged=ragged, mean=mean, note=note)
+    kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
+    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, classes=classes, note=note)
 
 
-def _ragged(field: Any, facts: ParquetColumnInfo, values: RaggedValues, records: int) -> FileColumn:
-    elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
-    mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
-    dtype = values.dtype.newbyteorder("=")
-    return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
-
-
-def _facts(footer: Footer, numbers: Sequence[int], name: str, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
+def _facts(footer: Footer, numbers: Sequence[int], field: Any, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
     if isinstance(values, RaggedValues) and values.member:
         numbers = [number for number in numbers if footer.leaves[number].path[1:] == (values.member,)]
     if len(numbers) != 1:
         raise SkippedColumnError(f"is stored as {len(numbers)} columns")
     leaf = footer.leaves[numbers[0]]
     if isinstance(values, RaggedValues):
-        return _chunks_of(footer, numbers[0], name, values)
+        return _chunks_of(footer, numbers[0], field, values)
     physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
     length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
     raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
@@ -199,13 +166,13 @@ def _facts(footer: Footer, numbers: Sequence[int], name: str, values: ArrowValue
             chunk.codec in PACKINGS and chunk.values == rows and (not leaf.definition_levels or chunk.nulls == 0) for rows, chunk in found
         )
     )
-    return _chunks_of(footer, numbers[0], name, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
+    return _chunks_of(footer, numbers[0], field, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
 
 
 def _chunks_of(
     footer: Footer,
     number: int,
-    name: str,
+    field: Any,
     values: ArrowValues | RaggedValues,
     *,
     raw: bool = False,
@@ -216,7 +183,8 @@ def _chunks_of(
     leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
     places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
     return ParquetColumnInfo(
-        name=name,
+        name=field.name,
+        field=field,
         values=values,
         leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member and not values.spark else "",
         dictionary=any(chunk.dictionary for _, chunk in found),
@@ -234,10 +202,24 @@ def _chunks_of(
 
 
 def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
-    """Values whose lists have the lengths that the first records show."""
+    """Values whose lists have the lengths that the first records show: the user says that all have these."""
+    lengths = ListLengths.nothing(len(values.lists))
     for batch in file.iter_batches(batch_size=16, columns=[name], use_threads=False):
-        column = batch.column(batch.schema.get_field_index(name))
-        lengths = arrow_types.lengths_in(column, values)
-        if lengths is not None:
-            return arrow_types.with_lengths(values, lengths, name)
-    return arrow_types.with_lengths(values, tuple(length or 0 for length in values.lists), name)
+        lengths |= ListLengths.of(batch.column(batch.schema.get_field_index(name)).slice(0, 1), len(values.lists))
+        if all(lengths.met):
+            break
+    return arrow_types.with_lengths(values, lengths.known, name)
+
+
+def group_file(facts: ParquetColumnInfo, number: int) -> RowGroupFile:
+    """Where the column lies in the row groups of a file, which has this number among the source's."""
+    return RowGroupFile(
+        number=number,
+        groups=facts.groups,
+        offsets=facts.offsets,
+        nbytes=facts.nbytes,
+        unpacked=facts.unpacked,
+        counts=facts.counts,
+        leaf=facts.leaf,
+        values=facts.values,
+    )

@@ -18,10 +18,11 @@ from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
 from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
 from streamload.formats.parquet.compressed_pages import CompressedPages
-from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, read_metadata
+from streamload.formats.parquet.lists import with_lists
+from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group_file, read_metadata
 from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
-from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupFile, RowGroupReader, RowGroups
+from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupReader, RowGroups
 from streamload.formats.table import RESIDENT_RECORD_NBYTES, Fields, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
 from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
@@ -45,7 +46,7 @@ PAGE_NBYTES = 1024**2
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
     """A source over Parquet files of one schema."""
     wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
-    tables = [read_metadata(path, wanted, shapes) for path in paths]
+    tables = with_lists([read_metadata(path, wanted, shapes) for path in paths])
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
     fingerprints = [table.fingerprint for table in tables]
@@ -85,7 +86,7 @@ def _costs(column: Column) -> list[str]:
     if column.amplification > 1:
         times = f"{column.amplification:,.3g}"
         notes.append(f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once")
-    if isinstance(column, RowGroups) and column.values.lists and column.field.dtype.itemsize < 4:
+    if isinstance(column, RowGroups) and column.parts and column.parts[0].values.lists and column.field.dtype.itemsize < 4:
         notes.append(
             f"'{column.field.name}': lists of {column.field.dtype} are stored as 4 bytes a value; "
             "`streamload convert` writes fixed-size binary, which is read by offset"
@@ -192,10 +193,8 @@ def _row_groups(field: Field, parts: Sequence[TablePart], tables: Sequence[Table
     return RowGroups(
         field=field,
         column=first.name,
-        leaf=first.leaf,
-        values=first.values,
         fill=fill,
-        parts=tuple(_group_file(part) for part in parts),
+        parts=tuple(group_file(part.stored.detail, part.number) for part in parts),
         largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),
         label=f"{label}, {format_nbytes(stored)} stored of {format_nbytes(whole)}, decoded by pyarrow",
     )
@@ -226,12 +225,14 @@ def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengt
     assert cuts is not None
     files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
     reader = RowGroupReader(rows, files, ReadStats())
+
+    def made(array: Any, values: RaggedValues) -> Any:
+        return arrow_ragged_types.to_ragged(array, values, rows.fill)
+
     try:
         for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
             reader.require_file(block)
-            for _, (_, offsets) in reader.stretches(
-                block, LOOKED_AT, lambda array: arrow_ragged_types.to_ragged(array, rows.values, rows.fill)
-            ):
+            for _, (_, offsets) in reader.stretches(block, LOOKED_AT, made):
                 found.append(np.diff(offsets))
                 break
         files.verify()
@@ -239,18 +240,6 @@ def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengt
         reader.close()
         files.close()
     return Lengths.of(np.concatenate(found))
-
-
-def _group_file(part: TablePart) -> RowGroupFile:
-    facts: ParquetColumnInfo = part.stored.detail
-    return RowGroupFile(
-        number=part.number,
-        groups=facts.groups,
-        offsets=facts.offsets,
-        nbytes=facts.nbytes,
-        unpacked=facts.unpacked,
-        counts=facts.counts,
-    )
 
 
 def _rewriting(path: str, record_nbytes: float) -> str:

@@ -50,8 +50,8 @@ class RaggedRowGroupReader(RaggedRowsReader):
         rows = self._column.rows
         self._rows.require_file(block)
 
-        def made(array: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-            return to_ragged(array, rows.values, rows.fill)
+        def made(array: Any, how: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
+            return to_ragged(array, how, rows.fill)
 
         for first, (values, offsets) in self._rows.stretches(block, self._most, made):
             yield Stretch(first, values, offsets)

@@ -49,6 +49,10 @@ class RowGroupFile:
     """The same uncompressed, as the footer claims."""
     counts: NDArray[np.int64]
     """Its values in each."""
+    leaf: str
+    """Where in the column the values are, as a path of names, if it is a struct; "" where it is none. Files may differ in it, and in:"""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,10 +63,6 @@ class RowGroups:
     """As it is delivered."""
     column: str
     """Its name in the files."""
-    leaf: str
-    """Where in it the values are, as a path of names, if it is a struct; "" where it is none."""
-    values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[RowGroupFile, ...]
@@ -164,14 +164,17 @@ class RowGroupReader:
 
         column = self._column
         most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
-        return self.stretches(block, most, lambda array: to_numpy(array, column.values, column.fill))
+        return self.stretches(block, most, lambda array, values: to_numpy(array, values, column.fill))
 
     def require_file(self, block: int) -> None:
         """Touch the file of a row group, so that it is verified. Raises SourceChangedError where it is another one now."""
         self._files.descriptor(self._places[block][0].number)
 
-    def stretches(self, block: int, most: int, made: Callable[[Any], Any]) -> Iterator[tuple[int, Any]]:
-        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array."""
+    def stretches(self, block: int, most: int, made: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
+        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array.
+
+        `made` is given the array, and how its values become records.
+        """
         from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
 
@@ -182,10 +185,10 @@ class RowGroupReader:
         self._require_whole(part, group)
         try:
             file = self._file(part.number)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.leaf or column.column], use_threads=False):
+            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf or column.column], use_threads=False):
                 array = batch.column(batch.schema.get_field_index(column.column))
                 try:
-                    values = made(array)
+                    values = made(array, part.values)
                 except (NullFoundError, UnequalLengthError) as error:
                     raise wrong_value(path, column.column, start + done, error, column.field.ragged) from None
                 if done + len(array) > size:
