@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import NullValueError
+from streamload.nulls import Nulls, advice, counted
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -145,6 +147,18 @@ class RaggedColumn(Column, Protocol):
         ...
 
 
+class NullableColumn(Column, Protocol):
+    """A column that may hold nulls for which nothing stands: its reader raises NullValueError for such records."""
+
+    def filled(self) -> Column:
+        """The same column with something in the place of nulls, for whoever will not ask for them."""
+        ...
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that are null, or hold one, in rising order; everything may have to be decoded to find them."""
+        ...
+
+
 class EncodedColumn(Column, Protocol):
     """A column of fixed shape whose records are kept as they are stored, and decoded into the batch: encoded images.
 
@@ -226,6 +240,7 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        nulls: Mapping[str, Nulls] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -235,6 +250,9 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.nulls = dict(nulls or {})
+        """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
+        is an error."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -272,9 +290,49 @@ class Source:
                 files = OpenFiles(self.fingerprints)
                 self._readers = files, [column.reader(files, ReadStats()) for column in self.columns]
             files, readers = self._readers
-            out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
+            try:
+                out = {
+                    column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)
+                }
+            except NullValueError as error:
+                hint = self.advice_on_nulls(error.dataset) if self.nulls else error.hint
+                raise NullValueError(error.message, hint=hint, **error.details) from None
             files.verify()
         return out
+
+    def complete(self) -> tuple[Source, NDArray[np.int64]]:
+        """A source without nulls, and its records, in rising order, that never had one; others hold something in their place.
+
+        Fields are looked at in which nulls were counted: where they lie may have to be found by decoding them.
+        """
+        counted = [name for name, one in self.nulls.items() if one.count]
+        files, wanting = OpenFiles(self.fingerprints), np.zeros(len(self), bool)
+        try:
+            for column in self.columns:
+                if column.field.name in counted:
+                    wanting[cast(NullableColumn, column).null_records(files)] = True
+            files.verify()
+        finally:
+            files.close()
+        columns = [cast(NullableColumn, one).filled() if one.field.name in counted else one for one in self.columns]
+        nulls = {name: one for name, one in self.nulls.items() if name not in counted}
+        return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
+
+    @property
+    def notes_on_nulls(self) -> list[str]:
+        """What to do about nulls for which nothing stands, of all fields at once; none where none were counted."""
+        known = {name: one for name, one in self.nulls.items() if one.count}
+        return [f"nulls in {counted(known)}. {self.advice_on_nulls()}"] if known else []
+
+    def advice_on_nulls(self, column: str | None = None) -> str:
+        """What to do about nulls for which nothing stands, of all fields in which some were counted, and of `column`."""
+        known = {name: one for name, one in self.nulls.items() if one.count or one.column == column}
+        return advice([(self.schema[name], one.column) for name, one in known.items()])
+
+    def replaced(self, **changes: Any) -> Source:
+        """A source like this one but for what is given: arguments of `Source`."""
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "nulls")
+        return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
@@ -319,7 +377,7 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
-        lines += [f"  {note}" for note in self.notes]
+        lines += [f"  {note}" for note in (*self.notes, *self.notes_on_nulls)]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

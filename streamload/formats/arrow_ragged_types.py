@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnequalLengthError, plain, storage_of, to_numpy, values_of
+from streamload.formats.nulls import ListFill
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 
@@ -102,15 +103,14 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
     if values.spark:
         return _spark_images(array, values, fill)
     if values.member:
-        # Unlike the child itself, what flatten gives is null where the struct is.
-        array = array.flatten()[array.type.get_field_index(values.member)]
+        array = member_of(array, values)
     if kinds.is_dictionary(array.type):
         array = array.dictionary_decode()
     if is_view(array.type):
         array.validate(full=True)
         array = array.cast(pa.large_string() if kinds.is_string_view(array.type) else pa.large_binary())
     if array.null_count:
-        if fill is None:
+        if fill is None or (isinstance(fill, ListFill) and not fill.empty):
             raise NullFoundError(int(array.is_null().to_numpy(zero_copy_only=False).argmax()))
         array = _filled(array, fill)
     if kinds.is_fixed_size_list(array.type):
@@ -127,11 +127,25 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
         data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.zeros(0, np.uint8)
         return data[first:last], offsets
     try:
-        return np.ascontiguousarray(to_numpy(array.values.slice(first, last - first), values.inner, None)), offsets
+        within = fill.value if isinstance(fill, ListFill) else None
+        return np.ascontiguousarray(to_numpy(array.values.slice(first, last - first), values.inner, within)), offsets
     except NullFoundError as error:
         raise NullFoundError(_record_of(offsets, error.row)) from None
     except UnequalLengthError as error:
         raise UnequalLengthError(_record_of(offsets, error.row), error.length, error.expected) from None
+
+
+def member_of(array: Any, values: ArrowValues | RaggedValues) -> Any:
+    """The values of a column: what holds them in a struct, null where the struct is; the array itself elsewhere."""
+    array = plain(array)
+    if not isinstance(values, RaggedValues) or not values.member:
+        return array
+    # Unlike the children themselves, what flatten gives is null where the struct is.
+    children = array.flatten()
+    if values.spark:
+        members = [children[array.type.get_field_index(name)] for name in spark.MEMBERS]
+        return pa.StructArray.from_arrays(members, list(spark.MEMBERS))
+    return children[array.type.get_field_index(values.member)]
 
 
 def _is_spark(kind: Any) -> bool:
@@ -149,32 +163,19 @@ def _spark_images(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[
     missing = np.zeros(len(array), bool)
     for member in members[:-1]:
         missing |= member.is_null().to_numpy(zero_copy_only=False)
-    if missing.any():
+    if missing.any() and fill is None:
         raise NullFoundError(int(missing.argmax()))
+    members[:-1] = [member.fill_null(0) for member in members[:-1]]
     data, offsets = to_ragged(members[-1], replace(values, member="", spark=False), fill)
     numbers = [member.to_numpy(zero_copy_only=False).astype(np.int32) for member in members[:-1]]
     return spark.packed(numbers, cast("NDArray[np.uint8]", data), offsets)
 
 
-def ragged_fill(fill: object, column: str, values: RaggedValues) -> Any:
-    """The value that stands for nulls of a ragged column; None where nulls are errors. Raises ConfigError if it cannot be one."""
-    value = fill.get(column) if isinstance(fill, dict) else fill
-    if value is None or (values.ragged == TEXT and isinstance(value, str)) or (values.ragged == BYTES and isinstance(value, bytes)):
-        return value
-    if not isinstance(fill, dict):
-        return None  # It stands for nulls of the columns that it can stand for.
-    hint = {TEXT: f'Give text: fill={{{column!r}: ""}}.', BYTES: f'Give bytes: fill={{{column!r}: b""}}.'}
-    raise ConfigError(
-        f"fill={value!r} cannot stand for nulls in '{column}', which is ragged ({values.ragged}).",
-        hint=hint.get(values.ragged, "Nulls among lists cannot be filled: leave such records out when you write the file."),
-        dataset=column,
-    )
-
-
 def _filled(array: Any, fill: Any) -> Any:
     import pyarrow.compute as pc
 
-    return pc.fill_null(array, pa.scalar(fill, array.type))
+    value = [] if isinstance(fill, ListFill) else fill
+    return pc.fill_null(array, pa.scalar(value, array.type))
 
 
 def _record_of(offsets: NDArray[np.int64], element: int) -> int:

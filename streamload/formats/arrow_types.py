@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError
+from streamload.nulls import null_error, own_null
+from streamload.schema import Field
 
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
@@ -168,7 +170,8 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
     """An Arrow array as records: shape (length, *values.shape), not always contiguous.
 
-    Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
+    `fill` stands for nulls; without it, NaN and NaT do where the dtype has them. Raises NullFoundError and UnequalLengthError with
+    the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
     array = plain(array)
     if values.lists or not values.raw:
@@ -186,10 +189,11 @@ def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: 
     size = math.prod(length or 0 for length in lists) * max(1, values.binary // values.dtype.itemsize)
     if array.null_count:
         missing = array.is_null().to_numpy(zero_copy_only=False)
+        fill = own_null(values.dtype) if fill is None else fill
         if fill is None:
             raise NullFoundError(int(missing.argmax()))
         records = np.full((len(array), size), fill, values.dtype)
-        records[~missing] = _flat(array.drop_null(), values, lists, fill).reshape(-1, size)
+        records[~missing] = _flat(array.drop_null(), values, lists, fill).reshape(-1 if size else len(array) - int(missing.sum()), size)
         return records.reshape(-1)
     if not lists:
         if values.binary:
@@ -314,49 +318,17 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
     )
 
 
-def fill_for(fill: object, column: str, dtype: np.dtype) -> Any:
-    """The value that stands for nulls of a column, as its dtype; None where nulls are errors. Raises ConfigError if it changes."""
-    value = fill.get(column) if isinstance(fill, Mapping) else fill
-    if value is None:
-        return None
-    try:
-        with np.errstate(all="ignore"):
-            filled = np.asarray(value).astype(dtype)
-        same = bool(filled == np.asarray(value)) or bool(filled != filled)
-    except (TypeError, ValueError, OverflowError):
-        same, filled = False, np.zeros((), dtype)
-    if not same or filled.shape != ():
-        raise ConfigError(
-            f"fill={value!r} cannot stand for nulls in '{column}', which is {dtype}.",
-            hint=f"Give one number that {dtype} can hold, or fill={{column: value}} for single columns.",
-            dataset=column,
-        )
-    return filled[()]
-
-
-STANDS_FOR_NULL = {"": "0", "text": '""', "bytes": 'b""'}
-"""What may stand for nulls in a field of numbers, of text and of bytes; nothing does among lists that differ in length."""
-
-
-def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalLengthError, ragged: str = "") -> SourceError:
-    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins.
-
-    `ragged` says how records of the field differ in length, as `Field.ragged` has it.
-    """
+def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalLengthError, field: Field) -> SourceError:
+    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins."""
     record = first + error.row
-    details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
     if isinstance(error, NullFoundError):
-        return CorruptDataError(
-            f"{path}: null at row {record:,} of column '{column}'.",
-            hint=f"Say what stands for it: fill={{{column!r}: {STANDS_FOR_NULL[ragged]}}}; or leave the record out when you write the file."
-            if ragged in STANDS_FOR_NULL
-            else "Leave the record out when you write the file, or the column with fields=[...].",
-            **details,
-        )
+        return null_error(path, column, record, field)
     return SchemaMismatchError(
         f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
         hint="Records of a field have one shape: pad them, "
-        + ("" if error.within or ragged else f"say that they differ with shapes={{{column!r}: (None,)}}, ")
+        + ("" if error.within or field.ragged else f"say that they differ with shapes={{{column!r}: (None,)}}, ")
         + "or leave the column out with fields=[...].",
-        **details,
+        path=path,
+        dataset=column,
+        records=(record, record + 1),
     )

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.nulls import Nulls
 from streamload.schema import Field
-from streamload.source import Column, Lengths, RaggedColumn, ReadStats, Source, kept_column
+from streamload.source import Column, Lengths, NullableColumn, RaggedColumn, ReadStats, Source, kept_column
 from streamload.storage.files import Fingerprint, OpenFiles
 from streamload.storage.files import Mapping as FileMapping
 
@@ -66,6 +67,14 @@ class JoinedColumn:
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """The column's reader, which sees its own files alone."""
         return self.column.reader(cast(OpenFiles, FileRange(files, self.first, self.files)), meter)
+
+    def filled(self) -> Column:
+        """The column, which may hold nulls, with something in their place."""
+        return _renamed(cast(NullableColumn, self.column).filled(), self.field.name, self.first, self.files)
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """As the column's, which may hold nulls."""
+        return cast(NullableColumn, self.column).null_records(cast(OpenFiles, FileRange(files, self.first, self.files)))
 
     def describe(self) -> str:
         """As the column does."""
@@ -130,11 +139,14 @@ def join(sources: Mapping[str, Source]) -> Source:
     fingerprints: list[Fingerprint] = []
     notes: list[str] = []
     classes: dict[str, tuple[str, ...]] = {}
+    nulls: dict[str, Nulls] = {}
     for name, source in sources.items():
         columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
         fingerprints.extend(source.fingerprints)
         if source.classes:
             classes[name] = source.classes[source.schema.names[0]]
+        for one in source.nulls.values():
+            nulls[name] = one
         notes.append(f"'{name}' from {source.format_name} {source.title}")
     first = next(iter(sources.values()))
     formats = dict.fromkeys(source.format_name for source in sources.values())
@@ -147,6 +159,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         file_starts=borders if len(first) else [0, 0],
         notes=notes,
         classes=classes,
+        nulls=nulls,
     )
 
 

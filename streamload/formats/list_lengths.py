@@ -12,7 +12,7 @@ import pyarrow.types as kinds
 from streamload.formats import arrow_ragged_types, arrow_types
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
-from streamload.formats.table import FileColumn, Table
+from streamload.formats.table_fields import Stored, Table
 
 MOST_LENGTHS = 2
 """Different lengths that are remembered of lists of one depth: more say nothing new."""
@@ -108,9 +108,9 @@ class OpenLists:
 
 def decide(
     tables: Sequence[Table],
-    lists: Callable[[FileColumn], OpenLists | None],
+    lists: Callable[[Stored], OpenLists | None],
     measure: Callable[[str, Sequence[int]], ListLengths],
-    finish: Callable[[Table, str, ArrowValues | RaggedValues, ListLengths], FileColumn],
+    finish: Callable[[Table, str, ArrowValues | RaggedValues, ListLengths], Stored],
 ) -> list[Table]:
     """The same tables, in which each column of lists is either of arrays or ragged, in all files alike.
 
@@ -133,7 +133,7 @@ def decide(
     return found
 
 
-def _lists_of(lists: Callable[[FileColumn], OpenLists | None], table: Table, name: str) -> OpenLists:
+def _lists_of(lists: Callable[[Stored], OpenLists | None], table: Table, name: str) -> OpenLists:
     found = lists(table.columns[name])
     assert found is not None
     return found
@@ -144,7 +144,7 @@ def _decided(
     name: str,
     lists: OpenLists,
     lengths: ListLengths,
-    finish: Callable[[Table, str, ArrowValues | RaggedValues, ListLengths], FileColumn],
+    finish: Callable[[Table, str, ArrowValues | RaggedValues, ListLengths], Stored],
 ) -> Table:
     try:
         return replace(table, columns={**table.columns, name: finish(table, name, lists.closed(lengths), lengths)})

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -29,7 +29,8 @@ from streamload.errors import (
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
 from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table import RESIDENT_NBYTES, Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of
+from streamload.formats.table import RESIDENT_NBYTES, RawRuns, assemble, extents_of
+from streamload.formats.table_fields import Fields, Part, Stored, Table
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -155,7 +156,7 @@ def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bo
     return shape, fortran, dtype
 
 
-def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, FileColumn]]:
+def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, Stored]]:
     """The fields of one array whose data ends by byte `stop`."""
     shape, fortran, dtype = _header(file, path, member)
     offset = file.tell()
@@ -169,7 +170,7 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
         )
     fortran = fortran and len(shape) > 1 and math.prod(shape[1:]) > 1
     stride = dtype.itemsize * math.prod(shape[1:])
-    columns: dict[str, FileColumn] = {}
+    columns: dict[str, Stored] = {}
     for names, leaf, at in _leaves(dtype):
         element, inner = leaf.subdtype if leaf.subdtype is not None else (leaf, ())
         key = ".".join((*((name,) if member or not names else ()), *names))
@@ -185,7 +186,7 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
         record_shape = (() if names else shape[1:]) + tuple(inner)
         array = NpyArray(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
         kind = f"{element.newbyteorder('=') if element.isnative else element.str} {record_shape}"
-        columns[key] = FileColumn(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
+        columns[key] = Stored(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
     return shape[0], columns  # pyright: ignore[reportGeneralTypeIssues]
 
 
@@ -202,9 +203,9 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
 
 def _archive(
     file: BinaryIO, was: Fingerprint, path: str, wanted: frozenset[str] | None, aside: dict[str, str]
-) -> tuple[int, dict[str, FileColumn]]:
+) -> tuple[int, dict[str, Stored]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
-    columns: dict[str, FileColumn] = {}
+    columns: dict[str, Stored] = {}
     lengths: dict[str, int] = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -245,7 +246,7 @@ def _or_without(error: StreamloadError, others: list[str]) -> StreamloadError:
 
 def _member(
     file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, was: Fingerprint, path: str, name: str
-) -> tuple[int, dict[str, FileColumn]]:
+) -> tuple[int, dict[str, Stored]]:
     if member.flag_bits & 1:
         raise UnsupportedFeatureError(f"{path}: member '{name}' is encrypted.", hint="Save it without a password.", path=path, dataset=name)
     if member.compress_type == zipfile.ZIP_STORED:
@@ -298,7 +299,7 @@ def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> 
     return ""
 
 
-def _decoded(stored: FileColumn, data: bytes, records: int) -> FileColumn:
+def _decoded(stored: Stored, data: bytes, records: int) -> Stored:
     """A field of a compressed member, with its values."""
     array: NpyArray = stored.detail
     if array.fortran:
@@ -310,10 +311,10 @@ def _decoded(stored: FileColumn, data: bytes, records: int) -> FileColumn:
         values = np.ndarray((records, *stored.shape), array.dtype, data, array.offset, strides)
     native = np.ascontiguousarray(values, stored.dtype)
     detail = NpyArray(offset=array.offset, stride=array.stride, dtype=array.dtype, fortran=array.fortran, values=native)
-    return FileColumn(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
+    return Stored(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
 
 
-def _column(field: Field, parts: Sequence[TablePart]) -> Column:
+def _column(field: Field, parts: Sequence[Part], stands: Any) -> Column:
     arrays: list[NpyArray] = [part.stored.detail for part in parts]
     values = [array.values for array in arrays if array.values is not None]
     if arrays and len(values) == len(arrays):

@@ -151,12 +151,4 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
             named[name] = tuple(classes)
         field = Field(name, np.dtype(np.int64), ())
         columns.append(InMemory(field=field, values=np.repeat(np.array(numbers, np.int64), counts), label=label))
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=notes,
-        classes=named,
-    )
+    return source.replaced(columns=columns, notes=notes, classes=named)

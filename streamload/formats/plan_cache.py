@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
+from streamload.nulls import Nulls
 from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
@@ -29,6 +30,8 @@ KINDS = {
     "RawRecords": "streamload.formats.columns.raw",
     "InMemory": "streamload.formats.columns.raw",
     "InMemoryRagged": "streamload.formats.columns.raw_ragged",
+    "HeldWithNulls": "streamload.formats.nulls",
+    "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.source",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
@@ -81,6 +84,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "title": source.title,
             "notes": source.notes,
             "classes": source.classes,
+            "nulls": {name: list(one) for name, one in source.nulls.items()},
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -199,6 +203,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             fingerprints=[Fingerprint(path, *map(int, times[path][:4])) for path in said["files"]],
             notes=[str(note) for note in said["notes"]],
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
+            nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
         )
         for column in source.columns:
             _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)

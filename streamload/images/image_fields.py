@@ -17,7 +17,7 @@ from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.headers import ImageHeader, format_of, read_header
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
-from streamload.source import Column, RaggedColumn, ReadStats, Source, read_records
+from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 
 LOOKED_AT = 64
@@ -38,15 +38,9 @@ def with_images(source: Source, asked: Asked) -> Source:
     columns = [_found(source, column, wishes.get(column.field.name), notes) for column in source.columns]
     if not notes and all(new is old for new, old in zip(columns, source.columns, strict=True)):
         return source
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=(*source.notes, *notes),
-        classes=source.classes,
-    )
+    decoded = {column.field.name for column in columns if isinstance(column, EncodedImages)}
+    nulls = {name: count for name, count in source.nulls.items() if name not in decoded}
+    return source.replaced(columns=columns, notes=(*source.notes, *notes), nulls=nulls)
 
 
 def _wishes(asked: Asked, source: Source) -> dict[str, Decode | bool | None]:
@@ -83,7 +77,9 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     name = column.field.name
     if not holds_bytes(column.field) or wish is False or not len(source):
         return column
-    stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
+    # A null is no image, which is a matter of this one record: the others can be read.
+    complete = cast(NullableColumn, column).filled() if name in source.nulls else column
+    stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
     try:
         heads, refusals = _looked_at(source, stored)
     except StreamloadError:
@@ -114,6 +110,10 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     else:
         spec = _settled(wish, heads, source.title, name)
     decoders.require()
+    missing = source.nulls[name].count if name in source.nulls else 0
+    if missing:
+        some = "1 null, which is a bad record" if missing == 1 else f"{missing:,} nulls, which are bad records"
+        notes.append(f"'{name}' holds {some}: on_bad_record= says what becomes of {'it' if missing == 1 else 'them'}")
     field = Field(name, spec.dtype, spec.shape)
     starts = np.asarray(source.file_starts, np.int64)
     return EncodedImages(

@@ -80,7 +80,8 @@ class Loader:
         `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded; or
         "substitute": the next good record of the same batch stands in, with all its fields (an error if there is none); or
         "skip": the batch is smaller, and does not come at all if nothing is left of it. Positions count as before, and
-        `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
+        `loader.bad_records` says which they were. The same at any number of workers, and after a resume. "skip" leaves out, from
+        the beginning and with a warning, the records of tables that have nulls for which nothing stands.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.

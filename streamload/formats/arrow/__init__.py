@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table import checked_shapes
+from streamload.formats.table_fields import checked_shapes
 from streamload.source import Source
 
 NAME = "Arrow"
@@ -31,6 +31,8 @@ def plan(
 
     `shapes` gives the shape of a record where the file has only a number of bytes or of values: {"image": (32, 32, 3)}, or
     that lists differ in length: {"tokens": (None,)}.
-    `fill` is what stands for nulls, one value or {column: value}; without it a null is an error.
+    `fill` is what stands for nulls: {column: value}, or one value for all columns that can hold it; [] makes lists that are null
+    empty, and [0] nulls in lists 0 besides. Without it NaN and NaT stand for nulls where the dtype has them, `repr` says where
+    else there are any, and asking for such a record is an error.
     """
     return cached_or_planned("streamload.formats.arrow.planning", paths, fields, shapes=checked_shapes(shapes or {}), fill=fill)

@@ -14,19 +14,19 @@ from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, Re
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues
 from streamload.formats.list_lengths import MOST_LENGTHS, ListLengths, OpenLists, decide
-from streamload.formats.table import FileColumn, Table
+from streamload.formats.table_fields import Stored, Table
 from streamload.schema import ARRAY, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
 
 
-def with_lists(tables: Sequence[Table], finish: Callable[[Table, str, ArrowValues | RaggedValues], FileColumn]) -> list[Table]:
+def with_lists(tables: Sequence[Table], finish: Callable[[Table, str, ArrowValues | RaggedValues], Stored]) -> list[Table]:
     """The same tables, in which each column of lists is either of arrays or ragged, in all files alike.
 
     `finish` makes values, in which no length is open, a column of a file.
     """
 
-    def lists(stored: FileColumn) -> OpenLists | None:
+    def lists(stored: Stored) -> OpenLists | None:
         return lists_of(stored.detail.field, stored.detail.batches.values)
 
     def measured(name: str, numbers: Sequence[int]) -> ListLengths:

@@ -20,10 +20,13 @@ from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
 from streamload.formats.arrow.lists import first_lengths, type_of, with_lists
 from streamload.formats.arrow.ragged_planning import RaggedExtent
+from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
 from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, BatchFile, RecordBatches
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
-from streamload.formats.table import Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
+from streamload.formats.nulls import NullCounts
+from streamload.formats.table import RawRuns, assemble, extents_of
+from streamload.formats.table_fields import Fields, Part, Stored, Table, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -53,26 +56,25 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill")
 
-    def ragged_of(field: Field, parts: Sequence[TablePart], facts: Sequence[ArrowColumnInfo]) -> Column:
+    def ragged_of(field: Field, parts: Sequence[Part], facts: Sequence[ArrowColumnInfo], stands: Any) -> Column:
         elements = [fact.elements for fact in facts]
         column = ragged_planning.raw_ragged_of(field, parts, elements)
         if column is None:
-            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, cast(RaggedValues, facts[0].batches.values))
-            column = ragged_planning.decoded(rows_of(field, parts, facts, filled), elements)
+            column = ragged_planning.decoded(rows_of(field, parts, facts, stands), elements)
         return ragged_planning.measured(column, [table.fingerprint for table in tables])
 
-    def column_of(field: Field, parts: Sequence[TablePart]) -> Column:
+    def column_of(field: Field, parts: Sequence[Part], stands: Any) -> Column:
         facts: list[ArrowColumnInfo] = [part.stored.detail for part in parts]
         if field.ragged:
-            return ragged_of(field, parts, facts)
+            return ragged_of(field, parts, facts, stands)
         runs = [_runs(field, fact) for fact in facts]
         raw = [one for one in runs if one is not None]
         if len(raw) == len(runs):
             most = max((int(fact.batches.records.max(initial=0)) for fact in facts), default=0)
             return extents_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
-        return rows_of(field, parts, facts, arrow_types.fill_for(fill, facts[0].name, field.dtype))
+        return rows_of(field, parts, facts, stands)
 
-    def rows_of(field: Field, parts: Sequence[TablePart], facts: Sequence[ArrowColumnInfo], filled: Any) -> RecordBatches:
+    def rows_of(field: Field, parts: Sequence[Part], facts: Sequence[ArrowColumnInfo], filled: Any) -> RecordBatches:
         for part, fact in zip(parts, facts, strict=True):
             _refuse_oversized(tables[part.number].path, fact, field)
         codecs = dict.fromkeys(codec or "no codec" for fact in facts for codec in fact.batches.codecs)
@@ -85,7 +87,10 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
             label=f"batches of up to {most:,} records, {' or '.join(codecs)}, decoded by pyarrow",
         )
 
-    return assemble("Arrow", tables, fields, column_of)
+    def nullable(column: Column) -> bool:
+        return isinstance(column, (RecordBatches, RaggedRecordBatches))
+
+    return assemble("Arrow", tables, fields, column_of, fill=fill, nullable=nullable)
 
 
 def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
@@ -110,7 +115,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
     classes = arrow_types.classes_in(schema)
-    columns: dict[str, FileColumn] = {}
+    columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
     at: RaggedExtent | None = RaggedExtent(0, 0, 0)
@@ -161,7 +166,7 @@ def _numbers(contents: IpcContents, column: int, field: Any, values: ArrowValues
 
 def _stored(
     path: str, field: Any, contents: IpcContents, column: int, begin: RaggedExtent | None, end: RaggedExtent | None, shape: Any, was: Any
-) -> FileColumn:
+) -> Stored:
     """One column: its type, and its arrays and buffers, which are those from `begin` to `end` of each batch."""
     values = arrow_ragged_types.ragged_of(field, shape) or arrow_types.values_of(field, shape)
     if begin is None or end is None:
@@ -206,7 +211,7 @@ def _stored(
         files.close()
 
 
-def _with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> FileColumn:
+def _with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> Stored:
     """The column of a file with values in which no length is open any more."""
     files = OpenFiles([table.fingerprint])
     try:
@@ -217,17 +222,23 @@ def _with_values(table: Table, name: str, values: ArrowValues | RaggedValues) ->
         files.close()
 
 
-def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> FileColumn:
+def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> Stored:
     """The column as a field of records."""
     values, field = facts.batches.values, facts.field
-    dtype = values.dtype.newbyteorder("=")
+    dtype, nulls = values.dtype.newbyteorder("="), _nulls(facts.batches)
     if isinstance(values, RaggedValues):
         elements = ragged_planning.elements_of(arrow_types.storage_of(field.type), values, facts.batches, files)
         mean = float(elements.sum()) / max(1, int(facts.batches.records.sum()))
         detail = replace(facts, elements=elements)
-        return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=detail, ragged=values.ragged, mean=mean)
+        return Stored(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=detail, ragged=values.ragged, mean=mean, nulls=nulls)
     kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts)
+    return Stored(dtype=dtype, shape=values.shape, kind=kind, detail=facts, nulls=nulls)
+
+
+def _nulls(batches: BatchFile) -> NullCounts:
+    """Nulls as the batches count them: those of records, and those within."""
+    counts = batches.nulls.sum(axis=0).tolist()
+    return NullCounts(counts[0], sum(counts[1:])) if counts else NullCounts()
 
 
 def _contradicts(path: str, column: str, why: str) -> CorruptDataError:

@@ -19,7 +19,8 @@ from streamload.formats.arrow.record_batches import BatchFile, RecordBatches
 from streamload.formats.arrow_ragged_types import RaggedValues, is_view
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
-from streamload.formats.table import TablePart, read_exactly
+from streamload.formats.table import read_exactly
+from streamload.formats.table_fields import Part
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, ReadStats
@@ -124,7 +125,7 @@ def _unpacked(batches: BatchFile, batch: int, buffer: int, files: OpenFiles) -> 
     return claimed if claimed >= 0 else stored - 8
 
 
-def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[NDArray[np.int64]]) -> RawRagged | None:
+def raw_ragged_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArray[np.int64]]) -> RawRagged | None:
     """Ragged records by offset; None where they must be decoded."""
     runs: list[tuple[BatchFile, int, int, int, int]] = []
     for part in parts:
@@ -201,7 +202,7 @@ def measured(column: RawRagged | RaggedRecordBatches, fingerprints: Sequence[Fin
     blocks = sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2})
     chosen = [np.unique(np.linspace(cuts[block], cuts[block + 1] - 1, LOOKED_AT).astype(np.int64)) for block in blocks]
     files = OpenFiles(fingerprints)
-    reader = column.reader(files, ReadStats())
+    reader = (column.filled() if isinstance(column, RaggedRecordBatches) else column).reader(files, ReadStats())
     try:
         found = Lengths.of(np.concatenate([reader.lengths(records) for records in chosen]))
         files.verify()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
+from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.table import read_exactly
+from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
+
+Made = TypeVar("Made")
 
 LARGEST_BATCH_NBYTES = 1024**3
 """Decoded bytes of one column in a record batch above which a file is refused."""
@@ -80,6 +84,14 @@ class RecordBatches:
         largest = int(np.diff(cuts).max(initial=0)) * self.field.nbytes if cuts is not None else 0
         return 4 * largest
 
+    def filled(self) -> RecordBatches:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, fill=without_refusals(self.field, self.fill))
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every batch with nulls is decoded to find them."""
+        return nulls_in_blocks(RecordBatchReader(self, files, ReadStats()), self.cuts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset."""
         return RecordBatchReader(self, files, meter)
@@ -100,7 +112,7 @@ class RecordBatchReader:
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
         self._types: dict[int, Any] = {}
 
     def type_of(self, part: BatchFile) -> Any:
@@ -118,7 +130,9 @@ class RecordBatchReader:
             self._files.descriptor(self._places[block][0].number)
             if self._kept is None or self._kept[0] != block:
                 self._kept = None
-                self._kept = block, self._decoded(block)
+                self._kept = block, *self._decoded(block)
+            if self._kept[2] is not None:
+                self.refuse_nulls(block, local, self._kept[2][local])
             out[rows[chosen]] = self._kept[1][local]
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
 
@@ -129,20 +143,40 @@ class RecordBatchReader:
         """Forget the batch."""
         self._kept = None
 
-    def _decoded(self, block: int) -> NDArray[np.generic]:
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, to_numpy, wrong_value
+    def _decoded(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        from streamload.formats.arrow_types import to_numpy
+
+        return self.made(block, to_numpy)
+
+    def made(self, block: int, make: Callable[[Any, Any, Any], Made]) -> tuple[Made, NDArray[np.bool_] | None]:
+        """What `make` makes of the array of a batch, its values and what stands for nulls; and which of its records have a null
+        that is an error, None where none has. Raises SchemaMismatchError, with file and record, for lists of other lengths."""
+        from streamload.formats.arrow_nulls import made_of
+        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+
+        column, part, array = self._column, self._places[block][0], self.array(block)
+        try:
+            return made_of(array, part.values, column.field, column.fill, make)
+        except (NullFoundError, UnequalLengthError) as error:
+            path, records = self.place(block)
+            raise wrong_value(path, column.column, records[0], error, column.field) from None
+
+    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        """Raise NullValueError where any of the records `local` of a batch is `wrong`."""
+        if wrong.any():
+            path, records = self.place(block)
+            raise null_error(path, self._column.column, records[0] + int(local[int(wrong.argmax())]), self._column.field)
+
+    def nulls_in(self, block: int) -> NDArray[np.bool_]:
+        """Which records of a batch have a null for which nothing stands: shape (records,)."""
+        from streamload.formats.arrow_nulls import refused_nulls
+        from streamload.formats.arrow_ragged_types import member_of
 
         part, batch = self._places[block]
-        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
-        array = self.array(block)
-        try:
-            return to_numpy(array, part.values, self._column.fill)
-        except (NullFoundError, UnequalLengthError) as error:
-            raise wrong_value(path, self._column.column, first, error) from None
-
-    def part(self, block: int) -> BatchFile:
-        """The file that holds a batch."""
-        return self._places[block][0]
+        self._files.descriptor(part.number)
+        if not part.nulls[batch].any():
+            return np.zeros(int(part.records[batch]), bool)
+        return refused_nulls(member_of(self.array(block), part.values), self._column.field, self._column.fill)
 
     def place(self, block: int) -> tuple[str, tuple[int, int]]:
         """The file that holds a batch, touched so that it is verified, and the records of it there."""

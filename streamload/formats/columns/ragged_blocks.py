@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from streamload.formats.columns.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Lengths, ReadStats
+from streamload.storage.files import OpenFiles
 
 KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""
@@ -30,15 +31,25 @@ class Stretch(NamedTuple):
     """Their elements, one record's after the other's: shape (elements, *shape), C-contiguous."""
     offsets: NDArray[np.int64]
     """Where each begins, and their end."""
+    wrong: NDArray[np.bool_] | None = None
+    """Which of them have a null that is an error; None where none has."""
 
 
 class RaggedBlocks:
     """What was decoded for the records that were measured last, and the last block where it is small."""
 
-    def __init__(self, cuts: NDArray[np.int64], field: Field, decode: Callable[[int], Iterator[Stretch]]) -> None:
+    def __init__(
+        self,
+        cuts: NDArray[np.int64],
+        field: Field,
+        decode: Callable[[int], Iterator[Stretch]],
+        refuse_nulls: Callable[[int, NDArray[np.int64], NDArray[np.bool_]], None],
+    ) -> None:
+        """`decode` gives the stretches of a block; `refuse_nulls` raises where one of a block's records is wrong."""
         self._cuts = cuts
         self._nbytes = field.nbytes
         self._decode = decode
+        self._refuse_nulls = refuse_nulls
         self._records: NDArray[np.int64] | None = None
         self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], Stretch]] = []
         """Which of the records lie in a stretch, which of its records they are, and the stretch."""
@@ -55,6 +66,8 @@ class RaggedBlocks:
                 if low == high:
                     continue
                 rows, where = local[low:high] - stretch.first, chosen[low:high]
+                if stretch.wrong is not None:
+                    self._refuse_nulls(block, local[low:high], stretch.wrong[rows])
                 lengths[where] = stretch.offsets[rows + 1] - stretch.offsets[rows]
                 if 2 * len(rows) < len(stretch.offsets) and (self._kept is None or self._kept[0] != block):
                     some = Ragged(stretch.values, stretch.offsets)[rows]
@@ -132,6 +145,14 @@ class RaggedRows:
         """Bytes of the elements of the largest block."""
         return int(self.weights.max(initial=0)) * self.field.nbytes
 
+    def filled(self) -> Self:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, rows=self.rows.filled())
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every block is decoded to find them."""
+        return self.rows.null_records(files)
+
     def describe(self) -> str:
         """How it is stored."""
         return self.rows.label
@@ -147,7 +168,7 @@ class RaggedRowsReader(ABC):
         cuts = column.cuts
         assert cuts is not None
         self._cuts = cuts
-        self._blocks = RaggedBlocks(cuts, column.field, self._stretches)
+        self._blocks = RaggedBlocks(cuts, column.field, self._stretches, self._refuse_nulls)
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elements of each record. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -167,6 +188,9 @@ class RaggedRowsReader(ABC):
         """Close the files and forget what was kept."""
         self._rows.close()
         self._blocks.forget()
+
+    def _refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        self._rows.refuse_nulls(block, local, wrong)
 
     @abstractmethod
     def _stretches(self, block: int) -> Iterator[Stretch]:

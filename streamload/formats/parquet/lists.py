@@ -13,7 +13,7 @@ from streamload.formats.arrow_types import ArrowValues
 from streamload.formats.list_lengths import ListLengths, OpenLists, decide
 from streamload.formats.parquet.metadata import ParquetColumnInfo, group_file, stored_of
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
-from streamload.formats.table import FileColumn, Table
+from streamload.formats.table_fields import Stored, Table
 from streamload.schema import ARRAY, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
@@ -25,12 +25,12 @@ LOOKED_NBYTES = 256 * 1024**2
 def with_lists(tables: Sequence[Table]) -> list[Table]:
     """The same tables, in which each column of lists is either of arrays or ragged, in all files alike."""
 
-    def lists(stored: FileColumn) -> OpenLists | None:
+    def lists(stored: Stored) -> OpenLists | None:
         values = stored.detail.values
         inner = values.inner if isinstance(values, RaggedValues) else values
         return OpenLists(field=stored.detail.field, values=values) if inner is not None and inner.lists else None
 
-    def finish(table: Table, name: str, values: ArrowValues | RaggedValues, lengths: ListLengths) -> FileColumn:
+    def finish(table: Table, name: str, values: ArrowValues | RaggedValues, lengths: ListLengths) -> Stored:
         was = table.columns[name]
         stored = stored_of(replace(was.detail, values=values), table.records, was.classes)
         records = sum(one.records for one in tables)
@@ -98,7 +98,7 @@ def _in_group(reader: RowGroupReader, block: int, depth: int, records: int, nbyt
     step = max(1, int(records * min(1.0, STRETCH_NBYTES / max(1.0, nbytes))))
     found = ListLengths.nothing(depth)
     reader.require_file(block)
-    for first, lengths in reader.stretches(block, step, lambda array, values: ListLengths.of(array, depth)):
+    for first, lengths, _ in reader.stretches(block, step, lambda array, values, fill: ListLengths.of(array, depth)):
         found |= lengths
         if (met | found).settled or (first + lengths.records) * nbytes > most * records:
             break

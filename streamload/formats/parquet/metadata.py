@@ -15,12 +15,13 @@ from streamload.formats import arrow_ragged_types, arrow_types
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.list_lengths import ListLengths
+from streamload.formats.nulls import NullCounts
 from streamload.formats.parquet.compressed_page_index import PACKINGS
-from streamload.formats.parquet.footer import Footer, read_footer
+from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table import FileColumn, Table
+from streamload.formats.table_fields import Stored, Table
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -68,6 +69,7 @@ class ParquetColumnInfo:
     """Of a raw value, as stored."""
     optional: bool
     """Whether raw values have definition levels."""
+    nulls: NullCounts
     codec: str
     """For people."""
 
@@ -98,7 +100,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
     classes = arrow_types.classes_in(schema)
-    columns: dict[str, FileColumn] = {}
+    columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
     for field in schema:
@@ -131,17 +133,25 @@ def _values(file: Any, field: Any, shape: Any) -> ArrowValues | RaggedValues:
     return values if None not in values.lists or shape is None else _looked_up(file, field.name, values)
 
 
-def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> FileColumn:
+def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> Stored:
     """The column as a field of records."""
     values, field = facts.values, facts.field
     dtype, note = values.dtype.newbyteorder("="), arrow_types.note_of(field)
     if isinstance(values, RaggedValues):
         elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
         mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
-        kind, ragged = f"{field.type}", values.ragged
-        return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, ragged=ragged, mean=mean, note=note)
+        return Stored(
+            dtype=dtype,
+            shape=values.shape,
+            kind=f"{field.type}",
+            detail=facts,
+            ragged=values.ragged,
+            mean=mean,
+            note=note,
+            nulls=facts.nulls,
+        )
     kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, classes=classes, note=note)
+    return Stored(dtype=dtype, shape=values.shape, kind=kind, detail=facts, classes=classes, note=note, nulls=facts.nulls)
 
 
 def _facts(footer: Footer, numbers: Sequence[int], field: Any, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
@@ -197,6 +207,7 @@ def _chunks_of(
         packed=places if packed else None,
         value_nbytes=value_nbytes,
         optional=leaf.definition_levels == 1,
+        nulls=_nulls(leaf, [chunk for _, chunk in found]),
         codec=" or ".join(dict.fromkeys(chunk.codec for _, chunk in found)),
     )
 
@@ -209,6 +220,17 @@ def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
         if all(lengths.met):
             break
     return arrow_types.with_lengths(values, lengths.known, name)
+
+
+def _nulls(leaf: Leaf, chunks: Sequence[Chunk]) -> NullCounts:
+    """Nulls as the footer counts them: of lists, which may be empty as well, it can say only that there are none."""
+    if not leaf.definition_levels:
+        return NullCounts()
+    counts = [chunk.nulls for chunk in chunks]
+    total = None if None in counts else sum(count or 0 for count in counts)
+    if leaf.repetition_levels:
+        return NullCounts() if total == 0 else NullCounts(None, None)
+    return NullCounts(total, 0)
 
 
 def group_file(facts: ParquetColumnInfo, number: int) -> RowGroupFile:

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
-from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.formats import arrow_ragged_types
 from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
 from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
@@ -23,7 +22,8 @@ from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group
 from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupReader, RowGroups
-from streamload.formats.table import RESIDENT_RECORD_NBYTES, Fields, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
+from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
+from streamload.formats.table_fields import Fields, Part, Table, refuse_unknown_columns
 from streamload.schema import ARRAY, Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Lengths, ReadStats, Source
@@ -51,7 +51,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
     refuse_unknown_columns(tables[0], fill, "fill")
     fingerprints = [table.fingerprint for table in tables]
 
-    def column_of(field: Field, parts: Sequence[TablePart]) -> Column:
+    def column_of(field: Field, parts: Sequence[Part], stands: Any) -> Column:
         facts: list[ParquetColumnInfo] = [part.stored.detail for part in parts]
         if all(fact.chunks is not None for fact in facts):
             files = OpenFiles(fingerprints)
@@ -69,13 +69,13 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
                 pass
             finally:
                 files.close()
-        if isinstance(facts[0].values, RaggedValues):
-            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, facts[0].values)
-            return _ragged_groups(_row_groups(field, parts, tables, fill=filled), facts, fingerprints)
-        filled = arrow_types.fill_for(fill, facts[0].name, field.dtype)
-        return _row_groups(field, parts, tables, fill=filled)
+        rows = _row_groups(field, parts, tables, fill=stands)
+        return _ragged_groups(rows, facts, fingerprints) if field.ragged else rows
 
-    return assemble("Parquet", tables, fields, column_of, costs=_costs)
+    def nullable(column: Column) -> bool:
+        return isinstance(column, (RowGroups, RaggedRowGroups))
+
+    return assemble("Parquet", tables, fields, column_of, fill=fill, nullable=nullable, costs=_costs)
 
 
 def _costs(column: Column) -> list[str]:
@@ -94,7 +94,7 @@ def _costs(column: Column) -> list[str]:
     return notes
 
 
-def _raw(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verify: bool) -> Column:
+def _raw(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> Column:
     """Pages by offset. Raises NotRawError where one must be decoded."""
     found = [_pages(field, part, files) for part in parts]
     runs = [
@@ -124,7 +124,7 @@ def _can_unpack() -> bool:
     return find_spec("imagecodecs") is not None and sys.byteorder == "little"
 
 
-def _packed(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verify: bool) -> CompressedPages:
+def _packed(field: Field, parts: Sequence[Part], files: OpenFiles, *, verify: bool) -> CompressedPages:
     """Pages that are unpacked by ourselves. Raises NotRawError where one is of another kind."""
     found = [_walked(part, files, walk_compressed, part.stored.detail.packed) for part in parts]
     firsts = np.cumsum([0, *(part.records for part in parts)])
@@ -154,11 +154,11 @@ def _packed(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verif
     )
 
 
-def _pages(field: Field, part: TablePart, files: OpenFiles) -> Pages:
+def _pages(field: Field, part: Part, files: OpenFiles) -> Pages:
     return _walked(part, files, page_index.walk, part.stored.detail.chunks)
 
 
-def _walked(part: TablePart, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
+def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
     """What a walk over the pages of a column in one file finds. Raises CorruptDataError, and NotRawError as the walk does."""
     facts: ParquetColumnInfo = part.stored.detail
     was, fd = files.fingerprints[part.number], files.descriptor(part.number)
@@ -178,7 +178,7 @@ def _walked(part: TablePart, files: OpenFiles, walk: Callable[..., Found], chunk
         ) from error
 
 
-def _row_groups(field: Field, parts: Sequence[TablePart], tables: Sequence[Table], *, fill: Any) -> RowGroups:
+def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *, fill: Any) -> RowGroups:
     largest = 0
     kinds: dict[str, None] = {}
     for part in parts:
@@ -225,14 +225,10 @@ def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengt
     assert cuts is not None
     files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
     reader = RowGroupReader(rows, files, ReadStats())
-
-    def made(array: Any, values: RaggedValues) -> Any:
-        return arrow_ragged_types.to_ragged(array, values, rows.fill)
-
     try:
         for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
             reader.require_file(block)
-            for _, (_, offsets) in reader.stretches(block, LOOKED_AT, made):
+            for _, (_, offsets), _ in reader.stretches(block, LOOKED_AT, arrow_ragged_types.to_ragged):
                 found.append(np.diff(offsets))
                 break
         files.verify()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
@@ -47,11 +43,6 @@ class RaggedRowGroupReader(RaggedRowsReader):
     def _stretches(self, block: int) -> Iterator[Stretch]:
         from streamload.formats.arrow_ragged_types import to_ragged
 
-        rows = self._column.rows
         self._rows.require_file(block)
-
-        def made(array: Any, how: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-            return to_ragged(array, how, rows.fill)
-
-        for first, (values, offsets) in self._rows.stretches(block, self._most, made):
-            yield Stretch(first, values, offsets)
+        for first, (values, offsets), wrong in self._rows.stretches(block, self._most, to_ragged):
+            yield Stretch(first, values, offsets, wrong)

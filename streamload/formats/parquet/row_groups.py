@@ -6,7 +6,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
+from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.parquet.page_index import PageError, tile
+from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -98,6 +100,14 @@ class RowGroups:
         footers = PARSED * min(FOOTERS_NBYTES, sum(FOOTER_NBYTES + GROUP_NBYTES * len(part.groups) for part in self.parts))
         return 3 * stretch + 2 * self.largest_page_nbytes + min(KEPT_NBYTES, largest) + footers
 
+    def filled(self) -> RowGroups:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, fill=without_refusals(self.field, self.fill))
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every row group is decoded to find them."""
+        return nulls_in_blocks(RowGroupReader(self, files, ReadStats()), self.cuts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
         return RowGroupReader(self, files, meter)
@@ -121,30 +131,62 @@ class RowGroupReader:
         self._open: OrderedDict[int, Any] = OrderedDict()
         self._footers: OrderedDict[int, Any] = OrderedDict()
         self._footers_nbytes = 0
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
-        """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
+        """Put record `records[k]` into `out[rows[k]]`.
+
+        Raises CorruptDataError or ChecksumError, with file and records, and NullValueError for records that are null.
+        """
         began = time.perf_counter_ns()
         for block, chosen, local in by_block(self._cuts, records):
-            self._files.descriptor(self._places[block][0].number)
+            self.require_file(block)
             targets = rows[chosen]
             if self._kept is not None and self._kept[0] == block:
-                out[targets] = self._kept[1][local]
+                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
                 continue
             size = int(self._cuts[block + 1] - self._cuts[block])
             if len(local) < size and size * self._column.field.nbytes <= KEPT_NBYTES:
                 self._kept = None
-                whole = np.empty((size, *self._column.field.shape), self._column.field.dtype)
-                for first, values in self._stretches(block):
-                    whole[first : first + len(values)] = values
-                self._kept = block, whole
-                out[targets] = whole[local]
+                self._kept = block, *self._whole(block, size)
+                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
                 continue
-            for first, values in self._stretches(block):
+            for first, values, wrong in self._stretches(block):
                 low, high = np.searchsorted(local, [first, first + len(values)])
-                out[targets[low:high]] = values[local[low:high] - first]
+                self._put(block, first, values, wrong, local[low:high], out, targets[low:high])
         self._meter.decode_ns += time.perf_counter_ns() - began
+
+    def _whole(self, block: int, size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        """All records of a row group, and which of them have a null that is an error; None where none has."""
+        whole, nulls = np.empty((size, *self._column.field.shape), self._column.field.dtype), np.zeros(size, bool)
+        for first, values, wrong in self._stretches(block):
+            whole[first : first + len(values)] = values
+            if wrong is not None:
+                nulls[first : first + len(values)] = wrong
+        return whole, nulls if nulls.any() else None
+
+    def _put(
+        self,
+        block: int,
+        first: int,
+        values: NDArray[np.generic],
+        wrong: NDArray[np.bool_] | None,
+        local: NDArray[np.int64],
+        out: NDArray[np.generic],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Copy records `local` of a row group, of which `values` are those from `first` on."""
+        if wrong is not None:
+            self.refuse_nulls(block, local, wrong[local - first])
+        out[rows] = values[local - first]
+
+    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        """Raise NullValueError where any of the records `local` of a row group is `wrong`."""
+        if not wrong.any():
+            return
+        part, group = self._places[block]
+        row = int(part.groups[:group].sum()) + int(local[int(wrong.argmax())])
+        raise null_error(self._files.fingerprints[part.number].path, self._column.column, row, self._column.field)
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Nothing: pyarrow alone knows where pages lie, and it reads them in order."""
@@ -158,23 +200,35 @@ class RowGroupReader:
         self._footers_nbytes = 0
         self._kept = None
 
-    def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """The records of a row group, some at a time: where in it they begin, and their values."""
+    def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
+        """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""
         from streamload.formats.arrow_types import to_numpy
 
-        column = self._column
-        most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
-        return self.stretches(block, most, lambda array, values: to_numpy(array, values, column.fill))
+        most = max(1, STRETCH_NBYTES // max(1, self._column.field.nbytes))
+        return self.stretches(block, most, to_numpy)
+
+    def nulls_in(self, block: int) -> NDArray[np.bool_]:
+        """Which records of a row group have a null for which nothing stands: shape (records,)."""
+        from streamload.formats.arrow_nulls import refused_nulls
+        from streamload.formats.arrow_ragged_types import member_of
+
+        field = self._column.field
+        self.require_file(block)
+        most = max(1, STRETCH_NBYTES // max(1, field.nbytes))
+        stretches = self.stretches(block, most, lambda array, values, fill: refused_nulls(member_of(array, values), field, fill))
+        return np.concatenate([nulls for _, nulls, _ in stretches])
 
     def require_file(self, block: int) -> None:
         """Touch the file of a row group, so that it is verified. Raises SourceChangedError where it is another one now."""
         self._files.descriptor(self._places[block][0].number)
 
-    def stretches(self, block: int, most: int, made: Callable[[Any, Any], Any]) -> Iterator[tuple[int, Any]]:
-        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array.
+    def stretches(self, block: int, most: int, make: Callable[[Any, Any, Any], Any]) -> Iterator[tuple[int, Any, NDArray[np.bool_] | None]]:
+        """The records of a row group, up to `most` at a time: where in it they begin, what `make` makes of Arrow's array, and
+        which of them have a null that is an error; None where none has.
 
-        `made` is given the array, and how its values become records.
+        `make` is given the array, how its values become records, and what stands for nulls.
         """
+        from streamload.formats.arrow_nulls import made_of
         from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
 
@@ -188,13 +242,13 @@ class RowGroupReader:
             for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf or column.column], use_threads=False):
                 array = batch.column(batch.schema.get_field_index(column.column))
                 try:
-                    values = made(array, part.values)
+                    values, wrong = made_of(array, part.values, column.field, column.fill, make)
                 except (NullFoundError, UnequalLengthError) as error:
-                    raise wrong_value(path, column.column, start + done, error, column.field.ragged) from None
+                    raise wrong_value(path, column.column, start + done, error, column.field) from None
                 if done + len(array) > size:
                     break
                 self._meter.read_nbytes += array.nbytes
-                yield done, values
+                yield done, values, wrong
                 done += len(array)
         except StreamloadError:
             self._files.verify()

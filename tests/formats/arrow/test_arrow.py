@@ -15,6 +15,7 @@ from parquet_files import SHAPE, Arrays, binary, image_field, images
 from streamload.errors import (
     ConfigError,
     CorruptDataError,
+    NullValueError,
     SchemaMismatchError,
     SourceChangedError,
     StreamloadError,
@@ -129,9 +130,9 @@ def test_nulls_are_errors_or_filled(tmp_path: Path):
         {"wide": pa.array([bytes([row]) * 100 for row in range(5)], pa.binary(100)), "y": pa.array([1, 2, 3, None, 5], pa.int16())}
     )
     path = save(tmp_path / "a.arrow", table, size=2)
-    with pytest.raises(CorruptDataError) as caught:
-        open_source(path)
-    hint = "Say what stands for it: fill={'y': 0}; or leave the record out when you write the file."
+    with pytest.raises(NullValueError) as caught:
+        open_source(path)[:]
+    hint = "Say what stands for it, fill={'y': 0}; or leave such records out, Loader(..., on_bad_record=\"skip\")."
     assert str(caught.value) == f"{path}: null at row 3 of column 'y'. {hint}"
     assert_delivers(path, {"y": np.array([1, 2, 3, -7, 5], "i2")}, fields=["y"], fill=-7)
 

@@ -20,6 +20,7 @@ from streamload.errors import (
     ChecksumError,
     ConfigError,
     CorruptDataError,
+    NullValueError,
     SchemaMismatchError,
     SourceChangedError,
     StreamloadError,
@@ -63,8 +64,8 @@ def test_a_null_is_an_error_that_names_file_column_and_row(raw: bool, tmp_path: 
     options: dict[str, Any] = {"compression": "none", "use_dictionary": False} if raw else {}
     wide = pa.array([bytes([row]) * 100 for row in range(9)], pa.binary(100))
     pq.write_table(pa.table({"wide": wide, "y": pa.array(numbers, pa.int32())}), path, row_group_size=4, **options)
-    hint = "Say what stands for it: fill={'y': 0}; or leave the record out when you write the file."
-    assert refused(CorruptDataError, path) == f"{path}: null at row 6 of column 'y'. {hint}"
+    hint = "Say what stands for it, fill={'y': 0}; or leave such records out, Loader(..., on_bad_record=\"skip\")."
+    assert refused(NullValueError, path) == f"{path}: null at row 6 of column 'y'. {hint}"
     filled = np.array([-1 if one is None else one for one in numbers], "i4")
     expected = {"wide": np.repeat(np.arange(9, dtype="u1")[:, None], 100, 1), "y": filled}
     assert_delivers(path, expected, fill={"y": -1})
@@ -74,9 +75,9 @@ def test_a_null_is_an_error_that_names_file_column_and_row(raw: bool, tmp_path: 
 def test_a_value_that_would_change_cannot_stand_for_nulls(tmp_path: Path):
     """-1 is no uint8, 0.5 no integer; and fill= must name a column."""
     path = save(tmp_path / "a.parquet", y=pa.array([1, None], pa.uint8()))
-    hint = "Give one number that uint8 can hold, or fill={column: value} for single columns."
-    for value in (-1, 0.5, "x", [1, 2]):
-        assert refused(ConfigError, path, fill=value) == f"fill={value!r} cannot stand for nulls in 'y', which is uint8. {hint}"
+    hint = "Give what it can hold, such as fill={'y': 0}."
+    for value in (-1, 0.5, "x", [1, 2], [], float("nan")):
+        assert refused(ConfigError, path, fill={"y": value}) == f"fill={value!r} cannot stand for nulls in 'y', which is uint8. {hint}"
     assert refused(ConfigError, path, fill={"z": 0}) == f"fill names 'z', which {path} does not hold. It holds ['y']."
 
 
@@ -84,13 +85,13 @@ def test_a_null_image_is_an_error_and_rows_never_shift(tmp_path: Path):
     """In a fixed-size list, a list, and fixed-size binary; within a record too."""
     fixed = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int32(), 2))
     path = save(tmp_path / "a.parquet", x=fixed)
-    assert "null at row 1 of column 'x'." in refused(CorruptDataError, path)
+    assert "null at row 1 of column 'x'." in refused(NullValueError, path)
     assert_delivers(path, {"x": np.array([[1, 2], [9, 9], [3, 4]], "i4")}, fill=9)
     path = save(tmp_path / "b.parquet", x=pa.array([[1, 2], [3, None], [5, 6]], pa.list_(pa.int32())))
-    assert "null at row 1 of column 'x'." in refused(CorruptDataError, path)
+    assert "null at row 1 of column 'x'." in refused(NullValueError, path)
     assert_delivers(path, {"x": np.array([[1, 2], [3, 9], [5, 6]], "i4")}, fill=9)
     path = save(tmp_path / "c.parquet", x=pa.array([b"ab", b"cd", b"ef", b"gh", b"ij", None], pa.binary(2)))
-    assert "null at row 5 of column 'x'." in refused(CorruptDataError, path)
+    assert "null at row 5 of column 'x'." in refused(NullValueError, path)
     assert_delivers(path, {"x": np.array([*b"abcdefghij", 7, 7], "u1").reshape(6, 2)}, fill=7)
 
 
