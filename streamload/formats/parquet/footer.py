@@ -161,13 +161,14 @@ def _chunk(column: dict[int, Any], leaf: Leaf, file_nbytes: int) -> Chunk:
     data, dictionary = _count(said, 9, "the offset of a page"), said.get(11)
     first = dictionary if type(dictionary) is int and 0 < dictionary < data else data
     nbytes, values = _count(said, 7, "the bytes of a column"), _count(said, 5, "the values of a column")
+    unpacked = said.get(6)  # Some writers count it in their own way, so nothing is refused for it.
     if nbytes and values and (first < 4 or first + nbytes > file_nbytes):
         raise FooterError(f"column {name!r} lies at bytes {first:,} to {first + nbytes:,} of a file of {file_nbytes:,}")
     return Chunk(
         codec=CODECS[codec],
         values=values,
         nbytes=nbytes,
-        unpacked=_count(said, 6, "the bytes of a column"),
+        unpacked=unpacked if type(unpacked) is int and 0 <= unpacked < 2**62 else nbytes,
         offset=first,
         dictionary=first != data,
         encrypted=encrypted,

@@ -61,6 +61,8 @@ class ParquetColumnInfo:
     """The same, uncompressed, as the footer claims."""
     counts: NDArray[np.int64]
     """Values of the column in each row group: more than records where they are lists."""
+    compressed: NDArray[np.bool_]
+    """Whether its pages are, in each row group."""
     chunks: list[ColumnChunk] | None
     """Where its pages lie, if they may be raw."""
     packed: list[ColumnChunk] | None
@@ -201,6 +203,7 @@ def _chunks_of(
         groups=np.array([rows for rows, _ in found], np.int64),
         offsets=np.array([chunk.offset for _, chunk in found], np.int64),
         counts=np.array([chunk.values for _, chunk in found], np.int64),
+        compressed=np.array([chunk.codec != "uncompressed" for _, chunk in found], bool),
         nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
         unpacked=np.array([chunk.unpacked + header * chunk.values for _, chunk in found], np.int64),
         chunks=places if raw else None,
@@ -242,6 +245,7 @@ def group_file(facts: ParquetColumnInfo, number: int) -> RowGroupFile:
         nbytes=facts.nbytes,
         unpacked=facts.unpacked,
         counts=facts.counts,
+        compressed=facts.compressed,
         leaf=facts.leaf,
         values=facts.values,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types
 from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
@@ -57,15 +57,15 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
             files = OpenFiles(fingerprints)
             try:
                 return _raw(field, parts, files, verify=verify)
-            except NotRawError:
-                pass
+            except (NotRawError, PageError):
+                pass  # pyarrow knows more kinds of pages, and more ways to count them.
             finally:
                 files.close()
         if facts and all(fact.packed is not None for fact in facts) and field.nbytes > RESIDENT_RECORD_NBYTES and _can_unpack():
             files = OpenFiles(fingerprints)
             try:
                 return _packed(field, parts, files, verify=verify)
-            except NotRawError:
+            except (NotRawError, PageError):
                 pass
             finally:
                 files.close()
@@ -159,23 +159,10 @@ def _pages(field: Field, part: Part, files: OpenFiles) -> Pages:
 
 
 def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
-    """What a walk over the pages of a column in one file finds. Raises CorruptDataError, and NotRawError as the walk does."""
+    """What a walk over the pages of a column in one file finds. Raises NotRawError and PageError as the walk does."""
     facts: ParquetColumnInfo = part.stored.detail
-    was, fd = files.fingerprints[part.number], files.descriptor(part.number)
-
-    def read(offset: int, nbytes: int) -> bytes:
-        return os.pread(fd, nbytes, offset)
-
-    try:
-        return walk(read, chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
-    except PageError as error:
-        files.verify()
-        raise CorruptDataError(
-            f"{was.path}: column '{facts.name}' is damaged: {error}.",
-            hint="Fetch or write the file again.",
-            path=was.path,
-            dataset=facts.name,
-        ) from error
+    fd = files.descriptor(part.number)
+    return walk(lambda offset, nbytes: os.pread(fd, nbytes, offset), chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
 
 
 def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *, fill: Any) -> RowGroups:

@@ -51,6 +51,8 @@ class RowGroupFile:
     """The same uncompressed, as the footer claims."""
     counts: NDArray[np.int64]
     """Its values in each."""
+    compressed: NDArray[np.bool_]
+    """Whether its pages are, in each."""
     leaf: str
     """Where in the column the values are, as a path of names, if it is a struct; "" where it is none. Files may differ in it, and in:"""
     values: Any
@@ -276,6 +278,7 @@ class RowGroupReader:
                 nbytes=int(part.nbytes[group]),
                 values=int(part.counts[group]),
                 unpacked=int(part.unpacked[group]),
+                compressed=bool(part.compressed[group]),
             )
         except PageError as error:
             self._files.verify()
