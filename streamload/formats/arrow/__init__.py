@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,21 @@ NAME = "Arrow"
 
 
 def matches(head: bytes, path: str) -> bool:
-    """Whether it begins as Arrow files do, or as streams: a mark, the size of the schema, and a table within it."""
-    if head.startswith(b"ARROW1\x00\x00"):
+    """Whether it begins as Arrow files do, or as streams: a mark, the size of the schema, and a table within it.
+
+    Streams of versions before 0.15 have no mark: they begin with a schema, all of which is looked at.
+    """
+    if head.startswith(b"ARROW1"):
         return True
     size, table = int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:12], "little")
-    return head.startswith(b"\xff\xff\xff\xff") and size >= 16 and size % 8 == 0 and 4 <= table < size
+    if head.startswith(b"\xff\xff\xff\xff"):
+        return size >= 16 and size % 8 == 0 and 4 <= table < size
+    if not 16 <= int.from_bytes(head[:4], "little") <= os.path.getsize(path) or head[:2] == b"PK":
+        return False
+    from streamload.formats.arrow.ipc_messages import is_schema
+
+    with open(path, "rb") as file:
+        return is_schema(lambda at, nbytes: os.pread(file.fileno(), nbytes, at))
 
 
 def plan(

@@ -24,7 +24,8 @@ MOST_WORDS = 1_000_000
 def codes_of(field: Any) -> Any:
     """The field as its codes, where it is a column of words in a dictionary; else None."""
     kind = field.type
-    if not kinds.is_dictionary(kind) or not (kinds.is_string(kind.value_type) or kinds.is_large_string(kind.value_type)):
+    text = (kinds.is_string, kinds.is_large_string, kinds.is_string_view)
+    if not kinds.is_dictionary(kind) or not any(is_text(kind.value_type) for is_text in text):
         return None
     return pa.field(field.name, kind.index_type, metadata=field.metadata)
 

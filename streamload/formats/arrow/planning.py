@@ -120,7 +120,7 @@ def _table(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     refused: dict[str, str] = {}
     at: RaggedExtent | None = RaggedExtent(0, 0, 0)
     for column, field in enumerate(schema):
-        size = ragged_planning.extent(field.type)
+        size = ragged_planning.extent(field.type, unions=contents.unions)
         begin, at = at, None if at is None or size is None else at + size
         if wanted is not None and field.name not in wanted:
             aside[field.name] = "was not asked for"

@@ -49,8 +49,8 @@ class RaggedExtent(NamedTuple):
         return self.buffers + int(batch.pieces[: self.views].sum())
 
 
-def extent(kind: Any) -> RaggedExtent | None:
-    """How many arrays and buffers a column of a type has in a record batch; None where that is not known."""
+def extent(kind: Any, *, unions: bool = True) -> RaggedExtent | None:
+    """How many arrays and buffers a column of a type has in a record batch; None where that is not known, as of `unions` it may be."""
     kind = arrow_types.storage_of(kind)
     if kinds.is_null(kind):
         return RaggedExtent(1, 0, 0)
@@ -66,7 +66,7 @@ def extent(kind: Any) -> RaggedExtent | None:
         own = 1
     elif kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
         own = 3
-    elif kinds.is_union(kind):
+    elif kinds.is_union(kind) and unions:
         own = 2 if kind.mode == "dense" else 1
     elif kinds.is_run_end_encoded(kind):
         own = 0
@@ -74,7 +74,7 @@ def extent(kind: Any) -> RaggedExtent | None:
         return None
     found = RaggedExtent(1, own, 0)
     for number in range(kind.num_fields):
-        inner = extent(kind.field(number).type)
+        inner = extent(kind.field(number).type, unions=unions)
         if inner is None:
             return None
         found += inner

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -187,16 +188,20 @@ class RecordBatchReader:
 
     def array(self, block: int) -> Any:
         """The column's array in a batch, proved sound. Raises CorruptDataError, with file and records."""
+        with self._told(block):
+            return self._sound(*self._places[block])
+
+    @contextmanager
+    def _told(self, block: int) -> Generator[None]:
+        """Whatever is wrong with a batch is told with its file and records."""
         import pyarrow as pa
 
-        part, batch = self._places[block]
-        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
-        records = (first, first + int(part.records[batch]))
         try:
-            return self._sound(part, batch)
+            yield
         except StreamloadError:
             raise
         except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, StopIteration, MemoryError) as error:
+            path, records = self.place(block)
             self._files.verify()
             raise CorruptDataError(
                 f"{path}: column '{self._column.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
@@ -219,9 +224,10 @@ class RecordBatchReader:
         return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
 
     def buffer(self, block: int, which: int) -> Any:
-        """One buffer of the column in a batch, unpacked. Raises ValueError where it claims too much, or cannot be unpacked."""
+        """One buffer of the column in a batch, unpacked. Raises CorruptDataError, with file and records."""
         part, batch = self._places[block]
-        return self._buffer(part, batch, which, self._most(part, batch))
+        with self._told(block):
+            return self._buffer(part, batch, which, self._most(part, batch))
 
     def _most(self, part: BatchFile, batch: int) -> int:
         """Bytes of a buffer above which it claims too much."""
