@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamload.errors import NullValueError
-from streamload.schema import ARRAY, BYTES, TEXT, Field
+from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
 
 SKIP = 'Loader(..., on_bad_record="skip")'
 
@@ -43,6 +43,17 @@ def advice(fields: Sequence[tuple[Field, str]]) -> str:
     """What to do about nulls in fields, which are given with the names of their columns in the files."""
     stands = ", ".join(f"{column!r}: {stand_in_text(field)}" for field, column in fields)
     return f"Say what stands for {'it' if len(fields) == 1 else 'them'}, fill={{{stands}}}; or leave such records out, {SKIP}."
+
+
+def advice_on_nulls(nulls: Mapping[str, Nulls], schema: Schema, column: str | None = None) -> str:
+    """What to do about nulls of all fields in which some were counted, and of `column`, which met one."""
+    known = [(schema[name], one.column) for name, one in nulls.items() if one.count or one.column == column]
+    return advice(known)
+
+
+def notes_on_nulls(nulls: Mapping[str, Nulls], schema: Schema) -> list[str]:
+    """What `repr` says of fields in which some were counted, all of them in one line; nothing where there are none."""
+    return [f"nulls in {counted(nulls)}. {advice_on_nulls(nulls, schema)}"] if counted(nulls) else []
 
 
 def counted(nulls: Mapping[str, Nulls]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import NullValueError
-from streamload.nulls import Nulls, advice, counted
+from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -130,6 +130,16 @@ class Column(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """What the blocks of a ragged column really hold, where that is more than the weights say, by which records are ordered."""
+
+    elements: NDArray[np.int64]
+    """Of each block: shape (blocks,)."""
+    lengths: Lengths
+    """Of records."""
+
+
 class RaggedColumn(Column, Protocol):
     """A column whose field is ragged: its reader is a `RaggedReader`."""
 
@@ -142,7 +152,8 @@ class RaggedColumn(Column, Protocol):
     def weights(self) -> NDArray[np.int64] | None:
         """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
 
-        Blocks of the arena are as large as this says. One that turns out to be larger is decoded where it is needed.
+        The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
+        turns out to be larger is decoded where it is needed.
         """
         ...
 
@@ -191,6 +202,11 @@ def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or the stored bytes of an `EncodedColumn`."""
     inner: Column | None = getattr(column, "inner", None)
     return column if inner is None else inner
+
+
+def measured_of(column: Column) -> Measured | None:
+    """What the blocks of a column really hold, where somebody has found it out; None where that is what `weights` say."""
+    return getattr(kept_column(column), "measured", None)
 
 
 def stored_nbytes(column: Column) -> int:
@@ -295,7 +311,7 @@ class Source:
                     column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)
                 }
             except NullValueError as error:
-                hint = self.advice_on_nulls(error.dataset) if self.nulls else error.hint
+                hint = advice_on_nulls(self.nulls, self.schema, error.dataset) if self.nulls else error.hint
                 raise NullValueError(error.message, hint=hint, **error.details) from None
             files.verify()
         return out
@@ -317,17 +333,6 @@ class Source:
         columns = [cast(NullableColumn, one).filled() if one.field.name in counted else one for one in self.columns]
         nulls = {name: one for name, one in self.nulls.items() if name not in counted}
         return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
-
-    @property
-    def notes_on_nulls(self) -> list[str]:
-        """What to do about nulls for which nothing stands, of all fields at once; none where none were counted."""
-        known = {name: one for name, one in self.nulls.items() if one.count}
-        return [f"nulls in {counted(known)}. {self.advice_on_nulls()}"] if known else []
-
-    def advice_on_nulls(self, column: str | None = None) -> str:
-        """What to do about nulls for which nothing stands, of all fields in which some were counted, and of `column`."""
-        known = {name: one for name, one in self.nulls.items() if one.count or one.column == column}
-        return advice([(self.schema[name], one.column) for name, one in known.items()])
 
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
@@ -377,7 +382,7 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
-        lines += [f"  {note}" for note in (*self.notes, *self.notes_on_nulls)]
+        lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.nulls import Nulls
 from streamload.schema import Field
-from streamload.source import Column, Lengths, NullableColumn, RaggedColumn, ReadStats, Source, kept_column
+from streamload.source import Column, Lengths, Measured, NullableColumn, RaggedColumn, ReadStats, Source, kept_column, measured_of
 from streamload.storage.files import Fingerprint, OpenFiles
 from streamload.storage.files import Mapping as FileMapping
 
@@ -50,6 +50,11 @@ class JoinedColumn:
     def weights(self) -> NDArray[np.int64] | None:
         """As the column's, which is ragged."""
         return cast(RaggedColumn, self.column).weights
+
+    @property
+    def measured(self) -> Measured | None:
+        """As the column's, which is ragged."""
+        return measured_of(self.column)
 
     @property
     def inner(self) -> JoinedColumn | None:

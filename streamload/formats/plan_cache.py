@@ -33,6 +33,7 @@ KINDS = {
     "HeldWithNulls": "streamload.formats.nulls",
     "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.source",
+    "Measured": "streamload.source",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",

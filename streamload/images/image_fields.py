@@ -16,12 +16,15 @@ from streamload.images.decode_options import MODES, MOST_PIXELS, Decode
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.headers import ImageHeader, format_of, read_header
 from streamload.images.image_error import ImageError
+from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records
+from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
 from streamload.storage.files import OpenFiles
 
 LOOKED_AT = 64
 """Records whose headers say what a field holds."""
+LOOKED_NBYTES = 256 * 1024**2
+"""Fewer are looked at where they are larger than this together."""
 
 Asked = Mapping[str, Any] | Decode | Sequence[int] | bool | None
 
@@ -129,7 +132,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
 
 def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
     """Heads of records all over a source whose records are addressable, else of the first ones; and why some have none."""
-    count = min(len(source), LOOKED_AT)
+    count = min(len(source), LOOKED_AT, max(1, LOOKED_NBYTES // max(1, stored_nbytes(column))))
     records = np.arange(count, dtype=np.int64)
     if column.addressable:
         records = np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
@@ -140,9 +143,10 @@ def _looked_at(source: Source, column: RaggedColumn) -> tuple[list[ImageHeader],
     try:
         if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
-        for data in read_records(column, reader, records):
+        found: Ragged = read_records(column, reader, records)
+        for start, stop in zip(found.offsets[:-1].tolist(), found.offsets[1:].tolist(), strict=True):
             try:
-                heads.append(read_header(data))
+                heads.append(read_header(found.values[start:stop].data))
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()

@@ -20,7 +20,7 @@ from streamload.loader.budget import READING, Sizing, mappable, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
-from streamload.nulls import counted
+from streamload.nulls import advice_on_nulls, counted
 from streamload.order import WINDOWED, BlockOrder, BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
@@ -156,7 +156,7 @@ def _without_nulls(data: Source, options: Options) -> tuple[Source, Options, str
     if not known or (options.indices is not None and options.on_bad_record != SKIP):
         return data, options, None
     if options.on_bad_record != SKIP:
-        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=data.advice_on_nulls())
+        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
     data, complete = data.complete()
     chosen = complete
     if options.indices is not None:

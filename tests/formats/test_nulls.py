@@ -149,7 +149,7 @@ def test_renamed_joined_and_travelling_sources_keep_their_nulls(tmp_path: Path):
     """With the names that fill= goes by; by folders called key=value, and through a pickle."""
     path = parquet(tmp_path / "a", mixed())
     source = open_source(path, fields={"x": "label", "n": "number"})
-    assert "fill={'label': 0}" in source.advice_on_nulls()
+    assert "fill={'label': 0}" in repr(source)
     assert pickle.loads(pickle.dumps(source)).nulls == source.nulls
     np.save(tmp_path / "y.npy", np.arange(9))
     joined = open_source({"y": tmp_path / "y.npy", "x": open_source(path, fields=["label"])})

@@ -222,7 +222,7 @@ def is_schema(read: Callable[[int, int], bytes]) -> bool:
 
 def _messages(files: OpenFiles, number: int, at: int) -> Iterator[Message]:
     """Each message up to the end mark."""
-    marked = read_exactly(files, number, at, min(4, max(0, files.fingerprints[number].nbytes - at))) == CONTINUED
+    marked = bytes(read_exactly(files, number, at, min(4, max(0, files.fingerprints[number].nbytes - at)))) == CONTINUED
     while (found := _message(files, number, at, marked=marked)) is not None:
         yield found
         at = found.body + root(found.metadata).number(3, "q")

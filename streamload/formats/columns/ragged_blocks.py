@@ -15,7 +15,7 @@ from streamload import kernels
 from streamload.formats.columns.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Lengths, ReadStats
+from streamload.source import Lengths, Measured, ReadStats
 from streamload.storage.files import OpenFiles
 
 KEPT_NBYTES = 32 * 1024**2
@@ -43,12 +43,15 @@ class RaggedBlocks:
         cuts: NDArray[np.int64],
         field: Field,
         decode: Callable[[int], Iterator[Stretch]],
+        nbytes: NDArray[np.int64],
         refuse_nulls: Callable[[int, NDArray[np.int64], NDArray[np.bool_]], None],
     ) -> None:
-        """`decode` gives the stretches of a block; `refuse_nulls` raises where one of a block's records is wrong."""
+        """`decode` gives the stretches of a block, which has about so many `nbytes`; `refuse_nulls` raises where one of its records
+        is wrong."""
         self._cuts = cuts
         self._nbytes = field.nbytes
         self._decode = decode
+        self._sizes = nbytes
         self._refuse_nulls = refuse_nulls
         self._records: NDArray[np.int64] | None = None
         self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], Stretch]] = []
@@ -73,6 +76,8 @@ class RaggedBlocks:
                     some = Ragged(stretch.values, stretch.offsets)[rows]
                     rows, stretch = np.arange(len(rows)), Stretch(0, some.values, some.offsets)
                 self._found.append((where, rows, stretch))
+                if high == len(local) and self._sizes[block] > KEPT_NBYTES:
+                    break  # The rest of it is neither wanted nor kept.
         self._records = records
         return lengths
 
@@ -124,6 +129,8 @@ class RaggedRows:
     lengths: Lengths
     weights: NDArray[np.int64]
     """Elements of each block that holds records, as far as is known without decoding."""
+    measured: Measured | None = None
+    """What they really hold, where that was found out, and differs."""
 
     @property
     def field(self) -> Field:
@@ -143,7 +150,12 @@ class RaggedRows:
     @property
     def largest_nbytes(self) -> int:
         """Bytes of the elements of the largest block."""
-        return int(self.weights.max(initial=0)) * self.field.nbytes
+        return int(self.elements.max(initial=0)) * self.field.nbytes
+
+    @property
+    def elements(self) -> NDArray[np.int64]:
+        """Of each block, as well as is known."""
+        return self.weights if self.measured is None else self.measured.elements
 
     def filled(self) -> Self:
         """The same with something in the place of nulls, for whoever will not ask for them."""
@@ -168,7 +180,7 @@ class RaggedRowsReader(ABC):
         cuts = column.cuts
         assert cuts is not None
         self._cuts = cuts
-        self._blocks = RaggedBlocks(cuts, column.field, self._stretches, self._refuse_nulls)
+        self._blocks = RaggedBlocks(cuts, column.field, self._stretches, column.elements * column.field.nbytes, self._refuse_nulls)
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elements of each record. Raises CorruptDataError or ChecksumError, with file and records."""

@@ -35,6 +35,9 @@ PHYSICAL = {
 }
 """How Parquet stores a number of each Arrow type: its physical type, and bytes of a value."""
 
+AS_THEY_ARE, DELTA_LENGTH = frozenset((0, 3, 4)), 6
+"""Encodings: plain, and those of levels; and the one in which lengths stand apart from the strings."""
+
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -72,6 +75,10 @@ class ParquetColumnInfo:
     optional: bool
     """Whether raw values have definition levels."""
     nulls: NullCounts
+    plain: bool
+    """Whether each value stands in its pages as it is, behind its length."""
+    text_nbytes: NDArray[np.int64]
+    """Bytes of all strings in each row group, or no more than these; -1 where the footer does not say it."""
     codec: str
     """For people."""
 
@@ -211,6 +218,8 @@ def _chunks_of(
         value_nbytes=value_nbytes,
         optional=leaf.definition_levels == 1,
         nulls=_nulls(leaf, [chunk for _, chunk in found]),
+        plain=all(set(chunk.encodings) <= AS_THEY_ARE for _, chunk in found),
+        text_nbytes=np.array([_text_nbytes(chunk, header) for _, chunk in found], np.int64),
         codec=" or ".join(dict.fromkeys(chunk.codec for _, chunk in found)),
     )
 
@@ -223,6 +232,14 @@ def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
         if all(lengths.met):
             break
     return arrow_types.with_lengths(values, lengths.known, name)
+
+
+def _text_nbytes(chunk: Chunk, header: int) -> int:
+    """Bytes of all strings in a row group as its statistics count them, or all that is in its pages, if no more can come of that."""
+    if chunk.text_nbytes is not None:
+        return chunk.text_nbytes + header * chunk.values
+    known = not chunk.dictionary and set(chunk.encodings) <= AS_THEY_ARE | {DELTA_LENGTH}
+    return chunk.unpacked + header * chunk.values if known else -1
 
 
 def _nulls(leaf: Leaf, chunks: Sequence[Chunk]) -> NullCounts:

@@ -111,18 +111,19 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
     return Pages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
 
 
-def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, compressed: bool) -> None:
-    """Check that the pages of a column chunk, encoded ones, hold as many values as the footer says, and no more bytes than can be.
+def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, compressed: bool) -> int:
+    """Check that the pages of a column chunk, encoded ones, hold as many values as the footer says, and no more bytes than can be;
+    returns the bytes of the largest of them, unpacked.
 
     Raises PageError where they do not: pages that claim much more than the whole chunk are never unpacked. Sizes that are only
     miscounted, as some writers do, are left to whoever decodes the pages: what is compressed does not unpack from a wrong
     place. Pages that are not must fill their chunk.
     """
-    at, stop, found, claimed, dictionary = offset, offset + nbytes, 0, 0, False
+    at, stop, found, claimed, largest, dictionary = offset, offset + nbytes, 0, 0, 0, False
     while at < stop and found < values:
         header, body, _ = read_header(read, at, stop)
         kind, size = header.get(1), whole(header, 3)
-        claimed += body - at + whole(header, 2)
+        claimed, largest = claimed + body - at + whole(header, 2), max(largest, whole(header, 2))
         at = body + size
         if kind in (DATA, DATA_V2):
             inner = header.get(5 if kind == DATA else 8)
@@ -138,6 +139,7 @@ def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, 
         raise PageError(f"the pages from byte {offset:,} hold {found:,} values, and the footer says {values:,}")
     if values and not compressed:
         require_end(at, offset, nbytes, dictionary=dictionary)
+    return largest
 
 
 def require_end(at: int, offset: int, nbytes: int, *, dictionary: bool) -> None:

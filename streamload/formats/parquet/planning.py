@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from streamload.errors import UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types
 from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
 from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
@@ -21,12 +19,13 @@ from streamload.formats.parquet.lists import with_lists
 from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group_file, read_metadata
 from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
-from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupReader, RowGroups
+from streamload.formats.parquet.ragged_sizes import ragged_groups
+from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
 from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
 from streamload.formats.table_fields import Fields, Part, Table, refuse_unknown_columns
-from streamload.schema import ARRAY, Field
+from streamload.schema import Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Lengths, ReadStats, Source
+from streamload.source import Column, Source
 from streamload.storage.files import Fingerprint, OpenFiles
 
 Found = TypeVar("Found")
@@ -35,10 +34,6 @@ LARGEST_GROUP_NBYTES = 1024**3
 """Decoded bytes of one column in a row group above which a file is refused."""
 REWRITTEN_NBYTES = 64 * 1024**2
 """Of a row group when such a file is written anew."""
-LOOKED_AT = 64
-"""Records of a row group that are measured when a ragged field is planned."""
-DICTIONARY_SLACK = 1.25
-"""What a row group of values in a dictionary is given above what some of its records tell."""
 PAGE_NBYTES = 1024**2
 """What writers cut pages at, unless a record is larger."""
 
@@ -70,7 +65,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
             finally:
                 files.close()
         rows = _row_groups(field, parts, tables, fill=stands)
-        return _ragged_groups(rows, facts, fingerprints) if field.ragged else rows
+        return ragged_groups(rows, facts, fingerprints) if field.ragged else rows
 
     def nullable(column: Column) -> bool:
         return isinstance(column, (RowGroups, RaggedRowGroups))
@@ -162,7 +157,11 @@ def _walked(part: Part, files: OpenFiles, walk: Callable[..., Found], chunks: Se
     """What a walk over the pages of a column in one file finds. Raises NotRawError and PageError as the walk does."""
     facts: ParquetColumnInfo = part.stored.detail
     fd = files.descriptor(part.number)
-    return walk(lambda offset, nbytes: os.pread(fd, nbytes, offset), chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
+
+    def read(offset: int, nbytes: int) -> bytes:
+        return os.pread(fd, nbytes, offset)
+
+    return walk(read, chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
 
 
 def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *, fill: Any) -> RowGroups:
@@ -182,47 +181,18 @@ def _row_groups(field: Field, parts: Sequence[Part], tables: Sequence[Table], *,
         column=first.name,
         fill=fill,
         parts=tuple(group_file(part.stored.detail, part.number) for part in parts),
-        largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),
+        largest_page_nbytes=_largest_page_nbytes(field, parts),
         label=f"{label}, {format_nbytes(stored)} stored of {format_nbytes(whole)}, decoded by pyarrow",
     )
 
 
-def _ragged_groups(rows: RowGroups, facts: Sequence[ParquetColumnInfo], fingerprints: Sequence[Fingerprint]) -> RaggedRowGroups:
-    """Row groups of records that differ in length: what they hold as the footers tell, or, of dictionaries, as some records do."""
-    some = _some_lengths(rows, fingerprints)
-    groups = np.concatenate([fact.groups for fact in facts] or [np.zeros(0, np.int64)])
-    counts = np.concatenate([fact.counts for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
-    unpacked = np.concatenate([fact.unpacked for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
-    groups = groups[groups > 0]
-    records = max(1, int(groups.sum()))
-    if rows.field.ragged == ARRAY:
-        weights = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
-        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
-    # Each value is stored behind its length, of four bytes, unless it is in a dictionary.
-    weights = np.maximum(unpacked - 4 * counts, 0)
-    if not any(fact.dictionary for fact in facts):
-        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
-    likely = np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
-    return RaggedRowGroups(rows=rows, lengths=some, weights=np.maximum(weights, likely))
-
-
-def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengths:
-    """How long some records are: the first ones of the first row group, of the one in the middle, and of the last."""
-    cuts = rows.cuts
-    assert cuts is not None
-    files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
-    reader = RowGroupReader(rows, files, ReadStats())
-    try:
-        for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
-            reader.require_file(block)
-            for _, (_, offsets), _ in reader.stretches(block, LOOKED_AT, arrow_ragged_types.to_ragged):
-                found.append(np.diff(offsets))
-                break
-        files.verify()
-    finally:
-        reader.close()
-        files.close()
-    return Lengths.of(np.concatenate(found))
+def _largest_page_nbytes(field: Field, parts: Sequence[Part]) -> int:
+    """An estimate: a page holds a few records, if these are large, and no more than its row group."""
+    if not field.ragged:
+        return max(PAGE_NBYTES, 4 * field.nbytes)
+    most = max((int(part.stored.detail.unpacked.max(initial=0)) for part in parts), default=0)
+    mean = sum(int(part.stored.detail.unpacked.sum()) for part in parts) / max(1, sum(part.records for part in parts))
+    return max(PAGE_NBYTES, min(most, int(4 * mean)))
 
 
 def _rewriting(path: str, record_nbytes: float) -> str:

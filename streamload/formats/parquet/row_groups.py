@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import OrderedDict
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, StreamloadError
+from streamload.errors import CorruptDataError, ResourceError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.parquet.page_index import PageError, tile
+from streamload.memory.limits import available_nbytes
 from streamload.nulls import null_error
 from streamload.schema import Field
+from streamload.sizes import format_nbytes
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -31,6 +34,8 @@ PARSED = 5
 """About how many times as much they take parsed."""
 STRETCH_NBYTES = 4 * 1024**2
 """Decoded bytes of a column at a time."""
+LARGE_PAGE_NBYTES = 64 * 1024**2
+"""Pages that unpack to more are looked at twice: whether there is memory for them."""
 KEPT_NBYTES = 32 * 1024**2
 """A row group of at most so many bytes is kept when only some of its records were wanted."""
 
@@ -156,6 +161,8 @@ class RowGroupReader:
             for first, values, wrong in self._stretches(block):
                 low, high = np.searchsorted(local, [first, first + len(values)])
                 self._put(block, first, values, wrong, local[low:high], out, targets[low:high])
+                if high == len(local):
+                    break  # The rest of it is neither wanted nor kept.
         self._meter.decode_ns += time.perf_counter_ns() - began
 
     def _whole(self, block: int, size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
@@ -272,7 +279,7 @@ class RowGroupReader:
         """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
         fd = self._files.descriptor(part.number)
         try:
-            tile(
+            largest = tile(
                 lambda offset, nbytes: os.pread(fd, nbytes, offset),
                 offset=int(part.offsets[group]),
                 nbytes=int(part.nbytes[group]),
@@ -290,6 +297,22 @@ class RowGroupReader:
                 dataset=self._column.column,
                 records=(start, start + int(part.groups[group])),
             ) from error
+        if largest > LARGE_PAGE_NBYTES:
+            self._require_memory(part, group, largest)
+
+    def _require_memory(self, part: RowGroupFile, group: int, nbytes: int) -> None:
+        """Raise ResourceError where a page that unpacks to so many bytes would take what memory there is: once itself, once as values."""
+        available = available_nbytes()
+        if 2 * nbytes > available:
+            path = self._files.fingerprints[part.number].path
+            raise ResourceError(
+                f"{path}: a page of column '{self._column.column}' in row group {group} unpacks to {format_nbytes(nbytes)}, which needs "
+                f"{format_nbytes(2 * nbytes)} of memory, and {format_nbytes(available)} are free.",
+                hint="Free memory, or leave the column out with fields=[...].",
+                errno=errno.ENOMEM,
+                needed_nbytes=2 * nbytes,
+                available_nbytes=available,
+            )
 
     def _file(self, number: int) -> Any:
         if number in self._open:
