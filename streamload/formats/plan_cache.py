@@ -34,6 +34,7 @@ KINDS = {
     "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.source",
     "Measured": "streamload.source",
+    "PaddedText": "streamload.formats.npy_text",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",
