@@ -53,6 +53,16 @@ def is_variable(kind: Any) -> bool:
     return _text_or_bytes(kind) != "" or kinds.is_list(kind) or kinds.is_large_list(kind)
 
 
+def is_image(kind: Any) -> bool:
+    """Whether a struct holds encoded images: Hugging Face's, or Spark's."""
+    return _is_hugging_face(kind) or _is_spark(kind)
+
+
+def _is_hugging_face(kind: Any) -> bool:
+    names = {kind.field(number).name for number in range(kind.num_fields)}
+    return names == {IMAGE_MEMBER, "path"} and _text_or_bytes(kind.field(kind.get_field_index(IMAGE_MEMBER)).type) == BYTES
+
+
 def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | None:
     """How an Arrow field becomes a ragged one; None where it does not: numbers, and lists that may be of one length.
 
@@ -60,10 +70,8 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
     SkippedColumnError or UnsupportedColumnError for lists of what cannot be an element, ConfigError for a shape that does not fit.
     """
     kind, member = storage_of(field.type), ""
-    if kinds.is_struct(kind) and {kind.field(number).name for number in range(kind.num_fields)} == {IMAGE_MEMBER, "path"}:
-        inner = kind.field(kind.get_field_index(IMAGE_MEMBER)).type
-        if _text_or_bytes(inner) == BYTES:
-            kind, member = inner, IMAGE_MEMBER
+    if kinds.is_struct(kind) and _is_hugging_face(kind):
+        kind, member = kind.field(kind.get_field_index(IMAGE_MEMBER)).type, IMAGE_MEMBER
     if _is_spark(kind):
         return RaggedValues(ragged=BYTES, member="data", inner=None, spark=True)
     if kinds.is_dictionary(kind):

@@ -20,8 +20,11 @@ from streamload.schema import Field
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
 BFLOAT16 = "lance.bfloat16"
+BOOL8 = "arrow.bool8"
 MOST_FEATURES_NBYTES = 16 * 1024**2
 """Of what Hugging Face says of the features of a file."""
+WHOLE_DIGITS = 18
+"""Of decimals without a fraction that int64 holds."""
 MOST_DEPTH = 8
 """Lists within lists."""
 
@@ -103,6 +106,8 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if shape is None and b"shape" in metadata:
         shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
     values = _storage(kind)
+    if name == BOOL8 and values.raw == "int8":
+        values = ArrowValues(dtype=np.dtype(bool), lists=(), binary=0, raw="", physical=None, permutation=())
     if is_bfloat16(field) and values.binary == 2:
         values = _with_dtype(values, "u2", field.name)
     elif values.binary and b"dtype" in metadata:
@@ -127,7 +132,12 @@ def is_bfloat16(field: Any) -> bool:
 
 def note_of(field: Any) -> str:
     """What a reader of `repr` should know about the values of a field, after its name; "" for nothing."""
-    return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)" if is_bfloat16(field) else ""
+    if is_bfloat16(field):
+        return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)"
+    kind = leaf_of(field.type)
+    if kinds.is_timestamp(kind) and kind.tz is not None:
+        return f"holds moments of the time zone {kind.tz}, delivered in UTC"
+    return "holds times of day, delivered as what has passed since midnight" if kinds.is_time(kind) else ""
 
 
 def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
@@ -139,8 +149,14 @@ def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for name, feature in features:
-        words = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+    left = list(features)
+    while left:
+        name, feature = left.pop()
+        if not isinstance(feature, dict):
+            continue
+        if "_type" not in feature:
+            left += [(f"{name}.{member}", inner) for member, inner in feature.items()]
+        words = feature.get("names") if feature.get("_type") == "ClassLabel" else None
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             found[name] = tuple(words)
     return found
@@ -199,7 +215,7 @@ def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: 
         if values.binary:
             whole = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * values.binary :][: len(array) * values.binary]
             return whole.view(values.dtype) if len(whole) else np.zeros(0, values.dtype)
-        return array.to_numpy(zero_copy_only=False).astype(values.dtype, copy=False)
+        return _numbers(array, values.dtype)
     length = lists[0] or 0
     if kinds.is_fixed_size_list(array.type):
         inner = array.values.slice(array.offset * length, len(array) * length)
@@ -261,28 +277,55 @@ def _storage(kind: Any) -> ArrowValues:
         kind, raw = kind.value_type, ""
     if kinds.is_fixed_size_binary(kind):
         return ArrowValues(dtype=np.dtype("u1"), lists=tuple(lists), binary=kind.byte_width, raw=raw, physical=None, permutation=())
-    if kinds.is_boolean(kind) or (kinds.is_timestamp(kind) and kind.tz is None) or kinds.is_duration(kind):
-        return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
+    decoded = _dtype_of(kind)
+    if decoded is not None:
+        return ArrowValues(dtype=decoded, lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
     if kinds.is_integer(kind) or kinds.is_floating(kind):
         return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw=raw, physical=None, permutation=())
-    raise _unreadable(kind)
+    raise _unreadable(kind, within=bool(lists))
 
 
-def _unreadable(kind: Any) -> SkippedColumnError:
-    """Why a type is no field."""
+def _dtype_of(kind: Any) -> np.dtype | None:
+    """The dtype of values that are no plain numbers in Arrow, and lose nothing in it; None where there is none.
+
+    Moments with a time zone are stored in UTC, which NumPy's are in too; times of day are durations since midnight.
+    """
+    if kinds.is_boolean(kind):
+        return np.dtype(bool)
+    if kinds.is_timestamp(kind):
+        return np.dtype(f"M8[{kind.unit}]")
+    if kinds.is_date(kind):
+        return np.dtype("M8[D]" if kinds.is_date32(kind) else "M8[ms]")
+    if kinds.is_duration(kind) or kinds.is_time(kind):
+        return np.dtype(f"m8[{kind.unit}]")
+    whole = kinds.is_decimal(kind) and kind.scale == 0 and kind.precision <= WHOLE_DIGITS
+    return np.dtype(np.int64) if whole else None
+
+
+def _numbers(array: Any, dtype: np.dtype) -> NDArray[np.generic]:
+    """Values that lie in no list, and hold no null, as the dtype that `_dtype_of` or Arrow gives them."""
+    kind = array.type
+    if kinds.is_time(kind):
+        return array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64()).to_numpy(zero_copy_only=False).astype("i8").view(dtype)
+    if kinds.is_decimal(kind):
+        return array.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return array.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+
+
+def _unreadable(kind: Any, *, within: bool) -> SkippedColumnError:
+    """Why a type is no field; `within` says that it is that of values in lists."""
+    if kinds.is_null(kind):
+        return SkippedColumnError("holds nothing but nulls")
+    if within and kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return UnsupportedColumnError("holds lists of encoded images, several a record, which cannot be read yet")
+    if within and kinds.is_struct(kind):
+        return SkippedColumnError("holds lists of structs, whose members lie side by side in no array")
     if kinds.is_struct(kind):
-        names = {kind.field(number).name for number in range(kind.num_fields)}
-        if names == {"bytes", "path"}:
-            return UnsupportedColumnError("holds encoded images (struct<bytes, path>), which cannot be decoded yet")
-        if {"height", "width", "nChannels", "mode", "data"} <= names:
-            return UnsupportedColumnError(
-                "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet"
-            )
-        return SkippedColumnError("is a struct, whose members are no fields")
+        return SkippedColumnError("is a struct without members")
     if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind):
         return UnsupportedColumnError("holds lists of bytes, which cannot be read yet")
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-        return SkippedColumnError("holds lists of text")
+        return SkippedColumnError("holds lists of text, and several texts a record are neither an array nor a Ragged")
     return SkippedColumnError(f"holds values of the type {kind}, which has no counterpart in NumPy")
 
 

@@ -97,11 +97,20 @@ def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[tup
             )
         notes.extend(f"'{name}' left out: it {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
         return [(name, name) for name in table.columns]
-    pairs = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in fields]
+    asked = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in fields]
+    pairs = [pair for name, key in asked for pair in _with_members(table, name, key)]
     twice = next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
     if twice is not None:
         raise ConfigError(f"fields names {twice!r} twice.", hint="Name each field once, or rename with fields={name: column}.")
     return [(name, _known(table, key)) for name, key in pairs]
+
+
+def _with_members(table: Table, name: str, key: str) -> list[tuple[str, str]]:
+    """A field and its column; of a struct its members, each behind the name."""
+    if key in table.columns:
+        return [(name, key)]
+    members = [column for column in table.columns if column.startswith(f"{key}.")]
+    return [(name + column[len(key) :], column) for column in members] or [(name, key)]
 
 
 def _known(table: Table, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,13 +65,19 @@ class IpcContents:
     dictionaries: dict[int, list[tuple[BatchBuffers, bool]]]
     """By their identifiers: the batches of words, and whether each goes on where the one before ended."""
 
-    def dictionary_of(self, column: int) -> list[tuple[BatchBuffers, bool]]:
-        """The dictionary of a column, which has one. Raises MessageError where it is not there, FlatError as the schema may."""
+    def dictionary_of(self, numbers: Sequence[int]) -> list[tuple[BatchBuffers, bool]]:
+        """The dictionary of a column, which has one: `numbers` are its own in the schema, and those of members of structs.
+
+        Raises MessageError where it is not there, FlatError as the schema may.
+        """
         header = root(self.schema[8:]).table(2)
-        fields = header.tables(1) if header is not None else []
-        encoding = fields[column].table(4) if column < len(fields) else None
+        fields, encoding = header.tables(1) if header is not None else [], None
+        for number in numbers:
+            if number >= len(fields):
+                raise MessageError(f"column {numbers[0]} has no member {number}")
+            fields, encoding = fields[number].tables(5), fields[number].table(4)
         if encoding is None:
-            raise MessageError(f"column {column} has no dictionary")
+            raise MessageError(f"column {numbers[0]} has no dictionary")
         return self.dictionaries.get(encoding.number(0, "q"), [])
 
 

@@ -72,7 +72,7 @@ def lengths_in(facts: Any, files: OpenFiles) -> Iterator[ListLengths]:
 
 def _by_offsets(part: BatchFile, reader: RecordBatchReader, depth: int) -> ListLengths | None:
     """The lengths in a batch that has no nulls, nor values that no list is of; None in any other."""
-    if part.nulls[0, :depth].any():
+    if part.nulls[0, :depth].any() or part.members:
         return None
     kind, buffer, met = reader.type_of(part), 0, list[frozenset[int]]()
     for level in range(depth):

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.formats import arrow_types
 from streamload.formats.arrow.ipc_messages import BatchBuffers
 from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
-from streamload.formats.arrow.record_batches import BatchFile, RecordBatches
+from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
 from streamload.formats.arrow_ragged_types import RaggedValues, is_view
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
@@ -81,23 +82,32 @@ def extent(kind: Any, *, unions: bool = True) -> RaggedExtent | None:
     return found
 
 
-def place_of(kind: Any, values: RaggedValues) -> tuple[int, int, Any]:
-    """The array, the first buffer, and the type of the values in a column of a type: within the struct that holds them."""
+def place_of(kind: Any, names: Sequence[str]) -> tuple[int, int, Any]:
+    """The array, the first buffer, and the type of what stands at the end of these names, in a column of a type."""
     array, buffer = 0, 0
-    if values.member:
-        array, buffer = 1, 1
-        for number in range(kind.get_field_index(values.member)):
+    for name in names:
+        kind = arrow_types.storage_of(kind)
+        array, buffer = array + 1, buffer + 1
+        for number in range(kind.get_field_index(name)):
             before = extent(kind.field(number).type) or RaggedExtent(0, 0, 0)
             array, buffer = array + before.arrays, buffer + before.buffers
-        kind = kind.field(kind.get_field_index(values.member)).type
-    return array, buffer, kind
+        kind = kind.field(kind.get_field_index(name)).type
+    return array, buffer, arrow_types.storage_of(kind)
 
 
-def elements_of(kind: Any, values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+def names_to(values: RaggedValues, batches: BatchFile) -> tuple[str, ...]:
+    """The names that lead from the type of a column to its values."""
+    return (*batches.members, values.member) if values.member else batches.members
+
+
+def elements_of(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
     """Elements of each batch: what the lengths of its arrays say, or the sizes of its buffers, unpacked."""
+    kind = pa.ipc.read_schema(pa.py_buffer(batches.kind)).field(0).type
     if is_view(kind):
         return _elements_in_views(batches, files)
-    array, buffer, _ = place_of(kind, values)
+    if batches.words is not None:
+        return _elements_of_words(values, batches, files)
+    array, buffer, _ = place_of(kind, names_to(values, batches))
     if values.ragged == ARRAY:
         # The list's own child has as many values as the lists together; each of them is an element.
         return batches.lengths[:, array + 1].copy()
@@ -112,6 +122,18 @@ def _elements_in_views(batches: BatchFile, files: OpenFiles) -> NDArray[np.int64
         found[batch] = VIEW_NBYTES * batches.records[batch]
         for buffer in range(2, batches.offsets.shape[1]):
             found[batch] += _unpacked(batches, batch, buffer, files)
+    return found
+
+
+def _elements_of_words(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+    """Bytes that the words of each batch come to."""
+    found = np.zeros(len(batches.records), np.int64)
+    column = RecordBatches(field=Field("", values.dtype, (), values.ragged), column="", fill=None, parts=(batches,), label="")
+    reader = RecordBatchReader(column, files, ReadStats())
+    for block, batch in enumerate(np.flatnonzero(batches.records).tolist()):
+        array = reader.array(block)
+        lengths = pc.binary_length(array.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
+        found[batch] = lengths[array.indices.drop_null().to_numpy()].sum()
     return found
 
 
@@ -131,7 +153,7 @@ def raw_ragged_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArra
     for part in parts:
         facts = part.stored.detail
         kind = pa.ipc.read_schema(pa.py_buffer(facts.batches.kind)).field(0).type
-        found = None if is_view(kind) else _raw(kind, facts.batches.values, facts.batches)
+        found = None if is_view(kind) or facts.batches.words is not None else _raw(kind, facts.batches.values, facts.batches)
         if found is None or facts.batches.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))
@@ -161,9 +183,10 @@ def raw_ragged_of(field: Field, parts: Sequence[Part], elements: Sequence[NDArra
     )
 
 
-def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
+def _raw(whole: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
     """The array, the buffers of offsets and of elements, and the bytes of an offset, where records are raw; None where not."""
-    array, buffer, kind = place_of(kind, values)
+    names = names_to(values, batches)
+    array, buffer, kind = place_of(whole, names)
     if kinds.is_fixed_size_list(kind):
         return None
     last, data = array, buffer + 2
@@ -176,7 +199,8 @@ def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int,
             return None
     wide = kinds.is_large_list(kind) or kinds.is_large_string(kind) or kinds.is_large_binary(kind)
     width = 8 if wide else 4
-    holding = [0, *range(array, last + 1)] if values.member else list(range(array, last + 1))
+    # Where there are members, the structs above them come first, and must not be null either.
+    holding = [*(place_of(whole, names[:depth])[0] for depth in range(len(names))), *range(array, last + 1)]
     if batches.nulls[:, holding].any() or any(batches.codecs) or (batches.lengths[:, array] != batches.records).any():
         return None
     if (batches.nbytes[:, buffer + 1] < (batches.records + 1) * width * (batches.records > 0)).any():

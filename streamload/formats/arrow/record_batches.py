@@ -48,8 +48,10 @@ class BatchFile:
     """Its Arrow type, without extensions, as a schema of one field that pyarrow reads. Files may differ in it."""
     values: Any
     """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`; None for words."""
-    words: NDArray[np.generic] | None = None
-    """What the codes in it stand for, where it is a column of numbers in a dictionary."""
+    members: tuple[str, ...]
+    """The names that lead from its type, a struct, to the values; none where it is them."""
+    words: NDArray[np.uint8] | None = None
+    """What the codes in it stand for, where it has a dictionary: see `dictionaries.values_in`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,6 +117,7 @@ class RecordBatchReader:
         self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
         self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
         self._types: dict[int, Any] = {}
+        self._words: dict[int, Any] = {}
 
     def type_of(self, part: BatchFile) -> Any:
         """The column's Arrow type in a file, without extensions."""
@@ -217,11 +220,19 @@ class RecordBatchReader:
         if len(array) != int(part.records[batch]):
             raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
         array.validate(full=True)
+        if part.members:
+            from streamload.formats.arrow_columns import member_at
+
+            return member_at(array, part.members)
         if part.words is None:
             return array
         import pyarrow as pa
 
-        return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
+        if part.number not in self._words:
+            from streamload.formats.arrow.dictionaries import read_values
+
+            self._words[part.number] = read_values(part.words)
+        return pa.DictionaryArray.from_arrays(array, self._words[part.number])
 
     def buffer(self, block: int, which: int) -> Any:
         """One buffer of the column in a batch, unpacked. Raises CorruptDataError, with file and records."""

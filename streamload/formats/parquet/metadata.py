@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, is_wanted, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.list_lengths import ListLengths
@@ -50,8 +51,10 @@ class ParquetColumnInfo:
     """As pyarrow has it."""
     values: ArrowValues | RaggedValues
     """With None for the lengths of lists, as long as nobody has looked."""
+    path: tuple[str, ...]
+    """Its name, and those of the members that lead to it where it is one."""
     leaf: str
-    """Where in a struct the values are, as a path of names; "" where it is none."""
+    """What of it is read, as pyarrow names it."""
     dictionary: bool
     """Whether values may stand in a dictionary, each once for many records."""
     groups: NDArray[np.int64]
@@ -101,8 +104,7 @@ def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> T
 
 def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     schema = file.schema_arrow
-    names = [field.name for field in schema]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
     numbers: dict[str, list[int]] = {}
@@ -112,19 +114,21 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
     columns: dict[str, Stored] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for field in schema:
-        if wanted is not None and field.name not in wanted:
-            aside[field.name] = "was not asked for"
+    for column in columns_in(schema):
+        key = column.key
+        if not is_wanted(wanted, key):
+            aside[key] = "was not asked for"
             continue
+        own = [number for number in numbers.get(column.path[0], []) if footer.leaves[number].path[: len(column.path)] == column.path]
         try:
-            _refuse_encrypted(footer, numbers.get(field.name, []))
-            facts = _facts(footer, numbers.get(field.name, []), field, _values(file, field, shapes.get(field.name)))
+            _refuse_encrypted(footer, own)
+            facts = _facts(footer, own, column, _values(file, column, shapes.get(key)))
         except UnsupportedColumnError as error:
-            refused[field.name] = error.why
+            refused[key] = error.why
         except SkippedColumnError as error:
-            aside[field.name] = error.why
+            aside[key] = error.why
         else:
-            columns[field.name] = stored_of(facts, footer.records, classes.get(field.name, ()))
+            columns[key] = stored_of(facts, footer.records, classes.get(key, ()))
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 
@@ -133,13 +137,14 @@ def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
         raise UnsupportedColumnError("is encrypted")
 
 
-def _values(file: Any, field: Any, shape: Any) -> ArrowValues | RaggedValues:
+def _values(file: Any, column: TableColumn, shape: Any) -> ArrowValues | RaggedValues:
     """How a column becomes a field, as far as its type says it, and the shape that the user gave."""
+    field = column.field
     ragged = arrow_ragged_types.ragged_of(field, shape)
     if ragged is not None:
         return ragged
     values = arrow_types.values_of(field, shape)
-    return values if None not in values.lists or shape is None else _looked_up(file, field.name, values)
+    return values if None not in values.lists or shape is None else _looked_up(file, column, values)
 
 
 def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> Stored:
@@ -163,14 +168,14 @@ def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] =
     return Stored(dtype=dtype, shape=values.shape, kind=kind, detail=facts, classes=classes, note=note, nulls=facts.nulls)
 
 
-def _facts(footer: Footer, numbers: Sequence[int], field: Any, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
+def _facts(footer: Footer, numbers: Sequence[int], column: TableColumn, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
     if isinstance(values, RaggedValues) and values.member:
-        numbers = [number for number in numbers if footer.leaves[number].path[1:] == (values.member,)]
+        numbers = [number for number in numbers if footer.leaves[number].path == (*column.path, values.member)]
     if len(numbers) != 1:
         raise SkippedColumnError(f"is stored as {len(numbers)} columns")
     leaf = footer.leaves[numbers[0]]
     if isinstance(values, RaggedValues):
-        return _chunks_of(footer, numbers[0], field, values)
+        return _chunks_of(footer, numbers[0], column, values)
     physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
     length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
     raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
@@ -185,13 +190,13 @@ def _facts(footer: Footer, numbers: Sequence[int], field: Any, values: ArrowValu
             chunk.codec in PACKINGS and chunk.values == rows and (not leaf.definition_levels or chunk.nulls == 0) for rows, chunk in found
         )
     )
-    return _chunks_of(footer, numbers[0], field, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
+    return _chunks_of(footer, numbers[0], column, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
 
 
 def _chunks_of(
     footer: Footer,
     number: int,
-    field: Any,
+    column: TableColumn,
     values: ArrowValues | RaggedValues,
     *,
     raw: bool = False,
@@ -202,10 +207,13 @@ def _chunks_of(
     leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
     places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
     return ParquetColumnInfo(
-        name=field.name,
-        field=field,
+        name=column.key,
+        field=column.field,
+        path=column.path,
         values=values,
-        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member and not values.spark else "",
+        leaf=".".join(
+            (*column.path, values.member) if isinstance(values, RaggedValues) and not values.spark and values.member else column.path
+        ),
         dictionary=any(chunk.dictionary for _, chunk in found),
         groups=np.array([rows for rows, _ in found], np.int64),
         offsets=np.array([chunk.offset for _, chunk in found], np.int64),
@@ -224,14 +232,15 @@ def _chunks_of(
     )
 
 
-def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
+def _looked_up(file: Any, column: TableColumn, values: ArrowValues) -> ArrowValues:
     """Values whose lists have the lengths that the first records show: the user says that all have these."""
-    lengths = ListLengths.nothing(len(values.lists))
-    for batch in file.iter_batches(batch_size=16, columns=[name], use_threads=False):
-        lengths |= ListLengths.of(batch.column(batch.schema.get_field_index(name)).slice(0, 1), len(values.lists))
+    lengths, top = ListLengths.nothing(len(values.lists)), column.path[0]
+    for batch in file.iter_batches(batch_size=16, columns=[".".join(column.path)], use_threads=False):
+        array = member_at(batch.column(batch.schema.get_field_index(top)), column.path[1:])
+        lengths |= ListLengths.of(array.slice(0, 1), len(values.lists))
         if all(lengths.met):
             break
-    return arrow_types.with_lengths(values, lengths.known, name)
+    return arrow_types.with_lengths(values, lengths.known, column.key)
 
 
 def _text_nbytes(chunk: Chunk, header: int) -> int:
@@ -263,6 +272,7 @@ def group_file(facts: ParquetColumnInfo, number: int) -> RowGroupFile:
         unpacked=facts.unpacked,
         counts=facts.counts,
         compressed=facts.compressed,
+        path=facts.path,
         leaf=facts.leaf,
         values=facts.values,
     )

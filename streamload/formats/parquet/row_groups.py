@@ -58,8 +58,10 @@ class RowGroupFile:
     """Its values in each."""
     compressed: NDArray[np.bool_]
     """Whether its pages are, in each."""
+    path: tuple[str, ...]
+    """The name of the column, and those of members that lead to it where it is one."""
     leaf: str
-    """Where in the column the values are, as a path of names, if it is a struct; "" where it is none. Files may differ in it, and in:"""
+    """What of it is read, as pyarrow names it. Files may differ in it, and in:"""
     values: Any
     """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
 
@@ -237,6 +239,7 @@ class RowGroupReader:
 
         `make` is given the array, how its values become records, and what stands for nulls.
         """
+        from streamload.formats.arrow_columns import member_at
         from streamload.formats.arrow_nulls import made_of
         from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
@@ -248,8 +251,8 @@ class RowGroupReader:
         self._require_whole(part, group)
         try:
             file = self._file(part.number)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf or column.column], use_threads=False):
-                array = batch.column(batch.schema.get_field_index(column.column))
+            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False):
+                array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
                 try:
                     values, wrong = made_of(array, part.values, column.field, column.fill, make)
                 except (NullFoundError, UnequalLengthError) as error:

@@ -130,9 +130,9 @@ def test_files_of_one_source_agree_or_are_refused(tmp_path: Path):
 
 
 UNREADABLE: dict[str, tuple[Any, str]] = {
-    "Spark images": (
-        pa.array([{"origin": "a", "height": 1, "width": 1, "nChannels": 3, "mode": 16, "data": b"abc"}]),
-        "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet",
+    "several images a record": (
+        pa.array([[{"bytes": b"abc", "path": "p"}]]),
+        "holds lists of encoded images, several a record, which cannot be read yet",
     ),
     "lists of bytes": (pa.array([[b"abc"]]), "holds lists of bytes, which cannot be read yet"),
 }
@@ -154,7 +154,7 @@ def test_amounts_and_nulls_are_left_out_and_reported(tmp_path: Path):
     path = save(tmp_path / "a.parquet", label=[1], price=pa.array([1], pa.decimal128(5, 2)), none=pa.nulls(1))
     assert repr(open_source(path)).endswith(
         "  'price' left out: it holds values of the type decimal128(5, 2), which has no counterpart in NumPy\n"
-        "  'none' left out: it holds values of the type null, which has no counterpart in NumPy"
+        "  'none' left out: it holds nothing but nulls"
     )
     why = "column 'price' holds values of the type decimal128(5, 2), which has no counterpart in NumPy. Choose other fields"
     assert why in refused(UnsupportedFeatureError, path, fields={"x": "price"})
@@ -162,7 +162,7 @@ def test_amounts_and_nulls_are_left_out_and_reported(tmp_path: Path):
     assert refused(ConfigError, path, fields=["lable"]).startswith(close.split(" it holds")[0])
     path = save(tmp_path / "b.parquet", none=pa.nulls(1))
     assert refused(ConfigError, path) == (
-        f"{path} holds no column that could be a field: 'none' holds values of the type null, which has no counterpart in NumPy. "
+        f"{path} holds no column that could be a field: 'none' holds nothing but nulls. "
         "Records need at least one column of numbers, arrays, text or bytes."
     )
 
