@@ -57,11 +57,6 @@ def member_at(array: Any, names: tuple[str, ...]) -> Any:
     return array
 
 
-def is_wanted(wanted: frozenset[str] | None, key: str) -> bool:
-    """Whether a column is asked for, by its own name or as a member of what is."""
-    return wanted is None or any(key == name or key.startswith(f"{name}.") for name in wanted)
-
-
 def duplicate_in(names: list[str]) -> str | None:
     """A name that stands twice; None where there is none."""
     seen: set[str] = set()

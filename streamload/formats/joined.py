@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -118,6 +118,10 @@ class FileRange:
     def map(self, number: int) -> FileMapping:
         """Map one of the files."""
         return self._files.map(self._first + number)
+
+    def beside(self, what: str, make: Callable[[], Any]) -> Any:
+        """What a format keeps open of these files by other means."""
+        return self._files.beside(f"{what} from {self._first}", make)
 
     def verify(self) -> None:
         """Verify all files that were touched."""

@@ -29,13 +29,15 @@ from streamload.errors import (
 from streamload.formats.npy_columns import Array, column_of, decoded
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.table import RESIDENT_NBYTES, assemble
-from streamload.formats.table_fields import Fields, Stored, Table
+from streamload.formats.table_fields import Fields, Stored, Table, Wanted
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
 NAME = "NumPy"
+STACKS = True
+"""Whether arrays can be put side by side in one field."""
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
 MOST_HEADER_NBYTES = 10_000
@@ -70,7 +72,7 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
     name = _array_name(paths)
-    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    wanted = Wanted(fields)
     tables = [_table(path, name, wanted) for path in paths]
     fingerprints = [table.fingerprint for table in tables]
     return assemble(NAME, tables, fields, lambda field, parts, stands: column_of(field, parts, fingerprints))
@@ -88,7 +90,7 @@ def _array_name(paths: Sequence[str]) -> str:
     return common or "array"
 
 
-def _table(path: str, name: str, wanted: frozenset[str] | None) -> Table:
+def _table(path: str, name: str, wanted: Wanted) -> Table:
     was = fingerprint(path)
     aside: dict[str, str] = {}
     try:
@@ -210,9 +212,7 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
     return found
 
 
-def _archive(
-    file: BinaryIO, was: Fingerprint, path: str, wanted: frozenset[str] | None, aside: dict[str, str]
-) -> tuple[int, dict[str, Stored]]:
+def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside: dict[str, str]) -> tuple[int, dict[str, Stored]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
     columns: dict[str, dict[str, Stored]] = {}
     lengths: dict[str, int] = {}
@@ -222,7 +222,7 @@ def _archive(
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
             for name, member in members.items():
-                if wanted is not None and not any(key == name or key.startswith(f"{name}.") for key in wanted):
+                if not wanted.within(name):
                     aside[name] = "was not asked for"
                     continue
                 try:
@@ -230,11 +230,11 @@ def _archive(
                     if columns[name]:
                         lengths[name] = records
                 except ConfigError as error:  # A single value.
-                    if wanted is not None:
+                    if not wanted.all:
                         raise _or_without(error, [one for one in members if one != name]) from error
                     aside[name] = "holds a single value, no axis that counts records"
                 except UnsafeSourceError:
-                    if wanted is not None:
+                    if not wanted.all:
                         raise
                     aside[name] = "holds Python objects, stored as pickles, which are never loaded"
                 except UnsupportedFeatureError as error:
@@ -244,7 +244,7 @@ def _archive(
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
-    chosen = _of_one_length(lengths, columns, path, aside, guess=wanted is None)
+    chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
     return chosen or 0, {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
 
 

@@ -19,7 +19,7 @@ from streamload.formats.table import RawRuns, extents_of, held_in_memory
 from streamload.formats.table_fields import Part, Stored
 from streamload.schema import Field
 from streamload.source import Column
-from streamload.storage.files import Fingerprint
+from streamload.storage.files import Fingerprint, OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,10 +113,14 @@ def _text(field: Field, parts: Sequence[Part], arrays: Sequence[Array], fingerpr
         raw = _raw(wide, parts, [replace(array, dtype=points) for array in arrays])
         return padded_text(field.name, raw, fingerprints)
     texts: list[InMemoryRagged] = []
-    for part, array in zip(parts, arrays, strict=True):
-        found = held_in_memory(_text(field, [part], [array], fingerprints), part.records, fingerprints)
-        assert isinstance(found, InMemoryRagged)
-        texts.append(found)
+    files = OpenFiles(fingerprints)
+    try:
+        for part, array in zip(parts, arrays, strict=True):
+            found = held_in_memory(_text(field, [part], [array], fingerprints), part.records, files)
+            assert isinstance(found, InMemoryRagged)
+            texts.append(found)
+    finally:
+        files.close()
     values, offsets = joined([(one.values, one.offsets) for one in texts])
     return InMemoryRagged(field=field, values=values, offsets=offsets, label="text of several widths")
 

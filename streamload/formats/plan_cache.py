@@ -35,6 +35,7 @@ KINDS = {
     "Lengths": "streamload.source",
     "Measured": "streamload.source",
     "PaddedText": "streamload.formats.npy_text",
+    "Stacked": "streamload.formats.stacked",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",
@@ -51,7 +52,7 @@ KINDS = {
 }
 """The dataclasses that are kept, and their rooms. A column of a new kind needs a line here to be kept."""
 
-Fields = Sequence[str] | Mapping[str, str]
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class NotCacheableError(Exception):
@@ -100,7 +101,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
 
 
 def _request(module: str, paths: Sequence[str], fields: Fields | None, options: Mapping[str, Any]) -> list[Any]:
-    asked = [list(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
+    asked = [_jsonable(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
     return disk_cache.request(paths, module, asked, _jsonable(options))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,12 +14,13 @@ from streamload.errors import SourceError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
-from streamload.formats.table_fields import Fields, Part, Table, chosen_in, extra_columns, refuse_unlike
+from streamload.formats.stacked import Stacked
+from streamload.formats.table_fields import Choice, Fields, Part, Table, chosen_in, extra_columns, refuse_unlike
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, ReadStats, Source, read_records, stored_nbytes
-from streamload.storage.files import Fingerprint, OpenFiles, short_read, unreadable
+from streamload.source import Column, NullableColumn, ReadStats, Source, measured_of, read_records, stored_nbytes
+from streamload.storage.files import OpenFiles, short_read, unreadable
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -29,11 +30,15 @@ COUNTED_NBYTES = 64 * 1024**2
 """Fields of which no file counts the nulls are looked through at open if they are not larger."""
 
 
+ColumnOf = Callable[[Field, Sequence[TablePart], Any], Column]
+"""Makes a column of a field, its parts, and what stands for its nulls."""
+
+
 def assemble(
     format_name: str,
     tables: Sequence[Table],
     fields: Fields | None,
-    column_of: Callable[[Field, Sequence[TablePart], Any], Column],
+    column_of: ColumnOf,
     *,
     fill: Any = None,
     nullable: Callable[[Column], bool] = lambda column: False,
@@ -41,10 +46,9 @@ def assemble(
 ) -> Source:
     """A source over files of one schema: the first that holds records decides on the fields, the others must have the same ones.
 
-    `column_of` makes a column of a field, its parts, and what stands for its nulls, which comes from `fill` as the user gave
-    it; `nullable` says whether such a column may meet nulls. Small fields are held in memory, but for the one with the largest
-    records. Raises ConfigError for names that are not there, UnsupportedFeatureError for columns that cannot be read,
-    SchemaMismatchError where files differ.
+    What stands for nulls comes from `fill` as the user gave it; `nullable` says whether a column that `column_of` made may meet
+    any. Small fields are held in memory, but for the one with the largest records. Raises ConfigError for names that are not
+    there, UnsupportedFeatureError for columns that cannot be read, SchemaMismatchError where files differ.
     """
     first = next((table for table in tables if table.records), tables[0])
     notes: list[str] = []
@@ -53,44 +57,92 @@ def assemble(
         if table is not first:
             refuse_unlike(first, table, chosen)
     notes.extend(extra_columns(first, tables))
-    starts = np.cumsum([0, *(table.records for table in tables)])
-    largest = max(chosen, key=lambda pair: first.columns[pair[1]].record_nbytes)[0]
     columns: list[Column] = []
-    nulls: dict[str, Nulls] = {}
-    for name, key in chosen:
-        stored = first.columns[key]
-        field = Field(name, stored.dtype, stored.shape, stored.ragged)
-        parts = [TablePart(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
-        stands = fill_for(fill, key, field)
-        column = column_of(field, parts, stands) if parts or not stored.ragged else _nothing(field)
-        counts = NullCounts.of(part.stored.nulls for part in parts) if nullable(column) else NullCounts()
-        wrong = counts.refused(field, stands)
-        nbytes = stored_nbytes(column)
-        small = nbytes <= RESIDENT_RECORD_NBYTES and nbytes * starts[-1] <= RESIDENT_NBYTES
-        fingerprints = [table.fingerprint for table in tables]
-        if small and name != largest and not isinstance(column, (InMemory, InMemoryRagged)):
-            column = (
-                held_in_memory(column, int(starts[-1]), fingerprints) if wrong == 0 else held_with_nulls(column, key, starts, fingerprints)
-            )
-            wrong = len(column.nulls) if isinstance(column, HeldWithNulls) else 0
-        elif wrong is None and nbytes * starts[-1] <= COUNTED_NBYTES:
-            wrong = len(null_records(column, fingerprints))
-        columns.append(column)
-        if wrong != 0:
-            nulls[name] = Nulls(key, wrong)
-        notes.extend(_note_on_nulls(field, counts, stands))
-        notes.extend(costs(column))
-        notes += [f"'{name}' {stored.note}"] if stored.note else []
+    largest = max(chosen, key=lambda one: first.columns[one.keys[0]].record_nbytes * len(one.keys)).name
+    assembly = _Assembly(tables, first, column_of, nullable, fill)
+    try:
+        for one in chosen:
+            column = assembly.column(one, hold=one.name != largest)
+            columns.append(column)
+            notes.extend(assembly.notes(one))
+            notes.extend(costs(column))
+    finally:
+        assembly.files.close()
     return Source(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
         columns=columns,
         fingerprints=[table.fingerprint for table in tables],
-        file_starts=starts,
+        file_starts=assembly.starts,
         notes=notes,
-        classes={name: words for name, key in chosen if (words := max((table.columns[key].classes for table in tables), key=len))},
-        nulls=nulls,
+        classes={one.name: words for one in chosen if (words := classes_of(tables, one))},
+        nulls=assembly.nulls,
     )
+
+
+def classes_of(tables: Sequence[Table], chosen: Choice) -> tuple[str, ...]:
+    """The longest list of classes that any file has for a field; one may go on where another ends."""
+    return () if chosen.stacked else max((table.columns[chosen.keys[0]].classes for table in tables), key=len)
+
+
+class _Assembly:
+    """The columns of a source, one after the other, and the files that they are read from, open all the while."""
+
+    def __init__(self, tables: Sequence[Table], first: Table, column_of: ColumnOf, nullable: Callable[[Column], bool], fill: Any) -> None:
+        self._tables, self._first, self._column_of, self._nullable, self._fill = tables, first, column_of, nullable, fill
+        self.files = OpenFiles([table.fingerprint for table in tables])
+        self.starts = np.cumsum([0, *(table.records for table in tables)])
+        self.nulls: dict[str, Nulls] = {}
+        self._own_nulls: dict[str, list[str]] = {}
+
+    def column(self, chosen: Choice, *, hold: bool) -> Column:
+        """The column of a field, held in memory if it is small and may be."""
+        made = [self._made(chosen, key) for key in chosen.keys]
+        column, wrong = made[0]
+        if chosen.stacked:
+            columns, inner = tuple(one for one, _ in made), column.field
+            field = Field(chosen.name, inner.dtype, (len(made), *inner.shape))
+            column = Stacked(field=field, columns=columns, nullable=tuple(count != 0 for _, count in made))
+            counts = [count for _, count in made]
+            wrong = None if None in counts else sum(count or 0 for count in counts)
+        if self._is_small(column, stacked=chosen.stacked) and (hold or chosen.stacked):
+            if wrong == 0:
+                return held_in_memory(column, int(self.starts[-1]), self.files)
+            column = held_with_nulls(column, chosen.keys[0], self.starts, self.files)
+            wrong = len(column.nulls) if isinstance(column, HeldWithNulls) else 0
+        elif wrong is None and stored_nbytes(column) * self.starts[-1] <= COUNTED_NBYTES:
+            wrong = len(null_records(column, self.files))
+        if wrong != 0:
+            self.nulls[chosen.name] = Nulls(chosen.name if chosen.stacked else chosen.keys[0], wrong)
+        return column
+
+    def notes(self, chosen: Choice) -> list[str]:
+        """What a reader of `repr` should know of a field that was made."""
+        notes = dict.fromkeys(f"'{chosen.name}' {note}" for key in chosen.keys if (note := self._first.columns[key].note))
+        return [*self._own_nulls.get(chosen.name, []), *notes]
+
+    def _made(self, chosen: Choice, key: str) -> tuple[Column, int | None]:
+        """A column of the files, and how many nulls are errors in it; None where nobody has counted."""
+        stored, tables = self._first.columns[key], self._tables
+        field = Field(chosen.name, stored.dtype, stored.shape, stored.ragged)
+        parts = [TablePart(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
+        fill = self._fill
+        if isinstance(fill, Mapping) and key not in fill and chosen.name in fill:
+            fill = {key: fill[chosen.name]}
+        stands = fill_for(fill, key, field)
+        column = self._column_of(field, parts, stands) if parts or not stored.ragged else _nothing(field)
+        counts = NullCounts.of(part.stored.nulls for part in parts) if self._nullable(column) else NullCounts()
+        self._own_nulls.setdefault(chosen.name, []).extend(_note_on_nulls(field, counts, stands))
+        return column, counts.refused(field, stands)
+
+    def _is_small(self, column: Column, *, stacked: bool) -> bool:
+        """Whether all of a field may be held; of columns side by side, whatever a record takes."""
+        nbytes, records, measured = stored_nbytes(column), int(self.starts[-1]), measured_of(column)
+        if isinstance(column, (InMemory, InMemoryRagged)):
+            return False
+        if measured is not None and float(measured.elements.sum()) * column.field.nbytes > RESIDENT_NBYTES:
+            return False
+        return (stacked or nbytes <= RESIDENT_RECORD_NBYTES) and nbytes * records <= RESIDENT_NBYTES
 
 
 def _note_on_nulls(field: Field, counts: NullCounts, stands: Any) -> list[str]:
@@ -138,13 +190,15 @@ def extents_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns]
     )
 
 
-def held_in_memory(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> InMemory | InMemoryRagged:
+def held_in_memory(column: Column, records: int, files: OpenFiles) -> InMemory | InMemoryRagged:
     """A small field, read whole, to be held in memory."""
-    if column.field.ragged:
-        return _held_ragged(column, records, fingerprints)
-    files, values = OpenFiles(fingerprints), np.empty((records, *column.field.shape), column.field.dtype)
     reader = column.reader(files, ReadStats())
     try:
+        if column.field.ragged:
+            found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
+            files.verify()
+            return InMemoryRagged(field=column.field, values=found.values, offsets=found.offsets, label=column.describe())
+        values = np.empty((records, *column.field.shape), column.field.dtype)
         if isinstance(column, RawRecords):
             _read_runs(column, files, values)
         elif records:
@@ -153,41 +207,22 @@ def held_in_memory(column: Column, records: int, fingerprints: Sequence[Fingerpr
         files.verify()
     finally:
         reader.close()
-        files.close()
     return InMemory(field=column.field, values=values, label=column.describe())
 
 
-def _held_ragged(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> InMemoryRagged:
-    files = OpenFiles(fingerprints)
-    reader = column.reader(files, ReadStats())
-    try:
-        found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
-        files.verify()
-    finally:
-        reader.close()
-        files.close()
-    return InMemoryRagged(field=column.field, values=found.values, offsets=found.offsets, label=column.describe())
-
-
-def null_records(column: Column, fingerprints: Sequence[Fingerprint]) -> NDArray[np.int64]:
+def null_records(column: Column, files: OpenFiles) -> NDArray[np.int64]:
     """The records of a column that may hold nulls for which nothing stands: where it does."""
-    files = OpenFiles(fingerprints)
-    try:
-        found = cast(NullableColumn, column).null_records(files)
-        files.verify()
-    finally:
-        files.close()
+    found = cast(NullableColumn, column).null_records(files)
+    files.verify()
     return found
 
 
-def held_with_nulls(
-    column: Column, key: str, starts: NDArray[np.int64], fingerprints: Sequence[Fingerprint]
-) -> InMemory | InMemoryRagged | HeldWithNulls:
+def held_with_nulls(column: Column, key: str, starts: NDArray[np.int64], files: OpenFiles) -> InMemory | InMemoryRagged | HeldWithNulls:
     """A small field that may hold nulls for which nothing stands, read whole; `key` is the name of its column."""
-    nulls = null_records(column, fingerprints)
+    nulls = null_records(column, files)
     if not len(nulls):
-        return held_in_memory(column, int(starts[-1]), fingerprints)
-    whole = held_in_memory(cast(NullableColumn, column).filled(), int(starts[-1]), fingerprints)
+        return held_in_memory(column, int(starts[-1]), files)
+    whole = held_in_memory(cast(NullableColumn, column).filled(), int(starts[-1]), files)
     return HeldWithNulls(held=whole, column=key, nulls=nulls, starts=starts.astype(np.int64))
 
 

@@ -6,18 +6,56 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
+from streamload.formats.names import is_pattern, matches, natural_key
 from streamload.formats.nulls import NullCounts
 from streamload.storage.files import Fingerprint
 
 MOST_LISTED = 12
 """Names that a text lists."""
 
-Fields = Sequence[str] | Mapping[str, str]
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
+
+
+class Wanted:
+    """The columns that fields ask for, by name, by the name of a struct that they are members of, or by a pattern."""
+
+    def __init__(self, fields: Fields | None) -> None:
+        self._all = fields is None
+        asked = [] if fields is None else list(fields.values()) if isinstance(fields, Mapping) else list(fields)
+        names = [name for one in asked for name in ((one,) if isinstance(one, str) else one)]
+        self._names = frozenset(names)
+        self._patterns = [name for name in names if is_pattern(name)]
+
+    def __contains__(self, key: str) -> bool:
+        if self._all or key in self._names:
+            return True
+        parts = key.split(".")
+        above = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+        return any(name in self._names for name in above) or any(matches(key, pattern) for pattern in self._patterns)
+
+    @property
+    def all(self) -> bool:
+        """Whether nobody chose."""
+        return self._all
+
+    def within(self, key: str) -> bool:
+        """Whether a column, or any member of it, is asked for."""
+        return key in self or any(name.startswith(f"{key}.") for name in self._names)
+
+
+class Choice(NamedTuple):
+    """A field that is to be delivered."""
+
+    name: str
+    keys: tuple[str, ...]
+    """Its columns in the files."""
+    stacked: bool
+    """Whether they lie side by side in it, as they do even where there is only one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -74,8 +112,8 @@ class Part:
     stored: Stored
 
 
-def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[tuple[str, str]]:
-    """Fields in order: the name to deliver, and the name in the file."""
+def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[Choice]:
+    """Fields in order. Raises ConfigError for names that are not there, UnsupportedFeatureError for what cannot be read."""
     if fields is None:
         if table.refused:
             others, it = list(table.columns), "it" if len(table.refused) == 1 else "them"
@@ -96,21 +134,59 @@ def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[tup
                 path=table.path,
             )
         notes.extend(f"'{name}' left out: it {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
-        return [(name, name) for name in table.columns]
-    asked = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in fields]
-    pairs = [pair for name, key in asked for pair in _with_members(table, name, key)]
-    twice = next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
+        return [Choice(name, (name,), False) for name in table.columns]
+    asked = list(fields.items()) if isinstance(fields, Mapping) else [(None, name) for name in fields]
+    chosen = [one for name, key in asked for one in _settled(table, name, key)]
+    twice = next((name for name, count in Counter(one.name for one in chosen).items() if count > 1), None)
     if twice is not None:
         raise ConfigError(f"fields names {twice!r} twice.", hint="Name each field once, or rename with fields={name: column}.")
-    return [(name, _known(table, key)) for name, key in pairs]
+    return chosen
 
 
-def _with_members(table: Table, name: str, key: str) -> list[tuple[str, str]]:
-    """A field and its column; of a struct its members, each behind the name."""
+def _settled(table: Table, name: str | None, key: str | Sequence[str]) -> list[Choice]:
+    """The fields that one that was asked for comes to: of a struct its members, of a pattern the columns that it stands for.
+
+    Under a name given to them, the columns of a pattern or of a list are one field, side by side.
+    """
+    if not isinstance(key, str):
+        found = [_known(table, column) for one in key for column in (_matching(table, one) or [one])]
+        return [_stacked(table, str(name), found)]
     if key in table.columns:
-        return [(name, key)]
+        return [Choice(key if name is None else name, (key,), False)]
     members = [column for column in table.columns if column.startswith(f"{key}.")]
-    return [(name + column[len(key) :], column) for column in members] or [(name, key)]
+    if members:
+        return [Choice((key if name is None else name) + column[len(key) :], (column,), False) for column in members]
+    found = _matching(table, key)
+    if not found:
+        return [Choice(key if name is None else name, (_known(table, key),), False)]
+    return [Choice(column, (column,), False) for column in found] if name is None else [_stacked(table, name, found)]
+
+
+def _matching(table: Table, pattern: str) -> list[str]:
+    """The columns that a pattern stands for, in natural order; none where it is no pattern, or the name of a column itself."""
+    if not is_pattern(pattern) or pattern in table.columns:
+        return []
+    return sorted((column for column in table.columns if matches(column, pattern)), key=natural_key)
+
+
+def _stacked(table: Table, name: str, keys: Sequence[str]) -> Choice:
+    """Columns side by side. Raises ConfigError where there are none, or one is named twice; SchemaMismatchError where they differ."""
+    twice = next((key for key, count in Counter(keys).items() if count > 1), None)
+    if twice is not None or not keys:
+        what = f"names column {twice!r} twice" if keys else "names no column"
+        raise ConfigError(f"fields={{{name!r}: [...]}} {what}.", hint="Name each of the columns that are to stand side by side once.")
+    first = table.columns[keys[0]]
+    for key in keys:
+        one = table.columns[key]
+        if one.ragged or (one.dtype, one.shape) != (first.dtype, first.shape):
+            other = f", and '{keys[0]}' is {first.kind}" if key != keys[0] else ""
+            raise SchemaMismatchError(
+                f"{table.path}: '{name}' cannot be made of columns side by side: '{key}' is {one.kind}{other}.",
+                hint="They must be of one type, and of one length a record: choose such, or cast them when you write the file.",
+                path=table.path,
+                dataset=key,
+            )
+    return Choice(name, tuple(keys), True)
 
 
 def _known(table: Table, key: str) -> str:
@@ -131,9 +207,13 @@ def _known(table: Table, key: str) -> str:
     )
 
 
-def refuse_unknown_columns(table: Table, given: object, argument: str) -> None:
-    """Raise where an argument that is a mapping names a column that a file does not hold, or that cannot be read in any way."""
-    unknown = [name for name in given if name not in table.columns and name not in table.aside] if isinstance(given, Mapping) else []
+def refuse_unknown_columns(table: Table, given: object, argument: str, fields: Fields | None = None) -> None:
+    """Raise where an argument that is a mapping names a column that a file does not hold, or that cannot be read in any way.
+
+    It may also name those of `fields` that have names of their own.
+    """
+    known = {*table.columns, *table.aside, *(fields if isinstance(fields, Mapping) else ())}
+    unknown = [name for name in given if name not in known] if isinstance(given, Mapping) else []
     for name in unknown:
         if name in table.refused:
             raise UnsupportedFeatureError(
@@ -164,9 +244,9 @@ def checked_shapes(given: object) -> dict[str, tuple[int | None, ...]]:
     return found
 
 
-def refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]) -> None:
+def refuse_unlike(first: Table, table: Table, chosen: Sequence[Choice]) -> None:
     """Raise SchemaMismatchError where a file has the chosen fields in another form than the first."""
-    for _, key in chosen:
+    for key in (key for one in chosen for key in one.keys):
         here, there = table.columns.get(key), first.columns[key]
         if here is None:
             why = table.refused.get(key) or table.aside.get(key)

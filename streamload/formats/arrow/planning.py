@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, Record
 from streamload.formats.arrow.survey import Facts, Shapes, survey, with_values
 from streamload.formats.arrow_types import ArrowValues
 from streamload.formats.table import RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, Part, refuse_unknown_columns
+from streamload.formats.table_fields import Fields, Part, Wanted, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -26,10 +26,10 @@ from streamload.source import Column, Source
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any) -> Source:
     """A source over Arrow IPC files or streams of one schema."""
-    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    wanted = Wanted(fields)
     tables = with_lists([survey(path, wanted, shapes) for path in paths], with_values)
     refuse_unknown_columns(tables[0], shapes, "shapes")
-    refuse_unknown_columns(tables[0], fill, "fill")
+    refuse_unknown_columns(tables[0], fill, "fill", fields)
 
     def ragged_of(field: Field, parts: Sequence[Part], facts: Sequence[ArrowColumnInfo], stands: Any) -> Column:
         elements = [fact.elements for fact in facts]

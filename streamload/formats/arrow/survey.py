@@ -20,11 +20,11 @@ from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, rea
 from streamload.formats.arrow.lists import first_lengths
 from streamload.formats.arrow.ragged_planning import RaggedExtent
 from streamload.formats.arrow.record_batches import BatchFile
-from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, is_wanted
+from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.nulls import NullCounts
-from streamload.formats.table_fields import Stored, Table
+from streamload.formats.table_fields import Stored, Table, Wanted
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int | None]]
@@ -55,7 +55,7 @@ class Place:
     """The arrays of the structs that it is a member of."""
 
 
-def survey(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+def survey(path: str, wanted: Wanted, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     contents, schema = _read(path, was)
@@ -70,7 +70,7 @@ def survey(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
     try:
         for column in columns_in(schema):
             key = column.key
-            if not is_wanted(wanted, key):
+            if key not in wanted:
                 aside[key] = "was not asked for"
                 continue
             try:

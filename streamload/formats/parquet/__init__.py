@@ -10,6 +10,8 @@ from streamload.formats.table_fields import checked_shapes
 from streamload.source import Source
 
 NAME = "Parquet"
+STACKS = True
+"""Whether columns can be put side by side in one field."""
 
 
 def matches(head: bytes, path: str) -> bool:
@@ -19,7 +21,7 @@ def matches(head: bytes, path: str) -> bool:
 
 def plan(
     paths: Sequence[str],
-    fields: Sequence[str] | Mapping[str, str] | None,
+    fields: Sequence[str] | Mapping[str, str | Sequence[str]] | None,
     *,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
     fill: Any = None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types, arrow_types
-from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, is_wanted, member_at
+from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.list_lengths import ListLengths
@@ -22,7 +22,7 @@ from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table_fields import Stored, Table
+from streamload.formats.table_fields import Stored, Table, Wanted
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -86,7 +86,7 @@ class ParquetColumnInfo:
     """For people."""
 
 
-def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     try:
@@ -102,7 +102,7 @@ def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> T
     return table
 
 
-def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wanted, shapes: Shapes) -> Table:
     schema = file.schema_arrow
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
@@ -116,7 +116,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
     refused: dict[str, str] = {}
     for column in columns_in(schema):
         key = column.key
-        if not is_wanted(wanted, key):
+        if key not in wanted:
             aside[key] = "was not asked for"
             continue
         own = [number for number in numbers.get(column.path[0], []) if footer.leaves[number].path[: len(column.path)] == column.path]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
 from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, Part, Table, refuse_unknown_columns
+from streamload.formats.table_fields import Fields, Part, Table, Wanted, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -40,10 +40,10 @@ PAGE_NBYTES = 1024**2
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
     """A source over Parquet files of one schema."""
-    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    wanted = Wanted(fields)
     tables = with_lists([read_metadata(path, wanted, shapes) for path in paths])
     refuse_unknown_columns(tables[0], shapes, "shapes")
-    refuse_unknown_columns(tables[0], fill, "fill")
+    refuse_unknown_columns(tables[0], fill, "fill", fields)
     fingerprints = [table.fingerprint for table in tables]
 
     def column_of(field: Field, parts: Sequence[Part], stands: Any) -> Column:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, ResourceError, StreamloadError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.nulls import nulls_in_blocks, without_refusals
+from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
 from streamload.formats.parquet.page_index import PageError, tile
 from streamload.memory.limits import available_nbytes
 from streamload.nulls import null_error
@@ -24,10 +24,6 @@ from streamload.sizes import format_nbytes
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
-MOST_FILES = 16
-"""Files that one reader keeps open."""
-FOOTERS_NBYTES = 4 * 1024**2
-"""Of footers that it keeps parsed, as they are stored: of thousands of files, to each of which every window comes back."""
 FOOTER_NBYTES, GROUP_NBYTES = 1024, 256
 """About what a footer takes, and each row group in it."""
 PARSED = 5
@@ -137,9 +133,6 @@ class RowGroupReader:
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
-        self._open: OrderedDict[int, Any] = OrderedDict()
-        self._footers: OrderedDict[int, Any] = OrderedDict()
-        self._footers_nbytes = 0
         self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
@@ -203,12 +196,7 @@ class RowGroupReader:
         """Nothing: pyarrow alone knows where pages lie, and it reads them in order."""
 
     def close(self) -> None:
-        """Close the files and forget what was kept."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
-        self._footers.clear()
-        self._footers_nbytes = 0
+        """Forget what was kept; the files are closed with those that the reader was given."""
         self._kept = None
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
@@ -250,7 +238,7 @@ class RowGroupReader:
         start = int(part.groups[:group].sum())
         self._require_whole(part, group)
         try:
-            file = self._file(part.number)
+            file = parquet_files(self._files).file(part.number, path)
             for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False):
                 array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
                 try:
@@ -316,23 +304,3 @@ class RowGroupReader:
                 needed_nbytes=2 * nbytes,
                 available_nbytes=available,
             )
-
-    def _file(self, number: int) -> Any:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        from streamload.formats.parquet.pyarrow_file import open_file
-
-        footer = self._footers.get(number)
-        file = open_file(self._files.fingerprints[number].path, footer)
-        self._open[number] = file
-        if footer is None:
-            self._footers[number] = file.metadata
-            self._footers_nbytes += file.metadata.serialized_size
-            while self._footers_nbytes > FOOTERS_NBYTES and len(self._footers) > 1:
-                self._footers_nbytes -= self._footers.popitem(last=False)[1].serialized_size
-        else:
-            self._footers.move_to_end(number)
-        if len(self._open) > MOST_FILES:
-            self._open.popitem(last=False)[1].close()
-        return file
