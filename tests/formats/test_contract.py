@@ -219,7 +219,8 @@ TOYS = """
 import struct
 import numpy as np
 from streamload.storage.files import fingerprint
-from streamload.formats.table import FileColumn, RawRuns, Table, assemble, extents_of
+from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.table import Runs, assemble, extents_of
 
 NAME = "Toys"
 
