@@ -220,7 +220,7 @@ import struct
 import numpy as np
 from streamload.storage.files import fingerprint
 from streamload.formats.table_fields import FileColumn, Table
-from streamload.formats.table import Runs, assemble, extents_of
+from streamload.formats.table import RawRuns, assemble, extents_of
 
 NAME = "Toys"
 
