@@ -13,8 +13,8 @@ import imagecodecs
 import numpy as np
 import pyarrow as pa
 from streamload.tools.benchmark.comparison import Comparison, Run, in_turns
+from streamload.tools.benchmark.peers.ours import wait_until_quiet
 from streamload.tools.files.page_cache import make_cold
-from streamload.tools.peers.ours import wait_until_quiet
 
 import streamload as sl
 from bench.command import Report, arguments

@@ -66,6 +66,10 @@ class ReaderDefaults:
         """As `advise`."""
         self.advise(records)
 
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """None: records lie nowhere in memory as they are delivered."""
+        return None
+
     def collect_faults(self, faults: list[Fault] | None) -> None:
         """Nothing: whatever cannot be read raises."""
 

@@ -6,7 +6,7 @@ import math
 import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
@@ -49,6 +49,13 @@ class Reader(Protocol):
 
         `records` are valid and in any order, and may repeat; `out` has shape (at least max(rows) + 1, *field.shape),
         the field's dtype, and is C-contiguous; `rows` do not repeat.
+        """
+        ...
+
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory, C-contiguous and as `gather` would put them: shape (len(records),); None where they do not.
+
+        They stay there until the reader is closed.
         """
         ...
 
@@ -288,6 +295,8 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        asked: Mapping[str, str] | None = None,
+        shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -297,6 +306,10 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.asked = dict(asked or {})
+        """By field, what asks for it in `fields=`, where that is not its name."""
+        self.shapes_in_states = dict(shapes_in_states or {})
+        """By field, the shape that saved states know it by, where it is delivered in another."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -304,6 +317,27 @@ class Source:
     def schema(self) -> Schema:
         """The fields of a record, as they are delivered."""
         return Schema(tuple(column.field for column in self.columns))
+
+    @property
+    def schema_in_states(self) -> Schema:
+        """The fields of a record as saved states know them."""
+        return Schema(tuple(replace(field, shape=self.shapes_in_states.get(field.name, field.shape)) for field in self.schema))
+
+    def with_columns(
+        self, columns: Sequence[Column], *, notes: Sequence[str] = (), shapes_in_states: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Source:
+        """The same records in other columns, with further notes."""
+        return Source(
+            format_name=self.format_name,
+            title=self.title,
+            columns=columns,
+            fingerprints=self.fingerprints,
+            file_starts=self.file_starts,
+            notes=(*self.notes, *notes),
+            classes=self.classes,
+            asked=self.asked,
+            shapes_in_states={**self.shapes_in_states, **(shapes_in_states or {})},
+        )
 
     @property
     def addressable(self) -> bool:

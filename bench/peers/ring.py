@@ -1,7 +1,8 @@
 """A ring of slots in shared memory and nothing more: no errors, no checks, no budget. The floor that a loader stands on.
 
 The parent sends (epoch, step, slot) to worker processes through pipes; each gathers the step's records into the slot, by
-pread or from a mapping, in one thread or several; the parent copies every batch to one buffer.
+pread or from a mapping, in one thread or several; the parent copies every batch to one buffer. Or, in the mode "convert", each
+turns the first `elements` bytes of every record into as many floats: the least that augmentation has to do.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
@@ -41,13 +45,29 @@ def copy_records(source, nbytes, records, out, start, stop):
         _memcpy(out + k * nbytes, source + records[k] * nbytes, nbytes)
 
 
+@intrinsic
+def _pointer(typing_context, address):
+    return types.voidptr(types.int64), lambda c, b, s, a: b.inttoptr(a[0], cgutils.voidptr_t)
+
+
+@numba.njit(nogil=True)
+def convert_records(source, nbytes, records, out, elements, start, stop):
+    """Turn the first `elements` bytes of records[start:stop] into floats, at the address `out` and on."""
+    for k in range(start, stop):
+        levels = numba.carray(_pointer(source + records[k] * nbytes), elements, np.uint8)
+        values = numba.carray(_pointer(out + k * elements * 4), elements, np.float32)
+        for i in range(np.uint64(elements)):
+            values[i] = np.float32(levels[i])
+
+
 def work(config: Config, placed: tuple[int, int, int], ring: int, connection: Any) -> None:
     """A worker: fill slots for ever, until told None."""
     base, count, nbytes = placed
     batch, threads = config["batch"], config["threads"]
     fd = os.open(config["path"], os.O_RDONLY)
     images = np.memmap(config["path"], np.uint8, "r", offset=base, shape=(count, nbytes))
-    mapped = config["mode"] == "map"
+    mapped, elements = config["mode"] in ("map", "convert"), config.get("elements", 0)
+    width = 4 * elements or nbytes
     if mapped and config.get("populate"):
         images._mmap.madvise(getattr(mmap, "MADV_POPULATE_READ", 22))
     source = images.ctypes.data
@@ -58,11 +78,13 @@ def work(config: Config, placed: tuple[int, int, int], ring: int, connection: An
         if order[0] != epoch:
             order = (epoch, np.random.default_rng(epoch).permutation(count))
         records = order[1][step * batch : (step + 1) * batch]
-        out = ring + slot * batch * nbytes
+        out = ring + slot * batch * width
         cuts = [len(records) * t // threads for t in range(threads + 1)]
 
         def fill(t: int, records: NDArray[np.int64] = records, out: int = out, cuts: list[int] = cuts) -> None:
-            if mapped:
+            if elements:
+                convert_records(source, nbytes, records, out, elements, cuts[t], cuts[t + 1])
+            elif mapped:
                 copy_records(source, nbytes, records, out, cuts[t], cuts[t + 1])
             else:
                 read_records(fd, base, nbytes, records, out, cuts[t], cuts[t + 1])
@@ -83,20 +105,22 @@ def make(config: Config) -> Any:
         images = file["image"]
         placed = (images.id.get_offset(), images.shape[0], int(np.prod(images.shape[1:])))
     base, count, nbytes = placed
-    batch = config["batch"]
-    slots = np.frombuffer(mmap.mmap(-1, SLOTS * batch * nbytes), np.uint8).reshape(SLOTS, batch, nbytes)
+    batch, elements = config["batch"], config.get("elements", 0)
+    width = 4 * elements or nbytes
+    slots = np.frombuffer(mmap.mmap(-1, SLOTS * batch * width), np.uint8).reshape(SLOTS, batch, width)
     slots[:] = 1
     few, fd = np.arange(1), os.open(config["path"], os.O_RDONLY)
     scratch = np.ones(nbytes, np.uint8)
     read_records(fd, base, nbytes, few, scratch.ctypes.data, 0, 1)
     copy_records(scratch.ctypes.data, nbytes, few, scratch.ctypes.data, 0, 1)
+    convert_records(scratch.ctypes.data, nbytes, few, slots.ctypes.data, elements, 0, 1)
     context = get_context("fork")
     connections = []
     for _ in range(config["workers"]):
         ours, theirs = context.Pipe()
         context.Process(target=work, args=(config, placed, slots.ctypes.data, theirs), daemon=True).start()
         connections.append(ours)
-    sink, epochs, steps = Sink(batch, nbytes), itertools.count(), -(-count // batch)
+    sink, epochs, steps = Sink(batch, width), itertools.count(), -(-count // batch)
 
     def one_pass(request: Config) -> dict[str, Any]:
         epoch, asked, free = next(epochs), 0, list(range(SLOTS))

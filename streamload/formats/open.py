@@ -12,6 +12,7 @@ from typing import Any, cast
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
 from streamload.formats.names import natural_key
+from streamload.formats.single_numbers import as_numbers
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -68,7 +69,8 @@ def open_source(
     said = partitions.partitions(path, paths)
     inner, named = partitions.split(wanted, said)
     source = _decoded(chosen.plan(paths, inner, **options), decode)
-    return partitions.with_partitions(source, said, named) if named else source
+    source = partitions.with_partitions(source, said, named) if named else source
+    return as_numbers(source, options.get("shapes") or ())
 
 
 def _decoded(source: Source, decode: Any) -> Source:
@@ -96,7 +98,7 @@ def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object,
             sources[name] = open_source(one, decode=wish)
         else:
             sources[name] = one if wish is None else _decoded(one, wish)
-    return joined.join(sources)
+    return as_numbers(joined.join(sources))
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:

@@ -159,4 +159,5 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
         file_starts=source.file_starts,
         notes=notes,
         classes=named,
+        asked=source.asked,
     )

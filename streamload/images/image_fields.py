@@ -40,15 +40,7 @@ def with_images(source: Source, asked: Asked) -> Source:
     columns = [_found(source, column, wishes.get(column.field.name), notes) for column in source.columns]
     if not notes and all(new is old for new, old in zip(columns, source.columns, strict=True)):
         return source
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=(*source.notes, *notes),
-        classes=source.classes,
-    )
+    return source.with_columns(columns, notes=notes)
 
 
 def _wishes(asked: Asked, source: Source) -> dict[str, Decode | bool | None]:
@@ -87,8 +79,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         return column
     stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
     try:
-        known: LookedAt | None = stored.looked_at
-        heads, refusals = (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
+        heads, refusals = _heads(source, stored)
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -116,16 +107,56 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
     else:
         spec = _settled(wish, heads, source.title, name)
+    return _encoded(source, stored, name, spec, heads)
+
+
+def for_augmentation(source: Source, name: str, *, mask: bool = False) -> EncodedImages | None:
+    """The column of a field of encoded images as augmentation decodes it, whatever their sizes; None for a field of arrays.
+
+    A mask is decoded to the numbers that it holds: levels of grey, or indices of a palette. Raises ConfigError for a field that
+    `decode=` gives another size, or whose bytes are no images.
+    """
+    column = source.columns[source.schema.names.index(name)]
+    if isinstance(column, EncodedImages) and not mask:
+        if column.spec.fit != "exact":
+            raise ConfigError(
+                f"field '{name}' is scaled to {column.spec.size} by decode=, and augmented besides.",
+                hint="Leave it out of decode=: Augment decodes images of any size, as small as its crop allows.",
+            )
+        return column
+    if isinstance(column, EncodedImages):
+        raise ConfigError(
+            f"field '{name}' is a mask, and is decoded as an image.",
+            hint=f"Open it with decode={{{name!r}: False}}: Augment decodes masks to the numbers that they hold.",
+        )
+    if not holds_bytes(column.field) or not len(source):
+        return None
+    stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
+    heads, refusals = _heads(source, stored)
+    if not heads:
+        why = refusals[0] if refusals else ImageError("is no image")
+        raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
+    mode = ("L16" if heads[0].bits == 16 else "L") if mask else _mode(heads)
+    largest = max((head.size for head in heads), key=math.prod)
+    return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode), heads)
+
+
+def _heads(source: Source, stored: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
+    """Heads of some records, and why others have none."""
+    known: LookedAt | None = stored.looked_at
+    return (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
+
+
+def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
     decoders.require()
-    field = Field(name, spec.dtype, spec.shape)
     starts = np.asarray(source.file_starts, np.int64)
     return EncodedImages(
-        field=field,
+        field=Field(name, spec.dtype, spec.shape),
         inner=stored,
         spec=spec,
         starts=starts,
         paths=tuple(was.path for was in source.fingerprints[: len(starts) - 1]),
-        found=what,
+        found=_described(heads),
         largest_nbytes=max(_decoded_nbytes(head, spec) for head in heads),
     )
 

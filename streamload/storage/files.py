@@ -55,6 +55,9 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
         real = os.path.realpath(name, strict=True)
         status = os.stat(real)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and os.path.islink(name):
+            what = f"{name} is a link to {os.path.realpath(name)}, which does not exist."
+            raise SourceError(what, hint="Check where it is to lead.", path=name) from error
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check the path and its permissions.", path=name) from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"

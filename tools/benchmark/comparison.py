@@ -76,6 +76,7 @@ class Competitor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for this process to hear of
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
         )
         try:
@@ -84,7 +85,7 @@ class Competitor:
             if "missing" in self.about:
                 raise NotInstalled(f"{name} is left out: {self.about['missing']}")
         except BaseException:
-            self.stop()
+            self.stop(at_once=True)
             raise
 
     def _tell(self, request: dict[str, Any]) -> None:
@@ -107,8 +108,10 @@ class Competitor:
         self._tell(request)
         return Run(**self._answer())
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """End its process, and wait for it."""
+        if at_once:
+            self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
@@ -124,8 +127,8 @@ class Competitor:
     def __enter__(self) -> Competitor:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
+        self.stop(at_once=kind is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
