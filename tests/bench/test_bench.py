@@ -16,6 +16,7 @@ from streamload.tools.benchmark.comparison import Comparison, Competitor, Compet
 from streamload.tools.benchmark.environment import mount_of
 from streamload.tools.benchmark.peers.serving import missing_module
 from streamload.tools.files.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
+from time_limits import GUARD_SECONDS
 
 from bench.data import compressed, raw
 
@@ -39,7 +40,7 @@ def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=GUARD_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(results.read_text())
@@ -261,7 +262,7 @@ def test_the_pytest_benchmarks_run():
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=GUARD_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -336,7 +337,7 @@ def test_results_of_pytest_benchmarks_can_be_compared(tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=GUARD_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "(NOW)" in done.stdout

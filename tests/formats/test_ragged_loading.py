@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ragged_files import WRITERS, Expected, values, write_arrow, write_parquet
+from time_limits import GUARD_SECONDS
 
 import streamload as sl
 
@@ -282,12 +284,10 @@ print(json.dumps({"said": said, "found": found, "overflows": overflows, "before"
 
 def run(path: Path, *, kill: str, restart: str) -> dict[str, Any]:
     """A program that loads an epoch in an environment of its own, one of whose workers may be killed."""
-    import json
-
     with tempfile.NamedTemporaryFile() as told:
         more = {"STREAMLOAD_TEST_KILL": f"@{told.name}", "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", PROGRAM, str(path), restart, kill]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **more})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, env={**os.environ, **more})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
