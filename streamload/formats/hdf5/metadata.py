@@ -164,6 +164,16 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Which columns of a sparse matrix its values stand in."""
+
+    count: int
+    """Of the matrix."""
+    pieces: tuple[Piece, ...]
+    """A number for each value, where they lie."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FilesInfo:
     """All that is known of a source's files."""
 
@@ -185,6 +195,8 @@ class FilesInfo:
     starts: Mapping[int, NDArray[np.int64]] = field(default_factory=dict[int, NDArray[np.int64]])
     """By number of the field, where its records begin among those of its pieces, and their end: each dataset is one, of a length of
     its own."""
+    sparse: Mapping[int, Columns] = field(default_factory=dict[int, Columns])
+    """By number of the field, the columns of a sparse matrix whose rows, of which the pieces are the values, are delivered dense."""
     ragged: Mapping[int, str] = field(default_factory=dict[int, str])
     """By number of such a field, how its records differ in length."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

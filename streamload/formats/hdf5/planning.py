@@ -20,6 +20,7 @@ from streamload.formats.hdf5.metadata import FilesInfo
 from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.small_fields import read_small
 from streamload.formats.hdf5.vlen import VlenColumn
+from streamload.formats.sparse_rows import SparseRows
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.image_fields import LookedAt, look_at
 from streamload.ragged import Ragged
@@ -91,6 +92,8 @@ def _unheard() -> None:
 
 def _needs_library(column: Column) -> bool:
     """Whether only the HDF5 library can read a column."""
+    if isinstance(column, SparseRows):
+        return _needs_library(column.values) or _needs_library(column.indices)
     return isinstance(column.elements if isinstance(column, Grouped) else column, (H5pyColumn, VlenColumn))
 
 
@@ -113,6 +116,8 @@ def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], list[int
 def _record_nbytes(found: FilesInfo, number: int) -> int:
     """Bytes of a record of a field, on average where they differ."""
     pieces = found.fields[number]
+    if number in found.sparse:
+        return found.sparse[number].count * pieces[0].stored.dtype.itemsize
     if number in found.starts:
         return sum(piece.stored.nbytes for piece in pieces) // max(1, found.total)
     return pieces[0].stored.record_nbytes if pieces else 0
@@ -126,6 +131,15 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     first = pieces[0].stored
     shape = first.shape[1:]
     starts = found.starts.get(number)
+    columns = found.sparse.get(number)
+    if columns is not None and starts is not None:
+        values = column_of(Field(name, first.native, ()), pieces, numbers)
+        indices = column_of(Field(name, columns.pieces[0].stored.native, ()), columns.pieces, numbers)
+        return SparseRows(
+            field=Field(name, first.native, (columns.count,)),
+            values=Grouped.of(values.field, values, starts),
+            indices=Grouped.of(indices.field, indices, starts),
+        )
     if starts is not None:
         elements = column_of(Field(name, first.native, shape), pieces, numbers)
         return Grouped.of(Field(name, first.native, shape, found.ragged[number]), elements, starts)
