@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
-from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Piece
+from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Packing, Piece
 from streamload.images.headers import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.image_fields import LOOKED_AT, LookedAt
@@ -19,7 +19,7 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV08"
+MAGIC = b"SLSURV09"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", *_COUNTS)
@@ -235,6 +235,7 @@ def _stored_to_plain(stored: DatasetInfo) -> dict[str, Any]:
         "filters": [[step.number, step.values, step.name] for step in stored.filters],
         "fill": stored.fill.hex(),
         "sources": stored.sources,
+        "packing": None if stored.packing is None else astuple(stored.packing),
         "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.weights],
     }
 
@@ -260,12 +261,19 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
         filters=tuple(FilterInfo(int(number), tuple(map(int, values)), str(name)) for number, values, name in said["filters"]),
         fill=bytes.fromhex(said["fill"]),
         sources=tuple(map(str, said["sources"])),
+        packing=None if said["packing"] is None else _packing(*said["packing"]),
         ragged=str(ragged),
         mean=float(mean),
         deviation=float(deviation),
         span=int(span),
         weights=tuple(map(int, weights)),
     )
+
+
+def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
+    if dtype not in ("f4", "f8"):
+        raise ValueError("values are unpacked into no floats")
+    return Packing(scale=float(scale), offset=float(offset), missing=tuple(map(float, missing)), dtype=dtype)
 
 
 def _dtype(said: str) -> np.dtype:
