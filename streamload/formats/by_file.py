@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ConfigError
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.grouped import Grouped, spread
@@ -48,11 +49,11 @@ def _by_file(column: Column, starts: NDArray[np.int64]) -> Column:
     raw = isinstance(column, RawRecords) and length and len(column.offsets) == len(counts) and (column.starts == starts).all()
     if raw and isinstance(column, RawRecords) and (column.strides == field.nbytes).all():
         return replace(column, field=stacked, starts=np.arange(len(starts), dtype=np.int64), strides=column.strides * length)
-    return Stacked(field=stacked, elements=column, length=length)
+    return FilesAsRecords(field=stacked, elements=column, length=length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Stacked:
+class FilesAsRecords(ColumnDefaults):
     """One field, each record of which is so many records of another column."""
 
     field: Field
@@ -81,14 +82,14 @@ class Stacked:
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader for the calling process."""
-        return StackedReader(self.elements.reader(files, meter), self.length, self.elements.field.shape)
+        return FilesAsRecordsReader(self.elements.reader(files, meter), self.length, self.elements.field.shape)
 
     def describe(self) -> str:
         """As the other is stored."""
         return self.elements.describe()
 
 
-class StackedReader:
+class FilesAsRecordsReader(ReaderDefaults):
     """Reads so many records of another column for each."""
 
     def __init__(self, elements: Reader, length: int, shape: tuple[int, ...]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.schema import Field
 from streamload.source import Column, Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -18,7 +18,7 @@ PIECE_NBYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Scaled:
+class Scaled(ColumnDefaults):
     """One field, unpacked as it is read."""
 
     field: Field
@@ -57,13 +57,28 @@ class Scaled:
         """How it is stored, and that it is unpacked."""
         return f"{self.packed.describe()}, {self.packed.field.dtype} unpacked"
 
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).__slots__ or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.packed, name)
+    @property
+    def direct_nbytes(self) -> int:
+        """As the packed field's."""
+        return self.packed.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the packed field is."""
+        return self.packed.mappable
+
+    @property
+    def amplification(self) -> float:
+        """As the packed field's."""
+        return self.packed.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the packed field's."""
+        return self.packed.file_nbytes
 
 
-class ScaledReader:
+class ScaledReader(ReaderDefaults):
     """Reads packed values a piece at a time, and unpacks them into their rows."""
 
     def __init__(self, column: Scaled, files: OpenFiles, meter: ReadStats) -> None:
@@ -98,6 +113,10 @@ class ScaledReader:
     def advise(self, records: NDArray[np.int64]) -> None:
         """Pass it on."""
         self._packed.advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._packed.expect(records)
 
     def close(self) -> None:
         """Let go of the reader."""

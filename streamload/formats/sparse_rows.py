@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
 from streamload.formats.grouped import Grouped
 from streamload.schema import Field
@@ -18,7 +19,7 @@ MOST_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class SparseRows:
+class SparseRows(ColumnDefaults):
     """One field of dense rows, out of their values and the columns that these stand in."""
 
     field: Field
@@ -52,7 +53,7 @@ class SparseRows:
         return f"sparse: {self.values.elements.describe()}, {self.values.lengths.mean:,.1f} of {self.field.shape[0]:,} a record"
 
 
-class SparseRowsReader:
+class SparseRowsReader(ReaderDefaults):
     """Reads values and their columns, and puts them into rows of zeros."""
 
     def __init__(self, column: SparseRows, files: OpenFiles, meter: ReadStats) -> None:
