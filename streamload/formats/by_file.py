@@ -80,6 +80,21 @@ class FilesAsRecords(ColumnDefaults):
         """As the other's."""
         return self.elements.scratch_nbytes
 
+    @property
+    def direct_nbytes(self) -> int:
+        """As the other's."""
+        return self.elements.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the other is."""
+        return self.elements.mappable
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the other's."""
+        return self.elements.file_nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader for the calling process."""
         return FilesAsRecordsReader(self.elements.reader(files, meter), self.length, self.elements.field.shape)
@@ -107,6 +122,11 @@ class FilesAsRecordsReader(ReaderDefaults):
         """Pass it on."""
         if self._length and len(records):
             self._elements.advise(self._spread(records))
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        if self._length and len(records):
+            self._elements.expect(self._spread(records))
 
     def close(self) -> None:
         """Let go of the reader."""
