@@ -61,11 +61,6 @@ class ChecksummedPages(ColumnDefaults):
         """Of the records alone."""
         return self.extents.file_nbytes
 
-    @property
-    def page_starts(self) -> NDArray[np.int64]:
-        """The first record of each page."""
-        return self.starts
-
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset that verifies pages."""
         return ChecksummedPageReader(self, files, meter)
