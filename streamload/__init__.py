@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
-    from streamload.order import Block, Exact, Order, Sequential
+    from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ _LATER = {
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
+    "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
@@ -37,6 +38,7 @@ __all__ = [
     "Decode",
     "Exact",
     "Field",
+    "Listed",
     "Loader",
     "Order",
     "Ragged",

@@ -19,7 +19,7 @@ MOST_CHARACTERS = 240
 """Of the reason for one."""
 
 
-class FieldFault(Protocol):
+class Fault(Protocol):
     """A record that a reader could not decode."""
 
     @property
@@ -70,7 +70,7 @@ class BadRecordLog:
         self.first.extend(BadRecord.of(epoch, row) for row in rows[: MOST_LISTED - len(self.first)])
 
 
-def resolve(records: NDArray[np.int64], faults: Sequence[FieldFault], policy: str) -> tuple[NDArray[np.int64], list[BadRow]]:
+def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str) -> tuple[NDArray[np.int64], list[BadRow]]:
     """For each row that a batch still has, the row whose record goes there; and the bad records, in order.
 
     "substitute": the next good record of the batch, after the last the first; "skip": bad rows are left out, all of them if

@@ -22,7 +22,7 @@ PIECE_NBYTES = 16 * 1024**2
 """Stored bytes that are brought in at a time where they are not in the arena already; at least one record."""
 
 
-class ImageFault(NamedTuple):
+class Fault(NamedTuple):
     """A record that cannot be delivered."""
 
     row: int
@@ -88,7 +88,7 @@ class ImageReader:
         self._meter = meter
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
-        self.faults: list[ImageFault] | None = None
+        self.faults: list[Fault] | None = None
         """None: a record that cannot be decoded raises. A list: it is noted there, and its row holds anything."""
 
     def _stored(self) -> Any:
@@ -137,7 +137,7 @@ class ImageReader:
                     error = self._error(record, refusal)
                     if self.faults is None:
                         raise error from refusal.__cause__
-                    self.faults.append(ImageFault(row, record, error))
+                    self.faults.append(Fault(row, record, error))
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 

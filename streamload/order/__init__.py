@@ -18,7 +18,8 @@ Rules of this room:
 
 from __future__ import annotations
 
-from streamload.order.block_shuffle import BlockOrder, WindowedOrder, WindowTable, window_advice, window_beyond_memory
+from streamload.order.block_shuffle import BlockOrder, WindowedOrder, window_advice, window_beyond_memory
+from streamload.order.lanes import lanes_of
 from streamload.order.layout import WINDOW_NBYTES, Layout, layout_of, least_block_nbytes, merged_cuts, restricted, strata_of, windows_for
 from streamload.order.orders import (
     Block,
@@ -27,6 +28,8 @@ from streamload.order.orders import (
     CustomOrder,
     Exact,
     ExactOrder,
+    Listed,
+    ListedOrder,
     Order,
     OrderSpec,
     Sequential,
@@ -35,7 +38,11 @@ from streamload.order.orders import (
 )
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
-from streamload.order.subset import subset
+from streamload.order.shares import Piece, Stretch, own_lanes, share, shared_lanes, taken
+from streamload.order.streams import Stream, asked_order, part_seed, stream_of
+from streamload.order.subset import chosen, in_order, rises, subset
+from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
+from streamload.order.window_table import WindowTable
 
 WINDOWED = (BlockOrder, SequentialBlockOrder)
 """Orders that go through storage a window of blocks at a time."""
@@ -50,25 +57,46 @@ __all__ = [
     "BoundOrder",
     "Custom",
     "CustomOrder",
+    "Draws",
     "Exact",
     "ExactOrder",
     "Layout",
+    "Listed",
+    "ListedOrder",
     "Order",
     "OrderSpec",
     "Permutation",
+    "Piece",
     "Sequential",
     "SequentialBlockOrder",
     "SequentialOrder",
+    "Stream",
+    "Stretch",
+    "Weights",
     "WindowTable",
     "WindowedOrder",
+    "asked_order",
+    "balanced",
     "choose",
+    "chosen",
+    "in_order",
     "key",
+    "lanes_of",
     "layout_of",
     "least_block_nbytes",
     "merged_cuts",
+    "own_lanes",
+    "part_seed",
     "restricted",
+    "rises",
+    "share",
+    "shared_lanes",
     "strata_of",
+    "stream_of",
+    "stretches_of",
     "subset",
+    "taken",
+    "weights_of",
     "window_advice",
     "window_beyond_memory",
     "windows_for",

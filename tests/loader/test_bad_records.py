@@ -226,15 +226,11 @@ def test_rows_are_dealt_anew_across_windows():
 
 def test_a_row_that_two_fields_find_bad_is_one():
     """The first of its errors is kept, and the order is that of the batch."""
-    from streamload.images.column import ImageFault
+    from streamload.images.column import Fault
 
-    faults = [
-        ImageFault(2, 30, CorruptDataError("later")),
-        ImageFault(0, 10, CorruptDataError("a")),
-        ImageFault(0, 10, CorruptDataError("b")),
-    ]
+    faults = [Fault(2, 30, CorruptDataError("later")), Fault(0, 10, CorruptDataError("a")), Fault(0, 10, CorruptDataError("b"))]
     sources, rows = resolve(np.array([10, 20, 30]), faults, "substitute")
     assert sources.tolist() == [1, 1, 1]
     assert rows == [BadRow(10, 20, "a"), BadRow(30, 20, "later")]
-    long = resolve(np.array([1]), [ImageFault(0, 1, CorruptDataError("x" * 500))], "skip")[1][0].why
+    long = resolve(np.array([1]), [Fault(0, 1, CorruptDataError("x" * 500))], "skip")[1][0].why
     assert (len(long), long[-3:]) == (240, "...")
