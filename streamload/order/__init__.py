@@ -39,6 +39,7 @@ from streamload.order.orders import (
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.shares import Piece, Stretch, own_lanes, share, shared_lanes, taken
+from streamload.order.steps import Part, Place, Segment, Standing, Step, Steps, source_rows, step_records, valid_rows
 from streamload.order.streams import Stream, asked_order, part_seed, stream_of
 from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
@@ -65,11 +66,17 @@ __all__ = [
     "ListedOrder",
     "Order",
     "OrderSpec",
+    "Part",
     "Permutation",
     "Piece",
+    "Place",
+    "Segment",
     "Sequential",
     "SequentialBlockOrder",
     "SequentialOrder",
+    "Standing",
+    "Step",
+    "Steps",
     "Stream",
     "Stretch",
     "Weights",
@@ -91,11 +98,14 @@ __all__ = [
     "rises",
     "share",
     "shared_lanes",
+    "source_rows",
+    "step_records",
     "strata_of",
     "stream_of",
     "stretches_of",
     "subset",
     "taken",
+    "valid_rows",
     "weights_of",
     "window_advice",
     "window_beyond_memory",
