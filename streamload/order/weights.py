@@ -141,7 +141,7 @@ def stretches_of(weights: Any, indices: NDArray[np.int64] | None, n: int) -> Cal
         raise ConfigError(
             f"weights= has shape {values.shape}; the data has {n:,} records.",
             hint="Give one weight for each record of the data"
-            + (", also of those that `indices=` leaves out." if indices is not None else "."),
+            + (", also those that `indices=` leaves out." if indices is not None else "."),
         )
 
     def begin() -> Iterator[NDArray[Any]]:

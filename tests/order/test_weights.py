@@ -47,15 +47,23 @@ def weighed(values: NDArray[np.float64], draws: int | None = None, stretch: int 
     return weights_of(lambda: (values[k : k + stretch] for k in range(0, len(values), stretch)), len(values), draws=draws)
 
 
-some_weights = st.lists(
-    st.one_of(st.just(0.0), st.integers(0, 5).map(float), st.floats(0, 1e6, allow_subnormal=False)), min_size=1, max_size=60
-)
+one_weight = st.one_of(st.just(0.0), st.integers(0, 5).map(float), st.floats(0, 1e6, allow_subnormal=False))
+some_weights = st.lists(one_weight, min_size=1, max_size=60).filter(any)
+any_draws = st.one_of(st.none(), st.integers(0, 200))
+
+
+def some_values(n: int, seed: int) -> NDArray[np.float64]:
+    """Weights of few kinds, a stretch of zeros among them; not all zero."""
+    rng = np.random.default_rng(seed)
+    values = rng.choice([0.0, 0.25, 1.0, 7.0], n)
+    first = int(rng.integers(0, n))
+    values[first : first + int(rng.integers(0, n))] = 0.0
+    values[int(rng.integers(0, n))] = 1.0
+    return values
 
 
 @MANY
-@given(
-    values=some_weights.filter(any), draws=st.one_of(st.none(), st.integers(0, 200)), seed=seeds, epoch=epochs, stretch=st.integers(1, 70)
-)
+@given(values=some_weights, draws=any_draws, seed=seeds, epoch=epochs, stretch=st.integers(1, 70))
 def test_draws_follow_the_definition(values: list[float], draws: int | None, seed: int, epoch: int, stretch: int) -> None:
     """Edges, every draw and the cuts of any blocks, through both sets of kernels, however the weights were read."""
     weights, slow = weighed(np.array(values), draws, stretch), reference.Draws(values, seed, epoch, draws)
@@ -94,8 +102,8 @@ def test_block_orders_of_draws_follow_the_definition(
     layout, window_nbytes = storage
     if not layout.n:
         return
-    values = data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0, 7.0]), min_size=layout.n, max_size=layout.n).filter(any))
-    weights, slow = weighed(np.array(values), draws), reference.Draws(values, seed, epoch, draws)
+    values = some_values(layout.n, data.draw(st.integers(0, 2**32 - 1), label="weights"))
+    weights, slow = weighed(values, draws), reference.Draws(values.tolist(), seed, epoch, draws)
     found = stream_of(Block(window_nbytes), layout, seed=seed, lanes=lanes, weights=weights)
     assert found.n == draws
     cuts, nbytes = layout.blocks(min(256 * 1024, window_nbytes // 64))
@@ -112,7 +120,7 @@ def test_block_orders_of_draws_follow_the_definition(
         assert len(table.starts) - 1 <= lane.windows
         for window in range(len(table.starts) - 1):
             blocks = table.blocks_of(window)
-            held = np.concatenate([table.block_records(block) for block in blocks])
+            held = np.concatenate([table.block_records(block) for block in blocks] + [np.empty(0, np.int64)])
             start, stop = table.starts[window : window + 2].tolist()
             assert (held[table.deal(window, 0, stop - start)] == table.records(start, stop)).all()
             assert table.held_starts(window)[-1] == len(held) <= lane.most_window_records
@@ -129,9 +137,9 @@ def test_stored_order_of_draws_is_windows_of_neighbours(
     layout, _ = storage
     if not layout.n:
         return
-    values = data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0, 7.0]), min_size=layout.n, max_size=layout.n).filter(any))
-    slow = reference.Draws(values, seed, epoch, draws)
-    found = stream_of(Sequential(), layout, seed=seed, weights=weighed(np.array(values), draws))
+    values = some_values(layout.n, data.draw(st.integers(0, 2**32 - 1), label="weights"))
+    slow = reference.Draws(values.tolist(), seed, epoch, draws)
+    found = stream_of(Sequential(), layout, seed=seed, weights=weighed(values, draws))
     (lane,) = found.lanes
     wanted = layout.records(np.array([slow.record(j) for j in range(draws)]))
     assert lane.records(epoch, 0, draws).tolist() == wanted.tolist()
