@@ -39,6 +39,7 @@ from streamload.order.orders import (
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.shares import Piece, Stretch, own_lanes, share, shared_lanes, taken
+from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_state, state_lanes, state_of
 from streamload.order.steps import Part, Place, Segment, Standing, Step, Steps, source_rows, step_records, valid_rows
 from streamload.order.streams import Stream, asked_order, part_seed, stream_of
 from streamload.order.subset import chosen, in_order, rises, subset
@@ -67,9 +68,12 @@ __all__ = [
     "Order",
     "OrderSpec",
     "Part",
+    "PartIdentity",
     "Permutation",
     "Piece",
     "Place",
+    "Resumed",
+    "RunIdentity",
     "Segment",
     "Sequential",
     "SequentialBlockOrder",
@@ -94,11 +98,14 @@ __all__ = [
     "merged_cuts",
     "own_lanes",
     "part_seed",
+    "read_state",
     "restricted",
     "rises",
     "share",
     "shared_lanes",
     "source_rows",
+    "state_lanes",
+    "state_of",
     "step_records",
     "strata_of",
     "stream_of",

@@ -111,14 +111,14 @@ class Steps:
     def begin(self, epoch: int = 0, step: int = 0) -> Standing:
         """Where a run stands after `step` steps of an epoch, if it has had these counts and ranks from the beginning."""
         length = len(self)
-        lead = self._lead([Place(0, 0)] * len(self.parts))
+        lead = self.lead_of([Place(0, 0)] * len(self.parts))
         total = epoch * length + step
         places = [Place(*divmod(total * part.count * self.ranks, part.n)) if part.n else Place(0, 0) for part in self.parts]
         first = self.parts[lead]
         places[lead] = Place(epoch, min(step * first.count * self.ranks, first.n))
         return Standing(epoch, step, total, lead, tuple(places))
 
-    def _lead(self, places: Sequence[Place]) -> int:
+    def lead_of(self, places: Sequence[Place]) -> int:
         """The part that needs most steps to reach the end of its epoch; the first of those that need as many."""
         best, most = 0, (-1, 1)
         for number, (part, place) in enumerate(zip(self.parts, places, strict=True)):
@@ -131,7 +131,7 @@ class Steps:
         """Where the run stands at the begin of the epoch after this one, as far as it may have come."""
         places = list(at.places)
         places[at.lead] = Place(places[at.lead].epoch + 1, 0)
-        return Standing(at.epoch + 1, 0, at.total_step, self._lead(places), tuple(places))
+        return Standing(at.epoch + 1, 0, at.total_step, self.lead_of(places), tuple(places))
 
     def step(self, at: Standing) -> Step | None:
         """The next step of the epoch; None at its end."""
