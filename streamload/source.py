@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import threading
@@ -12,6 +13,8 @@ from typing import Any, Protocol, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import ConfigError
+from streamload.formats.conditions import Condition
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -202,6 +205,8 @@ def read_records(column: Column, reader: Any, records: NDArray[np.int64]) -> Any
     return Ragged(values, offsets, field.ragged)
 
 
+SCAN_RECORDS = 65_536
+"""Records that small fields are read of at a time."""
 MOST_LISTED = 12
 """Classes of a field that a text lists."""
 
@@ -276,6 +281,39 @@ class Source:
             files.verify()
         return out
 
+    def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, Any]]]:
+        """All record numbers, a stretch at a time, and these fields of them: arrays, or lists of texts and bytes. Nothing else is read.
+
+        Raises ConfigError for a field that there is none of.
+        """
+        columns = {column.field.name: column for column in self.columns}
+        for name in names:
+            if name not in columns:
+                close = difflib.get_close_matches(name, columns, n=1)
+                hint = f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(columns)}."
+                raise ConfigError(f"There is no field {name!r} in {self.title}.", hint=hint)
+        files = OpenFiles(self.fingerprints)
+        readers = {name: columns[name].reader(files, ReadStats()) for name in names}
+        try:
+            for start in range(0, len(self), SCAN_RECORDS):
+                numbers = np.arange(start, min(start + SCAN_RECORDS, len(self)), dtype=np.int64)
+                yield numbers, {name: read_records(columns[name], reader, numbers) for name, reader in readers.items()}
+                files.verify()
+        finally:
+            for reader in readers.values():
+                reader.close()
+            files.close()
+
+    def where(self, condition: str) -> NDArray[np.int64]:
+        """The numbers of the records that a condition takes, ascending, for `indices=` of a Loader.
+
+        Conditions compare fields of single numbers or texts: "label in (3, 5) and not width < 64", "label == 'cat'" by the name of a
+        class. They are read by a grammar of their own, never run. Raises ConfigError for what is none, and for unknown fields.
+        """
+        asked = Condition(condition)
+        found = [numbers[asked.holds(_small(taken), self.classes)] for numbers, taken in self.scan(asked.names)]
+        return np.concatenate([*found, np.empty(0, np.int64)])
+
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)), dtype=np.int64)
@@ -322,6 +360,11 @@ class Source:
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
+
+
+def _small(taken: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Fields as arrays: texts of different lengths as NumPy's."""
+    return {name: values if isinstance(values, np.ndarray) else np.array([*values] or [""]) for name, values in taken.items()}
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ Rules of this room:
 from __future__ import annotations
 
 from streamload.order.block_shuffle import BlockOrder, WindowedOrder, window_advice, window_beyond_memory
+from streamload.order.laned import LanedOrder, asked_order, laned_order, part_seed
 from streamload.order.lanes import lanes_of
 from streamload.order.layout import WINDOW_NBYTES, Layout, layout_of, least_block_nbytes, merged_cuts, restricted, strata_of, windows_for
 from streamload.order.orders import (
@@ -38,10 +39,9 @@ from streamload.order.orders import (
 )
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
-from streamload.order.shares import Piece, Stretch, own_lanes, share, shared_lanes, taken
+from streamload.order.shares import StepPiece, Stretch, own_lanes, share, shared_lanes, taken
 from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_state, state_lanes, state_of
-from streamload.order.steps import Part, Place, Segment, Standing, Step, Steps, source_rows, step_records, valid_rows
-from streamload.order.streams import Stream, asked_order, part_seed, stream_of
+from streamload.order.steps import PartSize, Place, PlannedStep, Segment, SharedSteps, Standing, source_rows, step_records, valid_rows
 from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
 from streamload.order.window_table import WindowTable
@@ -62,26 +62,26 @@ __all__ = [
     "Draws",
     "Exact",
     "ExactOrder",
+    "LanedOrder",
     "Layout",
     "Listed",
     "ListedOrder",
     "Order",
     "OrderSpec",
-    "Part",
     "PartIdentity",
+    "PartSize",
     "Permutation",
-    "Piece",
     "Place",
+    "PlannedStep",
     "Resumed",
     "RunIdentity",
     "Segment",
     "Sequential",
     "SequentialBlockOrder",
     "SequentialOrder",
+    "SharedSteps",
     "Standing",
-    "Step",
-    "Steps",
-    "Stream",
+    "StepPiece",
     "Stretch",
     "Weights",
     "WindowTable",
@@ -92,6 +92,7 @@ __all__ = [
     "chosen",
     "in_order",
     "key",
+    "laned_order",
     "lanes_of",
     "layout_of",
     "least_block_nbytes",
@@ -108,7 +109,6 @@ __all__ = [
     "state_of",
     "step_records",
     "strata_of",
-    "stream_of",
     "stretches_of",
     "subset",
     "taken",

@@ -122,7 +122,7 @@ class Block:
         return parse_nbytes(self.window, name="window")
 
     def bind(self, layout: Layout, seed: int) -> BlockOrder:
-        """The order of the records of `layout` under `seed`, of one lane: `streams.stream_of` binds several.
+        """The order of the records of `layout` under `seed`, of one lane: `laned_order` binds several.
 
         Raises ConfigError where a block is larger than the window.
         """

@@ -19,7 +19,7 @@ class Stretch(NamedTuple):
     stop: int
 
 
-class Piece(NamedTuple):
+class StepPiece(NamedTuple):
     """Positions [start, stop) of one lane in an epoch of a stream."""
 
     stream: int
@@ -60,24 +60,24 @@ def part_of(size: int, ranks: int) -> int:
     return -(-size // ranks)
 
 
-def cut_out(stream: int, stretches: Sequence[Stretch], *, n: int, lanes: int, low: int, high: int) -> list[Piece]:
+def cut_out(stream: int, stretches: Sequence[Stretch], *, n: int, lanes: int, low: int, high: int) -> list[StepPiece]:
     """Places [low, high) of stretches that are laid out one after the other, each lane after lane."""
-    pieces: list[Piece] = []
+    pieces: list[StepPiece] = []
     place = 0
     for epoch, start, stop in stretches:
         end = place + stop - start
         if low < end and place < high:
             if lanes == 1:
-                pieces.append(Piece(stream, 0, epoch, start + max(low - place, 0), start + min(high, end) - place))
+                pieces.append(StepPiece(stream, 0, epoch, start + max(low - place, 0), start + min(high, end) - place))
             else:
                 pieces += _cut_lanes(stream, epoch, start, stop, n, lanes, low - place, high - place)
         place = end
     return pieces
 
 
-def _cut_lanes(stream: int, epoch: int, start: int, stop: int, n: int, lanes: int, low: int, high: int) -> list[Piece]:
+def _cut_lanes(stream: int, epoch: int, start: int, stop: int, n: int, lanes: int, low: int, high: int) -> list[StepPiece]:
     """The same of one stretch of several lanes, in time proportional to the lanes that are touched."""
-    pieces: list[Piece] = []
+    pieces: list[StepPiece] = []
     low, high = max(low, 0), min(high, stop - start)
     lane = min(max(0, low * lanes // (stop - start) - 1), lanes - 1)
     place = _laid(start, stop, lane, lanes, n)
@@ -89,7 +89,7 @@ def _cut_lanes(stream: int, epoch: int, start: int, stop: int, n: int, lanes: in
         a, b = max(low, place), min(high, following)
         if a < b:
             first = taken(start, lane, lanes, n) - place
-            pieces.append(Piece(stream, lane, epoch, first + a, first + b))
+            pieces.append(StepPiece(stream, lane, epoch, first + a, first + b))
         lane, place = lane + 1, following
     return pieces
 
@@ -99,7 +99,7 @@ def _laid(start: int, stop: int, lane: int, lanes: int, n: int) -> int:
     return given_below(stop, lane, lanes, n) - given_below(start, lane, lanes, n)
 
 
-def share(start: int, stop: int, *, n: int, lanes: int, rank: int, ranks: int, part: int | None = None) -> list[Piece]:
+def share(start: int, stop: int, *, n: int, lanes: int, rank: int, ranks: int, part: int | None = None) -> list[StepPiece]:
     """What rank `rank` of `ranks` takes of the step over positions [start, stop) of n, lane by lane.
 
     `part` is a rank's batch size where the last step is filled up: parts are then always that long. Otherwise a part is

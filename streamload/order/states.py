@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from streamload.errors import StateError
 from streamload.order.permutation import ORDER_VERSION
-from streamload.order.steps import Place, Standing, Steps
+from streamload.order.steps import Place, SharedSteps, Standing
 
 STATE_VERSION = 2
 MIXTURE = "mixture"
@@ -77,7 +77,7 @@ class Resumed:
     """What the user should hear: batch size, ranks or weights that have changed."""
 
 
-def state_of(run: RunIdentity, steps: Steps, at: Standing) -> dict[str, Any]:
+def state_of(run: RunIdentity, steps: SharedSteps, at: Standing) -> dict[str, Any]:
     """The state of a run that stands there: plain JSON."""
     state: dict[str, Any] = {
         "version": STATE_VERSION,
@@ -95,7 +95,7 @@ def state_of(run: RunIdentity, steps: Steps, at: Standing) -> dict[str, Any]:
     return {**state, "lead": at.lead, "parts": {one.name: part for one, part in zip(run.parts, parts, strict=True)}}
 
 
-def _part_state(part: PartIdentity, built: int, steps: Steps, at: Standing, number: int) -> dict[str, Any]:
+def _part_state(part: PartIdentity, built: int, steps: SharedSteps, at: Standing, number: int) -> dict[str, Any]:
     return {
         "mode": part.mode,
         "order": part.order,
@@ -138,7 +138,7 @@ def state_lanes(state: object) -> tuple[int, ...]:
     return tuple(_number(part, "lanes", least=1, most=_MOST) for part in _parts(given).values())
 
 
-def read_state(state: object, run: RunIdentity, steps: Steps) -> Resumed:
+def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
     """Where a run goes on by a state that belongs to it. Raises StateError that names what differs."""
     given = _entries(state)
     version = _version(given)
@@ -231,7 +231,7 @@ def _changed(run: RunIdentity, then: tuple[tuple[int, ...], int], now: tuple[tup
     )
 
 
-def _read_old(given: Mapping[Any, Any], run: RunIdentity, steps: Steps) -> Resumed:
+def _read_old(given: Mapping[Any, Any], run: RunIdentity, steps: SharedSteps) -> Resumed:
     """A state of version 1: one rank, one lane, one source, no weights; its batch size tells which step it was."""
     _check_names(given, _OLD, ())
     n = steps.parts[0].n

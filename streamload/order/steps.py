@@ -1,4 +1,4 @@
-"""Steps: what each batch of a rank holds, worked out from where a run stands, and where it stands then. No state but that.
+"""SharedSteps: what each batch of a rank holds, worked out from where a run stands, and where it stands then. No state but that.
 
 Rules:
 
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order.shares import Piece, Stretch, cut_out, part_of
-from streamload.order.streams import Stream
+from streamload.order.laned import LanedOrder
+from streamload.order.shares import StepPiece, Stretch, cut_out, part_of
 
 
 class Place(NamedTuple):
@@ -34,9 +34,9 @@ class Standing(NamedTuple):
 
     epoch: int
     step: int
-    """Steps of this epoch that are done."""
+    """SharedSteps of this epoch that are done."""
     total_step: int
-    """Steps of all epochs that are done."""
+    """SharedSteps of all epochs that are done."""
     lead: int
     """The part with which the epoch ends; 0 where there is one."""
     places: tuple[Place, ...]
@@ -47,19 +47,24 @@ class Segment(NamedTuple):
     """The rows of a batch that one part fills, one after the other."""
 
     stream: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[StepPiece, ...]
     """What is read for them, in order: `valid` records, or one where nothing is valid."""
     valid: int
     """Rows that count; those behind them repeat the last record that is read."""
     rows: int
 
 
-class Step(NamedTuple):
+class PlannedStep(NamedTuple):
     """A step of one rank."""
 
     begin: Standing
     end: Standing
     segments: tuple[Segment, ...]
+
+    @property
+    def pieces(self) -> tuple[StepPiece, ...]:
+        """What is read for the step, in the order of its rows."""
+        return self.segments[0].pieces if len(self.segments) == 1 else tuple(piece for one in self.segments for piece in one.pieces)
 
     @property
     def rows(self) -> int:
@@ -68,7 +73,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class PartSize:
     """One source of a run."""
 
     n: int
@@ -79,10 +84,10 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Steps:
+class SharedSteps:
     """How a run is cut into steps, as one rank sees it."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PartSize, ...]
     rank: int
     ranks: int
     drop_last: bool
@@ -96,15 +101,15 @@ class Steps:
         return sum(part.count for part in self.parts)
 
     def __len__(self) -> int:
-        """Steps of a whole epoch."""
+        """SharedSteps of a whole epoch."""
         return max((self._steps_of(part, part.n) for part in self.parts if part.count), default=0)
 
-    def _steps_of(self, part: Part, left: int) -> int:
+    def _steps_of(self, part: PartSize, left: int) -> int:
         size = part.count * self.ranks
         return left // size if self.drop_last else -(-left // size)
 
     def left(self, at: Standing) -> int:
-        """Steps that are left of the epoch."""
+        """SharedSteps that are left of the epoch."""
         lead = self.parts[at.lead]
         return self._steps_of(lead, lead.n - at.places[at.lead].position)
 
@@ -133,7 +138,7 @@ class Steps:
         places[at.lead] = Place(places[at.lead].epoch + 1, 0)
         return Standing(at.epoch + 1, 0, at.total_step, self.lead_of(places), tuple(places))
 
-    def step(self, at: Standing) -> Step | None:
+    def step(self, at: Standing) -> PlannedStep | None:
         """The next step of the epoch; None at its end."""
         if len(self.parts) == 1 and self.parts[0].lanes == 1:
             return self._plain_step(at, self.parts[0])
@@ -149,9 +154,9 @@ class Steps:
             if part.count:
                 segments.append(self._segment(number, part, stretches))
         end = Standing(at.epoch, at.step + 1, at.total_step + 1, at.lead, tuple(places))
-        return Step(at, end, tuple(segments))
+        return PlannedStep(at, end, tuple(segments))
 
-    def _plain_step(self, at: Standing, part: Part) -> Step | None:
+    def _plain_step(self, at: Standing, part: PartSize) -> PlannedStep | None:
         """The same of one source in one lane, where no time is to be lost: a step is then a stretch."""
         epoch, start = at.places[0]
         size = min(part.count * self.ranks, part.n - start)
@@ -160,11 +165,11 @@ class Steps:
         rows = part.count if self.pad_last else -(-size // self.ranks)
         low = self.rank * rows
         valid = rows if low + rows <= size else max(0, size - low)
-        piece = Piece(0, 0, epoch, start + low, start + low + valid) if valid else Piece(0, 0, epoch, start, start + 1)
+        piece = StepPiece(0, 0, epoch, start + low, start + low + valid) if valid else StepPiece(0, 0, epoch, start, start + 1)
         end = Standing(at.epoch, at.step + 1, at.total_step + 1, 0, (Place(epoch, start + size),))
-        return Step(at, end, (Segment(0, (piece,), valid, rows),))
+        return PlannedStep(at, end, (Segment(0, (piece,), valid, rows),))
 
-    def _segment(self, number: int, part: Part, stretches: Sequence[Stretch]) -> Segment:
+    def _segment(self, number: int, part: PartSize, stretches: Sequence[Stretch]) -> Segment:
         """This rank's rows of the stretches that all ranks take together."""
         size = sum(stop - start for _, start, stop in stretches)
         rows = part.count if self.pad_last else part_of(size, self.ranks)
@@ -190,7 +195,7 @@ def _stretches(n: int, place: Place, need: int, *, leads: bool) -> tuple[list[St
     return found, Place(epoch, position)
 
 
-def step_records(streams: Sequence[Stream], step: Step) -> NDArray[np.int64]:
+def step_records(streams: Sequence[LanedOrder], step: PlannedStep) -> NDArray[np.int64]:
     """The record numbers of a step's rows, those that do not count among them; each counts within its own source."""
     found: list[NDArray[np.int64]] = []
     for segment in step.segments:
@@ -201,7 +206,7 @@ def step_records(streams: Sequence[Stream], step: Step) -> NDArray[np.int64]:
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def valid_rows(step: Step) -> NDArray[np.bool_]:
+def valid_rows(step: PlannedStep) -> NDArray[np.bool_]:
     """Which rows of a step count, shape (rows,)."""
     valid = np.ones(step.rows, np.bool_)
     at = 0
@@ -211,6 +216,6 @@ def valid_rows(step: Step) -> NDArray[np.bool_]:
     return valid
 
 
-def source_rows(step: Step) -> NDArray[np.int8]:
+def source_rows(step: PlannedStep) -> NDArray[np.int8]:
     """Which part each row of a step is from, shape (rows,)."""
     return np.repeat(np.array([s.stream for s in step.segments], np.int8), [s.rows for s in step.segments])

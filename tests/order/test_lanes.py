@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamload.kernels
-from streamload.order import Block, BlockOrder, Layout, Stream, layout_of, stream_of
+from streamload.order import Block, BlockOrder, LanedOrder, Layout, laned_order, layout_of
 from streamload.order.lanes import lane_sequence, piece_nbytes
 from streamload.order.window_table import Pieces
 
@@ -25,8 +25,8 @@ def _compiled() -> None:
     assert streamload.kernels.compile_kernels()
 
 
-def stream(layout: Layout, window_nbytes: int, lanes: int, seed: int) -> Stream:
-    return stream_of(Block(window_nbytes), layout, seed=seed, lanes=lanes)
+def stream(layout: Layout, window_nbytes: int, lanes: int, seed: int) -> LanedOrder:
+    return laned_order(Block(window_nbytes), layout, seed=seed, lanes=lanes)
 
 
 @MANY
@@ -92,7 +92,7 @@ def test_one_lane_is_the_block_order_of_always() -> None:
     layout = layout_of([0, 5000], cuts=np.append(np.arange(0, 5000, 7), 5000), record_nbytes=100, addressable=False)
     plain = Block(20_000).bind(layout, 3)
     for spec in (Block(20_000), Block(20_000, lanes=1)):
-        one = stream_of(spec, layout, seed=3)
+        one = laned_order(spec, layout, seed=3)
         assert (one.records(0, 2, 0, 5000) == plain.records(2, 0, 5000)).all()
         assert one.fingerprint == plain.fingerprint
         assert (one.n, one.mode, len(one.lanes)) == (5000, "block", 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamload.order import Exact, Part, Steps, layout_of, part_seed, stream_of
+from streamload.order import Exact, PartSize, SharedSteps, laned_order, layout_of, part_seed
 
 LINES = (Path(__file__).parent / "mixture_golden.txt").read_text().splitlines()
 
@@ -20,9 +20,9 @@ def lists(line: str) -> dict[str, list[list[int]]]:
     return {name: ast.literal_eval(text) for name, text in re.findall(r"(\w+)=(\[+[^=]*\]+|\d+)(?= |$)", line)}
 
 
-def steps_of(values: dict[str, list[list[int]]], counts: list[int], rank: int) -> Steps:
-    parts = tuple(Part(n=n, lanes=lanes, count=count) for n, lanes, count in zip(values["n"], values["lanes"], counts, strict=True))
-    return Steps(parts=parts, rank=rank, ranks=values["ranks"], drop_last=bool(values["drop_last"]), pad_last=False)
+def steps_of(values: dict[str, list[list[int]]], counts: list[int], rank: int) -> SharedSteps:
+    parts = tuple(PartSize(n=n, lanes=lanes, count=count) for n, lanes, count in zip(values["n"], values["lanes"], counts, strict=True))
+    return SharedSteps(parts=parts, rank=rank, ranks=values["ranks"], drop_last=bool(values["drop_last"]), pad_last=False)
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("mixture n=")])
@@ -60,5 +60,5 @@ def test_records_of_parts(kernels: str) -> None:
     (line,) = [line for line in LINES if line.startswith("mixture records")]
     wanted = ast.literal_eval(line.split("first=")[1])
     layouts = [layout_of([0, n], cuts=None, record_nbytes=1, addressable=True) for n in (100, 37)]
-    streams = [stream_of(Exact(), layout, seed=part_seed(5, part)) for part, layout in enumerate(layouts)]
+    streams = [laned_order(Exact(), layout, seed=part_seed(5, part)) for part, layout in enumerate(layouts)]
     assert [stream.records(0, 1, 0, 6).tolist() for stream in streams] == wanted

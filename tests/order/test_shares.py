@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamload.order import Part, Piece, Standing, Step, Steps, own_lanes, share, shared_lanes, taken, valid_rows
+from streamload.order import PartSize, PlannedStep, SharedSteps, Standing, StepPiece, own_lanes, share, shared_lanes, taken, valid_rows
 from streamload.order.shares import first_position, lane_length
 
 from . import streams_reference as reference
@@ -17,13 +17,13 @@ from . import streams_reference as reference
 MANY = settings(max_examples=150)
 
 
-def all_ranks(n: int, lanes: int, count: int, ranks: int, **last: bool) -> list[Steps]:
+def all_ranks(n: int, lanes: int, count: int, ranks: int, **last: bool) -> list[SharedSteps]:
     """One source, as each rank sees it."""
     keywords = {"drop_last": False, "pad_last": False, **last}
-    return [Steps(parts=(Part(n=n, lanes=lanes, count=count),), rank=rank, ranks=ranks, **keywords) for rank in range(ranks)]
+    return [SharedSteps(parts=(PartSize(n=n, lanes=lanes, count=count),), rank=rank, ranks=ranks, **keywords) for rank in range(ranks)]
 
 
-def step_of_all(ranks: list[Steps], at: Standing) -> list[Step] | None:
+def step_of_all(ranks: list[SharedSteps], at: Standing) -> list[PlannedStep] | None:
     """The step that every rank takes next, which is the same number of rows, and leads to the same place."""
     steps = [one.step(at) for one in ranks]
     if steps[0] is None:
@@ -33,7 +33,7 @@ def step_of_all(ranks: list[Steps], at: Standing) -> list[Step] | None:
     return steps
 
 
-def counted(steps: list[Step]) -> Counter[tuple[int, int, int]]:
+def counted(steps: list[PlannedStep]) -> Counter[tuple[int, int, int]]:
     """The places (epoch, lane, number) that count, over all ranks."""
     return Counter(
         (piece.epoch, piece.lane, number)
@@ -115,7 +115,7 @@ def test_what_repeats_is_a_function_of_the_step_alone(n: int, lanes: int, count:
         if segment.valid:
             assert sum(piece.stop - piece.start for piece in segment.pieces) == segment.valid
         else:
-            assert segment.pieces == (Piece(0, first.lane, 0, first.start, first.start + 1),)
+            assert segment.pieces == (StepPiece(0, first.lane, 0, first.start, first.start + 1),)
 
 
 @MANY
@@ -174,9 +174,11 @@ parts = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5), st.integers(0,
 )
 
 
-def mixture(drawn: list[tuple[int, int, int]], rank: int, ranks: int, **last: bool) -> Steps:
+def mixture(drawn: list[tuple[int, int, int]], rank: int, ranks: int, **last: bool) -> SharedSteps:
     keywords = {"drop_last": False, "pad_last": False, **last}
-    return Steps(parts=tuple(Part(n=n, lanes=lanes, count=count) for n, lanes, count in drawn), rank=rank, ranks=ranks, **keywords)
+    return SharedSteps(
+        parts=tuple(PartSize(n=n, lanes=lanes, count=count) for n, lanes, count in drawn), rank=rank, ranks=ranks, **keywords
+    )
 
 
 @MANY

@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import StateError
-from streamload.order import Part, PartIdentity, RunIdentity, Steps, read_state, state_lanes, state_of
+from streamload.order import PartIdentity, PartSize, RunIdentity, SharedSteps, read_state, state_lanes, state_of
 
 ONE = PartIdentity(name="", mode="block", order="abc", lanes=4, records=1000, schema="def", contents="123", weights=None)
 RUN = RunIdentity(seed=7, parts=(ONE,), counts=(64,))
 
 
-def steps_of(*counts: int, n: tuple[int, ...] = (1000,), lanes: int = 4, rank: int = 0, ranks: int = 2, drop_last: bool = False) -> Steps:
-    parts = tuple(Part(n=one, lanes=lanes, count=count) for one, count in zip(n, counts, strict=True))
-    return Steps(parts=parts, rank=rank, ranks=ranks, drop_last=drop_last, pad_last=False)
+def steps_of(
+    *counts: int, n: tuple[int, ...] = (1000,), lanes: int = 4, rank: int = 0, ranks: int = 2, drop_last: bool = False
+) -> SharedSteps:
+    parts = tuple(PartSize(n=one, lanes=lanes, count=count) for one, count in zip(n, counts, strict=True))
+    return SharedSteps(parts=parts, rank=rank, ranks=ranks, drop_last=drop_last, pad_last=False)
 
 
 def changed(state: dict[str, Any], **entries: Any) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def test_numbers_may_come_back_as_any_whole_number(kind: Any) -> None:
     ],
     ids=["batch size", "ranks", "both", "one rank"],
 )
-def test_batch_size_and_ranks_may_change_and_are_said(steps: Steps, said: str) -> None:
+def test_batch_size_and_ranks_may_change_and_are_said(steps: SharedSteps, said: str) -> None:
     """Once; where the run stands, and how many steps it has done, stays."""
     found = read_state(MIDDLE, replace(RUN, counts=(steps.parts[0].count,)), steps)
     assert found.standing == STEPS.begin(3, 5)

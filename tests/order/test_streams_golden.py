@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamload.order import Block, Exact, Layout, Stream, Weights, layout_of, share, stream_of, weights_of
+from streamload.order import Block, Exact, LanedOrder, Layout, Weights, laned_order, layout_of, share, weights_of
 
 LINES = (Path(__file__).parent / "streams_golden.txt").read_text().splitlines()
 SKEWED = np.array([1 + i % 7 for i in range(1000)], np.float64)
@@ -33,14 +33,14 @@ def of_large_blocks(n: int, size: int) -> Layout:
     return layout_of([0, n], cuts=cuts, record_nbytes=1, addressable=False, block_nbytes=np.full(len(cuts) - 1, BLOCK_NBYTES))
 
 
-def block_stream(n: int, size: int, *, lanes: int, windows: int, seed: int, weights: Weights | None = None) -> Stream:
+def block_stream(n: int, size: int, *, lanes: int, windows: int, seed: int, weights: Weights | None = None) -> LanedOrder:
     """A block order of so many windows in all lanes together."""
     blocks = -(-n // size)
     spec = Block(-(-blocks // windows) * BLOCK_NBYTES, lanes=lanes)
-    return stream_of(spec, of_large_blocks(n, size), seed=seed, lanes=lanes, weights=weights)
+    return laned_order(spec, of_large_blocks(n, size), seed=seed, lanes=lanes, weights=weights)
 
 
-def lane_records(stream: Stream, epoch: int) -> list[list[int]]:
+def lane_records(stream: LanedOrder, epoch: int) -> list[list[int]]:
     return [lane.records(epoch, 0, lane.n).tolist() for lane in stream.lanes]
 
 
@@ -83,7 +83,7 @@ def test_draws_in_exact_order(line: str, kernels: str) -> None:
     """The first records of a weighted epoch, all mixed."""
     n, draws, seed, epoch = numbers(line.split("first")[0])
     layout = layout_of([0, n], cuts=None, record_nbytes=1, addressable=True)
-    stream = stream_of(Exact(), layout, seed=seed, weights=weighed(SKEWED, draws))
+    stream = laned_order(Exact(), layout, seed=seed, weights=weighed(SKEWED, draws))
     assert stream.n == draws
     assert stream.records(0, epoch, 0, 6).tolist() == numbers(line.split("first=")[1])
 

@@ -23,9 +23,9 @@ from streamload.order import (
     Weights,
     balanced,
     choose,
+    laned_order,
     layout_of,
     restricted,
-    stream_of,
     stretches_of,
     weights_of,
 )
@@ -104,7 +104,7 @@ def test_block_orders_of_draws_follow_the_definition(
         return
     values = some_values(layout.n, data.draw(st.integers(0, 2**32 - 1), label="weights"))
     weights, slow = weighed(values, draws), reference.Draws(values.tolist(), seed, epoch, draws)
-    found = stream_of(Block(window_nbytes), layout, seed=seed, lanes=lanes, weights=weights)
+    found = laned_order(Block(window_nbytes), layout, seed=seed, lanes=lanes, weights=weights)
     assert found.n == draws
     cuts, nbytes = layout.blocks(min(256 * 1024, window_nbytes // 64))
     dealt = reference.deal(slow.cuts(cuts.tolist()), lanes)
@@ -139,7 +139,7 @@ def test_stored_order_of_draws_is_windows_of_neighbours(
         return
     values = some_values(layout.n, data.draw(st.integers(0, 2**32 - 1), label="weights"))
     slow = reference.Draws(values.tolist(), seed, epoch, draws)
-    found = stream_of(Sequential(), layout, seed=seed, weights=weighed(values, draws))
+    found = laned_order(Sequential(), layout, seed=seed, weights=weighed(values, draws))
     (lane,) = found.lanes
     wanted = layout.records(np.array([slow.record(j) for j in range(draws)]))
     assert lane.records(epoch, 0, draws).tolist() == wanted.tolist()
@@ -177,7 +177,7 @@ def test_records_come_as_often_as_they_weigh_in_every_order(spec: object, chosen
     layout = raw(1000) if chosen is None else restricted(raw(1000), chosen)
     numbers = np.arange(1000) if chosen is None else chosen
     weights = weights_of(stretches_of(SKEWED, chosen, 1000), layout.n, draws=2500)
-    stream = stream_of(choose(Backwards(2500), layout) if spec == "own" else spec, layout, seed=3, weights=weights)
+    stream = laned_order(choose(Backwards(2500), layout) if spec == "own" else spec, layout, seed=3, weights=weights)
     assert stream.n == 2500
     share = 2500 * SKEWED[numbers] / SKEWED[numbers].sum()
     counts = np.zeros((60, 1000))
@@ -203,7 +203,7 @@ def test_equal_weights_are_the_order_of_always() -> None:
     """As many draws as records of one weight: nothing is drawn, and nothing is different, also in a saved state."""
     layout = layout_of([0, 1000], cuts=np.arange(0, 1001, 10), record_nbytes=100, addressable=False)
     for spec in (Exact(), Block(20_000), Sequential()):
-        plain, drawn = stream_of(spec, layout, seed=5), stream_of(spec, layout, seed=5, weights=weighed(np.full(1000, 0.3)))
+        plain, drawn = laned_order(spec, layout, seed=5), laned_order(spec, layout, seed=5, weights=weighed(np.full(1000, 0.3)))
         assert (plain.records(0, 3, 0, 1000) == drawn.records(0, 3, 0, 1000)).all()
         assert plain.fingerprint == drawn.fingerprint
         assert drawn.weights is None
@@ -269,4 +269,4 @@ def test_a_list_of_records_is_not_weighed_besides() -> None:
     with pytest.raises(
         ConfigError, match=r"weights= and a list of records say the same twice: how often each record comes\. Leave weights="
     ):
-        stream_of(Listed([0, 1]), raw(1000), seed=0, weights=weighed(SKEWED))
+        laned_order(Listed([0, 1]), raw(1000), seed=0, weights=weighed(SKEWED))

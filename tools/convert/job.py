@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.console import counted
 from streamload.tools.convert.executors import TaskExecutor
-from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.manifest import manifest_of
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
@@ -27,6 +26,7 @@ from streamload.tools.progress import Bar, bar
 
 import streamload
 from streamload.errors import ConfigError, ConversionError, SourceChangedError
+from streamload.formats.conditions import Condition
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 
@@ -104,7 +104,7 @@ class Conversion:
     ) -> None:
         self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
         self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
-        self._condition = Condition(arguments.where) if arguments.where else None
+        self._condition = Condition(arguments.where, said="--where") if arguments.where else None
         self.bad: list[tuple[int, str]] = []
         self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
         self._asked = {

@@ -1,4 +1,4 @@
-"""Streams: what one source's records come through, epoch after epoch, as one or more lanes, each an order of its own."""
+"""The order of one source, epoch after epoch, as one or more lanes, each an order of its own; of records, or of draws by weight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamload.order.weights import Weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Stream:
+class LanedOrder:
     """The order of one source, cut into lanes. Pickles, its arrays out of band."""
 
     layout: Layout
@@ -70,17 +70,17 @@ def asked_order(shuffle: object, indices: Any, layout: Layout) -> tuple[OrderSpe
     )
 
 
-def stream_of(spec: OrderSpec, layout: Layout, *, seed: int, lanes: int = 1, weights: Weights | None = None) -> Stream:
-    """The stream that an order of records makes of a layout; only block orders have several lanes.
+def laned_order(spec: OrderSpec, layout: Layout, *, seed: int, lanes: int = 1, weights: Weights | None = None) -> LanedOrder:
+    """The order that was asked for, of the records of a layout, in so many lanes if it is a block order.
 
     Raises ConfigError where a block is larger than the window, and for a list of records that are also weighed.
     """
     if weights is None or weights.edges is None:
-        return _plain_stream(spec, layout, seed, lanes)
+        return _each_once(spec, layout, seed, lanes)
     if isinstance(spec, Block):
         blocks = DrawnBlocks(layout, weights, seed=seed, window_nbytes=spec.window_nbytes, lanes=lanes)
         drawn = tuple(DrawnLane(blocks, lane) for lane in range(lanes))
-        return Stream(layout=layout, lanes=drawn, seed=seed, weights=weights, fingerprint=blocks.fingerprint)
+        return LanedOrder(layout=layout, lanes=drawn, seed=seed, weights=weights, fingerprint=blocks.fingerprint)
     base = spec.bind(layout_of_draws(layout, weights.draws), seed)
     if isinstance(base, ListedOrder):
         raise ConfigError(
@@ -92,17 +92,17 @@ def stream_of(spec: OrderSpec, layout: Layout, *, seed: int, lanes: int = 1, wei
         one = DrawnRuns(layout, weights, seed=seed)
     else:
         one = DrawnOrder(base, layout, weights, seed=seed)
-    return Stream(layout=layout, lanes=(one,), seed=seed, weights=weights, fingerprint=one.fingerprint)
+    return LanedOrder(layout=layout, lanes=(one,), seed=seed, weights=weights, fingerprint=one.fingerprint)
 
 
-def _plain_stream(spec: OrderSpec, layout: Layout, seed: int, lanes: int) -> Stream:
+def _each_once(spec: OrderSpec, layout: Layout, seed: int, lanes: int) -> LanedOrder:
     """Each record once."""
     if not isinstance(spec, Block) or lanes == 1:
         order = replace(spec, lanes=None).bind(layout, seed) if isinstance(spec, Block) else spec.bind(layout, seed)
-        return Stream(layout=layout, lanes=(order,), seed=seed, weights=None, fingerprint=order.fingerprint)
+        return LanedOrder(layout=layout, lanes=(order,), seed=seed, weights=None, fingerprint=order.fingerprint)
     several = lanes_of(layout, seed=seed, window_nbytes=spec.window_nbytes, lanes=lanes)
     fingerprint = digest_of("lanes", layout.indices, several[0].block_cuts, *(lane.windows for lane in several))
-    return Stream(layout=layout, lanes=several, seed=seed, weights=None, fingerprint=fingerprint)
+    return LanedOrder(layout=layout, lanes=several, seed=seed, weights=None, fingerprint=fingerprint)
 
 
 def part_seed(seed: int, part: int) -> int:
