@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamload.loader.loader import Loader
     from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.splits import split
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _LATER = {
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "split": "streamload.splits",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "errors",
     "open",
+    "split",
 ]
 """The names to learn; every error of `errors` is an attribute of the package too."""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.formats.conditions import Condition
 from streamload.ragged import Ragged
-from streamload.schema import Field, Schema
+from streamload.schema import TEXT, Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
 
 
@@ -281,24 +281,22 @@ class Source:
             files.verify()
         return out
 
-    def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, Any]]]:
-        """All record numbers, a stretch at a time, and these fields of them: arrays, or lists of texts and bytes. Nothing else is read.
+    def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+        """All record numbers, a stretch at a time, and these fields of them, shape (records,): numbers, or texts. Nothing else is read.
 
-        Raises ConfigError for a field that there is none of.
+        Raises ConfigError for a field that there is none of, and for one that has more than one value a record.
         """
         columns = {column.field.name: column for column in self.columns}
         for name in names:
-            if name not in columns:
-                close = difflib.get_close_matches(name, columns, n=1)
-                hint = f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(columns)}."
-                raise ConfigError(f"There is no field {name!r} in {self.title}.", hint=hint)
+            _check_single(columns, name, self.title)
         files = OpenFiles(self.fingerprints)
         readers = {name: columns[name].reader(files, ReadStats()) for name in names}
         try:
             for start in range(0, len(self), SCAN_RECORDS):
                 numbers = np.arange(start, min(start + SCAN_RECORDS, len(self)), dtype=np.int64)
-                yield numbers, {name: read_records(columns[name], reader, numbers) for name, reader in readers.items()}
+                taken = {name: read_records(columns[name], reader, numbers) for name, reader in readers.items()}
                 files.verify()
+                yield numbers, {name: np.array([*one]) if isinstance(one, Ragged) else one for name, one in taken.items()}
         finally:
             for reader in readers.values():
                 reader.close()
@@ -311,7 +309,7 @@ class Source:
         class. They are read by a grammar of their own, never run. Raises ConfigError for what is none, and for unknown fields.
         """
         asked = Condition(condition)
-        found = [numbers[asked.holds(_small(taken), self.classes)] for numbers, taken in self.scan(asked.names)]
+        found = [numbers[asked.holds(taken, self.classes)] for numbers, taken in self.scan(asked.names)]
         return np.concatenate([*found, np.empty(0, np.int64)])
 
     def _numbers(self, index: object) -> NDArray[np.int64]:
@@ -362,9 +360,18 @@ class Source:
         return "\n".join(lines)
 
 
-def _small(taken: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Fields as arrays: texts of different lengths as NumPy's."""
-    return {name: values if isinstance(values, np.ndarray) else np.array([*values] or [""]) for name, values in taken.items()}
+def _check_single(columns: Mapping[str, Column], name: str, title: str) -> None:
+    """Raise ConfigError unless there is a field of this name, of one number or text a record."""
+    if name not in columns:
+        close = difflib.get_close_matches(name, columns, n=1)
+        raise ConfigError(
+            f"{title} has no field {name!r}.", hint=f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(columns)}."
+        )
+    field = columns[name].field
+    if field.shape != () or field.ragged not in ("", TEXT):
+        raise ConfigError(
+            f"Field {name!r} is {field}: not one number or text a record.", hint="Name a small field, such as a label or an identifier."
+        )
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -151,14 +151,11 @@ def stretches_of(weights: Any, indices: NDArray[np.int64] | None, n: int) -> Cal
     return begin
 
 
-def balanced(codes: Callable[[], Iterable[NDArray[np.int64]]], classes: int) -> Callable[[], Iterator[NDArray[np.float64]]]:
+def balanced(codes: Callable[[], Iterable[NDArray[np.int64]]], counts: NDArray[np.int64]) -> Callable[[], Iterator[NDArray[np.float64]]]:
     """Weights that draw every class alike: a record weighs one over the records of its class.
 
-    `codes` begins a pass over the class of each record, numbers below `classes`.
+    `codes` begins a pass over the class of each record; `counts` are the records of each class.
     """
-    counts = np.zeros(classes, np.int64)
-    for stretch in codes():
-        counts += np.bincount(stretch, minlength=classes)
     each = 1.0 / np.maximum(counts, 1)
 
     def begin() -> Iterator[NDArray[np.float64]]:

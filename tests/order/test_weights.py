@@ -192,7 +192,7 @@ def test_records_come_as_often_as_they_weigh_in_every_order(spec: object, chosen
 def test_classes_are_drawn_alike() -> None:
     """Chi-square of the classes of 20 epochs, of which one has 1 % of the records: far below what chance would allow, and steady."""
     labels = (np.arange(10_000) % 100 == 0).astype(np.int64) + 2 * (np.arange(10_000) % 7 == 3)
-    weights = weights_of(balanced(lambda: iter([labels[:4000], labels[4000:]]), 4), 10_000)
+    weights = weights_of(balanced(lambda: iter([labels[:4000], labels[4000:]]), np.bincount(labels)), 10_000)
     counts = [np.bincount(labels[weights.epoch(0, epoch).ranks(np.arange(10_000))], minlength=4) for epoch in range(20)]
     for count in counts:
         assert ((count - 2500) ** 2 / 2500).sum() < 11.3  # One in a hundred of independent draws is above.
