@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def drawn_ranks(edges: NDArray[np.int64], words: NDArray[np.uint32], draws: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+def drawn_ranks(
+    edges: NDArray[np.int64],
+    guide: NDArray[np.int64],
+    stride: int,
+    words: NDArray[np.uint32],
+    draws: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
     """out[t] = the rank of draw draws[t]: the last one whose edge is not above the place that is drawn in its stretch of 2**20."""
     out[:] = edges.searchsorted(drawn_places(words, draws), "right") - 1
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of
 from streamload.order.drawn import DrawnBlocks, DrawnLane, DrawnOrder, DrawnRuns, layout_of_draws
 from streamload.order.lanes import lanes_of
@@ -42,6 +43,12 @@ class LanedOrder:
     def mode(self) -> str:
         """ "exact", "block", "sequential" or "user"."""
         return self.lanes[0].mode
+
+    @property
+    def blocks_per_window(self) -> int | None:
+        """The blocks that the windows of all lanes mix together; None where there are no windows that mix, or one holds everything."""
+        mixing = [lane for lane in self.lanes if isinstance(lane, (BlockOrder, DrawnLane)) and lane.windows > 1]
+        return sum(lane.strata for lane in mixing) or None
 
     def records(self, lane: int, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of a lane in an epoch."""

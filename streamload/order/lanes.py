@@ -56,7 +56,8 @@ def lane_pieces(cuts: NDArray[np.int64], sequence: NDArray[np.int64], lanes: int
     n = int(cuts[-1])
     ends = np.cumsum(np.diff(cuts)[sequence])
     borders = np.array([lane * n // lanes for lane in range(lanes + 1)], np.int64)
-    edges = np.union1d(np.append(ends, 0), borders)
+    edges = np.sort(np.concatenate([borders, ends]), kind="stable")  # two stretches that rise: merged in one pass
+    edges = edges[np.append(True, np.diff(edges) > 0)]
     places, widths = edges[:-1], np.diff(edges)
     begun = np.searchsorted(ends, places, side="right")
     blocks = sequence[begun]

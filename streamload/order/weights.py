@@ -23,6 +23,8 @@ from streamload.order.permutation import WEIGHTS, key
 
 UNIT = 1 << 20
 """The weight of one draw, in whole numbers."""
+STRIDE = 1024
+"""Ranks between two that a search looks at first: few enough to stay in cache, and so many less to look at in memory."""
 MOST_DRAWS = (1 << 33) - 1
 """All draws together must be exact in float64."""
 _STRETCH = 1 << 20
@@ -38,6 +40,8 @@ class Weights:
     """Draws of an epoch."""
     edges: NDArray[np.int64] | None
     """Rank i owns [edges[i], edges[i + 1]) of draws * UNIT, shape (n + 1,); None where every record is drawn once."""
+    guide: NDArray[np.int64] | None
+    """Every STRIDE-th edge, from the first on: where a search begins."""
 
     @cached_property
     def digest(self) -> str:
@@ -53,7 +57,9 @@ class Draws:
     """Which rank each draw of one epoch is."""
 
     def __init__(self, weights: Weights, words: NDArray[np.uint32]) -> None:
-        self._edges = weights.edges
+        self._weights = weights
+        self._edges = None if weights.edges is None else _for_kernels(weights.edges)
+        self._guide = None if weights.guide is None else _for_kernels(weights.guide)
         self._draws = weights.draws
         self._words = words
 
@@ -62,8 +68,7 @@ class Draws:
         if self._edges is None:
             return draws
         out = np.empty(len(draws), np.int64)
-        # In a worker the edges are a view of memory that it may not write to.
-        draw_kernels().drawn_ranks(np.require(self._edges, requirements="W"), self._words, np.ascontiguousarray(draws, np.int64), out)
+        draw_kernels().drawn_ranks(self._edges, self._guide, STRIDE, self._words, np.ascontiguousarray(draws, np.int64), out)
         return out
 
     def cuts(self, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -75,6 +80,19 @@ class Draws:
         inside = np.flatnonzero(firsts < self._draws)
         firsts[inside] += self.ranks(firsts[inside]) < cuts[inside]
         return firsts
+
+
+class _Interface:
+    """The memory of an array, as one that may be written to."""
+
+    def __init__(self, array: NDArray[np.int64]) -> None:
+        described = array.__array_interface__
+        self.__array_interface__ = {**described, "data": (described["data"][0], False)}
+
+
+def _for_kernels(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A view that kernels take: they know no read-only arrays, which these are in a worker, and write to none. Keep `array` beside it."""
+    return array if array.flags.writeable else np.asarray(_Interface(array))
 
 
 def weights_of(stretches: Callable[[], Iterable[NDArray[Any]]], n: int, *, draws: int | None = None) -> Weights:
@@ -96,7 +114,7 @@ def weights_of(stretches: Callable[[], Iterable[NDArray[Any]]], n: int, *, draws
     if at != n:
         raise ConfigError(f"weights= holds {at:,} weights; the data has {n:,} records.", hint="Give one weight for each record.")
     if n and least == most and most > 0 and count == n:
-        return Weights(n=n, draws=count, edges=None)
+        return Weights(n=n, draws=count, edges=None, guide=None)
     total = float(sums[-1])
     if count and not 0 < total < np.inf:
         what = "are all zero" if not total > 0 else "add up to more than a float64 can hold"
@@ -105,7 +123,7 @@ def weights_of(stretches: Callable[[], Iterable[NDArray[Any]]], n: int, *, draws
     for first in range(0, n + 1, _STRETCH):
         stretch = sums[first : first + _STRETCH]
         edges[first : first + _STRETCH] = (stretch / total * float(count * UNIT)).astype(np.int64) if count else 0
-    return Weights(n=n, draws=count, edges=edges)
+    return Weights(n=n, draws=count, edges=edges, guide=edges[::STRIDE].copy())
 
 
 def _whole_draws(draws: int | None, n: int) -> int:

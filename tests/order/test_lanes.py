@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamload.kernels
-from streamload.order import Block, BlockOrder, LanedOrder, Layout, laned_order, layout_of
+from streamload.order import Block, BlockOrder, LanedOrder, Layout, PartSize, SharedSteps, laned_order, layout_of
 from streamload.order.lanes import lane_sequence, piece_nbytes
 from streamload.order.window_table import Pieces
 
@@ -132,3 +132,46 @@ def test_batches_look_like_the_whole_of_sorted_data(lanes: int, blocks: int) -> 
         means.append(values[batches].mean(axis=1))
     ratio = np.concatenate(means).var() / (values.var() / 256)
     assert 0.75 < ratio < 1.25, ratio
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+@pytest.mark.parametrize("blocks", [64, 200])
+def test_a_run_of_many_lanes_resumes_on_one_rank_in_the_memory_of_one_window(lanes: int, blocks: int) -> None:
+    """Windows of all lanes hold together what one of the whole holds, and a block a lane at most; each rank, its own lanes'."""
+    n, size = 1_003 * 64 + 17, 64
+    layout = layout_of([0, n], cuts=np.append(np.arange(0, n, size), n), record_nbytes=4096, addressable=False)
+    whole = BlockOrder(layout, seed=1, window_nbytes=blocks * size * 4096)
+    found = stream(layout, blocks * size * 4096, lanes, 1)
+    nbytes = [lane.most_window_nbytes for lane in found.lanes]
+    assert sum(nbytes) <= whole.most_window_nbytes + lanes * size * 4096
+    assert max(nbytes) <= whole.most_window_nbytes / lanes + size * 4096
+    assert [lane.windows for lane in found.lanes] == [whole.windows] * lanes
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_ranks_with_lanes_of_their_own_decode_hardly_more_than_one_would(ranks: int) -> None:
+    """Apart from the last step, every block is decoded by one rank, but for those that a lane's end cuts in two: within 2 %."""
+    n, size = 1_003 * 64 + 17, 64
+    layout = layout_of([0, n], cuts=np.append(np.arange(0, n, size), n), record_nbytes=4096, addressable=False)
+    found = stream(layout, 64 * size * 4096, ranks, 1)
+    parts = (PartSize(n=n, lanes=ranks, count=32),)
+    per_rank = [SharedSteps(parts=parts, rank=rank, ranks=ranks, drop_last=False, pad_last=False) for rank in range(ranks)]
+    tables = [lane.write_table(0, np.empty(lane.table_nbytes // 8, np.int64)) for lane in found.lanes]
+    decoded: list[tuple[int, int]] = []
+    for rank, steps in enumerate(per_rank):
+        held: set[int] = set()
+        at = steps.begin()
+        while steps.left(at) > 1:
+            step = steps.step(at)
+            for piece in step.pieces:
+                assert piece.lane == rank
+                table = tables[piece.lane]
+                window = table.window_of(piece.start)
+                first, stop = int(table.starts[window]), int(table.starts[window + 1])
+                rows = table.deal(window, piece.start - first, min(piece.stop, stop) - first)
+                blocks = table.blocks_of(window)[table.held_starts(window).searchsorted(rows, "right") - 1]
+                held.update(table.pieces.blocks[blocks].tolist())
+            at = step.end
+        decoded += [(rank, block) for block in held]
+    blocks = len(found.lanes[0].block_cuts) - 1
+    assert blocks * 0.98 < len({block for _, block in decoded}) <= len(decoded) <= 1.02 * blocks

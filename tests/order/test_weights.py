@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_draws_follow_the_definition(values: list[float], draws: int | None, see
     assert found.cuts(np.array(cuts)).tolist() == slow.cuts(cuts)
     if weights.edges is not None:
         plain = np.empty(len(numbers), np.int64)
-        draws_plain.drawn_ranks(weights.edges, np.array(slow.words, np.uint32), numbers, plain)
+        draws_plain.drawn_ranks(weights.edges, weights.guide, 1024, np.array(slow.words, np.uint32), numbers, plain)
         assert plain.tolist() == wanted
 
 
@@ -219,8 +220,22 @@ def test_weights_have_a_digest() -> None:
 def test_weights_take_eight_bytes_a_record() -> None:
     """Nothing else is held of a million of them."""
     weights = weighed(np.random.default_rng(0).random(1_000_000), stretch=1 << 16)
-    assert weights.edges.nbytes == 8 * 1_000_001
+    assert weights.edges.nbytes + weights.guide.nbytes < 8.01 * 1_000_001
     assert len(pickle.dumps(weights, protocol=5, buffer_callback=lambda buffer: None)) < 1000
+
+
+def test_weights_in_memory_that_may_not_be_written_to_are_not_copied() -> None:
+    """As in workers, where all share one copy."""
+    weights = weighed(np.random.default_rng(0).random(1_000_000))
+    wanted = weights.epoch(1, 2).ranks(np.arange(0, 1_000_000, 999))
+    weights.edges.setflags(write=False)
+    weights.guide.setflags(write=False)
+    tracemalloc.start()
+    found = weights.epoch(1, 2).ranks(np.arange(0, 1_000_000, 999))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found == wanted).all()
+    assert most < 200_000
 
 
 def test_weights_come_from_arrays_lists_and_files(tmp_path: Path) -> None:
