@@ -2,8 +2,9 @@
 
 Rules of this room:
 
-1. An order is a pure function of (mode, seed, epoch, number of records, cuts). Nothing here knows of workers, ranks, batch
-   sizes, memory or clocks, and nothing here keeps state that changes an answer.
+1. An order is a pure function of (mode, seed, epoch, number of records, cuts, lanes, weights). It knows nothing of workers, ranks,
+   batch sizes, memory or clocks, and keeps no state that changes an answer. How an epoch is cut into steps, and these into the
+   shares of processes, is arithmetic on positions (`shares`, `steps`), and changes no order.
 2. What version 1 answers is frozen to the bit. A change of any answer, however small, is a new ORDER_VERSION, and the old
    states are then refused. The golden values in the tests are the definition.
 3. Every random choice comes from `key(seed, epoch, purpose, index)`. A new use takes a new purpose; none is used twice.
@@ -11,14 +12,16 @@ Rules of this room:
    that holds within an epoch's table, which costs O(blocks) arithmetic once.
 5. How blocks and windows come about belongs to the order (`Layout.blocks`, `windows_for`). Bytes are stored bytes of the
    selected fields. A block larger than the window is an error; nothing is shrunk silently.
-6. Within the room everything counts in ranks of the layout; record numbers appear only in what `records`, `held_records` and
-   `block_records` return. Without a subset the two are the same.
+6. Within an order everything counts in ranks of the layout, or in draws; record numbers appear only in what `records`,
+   `held_records` and `block_records` return. Without a subset ranks are record numbers. In `shares`, `steps` and `states` a rank
+   is a process.
 7. The compiled kernels and the plain ones give the same answers to the bit: which of them is at work is nobody's business.
 """
 
 from __future__ import annotations
 
 from streamload.order.block_shuffle import BlockOrder, WindowedOrder, window_advice, window_beyond_memory
+from streamload.order.drawn import DrawnLane, DrawnOrder, DrawnRuns
 from streamload.order.laned import LanedOrder, asked_order, laned_order, part_seed
 from streamload.order.lanes import lanes_of
 from streamload.order.layout import WINDOW_NBYTES, Layout, layout_of, least_block_nbytes, merged_cuts, restricted, strata_of, windows_for
@@ -59,6 +62,9 @@ __all__ = [
     "BoundOrder",
     "Custom",
     "CustomOrder",
+    "DrawnLane",
+    "DrawnOrder",
+    "DrawnRuns",
     "Draws",
     "Exact",
     "ExactOrder",
