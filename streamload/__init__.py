@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
-    from streamload.order import Block, Exact, Order, Sequential
+    from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.splits import split
 
 __version__ = "0.1.0"
 
@@ -24,10 +25,12 @@ _LATER = {
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
+    "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "split": "streamload.splits",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
@@ -37,6 +40,7 @@ __all__ = [
     "Decode",
     "Exact",
     "Field",
+    "Listed",
     "Loader",
     "Order",
     "Ragged",
@@ -46,6 +50,7 @@ __all__ = [
     "__version__",
     "errors",
     "open",
+    "split",
 ]
 """The names to learn; every error of `errors` is an attribute of the package too."""
 

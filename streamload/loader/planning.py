@@ -19,7 +19,7 @@ from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
-from streamload.order import BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.order import BoundOrder, Layout, Listed, OrderSpec, asked_order, layout_of
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
@@ -119,16 +119,13 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=mixing_advice(data, order),
+        warning=_warning(data, order, listed=options.indices is not None and isinstance(spec, Listed)),
     )
 
 
 def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, BoundOrder]:
     """What was asked for as an order, and that order of these records."""
-    layout = _layout(data)
-    if options.indices is not None:
-        layout = restricted(layout, subset(options.indices, len(data)))
-    spec = choose(options.shuffle, layout)
+    spec, layout = asked_order(options.shuffle, options.indices, _layout(data))
     return spec, spec.bind(layout, seed)
 
 
@@ -179,3 +176,13 @@ def _workers(asked: int | None) -> int:
     if asked and sys.platform != "linux":
         raise ConfigError(f"num_workers={asked}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
     return asked
+
+
+def _warning(data: Source, order: BoundOrder, *, listed: bool) -> str | None:
+    """What the user should hear of an order."""
+    if listed and not data.addressable:
+        return (
+            f"indices= are in an order of their own, which shuffle=False keeps: each of the {order.n:,} records is decoded with its whole "
+            "block. Give np.sort(indices) where their order does not matter."
+        )
+    return mixing_advice(data, order)
