@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
+    from streamload.mixtures import Mixture, mix
     from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
     from streamload.splits import split
@@ -27,9 +28,11 @@ _LATER = {
     "Exact": "streamload.order",
     "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
+    "Mixture": "streamload.mixtures",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "mix": "streamload.mixtures",
     "split": "streamload.splits",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
@@ -42,6 +45,7 @@ __all__ = [
     "Field",
     "Listed",
     "Loader",
+    "Mixture",
     "Order",
     "Ragged",
     "Schema",
@@ -49,6 +53,7 @@ __all__ = [
     "Source",
     "__version__",
     "errors",
+    "mix",
     "open",
     "split",
 ]

@@ -74,5 +74,5 @@ def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[LaneKey, WindowedOr
     """The orders that go by windows, and which stream and lane they are of."""
     for number, stream in enumerate(streams):
         for lane, order in enumerate(stream.lanes):
-            if isinstance(order, WINDOWED):
+            if lane in stream.own and isinstance(order, WINDOWED):
                 yield (number, lane), order

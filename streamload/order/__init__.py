@@ -49,7 +49,7 @@ from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
 from streamload.order.window_table import WindowTable
 
-WINDOWED = (BlockOrder, SequentialBlockOrder)
+WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
 """Orders that go through storage a window of blocks at a time."""
 
 __all__ = [

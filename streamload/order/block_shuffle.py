@@ -42,11 +42,6 @@ class WindowedOrder(Protocol):
         ...
 
     @property
-    def least_window_records(self) -> int:
-        """Every window of any epoch but the last holds at least as many records; 0 where some may hold none."""
-        ...
-
-    @property
     def most_window_nbytes(self) -> int:
         """No window of any epoch holds more stored bytes."""
         ...

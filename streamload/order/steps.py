@@ -67,6 +67,11 @@ class PlannedStep(NamedTuple):
         return self.segments[0].pieces if len(self.segments) == 1 else tuple(piece for one in self.segments for piece in one.pieces)
 
     @property
+    def short(self) -> bool:
+        """Whether some of its rows do not count."""
+        return any(segment.valid < segment.rows for segment in self.segments)
+
+    @property
     def rows(self) -> int:
         """Records of the batch, those that do not count among them."""
         return sum(segment.rows for segment in self.segments)
@@ -206,12 +211,12 @@ def step_records(streams: Sequence[LanedOrder], step: PlannedStep) -> NDArray[np
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def valid_rows(step: PlannedStep) -> NDArray[np.bool_]:
-    """Which rows of a step count, shape (rows,)."""
+def valid_rows(step: PlannedStep, counted: Sequence[int] = ()) -> NDArray[np.bool_]:
+    """Which rows of a step count, shape (rows,): as planned, or as many of each segment as `counted` says."""
     valid = np.ones(step.rows, np.bool_)
     at = 0
-    for segment in step.segments:
-        valid[at + segment.valid : at + segment.rows] = False
+    for segment, count in zip(step.segments, counted or [segment.valid for segment in step.segments], strict=True):
+        valid[at + count : at + segment.rows] = False
         at += segment.rows
     return valid
 

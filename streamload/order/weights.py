@@ -43,6 +43,11 @@ class Weights:
     guide: NDArray[np.int64] | None
     """Every STRIDE-th edge, from the first on: where a search begins."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(array.nbytes for array in (self.edges, self.guide) if array is not None)
+
     @cached_property
     def digest(self) -> str:
         """Tells these weights from others, in a saved state."""

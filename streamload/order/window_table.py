@@ -107,6 +107,13 @@ class WindowTable:
                 self._found = int(self.starts[window]), int(self.starts[window + 1]), window
         return window
 
+    def windows_between(self, start: int, stop: int, *, least: int) -> list[int]:
+        """The windows that positions [start, stop) lie in, but for those of fewer than `least` positions."""
+        first, last = self.window_of(start), self.window_of(stop - 1)
+        if first == last and least <= 1:
+            return [first]
+        return [window for window in range(first, last + 1) if self.starts[window + 1] - self.starts[window] >= least]
+
     def blocks_of(self, window: int) -> NDArray[np.int64]:
         """The blocks of a window, in stratum order."""
         return self.blocks[self.block_starts[window] : self.block_starts[window + 1]]
