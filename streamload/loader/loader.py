@@ -291,8 +291,7 @@ class Loader:
         ranks, text = plan.ranks, ""
         if ranks.world_size > 1:
             text = f"{ranks} (by {ranks.source}) · "
-            for part in plan.parts:
-                text += shared_blocks(part, ranks.world_size)
+            text += "".join(dict.fromkeys(shared_blocks(part, ranks.world_size) for part in plan.parts))
         return text
 
     # What is behind it

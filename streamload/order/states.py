@@ -154,7 +154,8 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
             hint="Resume with the same parts, in the same order.",
             difference="parts",
         )
-    numbers = {name: _number(given, name, least=0, most=_MOST_STEPS) for name in ("epoch", "step", "total_step")}
+    limits = {"epoch": _MOST, "step": _MOST_STEPS, "total_step": _MOST_STEPS}
+    numbers = {name: _number(given, name, least=0, most=most) for name, most in limits.items()}
     ranks = _number(given, "world_size", least=1, most=_MOST)
     places, said, counts = list[Place](), list[str](), list[tuple[int, int]]()
     for number, (part, one) in enumerate(zip(parts.values(), run.parts, strict=True)):
