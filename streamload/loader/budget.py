@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from weakref import WeakSet
 
 from streamload.distributed import find_neighbours
 from streamload.errors import ResourceError
@@ -96,19 +97,38 @@ class Sizing:
         return "mapped" if self.mapped else "read past the page cache" if self.direct else "read"
 
 
+class Claim:
+    """What one loader of this process takes: those that are made after it are given less by default."""
+
+    def __init__(self, *, memory_nbytes: int, workers: int) -> None:
+        self.memory_nbytes = memory_nbytes
+        self.workers = workers
+        _claims.add(self)
+
+    def end(self) -> None:
+        """The loader has ended."""
+        _claims.discard(self)
+
+
+_claims: WeakSet[Claim] = WeakSet()
+
+
 def default_memory_nbytes() -> int:
-    """A quarter of what the machine and the control group leave free, shared out among the ranks of this machine."""
-    return available_nbytes() // 4 // find_neighbours(os.environ).count
+    """A quarter of what the machine and the control group leave free beside other loaders of this process, shared out among the
+    ranks of this machine."""
+    others = sum(claim.memory_nbytes for claim in _claims)
+    return max(0, available_nbytes() // find_neighbours(os.environ).count - others) // 4
 
 
 MOST_WORKERS = 8
 
 
 def default_workers() -> int:
-    """The cores that this process may use, its share of them where ranks share the machine, less one; at most 8."""
-    ranks = find_neighbours(os.environ).count
-    least = 0 if ranks == 1 else 1
-    return max(least, min(MOST_WORKERS, usable_cores() // ranks - 1))
+    """The cores that this process may use, its share of them where ranks share the machine, less one, and less the workers of its
+    other loaders; at most 8."""
+    ranks, others = find_neighbours(os.environ).count, sum(claim.workers for claim in _claims)
+    least = 1 if ranks > 1 or others else 0
+    return max(least, min(MOST_WORKERS, usable_cores() // ranks - 1 - others))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from streamload.distributed import check_unchanged, unshared
 from streamload.errors import LoaderClosedError, StreamloadError, without_frames
 from streamload.fetch.bad_records import BadRecordLog, BadRow, none_left
 from streamload.loader.batch import Batch
+from streamload.loader.budget import Claim
 from streamload.loader.engine import Engine
 from streamload.loader.epoch import Epoch
 from streamload.loader.ownership import Owner
@@ -57,6 +58,7 @@ class Delivery:
         self._turn = threading.RLock()
         self._current: weakref.ref[Epoch] | None = None
         self._finalizer: Callable[[], object] | None = None
+        self._claim: Claim | None = None
         self._closed = False
         self._said_copies = False
 
@@ -75,6 +77,7 @@ class Delivery:
         engine = Engine(plan.job, plan.shape, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self.engine = engine
         self._finalizer = weakref.finalize(self, engine.close)
+        self._claim = Claim(memory_nbytes=plan.shape.footprint.total, workers=plan.workers)
 
     def prepare(self) -> None:
         """Start it, and have the first batches prepared before anybody asks for them."""
@@ -88,6 +91,8 @@ class Delivery:
             return
         self._counters.keep(self._counted(), self.engine.work())
         engine, self.engine = self.engine, None
+        if self._claim is not None:
+            self._claim.end()
         if self._finalizer is not None:
             self._finalizer()
         engine.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from streamload.distributed import find_neighbours
 from streamload.errors import ConfigError
 from streamload.fetch.bad_records import BadRecord
 from streamload.loader.batch import Batch
@@ -276,7 +278,7 @@ class Loader:
         plan = self._plan
         return (
             f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
-            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers · {plan.shape.reading})\n"
+            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.shape.reading})\n"
             f"  memory {plan.shape.footprint}"
         )
 
@@ -293,6 +295,13 @@ class Loader:
             text = f"{ranks} (by {ranks.source}) · "
             text += "".join(dict.fromkeys(shared_blocks(part, ranks.world_size) for part in plan.parts))
         return text
+
+    @property
+    def _neighbours(self) -> str:
+        """That ranks share this machine, where defaults were divided for it."""
+        found = find_neighbours(os.environ)
+        divided = found.count > 1 and (self._options.memory is None or self._options.num_workers is None)
+        return f" (one of {found.count} ranks on this machine, by {found.source})" if divided else ""
 
     # What is behind it
 

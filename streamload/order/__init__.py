@@ -52,7 +52,11 @@ from streamload.order.window_table import WindowTable
 WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
 """Orders that go through storage a window of blocks at a time."""
 
+DRAWN = (DrawnOrder, DrawnLane, DrawnRuns)
+"""Orders of draws by weight."""
+
 __all__ = [
+    "DRAWN",
     "ORDER_VERSION",
     "TABLE_LIMIT",
     "WINDOWED",

@@ -23,10 +23,11 @@ from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, probe, unexpected_error
 from streamload.fetch.job import Job, read_job
 from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text
-from streamload.kernels import compile_kernels, missing
+from streamload.kernels import compile_kernels, draw_kernels, missing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
+from streamload.order import DRAWN
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
@@ -203,6 +204,8 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
         board = WorkerProgress(blocks["board"], job.workers)
         assert job.layout is not None
         slots = [SlotViews(job.layout, blocks["ring"], slot) for slot in range(blocks["ring"].nbytes // job.layout.nbytes)]
+        if any(isinstance(order, DRAWN) for stream in job.streams for order in stream.lanes):
+            draw_kernels()  # They are compiled on first use: that must not look like a step that stalls.
         filler = BatchFetcher(job, index=index, board=board, slots=slots, arena=blocks.get("arena"), tables=blocks.get("tables"))
     except StreamloadError as error:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(error)}))

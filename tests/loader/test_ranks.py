@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import streamload as sl
+from streamload.loader.budget import default_memory_nbytes, default_workers
 from streamload.order import weights_of
 
 pytestmark = [
@@ -264,3 +267,62 @@ def test_ranks_that_share_nothing_are_said_once(tmp_path: Path, monkeypatch: pyt
 def test_a_batch_is_left_out_or_filled_up(tmp_path: Path) -> None:
     with pytest.raises(sl.ConfigError, match=r"drop_last=True leaves the last batch out, and pad_last=True fills it up. Give one of them."):
         sl.Loader(write(tmp_path / "a.h5"), batch_size=9, drop_last=True, pad_last=True)
+
+
+def test_records_that_are_left_out_are_made_up_for(tmp_path: Path) -> None:
+    """On two ranks no step is left out and none is short: what repeats does not count, and what nothing is left of is black."""
+    path = tmp_path / "images.h5"
+    encoded = [png(number) if number not in BAD else b"no image" for number in range(24)]
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("image", (24,), h5py.vlen_dtype(np.uint8))
+        for number, one in enumerate(encoded):
+            images[number] = np.frombuffer(one, np.uint8)
+        file["y"] = np.arange(24)
+    data = sl.open(path, decode=sl.Decode(size=(4, 4)))
+    found: dict[int, list[Any]] = {}
+    for rank in range(2):
+        asked = {"on_bad_record": "skip", "distributed": (rank, 2)}
+        with sl.Loader(data, batch_size=4, shuffle=False, num_workers=0, **asked) as loader:
+            found[rank] = [(batch["image"].copy(), batch["y"].tolist(), batch.valid.tolist()) for batch in loader]
+            assert [bad.record for bad in loader.bad_records] == [record for record in sorted(BAD) if record % 8 // 4 == rank]
+    for rank, batches_of in found.items():
+        for step, (images, numbers, valid) in enumerate(batches_of):
+            first = 8 * step + 4 * rank
+            good = [number for number in range(first, first + 4) if number not in BAD]
+            assert valid == [True] * len(good) + [False] * (4 - len(good))
+            if good:
+                assert numbers == good + good[-1:] * (4 - len(good))
+                assert (images[:, 0, 0, 0] == np.array(numbers) * 10).all()
+            else:
+                assert not images.any()
+
+
+BAD = {1, 8, 9, 10, 11, 23}
+"""Records of which four make up what the first rank has of the second step."""
+
+
+def png(number: int) -> bytes:
+    """A picture of one colour."""
+    out = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), number * 10, np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_loaders_of_one_process_and_ranks_of_one_machine_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default; what was asked for is taken as it stands."""
+    monkeypatch.setattr("streamload.loader.budget.available_nbytes", lambda: 1 << 30)
+    monkeypatch.setattr("streamload.loader.budget.usable_cores", lambda: 16)
+    data = write(tmp_path / "a.h5")
+    with sl.Loader(data, batch_size=9, num_workers=0) as first:
+        assert first.memory == 1 << 28
+        assert default_workers() == 8
+        with sl.Loader(data, batch_size=9, num_workers=0) as second:
+            assert second.memory == ((1 << 30) - first.footprint().total) // 4
+    assert default_memory_nbytes() == 1 << 28
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "4")
+    assert default_workers() == 3
+    with sl.Loader(data, batch_size=9, num_workers=0) as shared:
+        assert shared.memory == 1 << 26
+        assert "(one of 4 ranks on this machine, by OMPI_COMM_WORLD_LOCAL_SIZE)" in repr(shared)
+    with sl.Loader(data, batch_size=9, num_workers=0, memory="100 MB") as asked:
+        assert asked.memory == 100 * 1024**2
