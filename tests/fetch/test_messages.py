@@ -35,7 +35,7 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
     if isinstance(content, WindowTask):
         return pack_window(content), (Kind.WINDOW, content)
     if isinstance(content, Filled):
-        return pack_filled(content), (Kind.FLAWED if content.bad else Kind.FILLED, content)
+        return pack_filled(content), (Kind.FLAWED if content.bad or content.valid else Kind.FILLED, content)
     if isinstance(content, Failed):
         return pack_text(Kind.FAILED, content._asdict()), (Kind.FAILED, content)
     return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
