@@ -49,6 +49,13 @@ class Reader(Protocol):
         """
         ...
 
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory, C-contiguous and as `gather` would put them: shape (len(records),); None where they do not.
+
+        They stay there until the reader is closed.
+        """
+        ...
+
     def advise(self, records: NDArray[np.int64]) -> None:
         """Say that these records will be gathered soon, by this reader or by another process's; may do nothing.
 
@@ -190,6 +197,11 @@ class Column(Protocol):
         """What an earlier look at first records found, where these may be encoded images (`images.image_fields.LookedAt`); else None."""
         ...
 
+    @property
+    def measured(self) -> Measured | None:
+        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
@@ -197,6 +209,16 @@ class Column(Protocol):
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """What the blocks of a ragged column really hold, where that is more than the weights say, by which records are ordered."""
+
+    elements: NDArray[np.int64]
+    """Of each block: shape (blocks,)."""
+    lengths: Lengths
+    """Of records."""
 
 
 class RaggedColumn(Column, Protocol):
@@ -211,8 +233,21 @@ class RaggedColumn(Column, Protocol):
     def weights(self) -> NDArray[np.int64] | None:
         """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
 
-        Blocks of the arena are as large as this says. One that turns out to be larger is decoded where it is needed.
+        The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
+        turns out to be larger is decoded where it is needed.
         """
+        ...
+
+
+class NullableColumn(Column, Protocol):
+    """A column that may hold nulls for which nothing stands: its reader raises NullValueError for such records."""
+
+    def filled(self) -> Column:
+        """The same column with something in the place of nulls, for whoever will not ask for them."""
+        ...
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that are null, or hold one, in rising order; everything may have to be decoded to find them."""
         ...
 
 
@@ -236,6 +271,11 @@ def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or that of their stored bytes."""
     encoded = column.encoded
     return column if encoded is None else encoded
+
+
+def measured_of(column: Column) -> Measured | None:
+    """What the blocks of a column really hold, where somebody has found it out; None where that is what `weights` say."""
+    return kept_column(column).measured
 
 
 def stored_nbytes(column: Column) -> int:

@@ -6,7 +6,8 @@ import difflib
 import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,21 @@ from streamload.column import (
     Column,
     Fault,
     Lengths,
+    Measured,
+    NullableColumn,
     RaggedColumn,
     RaggedReader,
     Reader,
     ReadStats,
     RecordDecoder,
     kept_column,
+    measured_of,
     read_records,
     stored_nbytes,
 )
 from streamload.conditions import Condition
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, NullValueError
+from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.ragged import Ragged
 from streamload.schema import TEXT, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -34,6 +39,8 @@ __all__ = [
     "Column",
     "Fault",
     "Lengths",
+    "Measured",
+    "NullableColumn",
     "RaggedColumn",
     "RaggedReader",
     "ReadStats",
@@ -41,6 +48,7 @@ __all__ = [
     "RecordDecoder",
     "Source",
     "kept_column",
+    "measured_of",
     "read_records",
     "stored_nbytes",
 ]
@@ -71,6 +79,9 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        asked: Mapping[str, str] | None = None,
+        shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
+        nulls: Mapping[str, Nulls] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -80,6 +91,13 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.asked = dict(asked or {})
+        """By field, what asks for it in `fields=`, where that is not its name."""
+        self.shapes_in_states = dict(shapes_in_states or {})
+        """By field, the shape that saved states know it by, where it is delivered in another."""
+        self.nulls = dict(nulls or {})
+        """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
+        is an error."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -87,6 +105,21 @@ class Source:
     def schema(self) -> Schema:
         """The fields of a record, as they are delivered."""
         return Schema(tuple(column.field for column in self.columns))
+
+    @property
+    def schema_in_states(self) -> Schema:
+        """The fields of a record as saved states know them."""
+        return Schema(tuple(replace(field, shape=self.shapes_in_states.get(field.name, field.shape)) for field in self.schema))
+
+    def with_columns(
+        self, columns: Sequence[Column], *, notes: Sequence[str] = (), shapes_in_states: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Source:
+        """The same records in other columns, with further notes."""
+        return self.replaced(
+            columns=columns,
+            notes=(*self.notes, *notes),
+            shapes_in_states={**self.shapes_in_states, **(shapes_in_states or {})},
+        )
 
     @property
     def addressable(self) -> bool:
@@ -117,9 +150,38 @@ class Source:
                 files = OpenFiles(self.fingerprints)
                 self._readers = files, [column.reader(files, ReadStats()) for column in self.columns]
             files, readers = self._readers
-            out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
+            try:
+                out = {
+                    column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)
+                }
+            except NullValueError as error:
+                hint = advice_on_nulls(self.nulls, self.schema, error.dataset) if self.nulls else error.hint
+                raise NullValueError(error.message, hint=hint, **error.details) from None
             files.verify()
         return out
+
+    def complete(self) -> tuple[Source, NDArray[np.int64]]:
+        """A source without nulls, and its records, in rising order, that never had one; others hold something in their place.
+
+        Fields are looked at in which nulls were counted: where they lie may have to be found by decoding them.
+        """
+        counted = [name for name, one in self.nulls.items() if one.count]
+        files, wanting = OpenFiles(self.fingerprints), np.zeros(len(self), bool)
+        try:
+            for column in self.columns:
+                if column.field.name in counted:
+                    wanting[cast(NullableColumn, column).null_records(files)] = True
+            files.verify()
+        finally:
+            files.close()
+        columns = [cast(NullableColumn, one).filled() if one.field.name in counted else one for one in self.columns]
+        nulls = {name: one for name, one in self.nulls.items() if name not in counted}
+        return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
+
+    def replaced(self, **changes: Any) -> Source:
+        """A source like this one but for what is given: arguments of `Source`."""
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states", "nulls")
+        return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """All record numbers, a stretch at a time, and these fields of them, shape (records,): numbers, or texts. Nothing else is read.
@@ -195,7 +257,7 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
-        lines += [f"  {note}" for note in self.notes]
+        lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

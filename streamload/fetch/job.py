@@ -19,6 +19,7 @@ from streamload.order import BoundOrder, StepPiece
 from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
+from streamload.transforms.augmentation import Augmentation
 
 Transform = Callable[..., dict[str, Any]]
 
@@ -66,6 +67,13 @@ class Job:
     """What becomes of records that cannot be decoded: see `bad_records`."""
     fills: bool
     """Whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
+    augmentation: Augmentation | None = None
+    """What is done with records and batches before a function of the user's sees them."""
+
+    @property
+    def augmented(self) -> Schema:
+        """The fields of a record once it has been augmented."""
+        return self.schema if self.augmentation is None else self.augmentation.schema
 
     @property
     def schema(self) -> Schema:

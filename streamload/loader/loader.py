@@ -27,6 +27,7 @@ from streamload.mixtures import Mixture
 from streamload.order import Standing, read_state, shared_lanes, state_lanes
 from streamload.schema import Schema
 from streamload.source import Source
+from streamload.transforms.explanation import Explanation
 
 
 class Loader:
@@ -265,6 +266,10 @@ class Loader:
         """
         return list(self._delivery.ledger.first)
 
+    def explain(self, epoch: int, record: int) -> Explanation:
+        """What augmentation draws for a record in an epoch, in words and numbers: print it."""
+        return self._plan.explain(epoch, record)
+
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""
         return self._plan.shape.footprint
@@ -279,7 +284,7 @@ class Loader:
         return (
             f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
             f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.shape.reading})\n"
-            f"  memory {plan.shape.footprint}"
+            f"{plan.augmented}  memory {plan.shape.footprint}"
         )
 
     @property

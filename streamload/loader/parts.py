@@ -9,11 +9,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, NullValueError
+from streamload.fetch.bad_records import SKIP
+from streamload.loader.augmentation import columns_and_augmentation
 from streamload.loader.options import Options
 from streamload.mixtures import Mixture
-from streamload.order import Block, LanedOrder, Layout, Listed, OrderSpec, asked_order, laned_order, layout_of, part_seed
+from streamload.nulls import advice_on_nulls, counted
+from streamload.order import Block, LanedOrder, Layout, Listed, OrderSpec, asked_order, chosen, laned_order, layout_of, part_seed
 from streamload.source import Column, RaggedColumn, Source, kept_column, stored_nbytes
+from streamload.transforms.augmentation import Augmentation
 from streamload.weighing import asked_weights
 
 
@@ -32,6 +36,9 @@ class Part:
     """Records of it in a rank's batch."""
     listed: bool
     """Whether `indices=` are an order of their own."""
+    augmentation: Augmentation | None
+    left_out: str | None
+    """What is to be said of records that are left out."""
 
 
 def parts_of(
@@ -54,7 +61,7 @@ def parts_of(
                 name,
                 mixture.sources[name],
                 mixture.columns(name),
-                {key: _of_part(getattr(options, key), name, mixture, key) for key in ("shuffle", "indices", "weights", "draws")},
+                {key: _of_part(getattr(options, key), name, mixture, key) for key in ARGUMENTS},
                 seed=part_seed(options.seed, number),
                 count=counts[number] if counts else mixture.counts[name],
                 lanes=lanes[number] if lanes else None,
@@ -65,7 +72,7 @@ def parts_of(
     if not isinstance(cast(object, data), Source):
         raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
     source = cast(Source, data)
-    asked = {key: getattr(options, key) for key in ("shuffle", "indices", "weights", "draws")}
+    asked = {key: getattr(options, key) for key in ARGUMENTS}
     count = counts[0] if counts else options.batch_size
     found = _part("", source, source.columns, asked, seed=options.seed, count=count, lanes=lanes[0] if lanes else None, ranks=ranks)
     return (found,)
@@ -73,7 +80,7 @@ def parts_of(
 
 def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:
     """An argument as it is meant for a part: by name where it is a mapping, which is the default where it does not name the part."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and argument != "augment":
         named = cast("Mapping[str, Any]", value)
         for key in named:
             if key not in mixture.sources:
@@ -90,6 +97,8 @@ def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:
     return value
 
 
+ARGUMENTS = ("shuffle", "indices", "weights", "draws", "augment", "on_bad_record")
+"""What is asked of each part."""
 _DEFAULTS = {field.name: field.default for field in fields(Options)}
 
 
@@ -104,13 +113,47 @@ def _part(
     lanes: int | None,
     ranks: int,
 ) -> Part:
-    """One source with its order."""
-    spec, layout = asked_order(asked["shuffle"], asked["indices"], _layout(data))
+    """One source with its order; `columns` are in the order of the fields of the first part."""
+    data, indices, left_out = _without_nulls(data, asked["indices"], str(asked["on_bad_record"]))
+    names = [column.field.name for column in columns]
+    found, augmentation = columns_and_augmentation(data, asked["augment"])
+    by_name = {column.field.name: column for column in found}
+    spec, layout = asked_order(asked["shuffle"], indices, _layout(data))
     weights = asked_weights(data, asked["weights"], draws=asked["draws"], indices=layout.indices)
     several = (spec.lanes or lanes or ranks) if isinstance(spec, Block) else 1
     order = laned_order(spec, layout, seed=seed, lanes=several, weights=weights)
     listed = asked["indices"] is not None and isinstance(spec, Listed)
-    return Part(name=name, data=data, columns=columns, spec=spec, order=order, count=count, listed=listed)
+    return Part(
+        name=name,
+        data=data,
+        columns=tuple(by_name[field] for field in names),
+        spec=spec,
+        order=order,
+        count=count,
+        listed=listed,
+        augmentation=augmentation,
+        left_out=left_out,
+    )
+
+
+def _without_nulls(data: Source, indices: Any, on_bad_record: str) -> tuple[Source, Any, str | None]:
+    """The data and the chosen records such that no record with a null is asked for for which nothing stands, and a word on what
+    is left out.
+
+    Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
+    """
+    known = {name: one for name, one in data.nulls.items() if one.count}
+    if not known or (indices is not None and on_bad_record != SKIP):
+        return data, indices, None
+    if on_bad_record != SKIP:
+        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
+    data, complete = data.complete()
+    numbers = complete
+    if indices is not None:
+        numbers = chosen(indices, len(data))
+        numbers = numbers[np.isin(numbers, complete)]
+    left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
+    return data, numbers, left_out
 
 
 def _layout(data: Source) -> Layout:

@@ -10,6 +10,8 @@ from typing import cast
 
 from streamload.distributed import Ranks, asked_ranks
 from streamload.errors import ConfigError
+from streamload.fetch.augment_fields import scratch_nbytes
+from streamload.fetch.augment_images import sizes_of
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
@@ -25,6 +27,7 @@ from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, stored_nbytes
 from streamload.storage.files import recheck
+from streamload.transforms.explanation import Explanation, explain
 
 UNKNOWN_ELEMENTS = 256
 """Elements of a record that a transform makes, as long as nothing is known of them."""
@@ -84,6 +87,21 @@ class Plan:
         """Steps of a whole epoch."""
         return len(self.shares)
 
+    @property
+    def augmented(self) -> str:
+        """Lines on what augmentation does, for people; none where there is none."""
+        augmentation = self.job.augmentation
+        return "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+
+    def explain(self, epoch: int, record: int) -> Explanation:
+        """What augmentation draws for a record. Raises IndexError for one that is not there."""
+        if not 0 <= record < len(self.data):
+            raise IndexError(f"record {record} is out of range for {len(self.data):,} records")
+        plans = self.job.augmentation.plans if self.job.augmentation is not None else ()
+        unlike = [plan.images[0].name for plan in plans if plan.images[0].size is None]
+        sizes = sizes_of(self.job, record, unlike) if unlike else None
+        return explain(plans, seed=self.seed, epoch=epoch, record=record, sizes=sizes)
+
 
 def plan_of(
     data: Source | Mixture,
@@ -120,6 +138,7 @@ def plan_of(
         direct=False,
         on_bad=options.on_bad_record,
         fills=ranks.world_size > 1 or options.pad_last,
+        augmentation=parts[0].augmentation,
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = [_fitting(shares, part) for part in shares.parts]
@@ -144,7 +163,7 @@ def plan_of(
         weights_nbytes=sum(part.order.weights.nbytes for part in parts if part.order.weights is not None),
         mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
         stored_nbytes=stored,
-        transformed=options.transform is not None,
+        private_nbytes=_private_nbytes(job, slot_layout.batch_size),
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
         io=options.io,
         mappable=len(job.fingerprints) <= MOST_MAPPED_FILES,
@@ -162,7 +181,7 @@ def plan_of(
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=next(filter(None, map(_warning, parts)), None),
+        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
     )
 
 
@@ -217,7 +236,7 @@ def _rooms(schema: Schema, parts: Sequence[Part], records: Sequence[int]) -> lis
 def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
     """The schema of batches: the stored one, or what the transform makes of the first record."""
     if job.transform is None or empty:
-        return job.schema
+        return job.augmented
     if workers == 0:
         from streamload.fetch.fetcher import probe
 
@@ -225,6 +244,13 @@ def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema
     from streamload.workers.pool import probe_schema
 
     return probe_schema(replace(job, workers=1), timeout=timeout)
+
+
+def _private_nbytes(job: Job, batch_size: int) -> int:
+    """What one process keeps of a batch between passes: what a transform is given, and what augmentation works in."""
+    given = job.augmented.record_nbytes if job.augmentation is not None else sum(map(stored_nbytes, job.streams[0].columns))
+    between = given * batch_size if job.transform is not None else 0
+    return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
 
 
 def _workers(asked: int | None) -> int:

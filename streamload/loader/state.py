@@ -22,7 +22,7 @@ def identity_of(plan: Plan, built: tuple[int, ...]) -> RunIdentity:
             order=part.order.fingerprint,
             lanes=len(part.order.lanes),
             records=len(part.data),
-            schema=_digest(part.data.schema),
+            schema=_digest(part.data.schema_in_states),
             contents=contents_digest(part.data),
             weights=part.order.weights.digest if part.order.weights is not None else None,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from loader_files import gzip, taken, write
+from time_limits import GUARD_SECONDS
 
 import streamload as sl
 
@@ -47,6 +48,10 @@ ssize_t pread(int fd, void *to, size_t count, off_t at) {
     return real(fd, to, count, at);
 }
 ssize_t pread64(int fd, void *to, size_t count, off_t at) { return pread(fd, to, count, at); }
+ssize_t preadv(int fd, const struct iovec *to, int count, off_t at) { return pread(fd, to[0].iov_base, to[0].iov_len, at); }
+ssize_t preadv64(int fd, const struct iovec *to, int count, off_t at) { return preadv(fd, to, count, at); }
+ssize_t preadv2(int fd, const struct iovec *to, int count, off_t at, int flags) { return preadv(fd, to, count, at); }
+ssize_t preadv64v2(int fd, const struct iovec *to, int count, off_t at, int flags) { return preadv(fd, to, count, at); }
 """
 
 
@@ -56,7 +61,7 @@ def judged(path: Path, workers: int, **environment: str) -> tuple[str, list[floa
         [sys.executable, "-c", PROGRAM, str(workers), str(path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=GUARD_SECONDS,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,7 @@ from typing import Any
 import driver
 import numpy as np
 from scenarios.transforms import HANGS, bad
+from time_limits import Deadline
 
 KEPT: list[Any] = []
 """What lives until the interpreter ends."""
@@ -28,8 +29,8 @@ def note(name: str, **said: Any) -> None:
 
 def at_work(loader: Any) -> None:
     """Tell the test which processes there are, once both workers are known to have started."""
-    deadline = time.monotonic() + 5.0
-    while len(loader.worker_pids) < 2 and time.monotonic() < deadline:
+    deadline = Deadline(5.0)
+    while len(loader.worker_pids) < 2 and not deadline.passed:
         time.sleep(0.01)
     note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
 
@@ -157,6 +158,8 @@ def _child(action: Any, *, abrupt: bool = False) -> dict[str, Any]:
 
 def forked(abrupt: bool) -> dict[str, Any]:
     """Forks of this process while a loader is in the middle of an epoch."""
+    with driver.loader_of("gzip") as first:
+        next(iter(first))  # Workers are up from here on.
     loader = driver.loader_of()
     iterator = iter(loader)
     expected = driver.order_of("raw", 0)

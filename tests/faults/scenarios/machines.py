@@ -119,8 +119,8 @@ def launcher_dies(when: str) -> dict[str, Any]:
     outcome: dict[str, Any] = {}
     if when == "starting":
         os.environ["STREAMLOAD_TEST_KILL"] = "import:exit1"
-        loader = driver.loader_of()
-        outcome["first"] = driver.watch(loader)
+        loader = driver.loader_of("gzip")  # Raw records would be read without workers meanwhile.
+        outcome["first"] = driver.watch(loader, "gzip")
         loader.close()
         del os.environ["STREAMLOAD_TEST_KILL"]
     elif when == "working":
@@ -135,7 +135,7 @@ def launcher_dies(when: str) -> dict[str, Any]:
         os.kill(driver.launcher_pid(), signal.SIGKILL)
         await_no_launcher()
     elif when == "stopped":
-        loader = driver.loader_of(timeout=1.0)
+        loader = driver.loader_of("gzip", timeout=1.0)
         next(iter(loader))
         pid = driver.launcher_pid()
         os.kill(pid, signal.SIGSTOP)
@@ -143,8 +143,8 @@ def launcher_dies(when: str) -> dict[str, Any]:
         loader.close()
         outcome["closing"] = time.monotonic() - began
         began = time.monotonic()
-        loader = driver.loader_of(timeout=1.0)
-        outcome["first"] = driver.watch(loader)
+        loader = driver.loader_of("gzip", timeout=1.0)
+        outcome["first"] = driver.watch(loader, "gzip")
         loader.close()
         os.kill(pid, signal.SIGKILL)
         await_no_launcher()
