@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.source import Column, Fault, RaggedColumn
+from streamload.source import Column, Fault, Measured, RaggedColumn
 
 
 class ColumnDefaults:
@@ -51,6 +51,11 @@ class ColumnDefaults:
     @property
     def looked_at(self) -> Any:
         """Nobody has looked at its first records, where these may be encoded images."""
+        return None
+
+    @property
+    def measured(self) -> Measured | None:
+        """Blocks hold what `weights` say."""
         return None
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import NullValueError, SourceError
+from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -200,6 +201,11 @@ class Column(Protocol):
         """What an earlier look at first records found, where these may be encoded images (`images.image_fields.LookedAt`); else None."""
         ...
 
+    @property
+    def measured(self) -> Measured | None:
+        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
@@ -207,6 +213,16 @@ class Column(Protocol):
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """What the blocks of a ragged column really hold, where that is more than the weights say, by which records are ordered."""
+
+    elements: NDArray[np.int64]
+    """Of each block: shape (blocks,)."""
+    lengths: Lengths
+    """Of records."""
 
 
 class RaggedColumn(Column, Protocol):
@@ -221,8 +237,21 @@ class RaggedColumn(Column, Protocol):
     def weights(self) -> NDArray[np.int64] | None:
         """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
 
-        Blocks of the arena are as large as this says. One that turns out to be larger is decoded where it is needed.
+        The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
+        turns out to be larger is decoded where it is needed.
         """
+        ...
+
+
+class NullableColumn(Column, Protocol):
+    """A column that may hold nulls for which nothing stands: its reader raises NullValueError for such records."""
+
+    def filled(self) -> Column:
+        """The same column with something in the place of nulls, for whoever will not ask for them."""
+        ...
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that are null, or hold one, in rising order; everything may have to be decoded to find them."""
         ...
 
 
@@ -246,6 +275,11 @@ def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or that of their stored bytes."""
     encoded = column.encoded
     return column if encoded is None else encoded
+
+
+def measured_of(column: Column) -> Measured | None:
+    """What the blocks of a column really hold, where somebody has found it out; None where that is what `weights` say."""
+    return kept_column(column).measured
 
 
 def stored_nbytes(column: Column) -> int:
@@ -297,6 +331,7 @@ class Source:
         classes: Mapping[str, Sequence[str]] | None = None,
         asked: Mapping[str, str] | None = None,
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
+        nulls: Mapping[str, Nulls] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -310,6 +345,9 @@ class Source:
         """By field, what asks for it in `fields=`, where that is not its name."""
         self.shapes_in_states = dict(shapes_in_states or {})
         """By field, the shape that saved states know it by, where it is delivered in another."""
+        self.nulls = dict(nulls or {})
+        """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
+        is an error."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -327,15 +365,9 @@ class Source:
         self, columns: Sequence[Column], *, notes: Sequence[str] = (), shapes_in_states: Mapping[str, tuple[int, ...]] | None = None
     ) -> Source:
         """The same records in other columns, with further notes."""
-        return Source(
-            format_name=self.format_name,
-            title=self.title,
+        return self.replaced(
             columns=columns,
-            fingerprints=self.fingerprints,
-            file_starts=self.file_starts,
             notes=(*self.notes, *notes),
-            classes=self.classes,
-            asked=self.asked,
             shapes_in_states={**self.shapes_in_states, **(shapes_in_states or {})},
         )
 
@@ -368,9 +400,38 @@ class Source:
                 files = OpenFiles(self.fingerprints)
                 self._readers = files, [column.reader(files, ReadStats()) for column in self.columns]
             files, readers = self._readers
-            out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
+            try:
+                out = {
+                    column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)
+                }
+            except NullValueError as error:
+                hint = advice_on_nulls(self.nulls, self.schema, error.dataset) if self.nulls else error.hint
+                raise NullValueError(error.message, hint=hint, **error.details) from None
             files.verify()
         return out
+
+    def complete(self) -> tuple[Source, NDArray[np.int64]]:
+        """A source without nulls, and its records, in rising order, that never had one; others hold something in their place.
+
+        Fields are looked at in which nulls were counted: where they lie may have to be found by decoding them.
+        """
+        counted = [name for name, one in self.nulls.items() if one.count]
+        files, wanting = OpenFiles(self.fingerprints), np.zeros(len(self), bool)
+        try:
+            for column in self.columns:
+                if column.field.name in counted:
+                    wanting[cast(NullableColumn, column).null_records(files)] = True
+            files.verify()
+        finally:
+            files.close()
+        columns = [cast(NullableColumn, one).filled() if one.field.name in counted else one for one in self.columns]
+        nulls = {name: one for name, one in self.nulls.items() if name not in counted}
+        return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
+
+    def replaced(self, **changes: Any) -> Source:
+        """A source like this one but for what is given: arguments of `Source`."""
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states", "nulls")
+        return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
@@ -415,7 +476,7 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
-        lines += [f"  {note}" for note in self.notes]
+        lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.schema import Field
-from streamload.source import Column, Reader, ReadStats, Source, kept_column, stored_nbytes
+from streamload.source import Column, NullableColumn, Reader, ReadStats, Source, kept_column, stored_nbytes
 from streamload.storage.files import OpenFiles
 
 
@@ -49,7 +50,7 @@ def _reshaped(column: Column) -> Column:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Numbers:
+class Numbers(ColumnDefaults):
     """A column whose records have one element, delivered as numbers."""
 
     field: Field
@@ -78,13 +79,41 @@ class Numbers:
         """As the column does."""
         return self.column.describe()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).__slots__ or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.column, name)
+    @property
+    def direct_nbytes(self) -> int:
+        """As the column's."""
+        return self.column.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the column is."""
+        return self.column.mappable
+
+    @property
+    def held(self) -> Any:
+        """As the column's, as numbers."""
+        return None if self.column.held is None else np.asarray(self.column.held).reshape(-1)
+
+    @property
+    def amplification(self) -> float:
+        """As the column's."""
+        return self.column.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the column's."""
+        return self.column.file_nbytes
+
+    def filled(self) -> Numbers:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, column=cast(NullableColumn, self.column).filled())
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands."""
+        return cast(NullableColumn, self.column).null_records(files)
 
 
-class NumbersReader:
+class NumbersReader(ReaderDefaults):
     """Reads a column into an array of numbers."""
 
     def __init__(self, reader: Reader, shape: tuple[int, ...]) -> None:
@@ -98,6 +127,10 @@ class NumbersReader:
     def advise(self, records: NDArray[np.int64]) -> None:
         """Pass it on."""
         self._reader.advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._reader.expect(records)
 
     def close(self) -> None:
         """Let go of the reader."""

@@ -9,9 +9,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, NullValueError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
+from streamload.fetch.bad_records import SKIP
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
@@ -22,6 +23,7 @@ from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
+from streamload.nulls import advice_on_nulls, counted
 from streamload.order import BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
@@ -88,6 +90,7 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     batch_size, seed, workers = options.batch_size, options.seed, _workers(options.num_workers)
     for was in data.fingerprints:
         recheck(was)
+    data, options, without = _without_nulls(data, options)
     spec, order = _ordered(data, options, seed)
     end = order.n - order.n % batch_size if options.drop_last else order.n
     columns, augmentation = columns_and_augmentation(data, options.augment)
@@ -140,8 +143,27 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=mixing_advice(data, order),
+        warning=" ".join(filter(None, (without, mixing_advice(data, order)))) or None,
     )
+
+
+def _without_nulls(data: Source, options: Options) -> tuple[Source, Options, str | None]:
+    """The data and the options such that no record with a null is asked for for which nothing stands, and a word on what is left out.
+
+    Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
+    """
+    known = {name: one for name, one in data.nulls.items() if one.count}
+    if not known or (options.indices is not None and options.on_bad_record != SKIP):
+        return data, options, None
+    if options.on_bad_record != SKIP:
+        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
+    data, complete = data.complete()
+    chosen = complete
+    if options.indices is not None:
+        chosen = subset(options.indices, len(data))
+        chosen = chosen[np.isin(chosen, complete)]
+    left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
+    return data, replace(options, indices=chosen), left_out
 
 
 def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, BoundOrder]:
