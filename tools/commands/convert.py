@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 from typing import Any
 
@@ -211,7 +212,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
                 f"--size {arguments.size} is too large: {MOST_SIDE:,} high or wide and {MOST_PIXELS:,} pixels are the most.",
                 hint="Give height and width in pixels: 224x224.",
             )
-    if not os.path.exists(arguments.source) and "*" not in arguments.source:
+    if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source):
         raise missing(arguments.source)
     return OpenRequest(
         path=os.path.abspath(arguments.source),

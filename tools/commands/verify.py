@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shlex
 from collections.abc import Iterable, Iterator
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
     if not os.path.exists(arguments.path):
         raise missing(arguments.path)
-    if arguments.against and not os.path.exists(arguments.against) and "*" not in arguments.against:
+    if arguments.against and not os.path.exists(arguments.against) and not glob.has_magic(arguments.against):
         raise missing(arguments.against)
     findings, checked, against = Findings(), [], None
     where = manifest_path(arguments.path)
