@@ -202,6 +202,11 @@ class Column(Protocol):
         ...
 
     @property
+    def page_starts(self) -> NDArray[np.int64] | None:
+        """The first record of each page, where pages within blocks are read for themselves; shape (pages,)."""
+        ...
+
+    @property
     def measured(self) -> Measured | None:
         """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
         ...
