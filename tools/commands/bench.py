@@ -39,8 +39,8 @@ HELP = (
     ("--contenders NAMES", "all, or some: other loaders on the same records"),
     ("--model NAME", "resnet50, unet3d, cosmoflow, or seconds a step"),
     ("--html FILE", "write a page with pictures there"),
-    ("--fields NAMES", "which fields: image,label or image=x_train"),
-    ("--shape A=H,W --fill A=0", "shapes that no file says; what stands for nulls"),
+    ("--fields NAMES --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--record-axis AXIS --fill A=0", "what counts records; what stands for nulls"),
     ("--decode HxW", "size of encoded images, 224x224; or no: as bytes"),
     ("--json --debug", "answer as JSON; show tracebacks of errors"),
 )
