@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
-    from streamload.order import Block, Exact, Order, Sequential
+    from streamload.mixtures import Mixture, mix
+    from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.splits import split
     from streamload.transforms import augment
     from streamload.transforms.augment import Augment
 
@@ -31,10 +33,14 @@ _LATER = {
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
+    "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
+    "Mixture": "streamload.mixtures",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "mix": "streamload.mixtures",
+    "split": "streamload.splits",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
@@ -45,7 +51,9 @@ __all__ = [
     "Decode",
     "Exact",
     "Field",
+    "Listed",
     "Loader",
+    "Mixture",
     "Order",
     "Ragged",
     "Schema",
@@ -54,7 +62,9 @@ __all__ = [
     "__version__",
     "augment",
     "errors",
+    "mix",
     "open",
+    "split",
 ]
 """The names to learn; every error of `errors` and every operation of `augment` is an attribute of the package too."""
 
