@@ -68,7 +68,7 @@ def ranges(source: Source) -> dict[str, dict[str, Any]]:
 def _of_all(column: Column, files: OpenFiles) -> dict[str, Any] | None:
     """The range of all records, where they are in memory, or where statistics say it."""
     if isinstance(column, HeldWithNulls):
-        held = column.held
+        held = column.stored
         return range_of(np.delete(held.values, column.nulls, axis=0)) if isinstance(held, InMemory) else range_of(held.values)
     if isinstance(column, (InMemory, InMemoryRagged)):
         return range_of(column.values)
