@@ -152,7 +152,7 @@ def stand_in(field: Field) -> Any:
 class HeldWithNulls(ColumnDefaults):
     """A small field with nulls for which nothing stands, held in memory: asking for one of these is an error."""
 
-    held: InMemory | InMemoryRagged
+    stored: InMemory | InMemoryRagged
     """The values, something in the place of nulls."""
     column: str
     """Its name in the files."""
@@ -164,7 +164,7 @@ class HeldWithNulls(ColumnDefaults):
     @property
     def field(self) -> Field:
         """As it is delivered."""
-        return self.held.field
+        return self.stored.field
 
     @property
     def addressable(self) -> bool:
@@ -179,8 +179,8 @@ class HeldWithNulls(ColumnDefaults):
     @property
     def lengths(self) -> Lengths:
         """Of all records, if it is ragged."""
-        assert isinstance(self.held, InMemoryRagged)
-        return self.held.lengths
+        assert isinstance(self.stored, InMemoryRagged)
+        return self.stored.lengths
 
     @property
     def weights(self) -> NDArray[np.int64] | None:
@@ -194,7 +194,7 @@ class HeldWithNulls(ColumnDefaults):
 
     def filled(self) -> InMemory | InMemoryRagged:
         """The same with something in the place of nulls, for whoever will not ask for them."""
-        return self.held
+        return self.stored
 
     def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
         """The records that are null, or hold one."""
@@ -202,7 +202,7 @@ class HeldWithNulls(ColumnDefaults):
 
     def renamed(self, name: str) -> HeldWithNulls:
         """The same under another name."""
-        return replace(self, held=replace(self.held, field=replace(self.held.field, name=name)))
+        return replace(self, stored=replace(self.stored, field=replace(self.stored.field, name=name)))
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> HeldReader:
         """A reader of the values."""
@@ -210,7 +210,7 @@ class HeldWithNulls(ColumnDefaults):
 
     def describe(self) -> str:
         """How it is stored, and that it is held."""
-        return f"{self.held.describe()}, {len(self.nulls):,} of them null"
+        return f"{self.stored.describe()}, {len(self.nulls):,} of them null"
 
 
 class HeldReader(ReaderDefaults):
@@ -219,7 +219,7 @@ class HeldReader(ReaderDefaults):
     def __init__(self, column: HeldWithNulls, files: OpenFiles, meter: ReadStats) -> None:
         self._column = column
         self._files = files
-        self._inner: Any = column.held.reader(files, meter)
+        self._inner: Any = column.stored.reader(files, meter)
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises NullValueError, with file and record."""

@@ -223,7 +223,7 @@ def held_with_nulls(column: Column, key: str, starts: NDArray[np.int64], files: 
     if not len(nulls):
         return held_in_memory(column, int(starts[-1]), files)
     whole = held_in_memory(cast(NullableColumn, column).filled(), int(starts[-1]), files)
-    return HeldWithNulls(held=whole, column=key, nulls=nulls, starts=starts.astype(np.int64))
+    return HeldWithNulls(stored=whole, column=key, nulls=nulls, starts=starts.astype(np.int64))
 
 
 MOST_SPREAD = 64 * 1024**2

@@ -18,6 +18,7 @@ from streamload.tools.benchmark.workloads import Workload, utilisation, workload
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
+from streamload.tools.nulls import fill_in
 
 from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
@@ -25,6 +26,25 @@ from streamload.sizes import format_nbytes, parse_nbytes
 
 EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
 
+HELP = (
+    ("PATH", 'a file, or a pattern such as "train-*.h5"'),
+    ("--workers LIST", "worker processes of each pass (0 and all cores)"),
+    ("--batch N", "records of a batch (256, or the model's)"),
+    ("--order ORDER", "auto, exact, block or stored (auto)"),
+    ("--window SIZE", 'of block order, as "512 MB"'),
+    ("--memory SIZE --io MODE", "of the loader; auto, mmap, read or direct (auto)"),
+    ("--seconds S", "of each pass (5)"),
+    ("--cold", "empty the page cache before each pass, verified"),
+    ("--limit-memory SIZE", 'a ceiling that the kernel holds, as "1 GB"'),
+    ("--contenders NAMES", "all, or some: other loaders on the same records"),
+    ("--model NAME", "resnet50, unet3d, cosmoflow, or seconds a step"),
+    ("--html FILE", "write a page with pictures there"),
+    ("--fields NAMES --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--record-axis AXIS --fill A=0", "what counts records; what stands for nulls"),
+    ("--decode HxW", "size of encoded images, 224x224; or no: as bytes"),
+    ("--json --debug", "answer as JSON; show tracebacks of errors"),
+)
+"""What --help says: two arguments that belong together share a line."""
 LEAST_COMPUTE_SECONDS = 0.002
 """Shorter sleeps are not kept to by the system, so no more accelerators than this allows are emulated at once."""
 
@@ -91,7 +111,8 @@ def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[
         "paths": [paths] if isinstance(paths, str) else paths,
         "files": [str(path) for path in files_of(source)],
         "fields": fields_in(arguments.fields),
-        "options": options_in(arguments),
+        "options": {name: value for name, value in options_in(arguments).items() if name != "fill"},
+        "fill": {name: repr(value) for name, value in fill_in(arguments.fill).items()},
         "decode": decode_in(arguments.decode),
         "batch": batch,
         "order": arguments.order,

@@ -21,6 +21,7 @@ from streamload.tools.convert.readers.open import OpenRequest, RecordSource, eac
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
+from streamload.tools.nulls import refuse_nulls
 
 from streamload.errors import ConfigError, ConversionError
 from streamload.images import MOST_PIXELS
@@ -39,6 +40,7 @@ HELP = (
     ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
+    ("--fill A=0", "what stands for nulls of tables"),
     ("--labels TABLE", "CSV or JSONL that says the labels of images"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
@@ -113,6 +115,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _tell_of_limits(origin, arguments, console)
         _refuse_store(origin, arguments, style)
         require_held(origin.schema, origin.title, style)
+        refuse_nulls(origin, arguments.on_bad)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
             free_nbytes(arguments.target)

@@ -11,9 +11,10 @@ from streamload.tools.commands.open_arguments import add_choice, add_decode, cla
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
 from streamload.tools.convert.readers.open import RecordSource
 
-from streamload.errors import ConfigError, SourceError
+from streamload.errors import ConfigError, NullValueError, SourceError
 from streamload.images import ImageError, read_header
-from streamload.source import Source
+from streamload.source import ReadStats, Source, read_records
+from streamload.storage.files import OpenFiles
 
 EXAMPLE = "streamload head train.h5 -n 3"
 
@@ -66,8 +67,29 @@ def _record(source: RecordSource, number: int) -> dict[str, Any]:
         if isinstance(source, Source):
             return source[number]
         return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+    except NullValueError:
+        assert isinstance(source, Source)
+        return _without_nulls(source, number)
     except SourceError as error:
         return {DAMAGED: error.message}
+
+
+def _without_nulls(source: Source, number: int) -> dict[str, Any]:
+    """One record, None for each field that is null."""
+    found: dict[str, Any] = {}
+    files = OpenFiles(source.fingerprints)
+    try:
+        for column in source.columns:
+            reader = column.reader(files, ReadStats())
+            try:
+                found[column.field.name] = read_records(column, reader, np.array([number], np.int64))[0]
+            except NullValueError:
+                found[column.field.name] = None
+            finally:
+                reader.close()
+    finally:
+        files.close()
+    return found
 
 
 def class_text(value: Any, words: Sequence[str] | None) -> str:
@@ -78,6 +100,8 @@ def class_text(value: Any, words: Sequence[str] | None) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
     if isinstance(value, bytes):
         return _bytes_shown(value)
     values = np.asarray(value)

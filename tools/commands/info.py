@@ -7,15 +7,12 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from streamload.tools.accounting import account_of, show_account
-from streamload.tools.commands.info_convertible import LOOKED_AT, container_document, range_of, range_text, show_classes, show_container
+from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.open_arguments import (
     add_account,
     add_choice,
     add_decode,
-    batch_records,
     block_records,
     classes_at,
     decode_in,
@@ -24,19 +21,20 @@ from streamload.tools.commands.open_arguments import (
     options_in,
     pattern_of,
     reading_flags,
-    spread,
 )
 from streamload.tools.commands.speed import speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
 from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.nulls import as_flags
+from streamload.tools.value_ranges import range_text, ranges
 
 from streamload.errors import StreamloadError
 from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
-from streamload.source import Column, ReadStats, Source, read_records
-from streamload.storage.files import OpenFiles
+from streamload.source import Column, Source
 
 EXAMPLE = "streamload info train.h5"
 
@@ -102,8 +100,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
     account = account_of(source, request, leave_out=arguments.leave_out)
-    ranges = _ranges(source)
-    fields = [_field(source, column, ranges.get(column.field.name)) for column in source.columns]
+    found = ranges(source)
+    fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
         "path": path,
         "format": source.format_name,
@@ -115,7 +113,8 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "fields": fields,
         "classes": classes_at(path, source),
         "parts": _parts(path),
-        "notes": list(source.notes),
+        "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema)],
+        "nulls": {name: one.count for name, one in source.nulls.items()},
         "account": account.plain(),
         "accounted": account,
         "layout": _layout(source, arguments),
@@ -163,35 +162,6 @@ def _field(source: Source, column: Column, seen: dict[str, Any] | None) -> dict[
     }
 
 
-def _ranges(source: Source) -> dict[str, dict[str, Any]]:
-    """Least and greatest values of each field, in records spread over all of them."""
-    blocks = [column.cuts for column in source.columns if not column.addressable and column.cuts is not None]
-    # A block must be decoded whole for any of its records, so a few blocks are looked at where records are not addressable.
-    most = max(1, min(LOOKED_AT if not blocks else 4, batch_records(source)))
-    records = spread(len(source), most)
-    if not len(records):
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    for name, values in _values(source, records):
-        seen = range_of(values)
-        if seen is not None:
-            found[name] = seen | {"records": len(records)}
-    return found
-
-
-def _values(source: Source, records: NDArray[np.int64]) -> Iterable[tuple[str, NDArray[Any]]]:
-    """Values of each field but text, bytes and images: of the latter everybody knows the range, and some may be damaged."""
-    files = OpenFiles(source.fingerprints)
-    for column in source.columns:
-        if column.field.ragged in (BYTES, TEXT) or column.encoded is not None:
-            continue
-        reader = column.reader(files, ReadStats())
-        values = read_records(column, reader, records)
-        reader.close()
-        yield column.field.name, values.values if column.field.ragged else values
-    files.close()
-
-
 def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     """The call that opens it, with the arguments that override what was found."""
     chosen = fields_in(arguments.fields) or {name: source.asked.get(name, name) for name in source.schema.names}
@@ -219,6 +189,9 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
                 "`streamload convert --codec none`"
             )
+    if source.nulls:
+        flags = as_flags(advice_on_nulls(source.nulls, source.schema), skip=True)
+        yield f"nulls: {flags[:1].lower()}{flags[1:]}"
     if not len(source):
         yield "there are no records: a loader of it has no steps"
     if document["addressable"] and len(source):

@@ -17,6 +17,7 @@ from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
 from streamload.tools.convert.readers.records import SURVEYED, ContainerReader
 from streamload.tools.image_sizes import sizes_of
+from streamload.tools.value_ranges import LOOKED_AT, range_of, range_text
 
 from streamload.errors import SourceError
 from streamload.sizes import format_nbytes
@@ -25,8 +26,6 @@ from streamload.storage.files import is_cached
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
 COLD_FILES = 64
 """Files that are read from the disk, where each record has one."""
-LOOKED_AT = 256
-"""Records whose values are looked at for ranges."""
 
 
 def container_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -90,7 +89,8 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
     if each:
         document["speed"]["stored_cold"] = 1 / (1 / warm + each)
     for field in document["fields"]:
-        field["range"] = range_of(taken[field["name"]])
+        seen = range_of(taken[field["name"]])
+        field["range"] = None if seen is None else seen | {"records": len(chosen), "all": len(chosen) == len(origin)}
 
 
 def _of_many_sizes(origin: RecordSource, chosen: NDArray[np.int64], document: dict[str, Any]) -> bool:
@@ -174,17 +174,3 @@ def show_classes(classes: dict[str, Any], console: Console) -> None:
     """What the numbers of labels mean."""
     for name, words in classes.items():
         console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")
-
-
-def range_of(values: Any) -> dict[str, Any] | None:
-    """Least and greatest of some values, and whether any is missing; None for what has no order."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif" or not values.size:
-        return None
-    missing = bool(np.isnan(values).any()) if values.dtype.kind == "f" else False
-    sound = values[~np.isnan(values)] if missing else values
-    return {"least": sound.min(), "greatest": sound.max(), "nan": missing} if sound.size else None
-
-
-def range_text(seen: dict[str, Any] | None) -> str:
-    """A range in words; nothing where there is none."""
-    return "" if seen is None else f"{seen['least']:.6g} to {seen['greatest']:.6g}" + (" and NaN" if seen["nan"] else "")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
+from streamload.tools.nulls import fill_in
 
 import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
@@ -31,6 +32,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fields", metavar="NAMES", help="which fields: image,label or image=x_train,y=y_train")
     parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
     parser.add_argument("--record-axis", metavar="AXIS", help="axis that counts records: 0, -1, none; or x=-1,y=0")
+    parser.add_argument("--fill", metavar="NAME=VALUE", action="append", default=[], help="what stands for nulls: label=0")
 
 
 def add_account(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +212,8 @@ def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     if getattr(arguments, "record_axis", None) is not None:
         options["record_axis"] = axis_in(arguments.record_axis)
+    if getattr(arguments, "fill", None):
+        options["fill"] = fill_in(arguments.fill)
     return options
 
 

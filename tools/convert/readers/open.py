@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ class OpenRequest:
     """Of records, where no file says them."""
     record_axis: int | dict[str, int | None] | None = 0
     """Which axis counts records, of all fields or by field; None where each dataset is one record."""
+    fill: dict[str, Any] | None = None
+    """What stands for nulls of tables, by column."""
     mode: str = "rgb"
     """Of images from folders: rgb or grey."""
     size: tuple[int, int] | None = None
@@ -41,7 +44,8 @@ class OpenRequest:
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return asdict(self)
+        fill = None if self.fill is None else {name: repr(value) for name, value in self.fill.items()}
+        return asdict(self) | {"fill": fill}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> OpenRequest:
@@ -49,6 +53,7 @@ class OpenRequest:
         values = dict(plain)
         values["size"] = tuple(values["size"]) if values["size"] else None
         values["shapes"] = {name: tuple(shape) for name, shape in values["shapes"].items()} if values["shapes"] else None
+        values["fill"] = {name: ast.literal_eval(text) for name, text in values["fill"].items()} if values.get("fill") else None
         return cls(**values)
 
 
@@ -100,6 +105,8 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
     if request.record_axis != 0:
         options["record_axis"] = request.record_axis
+    if request.fill:
+        options["fill"] = request.fill
     with as_arguments():
         source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
