@@ -11,6 +11,7 @@ from streamload.schema import Field, Schema
 from streamload.source import Source
 
 if TYPE_CHECKING:
+    from streamload.frameworks.torch import for_torch
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
@@ -28,6 +29,7 @@ _LATER = {
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "for_torch": "streamload.frameworks.torch",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
@@ -45,6 +47,7 @@ __all__ = [
     "Source",
     "__version__",
     "errors",
+    "for_torch",
     "open",
 ]
 """The names to learn; every error of `errors` is an attribute of the package too."""
