@@ -11,6 +11,9 @@ from streamload.schema import Field, Schema
 from streamload.source import Source
 
 if TYPE_CHECKING:
+    from streamload.frameworks.jax import for_jax
+    from streamload.frameworks.keras import for_keras
+    from streamload.frameworks.tensorflow import for_tf
     from streamload.frameworks.torch import for_torch
     from streamload.images import Decode
     from streamload.loader.batch import Batch
@@ -29,6 +32,9 @@ _LATER = {
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "for_jax": "streamload.frameworks.jax",
+    "for_keras": "streamload.frameworks.keras",
+    "for_tf": "streamload.frameworks.tensorflow",
     "for_torch": "streamload.frameworks.torch",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
@@ -47,6 +53,9 @@ __all__ = [
     "Source",
     "__version__",
     "errors",
+    "for_jax",
+    "for_keras",
+    "for_tf",
     "for_torch",
     "open",
 ]

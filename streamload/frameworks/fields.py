@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +18,9 @@ from streamload.schema import BYTES, TEXT, Field
 VALID = "valid"
 """The name that stands for which records of a batch count, where no field of the data has it: bool, shape (records,)."""
 
+PLACE = "place"
+"""The name that stands for the steps that were done after a batch, counted through epochs: int64, one number a batch."""
+
 DICT, TUPLE, ONE = "dict", "tuple", "one"
 
 Fields = str | Sequence[str] | None
@@ -32,8 +35,8 @@ class Choice:
     """In the order in which they are handed out; `valid` is among them where it was asked for."""
     container: str
     """ "dict", "tuple" or "one"."""
-    schema_has_valid: bool
-    """Whether a field of the data itself is called "valid"."""
+    computed: frozenset[str]
+    """The names among these that no field of the data has."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,29 +46,23 @@ class Choice:
     @property
     def has_valid(self) -> bool:
         """Whether what counts of a batch is handed out too."""
-        return not self.schema_has_valid and VALID in self.names
+        return VALID in self.computed
+
+    def is_place(self, field: Field) -> bool:
+        """Whether it is one number a batch."""
+        return field.name == PLACE and PLACE in self.computed
 
     def value(self, batch: Batch, name: str) -> Any:
         """What a batch has under a name: an array of shape (records, *shape), or a Ragged."""
-        return valid_of(batch) if name == VALID and not self.schema_has_valid else batch[name]
+        if name not in self.computed:
+            return batch[name]
+        return valid_of(batch) if name == VALID else np.int64(batch.total_step + 1)
 
     def arranged(self, made: Sequence[Any]) -> Any:
         """What was made of each field, in the container."""
         if self.container == DICT:
             return dict(zip(self.names, made, strict=True))
         return made[0] if self.container == ONE else tuple(made)
-
-    def form(self, makers: Sequence[Callable[[Any], Any]]) -> Callable[[Batch], Any]:
-        """A function that makes of a batch what is handed out; each maker makes it of one field."""
-        pairs = tuple(zip(self.names, makers, strict=True))
-        if self.has_valid:
-            return lambda batch: self.arranged([make(self.value(batch, name)) for name, make in pairs])
-        if self.container == DICT:
-            return lambda batch: {name: make(batch[name]) for name, make in pairs}
-        if self.container == TUPLE:
-            return lambda batch: tuple([make(batch[name]) for name, make in pairs])
-        name, make = pairs[0]
-        return lambda batch: make(batch[name])
 
 
 def valid_of(batch: Batch) -> NDArray[np.bool_]:
@@ -74,8 +71,8 @@ def valid_of(batch: Batch) -> NDArray[np.bool_]:
     return np.ones(len(batch.records), np.bool_) if valid is None else valid
 
 
-def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False) -> Choice:
-    """The fields that were asked for by name, or all; `with_valid` adds `valid` to a dict of all.
+def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> Choice:
+    """The fields that were asked for by name, or all; `with_valid` adds `valid` to a dict of all, and `with_place` knows `place`.
 
     Raises ConfigError for what is no loader and for a name that the data does not have.
     """
@@ -84,8 +81,8 @@ def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: boo
             f"{asked} takes a loader, not {type(loader).__name__}.", hint=f"Write {asked}(sl.Loader(data, batch_size=256), ...)."
         )
     schema = loader.schema
-    valid = Field(VALID, np.dtype(bool), ())
-    known = {VALID: valid, **{field.name: field for field in schema}}
+    computed = {VALID: Field(VALID, np.dtype(bool), ())} | ({PLACE: Field(PLACE, np.dtype(np.int64), ())} if with_place else {})
+    known = {**computed, **{field.name: field for field in schema}}
     if fields is None:
         names = [*schema.names, *([VALID] if with_valid and VALID not in schema else [])]
         container = DICT
@@ -100,7 +97,15 @@ def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: boo
             )
     if not names:
         raise ConfigError(f"{asked} is asked for no field.", hint=f"Give some of {', '.join(schema.names)}, or None for all.")
-    return Choice(fields=tuple(known[name] for name in names), container=container, schema_has_valid=VALID in schema)
+    return Choice(
+        fields=tuple(known[name] for name in names), container=container, computed=frozenset(names) & computed.keys() - set(schema.names)
+    )
+
+
+def filled_up(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """`size` records: the array itself where it has them, else a copy that repeats its last one."""
+    missing = size - len(array)
+    return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 def is_text(field: Field) -> bool:

@@ -103,3 +103,13 @@ class Passes:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} over {self.loader!r}"
+
+
+def stands_within(loader: Loader) -> bool:
+    """Whether the next pass over a loader is the rest of an epoch, not a whole one."""
+    return loader._delivery.standing.next_pass()[1] > 0  # pyright: ignore[reportPrivateUsage]
+
+
+def allow_copies(loader: Loader) -> None:
+    """Have a loader say nothing of batches that are held, and copied therefore."""
+    loader._delivery.allow_copies()  # pyright: ignore[reportPrivateUsage]

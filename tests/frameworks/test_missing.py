@@ -11,7 +11,12 @@ from framework_data import loader_of, write
 import streamload as sl
 from streamload.frameworks.missing import framework
 
-ADAPTERS = {"for_torch": ("torch", "torch")}
+ADAPTERS = {
+    "for_torch": ("torch", "torch"),
+    "for_jax": ("jax", "jax"),
+    "for_tf": ("tensorflow", "tensorflow"),
+    "for_keras": ("keras", "keras"),
+}
 
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
