@@ -8,11 +8,11 @@ from typing import Any
 
 from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, Run, in_turns
 from streamload.tools.files.page_cache import make_cold, make_warm
-from streamload.tools.peers.decoders import DECODERS
 
 from bench.command import Report, arguments
 from bench.data import Made, compressed
 from bench.first_batch import measure
+from bench.peers.decoders import DECODERS
 from streamload.sizes import format_nbytes, parse_nbytes
 
 CASES = (("gzip", 64), ("lzf", 64), ("gzip", 1))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHAPES = {150_528: (224, 224, 3), 12_288: (64, 64, 3), 3_072: (32, 32, 3), 784: (28, 28)}
+SHAPES = {196_608: (256, 256, 3), 150_528: (224, 224, 3), 12_288: (64, 64, 3), 3_072: (32, 32, 3), 784: (28, 28)}
 """Images by their bytes; any other size is a plain vector."""
 CLASSES = 1_000
 PIECE_NBYTES = 32 << 20

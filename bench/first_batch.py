@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from streamload.tools import peers
 from streamload.tools.files.page_cache import make_cold, make_warm
 
+from bench import peers
 from bench.command import Report, arguments
 from bench.data import Made, raw
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from streamload.tools.peers.source import Records, records_of
 
 from bench.data import Made
+from bench.peers.source import Records, records_of
 
 GROUP_RECORDS = 4_096
 """Records of a row group or a record batch."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from streamload.tools.benchmark.comparison import Competitor
 from streamload.tools.files.page_cache import make_warm
-from streamload.tools.peers.round_trip import round_trip_seconds
 
 import streamload as sl
 from bench.command import Report, arguments
 from bench.data import compressed, raw
+from bench.peers.round_trip import round_trip_seconds
 from streamload.fetch.tasks import Filled, StepPiece, StepTask, WindowTask, pack_filled, pack_step, pack_window
 from streamload.kernels import compile_kernels
 from streamload.memory.limits import usable_cores

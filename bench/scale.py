@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools import peers
 
+from bench import peers
 from bench.command import Report, arguments
 from bench.data import compressed
 from streamload.sizes import format_nbytes

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from streamload.tools.peers.round_trip import Echo
 
 import streamload as sl
 from bench.conftest import Measure
 from bench.data import Made
+from bench.peers.round_trip import Echo
 from streamload.fetch.tasks import Frames, StepPiece, StepTask, pack_step
 
 BATCH = 16

@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from streamload import errors
-from streamload.formats.open import open_source as open
-from streamload.schema import Field, Schema
-from streamload.source import Source
+from streamload import interrupts
+
+interrupts.hold()  # before anything that takes its time
+
+from streamload import errors  # noqa: E402
+from streamload.formats.open import open_source as open  # noqa: E402
+from streamload.schema import Field, Schema  # noqa: E402
+from streamload.source import Source  # noqa: E402
 
 if TYPE_CHECKING:
     from streamload.frameworks.jax import for_jax
@@ -20,10 +24,13 @@ if TYPE_CHECKING:
     from streamload.loader.loader import Loader
     from streamload.order import Block, Exact, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.transforms import augment
+    from streamload.transforms.augment import Augment
 
 __version__ = "0.1.0"
 
 _LATER = {
+    "Augment": "streamload.transforms.augment",
     "Batch": "streamload.loader.batch",
     "Block": "streamload.order",
     "Decode": "streamload.images",
@@ -40,6 +47,7 @@ _LATER = {
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
 __all__ = [
+    "Augment",
     "Batch",
     "Block",
     "Decode",
@@ -52,6 +60,7 @@ __all__ = [
     "Sequential",
     "Source",
     "__version__",
+    "augment",
     "errors",
     "for_jax",
     "for_keras",
@@ -59,15 +68,21 @@ __all__ = [
     "for_torch",
     "open",
 ]
-"""The names to learn; every error of `errors` is an attribute of the package too."""
+"""The names to learn; every error of `errors` and every operation of `augment` is an attribute of the package too."""
 
 
 def __getattr__(name: str) -> Any:
     if name in errors.FAMILY:
         return errors.FAMILY[name]
-    if name not in _LATER:
+    if name in _LATER:
+        value = getattr(importlib.import_module(_LATER[name]), name)
+    elif name.startswith("_") or not (name == "augment" or name[0].isupper()):
         raise AttributeError(f"module 'streamload' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LATER[name]), name)
+    else:
+        augment = importlib.import_module("streamload.transforms.augment")
+        if name != "augment" and name not in dir(augment):
+            raise AttributeError(f"module 'streamload' has no attribute {name!r}")
+        value = augment if name == "augment" else getattr(augment, name)
     globals()[name] = value
     return value
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.source import Column, Fault, RaggedColumn
+from streamload.source import Column, Fault, Measured, RaggedColumn
 
 
 class ColumnDefaults:
@@ -53,6 +53,11 @@ class ColumnDefaults:
         """Nobody has looked at its first records, where these may be encoded images."""
         return None
 
+    @property
+    def measured(self) -> Measured | None:
+        """Blocks hold what `weights` say."""
+        return None
+
 
 class ReaderDefaults:
     """What a reader does where it does nothing special: a base for readers, ragged ones too."""
@@ -65,6 +70,10 @@ class ReaderDefaults:
     def expect(self, records: NDArray[np.int64]) -> None:
         """As `advise`."""
         self.advise(records)
+
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """None: records lie nowhere in memory as they are delivered."""
+        return None
 
     def collect_faults(self, faults: list[Fault] | None) -> None:
         """Nothing: whatever cannot be read raises."""

@@ -66,6 +66,10 @@ class UnsupportedFeatureError(SourceError):
     """Something in a file that cannot be read here: a missing filter, an unknown type."""
 
 
+class NullValueError(SourceError):
+    """A null in a field whose type has none, and for which nothing stands."""
+
+
 class SchemaMismatchError(SourceError):
     """Files or fields that should agree and do not."""
 

@@ -6,13 +6,14 @@ import math
 import operator
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import NullValueError, SourceError
+from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -49,6 +50,13 @@ class Reader(Protocol):
 
         `records` are valid and in any order, and may repeat; `out` has shape (at least max(rows) + 1, *field.shape),
         the field's dtype, and is C-contiguous; `rows` do not repeat.
+        """
+        ...
+
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory, C-contiguous and as `gather` would put them: shape (len(records),); None where they do not.
+
+        They stay there until the reader is closed.
         """
         ...
 
@@ -193,6 +201,11 @@ class Column(Protocol):
         """What an earlier look at first records found, where these may be encoded images (`images.image_fields.LookedAt`); else None."""
         ...
 
+    @property
+    def measured(self) -> Measured | None:
+        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...
@@ -200,6 +213,16 @@ class Column(Protocol):
     def describe(self) -> str:
         """How it is stored, in a few words: "contiguous", "chunks of 64 records, gzip"."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """What the blocks of a ragged column really hold, where that is more than the weights say, by which records are ordered."""
+
+    elements: NDArray[np.int64]
+    """Of each block: shape (blocks,)."""
+    lengths: Lengths
+    """Of records."""
 
 
 class RaggedColumn(Column, Protocol):
@@ -214,8 +237,21 @@ class RaggedColumn(Column, Protocol):
     def weights(self) -> NDArray[np.int64] | None:
         """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
 
-        Blocks of the arena are as large as this says. One that turns out to be larger is decoded where it is needed.
+        The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
+        turns out to be larger is decoded where it is needed.
         """
+        ...
+
+
+class NullableColumn(Column, Protocol):
+    """A column that may hold nulls for which nothing stands: its reader raises NullValueError for such records."""
+
+    def filled(self) -> Column:
+        """The same column with something in the place of nulls, for whoever will not ask for them."""
+        ...
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that are null, or hold one, in rising order; everything may have to be decoded to find them."""
         ...
 
 
@@ -239,6 +275,11 @@ def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or that of their stored bytes."""
     encoded = column.encoded
     return column if encoded is None else encoded
+
+
+def measured_of(column: Column) -> Measured | None:
+    """What the blocks of a column really hold, where somebody has found it out; None where that is what `weights` say."""
+    return kept_column(column).measured
 
 
 def stored_nbytes(column: Column) -> int:
@@ -288,6 +329,9 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        asked: Mapping[str, str] | None = None,
+        shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
+        nulls: Mapping[str, Nulls] | None = None,
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -297,6 +341,13 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.asked = dict(asked or {})
+        """By field, what asks for it in `fields=`, where that is not its name."""
+        self.shapes_in_states = dict(shapes_in_states or {})
+        """By field, the shape that saved states know it by, where it is delivered in another."""
+        self.nulls = dict(nulls or {})
+        """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
+        is an error."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -304,6 +355,21 @@ class Source:
     def schema(self) -> Schema:
         """The fields of a record, as they are delivered."""
         return Schema(tuple(column.field for column in self.columns))
+
+    @property
+    def schema_in_states(self) -> Schema:
+        """The fields of a record as saved states know them."""
+        return Schema(tuple(replace(field, shape=self.shapes_in_states.get(field.name, field.shape)) for field in self.schema))
+
+    def with_columns(
+        self, columns: Sequence[Column], *, notes: Sequence[str] = (), shapes_in_states: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Source:
+        """The same records in other columns, with further notes."""
+        return self.replaced(
+            columns=columns,
+            notes=(*self.notes, *notes),
+            shapes_in_states={**self.shapes_in_states, **(shapes_in_states or {})},
+        )
 
     @property
     def addressable(self) -> bool:
@@ -334,9 +400,38 @@ class Source:
                 files = OpenFiles(self.fingerprints)
                 self._readers = files, [column.reader(files, ReadStats()) for column in self.columns]
             files, readers = self._readers
-            out = {column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)}
+            try:
+                out = {
+                    column.field.name: read_records(column, reader, records) for column, reader in zip(self.columns, readers, strict=True)
+                }
+            except NullValueError as error:
+                hint = advice_on_nulls(self.nulls, self.schema, error.dataset) if self.nulls else error.hint
+                raise NullValueError(error.message, hint=hint, **error.details) from None
             files.verify()
         return out
+
+    def complete(self) -> tuple[Source, NDArray[np.int64]]:
+        """A source without nulls, and its records, in rising order, that never had one; others hold something in their place.
+
+        Fields are looked at in which nulls were counted: where they lie may have to be found by decoding them.
+        """
+        counted = [name for name, one in self.nulls.items() if one.count]
+        files, wanting = OpenFiles(self.fingerprints), np.zeros(len(self), bool)
+        try:
+            for column in self.columns:
+                if column.field.name in counted:
+                    wanting[cast(NullableColumn, column).null_records(files)] = True
+            files.verify()
+        finally:
+            files.close()
+        columns = [cast(NullableColumn, one).filled() if one.field.name in counted else one for one in self.columns]
+        nulls = {name: one for name, one in self.nulls.items() if name not in counted}
+        return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
+
+    def replaced(self, **changes: Any) -> Source:
+        """A source like this one but for what is given: arguments of `Source`."""
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states", "nulls")
+        return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def _numbers(self, index: object) -> NDArray[np.int64]:
         if isinstance(index, slice):
@@ -381,7 +476,7 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
-        lines += [f"  {note}" for note in self.notes]
+        lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

@@ -156,21 +156,29 @@ def check_memory(source: Source, arrays: Arrays) -> None:
         stretches = _stretches(column, len(source))
         for how in ("read", "mapped", "direct"):
             files = OpenFiles(source.fingerprints, direct=how == "direct")
-            reader = column.reader(files, ReadStats())
             if how == "mapped":
                 for number in range(len(source.fingerprints)):
                     while not files.map(number).populated and files.map(number).populate():
                         pass
             try:
-                given: list[tuple[NDArray[np.int64], Any]] = []
-                for records in (some for kept in stretches for other in stretches for some in (kept[:1], other, kept[::-1], kept)):
-                    given.append((records, _delivered(column, reader, records)))
-                    _same(given[-1][1], arrays[column.field.name][records], f"{how}, a gather of '{column.field.name}' between others")
-                for records, values in given:
-                    _same(values, arrays[column.field.name][records], f"{how}, what was gathered of '{column.field.name}' before,")
+                for kept in stretches:
+                    _back_and_forth(column, files, kept, stretches, arrays[column.field.name], how)
             finally:
-                reader.close()
                 files.close()
+
+
+def _back_and_forth(
+    column: Column, files: OpenFiles, kept: NDArray[np.int64], others: list[NDArray[np.int64]], expected: Any, how: str
+) -> None:
+    """A reader that begins with one block, and comes back to it from each of the others."""
+    name, reader = column.field.name, column.reader(files, ReadStats())
+    try:
+        for other in others:
+            given = [(records, _delivered(column, reader, records)) for records in (kept[:1], other, kept[::-1], kept)]
+            for records, values in given:
+                _same(values, expected[records], f"{how}, a gather of '{name}' between others")
+    finally:
+        reader.close()
 
 
 def _stretches(column: Column, records: int) -> list[NDArray[np.int64]]:
@@ -178,7 +186,7 @@ def _stretches(column: Column, records: int) -> list[NDArray[np.int64]]:
     cuts = getattr(column, "starts", column.cuts)
     borders = np.unique(np.linspace(0, records, MOST_BORDERS + 1).astype(np.int64) if cuts is None else np.append(cuts, records))
     chosen = np.unique(np.linspace(0, len(borders) - 2, min(MOST_BORDERS, len(borders) - 1)).astype(np.int64))
-    return [np.arange(borders[one], borders[one + 1]) for one in chosen.tolist()]
+    return [np.arange(start, stop) for start, stop in zip(borders[chosen].tolist(), borders[chosen + 1].tolist(), strict=True)]
 
 
 def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
@@ -367,5 +375,5 @@ def _equal(found: NDArray[Any], there: NDArray[Any]) -> bool:
         return False
     if there.dtype.kind in "mM":
         return True
-    parts = [(found.real, there.real), (found.imag, there.imag)] if there.dtype.kind == "c" else [(found, there)]
+    parts = [(np.real(found), np.real(there)), (np.imag(found), np.imag(there))] if there.dtype.kind == "c" else [(found, there)]
     return all(bool((np.isnan(ours) | (np.signbit(ours) == np.signbit(theirs))).all()) for ours, theirs in parts)

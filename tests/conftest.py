@@ -13,11 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from time_limits import Deadline
 
 settings.register_profile(
     "house",
@@ -85,7 +87,7 @@ class Holdings:
     threads: Counter[str]
     """Python threads by name and identity."""
     files: Counter[str]
-    """Entries of /dev/shm and of the temporary folder."""
+    """Entries of the temporary folder, and those of /dev/shm that are ours."""
 
     def beyond(self, before: Holdings) -> dict[str, Counter[str]]:
         """What is held here and was not held before, by kind."""
@@ -164,9 +166,30 @@ def holdings() -> Holdings:
     files = Counter(os.path.join(tempfile.gettempdir(), name) for name in os.listdir(tempfile.gettempdir()))
     if not sys.platform.startswith("linux"):
         return Holdings(children=Counter(), launchers=0, descriptors=Counter(), mappings=Counter(), threads=threads, files=files)
-    files.update(os.path.join("/dev/shm", name) for name in os.listdir("/dev/shm"))
     children, launchers = descendants()
+    files.update(shared_files(["self", *(child.partition(" ")[0] for child in children)]))
     return Holdings(children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(), threads=threads, files=files)
+
+
+def shared_files(pids: list[str]) -> set[str]:
+    """Entries of /dev/shm that bear the library's name, or that one of these processes has open or mapped.
+
+    Whatever else lies there belongs to other programs of the machine, which come and go. What multiprocessing would leave there,
+    its resource tracker says on stderr.
+    """
+    found = {f"/dev/shm/{name}" for name in os.listdir("/dev/shm") if "streamload" in name}
+    for pid in pids:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+            maps = Path(f"/proc/{pid}/maps").read_text()
+        except OSError:
+            continue  # it has just ended
+        targets = {line.partition("/dev/shm/")[2] for line in maps.splitlines() if "/dev/shm/" in line}
+        for number in descriptors:
+            with suppress(OSError):
+                targets.add(os.readlink(f"/proc/{pid}/fd/{number}").partition("/dev/shm/")[2])
+        found |= {f"/dev/shm/{name}" for name in targets if name and not name.endswith(" (deleted)")}
+    return found
 
 
 def launcher_pid() -> str | None:
@@ -231,10 +254,10 @@ def leakcheck(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.stash.get(FAILED, False) or not leftovers(before):
         return  # the traceback of a failed test keeps what it looked at
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = Deadline(GRACE_SECONDS)
     gc.collect()
     while found := leftovers(before):
-        if time.monotonic() > deadline:
+        if deadline.passed:
             pytest.fail("left behind:\n" + "\n".join(f"  {kind}: {name}" for kind, names in found.items() for name in names), pytrace=False)
         time.sleep(0.01)
 
@@ -245,9 +268,9 @@ def no_orphans() -> Iterator[None]:
     yield
     stop_launcher()
     stop_surveyor()
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = Deadline(GRACE_SECONDS)
     while found := marked():
-        if time.monotonic() > deadline:
+        if deadline.passed:
             pytest.fail("processes of this run are still alive:\n  " + "\n  ".join(found), pytrace=False)
         time.sleep(0.05)
 

@@ -9,9 +9,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from time_limits import GUARD_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / "streamload").rglob("*.py"))
@@ -27,14 +30,14 @@ OTHER_WORDS = re.compile(r"\b(samples?|datapoints?|minibatch(es)?|data point|tra
 
 
 def name_of(path: Path) -> str:
-    """A path as it is written in the tree, for the ids of tests."""
+    """A path as it is written in the tree."""
     return str(path.relative_to(ROOT))
 
 
-def imported(path: Path) -> set[str]:
+def imported(tree: ast.Module) -> set[str]:
     """Every module that a file imports, anywhere in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -59,53 +62,93 @@ def test_a_room_imports_only_from_floors_below():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
-def test_the_library_never_imports_its_tools_tests_or_benchmarks(path: Path):
+def kept(paths: list[Path], rule: Callable[[Path, str, ast.Module], Iterator[str]]) -> None:
+    """Fail with everything that breaks a rule: `rule` says for a file, its text and its syntax tree what is wrong."""
+    broken = [f"{name_of(path)}: {wrong}" for path in paths for wrong in rule(path, *parsed(path))]
+    assert not broken, "\n".join(broken)
+
+
+@cache
+def parsed(path: Path) -> tuple[str, ast.Module]:
+    """The text and the syntax tree of a file."""
+    source = path.read_text()
+    return source, ast.parse(source)
+
+
+def test_the_library_never_imports_its_tools_tests_or_benchmarks():
     """Tools, tests and benchmarks stand on the library, not the other way round."""
-    modules = imported(path)
-    assert not any(within(modules, name) for name in ("streamload.tools", "tools", "tests", "bench"))
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        modules = imported(tree)
+        yield from (f"imports {name}" for name in ("streamload.tools", "tools", "tests", "bench") if within(modules, name))
+
+    kept(LIBRARY, rule)
 
 
-@pytest.mark.parametrize("path", LIBRARY + TOOLS + TESTS + BENCH, ids=name_of)
-def test_a_module_is_small_and_says_what_it_is_for(path: Path):
+def test_a_module_is_small_and_says_what_it_is_for():
     """At most 400 lines, and a docstring that begins with a sentence."""
-    source = path.read_text()
-    assert len(source.splitlines()) <= MOST_LINES
-    docstring = ast.get_docstring(ast.parse(source))
-    if source.strip():
-        assert docstring, "a module's docstring says what the room is for"
-        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), docstring
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        if (lines := len(source.splitlines())) > MOST_LINES:
+            yield f"{lines} lines, {MOST_LINES} at most"
+        docstring = ast.get_docstring(tree)
+        if source.strip() and not docstring:
+            yield "a module's docstring says what the room is for"
+        elif docstring and not docstring.split("\n\n")[0].rstrip().endswith((".", ":")):
+            yield f"the docstring does not begin with a sentence: {docstring!r}"
+
+    kept(LIBRARY + TOOLS + TESTS + BENCH, rule)
 
 
-@pytest.mark.parametrize("path", LIBRARY + TOOLS + TESTS + BENCH, ids=name_of)
-def test_names_of_modules_say_something(path: Path):
+def test_names_of_modules_say_something():
     """No room for odds and ends."""
-    assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & VAGUE_NAMES
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        yield from {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & VAGUE_NAMES
+
+    kept(LIBRARY + TOOLS + TESTS + BENCH, rule)
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_faults_are_real(path: Path):
+def test_faults_are_real():
     """No test replaces what it tests: no mocks."""
-    modules = imported(path)
-    assert not within(modules, "unittest.mock")
-    assert not within(modules, "mock")
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        modules = imported(tree)
+        yield from (f"imports {name}" for name in ("unittest.mock", "mock") if within(modules, name))
+
+    kept(TESTS, rule)
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=name_of)
-def test_nothing_is_a_stub(path: Path):
+def test_nothing_is_a_stub():
     """What is there works: nothing raises NotImplementedError, no note says that the work is still to be done."""
-    source = path.read_text()
-    assert "NotImplementedError" not in source
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b", source)
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        yield from re.findall(r"NotImplementedError|\b(?:TODO|FIXME|XXX)\b", source)
+
+    kept(LIBRARY, rule)
 
 
-@pytest.mark.parametrize("path", LIBRARY + TOOLS, ids=name_of)
-def test_docstrings_use_the_words_of_the_house(path: Path):
+def test_docstrings_use_the_words_of_the_house():
     """A record is a record: never a sample, an item or a row of a dataset."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found = OTHER_WORDS.search(ast.get_docstring(node) or "")
-            assert found is None, f"line {getattr(node, 'lineno', 1)}: {found and found[0]!r}"
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                found = OTHER_WORDS.search(ast.get_docstring(node) or "")
+                if found is not None:
+                    yield f"line {getattr(node, 'lineno', 1)}: {found[0]!r}"
+
+    kept(LIBRARY + TOOLS, rule)
+
+
+def test_a_rule_that_is_broken_is_told_by_file():
+    """Every complaint of every file is in the failure."""
+
+    def rule(path: Path, source: str, tree: ast.Module) -> Iterator[str]:
+        yield from ("first", "second")
+
+    with pytest.raises(AssertionError, match=r"(?s)order/__init__\.py: first.*order/__init__\.py: second"):
+        kept([ROOT / "tests" / "order" / "__init__.py"], rule)
 
 
 def test_importing_the_library_loads_numpy_and_nothing_heavier():
@@ -170,7 +213,7 @@ def test_the_tour_in_the_readme_runs(tmp_path: Path):
     script = tmp_path / "tour.py"
     script.write_text("\n".join(blocks("python")))
     command = [sys.executable, "-W", "error", str(script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240, env=environment())
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
     assert not re.search(r"Traceback|Warning|Exception|resource_tracker", done.stderr), done.stderr
 

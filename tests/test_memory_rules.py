@@ -32,10 +32,12 @@ WRITTEN_AGAIN = {
     "slots.py: self._canaries": "the ends of slots",
     "slots.py: self.offsets[field.name]": "a slot",
     "ragged_collate.py: self._addresses": "made anew for each step",
+    "runners.py: self._frame": "what kernels are told of a record, while they run",
+    "augment_images.py: self._sizes": "sizes of the images of the step at hand",
 }
 """Memory that an object holds, and why no view of it outlives what lies there. Readers have a `Scratch` instead."""
 
-HAVE_WIDTHS = {"fingerprints", "schema", "fields", "blocks", "_stored", "runs", "best", "taken", "file"}
+HAVE_WIDTHS = {"fingerprints", "schema", "fields", "blocks", "_stored", "runs", "best", "taken", "file", "files", "found", "empty"}
 """Lists and mappings of files, fields, arrays and the like, which are asked for their sizes: none is an array of values."""
 ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype", "records.py: arrays[0].dtype"}
 """Single places where an element is an array itself."""

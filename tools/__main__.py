@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from streamload.tools.console import USAGE, Console, code_of, meant
+from streamload.tools.console import INTERRUPTED, USAGE, Console, code_of, meant
 
 from streamload import __version__
 from streamload.errors import ConfigError, StreamloadError
+from streamload.interrupts import ignore, leave, release
 
 COMMANDS = {
     "info": "what a file is, and whether it will be fast",
@@ -68,7 +69,46 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. Whatever ends it, from a closed pipe to Ctrl-C, ends it in a line or less."""
+    try:
+        try:
+            release()
+            _open_streams()
+            code = _command(arguments)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else USAGE
+        except KeyboardInterrupt as error:
+            print("streamload: interrupted.", *getattr(error, "__notes__", ()), file=sys.stderr)
+            code = code_of(error)
+        ignore()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if code == INTERRUPTED:
+            leave(code)
+        return code
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough; what is left must not fail a second time when the interpreter ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        os.close(nowhere)
+        return 128 + signal.SIGPIPE
+
+
+def _open_streams() -> None:
+    """Lead standard streams that are closed, as under some schedulers, to nowhere: no file that is opened may be taken for one."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    """Find the command that is meant, and run it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview())
@@ -114,16 +154,9 @@ def _parser(name: str, command: Any) -> Parser:
 def _run(command: Any, arguments: argparse.Namespace) -> int:
     console = Console(as_json=arguments.json)
     try:
-        code = command.run(arguments, console)
-        sys.stdout.flush()
-        return code
+        return command.run(arguments, console)
     except BrokenPipeError:
-        # Whoever read the answer has seen enough; what is left must not fail a second time when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except KeyboardInterrupt as error:
-        print("streamload: interrupted.", file=sys.stderr)
-        return code_of(error)
+        raise
     except (StreamloadError, OSError, MemoryError, ImportError) as error:
         if arguments.debug:
             raise

@@ -6,6 +6,7 @@ import difflib
 import errno
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -85,19 +86,35 @@ class Console:
     def error(self, error: BaseException) -> None:
         """Why the command could not do its work: on stderr, or as JSON on stdout."""
         if self.as_json:
-            told = to_plain(error) if isinstance(error, StreamloadError) else {"kind": type(error).__name__, "message": str(error)}
+            told = to_plain(error) if isinstance(error, StreamloadError) else {"kind": type(error).__name__, "message": _told(error)}
             self.answer({"error": told})
             return
-        message, hint = (error.message, error.hint) if isinstance(error, StreamloadError) else (str(error) or type(error).__name__, "")
+        message, hint = (error.message, error.hint) if isinstance(error, StreamloadError) else (_told(error), "")
         print(f"streamload: {clean(message, most=2000)}", file=sys.stderr)
         if hint:
             print(f"  {clean(hint, most=2000)}", file=sys.stderr)
+
+
+def _told(error: BaseException) -> str:
+    """An error that is none of ours: one of the system by its file and what is the matter, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename is not None else f"{error.strerror}."
+    return str(error) or type(error).__name__
 
 
 def clean(text: object, *, most: int = MOST_CHARACTERS) -> str:
     """Text from a file as it may be shown in a terminal: no control characters, and of bounded length."""
     shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(text)[: most + 1])
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def missing(path: str) -> ConfigError:
+    """The error of a path at which there is nothing, or a link that leads nowhere."""
+    if os.path.islink(path):
+        return ConfigError(
+            f"{path} is a link to {os.path.realpath(path)}, which does not exist.", hint="Check where it is to lead.", path=path
+        )
+    return ConfigError(f"{path} does not exist.", hint="Check the path.", path=path)
 
 
 def counted(count: int, what: str) -> str:

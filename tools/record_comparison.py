@@ -27,6 +27,8 @@ class Findings:
 
     counts: Counter[str] = field(default_factory=Counter)
     texts: list[str] = field(default_factory=list)
+    nans: Counter[str] = field(default_factory=Counter)
+    """By field, records that hold NaN, where that is not wrong."""
 
     def add(self, kind: str, text: str, *, count: int = 1) -> None:
         """Something that is wrong."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streamload.errors import StreamloadError, WorkerError, shortened
+from streamload.errors import SourceError, StreamloadError, WorkerError, shortened
 from streamload.fault_points import reach
+from streamload.fetch.augment_fields import AugmentFields, stage_of
+from streamload.fetch.augment_images import AugmentImages, decoded_whole
 from streamload.fetch.bad_records import RAISE
 from streamload.fetch.draft import BatchDraft, FilledStep, SlotDestination
 from streamload.fetch.job import Job, Stream
@@ -21,6 +24,7 @@ from streamload.fetch.tasks import StepPiece, StepTask
 from streamload.fetch.transform_records import TransformRecords, Workspace
 from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
+from streamload.images.column import EncodedImages
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
@@ -28,6 +32,7 @@ from streamload.schema import Schema
 from streamload.source import Column, Fault, RaggedReader, Reader, ReadStats, kept_column, read_records
 from streamload.storage.files import OpenFiles
 from streamload.transforms.record import RecordTransform
+from streamload.transforms.stage import AugmentStage, augment_arrays
 
 MOST_PROBED = 100
 """Records that a transform is tried on until one is good, where bad ones are not an error."""
@@ -60,25 +65,38 @@ class BatchFetcher:
         self._readers = readers = StreamReaders(job, streams, self.windows, self.meter)
         rows = np.arange(job.layout.batch_size, dtype=np.int64)
         load: list[Stage] = []
-        if any(readers.encoded.values()):
-            load.append(DecodeFields(readers.encoded, streams=streams, windows=self.windows, on_bad=job.on_bad, rows=rows))
+        stage, images = (None, None) if job.augmentation is None else self._augmenting(job)
+        if any(readers.encoded.values()) or images is not None:
+            load.append(
+                DecodeFields(readers.encoded, streams=streams, windows=self.windows, on_bad=job.on_bad, rows=rows, augmented=images)
+            )
         load.append(ReadFields(readers.fixed, streams=streams, windows=self.windows, rows=rows))
         if readers.ragged:
             load.append(CollateFields(readers.collated(self.windows)))
+        if stage is not None:
+            load.append(
+                AugmentFields(job, stage, images, readers.augmented, streams=streams, windows=self.windows, meter=self.meter, rows=rows)
+            )
         slot = SlotDestination(slots, job.layout)
         if job.transform is None:
             self._load, self._later = Pass(load, slot), []
         else:
-            workspace = Workspace(job.schema, job.layout.batch_size)
-            transforming = RecordTransform(job.transform, stored=job.schema, stored_arrays=workspace.fields)
+            workspace = Workspace(job.augmented, job.layout.batch_size)
+            transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=workspace.fields)
             self._load, self._later = Pass(load, workspace), [Pass([TransformRecords(job, transforming, self.meter)], slot)]
+
+    def _augmenting(self, job: Job) -> tuple[AugmentStage, AugmentImages | None]:
+        """What augments, its kernels loaded; and what decodes for it, where images are encoded."""
+        stage = stage_of(job)
+        images = AugmentImages(job, stage, self._readers.augmented_images, windows=self.windows, meter=self.meter)
+        return stage, images if images.names else None
 
     @property
     def pace(self) -> str:
         """What a step may wait for: where it is "transformed" a function of the user's, where "read" storage, where "copied" nothing."""
         if self._later:
             return "transformed"
-        return "copied" if self.windows.needed and self._readers.held else "read"
+        return "copied" if self.windows.needed and self._readers.held and self.job.augmentation is None else "read"
 
     def fill(self, task: StepTask) -> FilledStep:
         """Fill the task's slot, or memory of the batch's own. Raises a StreamloadError that names epoch and records."""
@@ -141,8 +159,12 @@ class StreamReaders:
     def __init__(self, job: Job, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
         self.fixed: dict[int, list[tuple[str, Reader]]] = {number: [] for number in range(len(job.streams))}
         """Of each stream, fixed fields that are read record by record."""
+        self.augmented: dict[int, dict[str, Reader]] = {number: {} for number in range(len(job.streams))}
+        """Of each stream, those of them that do not come out as they are read."""
         self.encoded: dict[int, list[EncodedField]] = {number: [] for number in range(len(job.streams))}
         """Of each stream, fields that are decoded from stored bytes."""
+        self.augmented_images: dict[int, dict[str, EncodedField]] = {number: {} for number in range(len(job.streams))}
+        """Of each stream, encoded fields that are augmented."""
         self.ragged: dict[str, list[RaggedReader]] = {}
         """Of each ragged field, its readers, one a stream."""
         self.held = True
@@ -161,12 +183,19 @@ class StreamReaders:
         in_arena = stream.arena is not None and any(field.name == one.name for one in stream.arena.fields)
         if not stored.field.ragged:
             self.held = self.held and (in_arena or column.held is not None)
-            (windows.decoded[number] if in_arena else self.fixed[number]).append((field.name, reader))
-            if not in_arena:
-                streams.advised[number].append(reader)
+            if in_arena:
+                windows.decoded[number].append((field.name, reader))
+                return
+            streams.advised[number].append(reader)
+            if self._job.augmentation is not None and field.name in self._job.augmentation.fields:
+                self.augmented[number][field.name] = reader
+            else:
+                self.fixed[number].append((field.name, reader))
             return
         self.held = False
-        if stored is not column:
+        if stored is not column and self._job.augmentation is not None and field.name in self._job.augmentation.fields:
+            self.augmented_images[number][field.name] = EncodedField(field.name, reader, in_arena)
+        elif stored is not column:
             self.encoded[number].append(EncodedField(field.name, reader, in_arena))
         else:
             self.ragged.setdefault(field.name, []).append(reader)
@@ -202,27 +231,50 @@ def unexpected_error(error: BaseException) -> WorkerError:
 
 def probe(job: Job) -> Schema:
     """The schema of what the job's transform makes of a record, found by trying it on the first, or on the first good one."""
-    stream, stored = job.streams[0], job.schema
-    meter, files, workspace = ReadStats(), OpenFiles(stream.fingerprints), Workspace(stored, 1)
+    stream = job.streams[0]
+    meter, files, workspace = ReadStats(), OpenFiles(stream.fingerprints), Workspace(job.augmented, 1)
     assert job.transform is not None
-    transforming = RecordTransform(job.transform, stored=stored, stored_arrays=workspace.fields)
+    transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=workspace.fields)
     tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, stream.lanes[0].n)
     faults: list[Fault] = []
     try:
         for position in range(tries):
             record = np.asarray(stream.lanes[0].records(0, position, position + 1), np.int64)
-            before = len(faults)
+            before, found = len(faults), dict[str, Any]()
             for column in stream.columns:
-                reader, name = column.reader(files, meter), column.field.name
-                reader.collect_faults(faults if tries > 1 else None)
-                found = read_records(column, reader, record)
-                if column.field.ragged:
-                    transforming.stored_ragged[name] = found
+                reader = column.reader(files, meter)
+                try:
+                    found[column.field.name] = probed(job, column, reader, record, faults if tries > 1 else None)
+                finally:
+                    reader.close()
+            if len(faults) > before:
+                continue
+            if job.augmentation is not None:
+                found = augment_arrays(job.augmentation, found, record, seed=stream.seed, epoch=0)
+            for name, values in found.items():
+                if job.augmented[name].ragged:
+                    transforming.stored_ragged[name] = values
                 else:
-                    workspace.fields[name][:] = found
-                reader.close()
-            if len(faults) == before:
-                return transforming.schema(int(record[0]), seed=stream.seed)
+                    workspace.fields[name][:] = values
+            return transforming.schema(int(record[0]), seed=stream.seed)
         raise faults[0].error
     finally:
         files.close()
+
+
+def probed(job: Job, column: Column, reader: Any, record: NDArray[np.int64], faults: list[Fault] | None) -> Any:
+    """One record of a column as it is stored, an image in its own size where it is augmented; one that is bad is noted in `faults`."""
+    name = column.field.name
+    encoded = kept_column(column) is not column
+    reader.collect_faults(faults)
+    plans = job.augmentation.plans if job.augmentation is not None else ()
+    masks = {mask.name for plan in plans for mask in plan.masks}
+    if not encoded or not any(image.name == name for plan in plans for image in (*plan.images, *plan.masks)):
+        return read_records(column, reader, record)
+    try:
+        return [decoded_whole(cast(EncodedImages, column), reader, record, mask=name in masks)]
+    except SourceError as error:
+        if faults is None:
+            raise
+        faults.append(Fault(0, int(record[0]), error))
+        return []

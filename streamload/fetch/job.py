@@ -20,6 +20,7 @@ from streamload.order import BoundOrder
 from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
+from streamload.transforms.augmentation import Augmentation
 
 Transform = Callable[..., dict[str, Any]]
 
@@ -60,6 +61,13 @@ class Job:
     """Whether large raw records are read past the page cache."""
     on_bad: str
     """What becomes of records that cannot be decoded: see `bad_records`."""
+    augmentation: Augmentation | None = None
+    """What is done with records and batches before a function of the user's sees them."""
+
+    @property
+    def augmented(self) -> Schema:
+        """The fields of a record once it has been augmented."""
+        return self.schema if self.augmentation is None else self.augmentation.schema
 
     @property
     def schema(self) -> Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,18 @@ class EncodedField(NamedTuple):
     """Whether its stored bytes are in the arena."""
 
 
+class DecodedBesides(Protocol):
+    """Whoever decodes other fields of the same batch, whose faults are settled together with these."""
+
+    def decode(self, draft: BatchDraft, faults: list[Fault] | None) -> None:
+        """Write every row of its fields. A record that cannot be decoded raises, or is noted in `faults`."""
+        ...
+
+    def settle(self, draft: BatchDraft, sources: NDArray[np.int64]) -> None:
+        """Row k of the batch is now what was in row `sources[k]`."""
+        ...
+
+
 class DecodeFields:
     """Decodes encoded fields, and settles what becomes of records that cannot be decoded."""
 
@@ -37,8 +49,10 @@ class DecodeFields:
         windows: WindowDecoder,
         on_bad: str,
         rows: NDArray[np.int64],
+        augmented: DecodedBesides | None = None,
     ) -> None:
-        """`fields`: by stream. `rows`: the numbers from 0 of as many rows as a batch can have."""
+        """`fields`: by stream. `rows`: the numbers from 0 of as many rows as a batch can have. `augmented`: those that go on."""
+        self._augmented = augmented
         self._fields = fields
         self._streams = streams
         self._windows = windows
@@ -59,11 +73,15 @@ class DecodeFields:
                 else:
                     self._streams.gather(stream, reader, draft.records[start:stop], fields[name], self._rows[start:stop])
                 reach("mid_slot_write")
+        if self._augmented is not None:
+            self._augmented.decode(draft, None if self._on_bad == RAISE else faults)
         if faults:
             self._streams.verify()
             sources = draft.settle(faults, self._on_bad)
             for name in self._names:
                 fields[name][: len(sources)] = fields[name][sources]
+            if self._augmented is not None:
+                self._augmented.settle(draft, sources)
 
     def write(self, draft: BatchDraft) -> None:
         """Nothing is left to do."""

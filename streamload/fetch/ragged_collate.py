@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.order import Layout
 from streamload.schema import Field
-from streamload.source import RaggedColumn, RaggedReader
+from streamload.source import RaggedColumn, RaggedReader, measured_of
 
 SPLIT_SLACK = 1.25
 """Where a block of the order is a part of a stored one, what it is given above its share of that."""
@@ -25,10 +25,11 @@ def capacities_of(column: RaggedColumn, layout: Layout, cuts: NDArray[np.int64])
     Exact where the column has counted its blocks, and the order's blocks are made of whole ones; a generous guess elsewhere.
     """
     counts = np.diff(cuts)
-    slack = 4 * np.sqrt(counts) * column.lengths.deviation
-    stored, weights = column.cuts, column.weights
+    measured = measured_of(column)
+    lengths, weights = (column.lengths, column.weights) if measured is None else (measured.lengths, measured.elements)
+    slack, stored = 4 * np.sqrt(counts) * lengths.deviation, column.cuts
     if stored is None or weights is None:
-        return np.ceil(counts * column.lengths.mean * SPLIT_SLACK + slack).astype(np.int64)
+        return np.ceil(counts * lengths.mean * SPLIT_SLACK + slack).astype(np.int64)
     ranks = stored if layout.indices is None else np.searchsorted(layout.indices, stored)
     kept = np.flatnonzero(np.diff(ranks))
     borders = np.append(ranks[kept], ranks[-1:])
@@ -141,4 +142,5 @@ def offsets_of(lengths: NDArray[np.int64], out: NDArray[np.int64] | None = None)
 
 def capacity_for(column: RaggedColumn, records: int) -> int:
     """Elements that a batch of so many records has room for in its slot."""
-    return max(1, math.ceil(column.lengths.capacity(records)))
+    measured = measured_of(column)
+    return max(1, math.ceil((column.lengths if measured is None else measured.lengths).capacity(records)))

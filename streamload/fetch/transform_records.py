@@ -57,7 +57,7 @@ class TransformRecords:
         assert job.layout is not None
         self._transforming = transforming
         self._seeds = [stream.seed for stream in job.streams]
-        self._stored = job.schema.ragged
+        self._stored = job.augmented.ragged
         self._ragged = job.layout.schema.ragged
         self._meter = meter
         self._results: dict[str, list[NDArray[Any]]] = {}

@@ -48,25 +48,28 @@ class OpenWindow:
 class ArenaPart:
     """One part of the arena, as arrays: room for one window of the stream that it belongs to."""
 
-    def __init__(self, stream: int, layout: ArenaLayout, memory: NDArray[np.uint8], part: int) -> None:
+    def __init__(self, stream: int, layout: ArenaLayout, memory: NDArray[np.uint8], part: int, augmented: frozenset[str]) -> None:
         self.stream = stream
         self.arrays = layout.views(memory, part)
         self.regions = {name: Region(self.arrays[name], *place) for name, place in layout.places(memory, part).items()}
         """Of ragged fields, and of stored bytes of encoded ones."""
         fixed = [field for field in layout.fields if not field.ragged]
-        self.fixed = [(field.name, self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed]
+        self.fixed = [(field.name, self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed if field.name not in augmented]
         """Of the other fields: name, address, and bytes of a record."""
+        self.augmented = {field.name: (self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed if field.name in augmented}
+        """The same of fields that do not come out as they lie here, by name."""
 
 
 def parts_of(job: Job, arena: SharedBlock | None) -> list[ArenaPart]:
     """The parts of a job's arena, stream after stream."""
     parts: list[ArenaPart] = []
+    augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
     at = 0
     for number, stream in enumerate(job.streams if arena is not None else ()):
         if stream.arena is not None:
             assert arena is not None
             memory = arena.bytes[at : at + stream.arena.nbytes]
-            parts += [ArenaPart(number, stream.arena, memory, part) for part in range(stream.arena.parts)]
+            parts += [ArenaPart(number, stream.arena, memory, part, augmented) for part in range(stream.arena.parts)]
             at += stream.arena.nbytes
     return parts
 

@@ -11,7 +11,7 @@ from streamload.source import Source
 FORMATS = ("streamload.formats.hdf5", "streamload.formats.npy", "streamload.formats.parquet", "streamload.formats.arrow")
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 
-Fields = Sequence[str] | Mapping[str, str]
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 """Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""
 
 

@@ -12,23 +12,13 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.arrow_types import (
-    ArrowValues,
-    NullFoundError,
-    UnequalLengthError,
-    lengths_in,
-    storage_of,
-    to_numpy,
-    values_of,
-    with_lengths,
-)
+from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnequalLengthError, plain, storage_of, to_numpy, values_of
+from streamload.formats.nulls import ListFill
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 
 IMAGE_MEMBER = "bytes"
 """Of Hugging Face's struct<bytes, path>: what holds an encoded file."""
-LOOKED_AT = 256
-"""Records whose lists are compared before they are taken to be of one length."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +53,16 @@ def is_variable(kind: Any) -> bool:
     return _text_or_bytes(kind) != "" or kinds.is_list(kind) or kinds.is_large_list(kind)
 
 
+def is_image(kind: Any) -> bool:
+    """Whether a struct holds encoded images: Hugging Face's, or Spark's."""
+    return _is_hugging_face(kind) or _is_spark(kind)
+
+
+def _is_hugging_face(kind: Any) -> bool:
+    names = {kind.field(number).name for number in range(kind.num_fields)}
+    return names == {IMAGE_MEMBER, "path"} and _text_or_bytes(kind.field(kind.get_field_index(IMAGE_MEMBER)).type) == BYTES
+
+
 def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | None:
     """How an Arrow field becomes a ragged one; None where it does not: numbers, and lists that may be of one length.
 
@@ -70,10 +70,8 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
     SkippedColumnError or UnsupportedColumnError for lists of what cannot be an element, ConfigError for a shape that does not fit.
     """
     kind, member = storage_of(field.type), ""
-    if kinds.is_struct(kind) and {kind.field(number).name for number in range(kind.num_fields)} == {IMAGE_MEMBER, "path"}:
-        inner = kind.field(kind.get_field_index(IMAGE_MEMBER)).type
-        if _text_or_bytes(inner) == BYTES:
-            kind, member = inner, IMAGE_MEMBER
+    if kinds.is_struct(kind) and _is_hugging_face(kind):
+        kind, member = kind.field(kind.get_field_index(IMAGE_MEMBER)).type, IMAGE_MEMBER
     if _is_spark(kind):
         return RaggedValues(ragged=BYTES, member="data", inner=None, spark=True)
     if kinds.is_dictionary(kind):
@@ -104,47 +102,27 @@ def listed(field: Any, shape: Sequence[int] | None) -> RaggedValues:
     return RaggedValues(ragged=ARRAY, member="", inner=values_of(inner, shape))
 
 
-def looked_up(values: RaggedValues, array: Any, name: str) -> RaggedValues | None:
-    """Values whose inner lists have the lengths that the first elements of `array` show; None where it has none."""
-    if values.inner is None or None not in values.inner.lists:
-        return values
-    lengths = lengths_in(_plain(array).drop_null().flatten(), values.inner)
-    return None if lengths is None else replace(values, inner=with_lengths(values.inner, lengths, name))
-
-
-def empty(values: RaggedValues, name: str) -> RaggedValues:
-    """Values of which no data tells the lengths of inner lists: none."""
-    if values.inner is None or None not in values.inner.lists:
-        return values
-    return replace(values, inner=with_lengths(values.inner, tuple(length or 0 for length in values.inner.lists), name))
-
-
-def lengths_among(array: Any) -> set[int]:
-    """The lengths of the lists of an array; nulls have none."""
-    array = _plain(array).drop_null()
-    return set(np.unique(np.diff(array.offsets.to_numpy())).tolist()) if len(array) else set()
-
-
 def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """An Arrow array as elements (elements, *shape) and offsets (len(array) + 1,), the first of which is 0.
 
     Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
-    array = _plain(array)
+    array = plain(array)
     if values.spark:
         return _spark_images(array, values, fill)
     if values.member:
-        # Unlike the child itself, what flatten gives is null where the struct is.
-        array = array.flatten()[array.type.get_field_index(values.member)]
+        array = member_of(array, values)
     if kinds.is_dictionary(array.type):
         array = array.dictionary_decode()
     if is_view(array.type):
         array.validate(full=True)
         array = array.cast(pa.large_string() if kinds.is_string_view(array.type) else pa.large_binary())
     if array.null_count:
-        if fill is None:
+        if fill is None or (isinstance(fill, ListFill) and not fill.empty):
             raise NullFoundError(int(array.is_null().to_numpy(zero_copy_only=False).argmax()))
         array = _filled(array, fill)
+    if kinds.is_fixed_size_list(array.type):
+        array = array.cast(pa.large_list(array.type.value_field))
     array.validate(full=True)
     wide = kinds.is_large_binary(array.type) or kinds.is_large_string(array.type) or kinds.is_large_list(array.type)
     buffers = array.buffers()
@@ -157,11 +135,25 @@ def to_ragged(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[np.g
         data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.zeros(0, np.uint8)
         return data[first:last], offsets
     try:
-        return np.ascontiguousarray(to_numpy(array.values.slice(first, last - first), values.inner, None)), offsets
+        within = fill.value if isinstance(fill, ListFill) else None
+        return np.ascontiguousarray(to_numpy(array.values.slice(first, last - first), values.inner, within)), offsets
     except NullFoundError as error:
         raise NullFoundError(_record_of(offsets, error.row)) from None
     except UnequalLengthError as error:
         raise UnequalLengthError(_record_of(offsets, error.row), error.length, error.expected) from None
+
+
+def member_of(array: Any, values: ArrowValues | RaggedValues) -> Any:
+    """The values of a column: what holds them in a struct, null where the struct is; the array itself elsewhere."""
+    array = plain(array)
+    if not isinstance(values, RaggedValues) or not values.member:
+        return array
+    # Unlike the children themselves, what flatten gives is null where the struct is.
+    children = array.flatten()
+    if values.spark:
+        members = [children[array.type.get_field_index(name)] for name in spark.MEMBERS]
+        return pa.StructArray.from_arrays(members, list(spark.MEMBERS))
+    return children[array.type.get_field_index(values.member)]
 
 
 def _is_spark(kind: Any) -> bool:
@@ -179,32 +171,19 @@ def _spark_images(array: Any, values: RaggedValues, fill: Any) -> tuple[NDArray[
     missing = np.zeros(len(array), bool)
     for member in members[:-1]:
         missing |= member.is_null().to_numpy(zero_copy_only=False)
-    if missing.any():
+    if missing.any() and fill is None:
         raise NullFoundError(int(missing.argmax()))
+    members[:-1] = [member.fill_null(0) for member in members[:-1]]
     data, offsets = to_ragged(members[-1], replace(values, member="", spark=False), fill)
     numbers = [member.to_numpy(zero_copy_only=False).astype(np.int32) for member in members[:-1]]
     return spark.packed(numbers, cast("NDArray[np.uint8]", data), offsets)
 
 
-def ragged_fill(fill: object, column: str, values: RaggedValues) -> Any:
-    """The value that stands for nulls of a ragged column; None where nulls are errors. Raises ConfigError if it cannot be one."""
-    value = fill.get(column) if isinstance(fill, dict) else fill
-    if value is None or (values.ragged == TEXT and isinstance(value, str)) or (values.ragged == BYTES and isinstance(value, bytes)):
-        return value
-    if not isinstance(fill, dict):
-        return None  # It stands for nulls of the columns that it can stand for.
-    hint = {TEXT: f'Give text: fill={{{column!r}: ""}}.', BYTES: f'Give bytes: fill={{{column!r}: b""}}.'}
-    raise ConfigError(
-        f"fill={value!r} cannot stand for nulls in '{column}', which is ragged ({values.ragged}).",
-        hint=hint.get(values.ragged, "Nulls among lists cannot be filled: leave such records out when you write the file."),
-        dataset=column,
-    )
-
-
 def _filled(array: Any, fill: Any) -> Any:
     import pyarrow.compute as pc
 
-    return pc.fill_null(array, pa.scalar(fill, array.type))
+    value = [] if isinstance(fill, ListFill) else fill
+    return pc.fill_null(array, pa.scalar(value, array.type))
 
 
 def _record_of(offsets: NDArray[np.int64], element: int) -> int:
@@ -220,7 +199,3 @@ def _text_or_bytes(kind: Any) -> str:
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         return TEXT
     return BYTES if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind) else ""
-
-
-def _plain(array: Any) -> Any:
-    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,18 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError
+from streamload.nulls import null_error, own_null
+from streamload.schema import Field
 
 RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
 BFLOAT16 = "lance.bfloat16"
+BOOL8 = "arrow.bool8"
 MOST_FEATURES_NBYTES = 16 * 1024**2
 """Of what Hugging Face says of the features of a file."""
+WHOLE_DIGITS = 18
+"""Of decimals without a fraction that int64 holds."""
 MOST_DEPTH = 8
 """Lists within lists."""
 
@@ -47,9 +52,10 @@ class NullFoundError(Exception):
 class UnequalLengthError(Exception):
     """A list of another length than the field's shape says."""
 
-    def __init__(self, row: int, length: int, expected: int) -> None:
+    def __init__(self, row: int, length: int, expected: int, *, within: bool = False) -> None:
+        """`within` says that it lies in another list."""
         super().__init__(row, length, expected)
-        self.row, self.length, self.expected = row, length, expected
+        self.row, self.length, self.expected, self.within = row, length, expected, within
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +106,8 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if shape is None and b"shape" in metadata:
         shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
     values = _storage(kind)
+    if name == BOOL8 and values.raw == "int8":
+        values = ArrowValues(dtype=np.dtype(bool), lists=(), binary=0, raw="", physical=None, permutation=())
     if is_bfloat16(field) and values.binary == 2:
         values = _with_dtype(values, "u2", field.name)
     elif values.binary and b"dtype" in metadata:
@@ -124,7 +132,12 @@ def is_bfloat16(field: Any) -> bool:
 
 def note_of(field: Any) -> str:
     """What a reader of `repr` should know about the values of a field, after its name; "" for nothing."""
-    return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)" if is_bfloat16(field) else ""
+    if is_bfloat16(field):
+        return "holds bfloat16, delivered as its bits: torch.from_numpy(x).view(torch.bfloat16)"
+    kind = leaf_of(field.type)
+    if kinds.is_timestamp(kind) and kind.tz is not None:
+        return f"holds moments of the time zone {kind.tz}, delivered in UTC"
+    return "holds times of day, delivered as what has passed since midnight" if kinds.is_time(kind) else ""
 
 
 def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
@@ -136,8 +149,14 @@ def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for name, feature in features:
-        words = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+    left = list(features)
+    while left:
+        name, feature = left.pop()
+        if not isinstance(feature, dict):
+            continue
+        if "_type" not in feature:
+            left += [(f"{name}.{member}", inner) for member, inner in feature.items()]
+        words = feature.get("names") if feature.get("_type") == "ClassLabel" else None
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             found[name] = tuple(words)
     return found
@@ -164,30 +183,13 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
     return _shaped(known, values.physical, values.permutation, name)
 
 
-def lengths_in(array: Any, values: ArrowValues) -> tuple[int, ...] | None:
-    """Lengths of nested lists as the first record of `array` has them; None where there is none."""
-    found: list[int] = []
-    array = _plain(array)
-    for length in values.lists:
-        array = array.drop_null()
-        if not len(array):
-            return None
-        if length is None:
-            offsets = array.offsets
-            length = offsets[1].as_py() - offsets[0].as_py()
-        array = array[0].values if length else array.values.slice(0, 0)
-        found.append(length)
-        if not length:
-            return tuple(found) + (0,) * (len(values.lists) - len(found))
-    return tuple(found)
-
-
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
     """An Arrow array as records: shape (length, *values.shape), not always contiguous.
 
-    Raises NullFoundError and UnequalLengthError with the first row that is wrong; pyarrow's errors where the array contradicts itself.
+    `fill` stands for nulls; without it, NaN and NaT do where the dtype has them. Raises NullFoundError and UnequalLengthError with
+    the first row that is wrong; pyarrow's errors where the array contradicts itself.
     """
-    array = _plain(array)
+    array = plain(array)
     if values.lists or not values.raw:
         array.validate(full=True)
     flat = _flat(array, values, values.lists, fill)
@@ -203,16 +205,17 @@ def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: 
     size = math.prod(length or 0 for length in lists) * max(1, values.binary // values.dtype.itemsize)
     if array.null_count:
         missing = array.is_null().to_numpy(zero_copy_only=False)
+        fill = own_null(values.dtype) if fill is None else fill
         if fill is None:
             raise NullFoundError(int(missing.argmax()))
         records = np.full((len(array), size), fill, values.dtype)
-        records[~missing] = _flat(array.drop_null(), values, lists, fill).reshape(-1, size)
+        records[~missing] = _flat(array.drop_null(), values, lists, fill).reshape(-1 if size else len(array) - int(missing.sum()), size)
         return records.reshape(-1)
     if not lists:
         if values.binary:
             whole = np.frombuffer(array.buffers()[1] or b"", np.uint8)[array.offset * values.binary :][: len(array) * values.binary]
             return whole.view(values.dtype) if len(whole) else np.zeros(0, values.dtype)
-        return array.to_numpy(zero_copy_only=False).astype(values.dtype, copy=False)
+        return _numbers(array, values.dtype)
     length = lists[0] or 0
     if kinds.is_fixed_size_list(array.type):
         inner = array.values.slice(array.offset * length, len(array) * length)
@@ -227,10 +230,11 @@ def _flat(array: Any, values: ArrowValues, lists: tuple[int | None, ...], fill: 
     except NullFoundError as error:
         raise NullFoundError(error.row // max(1, length)) from None
     except UnequalLengthError as error:
-        raise UnequalLengthError(error.row // max(1, length), error.length, error.expected) from None
+        raise UnequalLengthError(error.row // max(1, length), error.length, error.expected, within=True) from None
 
 
-def _plain(array: Any) -> Any:
+def plain(array: Any) -> Any:
+    """An Arrow array without its extension."""
     return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
 
 
@@ -273,28 +277,55 @@ def _storage(kind: Any) -> ArrowValues:
         kind, raw = kind.value_type, ""
     if kinds.is_fixed_size_binary(kind):
         return ArrowValues(dtype=np.dtype("u1"), lists=tuple(lists), binary=kind.byte_width, raw=raw, physical=None, permutation=())
-    if kinds.is_boolean(kind) or (kinds.is_timestamp(kind) and kind.tz is None) or kinds.is_duration(kind):
-        return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
+    decoded = _dtype_of(kind)
+    if decoded is not None:
+        return ArrowValues(dtype=decoded, lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
     if kinds.is_integer(kind) or kinds.is_floating(kind):
         return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw=raw, physical=None, permutation=())
-    raise _unreadable(kind)
+    raise _unreadable(kind, within=bool(lists))
 
 
-def _unreadable(kind: Any) -> SkippedColumnError:
-    """Why a type is no field."""
+def _dtype_of(kind: Any) -> np.dtype | None:
+    """The dtype of values that are no plain numbers in Arrow, and lose nothing in it; None where there is none.
+
+    Moments with a time zone are stored in UTC, which NumPy's are in too; times of day are durations since midnight.
+    """
+    if kinds.is_boolean(kind):
+        return np.dtype(bool)
+    if kinds.is_timestamp(kind):
+        return np.dtype(f"M8[{kind.unit}]")
+    if kinds.is_date(kind):
+        return np.dtype("M8[D]" if kinds.is_date32(kind) else "M8[ms]")
+    if kinds.is_duration(kind) or kinds.is_time(kind):
+        return np.dtype(f"m8[{kind.unit}]")
+    whole = kinds.is_decimal(kind) and kind.scale == 0 and kind.precision <= WHOLE_DIGITS
+    return np.dtype(np.int64) if whole else None
+
+
+def _numbers(array: Any, dtype: np.dtype) -> NDArray[np.generic]:
+    """Values that lie in no list, and hold no null, as the dtype that `_dtype_of` or Arrow gives them."""
+    kind = array.type
+    if kinds.is_time(kind):
+        return array.cast(pa.int32() if kinds.is_time32(kind) else pa.int64()).to_numpy(zero_copy_only=False).astype("i8").view(dtype)
+    if kinds.is_decimal(kind):
+        return array.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return array.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+
+
+def _unreadable(kind: Any, *, within: bool) -> SkippedColumnError:
+    """Why a type is no field; `within` says that it is that of values in lists."""
+    if kinds.is_null(kind):
+        return SkippedColumnError("holds nothing but nulls")
+    if within and kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return UnsupportedColumnError("holds lists of encoded images, several a record, which cannot be read yet")
+    if within and kinds.is_struct(kind):
+        return SkippedColumnError("holds lists of structs, whose members lie side by side in no array")
     if kinds.is_struct(kind):
-        names = {kind.field(number).name for number in range(kind.num_fields)}
-        if names == {"bytes", "path"}:
-            return UnsupportedColumnError("holds encoded images (struct<bytes, path>), which cannot be decoded yet")
-        if {"height", "width", "nChannels", "mode", "data"} <= names:
-            return UnsupportedColumnError(
-                "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet"
-            )
-        return SkippedColumnError("is a struct, whose members are no fields")
+        return SkippedColumnError("is a struct without members")
     if kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind):
         return UnsupportedColumnError("holds lists of bytes, which cannot be read yet")
     if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-        return SkippedColumnError("holds lists of text")
+        return SkippedColumnError("holds lists of text, and several texts a record are neither an array nor a Ragged")
     return SkippedColumnError(f"holds values of the type {kind}, which has no counterpart in NumPy")
 
 
@@ -322,7 +353,7 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
         elif math.prod(physical) != math.prod(own):
             raise ConfigError(
                 f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
-                hint=f"Give a shape that fits: shapes={{{name!r}: (...)}}.",
+                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}.",
                 dataset=name,
             )
     return ArrowValues(
@@ -330,48 +361,17 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
     )
 
 
-def fill_for(fill: object, column: str, dtype: np.dtype) -> Any:
-    """The value that stands for nulls of a column, as its dtype; None where nulls are errors. Raises ConfigError if it changes."""
-    value = fill.get(column) if isinstance(fill, Mapping) else fill
-    if value is None:
-        return None
-    try:
-        with np.errstate(all="ignore"):
-            filled = np.asarray(value).astype(dtype)
-        same = bool(filled == np.asarray(value)) or bool(filled != filled)
-    except (TypeError, ValueError, OverflowError):
-        same, filled = False, np.zeros((), dtype)
-    if not same or filled.shape != ():
-        raise ConfigError(
-            f"fill={value!r} cannot stand for nulls in '{column}', which is {dtype}.",
-            hint=f"Give one number that {dtype} can hold, or fill={{column: value}} for single columns.",
-            dataset=column,
-        )
-    return filled[()]
-
-
-STANDS_FOR_NULL = {"": "0", "text": '""', "bytes": 'b""'}
-"""What may stand for nulls in a field of numbers, of text and of bytes; nothing does among lists that differ in length."""
-
-
-def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalLengthError, ragged: str = "") -> SourceError:
-    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins.
-
-    `ragged` says how records of the field differ in length, as `Field.ragged` has it.
-    """
+def wrong_value(path: str, column: str, first: int, error: NullFoundError | UnequalLengthError, field: Field) -> SourceError:
+    """The error for a null, or a list of another length; `first` is the record at which the array at hand begins."""
     record = first + error.row
-    details: dict[str, Any] = {"path": path, "dataset": column, "records": (record, record + 1)}
     if isinstance(error, NullFoundError):
-        return CorruptDataError(
-            f"{path}: null at row {record:,} of column '{column}'.",
-            hint=f"Say what stands for it: fill={{{column!r}: {STANDS_FOR_NULL[ragged]}}}; or leave the record out when you write the file."
-            if ragged in STANDS_FOR_NULL
-            else "Leave the record out when you write the file, or the column with fields=[...].",
-            **details,
-        )
+        return null_error(path, column, record, field)
     return SchemaMismatchError(
         f"{path}: row {record:,} of column '{column}' holds {error.length:,} values where {error.expected:,} are expected.",
-        hint="Records of a field have one shape: pad them, say that they differ with "
-        f"shapes={{{column!r}: (None,)}}, or leave the column out with fields=[...].",
-        **details,
+        hint="Records of a field have one shape: pad them, "
+        + ("" if error.within or field.ragged else f"say that they differ with shapes={{{column!r}: (None,)}}, ")
+        + "or leave the column out with fields=[...].",
+        path=path,
+        dataset=column,
+        records=(record, record + 1),
     )

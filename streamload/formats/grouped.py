@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.raw import RawRecords, explain_read
 from streamload.schema import Field
 from streamload.source import Column, Lengths, ReadStats
@@ -18,7 +19,7 @@ from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Grouped:
+class Grouped(ColumnDefaults):
     """One ragged field: record r is records `starts[r]` to `starts[r + 1]` of the column of its elements."""
 
     field: Field
@@ -68,7 +69,7 @@ class Grouped:
         return f"{self.elements.describe()}, records of different lengths"
 
 
-class GroupedReader:
+class GroupedReader(ReaderDefaults):
     """Reads stretches of elements: by offset where each lies in one piece, else as the elements' own reader does."""
 
     def __init__(self, column: Grouped, files: OpenFiles, meter: ReadStats) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.nulls import Nulls
 from streamload.schema import Field
-from streamload.source import Column, Lengths, RaggedColumn, ReadStats, Source
+from streamload.source import Column, Lengths, Measured, NullableColumn, RaggedColumn, ReadStats, Source, measured_of
 from streamload.storage.files import Fingerprint, OpenFiles
 from streamload.storage.files import Mapping as FileMapping
 
@@ -49,6 +50,11 @@ class JoinedColumn:
     def weights(self) -> NDArray[np.int64] | None:
         """As the column's, which is ragged."""
         return cast(RaggedColumn, self.column).weights
+
+    @property
+    def measured(self) -> Measured | None:
+        """As the column's, which is ragged."""
+        return measured_of(self.column)
 
     @property
     def encoded(self) -> JoinedColumn | None:
@@ -92,6 +98,14 @@ class JoinedColumn:
         """The column's reader, which sees its own files alone."""
         return self.column.reader(cast(OpenFiles, FileRange(files, self.first, self.files)), meter)
 
+    def filled(self) -> Column:
+        """The column, which may hold nulls, with something in their place."""
+        return _renamed(cast(NullableColumn, self.column).filled(), self.field.name, self.first, self.files)
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """As the column's, which may hold nulls."""
+        return cast(NullableColumn, self.column).null_records(cast(OpenFiles, FileRange(files, self.first, self.files)))
+
     def describe(self) -> str:
         """As the column does."""
         return self.column.describe()
@@ -130,6 +144,10 @@ class FileRange:
         """Map one of the files."""
         return self._files.map(self._first + number)
 
+    def beside(self, what: str, make: Callable[[], Any]) -> Any:
+        """What a format keeps open of these files by other means."""
+        return self._files.beside(f"{what} from {self._first}", make)
+
     def verify(self) -> None:
         """Verify all files that were touched."""
         self._files.verify()
@@ -155,11 +173,14 @@ def join(sources: Mapping[str, Source]) -> Source:
     fingerprints: list[Fingerprint] = []
     notes: list[str] = []
     classes: dict[str, tuple[str, ...]] = {}
+    nulls: dict[str, Nulls] = {}
     for name, source in sources.items():
         columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
         fingerprints.extend(source.fingerprints)
         if source.classes:
             classes[name] = source.classes[source.schema.names[0]]
+        for one in source.nulls.values():
+            nulls[name] = one
         notes.append(f"'{name}' from {source.format_name} {source.title}")
     first = next(iter(sources.values()))
     formats = dict.fromkeys(source.format_name for source in sources.values())
@@ -172,6 +193,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         file_starts=borders if len(first) else [0, 0],
         notes=notes,
         classes=classes,
+        nulls=nulls,
     )
 
 

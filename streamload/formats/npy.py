@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -26,22 +26,26 @@ from streamload.errors import (
     UnsafeSourceError,
     UnsupportedFeatureError,
 )
-from streamload.formats.columns.raw import InMemory
-from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
+from streamload.formats.npy_columns import NpyArray, column_of, decoded
 from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table import RESIDENT_NBYTES, Fields, FileColumn, RawRuns, Table, TablePart, assemble, extents_of
-from streamload.schema import Field
+from streamload.formats.table import RESIDENT_NBYTES, assemble
+from streamload.formats.table_fields import Fields, FileColumn, Table, Wanted
+from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Source
+from streamload.source import Source
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
 NAME = "NumPy"
+STACKS = True
+"""Whether arrays can be put side by side in one field."""
 MAGIC = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
 MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
+SMALL_SHARE = 1 / 16
+"""Arrays of other lengths are left out with a note where they hold no more of the bytes: a mean, names of classes."""
 MOST_VERIFIED_NBYTES = 1024**3
 """A stored member of an .npz is read whole when it is planned, to verify its checksum, unless it is larger: a second or two,
 once for as long as the file stays as it is."""
@@ -68,25 +72,10 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
     name = _array_name(paths)
-    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
+    wanted = Wanted(fields)
     tables = [_table(path, name, wanted) for path in paths]
-    return assemble(NAME, tables, fields, _column)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class NpyArray:
-    """One array, or one field of a structured one, in a file."""
-
-    offset: int
-    """Of its first byte."""
-    stride: int
-    """Bytes from one record to the next."""
-    dtype: np.dtype
-    """As it lies in the file."""
-    fortran: bool
-    """Whether the first axis is the one that lies side by side."""
-    values: np.ndarray | None
-    """The array itself, where it was stored compressed."""
+    fingerprints = [table.fingerprint for table in tables]
+    return assemble(NAME, tables, fields, lambda field, parts, stands: column_of(field, parts, fingerprints))
 
 
 def _array_name(paths: Sequence[str]) -> str:
@@ -101,7 +90,7 @@ def _array_name(paths: Sequence[str]) -> str:
     return common or "array"
 
 
-def _table(path: str, name: str, wanted: frozenset[str] | None) -> Table:
+def _table(path: str, name: str, wanted: Wanted) -> Table:
     was = fingerprint(path)
     aside: dict[str, str] = {}
     try:
@@ -109,7 +98,7 @@ def _table(path: str, name: str, wanted: frozenset[str] | None) -> Table:
             head = file.read(len(MAGIC))
             file.seek(0)
             if head == MAGIC:
-                records, columns = _array(file, was.nbytes, path, name)
+                records, columns = _array(file, was.nbytes, path, name, aside)
             else:
                 records, columns = _archive(file, was, path, wanted, aside)
     except OSError as error:
@@ -155,8 +144,8 @@ def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bo
     return shape, fortran, dtype
 
 
-def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") -> tuple[int, dict[str, FileColumn]]:
-    """The fields of one array whose data ends by byte `stop`."""
+def _array(file: BinaryIO, stop: int, path: str, name: str, aside: dict[str, str], member: str = "") -> tuple[int, dict[str, FileColumn]]:
+    """The fields of one array whose data ends by byte `stop`; members of a structure that are no fields are put `aside`."""
     shape, fortran, dtype = _header(file, path, member)
     offset = file.tell()
     expected = math.prod(shape) * dtype.itemsize
@@ -174,19 +163,42 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, member: str = "") ->
         element, inner = leaf.subdtype if leaf.subdtype is not None else (leaf, ())
         key = ".".join((*((name,) if member or not names else ()), *names))
         apart = bool(names) and math.prod(shape[1:]) > 1
-        if element.kind not in "biufcSMm" or element.itemsize == 0 or apart or (names and fortran):
-            what = "several structures a record" if apart else f"dtype {leaf}"
-            raise UnsupportedFeatureError(
-                f"{path}: '{key}' holds {what}, which cannot be read as a field.",
-                hint="Save numbers, booleans or fixed-size bytes, one structure a record.",
-                path=path,
-                dataset=key,
-            )
         record_shape = (() if names else shape[1:]) + tuple(inner)
-        array = NpyArray(offset=offset + at, stride=stride, dtype=element, fortran=fortran, values=None)
-        kind = f"{element.newbyteorder('=') if element.isnative else element.str} {record_shape}"
-        columns[key] = FileColumn(dtype=element.newbyteorder("="), shape=record_shape, kind=kind, detail=array)
+        why = "holds several structures a record" if apart or (names and fortran) else _unreadable(leaf, element, record_shape)
+        if why:
+            aside[key] = why
+            continue
+        if element.kind == "V":
+            record_shape, element = (*record_shape, element.itemsize), np.dtype(np.uint8)
+        array = NpyArray(offset=offset + at, stride=stride, dtype=element, fortran=fortran, shape=record_shape, values=None)
+        columns[key] = _stored(array, leaf)
+    if not columns and not member:
+        listed = "; ".join(f"'{key}' {why}" for key, why in aside.items())
+        raise UnsupportedFeatureError(
+            f"{path}: {listed}, which cannot be read as a field.",
+            hint="Save numbers, booleans, text or fixed-size bytes, one structure a record.",
+            path=path,
+            dataset=next(iter(aside)),
+        )
     return shape[0], columns  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def _unreadable(leaf: np.dtype, element: np.dtype, shape: tuple[int, ...]) -> str:
+    """Why an array cannot be a field; "" where it can."""
+    if element.kind == "U" and shape:
+        return f"holds several texts a record, of dtype {leaf}"
+    return "" if element.kind in "biufcSMmUV" and element.itemsize else f"holds dtype {leaf}"
+
+
+def _stored(array: NpyArray, leaf: np.dtype) -> FileColumn:
+    """The column of an array."""
+    element, shape = array.dtype, array.shape
+    if element.kind == "U":
+        mean = float(element.itemsize // 4)
+        return FileColumn(dtype=np.dtype(np.uint8), shape=(), kind=f"text, dtype {element.str}", detail=array, ragged=TEXT, mean=mean)
+    kind = f"{element.newbyteorder('=') if element.isnative else element.str} {shape}"
+    note = f"holds opaque bytes ({leaf.str}), delivered as they are" if leaf.base.kind == "V" else ""
+    return FileColumn(dtype=element.newbyteorder("="), shape=shape, kind=kind, detail=array, note=note)
 
 
 def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[tuple[tuple[str, ...], np.dtype, int]]:
@@ -200,11 +212,9 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
     return found
 
 
-def _archive(
-    file: BinaryIO, was: Fingerprint, path: str, wanted: frozenset[str] | None, aside: dict[str, str]
-) -> tuple[int, dict[str, FileColumn]]:
+def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside: dict[str, str]) -> tuple[int, dict[str, FileColumn]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
-    columns: dict[str, FileColumn] = {}
+    columns: dict[str, dict[str, FileColumn]] = {}
     lengths: dict[str, int] = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -212,21 +222,46 @@ def _archive(
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
             for name, member in members.items():
-                if wanted is not None and not any(key == name or key.startswith(f"{name}.") for key in wanted):
+                if not wanted.within(name):
                     aside[name] = "was not asked for"
                     continue
                 try:
-                    records, found = _member(file, archive, member, was, path, name)
-                except (ConfigError, UnsupportedFeatureError, UnsafeSourceError) as error:
+                    records, columns[name] = _member(file, archive, member, was, path, name, aside)
+                    if columns[name]:
+                        lengths[name] = records
+                except ConfigError as error:  # A single value.
+                    if not wanted.all:
+                        raise _or_without(error, [one for one in members if one != name]) from error
+                    aside[name] = "holds a single value, no axis that counts records"
+                except UnsafeSourceError:
+                    if not wanted.all:
+                        raise
+                    aside[name] = "holds Python objects, stored as pickles, which are never loaded"
+                except UnsupportedFeatureError as error:
                     raise _or_without(error, [one for one in members if one != name]) from error
-                columns.update(found)
-                lengths[name] = records
     except ConfigError:
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
-    if len(set(lengths.values())) > 1:
+    chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
+    return chosen or 0, {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
+
+
+def _of_one_length(
+    lengths: Mapping[str, int], columns: Mapping[str, Mapping[str, FileColumn]], path: str, aside: dict[str, str], *, guess: bool
+) -> int | None:
+    """How many records there are: those of the arrays with the most bytes, where it is plain which these are.
+
+    Arrays of other lengths are put aside. Raises ConfigError where they hold more than a small share of the bytes, or were
+    all asked for.
+    """
+    nbytes: dict[int, float] = {}
+    for name, records in lengths.items():
+        nbytes[records] = nbytes.get(records, 0.0) + records * sum(float(one.record_nbytes) for one in columns[name].values())
+    chosen = max(nbytes, key=lambda records: nbytes[records], default=None)
+    others = sum(size for records, size in nbytes.items() if records != chosen)
+    if chosen is not None and len(nbytes) > 1 and (not guess or others > SMALL_SHARE * nbytes[chosen]):
         listed = ", ".join(f"{name}: {records:,}" for name, records in lengths.items())
         alike = [[name for name in lengths if lengths[name] == count] for count in dict.fromkeys(lengths.values())]
         raise ConfigError(
@@ -234,7 +269,8 @@ def _archive(
             hint=f"Choose those of one length: {' or '.join(f'fields={names}' for names in alike[:4])}.",
             path=path,
         )
-    return next(iter(lengths.values()), 0), columns
+    aside.update({name: f"has {records:,} records, not {chosen:,}" for name, records in lengths.items() if records != chosen})
+    return chosen
 
 
 def _or_without(error: StreamloadError, others: list[str]) -> StreamloadError:
@@ -244,7 +280,7 @@ def _or_without(error: StreamloadError, others: list[str]) -> StreamloadError:
 
 
 def _member(
-    file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, was: Fingerprint, path: str, name: str
+    file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, was: Fingerprint, path: str, name: str, aside: dict[str, str]
 ) -> tuple[int, dict[str, FileColumn]]:
     if member.flag_bits & 1:
         raise UnsupportedFeatureError(f"{path}: member '{name}' is encrypted.", hint="Save it without a password.", path=path, dataset=name)
@@ -262,8 +298,8 @@ def _member(
             raise zipfile.BadZipFile(f"member '{name}' is cut short")
         note = _verified(file, member, name, path)
         file.seek(start)
-        records, found = _array(file, start + member.file_size, path, name, member=name)
-        return records, {key: replace(stored, note=note) for key, stored in found.items()}
+        records, found = _array(file, start + member.file_size, path, name, aside, member=name)
+        return records, {key: replace(stored, note="; ".join(filter(None, (stored.note, note)))) for key, stored in found.items()}
     if member.file_size > RESIDENT_NBYTES:
         raise UnsupportedFeatureError(
             f"{path}: member '{name}' is compressed as one stream of {format_nbytes(member.file_size)}; "
@@ -273,8 +309,8 @@ def _member(
             dataset=name,
         )
     data = archive.read(member)
-    records, found = _array(io.BytesIO(data), len(data), path, name, member=name)
-    return records, {key: _decoded(stored, data, records) for key, stored in found.items()}
+    records, found = _array(io.BytesIO(data), len(data), path, name, aside, member=name)
+    return records, {key: decoded(stored, data, records) for key, stored in found.items()}
 
 
 def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> str:
@@ -296,48 +332,3 @@ def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> 
             dataset=name,
         )
     return ""
-
-
-def _decoded(stored: FileColumn, data: bytes, records: int) -> FileColumn:
-    """A field of a compressed member, with its values."""
-    array: NpyArray = stored.detail
-    if array.fortran:
-        flat = np.frombuffer(data, array.dtype, records * math.prod(stored.shape), array.offset)
-        values = flat.reshape((records, *stored.shape), order="F")
-    else:
-        inner = np.dtype(array.dtype).itemsize
-        strides = (array.stride, *(inner * math.prod(stored.shape[axis + 1 :]) for axis in range(len(stored.shape))))
-        values = np.ndarray((records, *stored.shape), array.dtype, data, array.offset, strides)
-    native = np.ascontiguousarray(values, stored.dtype)
-    detail = NpyArray(offset=array.offset, stride=array.stride, dtype=array.dtype, fortran=array.fortran, values=native)
-    return FileColumn(dtype=stored.dtype, shape=stored.shape, kind=stored.kind, detail=detail)
-
-
-def _column(field: Field, parts: Sequence[TablePart]) -> Column:
-    arrays: list[NpyArray] = [part.stored.detail for part in parts]
-    values = [array.values for array in arrays if array.values is not None]
-    if arrays and len(values) == len(arrays):
-        return InMemory(field=field, values=np.concatenate(values), label="compressed")
-    if values:
-        raise UnsupportedFeatureError(
-            f"'{field.name}' is compressed in some files and not in others.", hint="Save them alike: np.savez.", dataset=field.name
-        )
-    if any(array.fortran for array in arrays) or len({array.dtype for array in arrays}) > 1:
-        return TransposedColumn(
-            field=field,
-            parts=tuple(
-                TransposedFile(
-                    number=part.number,
-                    records=part.records,
-                    offset=array.offset,
-                    stored=array.dtype,
-                    fortran=array.fortran,
-                    stride=array.stride,
-                )
-                for part, array in zip(parts, arrays, strict=True)
-            ),
-        )
-    first = np.zeros(1, np.int64)
-    runs = [RawRuns(firsts=first, offsets=np.array([array.offset]), stride=array.stride, dtype=array.dtype) for array in arrays]
-    apart = any(array.stride != field.nbytes for array in arrays)
-    return extents_of(field, parts, runs, blocks=False, label="records of a structure" if apart else "contiguous")

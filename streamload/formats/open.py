@@ -12,6 +12,7 @@ from typing import Any, cast
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
 from streamload.formats.names import natural_key
+from streamload.formats.single_numbers import as_numbers
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -31,7 +32,8 @@ def open_source(
 
     Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
     (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
-    it the fields are found, and `repr` of the source says how. Nothing is read but what describes the data, and fields
+    it the fields are found, and `repr` of the source says how. Columns of a table can be put side by side in one field,
+    {"x": ["f0", "f1"]}, or, by a pattern and in natural order, {"x": "f*"}. Nothing is read but what describes the data, and fields
     small enough to be held in memory. Fields that lie in files of their own are joined by record:
     {"image": "x.npy", "label": "y.npy"}, or {"image": sl.open("x.parquet", fields=["image"]), "label": "y.npy"}.
 
@@ -47,8 +49,9 @@ def open_source(
     wanted = [fields] if isinstance(fields, str) else fields
     if wanted is not None and not len(wanted):
         raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
-    for name in () if wanted is None else [*wanted, *(wanted.values() if isinstance(wanted, Mapping) else ())]:
-        if not isinstance(cast(object, name), str):
+    stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
+    for name in _names_in(wanted):
+        if not isinstance(name, str):
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
     chosen: Format | None = None
     for name in paths:
@@ -65,10 +68,26 @@ def open_source(
         chosen = found
     assert chosen is not None
     _refuse_unknown(options, chosen)
+    if stacked and not getattr(chosen, "STACKS", False):
+        raise ConfigError(
+            f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
+            hint="Name one array a field.",
+        )
     said = partitions.partitions(path, paths)
     inner, named = partitions.split(wanted, said)
     source = _decoded(chosen.plan(paths, inner, **options), decode)
-    return partitions.with_partitions(source, said, named) if named else source
+    source = partitions.with_partitions(source, said, named) if named else source
+    return as_numbers(source, options.get("shapes") or ())
+
+
+def _names_in(fields: Fields | None) -> list[object]:
+    """Everything that names a field or a column."""
+    if fields is None:
+        return []
+    if not isinstance(fields, Mapping):
+        return list(fields)
+    stored = [name for one in fields.values() for name in (one if isinstance(one, (list, tuple)) else (one,))]
+    return [*fields, *stored]
 
 
 def _decoded(source: Source, decode: Any) -> Source:
@@ -96,7 +115,7 @@ def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object,
             sources[name] = open_source(one, decode=wish)
         else:
             sources[name] = one if wish is None else _decoded(one, wish)
-    return joined.join(sources)
+    return as_numbers(joined.join(sources))
 
 
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:

@@ -17,6 +17,8 @@ from streamload.formats.columns.raw import InMemory
 from streamload.schema import Field
 from streamload.source import Source
 
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
+
 NOT_DATA = (".crc", ".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".lock", ".md5", ".sha256")
 """Endings of files that stand beside data: checksums, descriptions. Names that begin with a dot or an underscore are left out too."""
 
@@ -110,17 +112,15 @@ def _pairs(folder: str) -> dict[str, str]:
     return {unquote(key): unquote(value) for key, _, value in parts if key}
 
 
-def split(
-    wanted: Sequence[str] | Mapping[str, str] | None, said: Mapping[str, list[str]]
-) -> tuple[Sequence[str] | Mapping[str, str] | None, dict[str, str]]:
+def split(wanted: Fields | None, said: Mapping[str, list[str]]) -> tuple[Fields | None, dict[str, str]]:
     """The fields that files hold, and those that folders do: {name to deliver: key}. Raises ConfigError where files hold none."""
     if wanted is None:
         return None, {key: key for key in said}
     pairs = dict(wanted) if isinstance(wanted, Mapping) else {name: name for name in wanted}
-    own = {name: key for name, key in pairs.items() if key in said}
+    own = {name: key for name, key in pairs.items() if isinstance(key, str) and key in said}
     if not own:
         return wanted, {}
-    inner = {name: key for name, key in pairs.items() if key not in said}
+    inner = {name: key for name, key in pairs.items() if name not in own}
     if not inner:
         raise ConfigError(f"fields names {list(own)} alone, which stand in the names of folders.", hint="Name a field of the files too.")
     return inner, own
@@ -151,12 +151,4 @@ def with_partitions(source: Source, said: Mapping[str, list[str]], chosen: Mappi
             named[name] = tuple(classes)
         field = Field(name, np.dtype(np.int64), ())
         columns.append(InMemory(field=field, values=np.repeat(np.array(numbers, np.int64), counts), label=label))
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=notes,
-        classes=named,
-    )
+    return source.replaced(columns=columns, notes=notes, classes=named)

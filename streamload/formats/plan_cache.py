@@ -18,18 +18,24 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
+from streamload.nulls import Nulls
 from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN04"
+MAGIC = b"SLPLAN05"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
     "RawRecords": "streamload.formats.columns.raw",
     "InMemory": "streamload.formats.columns.raw",
     "InMemoryRagged": "streamload.formats.columns.raw_ragged",
+    "HeldWithNulls": "streamload.formats.nulls",
+    "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.source",
+    "Measured": "streamload.source",
+    "PaddedText": "streamload.formats.npy_text",
+    "Stacked": "streamload.formats.stacked",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",
@@ -46,7 +52,7 @@ KINDS = {
 }
 """The dataclasses that are kept, and their rooms. A column of a new kind needs a line here to be kept."""
 
-Fields = Sequence[str] | Mapping[str, str]
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class NotCacheableError(Exception):
@@ -81,6 +87,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "title": source.title,
             "notes": source.notes,
             "classes": source.classes,
+            "nulls": {name: list(one) for name, one in source.nulls.items()},
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -94,7 +101,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
 
 
 def _request(module: str, paths: Sequence[str], fields: Fields | None, options: Mapping[str, Any]) -> list[Any]:
-    asked = [list(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
+    asked = [_jsonable(pair) for pair in fields.items()] if isinstance(fields, Mapping) else None if fields is None else list(fields)
     return disk_cache.request(paths, module, asked, _jsonable(options))
 
 
@@ -199,6 +206,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             fingerprints=[Fingerprint(path, *map(int, times[path][:4])) for path in said["files"]],
             notes=[str(note) for note in said["notes"]],
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
+            nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
         )
         for column in source.columns:
             _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)

@@ -2,243 +2,162 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.errors import SourceError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
+from streamload.formats.stacked import Stacked
+from streamload.formats.table_fields import Choice, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
+from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, ReadStats, Source, read_records, stored_nbytes
-from streamload.storage.files import Fingerprint, OpenFiles, short_read, unreadable
+from streamload.source import Column, NullableColumn, ReadStats, Source, measured_of, read_records, stored_nbytes
+from streamload.storage.files import OpenFiles, short_read, unreadable
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
 RESIDENT_NBYTES = 256 * 1024**2
 """... and all of the field at most this."""
-MOST_LISTED = 12
-"""Names that a text lists."""
-
-Fields = Sequence[str] | Mapping[str, str]
+COUNTED_NBYTES = 64 * 1024**2
+"""Fields of which no file counts the nulls are looked through at open if they are not larger."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FileColumn:
-    """One column of one file."""
-
-    dtype: np.dtype
-    """As it is delivered, in native byte order."""
-    shape: tuple[int, ...]
-    """Of one record."""
-    kind: str
-    """The type for people, as the file's own words have it: "uint8 (28, 28)", "fixed_size_binary[3072]"."""
-    detail: Any
-    """What the format needs to read it."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes that its numbers stand for, where the file says so."""
-    note: str = ""
-    """What a reader of `repr` should know, after the field's name."""
-    ragged: str = ""
-    """How records differ in length, as `Field.ragged` has it."""
-    mean: float = 1.0
-    """Elements of a record on average, roughly, where it is ragged."""
-
-    @property
-    def record_nbytes(self) -> int:
-        """Bytes of a record, as it is delivered, on average."""
-        return int(self.mean * self.dtype.itemsize * np.prod(self.shape, dtype=np.float64))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Table:
-    """What one file holds."""
-
-    path: str
-    """As the user named it."""
-    fingerprint: Fingerprint
-    records: int
-    columns: Mapping[str, FileColumn]
-    """Those that can be read, in the order of the file."""
-    aside: Mapping[str, str]
-    """Columns that are no fields of records, such as names of files, and why: left out unless they are asked for."""
-    refused: Mapping[str, str]
-    """Columns that hold data which cannot be read yet, and why: an error unless other fields are chosen."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TablePart:
-    """One column in one file of a source."""
-
-    number: int
-    """Of the file."""
-    records: int
-    stored: FileColumn
+ColumnOf = Callable[[Field, Sequence[TablePart], Any], Column]
+"""Makes a column of a field, its parts, and what stands for its nulls."""
 
 
 def assemble(
     format_name: str,
     tables: Sequence[Table],
     fields: Fields | None,
-    column_of: Callable[[Field, Sequence[TablePart]], Column],
+    column_of: ColumnOf,
     *,
+    fill: Any = None,
+    nullable: Callable[[Column], bool] = lambda column: False,
     costs: Callable[[Column], list[str]] = lambda column: [],
 ) -> Source:
     """A source over files of one schema: the first that holds records decides on the fields, the others must have the same ones.
 
-    Nothing says how long the lists are in a file without records: it agrees with all. Small fields are held in memory, but for
-    the one with the largest records. Raises ConfigError for names that are not there, UnsupportedFeatureError for columns that
-    cannot be read, SchemaMismatchError where files differ.
+    What stands for nulls comes from `fill` as the user gave it; `nullable` says whether a column that `column_of` made may meet
+    any. Small fields are held in memory, but for the one with the largest records. Raises ConfigError for names that are not
+    there, UnsupportedFeatureError for columns that cannot be read, SchemaMismatchError where files differ.
     """
     first = next((table for table in tables if table.records), tables[0])
     notes: list[str] = []
-    chosen = _chosen(first, fields, notes)
+    chosen = chosen_in(first, fields, notes)
     for table in tables:
         if table is not first:
-            _refuse_unlike(first, table, chosen)
-    notes.extend(_extra(first, tables))
-    fingerprints = [table.fingerprint for table in tables]
-    largest = max(chosen, key=lambda pair: first.columns[pair[1]].record_nbytes)[0]
-    records = sum(table.records for table in tables)
+            refuse_unlike(first, table, chosen)
+    notes.extend(extra_columns(first, tables))
     columns: list[Column] = []
-    for name, key in chosen:
-        stored = first.columns[key]
-        field = Field(name, stored.dtype, stored.shape, stored.ragged)
-        parts = [TablePart(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
-        column = column_of(field, parts) if parts or not stored.ragged else _nothing(field)
-        nbytes = stored_nbytes(column)
-        small = nbytes <= RESIDENT_RECORD_NBYTES and nbytes * records <= RESIDENT_NBYTES
-        if small and name != largest and not isinstance(column, (InMemory, InMemoryRagged)):
-            column = held_in_memory(column, records, fingerprints)
-        columns.append(column)
-        notes.extend(costs(column))
-        notes += [f"'{name}' {stored.note}"] if stored.note else []
+    largest = max(chosen, key=lambda one: first.columns[one.keys[0]].record_nbytes * len(one.keys)).name
+    assembly = _Assembly(tables, first, column_of, nullable, fill)
+    try:
+        for one in chosen:
+            column = assembly.column(one, hold=one.name != largest)
+            columns.append(column)
+            notes.extend(assembly.notes(one))
+            notes.extend(costs(column))
+    finally:
+        assembly.files.close()
     return Source(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
         columns=columns,
-        fingerprints=fingerprints,
-        file_starts=np.cumsum([0, *(table.records for table in tables)]),
+        fingerprints=[table.fingerprint for table in tables],
+        file_starts=assembly.starts,
         notes=notes,
-        classes={name: words for name, key in chosen if (words := max((table.columns[key].classes for table in tables), key=len))},
+        classes={one.name: words for one in chosen if (words := classes_of(tables, one))},
+        nulls=assembly.nulls,
     )
+
+
+def classes_of(tables: Sequence[Table], chosen: Choice) -> tuple[str, ...]:
+    """The longest list of classes that any file has for a field; one may go on where another ends."""
+    return () if chosen.stacked else max((table.columns[chosen.keys[0]].classes for table in tables), key=len)
+
+
+class _Assembly:
+    """The columns of a source, one after the other, and the files that they are read from, open all the while."""
+
+    def __init__(self, tables: Sequence[Table], first: Table, column_of: ColumnOf, nullable: Callable[[Column], bool], fill: Any) -> None:
+        self._tables, self._first, self._column_of, self._nullable, self._fill = tables, first, column_of, nullable, fill
+        self.files = OpenFiles([table.fingerprint for table in tables])
+        self.starts = np.cumsum([0, *(table.records for table in tables)])
+        self.nulls: dict[str, Nulls] = {}
+        self._own_nulls: dict[str, list[str]] = {}
+
+    def column(self, chosen: Choice, *, hold: bool) -> Column:
+        """The column of a field, held in memory if it is small and may be."""
+        made = [self._made(chosen, key) for key in chosen.keys]
+        column, wrong = made[0]
+        if chosen.stacked:
+            columns, inner = tuple(one for one, _ in made), column.field
+            field = Field(chosen.name, inner.dtype, (len(made), *inner.shape))
+            column = Stacked(field=field, columns=columns, nullable=tuple(count != 0 for _, count in made))
+            counts = [count for _, count in made]
+            wrong = None if None in counts else sum(count or 0 for count in counts)
+        if self._is_small(column, stacked=chosen.stacked) and (hold or chosen.stacked):
+            if wrong == 0:
+                return held_in_memory(column, int(self.starts[-1]), self.files)
+            column = held_with_nulls(column, chosen.keys[0], self.starts, self.files)
+            wrong = len(column.nulls) if isinstance(column, HeldWithNulls) else 0
+        elif wrong is None and stored_nbytes(column) * self.starts[-1] <= COUNTED_NBYTES:
+            wrong = len(null_records(column, self.files))
+        if wrong != 0:
+            self.nulls[chosen.name] = Nulls(chosen.name if chosen.stacked else chosen.keys[0], wrong)
+        return column
+
+    def notes(self, chosen: Choice) -> list[str]:
+        """What a reader of `repr` should know of a field that was made."""
+        notes = dict.fromkeys(f"'{chosen.name}' {note}" for key in chosen.keys if (note := self._first.columns[key].note))
+        return [*self._own_nulls.get(chosen.name, []), *notes]
+
+    def _made(self, chosen: Choice, key: str) -> tuple[Column, int | None]:
+        """A column of the files, and how many nulls are errors in it; None where nobody has counted."""
+        stored, tables = self._first.columns[key], self._tables
+        field = Field(chosen.name, stored.dtype, stored.shape, stored.ragged)
+        parts = [TablePart(number=at, records=table.records, stored=table.columns[key]) for at, table in enumerate(tables) if table.records]
+        fill = self._fill
+        if isinstance(fill, Mapping) and key not in fill and chosen.name in fill:
+            fill = {key: fill[chosen.name]}
+        stands = fill_for(fill, key, field)
+        column = self._column_of(field, parts, stands) if parts or not stored.ragged else _nothing(field)
+        counts = NullCounts.of(part.stored.nulls for part in parts) if self._nullable(column) else NullCounts()
+        self._own_nulls.setdefault(chosen.name, []).extend(_note_on_nulls(field, counts, stands))
+        return column, counts.refused(field, stands)
+
+    def _is_small(self, column: Column, *, stacked: bool) -> bool:
+        """Whether all of a field may be held; of columns side by side, whatever a record takes."""
+        nbytes, records, measured = stored_nbytes(column), int(self.starts[-1]), measured_of(column)
+        if isinstance(column, (InMemory, InMemoryRagged)):
+            return False
+        if measured is not None and float(measured.elements.sum()) * column.field.nbytes > RESIDENT_NBYTES:
+            return False
+        return (stacked or nbytes <= RESIDENT_RECORD_NBYTES) and nbytes * records <= RESIDENT_NBYTES
+
+
+def _note_on_nulls(field: Field, counts: NullCounts, stands: Any) -> list[str]:
+    """That NumPy's own null stands for those of a field."""
+    own = own_null(field.dtype)
+    count = (counts.within if field.ragged else counts.whole) or counts.within
+    if own is None or not count or (stands.value if isinstance(stands, ListFill) else stands) is not None:
+        return []
+    return [f"'{field.name}' holds {count:,} null{'s' if count != 1 else ''}, delivered as {'NaN' if field.dtype.kind == 'f' else 'NaT'}"]
 
 
 def _nothing(field: Field) -> InMemoryRagged:
     """A ragged field of no record."""
     values = np.zeros((0, *field.shape), field.dtype)
     return InMemoryRagged(field=field, values=values, offsets=np.zeros(1, np.int64), label="no records")
-
-
-def _chosen(table: Table, fields: Fields | None, notes: list[str]) -> list[tuple[str, str]]:
-    """Fields in order: the name to deliver, and the name in the file."""
-    if fields is None:
-        if table.refused:
-            name, why = next(iter(table.refused.items()))
-            others = list(table.columns)
-            raise UnsupportedFeatureError(
-                f"{table.path}: column '{name}' {why}.",
-                hint=f"Leave it out: fields={others}." if others else "It is the only column with data: convert the file first.",
-                path=table.path,
-                dataset=name,
-            )
-        if not table.columns:
-            listed = "; ".join(f"'{name}' {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
-            raise ConfigError(
-                f"{table.path} holds no column that could be a field" + (f": {listed}." if listed else "."),
-                hint="Records need at least one column of numbers, arrays, text or bytes.",
-                path=table.path,
-            )
-        notes.extend(f"'{name}' left out: it {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
-        return [(name, name) for name in table.columns]
-    pairs = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in fields]
-    twice = next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
-    if twice is not None:
-        raise ConfigError(f"fields names {twice!r} twice.", hint="Name each field once, or rename with fields={name: column}.")
-    return [(name, _known(table, key)) for name, key in pairs]
-
-
-def _known(table: Table, key: str) -> str:
-    if key in table.columns:
-        return key
-    why = table.refused.get(key) or table.aside.get(key)
-    if why is not None:
-        raise UnsupportedFeatureError(
-            f"{table.path}: column '{key}' {why}.", hint="Choose other fields with fields=[...].", path=table.path, dataset=key
-        )
-    known = [*table.columns, *table.refused, *table.aside]
-    close = difflib.get_close_matches(str(key), known, n=1)
-    listed = ", ".join(map(repr, known[:MOST_LISTED])) + (", ..." if len(known) > MOST_LISTED else "")
-    raise ConfigError(
-        f"{table.path} holds no column {key!r}; it holds {listed or 'none at all'}.",
-        hint=f"Did you mean {close[0]!r}?" if close else "Choose among these with fields=[...].",
-        path=table.path,
-    )
-
-
-def refuse_unknown_columns(table: Table, given: object, argument: str) -> None:
-    """Raise ConfigError where an argument that is a mapping names a column that a file does not hold."""
-    unknown = (
-        next((name for name in given if name not in table.columns and name not in table.aside), None)
-        if isinstance(given, Mapping)
-        else None
-    )
-    if unknown is not None:
-        raise ConfigError(
-            f"{argument} names {unknown!r}, which {table.path} does not hold.", hint=f"It holds {list(table.columns)}.", path=table.path
-        )
-
-
-def _refuse_unlike(first: Table, table: Table, chosen: Sequence[tuple[str, str]]) -> None:
-    for _, key in chosen:
-        here, there = table.columns.get(key), first.columns[key]
-        if here is None:
-            why = table.refused.get(key) or table.aside.get(key)
-            what = "missing" if why is None else f"unreadable: it {why}"
-        elif not table.records and 0 in here.shape and here.dtype == there.dtype:
-            continue
-        elif (here.dtype, here.shape, here.ragged) != (there.dtype, there.shape, there.ragged):
-            what = here.kind
-        elif here.classes and there.classes and here.classes != there.classes:
-            _refuse_other_classes(first, table, key, there.classes, here.classes)
-            continue
-        else:
-            continue
-        raise SchemaMismatchError(
-            f"Column '{key}' differs: {there.kind} in {first.path}, {what} in {table.path}.",
-            hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
-            path=table.path,
-            dataset=key,
-        )
-
-
-def _refuse_other_classes(first: Table, table: Table, key: str, there: tuple[str, ...], here: tuple[str, ...]) -> None:
-    """Raise for files in which one number stands for different things; one list may go on where the other ends."""
-    number = next((at for at, (a, b) in enumerate(zip(there, here, strict=False)) if a != b), None)
-    if number is not None:
-        raise SchemaMismatchError(
-            f"Column '{key}' has other classes: {number} is {there[number]!r} in {first.path}, and {here[number]!r} in {table.path}.",
-            hint="Open them apart, or write them with the same classes in the same order.",
-            path=table.path,
-            dataset=key,
-        )
-
-
-def _extra(first: Table, tables: Sequence[Table]) -> Iterator[str]:
-    """What some files have beyond the first, for people."""
-    known = {*first.columns, *first.refused, *first.aside}
-    for table in tables:
-        extra = [name for name in (*table.columns, *table.refused, *table.aside) if name not in known]
-        if extra:
-            yield f"{', '.join(map(repr, extra[:MOST_LISTED]))} left out: in {table.path}, not in {first.path}"
-            known.update(extra)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -271,13 +190,15 @@ def extents_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns]
     )
 
 
-def held_in_memory(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> InMemory | InMemoryRagged:
+def held_in_memory(column: Column, records: int, files: OpenFiles) -> InMemory | InMemoryRagged:
     """A small field, read whole, to be held in memory."""
-    if column.field.ragged:
-        return _held_ragged(column, records, fingerprints)
-    files, values = OpenFiles(fingerprints), np.empty((records, *column.field.shape), column.field.dtype)
     reader = column.reader(files, ReadStats())
     try:
+        if column.field.ragged:
+            found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
+            files.verify()
+            return InMemoryRagged(field=column.field, values=found.values, offsets=found.offsets, label=column.describe())
+        values = np.empty((records, *column.field.shape), column.field.dtype)
         if isinstance(column, RawRecords):
             _read_runs(column, files, values)
         elif records:
@@ -286,20 +207,23 @@ def held_in_memory(column: Column, records: int, fingerprints: Sequence[Fingerpr
         files.verify()
     finally:
         reader.close()
-        files.close()
     return InMemory(field=column.field, values=values, label=column.describe())
 
 
-def _held_ragged(column: Column, records: int, fingerprints: Sequence[Fingerprint]) -> InMemoryRagged:
-    files = OpenFiles(fingerprints)
-    reader = column.reader(files, ReadStats())
-    try:
-        found: Ragged = read_records(column, reader, np.arange(records, dtype=np.int64))
-        files.verify()
-    finally:
-        reader.close()
-        files.close()
-    return InMemoryRagged(field=column.field, values=found.values, offsets=found.offsets, label=column.describe())
+def null_records(column: Column, files: OpenFiles) -> NDArray[np.int64]:
+    """The records of a column that may hold nulls for which nothing stands: where it does."""
+    found = cast(NullableColumn, column).null_records(files)
+    files.verify()
+    return found
+
+
+def held_with_nulls(column: Column, key: str, starts: NDArray[np.int64], files: OpenFiles) -> InMemory | InMemoryRagged | HeldWithNulls:
+    """A small field that may hold nulls for which nothing stands, read whole; `key` is the name of its column."""
+    nulls = null_records(column, files)
+    if not len(nulls):
+        return held_in_memory(column, int(starts[-1]), files)
+    whole = held_in_memory(cast(NullableColumn, column).filled(), int(starts[-1]), files)
+    return HeldWithNulls(held=whole, column=key, nulls=nulls, starts=starts.astype(np.int64))
 
 
 MOST_SPREAD = 64 * 1024**2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,24 @@ from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
+from streamload.scratch import Scratch
 from streamload.source import Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2
 """Stored bytes that are brought in at a time where they are not in the arena already; at least one record."""
+
+
+class StoredPiece(NamedTuple):
+    """Stored bytes of some of the records that were asked for."""
+
+    first: int
+    last: int
+    """They are of records [first, last)."""
+    values: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    """Record `first + k` is `values[starts[k] : starts[k] + lengths[k]]`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,6 +119,7 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
+        self._room = Scratch()
 
     def _stored(self) -> Any:
         if self._inner is None:
@@ -126,15 +140,26 @@ class ImageReader(ReaderDefaults):
 
     def gather(self, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Read stored bytes, a piece at a time, and decode them into `out[rows]`."""
+        for first, last, values, starts, lengths in self.pieces(records):
+            self.decode(records[first:last], values, starts, lengths, out, rows[first:last])
+
+    def pieces(self, records: NDArray[np.int64]) -> Iterator[StoredPiece]:
+        """Read the stored bytes of records, a piece at a time."""
         stored, offsets = self._stored(), np.zeros(len(records) + 1, np.int64)
         np.cumsum(stored.lengths(records), out=offsets[1:])
         for first, last in _pieces(offsets):
             if (first, last) != (0, len(records)):
                 stored.lengths(records[first:last])
             starts = offsets[first:last] - offsets[first]
-            values = np.empty(int(offsets[last] - offsets[first]), np.uint8)
+            values = self._room_for(int(offsets[last] - offsets[first]))
             stored.gather_ragged(records[first:last], values, starts)
-            self.decode(records[first:last], values, starts, np.diff(offsets[first : last + 1]), out, rows[first:last])
+            yield StoredPiece(first, last, values, starts, np.diff(offsets[first : last + 1]))
+
+    def _room_for(self, nbytes: int) -> NDArray[np.uint8]:
+        """Memory for stored bytes: kept from piece to piece, since touching new memory takes longer than reading into it."""
+        if nbytes > PIECE_NBYTES:
+            return np.empty(nbytes, np.uint8)
+        return self._room.room(nbytes)
 
     def decode(
         self,
@@ -158,14 +183,15 @@ class ImageReader(ReaderDefaults):
                 try:
                     decode(view[start : start + length], out[row])
                 except ImageError as refusal:
-                    error = self._error(record, refusal)
+                    error = self.error_of(record, refusal)
                     if self._faults is None:
                         raise error from refusal.__cause__
                     self._faults.append(Fault(row, record, error))
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 
-    def _error(self, record: int, refusal: ImageError) -> SourceError:
+    def error_of(self, record: int, refusal: ImageError) -> SourceError:
+        """The error for a record that cannot be delivered: it names file, field and record."""
         column = self._column
         path, name = column.place_of(record), column.field.name
         return refusal.error(f"{path}: record {record:,} of '{name}'", path=path, dataset=name, records=(record, record + 1))
@@ -175,6 +201,7 @@ class ImageReader(ReaderDefaults):
         if self._inner is not None:
             self._inner.close()
         self._inner = self._decoder = None
+        self._room.close()
 
 
 def _pieces(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

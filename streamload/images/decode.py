@@ -22,14 +22,18 @@ pixels asked for in each direction, and scaled the rest of the way. Against deco
 pixels wide, to 64 ... 224): 0.5 levels of mean difference in 0.58 of the time; 1.0 gives 1.1 levels in 0.40, 2.0 gives 0.4
 in 0.68. JPEG of quality 90 is itself 1.6 levels from what was photographed."""
 
-_CODECS: dict[str, Callable[[memoryview, ImageHeader], NDArray[Any]]] = {
-    "PNG": decoders.png,
-    "WebP": decoders.webp,
-    "TIFF": decoders.tiff,
-    "BMP": decoders.pillow,
-    "GIF": decoders.pillow,
-    "Spark image": spark.pixels,
-}
+_CODECS: dict[str, Callable[[memoryview, ImageHeader], NDArray[Any]]] = {**decoders.BY_FORMAT, "Spark image": spark.pixels}
+
+
+def decoded(head: ImageHeader, decode: Callable[[], NDArray[Any] | None]) -> NDArray[Any] | None:
+    """What a codec makes of an image. Raises ImageError for whatever it complains of."""
+    try:
+        return decode()
+    except MemoryError as error:
+        raise ImageError(f"({head.format}, {head.height:,} x {head.width:,} pixels) needs more memory than there is") from error
+    except (Exception, SystemError) as error:  # each codec has errors of its own
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"is a {head.format} that cannot be decoded: {said.rstrip('.')}") from error
 
 
 class ImageDecoder:
@@ -76,17 +80,11 @@ class ImageDecoder:
 
     def _pixels(self, data: memoryview, head: ImageHeader, out: NDArray[Any] | None) -> NDArray[Any] | None:
         """The pixels as they are stored, perhaps smaller; None where they are in `out` already."""
-        try:
-            if head.format != "JPEG":
-                return _CODECS[head.format](data, head)
-            if self._mode.endswith("16"):
-                return np.empty((1, 1, 1), np.uint8)  # for `to_mode` to refuse
-            return self._jpeg(data, head, out)
-        except MemoryError as error:
-            raise ImageError(f"({head.format}, {head.height:,} x {head.width:,} pixels) needs more memory than there is") from error
-        except (Exception, SystemError) as error:  # each codec has errors of its own
-            said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ImageError(f"is a {head.format} that cannot be decoded: {said.rstrip('.')}") from error
+        if head.format != "JPEG":
+            return decoded(head, lambda: _CODECS[head.format](data, head))
+        if self._mode.endswith("16"):
+            return np.empty((1, 1, 1), np.uint8)  # for `to_mode` to refuse
+        return decoded(head, lambda: self._jpeg(data, head, out))
 
     def _jpeg(self, data: memoryview, head: ImageHeader, out: NDArray[Any] | None) -> NDArray[Any] | None:
         grey = self._mode == "L"

@@ -6,6 +6,7 @@ import importlib
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,8 @@ def tiff_is_plain(head: ImageHeader) -> bool:
     return head.bits == 16 and head.colours != "grey"
 
 
-def pillow(data: memoryview, head: ImageHeader) -> NDArray[Any]:
-    """What Pillow's own reader of the format makes of it, palettes resolved."""
+def pillow(data: memoryview, head: ImageHeader, *, indices: bool = False) -> NDArray[Any]:
+    """What Pillow's own reader of the format makes of it, palettes resolved unless `indices` are asked for."""
     from PIL import ImageFile
 
     plugin = {"PNG": "Png", "TIFF": "Tiff", "BMP": "Bmp", "GIF": "Gif"}[head.format]
@@ -103,6 +104,8 @@ def pillow(data: memoryview, head: ImageHeader) -> NDArray[Any]:
             image.load()
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = switch
+    if indices and image.mode == "P":
+        return _channels(np.asarray(image))
     wanted = {"1": "L", "P": "RGBA" if head.alpha else "RGB", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "YCbCr": "RGB", "CMYK": "RGB"}
     transparent = "transparency" in image.info
     mode = wanted.get(image.mode, image.mode)
@@ -116,3 +119,13 @@ def pillow(data: memoryview, head: ImageHeader) -> NDArray[Any]:
 
 def _channels(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+BY_FORMAT: dict[str, Callable[[memoryview, ImageHeader], NDArray[Any]]] = {
+    "PNG": png,
+    "WebP": webp,
+    "TIFF": tiff,
+    "BMP": pillow,
+    "GIF": pillow,
+}
+"""The function of each format but JPEG, which has more to be told."""

@@ -18,12 +18,15 @@ from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.header import ImageHeader
 from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
+from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, RaggedColumn, ReadStats, Source, read_records
+from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
 from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
 """Records whose headers say what a field holds."""
+LOOKED_NBYTES = 256 * 1024**2
+"""Fewer are looked at where they are larger than this together."""
 
 Asked = Mapping[str, Any] | Decode | Sequence[int] | bool | None
 
@@ -40,15 +43,9 @@ def with_images(source: Source, asked: Asked) -> Source:
     columns = [_found(source, column, wishes.get(column.field.name), notes) for column in source.columns]
     if not notes and all(new is old for new, old in zip(columns, source.columns, strict=True)):
         return source
-    return Source(
-        format_name=source.format_name,
-        title=source.title,
-        columns=columns,
-        fingerprints=source.fingerprints,
-        file_starts=source.file_starts,
-        notes=(*source.notes, *notes),
-        classes=source.classes,
-    )
+    decoded = {column.field.name for column in columns if isinstance(column, EncodedImages)}
+    nulls = {name: count for name, count in source.nulls.items() if name not in decoded}
+    return source.replaced(columns=columns, notes=(*source.notes, *notes), nulls=nulls)
 
 
 def _wishes(asked: Asked, source: Source) -> dict[str, Decode | bool | None]:
@@ -85,10 +82,11 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     name = column.field.name
     if not holds_bytes(column.field) or wish is False or not len(source):
         return column
-    stored = cast(RaggedColumn, column) if column.field.ragged else FixedBytes(column=column)
+    # A null is no image, which is a matter of this one record: the others can be read.
+    complete = cast(NullableColumn, column).filled() if name in source.nulls else column
+    stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
     try:
-        known: LookedAt | None = stored.looked_at
-        heads, refusals = (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
+        heads, refusals = _heads(source, stored)
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -116,16 +114,60 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
     else:
         spec = _settled(wish, heads, source.title, name)
+    if name in source.nulls and (missing := source.nulls[name].count):
+        some = "1 null, which is a bad record" if missing == 1 else f"{missing:,} nulls, which are bad records"
+        notes.append(f"'{name}' holds {some}: on_bad_record= says what becomes of {'it' if missing == 1 else 'them'}")
+    return _encoded(source, stored, name, spec, heads)
+
+
+def for_augmentation(source: Source, name: str, *, mask: bool = False) -> EncodedImages | None:
+    """The column of a field of encoded images as augmentation decodes it, whatever their sizes; None for a field of arrays.
+
+    A mask is decoded to the numbers that it holds: levels of grey, or indices of a palette. Raises ConfigError for a field that
+    `decode=` gives another size, or whose bytes are no images.
+    """
+    column = source.columns[source.schema.names.index(name)]
+    if isinstance(column, EncodedImages) and not mask:
+        if column.spec.fit != "exact":
+            raise ConfigError(
+                f"field '{name}' is scaled to {column.spec.size} by decode=, and augmented besides.",
+                hint="Leave it out of decode=: Augment decodes images of any size, as small as its crop allows.",
+            )
+        return column
+    if isinstance(column, EncodedImages):
+        raise ConfigError(
+            f"field '{name}' is a mask, and is decoded as an image.",
+            hint=f"Open it with decode={{{name!r}: False}}: Augment decodes masks to the numbers that they hold.",
+        )
+    if not holds_bytes(column.field) or not len(source):
+        return None
+    complete = cast(NullableColumn, column).filled() if name in source.nulls else column
+    stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
+    heads, refusals = _heads(source, stored)
+    if not heads:
+        why = refusals[0] if refusals else ImageError("is no image")
+        raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
+    mode = ("L16" if heads[0].bits == 16 else "L") if mask else _mode(heads)
+    largest = max((head.size for head in heads), key=math.prod)
+    return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode), heads)
+
+
+def _heads(source: Source, stored: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
+    """Heads of some records, and why others have none."""
+    known: LookedAt | None = stored.looked_at
+    return (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
+
+
+def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
     decoders.require()
-    field = Field(name, spec.dtype, spec.shape)
     starts = np.asarray(source.file_starts, np.int64)
     return EncodedImages(
-        field=field,
+        field=Field(name, spec.dtype, spec.shape),
         inner=stored,
         spec=spec,
         starts=starts,
         paths=tuple(was.path for was in source.fingerprints[: len(starts) - 1]),
-        found=what,
+        found=_described(heads),
         largest_nbytes=max(_decoded_nbytes(head, spec) for head in heads),
     )
 
@@ -150,7 +192,7 @@ class LookedAt:
 
 def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint]) -> LookedAt:
     """Heads of records all over a column whose records are addressable, else of the first ones."""
-    count = min(records_there, LOOKED_AT)
+    count = min(records_there, LOOKED_AT, max(1, LOOKED_NBYTES // max(1, stored_nbytes(column))))
     records = np.arange(count, dtype=np.int64)
     if column.addressable:
         records = np.unique(np.linspace(0, records_there - 1, count).astype(np.int64))
@@ -161,9 +203,10 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     try:
         if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
-        for data in read_records(column, reader, records):
+        found: Ragged = read_records(column, reader, records)
+        for start, stop in zip(found.offsets[:-1].tolist(), found.offsets[1:].tolist(), strict=True):
             try:
-                heads.append(read_header(data))
+                heads.append(read_header(found.values[start:stop].data))
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()

@@ -6,13 +6,15 @@ import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamload.kernels.augment.runners import Runner
 
 from streamload.errors import UnsafeSourceError
 from streamload.storage import owned_files
@@ -37,6 +39,8 @@ def cache_folder() -> Path | None:
 
 def _stamp() -> str:
     """The name of a file that stands in the cache folder once these very kernels have been compiled into it."""
+    from importlib.metadata import version  # Half of what importing the library would cost.
+
     sources = [Path(__file__).with_name(f"{name}.py").stat() for name in MODULES]
     said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
     return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
@@ -48,7 +52,7 @@ def announce_compiling() -> None:
         folder = cache_folder()
         if _compiled or (folder is not None and (folder / _stamp()).exists()):
             return
-    except (OSError, PackageNotFoundError):
+    except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # `compile_kernels` will say what is wrong.
     kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
     print(f"streamload: compiling its kernels, which takes some 5 seconds, {kept}.", file=sys.stderr, flush=True)
@@ -76,22 +80,30 @@ def _load(names: Sequence[str], folder: Path | None) -> bool:
     """Import compiled modules, their machine code kept in the folder; False where there is no compiler."""
     disabled = os.environ.pop("NUMBA_DISABLE_JIT", None)
     try:
-        config: Any = import_module("numba.core.config")
+        import_module("numba.core.config")
     except Exception as error:
         do_without(str(error))
         return False
     finally:
         if disabled is not None:
             os.environ["NUMBA_DISABLE_JIT"] = disabled
+    with _kept_in(folder):
+        for name in names:
+            import_module(f"{__name__}.{name}")
+    return True
+
+
+@contextmanager
+def _kept_in(folder: Path | None) -> Generator[None]:
+    """Machine code that is compiled meanwhile is kept in the folder, or for this process alone."""
+    config: Any = import_module("numba.core.config")
     before = config.CACHE_DIR, config.DISABLE_JIT
     with owned_files.temporary_folder("streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
         config.CACHE_DIR, config.DISABLE_JIT = kept, 0
         try:
-            for name in names:
-                import_module(f"{__name__}.{name}")
+            yield
         finally:
             config.CACHE_DIR, config.DISABLE_JIT = before
-    return True
 
 
 def missing() -> str | None:
@@ -138,6 +150,99 @@ def checksum_kernels() -> ModuleType:
         compiled = _load(["crc32c"], cache_folder())
         _in_use["crc32c"] = import_module(f"{__name__}.{'crc32c' if compiled else 'crc32c_plain'}")
     return _in_use["crc32c"]
+
+
+def draw_kernel() -> Callable[..., None]:
+    """The hash that draws numbers, in use: see `augment.run.draw`."""
+    if "draw" not in _in_use:
+        _in_use["draw"] = _loaded_augment(())[0] if _compiled else import_module(f"{__name__}.augment.run_plain")
+    return _in_use["draw"].draw
+
+
+def augment_runner() -> Runner:
+    """What runs the steps of augmentation: a new one, with the kernels in use. Compiled ones are loaded as they are asked for."""
+    augment = import_module(f"{__name__}.augment")
+    runners = import_module(f"{__name__}.augment.runners")
+    return runners.CompiledRunner(_loaded_augment) if _compiled else runners.PlainRunner(augment.plain)
+
+
+def load_augment_kernels(names: Sequence[str]) -> None:
+    """Load kernels of augmentation, compiling those that the cache lacks; processes that do so at once wait for one another."""
+    if _compiled:
+        _loaded_augment(tuple(names))
+
+
+def prepare_augment_kernels(names: Sequence[str]) -> None:
+    """Compile those kernels of augmentation that the cache lacks, and say so on stderr; do nothing where there are none.
+
+    For a process that has no other use for them: whoever runs them then only loads them, which takes no time to speak of.
+    """
+    try:
+        folder = _augment_folder()
+        lacking = [name for name in names if folder is None or not (folder / f"compiled-{name}").exists()]
+    except (OSError, ImportError):  # PackageNotFoundError is one.
+        return  # Whoever runs them will say what is wrong.
+    if not lacking:
+        return
+    kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
+    said = f"streamload: compiling {len(lacking)} kernels of augmentation, a second or two each, {kept}."
+    print(said, file=sys.stderr, flush=True)
+    if folder is not None and _load((), folder):
+        _loaded_augment(tuple(names))
+
+
+def _augment_folder() -> Path | None:
+    """Where machine code of augmentation is kept: by its sources and by the compiler. None where nothing can be kept."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    from importlib.metadata import version
+
+    name = f"augment-{import_module(f'{__name__}.augment').digest()}-{version('numba')}"
+    with owned_files.Folder.named(folder) as whole:
+        whole.make_folder(name)
+    return folder / name
+
+
+def _loaded_augment(names: tuple[str, ...]) -> tuple[ModuleType, list[Any]]:
+    """The compiled loop's module, and compiled kernels, their machine code kept in a folder of their own."""
+    augment = import_module(f"{__name__}.augment")
+    try:
+        folder = _augment_folder()
+    except OSError:
+        folder = None
+    lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
+    with _kept_in(folder), _alone_in(folder if lacking else None):
+        found = augment.compiled(names)
+    if folder is not None and lacking:
+        _stamp_augment(folder, lacking)
+    return found
+
+
+def _stamp_augment(folder: Path, names: Sequence[str]) -> None:
+    """Note that kernels have been compiled into the folder."""
+    with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
+        for name in names:
+            with suppress(FileExistsError):
+                os.close(held.create(f"compiled-{name}"))
+
+
+@contextmanager
+def _alone_in(folder: Path | None) -> Generator[None]:
+    """No other process compiles into the folder meanwhile, where the system can say so."""
+    try:
+        import fcntl
+
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if folder is not None else None
+    except (ImportError, OSError):
+        file = None
+    try:
+        if file is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
 
 
 def _choose(name: str) -> ModuleType:

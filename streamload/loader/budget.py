@@ -143,15 +143,18 @@ def sizing_of(
     tables_nbytes: int,
     mapped_nbytes: int,
     stored_nbytes: int,
-    transformed: bool,
+    private_nbytes: int,
     memory_nbytes: int,
     io: str,
     mappable: bool,
 ) -> Sizing:
-    """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do."""
+    """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do.
+
+    `private_nbytes` is what each process keeps of a batch, besides what readers need.
+    """
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     processes = max(1, workers)
-    private = sum(column.scratch_nbytes for column in columns) + (record_nbytes * batch_size if transformed else 0)
+    private = sum(column.scratch_nbytes for column in columns) + private_nbytes
     demand = MemoryDemand(
         slot=slot_nbytes,
         arena=arena_nbytes,

@@ -20,6 +20,7 @@ from streamload.loader.state import Standing, place_of, read_state
 from streamload.loader.stats import Stats
 from streamload.schema import Schema
 from streamload.source import Source
+from streamload.transforms.explanation import Explanation
 
 
 class Loader:
@@ -168,6 +169,10 @@ class Loader:
         """
         return list(self._delivery.ledger.first)
 
+    def explain(self, epoch: int, record: int) -> Explanation:
+        """What augmentation draws for a record in an epoch, in words and numbers: print it."""
+        return self._plan.explain(epoch, record)
+
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""
         return self._plan.shape.footprint
@@ -182,7 +187,7 @@ class Loader:
         return (
             f"Loader({self._data.title}: {plan.order.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
             f"{plan.spec!r} · seed {plan.seed} · {plan.workers} workers · {plan.shape.reading})\n"
-            f"  memory {plan.shape.footprint}"
+            f"{plan.augmented}  memory {plan.shape.footprint}"
         )
 
     # What is behind it

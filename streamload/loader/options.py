@@ -38,6 +38,7 @@ class Options:
     `memory`: what ring, windows, decoders and index may use together. Default: a quarter of what the machine and its
     control groups leave free, shared out among local ranks.
     `indices`: a subset, as record numbers, booleans or the path of a .npy file.
+    `augment`: `sl.Augment("image", ...)`, or a list of them and of what is done with batches after that (`sl.MixUp`): compiled.
     `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
     epoch and record alone; it returns a dict, and runs in the workers.
     `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
@@ -61,6 +62,7 @@ class Options:
     drop_last: bool = False
     memory: int | str | None = None
     indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None = None
+    augment: object = None
     transform: Callable[..., dict[str, Any]] | None = None
     io: str = "auto"
     timeout: float | None = 300.0

@@ -9,21 +9,27 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, NullValueError
+from streamload.fetch.augment_fields import scratch_nbytes
+from streamload.fetch.augment_images import sizes_of
+from streamload.fetch.bad_records import SKIP
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
+from streamload.loader.augmentation import columns_and_augmentation
 from streamload.loader.budget import Sizing, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
 from streamload.memory.limits import usable_cores
 from streamload.memory.slots import SlotLayout
+from streamload.nulls import advice_on_nulls, counted
 from streamload.order import BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
 from streamload.storage.files import recheck
+from streamload.transforms.explanation import Explanation, explain
 
 MOST_WORKERS = 8
 UNKNOWN_ELEMENTS = 256
@@ -61,6 +67,21 @@ class Plan:
         """Steps up to a place (epoch, position), counted through epochs."""
         return at[0] * self.steps + -(-at[1] // self.batch_size)
 
+    @property
+    def augmented(self) -> str:
+        """Lines on what augmentation does, for people; none where there is none."""
+        augmentation = self.job.augmentation
+        return "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+
+    def explain(self, epoch: int, record: int) -> Explanation:
+        """What augmentation draws for a record. Raises IndexError for one that is not there."""
+        if not 0 <= record < len(self.data):
+            raise IndexError(f"record {record} is out of range for {len(self.data):,} records")
+        plans = self.job.augmentation.plans if self.job.augmentation is not None else ()
+        unlike = [plan.images[0].name for plan in plans if plan.images[0].size is None]
+        sizes = sizes_of(self.job, record, unlike) if unlike else None
+        return explain(plans, seed=self.seed, epoch=epoch, record=record, sizes=sizes)
+
 
 def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], int]) -> Plan:
     """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says."""
@@ -69,9 +90,11 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
     batch_size, seed, workers = options.batch_size, options.seed, _workers(options.num_workers)
     for was in data.fingerprints:
         recheck(was)
+    data, options, without = _without_nulls(data, options)
     spec, order = _ordered(data, options, seed)
     end = order.n - order.n % batch_size if options.drop_last else order.n
-    stream = Stream(columns=data.columns, fingerprints=data.fingerprints, seed=seed, lanes=(order,), arena=None)
+    columns, augmentation = columns_and_augmentation(data, options.augment)
+    stream = Stream(columns=columns, fingerprints=data.fingerprints, seed=seed, lanes=(order,), arena=None)
     job = Job(
         streams=(stream,),
         layout=None,
@@ -80,25 +103,26 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         mapped=False,
         direct=False,
         on_bad=options.on_bad_record,
+        augmentation=augmentation,
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = max(1, min(batch_size, order.n))
     schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=order.n == 0)
     slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
-    job = replace(job, layout=slot_layout, streams=(replace(stream, arena=arena_of(data.columns, stream.lanes, fitting)),))
+    job = replace(job, layout=slot_layout, streams=(replace(stream, arena=arena_of(columns, stream.lanes, fitting)),))
     stored = sum(was.nbytes for was in data.fingerprints)
     shape = sizing_of(
-        columns=data.columns,
-        record_nbytes=sum(map(stored_nbytes, data.columns)),
+        columns=columns,
+        record_nbytes=sum(map(stored_nbytes, columns)),
         order=order,
         slot_nbytes=slot_layout.nbytes,
         batch_size=fitting,
         workers=workers,
         arena_nbytes=job.arena_nbytes,
         tables_nbytes=tables_nbytes(job.streams),
-        mapped_nbytes=stored if any(column.mappable for column in data.columns) else 0,
+        mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
         stored_nbytes=stored,
-        transformed=options.transform is not None,
+        private_nbytes=_private_nbytes(job, fitting),
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
         io=options.io,
         mappable=len(data.fingerprints) <= MOST_MAPPED_FILES,
@@ -119,8 +143,27 @@ def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], 
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=mixing_advice(data, order),
+        warning=" ".join(filter(None, (without, mixing_advice(data, order)))) or None,
     )
+
+
+def _without_nulls(data: Source, options: Options) -> tuple[Source, Options, str | None]:
+    """The data and the options such that no record with a null is asked for for which nothing stands, and a word on what is left out.
+
+    Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
+    """
+    known = {name: one for name, one in data.nulls.items() if one.count}
+    if not known or (options.indices is not None and options.on_bad_record != SKIP):
+        return data, options, None
+    if options.on_bad_record != SKIP:
+        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
+    data, complete = data.complete()
+    chosen = complete
+    if options.indices is not None:
+        chosen = subset(options.indices, len(data))
+        chosen = chosen[np.isin(chosen, complete)]
+    left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
+    return data, replace(options, indices=chosen), left_out
 
 
 def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, BoundOrder]:
@@ -161,7 +204,7 @@ def _rooms(schema: Schema, data: Source, records: int) -> list[int]:
 def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
     """The schema of batches: the stored one, or what the transform makes of the first record."""
     if job.transform is None or empty:
-        return job.schema
+        return job.augmented
     if workers == 0:
         from streamload.fetch.fetcher import probe
 
@@ -169,6 +212,13 @@ def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema
     from streamload.workers.pool import probe_schema
 
     return probe_schema(replace(job, workers=1), timeout=timeout)
+
+
+def _private_nbytes(job: Job, batch_size: int) -> int:
+    """What one process keeps of a batch between passes: what a transform is given, and what augmentation works in."""
+    given = job.augmented.record_nbytes if job.augmentation is not None else sum(map(stored_nbytes, job.streams[0].columns))
+    between = given * batch_size if job.transform is not None else 0
+    return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
 
 
 def _workers(asked: int | None) -> int:

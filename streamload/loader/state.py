@@ -44,7 +44,7 @@ def identity_of(plan: Plan) -> dict[str, Any]:
         "order": plan.order.fingerprint,
         "seed": plan.seed,
         "records": len(plan.data),
-        "schema": _digest(plan.data.schema),
+        "schema": _digest(plan.data.schema_in_states),
         "batch_size": plan.batch_size,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cache
 from pathlib import Path
 
 from streamload.errors import ResourceError
@@ -81,6 +82,18 @@ def _machine_nbytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
         return 4 * 1024**3
+
+
+@cache
+def last_cache_nbytes() -> int:
+    """Bytes of the largest cache that cores share; 32 MB where the machine does not say."""
+    sizes = [32 * 1024**2]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        try:
+            sizes.append(int(path.read_text().strip().removesuffix("K")) * 1024)
+        except (OSError, ValueError):
+            continue
+    return max(sizes[1:] or sizes)
 
 
 def usable_cores() -> int:

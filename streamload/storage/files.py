@@ -7,9 +7,9 @@ import mmap
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from streamload.errors import ConfigError, CorruptDataError, SourceChangedError, SourceError
 from streamload.sizes import format_nbytes
@@ -55,6 +55,9 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
         real = os.path.realpath(name, strict=True)
         status = os.stat(real)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and os.path.islink(name):
+            what = f"{name} is a link to {os.path.realpath(name)}, which does not exist."
+            raise SourceError(what, hint="Check where it is to lead.", path=name) from error
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check the path and its permissions.", path=name) from error
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
@@ -94,6 +97,17 @@ def recheck(was: Fingerprint) -> None:
         raise changed(was, status)
 
 
+class Closing(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None:
+        """Let go of handles."""
+        ...
+
+
+Beside = TypeVar("Beside", bound=Closing)
+
+
 class OpenFiles:
     """The files of a source in one process, by number: opened on first use, and verified after every run of reads.
 
@@ -109,6 +123,14 @@ class OpenFiles:
         self._direct: dict[int, int] = {}
         self._maps: dict[int, Mapping] = {}
         self._touched: set[int] = set()
+        self._beside: dict[str, Closing] = {}
+
+    def beside(self, what: str, make: Callable[[], Beside]) -> Beside:
+        """What a format keeps open of these files by other means, such as a library's own handles: made when it is first asked
+        for, shared by all readers, and closed with the files."""
+        if what not in self._beside:
+            self._beside[what] = make()
+        return cast("Beside", self._beside[what])
 
     def descriptor(self, number: int) -> int:
         """A read-only descriptor of file `number`, checked against its fingerprint when it is opened."""
@@ -192,6 +214,9 @@ class OpenFiles:
 
     def close(self) -> None:
         """Close every descriptor and mapping. The object may be used again: files are then opened anew."""
+        for one in self._beside.values():
+            one.close()
+        self._beside.clear()
         for mapping in self._maps.values():
             mapping.close()
         for fd in (*self._descriptors.values(), *self._direct.values()):

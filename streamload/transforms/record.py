@@ -16,9 +16,8 @@ from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError,
 from streamload.order import key
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
+from streamload.transforms.draws import AUGMENTATION
 
-AUGMENTATION = 4
-"""The purpose, in `order.key`, of randomness in a user's function."""
 _MEANINGFUL = (StopIteration, StopAsyncIteration)
 """What a loop takes for its ordinary end: an error of a transform must never be one."""
 STRINGS = " Single bytes or str are of any length; give arrays of strings their width, as in np.asarray(value, 'S16')."

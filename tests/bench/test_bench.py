@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, Run, in_turns
 from streamload.tools.benchmark.environment import mount_of
+from streamload.tools.benchmark.peers.serving import missing_module
 from streamload.tools.files.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
-from streamload.tools.peers.serving import missing_module
+from time_limits import GUARD_SECONDS
 
 from bench.data import compressed, raw
 
@@ -39,7 +40,7 @@ def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=GUARD_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(results.read_text())
@@ -69,6 +70,16 @@ def test_warm_passes_are_set_beside_the_ring_and_plain_copies(folder: Path):
     assert names[0].startswith("ring, ")
     assert names[1:] == ["one core copying in order", "one core copying at random"]
     assert "mincore finds 100.0 % in memory" in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
+def test_wrapped_records_are_set_beside_fixed_ones(folder: Path):
+    """Ragged, padded and joined, each after the cache was emptied."""
+    said, figures = command("wrapped", "--record", "40000", folder=folder)
+    assert ratios(figures) == ["fixed records"] * 3
+    assert [figure["ours"] for figure in figures] == ["ragged Arrow", "images in a padded array", "joined files"]
+    assert said.count("mincore finds 0.00 % in memory") == 3
 
 
 @pytest.mark.slow
@@ -251,7 +262,7 @@ def test_the_pytest_benchmarks_run():
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=GUARD_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -326,7 +337,7 @@ def test_results_of_pytest_benchmarks_can_be_compared(tmp_path: Path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=GUARD_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "(NOW)" in done.stdout

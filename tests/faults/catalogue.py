@@ -250,7 +250,13 @@ CATALOGUE: dict[str, Entry] = {
         ),
     ),
     "D13": Entry("external storage", (LINKS + "test_d13_external_storage_is_refused_before_any_read",)),
-    "D14": Entry("external links", (LINKS + "test_d14_a_link_into_another_file_is_refused_wherever_it_stands_in_the_path",)),
+    "D14": Entry(
+        "external links",
+        (
+            LINKS + "test_d14_a_link_that_leaves_the_folder_is_refused_and_leaves_out_no_more_than_itself",
+            LINKS + "test_d14_a_link_into_another_file_is_followed_within_the_folder",
+        ),
+    ),
     "D15": Entry("soft links", (LINKS + "test_d15_soft_links_inside_are_followed_and_others_are_not",)),
     "D16": Entry(
         "virtual datasets",

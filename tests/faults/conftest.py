@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from time_limits import GUARD_SECONDS, Deadline
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "driver.py"
@@ -21,7 +22,7 @@ ROOT = HERE.parent.parent
 
 def environment(**more: str) -> dict[str, str]:
     """What a driver's process is told."""
-    told = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), **more}
+    told = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE.parent), os.environ.get("PYTHONPATH", "")]), **more}
     told.pop("PYTHONWARNINGS", None)
     return told
 
@@ -72,7 +73,7 @@ class Server:
         if not self.ready:
             pytest.fail(f"the driver did not start:\n{self.errors.read_text()}")
 
-    def ask(self, scenario: str, *, limit: float = 60, noisy: bool = False, **arguments: Any) -> dict[str, Any]:
+    def ask(self, scenario: str, *, limit: float = GUARD_SECONDS / 2, noisy: bool = False, **arguments: Any) -> dict[str, Any]:
         """The outcome of a scenario, which must leave nothing behind and no word on stderr."""
         at = self.errors.stat().st_size
         assert self.process.stdin is not None
@@ -95,7 +96,7 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            self.process.wait(10)
+            self.process.wait(GUARD_SECONDS / 10)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -130,20 +131,20 @@ class Child:
     def note(self, name: str, seconds: float = 30.0) -> Any:
         """What the scenario wrote under that name, as soon as it is there."""
         path = self.private / name
-        deadline = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         while not path.exists():
-            if time.monotonic() > deadline or self.process.poll() is not None:
+            if deadline.passed or self.process.poll() is not None:
                 time.sleep(0.05)
                 if not path.exists():
                     pytest.fail(f"no {name!r} from the child (status {self.process.poll()}):\n{self.said}", pytrace=False)
             time.sleep(0.005)
         return json.loads(path.read_text())
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = GUARD_SECONDS) -> int:
         """Its exit status."""
         return self.process.wait(seconds)
 
-    def outcome(self, seconds: float = 60.0) -> dict[str, Any]:
+    def outcome(self, seconds: float = GUARD_SECONDS) -> dict[str, Any]:
         """What came of the scenario, once the process has ended well."""
         status = self.wait(seconds)
         assert (status, self.said) == (0, ""), f"status {status}; it said:\n{self.said}"
@@ -187,13 +188,13 @@ def child(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 def gone(pids: list[int], seconds: float) -> float:
     """Wait until none of these processes runs; how long that took. Fails after `seconds`."""
-    began = time.monotonic()
+    began, deadline = time.monotonic(), Deadline(seconds)
     while True:
         alive = [pid for pid in pids if _state(pid) not in "ZX"]
         taken = time.monotonic() - began
         if not alive:
             return taken
-        if taken > seconds:
+        if deadline.passed:
             for pid in alive:
                 os.kill(pid, signal.SIGKILL)
             pytest.fail(f"processes {alive} were alive after {seconds} s", pytrace=False)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from time_limits import GUARD_SECONDS, Deadline
 
 RECORDS, BATCH = 96, 8
 SCENARIOS = ("transforms", "lives", "iterators", "memories", "machines")
@@ -190,9 +191,7 @@ def held() -> dict[str, Counter[str]]:
         "mappings": Counter(name for name in maps if "libffi" not in name),
         "threads": Counter(f"{thread.name} {thread.ident}" for thread in threading.enumerate()),
         # Other programs of this machine make names there meanwhile; a test of its own says that nothing here uses such.
-        "files": Counter(
-            [name for name in os.listdir("/dev/shm") if not name.startswith(("psm_", "torch_", "sem."))] + os.listdir(tempfile.gettempdir())
-        ),
+        "files": Counter([name for name in os.listdir("/dev/shm") if "streamload" in name] + os.listdir(tempfile.gettempdir())),
     }
 
 
@@ -204,12 +203,12 @@ def beyond(before: dict[str, Counter[str]], *, started: bool) -> dict[str, list[
     """What is held and was not before, after a while of waiting; but for a launcher that has been started meanwhile."""
     if started:
         before["descriptors"] = before["descriptors"] + LAUNCHER
-    deadline = time.monotonic() + LEFT_SECONDS
+    deadline = Deadline(LEFT_SECONDS)
     while True:
         gc.collect()
         now = held()
         left = {kind: sorted((now[kind] - before[kind]).elements()) for kind in now if now[kind] - before[kind]}
-        if not left or time.monotonic() > deadline:
+        if not left or deadline.passed:
             return left
         time.sleep(0.02)
 
@@ -260,7 +259,7 @@ def serve(replies: int) -> None:
     os.write(replies, b'{"ready": true}\n')
     for line in sys.stdin:
         request = json.loads(line)
-        faulthandler.dump_traceback_later(request.get("limit", 60), exit=True)
+        faulthandler.dump_traceback_later(request["limit"], exit=True)
         outcome = perform(request["scenario"], request["arguments"])
         faulthandler.cancel_dump_traceback_later()
         os.write(replies, json.dumps(outcome).encode() + b"\n")
@@ -273,7 +272,7 @@ def once(name: str, arguments: str, outcome: str) -> None:
     import streamload as sl
 
     sl.open("raw.h5").close()  # Whatever opening files keeps for the next time is there.
-    signal.alarm(int(os.environ.get("LIMIT", "100")))
+    signal.alarm(int(float(os.environ.get("LIMIT", str(GUARD_SECONDS / 2)))))
     result = perform(name, json.loads(arguments))
     with open(f"{outcome}.part", "w") as file:
         json.dump(result, file)

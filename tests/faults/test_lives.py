@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from time_limits import within
 
 from faults.conftest import ROOT, Child, Server, gone
 from faults.test_workers import whole
@@ -34,7 +35,7 @@ def test_control_c_ends_the_program_at_once_with_one_traceback(child: Start, fil
     began = time.monotonic()
     os.killpg(one.pid, signal.SIGINT)
     assert one.wait() == -signal.SIGINT
-    assert time.monotonic() - began < PROMPT_SECONDS
+    assert within(time.monotonic() - began, PROMPT_SECONDS)
     gone(pids, ORPHAN_SECONDS)
     assert one.said.count("Traceback (most recent call last)") == 1
     assert one.said.rstrip().endswith("KeyboardInterrupt")
@@ -120,7 +121,7 @@ def test_a_program_ends_well_with_a_loader_alive(child: Start, how: str) -> None
     one = child("exiting", how=how)
     note = one.note("ended")
     status = one.wait()
-    assert time.time() - note["at"] < CLOSE_SECONDS
+    assert within(time.time() - note["at"], CLOSE_SECONDS)
     assert status == 0
     assert how == "thread" or one.said == "", "only a thread that goes on after the end of the program may have something to say"
     gone([*note["workers"], note["launcher"]], ORPHAN_SECONDS)
@@ -168,8 +169,8 @@ def test_a_loader_closes_under_a_call_that_waits(server: Server, how: str) -> No
     """B16: from a handler of a signal, and from another thread: the call ends with a LoaderClosedError."""
     outcome = server.ask("closed_from_elsewhere", how=how)
     assert "LoaderClosedError" in outcome["error"]["kinds"]
-    assert outcome["seconds"] < 0.5 + CLOSE_SECONDS
-    assert outcome["closing"] < 0.5
+    assert within(outcome["seconds"], 0.5 + CLOSE_SECONDS)
+    assert within(outcome["closing"], 0.5)
 
 
 @pytest.mark.parametrize("abrupt", [False, True], ids=["sys.exit", "os._exit"])
@@ -232,7 +233,7 @@ def test_time_in_which_nobody_could_work_is_not_a_hang(child: Start, all_of_them
 
 def test_no_decision_looks_at_the_clock_on_the_wall() -> None:
     """B24: time.time and datetime occur nowhere in the library, but where the age of kept files is looked at."""
-    for path in set((ROOT / "streamload").rglob("*.py")) - {ROOT / "streamload/shelf.py"}:
+    for path in set((ROOT / "streamload").rglob("*.py")) - {ROOT / "streamload/storage/disk_cache.py"}:
         assert not re.search(r"\btime\.time(_ns)?\(|datetime|CLOCK_REALTIME", Path(path).read_text()), path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from time_limits import within
 
 from faults.conftest import Child, Server
 from faults.test_workers import CLOSE_SECONDS, DEATH_SECONDS, crashed, whole
@@ -41,7 +42,7 @@ def file_of(point: str) -> str:
 def test_a_death_at_any_point_is_named_in_time(server: Server, point: str, action: str) -> None:
     """A1 to A8: every signal and status at every point; a death after the last answer, or at the end, harms nobody."""
     outcome = server.ask("swept", point=point, action=action, name=file_of(point), count=count_of(point))
-    assert outcome["closing"] < CLOSE_SECONDS
+    assert within(outcome["closing"], CLOSE_SECONDS)
     if point == "close":
         assert whole(outcome)
     elif not (point in AFTER_WORK and whole(outcome)):
@@ -69,12 +70,12 @@ def test_an_exception_at_any_point_is_an_error_in_time(server: Server, point: st
 def test_a_stop_at_any_point_is_a_timeout_and_closing_takes_no_longer(server: Server, point: str, action: str) -> None:
     """A15, A17: stopped or asleep for good at every point."""
     outcome = server.ask("swept", point=point, action=action, name=file_of(point), count=count_of(point))
-    assert outcome["closing"] < CLOSE_SECONDS
+    assert within(outcome["closing"], CLOSE_SECONDS)
     if point == "close" or (point in AFTER_WORK and whole(outcome)):
         assert whole(outcome)
     else:
         assert "WorkerTimeoutError" in outcome["error"]["kinds"]
-        assert outcome["seconds"] < 0.3 + DEATH_SECONDS
+        assert within(outcome["seconds"], 0.3 + DEATH_SECONDS)
         assert outcome["wrong"] == 0
         assert outcome["alive"] == []
 
@@ -99,7 +100,7 @@ def test_no_death_is_a_deadlock(server: Server, when: str, what: str) -> None:
         "shutdown": ("close", 1),
     }[when]
     for outcome in server.ask("matrix", action=action, point=point, count=count, repeats=4, noisy=what == "error")["outcomes"]:
-        assert outcome["seconds"] < DEATH_SECONDS
+        assert within(outcome["seconds"], DEATH_SECONDS)
         assert whole(outcome["again"])
         assert whole(outcome["first"]) == (when == "shutdown")
         assert when == "shutdown" or "WorkerError" in outcome["first"]["error"]["kinds"]
@@ -158,12 +159,12 @@ def test_a_launcher_that_dies_is_named_and_the_next_loader_has_another(child: St
     if when in ("starting", "working"):
         error = outcome["first"]["error"]
         assert "WorkerStartError" in error["kinds"]
-        assert outcome["first"]["seconds"] < DEATH_SECONDS
+        assert within(outcome["first"]["seconds"], DEATH_SECONDS)
         assert ("ended while it was starting, with status 1" if when == "starting" else "with status -9") in error["text"]
     if when == "working":
         assert whole(outcome["same loader"])
     if when == "stopped":
-        assert outcome["closing"] < CLOSE_SECONDS
+        assert within(outcome["closing"], CLOSE_SECONDS)
         assert "WorkerTimeoutError" in outcome["first"]["error"]["kinds"]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from time_limits import within
 
 from faults.conftest import Server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 DEATH_SECONDS, HANG_SECONDS, CLOSE_SECONDS = 2.0, 2.0, 5.0
 KILLS = ("before_read", "mid_slot_write", "after_write_before_publish")
@@ -25,7 +26,7 @@ def crashed(outcome: dict, *, signal: str | None = None, status: int | None = No
     assert outcome["wrong"] == 0
     assert outcome["again"] in (True, "no iterator")
     assert outcome["alive"] == []
-    assert outcome["seconds"] < DEATH_SECONDS
+    assert within(outcome["seconds"], DEATH_SECONDS)
     how = f"was killed by {signal}" if signal else f"exited with status {status}"
     assert f"(pid {error['pid']}) {how} " in error["text"]
     assert (error["signal_name"], error["exitcode"] if status is not None else status) == (signal, status)
@@ -93,7 +94,7 @@ def failed(outcome: dict, kind: str) -> None:
     assert outcome["delivered"] == outcome["where"]
     assert outcome["wrong"] == 0
     assert outcome["again"] is True
-    assert outcome["seconds"] < DEATH_SECONDS
+    assert within(outcome["seconds"], DEATH_SECONDS)
     assert whole(outcome["next"])
     assert outcome["same workers"]
 
@@ -154,9 +155,10 @@ def timed_out(outcome: dict, timeout: float) -> None:
     assert "TimeoutError" in error["kinds"]
     assert outcome["wrong"] == 0
     assert outcome["again"] is True
-    assert timeout <= outcome["seconds"] < timeout + HANG_SECONDS
+    assert timeout <= outcome["seconds"]
+    assert within(outcome["seconds"], timeout + HANG_SECONDS)
     assert outcome["alive"] == []
-    assert outcome["closing"] < CLOSE_SECONDS
+    assert within(outcome["closing"], CLOSE_SECONDS)
     assert f"within {timeout:g} s (raw.h5)" in error["text"]
 
 
@@ -184,7 +186,7 @@ def test_a_worker_that_hangs_is_an_error_that_says_where(server: Server, how: st
 @pytest.mark.parametrize("how", ["python", "native", "native loop", "deaf", "stopped"])
 def test_a_loader_closes_in_time_whatever_its_workers_do(server: Server, how: str) -> None:
     """A16, A17: close() kills after the grace time; a handler in Python would never run."""
-    assert server.ask("closing_on_a_hang", how=how)["closing"] < CLOSE_SECONDS
+    assert within(server.ask("closing_on_a_hang", how=how)["closing"], CLOSE_SECONDS)
 
 
 def test_slow_is_not_stuck(server: Server) -> None:
@@ -199,7 +201,7 @@ def test_workers_that_cannot_begin_are_a_start_error(server: Server) -> None:
     outcome = server.ask("missing_module")
     assert "WorkerStartError" in outcome["error"]["kinds"]
     assert "No module named 'only_here'" in outcome["error"]["text"]
-    assert outcome["seconds"] < DEATH_SECONDS
+    assert within(outcome["seconds"], DEATH_SECONDS)
 
 
 @pytest.mark.parametrize("what", ["lock", "open file", "h5py file", "h5py dataset"])
@@ -224,7 +226,7 @@ def test_one_error_tells_of_all_workers_that_died_together(server: Server) -> No
     assert error["signal_name"] == "SIGKILL"
     assert sorted(error["details"]["dead"]) == sorted(outcome["pids"])
     assert "; 2 more died with it" in error["text"]
-    assert outcome["seconds"] < DEATH_SECONDS
+    assert within(outcome["seconds"], DEATH_SECONDS)
 
 
 def test_what_a_transform_starts_does_not_outlive_its_worker(server: Server) -> None:
@@ -232,7 +234,7 @@ def test_what_a_transform_starts_does_not_outlive_its_worker(server: Server) -> 
     outcome = server.ask("with_children")
     assert whole(outcome)
     assert outcome["seen"] >= 1
-    assert outcome["closing"] < CLOSE_SECONDS
+    assert within(outcome["closing"], CLOSE_SECONDS)
 
 
 def test_standard_streams_carry_nothing_of_ours(server: Server) -> None:

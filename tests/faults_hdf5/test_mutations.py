@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from time_limits import within
 
 from faults_hdf5.mutants import LAYOUTS, LIBRARY, LIMIT_SECONDS, RECORDS, apart, flips, h5pys, opens, pixels, same, streamloads, truncations
 
@@ -26,7 +27,7 @@ def judge(layout: str, mutants: Iterable[tuple[str, bytes]], folder: Path) -> Co
         began = time.monotonic()
         outcome = opens(path) or apart(lambda path=path: streamloads(path)) if layout in LIBRARY else streamloads(path)
         seconds = time.monotonic() - began
-        assert seconds < LIMIT_SECONDS + 2, f"{what}: {seconds} s"
+        assert within(seconds, LIMIT_SECONDS + 2), f"{what}: {seconds} s"
         if isinstance(outcome, str):
             if layout in LIBRARY and outcome.startswith("ended with -"):
                 outcome = "the library crashed where it was read"

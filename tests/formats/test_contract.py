@@ -219,7 +219,8 @@ TOYS = """
 import struct
 import numpy as np
 from streamload.storage.files import fingerprint
-from streamload.formats.table import FileColumn, RawRuns, Table, assemble, extents_of
+from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.table import RawRuns, assemble, extents_of
 
 NAME = "Toys"
 
@@ -235,7 +236,7 @@ def plan(paths, fields):
         was = fingerprint(path)
         tables.append(Table(path=path, fingerprint=was, records=records, columns={"toy": stored}, aside={}, refused={}))
 
-    def column_of(field, parts):
+    def column_of(field, parts, fill):
         run = RawRuns(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
         return extents_of(field, parts, [run] * len(parts), blocks=False, label="toys")
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faults_hdf5.mutants import LIMIT_SECONDS, apart, flips, plain, same, streamloads, truncations
+from time_limits import within
 
 QUICK, MANY = 60, 150
 """Flips of one layout, and half as many swaps."""
@@ -144,7 +145,7 @@ def judge(layout: str, mutants: Iterable[tuple[str, bytes]], folder: Path) -> Co
         path.write_bytes(data)
         began = time.monotonic()
         outcome = streamloads(path)
-        assert time.monotonic() - began < LIMIT_SECONDS, what
+        assert within(time.monotonic() - began, LIMIT_SECONDS), what
         if isinstance(outcome, str):
             seen[outcome] += 1
         elif same(outcome, {name: whole[name] for name in outcome if name in whole}):

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from hdf5_files import WRITTEN, images, write
+from time_limits import Deadline
 
 from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.planning import examined
@@ -151,9 +152,9 @@ def test_stillness_is_told_by_a_processs_own_time(code: str, stopped: bool, verd
             process.send_signal(signal.SIGSTOP)
             os.waitpid(process.pid, os.WUNTRACED)
         watch = Stillness(time.monotonic(), busy_seconds=0.3, asleep_seconds=0.3)
-        deadline = time.monotonic() + (1.0 if stopped else 60.0)
+        deadline = Deadline(1.0 if stopped else 60.0)
         watch.look(time.monotonic(), moved=True, pid=process.pid)
-        while not watch.verdict() and time.monotonic() < deadline:
+        while not watch.verdict() and not deadline.passed:
             time.sleep(0.02)
             watch.look(time.monotonic(), moved=False, pid=process.pid)
         process.kill()

@@ -13,6 +13,8 @@ from hdf5_files import WRITTEN, images, labels, refused, write
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.formats.open import open_source
+from streamload.ragged import Ragged
+from streamload.testing import check_source
 
 
 @pytest.mark.parametrize("keywords", [{}, {"chunks": (9,)}, {"chunks": (9,), "compression": "gzip"}, {"chunks": (9,), "scaleoffset": 0}])
@@ -155,3 +157,89 @@ def test_e4_damaged_records_of_variable_length_end_in_an_error_or_open(tmp_path:
             except CorruptDataError as error:
                 outcomes.add(type(error).__name__)
     assert outcomes <= {"80", "CorruptDataError"}
+
+
+def test_d13_what_programs_keep_for_themselves_is_no_data(tmp_path: Path):
+    """MATLAB's references, and the indexes of PyTables, larger than the data."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", userblock_size=512, **WRITTEN) as file:
+        file["x"] = labels()
+        for number in range(30):
+            file[f"#refs#/a{number}"] = np.zeros((9, 500), "u2")
+        file["#subsystem#/MCOS"] = np.zeros((1, 6))
+        file["_i_table/label/sorted"] = np.zeros((900, 8))
+    source = open_source(path)
+    assert (source.schema.names, len(source)) == (("x",), 100)
+    assert source.notes == (
+        "'#refs#' left out: MATLAB keeps there what cell arrays and structures refer to",
+        "'#subsystem#' left out: MATLAB keeps there what describes its objects",
+        "'_i_table' left out: PyTables keeps there the indexes of a table",
+    )
+    assert len(open_source(path, fields=["#refs#/a7"])) == 9
+
+
+@pytest.mark.parametrize("version", ["2", "2, a whole model", "3"])
+def test_d13_weights_are_named_for_what_they_are(version: str, tmp_path: Path):
+    """Of a Keras model, by its attributes, its groups, or the names of its variables; asked for, an array is an array."""
+    path = tmp_path / "a.h5"
+    names = {"2": "dense/dense/kernel:0", "2, a whole model": "model_weights/dense/kernel:0", "3": "layers/dense/vars/0"}
+    with h5py.File(path, "w", **WRITTEN) as file:
+        file[names[version]] = np.zeros((30, 4))
+        if version == "2":
+            file.attrs["keras_version"] = "2.9"
+    assert refused(UnsupportedFeatureError, path) == (
+        f"{path} holds the weights of a Keras model, not records. "
+        "Load it with Keras; an array of it can still be read by name, fields=[...]."
+    )
+    assert len(open_source(path, fields=[names[version]])) == 30
+
+
+def test_d17_members_of_variable_length_are_delivered_and_others_leave_out_themselves(tmp_path: Path):
+    """Texts and arrays in a compound, raw and in gzip; a reference beside them is left out with the true reason."""
+    kind = np.dtype([("x", "f4"), ("name", h5py.string_dtype()), ("hits", h5py.vlen_dtype("i2")), ("to", h5py.ref_dtype)])
+    for keywords in ({}, {"chunks": (9,), "compression": "gzip"}):
+        path = tmp_path / f"{len(keywords)}.h5"
+        with h5py.File(path, "w", **WRITTEN) as file:
+            table = file.create_dataset("table", (100,), kind, **keywords)
+            table[:] = np.array([(k, "ab" * (k % 3), np.arange(k % 5, dtype="i2"), table.ref) for k in range(100)], kind)
+        source = open_source(path)
+        check_source(
+            source,
+            {
+                "table.x": np.arange(100, dtype="f4"),
+                "table.name": texts(["ab" * (k % 3) for k in range(100)]),
+                "table.hits": ragged([np.arange(k % 5, dtype="i2") for k in range(100)]),
+            },
+            num_workers=(0,),
+        )
+        assert "'table.to' left out: it holds references to other objects" in source.notes
+        assert refused(UnsupportedFeatureError, path, fields=["table.to"]) == (
+            f"{path}: 'table.to' holds references to other objects, which cannot be delivered as arrays of one shape. "
+            "Choose other fields with fields=[...]."
+        )
+
+
+def texts(words: list[str]) -> Ragged:
+    """Texts as they are delivered."""
+    encoded = [word.encode() for word in words]
+    return Ragged(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)]), "text")
+
+
+def ragged(arrays: list[np.ndarray]) -> Ragged:
+    """Arrays of different lengths as they are delivered."""
+    return Ragged(np.concatenate(arrays), np.cumsum([0, *map(len, arrays)]), "array")
+
+
+@pytest.mark.parametrize("keywords", [{}, {"chunks": (30, 1)}, {"chunks": (30, 1), "compression": "gzip"}])
+def test_d17_one_text_a_record_in_a_column_of_one_is_a_text(keywords: dict[str, object], tmp_path: Path):
+    """(N, 1) texts and arrays, as pandas and MATLAB have them."""
+    words = ["ab" * (k % 3) for k in range(100)]
+    arrays = [np.arange(k % 4, dtype="f8") for k in range(100)]
+    with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
+        file["image"] = images()
+        file.create_dataset("name", data=np.array(words, object).reshape(100, 1), dtype=h5py.string_dtype(), **keywords)
+        hits = file.create_dataset("hits", (100, 1), h5py.vlen_dtype("f8"), **keywords)
+        for k, array in enumerate(arrays):
+            hits[k, 0] = array
+    expected = {"image": images(), "name": texts(words), "hits": ragged(arrays)}
+    check_source(open_source(tmp_path / "a.h5"), expected, num_workers=(0,))

@@ -342,12 +342,13 @@ def test_files_that_differ_in_schema_are_refused_with_both_sides(difference: str
 
 
 def test_labels_in_columns_of_one_are_delivered_as_numbers_and_it_is_said(tmp_path: Path):
-    """(N, 1) and (N, 1, 1, 1) become (); a column of floats stays what it is, and so does the only field."""
+    """(N, 1) becomes (), of whole numbers and of floats; the only field stays what it is."""
     path = tmp_path / "a.h5"
     write(path, x=images(), y=labels().reshape(-1, 1), z=np.zeros((100, 1), "f4"))
     source = open_source(path)
-    assert [field.shape for field in source.schema] == [(7, 6, 3), (), (1,)]
+    assert [field.shape for field in source.schema] == [(7, 6, 3), (), ()]
     assert "'y' is stored as (100, 1) and delivered as one number a record" in source.notes
+    assert "'z' has records of shape (1,), and is delivered as one number a record" in source.notes
     assert open_source(path, fields=["y"]).schema["y"].shape == (1,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
 
-from streamload.errors import CorruptDataError, SchemaMismatchError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import NullValueError, SchemaMismatchError, StreamloadError, UnsupportedFeatureError
 from streamload.formats.open import open_source
+from streamload.loader.loader import Loader
 from streamload.ragged import Ragged
 
 TEXT = ["", "short", "exactly 12 b", "longer than twelve bytes: é", "x" * 300] * 8
@@ -68,9 +70,9 @@ def test_views_are_delivered_as_text_and_bytes(how: str, tmp_path: Path):
 def test_nulls_among_views_are_errors_or_filled(how: str, tmp_path: Path):
     """With the row, and what may stand for them."""
     path = save(tmp_path / "data", views(nulls=True), how)
-    with pytest.raises(CorruptDataError) as caught:
+    with pytest.raises(NullValueError) as caught:
         open_source(path)[:]
-    hint = "Say what stands for it: fill={'text': \"\"}; or leave the record out when you write the file."
+    hint = 'Say what stands for it, fill={\'text\': ""}; or leave such records out, Loader(..., on_bad_record="skip").'
     assert str(caught.value) == f"{path}: null at row 1 of column 'text'. {hint}"
     filled = open_source(path, fill={"text": "none"})[:]["text"].to_list()
     assert filled == ["none" if at % 5 == 1 else one for at, one in enumerate(TEXT)]
@@ -140,21 +142,36 @@ def test_views_that_lead_astray_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("column", "hint"),
+    ("column", "stands", "becomes"),
     [
-        (pa.array([1, None]), "Say what stands for it: fill={'x': 0}; or leave"),
-        (pa.array(["a", None]), "Say what stands for it: fill={'x': \"\"}; or leave"),
-        (pa.array([b"a", None]), "Say what stands for it: fill={'x': b\"\"}; or leave"),
-        (pa.array([[1], [1, 2], None]), "Leave the record out when you write the file, or the column with fields=[...]."),
+        (pa.array([1, None]), "0", 0),
+        (pa.array([True, None]), "False", False),
+        (pa.array(["a", None]), '""', ""),
+        (pa.array([b"a", None]), 'b""', b""),
+        (pa.array([[1], [1, 2], None]), "[0]", []),
+        (pa.array([[1], [1, 2], [None, 3]]), "[0]", [0, 3]),
+        (pa.array([[1.0], [1.0, 2.0], None]), "[]", []),
+        (pa.array([[1, 2], None]), "0", [0, 0]),
+        (pa.array([[True, False], [True, None]], pa.list_(pa.bool_(), 2)), "False", [True, False]),
     ],
-    ids=["numbers", "text", "bytes", "lists"],
+    ids=["numbers", "booleans", "text", "bytes", "lists", "numbers in lists", "lists of fractions", "arrays", "booleans in arrays"],
 )
 @pytest.mark.parametrize("how", ["parquet none", "arrow raw"])
-def test_what_may_stand_for_nulls_is_said(how: str, column: Any, hint: str, tmp_path: Path):
-    """And is accepted, where it is something."""
-    path = save(tmp_path / "data", pa.table({"x": column}), how)
-    with pytest.raises(CorruptDataError, match=re.escape(f"null at row {len(column) - 1} of column 'x'. {hint}")):
-        open_source(path)[:]
-    if "fill" in hint:
-        stands = {"0": 0, '""': "", 'b""': b""}[hint.split(": ")[2].split("}")[0]]
-        assert open_source(path, fill={"x": stands})[:]["x"][-1] == stands
+def test_what_may_stand_for_nulls_is_said(how: str, column: Any, stands: str, becomes: Any, tmp_path: Path):
+    """And is accepted; the other records can be read without it, and an epoch leaves the one out."""
+    path = save(tmp_path / "data", pa.table({"x": column, "y": np.arange(len(column))}), how)
+    source = open_source(path)
+    advice = f"Say what stands for it, fill={{'x': {stands}}}; or leave such records out, Loader(..., on_bad_record=\"skip\")."
+    assert f"nulls in 'x' (1). {advice}" in repr(source)
+    with pytest.raises(NullValueError, match=re.escape(f"null at row {len(column) - 1} of column 'x'. {advice}")):
+        source[:]
+    np.testing.assert_array_equal(source[0]["x"], column[0].as_py())
+    with pytest.raises(NullValueError, match=re.escape(f"holds nulls in 'x' (1). {advice}")):
+        Loader(source, batch_size=2, num_workers=0)
+    with (
+        pytest.warns(UserWarning, match=rf"^1 of {len(column)} records are left out, for nulls in 'x' \(1\)\."),
+        Loader(source, batch_size=2, shuffle=False, num_workers=0, on_bad_record="skip") as loader,
+    ):
+        assert np.concatenate([batch["y"].copy() for batch in loader]).tolist() == list(range(len(column) - 1))
+    source.close()
+    np.testing.assert_array_equal(open_source(path, fill={"x": ast.literal_eval(stands)})[:]["x"][-1], becomes)

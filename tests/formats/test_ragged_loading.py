@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ragged_files import WRITERS, Expected, values, write_arrow, write_parquet
+from time_limits import GUARD_SECONDS
 
 import streamload as sl
 
@@ -282,12 +284,10 @@ print(json.dumps({"said": said, "found": found, "overflows": overflows, "before"
 
 def run(path: Path, *, kill: str, restart: str) -> dict[str, Any]:
     """A program that loads an epoch in an environment of its own, one of whose workers may be killed."""
-    import json
-
     with tempfile.NamedTemporaryFile() as told:
         more = {"STREAMLOAD_TEST_KILL": f"@{told.name}", "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", PROGRAM, str(path), restart, kill]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **more})
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, env={**os.environ, **more})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -355,12 +355,12 @@ def test_a_null_is_an_error_that_names_file_column_and_row(writer: str, tmp_path
         compression = "lz4" if writer == "arrow lz4" else None
         with pa.ipc.new_file(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as out:
             out.write_table(table, max_chunksize=8)
-    with pytest.raises(sl.CorruptDataError, match=rf"^{re.escape(str(path))}: null at row 20 of column 'text'\."):
+    with pytest.raises(sl.NullValueError, match=rf"^{re.escape(str(path))}: null at row 20 of column 'text'\."):
         sl.open(path)[:]
     filled = sl.open(path, fill={"text": "nothing"})
     assert filled[20]["text"] == "nothing"
     assert filled[19]["text"] == "text 19" * 20
-    with pytest.raises(sl.ConfigError, match=r"fill=3 cannot stand for nulls in 'text', which is ragged \(text\). Give text: fill="):
+    with pytest.raises(sl.ConfigError, match=r"fill=3 cannot stand for nulls in 'text', which is ragged \(text\)\. Give what it can"):
         sl.open(path, fill={"text": 3})
 
 
@@ -391,8 +391,7 @@ def test_which_lists_are_ragged_can_be_said(tmp_path: Path):
     pq.write_table(table, tmp_path / "data", row_group_size=1001)
     schema = sl.open(tmp_path / "data", fields=["even", "early", "pairs"]).schema
     assert str(schema) == "even int64 (2,) · early int64 (*,) · pairs int64 (*, 2)"
-    with pytest.raises(sl.SchemaMismatchError, match=r"row 2,000 of column 'late' holds 3 values .* shapes=\{'late': \(None,\)\}"):
-        sl.open(tmp_path / "data", fields=["late", "pairs"])[:]
+    assert [one.tolist() for one in sl.open(tmp_path / "data", fields=["late", "pairs"])[:]["late"]] == late
     said = sl.open(tmp_path / "data", shapes={"late": (None,), "even": (None,), "pairs": (None, 2)})
     assert str(said.schema) == "even int64 (*,) · late int64 (*,) · early int64 (*,) · pairs int64 (*, 2)"
     assert [one.tolist() for one in said[1998:]["late"]] == late[1998:]

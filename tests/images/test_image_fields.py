@@ -371,5 +371,23 @@ def test_images_of_spark_of_other_types_or_lengths_are_refused(tmp_path: Path):
         data[2]
     data.close()
     cells[4]["image"] = None
-    with pytest.raises(CorruptDataError, match=r"null at row 4 of column 'image'"):
-        sl.open(spark_parquet(tmp_path, pa.Table.from_pylist(cells, schema=spark_table(images).schema)), decode=(4, 4))
+    data = sl.open(spark_parquet(tmp_path, pa.Table.from_pylist(cells, schema=spark_table(images).schema)), decode=(4, 4))
+    assert "'image' holds 1 null, which is a bad record: on_bad_record= says what becomes of it" in repr(data)
+    assert data[3]["image"].shape == (4, 4, 3)
+    with pytest.raises(sl.StreamloadError, match=r"record 4 of 'image'"):
+        data[4]
+    data.close()
+
+
+def test_a_null_among_images_is_one_bad_record(tmp_path: Path):
+    """The policy decides what becomes of it, as of any other that cannot be decoded."""
+    stored = [encoded(Image.fromarray(np.full((8, 8, 3), at, np.uint8)), "png") for at in range(6)]
+    column = pa.array([{"bytes": None if at == 4 else one, "path": "p"} for at, one in enumerate(stored)])
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+    data = sl.open(tmp_path / "a.parquet")
+    assert "'image' holds 1 null, which is a bad record: on_bad_record= says what becomes of it" in repr(data)
+    with sl.Loader(data, batch_size=2, num_workers=0, on_bad_record="skip") as loader:
+        found = {int(number): int(image[0, 0, 0]) for batch in loader for number, image in zip(batch.records, batch["image"], strict=True)}
+        assert found == {number: number for number in (0, 1, 2, 3, 5)}
+        assert [bad.record for bad in loader.bad_records] == [4]
+    data.close()

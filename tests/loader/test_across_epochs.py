@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from loader_files import check_against, epochs, gzip, taken, values, window, write
+from time_limits import Deadline
 
 import streamload as sl
 from streamload.workers.launcher import Launcher
@@ -28,9 +29,9 @@ def data(tmp_path: Path) -> sl.Source:
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
     """Wait for what must come, without asking the loader for anything."""
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert not deadline.passed, "it did not happen"
         time.sleep(0.005)
 
 

@@ -136,8 +136,10 @@ def test_what_has_no_effect_cannot_be_set(data: sl.Source) -> None:
             loader.batch_size = 64
         with pytest.raises(AttributeError, match=r"loader.shuffle cannot be set: .*shuffle=False\); load_state_dict has it go on where"):
             loader.shuffle = False
-        with pytest.raises(AttributeError, match=r"a loader has no 'shufle', so setting it would change nothing. Did you mean shuffle\?"):
-            loader.shufle = False
+        with pytest.raises(
+            AttributeError, match=r"a loader has no 'batchsize', so setting it would change nothing. Did you mean batch_size\?"
+        ):
+            loader.batchsize = 3
         with pytest.raises(AttributeError, match="stats"):
             loader.stats = None
         assert len(loader) == 4

@@ -86,6 +86,7 @@ def test_whatever_is_too_little_says_what_suffices_and_that_does(
             drop_last=False,
             memory=given,
             indices=None,
+            augment=None,
             transform=None,
             io=io,
             timeout=10,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from loader_files import write
+from time_limits import GUARD_SECONDS, Deadline
 
 PROGRAM = """
 import numpy as np
@@ -40,11 +41,11 @@ def run(arguments: list[str], *, text: str | None = None, folder: Path) -> subpr
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MODE_TEST": mark}
     done = subprocess.run(
-        [sys.executable, *arguments], input=text, capture_output=True, text=True, timeout=120, env=environment, cwd=folder
+        [sys.executable, *arguments], input=text, capture_output=True, text=True, timeout=GUARD_SECONDS, env=environment, cwd=folder
     )
-    deadline = time.monotonic() + 5
+    deadline = Deadline(5.0)
     while left := marked(mark):
-        assert time.monotonic() < deadline, f"still running: {left}"
+        assert not deadline.passed, f"still running: {left}"
         time.sleep(0.02)
     return done
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from loader_files import gzip, taken, write
+from time_limits import GUARD_SECONDS
 
 import streamload as sl
 
@@ -60,7 +61,7 @@ def judged(path: Path, workers: int, **environment: str) -> tuple[str, list[floa
         [sys.executable, "-c", PROGRAM, str(workers), str(path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=GUARD_SECONDS,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
     )
     assert (done.returncode, done.stderr) == (0, "")

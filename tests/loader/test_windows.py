@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from loader_files import SHAPE, WRITTEN, check_against, epochs, gzip, taken, values, window, write
+from time_limits import Deadline
 
 import streamload as sl
 
@@ -47,8 +48,8 @@ def test_a_batch_that_touches_a_hundred_windows(tmp_path: Path, workers: int) ->
 
 def counted(loader: sl.Loader, nbytes: int) -> int:
     """Bytes that workers say they have read, once they say so many: they count half a millisecond behind their work."""
-    deadline = time.monotonic() + 5
-    while loader.stats.read_nbytes < nbytes and time.monotonic() < deadline:
+    deadline = Deadline(5.0)
+    while loader.stats.read_nbytes < nbytes and not deadline.passed:
         time.sleep(0.001)
     return loader.stats.read_nbytes
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from time_limits import GUARD_SECONDS
 
 from streamload.memory import limits
 
@@ -148,7 +149,7 @@ def test_a_real_control_group_is_seen_and_kept_to(tmp_path: Path) -> None:
             ["sh", "-c", inside, "sh", sys.executable, str(tmp_path / "script.py"), str(tmp_path / "pid"), str(tmp_path / "data.h5")],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=GUARD_SECONDS,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert (done.returncode, done.stderr) == (0, "")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from time_limits import within
 
 import streamload.kernels
 from streamload.kernels import permute_plain
@@ -275,7 +276,7 @@ def test_a_million_blocks_take_a_moment() -> None:
     begun = perf_counter()
     order = BlockOrder(layout, seed=0, window_nbytes=512 * 1024**2)
     table = order.table(0, *order.empty_table())
-    assert perf_counter() - begun < 2
+    assert within(perf_counter() - begun, 2)
     assert order.windows > 1000
     assert covers_once(table.blocks, len(order.block_nbytes))
 

@@ -37,25 +37,23 @@ LIBRARIES = ("io", "gzip", "bz2", "lzma", "codecs", "h5py", "zipfile", "tarfile"
 FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
 
 ALLOWED: dict[tuple[str, str], str] = {
-    ("streamload/killpoints.py", "os.truncate"): "empties the file by which a test says where to die; nothing reaches it without one",
-    ("streamload/shared.py", "os.ftruncate"): "gives memory without a name its size",
-    ("streamload/formats/hdf5/surveyor.py", "os.ftruncate"): "gives memory without a name its size",
-    ("streamload/formats/hdf5/surveyor.py", "os.open O_WRONLY"): "/dev/null",
-    ("streamload/launcher.py", "os.open O_WRONLY"): "/dev/null",
+    ("streamload/fault_points.py", "os.truncate"): "empties the file by which a test says where to die; nothing reaches it without one",
+    ("streamload/memory/shared_memory.py", "os.ftruncate"): "gives memory without a name its size",
+    ("streamload/formats/hdf5/inspector_process.py", "os.ftruncate"): "gives memory without a name its size",
+    ("streamload/formats/hdf5/inspector_process.py", "os.open O_WRONLY"): "/dev/null",
+    ("streamload/workers/launcher.py", "os.open O_WRONLY"): "/dev/null",
     ("tools/__main__.py", "os.open O_WRONLY"): "/dev/null",
-    ("tools/confinement.py", "mkdir"): "a control group, which is the kernel's",
-    ("tools/confinement.py", "rmdir"): "a control group, which is the kernel's",
-    ("tools/confinement.py", "write_text"): "settings of a control group, which is the kernel's",
-    ("tools/page_cache.py", "write_text"): "/proc/sys/vm/drop_caches",
-    ("tools/convert_hdf5.py", "h5py.File 'x'"): "in a folder that is held, exclusively; HDF5 takes nothing but paths",
-    ("tools/convert_hdf5.py", "h5py.File 'r+'"): "the file that was made just before",
-    ("tools/convert_hdf5.py", "os.open O_RDWR"): "the file that was made just before",
-    ("tools/convert_npz.py", "zipfile.ZipFile 'w'"): "into an open file",
-    ("tools/direct_writes.py", "os.open ?"): "a file that the caller has made; never creates",
-    ("tools/peers/device_writes.py", "os.open O_RDWR"): "a file that was made just before; never creates",
-    ("tools/photographs.py", "h5py.File 'x'"): "in a temporary folder of this run, exclusively",
-    ("tools/bench_contenders.py", "h5py.File 'x'"): "under a name that nothing has, which the module deletes or renames",
-    ("tools/peers/huggingface.py", "pa.OSFile 'wb'"): "in a new folder of this run",
+    ("tools/benchmark/cgroup.py", "mkdir"): "a control group, which is the kernel's",
+    ("tools/benchmark/cgroup.py", "rmdir"): "a control group, which is the kernel's",
+    ("tools/benchmark/cgroup.py", "write_text"): "settings of a control group, which is the kernel's",
+    ("tools/files/page_cache.py", "write_text"): "/proc/sys/vm/drop_caches",
+    ("tools/convert/writers/hdf5.py", "h5py.File 'x'"): "in a folder that is held, exclusively; HDF5 takes nothing but paths",
+    ("tools/convert/writers/hdf5.py", "h5py.File 'r+'"): "the file that was made just before",
+    ("tools/convert/writers/hdf5.py", "os.open O_RDWR"): "the file that was made just before",
+    ("tools/convert/writers/npz.py", "zipfile.ZipFile 'w'"): "into an open file",
+    ("tools/files/direct_io.py", "os.open ?"): "a file that the caller has made; never creates",
+    ("tools/demonstration/dataset.py", "h5py.File 'x'"): "in a temporary folder of this run, exclusively",
+    ("tools/benchmark/competitors.py", "h5py.File 'x'"): "under a name that nothing has, which the module deletes or renames",
 }
 """Who writes all the same, what, and why that cannot touch what is not ours."""
 
@@ -98,7 +96,13 @@ def writing(tree: ast.AST) -> Iterator[str]:
             yield f"{within}.{name}"
         elif name in METHODS and within not in MODULES:
             yield name
-        elif name == "replace" and within not in ("os", "dataclasses") and len(node.args) == 1 and not node.keywords:
+        elif (
+            name == "replace"
+            and isinstance(node.func, ast.Attribute)
+            and within not in ("os", "dataclasses")
+            and len(node.args) == 1
+            and not node.keywords
+        ):
             yield "Path.replace"
         elif name in OPENERS and within != "os" and not (name == "open" and within in ("streamload", "sl")):
             mode = mode_of(node, name)

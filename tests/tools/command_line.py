@@ -15,6 +15,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from streamload.tools.__main__ import main
+from time_limits import GUARD_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +51,7 @@ def started(*words: object, **options: Any) -> subprocess.Popen[str]:
 def finished(*words: object, **options: Any) -> tuple[int, str]:
     """The command run to its end in a process of its own: exit code, stdout and stderr."""
     with started(*words, **options) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=GUARD_SECONDS)
     return process.returncode, out + err
 
 

@@ -9,10 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, said
-from streamload.tools.benchmark import measure_epoch
 from streamload.tools.benchmark.advice import verdict
 from streamload.tools.benchmark.cgroup import confined
-from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.benchmark.comparison import Competitor, module_of
 from streamload.tools.benchmark.competitors import PEERS, chosen_peers, copied, hdf5_names, told
 from streamload.tools.benchmark.environment import mount_of
 from streamload.tools.benchmark.runs import passed
@@ -248,7 +247,7 @@ def test_a_contender_is_told_with_its_limit_and_what_its_format_takes():
 @pytest.mark.parametrize("peer", [*dict.fromkeys(peer for peer, _ in PEERS.values())])
 def test_every_contender_is_there_or_missing_by_name(peer: str):
     """No module of a contender is misspelt."""
-    assert ((Path(measure_epoch.__file__).parents[1] / "peers") / f"{peer}.py").is_file()
+    assert module_of(peer) == f"bench.peers.{peer}"
 
 
 def test_a_contender_says_which_records_it_handed_out(tmp_path: Path):

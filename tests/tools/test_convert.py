@@ -286,13 +286,26 @@ class TestVerify:
         values[3] = values[1]
         values[2, 0] = np.nan
         hdf5_file(tmp_path / "a.h5", {"x": values, "label": np.array([0, 1, 2, 1, 9])})
-        code, document = answer(capsys, "verify", tmp_path / "a.h5", "--labels", "label=9", "--duplicates")
+        code, document = answer(capsys, "verify", tmp_path / "a.h5", "--labels", "label=9", "--duplicates", "--nan")
         assert code == 1
         assert document["found"] == [
             "record 2: 'x' holds NaN",
             "record 4: 'label' is 9, not in 0 to 8",
             "record 3 is the same as record 1",
         ]
+
+    def test_values_that_are_no_number_are_said_and_wrong_only_where_that_is_asked(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        """Measurements that are missing are NaN by right; a label never is."""
+        values = np.arange(20, dtype=np.float32).reshape(5, 4)
+        values[[0, 2]] = np.nan
+        hdf5_file(tmp_path / "a.h5", {"x": values, "label": np.array([0, np.nan, 1, 2, 3])})
+        code, document = answer(capsys, "verify", tmp_path / "a.h5")
+        assert (code, document["found"]) == (0, [])
+        assert document["checked"][0].endswith("; NaN in 'x' in 2, 'label' in 1 (--nan finds them)")
+        assert answer(capsys, "verify", tmp_path / "a.h5", "--nan")[1]["counts"] == {"NaN": 3}
+        assert answer(capsys, "verify", tmp_path / "a.h5", "--labels", "label=4")[1]["found"] == ["record 1: 'label' is nan, not in 0 to 3"]
 
     def test_a_manifest_can_be_written_for_a_file_that_has_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """And then finds what changes."""

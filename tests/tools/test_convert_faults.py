@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, mounts, names_in, said, started
 from streamload.tools.convert.staging import Staging
+from time_limits import GUARD_SECONDS, Deadline
 
 import streamload as sl
 from streamload.errors import SourceBusyError
@@ -40,9 +41,9 @@ def words(source: Path, tmp_path: Path) -> list[object]:
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Until it holds."""
-    deadline = time.monotonic() + seconds
+    deadline = Deadline(seconds)
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert not deadline.passed, "waited in vain"
         time.sleep(0.002)
 
 
@@ -236,7 +237,7 @@ def test_ctrl_c_ends_it_quietly(words: list[object], tmp_path: Path):
         wait_for(lambda: len(entries(tmp_path)) >= 1)
         below = children_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 130
     assert "streamload: interrupted." in err
     assert "Traceback" not in err
@@ -251,7 +252,7 @@ def test_a_process_that_dies_is_named_with_its_source(words: list[object], tmp_p
         wait_for(lambda: len(entries(tmp_path)) >= 1)
         for pid in children_of(process.pid):
             os.kill(pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 1
     assert "was ended by SIGKILL" in err
     assert "a.h5 for data-0" in err
@@ -278,7 +279,7 @@ def test_a_source_that_changes_meanwhile_stops_it(source: Path, words: list[obje
     with started(*words) as process:
         wait_for(lambda: len(entries(tmp_path)) >= 1)
         os.utime(source)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 1
     assert "was changed while it was converted" in err
     assert not (tmp_path / "out").exists()

@@ -15,12 +15,13 @@ from streamload.tools.benchmark.memory_usage import MemoryWatch
 from streamload.tools.demonstration.classifier import Classifier, features
 from streamload.tools.demonstration.dataset import PHOTOGRAPHS, make_crops, records_of, write_crops
 from streamload.tools.progress import PlainBar
+from time_limits import GUARD_SECONDS
 
 
 def run(*words: str, folder: Path) -> str:
     """What the demo prints on standard output."""
     command = [sys.executable, "-m", "streamload.tools.demonstration.main", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout
@@ -62,7 +63,7 @@ def test_the_demo_streams_a_file_of_the_users(tmp_path: Path):
 def test_the_demo_says_what_is_wrong_with_a_file(tmp_path: Path):
     """An error of the library's is one line, not a traceback."""
     command = [sys.executable, "-m", "streamload.tools.demonstration.main", str(tmp_path / "missing.h5")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=GUARD_SECONDS)
     assert done.returncode == 1
     assert re.match(r"\w+Error: .*missing\.h5", done.stderr)
     assert "Traceback" not in done.stderr

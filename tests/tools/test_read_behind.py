@@ -18,6 +18,7 @@ from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import joined_crc32, record_checksums
 from streamload.tools.files.direct_io import DirectFile
 from streamload.tools.files.verify_writes import ReadBehind
+from time_limits import Deadline
 
 from streamload.errors import ChecksumError, StreamloadError
 from streamload.schema import Field, Schema
@@ -68,8 +69,8 @@ def test_what_is_settled_is_read_before_the_file_is_finished(tmp_path: Path):
         pytest.skip("this file system has no direct writes")
     with ReadBehind(path, BLOCK) as reading:
         reading.settled([(0, 8 << 20)])
-        deadline = time.monotonic() + 10
-        while not all(one.done() for one in reading._reading) and time.monotonic() < deadline:
+        deadline = Deadline(10.0)
+        while not all(one.done() for one in reading._reading) and not deadline.passed:
             time.sleep(0.01)
         assert sum(stop - start for one in reading._reading for start, stop, _ in one.result(timeout=0)) >= 4 << 20
     file.close()

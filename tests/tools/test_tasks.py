@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
@@ -17,6 +16,7 @@ from streamload.tools.convert.executors import FuturesExecutor
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.tasks import perform
+from time_limits import GUARD_SECONDS, Deadline
 
 import streamload as sl
 from streamload.errors import ConfigError, ConversionError, SourceBusyError
@@ -75,7 +75,7 @@ def test_tasks_of_one_array_run_at_once(tmp_path: Path):
         for task in (1, 2, 3)
     ]
     for process in running:
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=GUARD_SECONDS)
         assert process.returncode == 0, complaints.decode()
     assert finished(*words, "--merge")[0] == 0
     assert finished("verify", tmp_path / "out", "--against", source, "--any-order")[0] == 0
@@ -199,7 +199,7 @@ def test_a_dask_cluster_of_two_processes_does_them(source: Path, whole: dict[str
         assert workers == "2"
         code, text = finished("convert", source, tmp_path / "out", *WORDS, "--engine", address.replace("tcp://", "dask://"))
         assert code == 0, text
-        cluster.communicate("", timeout=30)
+        cluster.communicate("", timeout=GUARD_SECONDS)
     assert contents(tmp_path / "out") == whole
     code, text = finished("convert", source, tmp_path / "b.h5", "--engine", "dask://127.0.0.1:1")
     assert code == 2
@@ -227,9 +227,9 @@ def test_killed_at_any_point_it_goes_on_and_comes_to_the_same_bytes(point: str, 
     assert named == (point == "convert.named:SIGKILL")
     if named:
         assert contents(tmp_path / "out") == whole
-    deadline = time.monotonic() + 20
+    deadline = Deadline(20.0)
     while (code := finished(*words)[0]) != 0:
-        assert time.monotonic() < deadline  # those who were killed may still hold the lock
+        assert not deadline.passed  # those who were killed may still hold the lock
     assert contents(tmp_path / "out") == whole
     assert names_in(tmp_path) == {"a.h5", "whole", "out"}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from time_limits import GUARD_SECONDS
 
 
 def test_a_loader_may_be_collected_while_another_talks_to_the_launcher(tmp_path: Path) -> None:
@@ -31,5 +32,5 @@ def test_a_loader_may_be_collected_while_another_talks_to_the_launcher(tmp_path:
         Launcher.shutdown()
         """
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=90, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

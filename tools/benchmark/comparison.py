@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import statistics
@@ -9,9 +10,29 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-MODULE = "streamload.tools.peers"
+MODULE = "streamload.tools.benchmark.peers"
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The repository, where this is run from one."""
+
+
+def module_of(peer: str) -> str:
+    """The module of a competitor: installed with the tools, or an adapter of another loader in the repository's `bench/peers`.
+
+    Raises NotInstalled where there is no such adapter, and says how to get them.
+    """
+    if importlib.util.find_spec(f"{MODULE}.{peer}") is not None:
+        return f"{MODULE}.{peer}"
+    if not (CHECKOUT / "bench" / "peers" / f"{peer}.py").is_file():
+        raise NotInstalled(
+            "adapters of other loaders are not installed with streamload. Clone its repository, and run `streamload bench` "
+            "from an environment in which that clone is installed: pip install -e ."
+        )
+    if str(CHECKOUT) not in sys.path:
+        sys.path.append(str(CHECKOUT))
+    return f"bench.peers.{peer}"
 
 
 class NotInstalled(Exception):
@@ -45,15 +66,17 @@ class Run:
 
 
 class Competitor:
-    """A peer in its own process: `make` of `tools/peers/NAME.py`, told by a line to make a pass, answering with a line."""
+    """A peer in its own process: `make` of its module (`module_of`), told by a line to make a pass, answering with a line."""
 
     def __init__(self, name: str, peer: str, config: dict[str, Any], *, environment: dict[str, str] | None = None) -> None:
         self.name = name
+        module_of(peer)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE, peer],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for this process to hear of
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
         )
         try:
@@ -62,7 +85,7 @@ class Competitor:
             if "missing" in self.about:
                 raise NotInstalled(f"{name} is left out: {self.about['missing']}")
         except BaseException:
-            self.stop()
+            self.stop(at_once=True)
             raise
 
     def _tell(self, request: dict[str, Any]) -> None:
@@ -85,8 +108,10 @@ class Competitor:
         self._tell(request)
         return Run(**self._answer())
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """End its process, and wait for it."""
+        if at_once:
+            self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
@@ -102,8 +127,8 @@ class Competitor:
     def __enter__(self) -> Competitor:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, *more: object) -> None:
+        self.stop(at_once=kind is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

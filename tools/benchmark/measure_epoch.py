@@ -74,7 +74,7 @@ def spec_of(order: str, window: str | None) -> object:
 def run_pass(config: dict[str, Any]) -> dict[str, Any]:
     """Make the pass that a configuration asks for; its figures, which JSON can hold.
 
-    Keys: paths, fields, shapes, decode, batch, order, window, workers, memory, io, seconds (the pass ends at the first batch after
+    Keys: paths, fields, options, decode, batch, order, window, workers, memory, io, seconds (the pass ends at the first batch after
     so many), once (it ends with its first epoch, too), limit_nbytes (a ceiling on memory), compute_seconds (of a step).
     Raises ResourceError where a ceiling was asked for and this process may not make one.
     """
@@ -117,8 +117,9 @@ def _end_processes() -> None:
 
 def _passed(config: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if config.get("shapes"):
-        options["shapes"] = {name: tuple(shape) for name, shape in config["shapes"].items()}
+    options |= config.get("options") or {}
+    if options.get("shapes"):
+        options["shapes"] = {name: tuple(shape) for name, shape in options["shapes"].items()}
     if config.get("decode") is not None:
         options["decode"] = tuple(config["decode"]) if isinstance(config["decode"], list) else config["decode"]
     paths = config["paths"]

@@ -35,6 +35,7 @@ def passed(config: Mapping[str, Any], *, cold: bool = False) -> dict[str, Any]:
             stderr=complaints,
             text=True,
             check=False,
+            process_group=0,  # Ctrl-C is for this process to hear of, which then ends it
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         complaints.seek(0)

@@ -15,7 +15,7 @@ from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
-from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, shapes_in
+from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
 
@@ -91,7 +91,7 @@ def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[
         "paths": [paths] if isinstance(paths, str) else paths,
         "files": [str(path) for path in files_of(source)],
         "fields": fields_in(arguments.fields),
-        "shapes": shapes_in(arguments.shape),
+        "options": options_in(arguments),
         "decode": decode_in(arguments.decode),
         "batch": batch,
         "order": arguments.order,

@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.commands.open_arguments import add_choice, fields_in, pattern_of, shapes_in
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.commands.open_arguments import add_choice, fields_in, options_in, pattern_of
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
@@ -35,6 +35,7 @@ HELP = (
     ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
     ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
+    ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--labels TABLE", "CSV or JSONL that says the labels of images"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
@@ -94,6 +95,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     arguments.seed = arguments.seed or 0
     if arguments.labels and not is_image_folder(request.path):
         raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
+    if arguments.labels and not os.path.exists(arguments.labels):
+        raise missing(arguments.labels)
     workers = arguments.workers if arguments.workers is not None else usable_cores()
     if workers < 1:
         raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
@@ -172,12 +175,16 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     """Everything, or with `merge` only what comes after the tasks; the manifest."""
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
-    if not merge:
-        job.look()
-    job.prepare()
-    if not merge:
-        job.write(job.shards())
-    return job.finish()
+    try:
+        if not merge:
+            job.look()
+        job.prepare()
+        if not merge:
+            job.write(job.shards())
+        return job.finish()
+    except KeyboardInterrupt as error:
+        error.add_note(job.standing())
+        raise
 
 
 def _request(arguments: argparse.Namespace) -> OpenRequest:
@@ -193,11 +200,11 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
                 hint="Give height and width in pixels: 224x224.",
             )
     if not os.path.exists(arguments.source) and "*" not in arguments.source:
-        raise ConfigError(f"{arguments.source} does not exist.", hint="Check the path.", path=arguments.source)
+        raise missing(arguments.source)
     return OpenRequest(
         path=os.path.abspath(arguments.source),
         fields=fields_in(arguments.fields),
-        shapes=shapes_in(arguments.shape) or None,
+        **options_in(arguments),
         mode=arguments.mode,
         size=size,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,

@@ -19,8 +19,9 @@ from streamload.tools.commands.open_arguments import (
     decode_in,
     fields_in,
     opened,
+    options_in,
     pattern_of,
-    shapes_in,
+    reading_flags,
     spread,
 )
 from streamload.tools.commands.speed import speeds
@@ -63,6 +64,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 finally:
                     with_source.close()
         except StreamloadError as error:
+            if "readings" in error.details:
+                documents.append({"path": path, "error": error.message, "readings": error.details["readings"]})
+                _show_readings(path, error, console)
+                code = max(code, FOUND)
+                continue
             if len(arguments.paths) == 1 or arguments.debug:
                 raise
             documents.append({"path": path, "error": str(error)})
@@ -75,6 +81,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _show(document, console) if "call" in document else show_container(document, console)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
+
+
+def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
+    """Every way to read a file that could be read in more than one."""
+    console.title(clean(path))
+    console.found(clean(error.message.removeprefix(f"{path}: ")))
+    readings = error.details["readings"]
+    rows = [("about " * one["about"] + counted(one["records"], "record"), reading_flags(one)) for one in readings]
+    if rows:
+        console.table(["it could be", "with"], rows)
 
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,12 +184,12 @@ def _values(source: Source, records: NDArray[np.int64]) -> Iterable[tuple[str, N
 
 def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     """The call that opens it, with the arguments that override what was found."""
-    chosen = fields_in(arguments.fields) or {name: name for name in source.schema.names}
+    chosen = fields_in(arguments.fields) or {name: source.asked.get(name, name) for name in source.schema.names}
     fields = list(chosen) if all(name == stored for name, stored in chosen.items()) else chosen
-    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    more = "".join(f", {name}={value!r}" for name, value in options_in(arguments).items())
     decode = decode_in(arguments.decode)
     wish = f", decode={decode!r}" if decode is not None else ""
-    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{shapes}{wish})"
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{more}{wish})"
 
 
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:

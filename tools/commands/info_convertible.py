@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import batch_records, fields_in, shapes_in, spread
+from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
@@ -32,9 +32,7 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
     """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
     if container_kind(path) is None:
         return None
-    origin = open_records(
-        OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
-    )
+    origin = open_records(OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments)))
     try:
         facts = facts_of(origin)
         document: dict[str, Any] = {

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +28,9 @@ BATCH_NBYTES = 16 * 1024**2
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """The arguments that choose fields and say what files do not say themselves."""
-    parser.add_argument("--fields", metavar="NAMES", help="which fields, as image,label or image=x_train,label=y_train")
+    parser.add_argument("--fields", metavar="NAMES", help="which fields: image,label or image=x_train,y=y_train")
     parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
+    parser.add_argument("--record-axis", metavar="AXIS", help="axis that counts records: 0, -1, none; or x=-1,y=0")
 
 
 def add_decode(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def decode_in(text: str | None) -> tuple[int, int] | bool | None:
 
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     """The source at a path, with the fields that were asked for. Raises UnsupportedFeatureError for what only `convert` reads."""
-    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
         with as_arguments():
@@ -69,7 +70,7 @@ def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
     if container_kind(path) is None:
         return opened(path, arguments)
     size = decode_in(getattr(arguments, "decode", None))
-    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), shapes=shapes_in(arguments.shape) or None)
+    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     return open_records(replace(request, size=size) if isinstance(size, tuple) else request)
 
 
@@ -154,10 +155,10 @@ def open_call(arguments: argparse.Namespace) -> str:
     """The call that opens what a command was given, to be pasted."""
     chosen = fields_in(arguments.fields)
     fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
-    shapes = f", shapes={shapes_in(arguments.shape)!r}" if arguments.shape else ""
+    more = "".join(f", {name}={value!r}" for name, value in options_in(arguments).items())
     decode = decode_in(getattr(arguments, "decode", None))
     decoded = f", decode={decode!r}" if decode is not None else ""
-    return f"sl.open({pattern_of(arguments.path)!r}{fields}{shapes}{decoded})"
+    return f"sl.open({pattern_of(arguments.path)!r}{fields}{more}{decoded})"
 
 
 def fields_in(text: str | None) -> dict[str, str] | None:
@@ -183,6 +184,36 @@ def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
         except ValueError as error:
             raise ConfigError(f"--shape {text!r} cannot be read.", hint="Give a field and its lengths: image=32,32,3.") from error
     return shapes
+
+
+def axis_in(text: str) -> int | dict[str, int | None] | None:
+    """ "-1" as -1, "none" as None, "x=-1,y=none" as {"x": -1, "y": None}."""
+    axes: dict[str, int | None] = {}
+    for part in text.split(","):
+        name, _, axis = part.rpartition("=")
+        if axis.strip().lower() != "none" and not axis.strip().removeprefix("-").isdecimal():
+            raise ConfigError(
+                f"--record-axis {text!r} cannot be read.", hint="Give 0, -1, none (each dataset is one record), or by field: x=-1,y=0."
+            )
+        axes[name.strip()] = None if axis.strip().lower() == "none" else int(axis)
+    return axes[""] if list(axes) == [""] else axes
+
+
+def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a command's arguments say of records, as options of `sl.open`; nothing of what they do not say."""
+    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
+    if getattr(arguments, "record_axis", None) is not None:
+        options["record_axis"] = axis_in(arguments.record_axis)
+    return options
+
+
+def reading_flags(reading: Mapping[str, Any]) -> str:
+    """The arguments of a command that choose one of the readings that an error lists."""
+    fields = reading["fields"]
+    pairs = fields.items() if isinstance(fields, Mapping) else ((name, name) for name in fields)
+    named = ",".join(stored if name == stored else f"{name}={stored}" for name, stored in pairs)
+    axis = reading["record_axis"]
+    return f"--fields {shlex.quote(named)}" + ("" if axis == 0 else f" --record-axis {'none' if axis is None else axis}")
 
 
 def batch_records(source: Any) -> int:

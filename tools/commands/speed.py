@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.benchmark.peers.device import Direct
 from streamload.tools.commands.open_arguments import batch_records
-from streamload.tools.peers.device import Direct
 
 from streamload.source import ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles

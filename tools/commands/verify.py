@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, shapes_in
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, options_in
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any-order", action="store_true", help="with --against: the same records in another order are the same")
     parser.add_argument("--deep", action="store_true", help="also decode every record, check digest and values")
     parser.add_argument("--duplicates", action="store_true", help="also find records that are there twice (16 bytes a record)")
+    parser.add_argument("--nan", action="store_true", help="values that are not a number are wrong")
     parser.add_argument("--labels", metavar="FIELD=N", help="values of FIELD must lie in 0 to N - 1")
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
@@ -59,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
     if not os.path.exists(arguments.path):
-        raise ConfigError(f"{arguments.path} does not exist.", hint="Check the path.", path=arguments.path)
+        raise missing(arguments.path)
+    if arguments.against and not os.path.exists(arguments.against) and "*" not in arguments.against:
+        raise missing(arguments.against)
     findings, checked = Findings(), []
     where = manifest_path(arguments.path)
     manifest = read_manifest(where) if os.path.exists(where) else None
@@ -161,8 +164,8 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
-    options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
-    return streamload.open(paths, fields_in(arguments.fields), decode=False if _style(manifest) is not None else None, **options)
+    decode = False if _style(manifest) is not None else None
+    return streamload.open(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))
 
 
 def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
@@ -185,7 +188,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
             for first, taken in batches(source, f"records {part}".strip()):
-                _check_values(taken, first, part, label, int(limit or 0), findings)
+                _check_values(taken, first, part, (label, int(limit or 0)), findings, nan=arguments.nan)
                 hashes = content.add(taken, first)
                 for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
                     where = f"{part} record {number:,}".strip()
@@ -199,25 +202,31 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
             source.close()
     if manifest is not None and records != manifest["records"]:
         findings.add("records", f"there are {records:,} records, and should be {manifest['records']:,}")
-    return f"{counted(records, 'record')} decoded" + ("" if manifest else " (no manifest: nothing says what they should be)")
+    held = ", ".join(f"'{clean(name)}' in {count:,}" for name, count in findings.nans.items())
+    missing = f"; NaN in {held} (--nan finds them)" if held else ""
+    return f"{counted(records, 'record')} decoded" + ("" if manifest else " (no manifest: nothing says what they should be)") + missing
 
 
-def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, label: str, limit: int, findings: Findings) -> None:
+def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, labels: tuple[str, int], findings: Findings, *, nan: bool) -> None:
+    label, limit = labels
     for name, values in taken.items():
         if isinstance(values, Ragged):
             continue
         if values.dtype.kind in "fc":
             wrong = np.isnan(values).reshape(len(values), -1).any(axis=1)
-            for at in np.flatnonzero(wrong).tolist():
+            if wrong.any() and not nan:
+                findings.nans[name] += int(wrong.sum())
+            for at in np.flatnonzero(wrong).tolist() if nan else ():
                 findings.add("NaN", f"{part} record {first + at:,}: '{clean(name)}' holds NaN".strip())
         if name == label:
-            beyond = ((values < 0) | (values >= limit)).reshape(len(values), -1).any(axis=1)
+            beyond = ~((values >= 0) & (values < limit)).reshape(len(values), -1).all(axis=1)
             for at in np.flatnonzero(beyond).tolist():
                 findings.add("label", f"{part} record {first + at:,}: '{clean(name)}' is {values[at]}, not in 0 to {limit - 1}".strip())
 
 
 def _check_content(source: streamload.Source, content: Content, part: str, manifest: dict[str, Any], findings: Findings) -> None:
-    if _nameless(schema_entry(source.schema)) != _nameless(manifest["schema"]):
+    known = [_nameless(schema_entry(schema)) for schema in (source.schema, source.schema_in_states)]
+    if _nameless(manifest["schema"]) not in known:
         findings.add("schema", f"the fields are {source.schema}, not those of the manifest")
     wanted = sum(int(one["content"], 16) for one in manifest["files"] if one["part"] == part) % MODULUS
     if content.numbered != wanted:

@@ -79,7 +79,7 @@ def _answer(future: Future[dict[str, Any]], task: dict[str, Any]) -> dict[str, A
         raise ConversionError(
             f"The worker that reads {task['request']['path']} for {os.path.basename(str(task['path']))} was lost: "
             f"{type(error).__name__}: {error}",
-            hint="Too little memory, or a machine that lacks streamload? The same command goes on where it was.",
+            hint="Too little memory, or a machine that lacks streamload? The same command does what is missing.",
         ) from error
     if "error" in message:
         raise from_plain(message["error"])

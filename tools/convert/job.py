@@ -184,6 +184,15 @@ class Conversion:
             self._written(missing)
         return len(missing)
 
+    def standing(self) -> str:
+        """How far it has come, for somebody who ends it."""
+        shards = self.shards() if len(self.order) else []
+        done = sum(self._staging.kept(shard.name) is not None for shard in shards)
+        if done:
+            return f"{done:,} of {counted(len(shards), 'file')} are finished; the same command goes on with the others."
+        again = "the same command begins again" + ("" if self._one_file else "; files that are finished would be kept")
+        return f"Nothing was written under {self._arguments.target}; {again}."
+
     def finish(self) -> dict[str, Any]:
         """Give all files their final names; the manifest of what was made. Raises ConversionError where some are not written."""
         shards = self.shards()

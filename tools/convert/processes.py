@@ -135,6 +135,6 @@ def _crashed(task: dict[str, Any], code: int, complaints: str) -> ConversionErro
     return ConversionError(
         f"The process that reads {task['request']['path']} for {os.path.basename(task['path'])} {how}"
         + (f": {last[-1]}." if last else "."),
-        hint="Too little memory, or a file that crashes a codec? The same command goes on where it was.",
+        hint="Too little memory, or a file that crashes a codec? The same command does what is missing.",
         exitcode=code,
     )

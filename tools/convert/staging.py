@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -36,7 +35,7 @@ from streamload.tools.convert.working_folder import (
     require_ours,
 )
 
-from streamload.errors import ConfigError, ConversionError, SourceBusyError, SourceChangedError
+from streamload.errors import ConversionError, SourceBusyError, SourceChangedError
 from streamload.fault_points import reach
 from streamload.storage.owned_files import Folder
 
@@ -101,9 +100,7 @@ class Staging:
         try:
             return self._parent.make_folder(self._within)
         except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
-            raise ConfigError(
+            raise ConversionError(
                 f"{self.parent} cannot be written to: {error.strerror}.", hint="Choose another folder for DST.", errno=error.errno
             ) from error
 

@@ -111,7 +111,7 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
         what = reasons.get(number, f"{free:,} bytes are free there")
         return ConversionError(
             f"{os.path.basename(path)} needs about {needed:,} bytes in {folder}, and {what}: {os.strerror(number)}.",
-            hint="Make room or choose another folder; the same command then goes on where it was.",
+            hint="Make room or choose another folder; the same command then does what is missing.",
             errno=number,
             needed_nbytes=needed,
             available_nbytes=free,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.formats.arrow.ipc_messages import IpcContents
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
-from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnsupportedColumnError, to_numpy
+from streamload.formats.arrow_types import UnsupportedColumnError, storage_of
 from streamload.schema import TEXT, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
@@ -24,37 +24,43 @@ MOST_WORDS = 1_000_000
 def codes_of(field: Any) -> Any:
     """The field as its codes, where it is a column of words in a dictionary; else None."""
     kind = field.type
-    if not kinds.is_dictionary(kind) or not (kinds.is_string(kind.value_type) or kinds.is_large_string(kind.value_type)):
+    text = (kinds.is_string, kinds.is_large_string, kinds.is_string_view)
+    if not kinds.is_dictionary(kind) or not any(is_text(kind.value_type) for is_text in text):
         return None
     return pa.field(field.name, kind.index_type, metadata=field.metadata)
 
 
-def words_of(contents: IpcContents, column: int, field: Any, files: OpenFiles) -> tuple[str, ...]:
-    """The words of a column, in the order of their codes.
+def words_of(contents: IpcContents, numbers: Sequence[int], field: Any, files: OpenFiles) -> tuple[str, ...]:
+    """The words of a column, in the order of their codes; `numbers` lead to it from the schema, through structs.
 
     Raises UnsupportedColumnError where a code does not mean the same throughout the file, or means nothing.
     """
-    words = Field(field.name, np.dtype(np.uint8), (), TEXT)
     found: list[str] = []
-    for array in _arrays(contents, column, field, words, files):
+    for array in _arrays(contents, numbers, field, files):
         found += array.to_pylist()
     return tuple(found)
 
 
-def numbers_of(contents: IpcContents, column: int, field: Any, values: ArrowValues, files: OpenFiles) -> NDArray[np.generic]:
-    """The numbers that the codes of a column stand for. Raises as `words_of` does."""
-    numbers = Field(field.name, values.dtype, ())
-    try:
-        arrays = [to_numpy(array, values, None) for array in _arrays(contents, column, field, numbers, files)]
-    except NullFoundError as error:
-        raise UnsupportedColumnError("has a dictionary with a null in it") from error
-    return np.concatenate([np.zeros(0, values.dtype), *arrays])
+def values_in(contents: IpcContents, numbers: Sequence[int], field: Any, files: OpenFiles) -> NDArray[np.uint8]:
+    """The values that the codes of a column stand for, as a stream of one column in Arrow's format. Raises as `words_of` does."""
+    kind = field.type.value_type
+    values = pa.chunked_array([array.cast(kind) for array in _arrays(contents, numbers, field, files)], kind)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema([pa.field("x", kind)])) as writer:
+        writer.write_table(pa.table({"x": values}))
+    return np.frombuffer(sink.getvalue(), np.uint8)
 
 
-def _arrays(contents: IpcContents, column: int, field: Any, words: Field, files: OpenFiles) -> Iterator[Any]:
+def read_values(stored: NDArray[np.uint8]) -> Any:
+    """The array that `values_in` wrote."""
+    return pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(stored))).read_all().column(0).combine_chunks()
+
+
+def _arrays(contents: IpcContents, numbers: Sequence[int], field: Any, files: OpenFiles) -> Iterator[Any]:
     """The values of a dictionary, as Arrow's arrays."""
     count = 0
-    for number, (batch, goes_on) in enumerate(contents.dictionary_of(column)):
+    kind = storage_of(field.type.value_type)
+    for number, (batch, goes_on) in enumerate(contents.dictionary_of(numbers)):
         if number and not goes_on:
             raise UnsupportedColumnError("has a dictionary that changes within the file")
         count += batch.records
@@ -70,9 +76,12 @@ def _arrays(contents: IpcContents, column: int, field: Any, words: Field, files:
             offsets=batch.offsets[None],
             nbytes=batch.nbytes[None],
             codecs=(batch.codec,),
+            kind=pa.schema([pa.field("x", kind)]).serialize().to_pybytes(),
+            values=None,
+            members=(),
         )
-        kind = pa.schema([pa.field("x", field.type.value_type)]).serialize().to_pybytes()
-        values = RecordBatches(field=words, column=field.name, kind=kind, values=None, fill=None, parts=(part,), label="")
+        # Words may be of any length, so that nothing but the whole tells how much they take.
+        values = RecordBatches(field=Field(field.name, np.dtype(np.uint8), (), TEXT), column=field.name, fill=None, parts=(part,), label="")
         array = RecordBatchReader(values, files, ReadStats()).array(0)
         if array.null_count:
             raise UnsupportedColumnError("has a dictionary with a null in it")

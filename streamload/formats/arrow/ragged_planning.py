@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.formats import arrow_types
 from streamload.formats.arrow.ipc_messages import BatchBuffers
 from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
-from streamload.formats.arrow.record_batches import BatchFile, RecordBatches
+from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
 from streamload.formats.arrow_ragged_types import RaggedValues, is_view
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
-from streamload.formats.table import TablePart, read_exactly
+from streamload.formats.table import read_exactly
+from streamload.formats.table_fields import TablePart
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, ReadStats
@@ -48,8 +50,8 @@ class RaggedExtent(NamedTuple):
         return self.buffers + int(batch.pieces[: self.views].sum())
 
 
-def extent(kind: Any) -> RaggedExtent | None:
-    """How many arrays and buffers a column of a type has in a record batch; None where that is not known."""
+def extent(kind: Any, *, unions: bool = True) -> RaggedExtent | None:
+    """How many arrays and buffers a column of a type has in a record batch; None where that is not known, as of `unions` it may be."""
     kind = arrow_types.storage_of(kind)
     if kinds.is_null(kind):
         return RaggedExtent(1, 0, 0)
@@ -65,7 +67,7 @@ def extent(kind: Any) -> RaggedExtent | None:
         own = 1
     elif kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
         own = 3
-    elif kinds.is_union(kind):
+    elif kinds.is_union(kind) and unions:
         own = 2 if kind.mode == "dense" else 1
     elif kinds.is_run_end_encoded(kind):
         own = 0
@@ -73,30 +75,39 @@ def extent(kind: Any) -> RaggedExtent | None:
         return None
     found = RaggedExtent(1, own, 0)
     for number in range(kind.num_fields):
-        inner = extent(kind.field(number).type)
+        inner = extent(kind.field(number).type, unions=unions)
         if inner is None:
             return None
         found += inner
     return found
 
 
-def place_of(kind: Any, values: RaggedValues) -> tuple[int, int, Any]:
-    """The array, the first buffer, and the type of the values in a column of a type: within the struct that holds them."""
+def place_of(kind: Any, names: Sequence[str]) -> tuple[int, int, Any]:
+    """The array, the first buffer, and the type of what stands at the end of these names, in a column of a type."""
     array, buffer = 0, 0
-    if values.member:
-        array, buffer = 1, 1
-        for number in range(kind.get_field_index(values.member)):
+    for name in names:
+        kind = arrow_types.storage_of(kind)
+        array, buffer = array + 1, buffer + 1
+        for number in range(kind.get_field_index(name)):
             before = extent(kind.field(number).type) or RaggedExtent(0, 0, 0)
             array, buffer = array + before.arrays, buffer + before.buffers
-        kind = kind.field(kind.get_field_index(values.member)).type
-    return array, buffer, kind
+        kind = kind.field(kind.get_field_index(name)).type
+    return array, buffer, arrow_types.storage_of(kind)
 
 
-def elements_of(kind: Any, values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+def names_to(values: RaggedValues, batches: BatchFile) -> tuple[str, ...]:
+    """The names that lead from the type of a column to its values."""
+    return (*batches.members, values.member) if values.member else batches.members
+
+
+def elements_of(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
     """Elements of each batch: what the lengths of its arrays say, or the sizes of its buffers, unpacked."""
+    kind = pa.ipc.read_schema(pa.py_buffer(batches.kind)).field(0).type
     if is_view(kind):
         return _elements_in_views(batches, files)
-    array, buffer, _ = place_of(kind, values)
+    if batches.words is not None:
+        return _elements_of_words(values, batches, files)
+    array, buffer, _ = place_of(kind, names_to(values, batches))
     if values.ragged == ARRAY:
         # The list's own child has as many values as the lists together; each of them is an element.
         return batches.lengths[:, array + 1].copy()
@@ -111,6 +122,18 @@ def _elements_in_views(batches: BatchFile, files: OpenFiles) -> NDArray[np.int64
         found[batch] = VIEW_NBYTES * batches.records[batch]
         for buffer in range(2, batches.offsets.shape[1]):
             found[batch] += _unpacked(batches, batch, buffer, files)
+    return found
+
+
+def _elements_of_words(values: RaggedValues, batches: BatchFile, files: OpenFiles) -> NDArray[np.int64]:
+    """Bytes that the words of each batch come to."""
+    found = np.zeros(len(batches.records), np.int64)
+    column = RecordBatches(field=Field("", values.dtype, (), values.ragged), column="", fill=None, parts=(batches,), label="")
+    reader = RecordBatchReader(column, files, ReadStats())
+    for block, batch in enumerate(np.flatnonzero(batches.records).tolist()):
+        array = reader.array(block)
+        lengths = pc.binary_length(array.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
+        found[batch] = lengths[array.indices.drop_null().to_numpy()].sum()
     return found
 
 
@@ -129,9 +152,9 @@ def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[N
     runs: list[tuple[BatchFile, int, int, int, int]] = []
     for part in parts:
         facts = part.stored.detail
-        kind = pa.ipc.read_schema(pa.py_buffer(facts.kind)).field(0).type
-        found = None if is_view(kind) else _raw(kind, facts.values, facts.batches)
-        if found is None or facts.values.spark:
+        kind = pa.ipc.read_schema(pa.py_buffer(facts.batches.kind)).field(0).type
+        found = None if is_view(kind) or facts.batches.words is not None else _raw(kind, facts.batches.values, facts.batches)
+        if found is None or facts.batches.values.spark:
             return None
         runs.append((replace(facts.batches, number=part.number), *found))
     if len({width for *_, width in runs}) > 1:
@@ -160,9 +183,12 @@ def raw_ragged_of(field: Field, parts: Sequence[TablePart], elements: Sequence[N
     )
 
 
-def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
+def _raw(whole: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int, int, int] | None:
     """The array, the buffers of offsets and of elements, and the bytes of an offset, where records are raw; None where not."""
-    array, buffer, kind = place_of(kind, values)
+    names = names_to(values, batches)
+    array, buffer, kind = place_of(whole, names)
+    if kinds.is_fixed_size_list(kind):
+        return None
     last, data = array, buffer + 2
     if values.inner is not None:
         inner = kind.value_type
@@ -173,7 +199,8 @@ def _raw(kind: Any, values: RaggedValues, batches: BatchFile) -> tuple[int, int,
             return None
     wide = kinds.is_large_list(kind) or kinds.is_large_string(kind) or kinds.is_large_binary(kind)
     width = 8 if wide else 4
-    holding = [0, *range(array, last + 1)] if values.member else list(range(array, last + 1))
+    # Where there are members, the structs above them come first, and must not be null either.
+    holding = [*(place_of(whole, names[:depth])[0] for depth in range(len(names))), *range(array, last + 1)]
     if batches.nulls[:, holding].any() or any(batches.codecs) or (batches.lengths[:, array] != batches.records).any():
         return None
     if (batches.nbytes[:, buffer + 1] < (batches.records + 1) * width * (batches.records > 0)).any():
@@ -199,7 +226,7 @@ def measured(column: RawRagged | RaggedRecordBatches, fingerprints: Sequence[Fin
     blocks = sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2})
     chosen = [np.unique(np.linspace(cuts[block], cuts[block + 1] - 1, LOOKED_AT).astype(np.int64)) for block in blocks]
     files = OpenFiles(fingerprints)
-    reader = column.reader(files, ReadStats())
+    reader = (column.filled() if isinstance(column, RaggedRecordBatches) else column).reader(files, ReadStats())
     try:
         found = Lengths.of(np.concatenate([reader.lengths(records) for records in chosen]))
         files.verify()

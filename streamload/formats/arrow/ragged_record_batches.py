@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.arrow.record_batches import RecordBatches, RecordBatchReader
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
 from streamload.source import ReadStats
@@ -39,16 +39,14 @@ class RaggedBatchReader(RaggedRowsReader):
         import pyarrow as pa
 
         from streamload.formats.arrow_ragged_types import to_ragged
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
 
         rows = self._column.rows
         path, records = self._rows.place(block)
-        array = self._rows.array(block)
         try:
-            values, offsets = to_ragged(array, rows.values, rows.fill)
-        except (NullFoundError, UnequalLengthError) as error:
-            raise wrong_value(path, rows.column, records[0], error, rows.field.ragged) from None
+            (values, offsets), wrong = self._rows.made(block, to_ragged)
         except (pa.ArrowException, ValueError) as error:
+            if isinstance(error, StreamloadError):
+                raise
             raise CorruptDataError(
                 f"{path}: column '{rows.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
                 hint="The file is damaged; fetch or write it again.",
@@ -56,4 +54,4 @@ class RaggedBatchReader(RaggedRowsReader):
                 dataset=rows.column,
                 records=records,
             ) from error
-        yield Stretch(0, values, offsets)
+        yield Stretch(0, values, offsets, wrong)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from numpy.typing import NDArray
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.blocks import by_block
+from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.table import read_exactly
+from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
+
+Made = TypeVar("Made")
 
 LARGEST_BATCH_NBYTES = 1024**3
 """Decoded bytes of one column in a record batch above which a file is refused."""
@@ -40,8 +45,14 @@ class BatchFile:
     """Of each buffer, as stored."""
     codecs: tuple[str, ...]
     """Of each batch; "" for none."""
-    words: NDArray[np.generic] | None = None
-    """What the codes in it stand for, where it is a column of numbers in a dictionary."""
+    kind: bytes
+    """Its Arrow type, without extensions, as a schema of one field that pyarrow reads. Files may differ in it."""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`; None for words."""
+    members: tuple[str, ...]
+    """The names that lead from its type, a struct, to the values; none where it is them."""
+    words: NDArray[np.uint8] | None = None
+    """What the codes in it stand for, where it has a dictionary: see `dictionaries.values_in`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,10 +63,6 @@ class RecordBatches(ColumnDefaults):
     """As it is delivered."""
     column: str
     """Its name in the files."""
-    kind: bytes
-    """Its Arrow type, without extensions, as a schema of one field that pyarrow reads."""
-    values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[BatchFile, ...]
@@ -86,6 +93,14 @@ class RecordBatches(ColumnDefaults):
         """As stored, of all files."""
         return sum(int(part.nbytes.sum()) for part in self.parts)
 
+    def filled(self) -> RecordBatches:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, fill=without_refusals(self.field, self.fill))
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every batch with nulls is decoded to find them."""
+        return nulls_in_blocks(RecordBatchReader(self, files, ReadStats()), self.cuts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset."""
         return RecordBatchReader(self, files, meter)
@@ -106,8 +121,17 @@ class RecordBatchReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
-        self._type: Any = None
+        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
+        self._types: dict[int, Any] = {}
+        self._words: dict[int, Any] = {}
+
+    def type_of(self, part: BatchFile) -> Any:
+        """The column's Arrow type in a file, without extensions."""
+        import pyarrow as pa
+
+        if part.number not in self._types:
+            self._types[part.number] = pa.ipc.read_schema(pa.py_buffer(part.kind)).field(0).type
+        return self._types[part.number]
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError, with file and records."""
@@ -116,7 +140,9 @@ class RecordBatchReader(ReaderDefaults):
             self._files.descriptor(self._places[block][0].number)
             if self._kept is None or self._kept[0] != block:
                 self._kept = None
-                self._kept = block, self._decoded(block)
+                self._kept = block, *self._decoded(block)
+            if self._kept[2] is not None:
+                self.refuse_nulls(block, local, self._kept[2][local])
             out[rows[chosen]] = self._kept[1][local]
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
 
@@ -124,16 +150,40 @@ class RecordBatchReader(ReaderDefaults):
         """Forget the batch."""
         self._kept = None
 
-    def _decoded(self, block: int) -> NDArray[np.generic]:
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, to_numpy, wrong_value
+    def _decoded(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        from streamload.formats.arrow_types import to_numpy
+
+        return self.made(block, to_numpy)
+
+    def made(self, block: int, make: Callable[[Any, Any, Any], Made]) -> tuple[Made, NDArray[np.bool_] | None]:
+        """What `make` makes of the array of a batch, its values and what stands for nulls; and which of its records have a null
+        that is an error, None where none has. Raises SchemaMismatchError, with file and record, for lists of other lengths."""
+        from streamload.formats.arrow_nulls import made_of
+        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+
+        column, part, array = self._column, self._places[block][0], self.array(block)
+        try:
+            return made_of(array, part.values, column.field, column.fill, make)
+        except (NullFoundError, UnequalLengthError) as error:
+            path, records = self.place(block)
+            raise wrong_value(path, column.column, records[0], error, column.field) from None
+
+    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        """Raise NullValueError where any of the records `local` of a batch is `wrong`."""
+        if wrong.any():
+            path, records = self.place(block)
+            raise null_error(path, self._column.column, records[0] + int(local[int(wrong.argmax())]), self._column.field)
+
+    def nulls_in(self, block: int) -> NDArray[np.bool_]:
+        """Which records of a batch have a null for which nothing stands: shape (records,)."""
+        from streamload.formats.arrow_nulls import refused_nulls
+        from streamload.formats.arrow_ragged_types import member_of
 
         part, batch = self._places[block]
-        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
-        array = self.array(block)
-        try:
-            return to_numpy(array, self._column.values, self._column.fill)
-        except (NullFoundError, UnequalLengthError) as error:
-            raise wrong_value(path, self._column.column, first, error) from None
+        self._files.descriptor(part.number)
+        if not part.nulls[batch].any():
+            return np.zeros(int(part.records[batch]), bool)
+        return refused_nulls(member_of(self.array(block), part.values), self._column.field, self._column.fill)
 
     def place(self, block: int) -> tuple[str, tuple[int, int]]:
         """The file that holds a batch, touched so that it is verified, and the records of it there."""
@@ -144,18 +194,20 @@ class RecordBatchReader(ReaderDefaults):
 
     def array(self, block: int) -> Any:
         """The column's array in a batch, proved sound. Raises CorruptDataError, with file and records."""
+        with self._told(block):
+            return self._sound(*self._places[block])
+
+    @contextmanager
+    def _told(self, block: int) -> Generator[None]:
+        """Whatever is wrong with a batch is told with its file and records."""
         import pyarrow as pa
 
-        part, batch = self._places[block]
-        path, first = self._files.fingerprints[part.number].path, int(part.records[:batch].sum())
-        records = (first, first + int(part.records[batch]))
         try:
-            if self._type is None:
-                self._type = pa.ipc.read_schema(pa.py_buffer(self._column.kind)).field(0).type
-            return self._sound(part, batch)
+            yield
         except StreamloadError:
             raise
         except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, StopIteration, MemoryError) as error:
+            path, records = self.place(block)
             self._files.verify()
             raise CorruptDataError(
                 f"{path}: column '{self._column.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
@@ -167,34 +219,54 @@ class RecordBatchReader(ReaderDefaults):
 
     def _sound(self, part: BatchFile, batch: int) -> Any:
         numbers = iter(zip(part.lengths[batch].tolist(), part.nulls[batch].tolist(), strict=True))
-        array = _build(self._type, numbers, self._buffers(part, batch))
+        array = _build(self.type_of(part), numbers, self._buffers(part, batch))
         if len(array) != int(part.records[batch]):
             raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
         array.validate(full=True)
+        if part.members:
+            from streamload.formats.arrow_columns import member_at
+
+            return member_at(array, part.members)
         if part.words is None:
             return array
         import pyarrow as pa
 
-        return pa.DictionaryArray.from_arrays(array, pa.array(part.words))
+        if part.number not in self._words:
+            from streamload.formats.arrow.dictionaries import read_values
+
+            self._words[part.number] = read_values(part.words)
+        return pa.DictionaryArray.from_arrays(array, self._words[part.number])
+
+    def buffer(self, block: int, which: int) -> Any:
+        """One buffer of the column in a batch, unpacked. Raises CorruptDataError, with file and records."""
+        part, batch = self._places[block]
+        with self._told(block):
+            return self._buffer(part, batch, which, self._most(part, batch))
+
+    def _most(self, part: BatchFile, batch: int) -> int:
+        """Bytes of a buffer above which it claims too much."""
+        if self._column.field.ragged:
+            return LARGEST_BATCH_NBYTES
+        return 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
 
     def _buffers(self, part: BatchFile, batch: int) -> Iterator[Any]:
+        most = self._most(part, batch)
+        return (self._buffer(part, batch, which, most) for which in range(part.offsets.shape[1]))
+
+    def _buffer(self, part: BatchFile, batch: int, which: int, most: int) -> Any:
         import pyarrow as pa
 
-        most = 2 * int(part.records[batch]) * max(16, self._column.field.nbytes * 16) + 2**20
-        if self._column.field.ragged:
-            most = LARGEST_BATCH_NBYTES
-        for offset, nbytes in zip(part.offsets[batch].tolist(), part.nbytes[batch].tolist(), strict=True):
-            began = time.perf_counter_ns()
-            data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
-            self._meter.read_ns += time.perf_counter_ns() - began
-            self._meter.read_nbytes += nbytes
-            if not part.codecs[batch] or not nbytes:
-                yield data
-                continue
-            size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
-            if size < -1 or size > most:
-                raise ValueError(f"a buffer claims {size:,} bytes unpacked")
-            yield data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
+        offset, nbytes = int(part.offsets[batch, which]), int(part.nbytes[batch, which])
+        began = time.perf_counter_ns()
+        data = pa.py_buffer(read_exactly(self._files, part.number, offset, nbytes, self._column.column))
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += nbytes
+        if not part.codecs[batch] or not nbytes:
+            return data
+        size = int.from_bytes(data[:8].to_pybytes(), "little", signed=True)
+        if size < -1 or size > most:
+            raise ValueError(f"a buffer claims {size:,} bytes unpacked")
+        return data[8:] if size == -1 else pa.Codec(part.codecs[batch].replace("lz4", "lz4_frame")).decompress(data[8:], size)
 
 
 def _build(kind: Any, numbers: Iterator[tuple[int, int]], buffers: Iterator[Any]) -> Any:

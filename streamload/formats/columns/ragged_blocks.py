@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.blocks import by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Lengths, ReadStats
+from streamload.source import Lengths, Measured, ReadStats
+from streamload.storage.files import OpenFiles
 
 KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""
@@ -31,15 +32,28 @@ class Stretch(NamedTuple):
     """Their elements, one record's after the other's: shape (elements, *shape), C-contiguous."""
     offsets: NDArray[np.int64]
     """Where each begins, and their end."""
+    wrong: NDArray[np.bool_] | None = None
+    """Which of them have a null that is an error; None where none has."""
 
 
 class RaggedBlocks:
     """What was decoded for the records that were measured last, and the last block where it is small."""
 
-    def __init__(self, cuts: NDArray[np.int64], field: Field, decode: Callable[[int], Iterator[Stretch]]) -> None:
+    def __init__(
+        self,
+        cuts: NDArray[np.int64],
+        field: Field,
+        decode: Callable[[int], Iterator[Stretch]],
+        nbytes: NDArray[np.int64],
+        refuse_nulls: Callable[[int, NDArray[np.int64], NDArray[np.bool_]], None],
+    ) -> None:
+        """`decode` gives the stretches of a block, which has about so many `nbytes`; `refuse_nulls` raises where one of its records
+        is wrong."""
         self._cuts = cuts
         self._nbytes = field.nbytes
         self._decode = decode
+        self._sizes = nbytes
+        self._refuse_nulls = refuse_nulls
         self._records: NDArray[np.int64] | None = None
         self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], Stretch]] = []
         """Which of the records lie in a stretch, which of its records they are, and the stretch."""
@@ -56,11 +70,15 @@ class RaggedBlocks:
                 if low == high:
                     continue
                 rows, where = local[low:high] - stretch.first, chosen[low:high]
+                if stretch.wrong is not None:
+                    self._refuse_nulls(block, local[low:high], stretch.wrong[rows])
                 lengths[where] = stretch.offsets[rows + 1] - stretch.offsets[rows]
                 if 2 * len(rows) < len(stretch.offsets) and (self._kept is None or self._kept[0] != block):
                     some = Ragged(stretch.values, stretch.offsets)[rows]
                     rows, stretch = np.arange(len(rows)), Stretch(0, some.values, some.offsets)
                 self._found.append((where, rows, stretch))
+                if high == len(local) and self._sizes[block] > KEPT_NBYTES:
+                    break  # The rest of it is neither wanted nor kept.
         self._records = records
         return lengths
 
@@ -112,6 +130,8 @@ class RaggedRows(ColumnDefaults):
     lengths: Lengths
     weights: NDArray[np.int64]
     """Elements of each block that holds records, as far as is known without decoding."""
+    measured: Measured | None = None
+    """What they really hold, where that was found out, and differs."""
 
     @property
     def field(self) -> Field:
@@ -131,7 +151,20 @@ class RaggedRows(ColumnDefaults):
     @property
     def largest_nbytes(self) -> int:
         """Bytes of the elements of the largest block."""
-        return int(self.weights.max(initial=0)) * self.field.nbytes
+        return int(self.elements.max(initial=0)) * self.field.nbytes
+
+    @property
+    def elements(self) -> NDArray[np.int64]:
+        """Of each block, as well as is known."""
+        return self.weights if self.measured is None else self.measured.elements
+
+    def filled(self) -> Self:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, rows=self.rows.filled())
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every block is decoded to find them."""
+        return self.rows.null_records(files)
 
     @property
     def amplification(self) -> float:
@@ -158,7 +191,7 @@ class RaggedRowsReader(ReaderDefaults, ABC):
         cuts = column.cuts
         assert cuts is not None
         self._cuts = cuts
-        self._blocks = RaggedBlocks(cuts, column.field, self._stretches)
+        self._blocks = RaggedBlocks(cuts, column.field, self._stretches, column.elements * column.field.nbytes, self._refuse_nulls)
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elements of each record. Raises CorruptDataError or ChecksumError, with file and records."""
@@ -175,6 +208,9 @@ class RaggedRowsReader(ReaderDefaults, ABC):
         """Close the files and forget what was kept."""
         self._rows.close()
         self._blocks.forget()
+
+    def _refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        self._rows.refuse_nulls(block, local, wrong)
 
     @abstractmethod
     def _stretches(self, block: int) -> Iterator[Stretch]:

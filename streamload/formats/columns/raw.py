@@ -140,6 +140,19 @@ class RawReader(ReaderDefaults):
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += self._nbytes * len(records)
 
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory, of files that are mapped and hold them as they are delivered: shape (len(records),)."""
+        if self._swap or not len(records):
+            return None
+        found = np.empty(len(records), np.int64)
+        for number, offsets, chosen in self._by_file(records):
+            address = self._files.address(number)
+            if address is None:
+                return None
+            found[slice(None) if chosen is None else chosen] = offsets + address
+        self._meter.read_nbytes += self._nbytes * len(records)
+        return found
+
     def advise(self, records: NDArray[np.int64]) -> None:
         """Ask the kernel to begin reading these records, unless it seems to hold them already."""
         if self._nbytes == 0 or not len(records) or not hasattr(os, "posix_fadvise"):
@@ -281,6 +294,12 @@ class InMemoryReader(ReaderDefaults):
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
         out[rows] = self._values[records]
+
+    def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Where records lie in memory: shape (len(records),)."""
+        if not self._values.flags.c_contiguous or not self._values.dtype.isnative:
+            return None
+        return self._values.__array_interface__["data"][0] + records * self._values.strides[0]
 
 
 def _merged(offsets: NDArray[np.int64], nbytes: int) -> Iterator[tuple[int, int]]:

@@ -15,11 +15,16 @@ from streamload.formats.hdf5.links import Place, Tree
 from streamload.formats.hdf5.metadata import Beat
 
 
-def examined_at(place: Place, path: str, *, single: bool) -> list[Found]:
-    """What can be known of a dataset, which `path` leads to; `single` allows one that holds a single value."""
+def examined_at(place: Place, path: str, left_out: list[tuple[str, str]], *, single: bool) -> list[Found]:
+    """What can be known of a dataset, which `path` leads to; `single` allows one that holds a single value.
+
+    Members that cannot be delivered are added to `left_out`, with what they are.
+    """
     assert isinstance(place.node, h5d.DatasetID)
     own = place.path
-    stored = dataset_info.examine(place.file, own, place.node, single=single)
+    odd: list[tuple[str, str]] = []
+    stored = dataset_info.examine(place.file, own, place.node, odd, single=single)
+    left_out.extend((path + name.removeprefix(own), why) for name, why in odd)
     return [Found(place.node, one if own == path else replace(one, alias=path)) for one in stored]
 
 
@@ -33,12 +38,20 @@ def candidates_in(tree: Tree, odd: list[field_selection.LeftOut], notes: list[st
             notes.append(f"'{name}' left out: it is a netCDF dimension without coordinates")
             continue
         try:
-            candidates += examined_at(place, name, single=single)
+            left_out: list[tuple[str, str]] = []
+            candidates += examined_at(place, name, left_out, single=single)
+            notes.extend(map(told, left_out))
         except (ConfigError, SourceError) as error:
             odd.append(field_selection.LeftOut(name, _values_nbytes(dataset), error))
             reason = error.message.removeprefix(f"{place.file}: ").split(f"dataset '{place.path}' ", 1)[-1].rstrip(".")
             notes.append(f"'{name}' left out: it {reason}" if reason != error.message else f"'{name}' left out: {reason}")
     return candidates
+
+
+def told(left_out: tuple[str, str]) -> str:
+    """The note for a member that cannot be delivered."""
+    name, why = left_out
+    return f"'{name}' left out: it holds {why}"
 
 
 def _values_nbytes(dataset: h5d.DatasetID) -> int:

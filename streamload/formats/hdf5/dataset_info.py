@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 
 import h5py
 import numpy as np
-from h5py import h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5d, h5p  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5 import vlen_lengths
-from streamload.formats.hdf5.links import MissingPathError, Tree
+from streamload.formats.hdf5.member_types import is_raw, members
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
-from streamload.formats.hdf5.open_file import guarded
-from streamload.schema import ARRAY, BYTES, TEXT
+from streamload.formats.hdf5.virtual import virtual_sources
 from streamload.source import Lengths
 
 SPAN_NBYTES = 128 * 1024
@@ -25,15 +24,16 @@ MOST_SPAN_RECORDS = 1024
 """... and the most records: each becomes an object of its own."""
 CHUNKS_A_BEAT = 4096
 """Chunks after which the work on an index is said to go on."""
-MOST_VIRTUAL_LEVELS = 8
-"""Virtual datasets that draw on virtual datasets."""
 
-_BITFIELDS = tuple(getattr(h5t, f"STD_B{bits}{order}") for bits in (8, 16, 32, 64) for order in ("LE", "BE"))
 _LAYOUTS = {h5d.COMPACT: COMPACT, h5d.CONTIGUOUS: CONTIGUOUS, h5d.CHUNKED: CHUNKED, h5d.VIRTUAL: VIRTUAL}
 
 
-def examine(file_path: str, path: str, dataset: h5d.DatasetID, *, single: bool = False) -> list[DatasetInfo]:
+def examine(
+    file_path: str, path: str, dataset: h5d.DatasetID, left_out: list[tuple[str, str]], *, single: bool = False
+) -> list[DatasetInfo]:
     """What can be known of a dataset; a compound dataset gives one value a member. `single` allows a single value: one record.
+
+    Members that cannot be delivered are added to `left_out`, with what they are.
 
     Raises UnsafeSourceError where its values lie outside the file, UnsupportedFeatureError for a type without a fixed
     size, and ConfigError for a dataset that cannot hold records.
@@ -42,7 +42,7 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID, *, single: bool =
     layout = _LAYOUTS.get(plist.get_layout(), "unknown")
     where = f"{file_path}: dataset '{path}'"
     _check_internal(file_path, path, plist)
-    sources = _virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
+    sources = virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
     extent = dataset.get_space().get_simple_extent_type()
     if extent != h5py.h5s.SIMPLE and not (single and extent == h5py.h5s.SCALAR):
         raise ConfigError(
@@ -56,13 +56,17 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID, *, single: bool =
     chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
     offset = dataset.get_offset() if layout == CONTIGUOUS else None
     dims, axis = (tuple(map(int, dataset.shape)), 0) if extent == h5py.h5s.SIMPLE else ((1,), None)
-    variable = _variable(kind)
-    if variable is not None and len(dims) == 1:
-        return [_ragged(file_path, path, dataset, layout, filters, chunk, offset, sources, axis, *variable)]
     found: list[DatasetInfo] = []
-    for member, member_kind, dtype, at in _members(kind, where, file_path, path):
-        base, inner = dtype.subdtype or (dtype, ())
-        shape = (*dims, *inner)
+    odd: list[tuple[str, str]] = []
+    parts = list(members(kind))
+    # The library tells sizes and places as they are in memory, where a pointer stands for what is of variable length.
+    as_stored = not any(one.ragged or one.why for one in parts)
+    for one in parts:
+        several = one.ragged and math.prod(dims[1:]) != 1
+        if one.why or several or (one.ragged and one.names and len(dims) != 1):
+            odd.append((".".join((path, *one.names)), one.why or _several(one.ragged, math.prod(dims[1:]))))
+            continue
+        shape = (dims[0],) if one.ragged else (*dims, *(one.dtype.subdtype or (None, ()))[1])
         if 0 in shape[1:]:
             raise ConfigError(
                 f"{where} has records of shape {shape[1:]}, which hold nothing.",
@@ -70,30 +74,44 @@ def examine(file_path: str, path: str, dataset: h5d.DatasetID, *, single: bool =
                 path=file_path,
                 dataset=path,
             )
-        raw = _is_raw(member_kind.get_super() if dtype.subdtype else member_kind, base)
-        found.append(
-            DatasetInfo(
-                path=path,
-                member=member,
-                shape=shape,
-                dtype=base,
-                layout=layout,
-                axis=axis,
-                raw=raw,
-                packed=not member or len(dims) == 1,
-                offset=None if offset is None else int(offset),
-                member_offset=at,
-                stride_nbytes=kind.get_size() * math.prod(dims[1:]),
-                stored_nbytes=int(dataset.get_storage_size()),
-                listed=is_listed(dataset, chunk),
-                chunk=(*chunk, *inner) if chunk else (),
-                chunks=int(dataset.get_num_chunks()) if chunk else 0,
-                filters=filters,
-                fill=b"" if member or inner else _fill(plist, base),
-                sources=sources,
-            )
+        laid = DatasetInfo(
+            path=path,
+            member=one.names,
+            shape=shape,
+            dtype=one.dtype.base,
+            layout=layout,
+            axis=axis,
+            raw=as_stored and is_raw(one.kind.get_super() if one.dtype.subdtype else one.kind, one.dtype.base),
+            packed=not one.names or len(dims) == 1,
+            offset=None if offset is None else int(offset),
+            member_offset=one.at,
+            stride_nbytes=kind.get_size() * math.prod(dims[1:]),
+            stored_nbytes=int(dataset.get_storage_size()),
+            listed=is_listed(dataset, chunk),
+            chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
+            chunks=int(dataset.get_num_chunks()) if chunk else 0,
+            filters=filters,
+            fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
+            sources=sources,
         )
+        found.append(_measured(laid, one.ragged, file_path, dataset) if one.ragged else laid)
+    if not found and odd:
+        raise _unsupported(odd[0][1], where, file_path, path)
+    left_out.extend(odd)
     return found
+
+
+def _several(ragged: str, count: int) -> str:
+    return f"{count:,} values of variable length ({ragged}) a record"
+
+
+def _unsupported(what: str, where: str, file_path: str, path: str) -> UnsupportedFeatureError:
+    return UnsupportedFeatureError(
+        f"{where} holds {what}, which cannot be delivered as arrays of one shape.",
+        hint="Choose other fields with fields=[...], or convert it to a type of fixed size.",
+        path=file_path,
+        dataset=path,
+    )
 
 
 def _check_internal(file_path: str, path: str, plist: h5p.PropDCID) -> None:
@@ -109,64 +127,17 @@ def _check_internal(file_path: str, path: str, plist: h5p.PropDCID) -> None:
         )
 
 
-def _variable(kind: h5t.TypeID) -> tuple[str, np.dtype] | None:
-    """How records of a variable-length type are ragged, and the dtype of an element; None for every other type."""
-    try:
-        dtype = kind.dtype
-    except (TypeError, ValueError, RuntimeError):
-        return None
-    said = h5t.check_string_dtype(dtype)
-    if said is not None:
-        return (TEXT, np.dtype(np.uint8)) if said.length is None else None
-    base = h5t.check_vlen_dtype(dtype)
-    if not isinstance(base, np.dtype) or base.kind not in "biufc" or base.subdtype is not None:
-        return None
-    return (BYTES if base == np.uint8 else ARRAY), np.dtype(base.str)
-
-
-def _ragged(
-    file_path: str,
-    path: str,
-    dataset: h5d.DatasetID,
-    layout: str,
-    filters: tuple[FilterInfo, ...],
-    chunk: tuple[int, ...],
-    offset: int | None,
-    sources: tuple[str, ...],
-    axis: int | None,
-    ragged: str,
-    dtype: np.dtype,
-) -> DatasetInfo:
+def _measured(stored: DatasetInfo, ragged: str, file_path: str, dataset: h5d.DatasetID) -> DatasetInfo:
     """A dataset of variable-length records: how long they are, and in which spans they will be read."""
-    records = int(dataset.shape[0]) if axis is not None else 1
-    counted = vlen_lengths.lengths_of(file_path, path, dataset, dtype.itemsize) if records and axis is not None and not sources else None
-    some = Lengths.of(counted if counted is not None else vlen_lengths.some_lengths(dataset) if records else np.zeros(0, np.int64))
-    span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * dtype.itemsize))))
+    records, counted = stored.records, None
+    if records and stored.axis is not None and not stored.sources and not stored.member:
+        counted = vlen_lengths.lengths_of(file_path, stored.path, dataset, stored.dtype.itemsize)
+    none = np.zeros(0, np.int64)
+    some = Lengths.of(counted if counted is not None else vlen_lengths.some_lengths(dataset, stored.member) if records else none)
+    span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * stored.dtype.itemsize))))
     weights = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
-    return DatasetInfo(
-        path=path,
-        member=(),
-        shape=(records,),
-        dtype=dtype,
-        layout=layout,
-        axis=axis,
-        raw=False,
-        packed=True,
-        offset=None if offset is None else int(offset),
-        member_offset=0,
-        stride_nbytes=int(dataset.get_type().get_size()),
-        stored_nbytes=int(dataset.get_storage_size()),
-        listed=True,
-        chunk=chunk,
-        chunks=int(dataset.get_num_chunks()) if chunk else 0,
-        filters=filters,
-        fill=b"",
-        sources=sources,
-        ragged=ragged,
-        mean=some.mean,
-        deviation=some.deviation,
-        span=span,
-        weights=tuple(weights),
+    return replace(
+        stored, raw=False, listed=True, ragged=ragged, mean=some.mean, deviation=some.deviation, span=span, weights=tuple(weights)
     )
 
 
@@ -247,136 +218,8 @@ def _filter(entry: tuple[int, int, tuple[int, ...], bytes]) -> tuple[int, tuple[
     return int(number), tuple(int(value) for value in values), name.decode(errors="replace")
 
 
-def _members(kind: h5t.TypeID, where: str, file_path: str, path: str) -> Iterator[tuple[tuple[str, ...], h5t.TypeID, np.dtype, int]]:
-    """The type itself, or the members of a compound type, nested ones included: (names, type, dtype, byte offset)."""
-    try:
-        dtype = kind.dtype
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise _unsupported(f"a type that NumPy has no name for ({error})", where, file_path, path) from error
-    bits = kind.get_super() if isinstance(kind, h5t.TypeArrayID) else kind
-    if isinstance(bits, h5t.TypeBitfieldID) and not any(bits == full for full in _BITFIELDS):
-        raise _unsupported(f"bitfields that do not use all bits of their {bits.get_size()} bytes", where, file_path, path)
-    if isinstance(kind, h5t.TypeCompoundID) and dtype.names is not None:
-        for number in range(kind.get_nmembers()):
-            name = kind.get_member_name(number).decode(errors="replace")
-            inner, at = kind.get_member_type(number), kind.get_member_offset(number)
-            for names, one, as_numpy, more in _members(inner, where, file_path, path):
-                yield (name, *names), one, as_numpy, at + more
-        return
-    base = dtype.subdtype[0] if dtype.subdtype else dtype
-    if base.kind not in "biufcS" or base.itemsize == 0 or h5t.check_opaque_dtype(base):
-        raise _unsupported(_type_name(kind, base), where, file_path, path)
-    plain = np.dtype(base.str)
-    yield (), kind, np.dtype((plain, dtype.subdtype[1])) if dtype.subdtype else plain, 0
-
-
-def _type_name(kind: h5t.TypeID, dtype: np.dtype) -> str:
-    if h5t.check_string_dtype(dtype):
-        return "variable-length strings"
-    if isinstance(kind, h5t.TypeVlenID):
-        return f"variable-length arrays of {h5t.check_vlen_dtype(dtype)}"
-    if h5t.check_ref_dtype(dtype):
-        return "references to other objects"
-    if isinstance(kind, h5t.TypeOpaqueID):
-        return f"opaque values of {kind.get_size()} bytes"
-    return f"dtype {dtype}"
-
-
-def _unsupported(what: str, where: str, file_path: str, path: str) -> UnsupportedFeatureError:
-    return UnsupportedFeatureError(
-        f"{where} holds {what}, which cannot be delivered as arrays of one shape.",
-        hint="Choose other fields with fields=[...], or convert it to a type of fixed size.",
-        path=file_path,
-        dataset=path,
-    )
-
-
-def _is_raw(kind: h5t.TypeID, dtype: np.dtype) -> bool:
-    """Whether elements of the type lie in the file exactly as NumPy has them in memory."""
-    if isinstance(kind, h5t.TypeEnumID):
-        kind, dtype = kind.get_super(), np.dtype("i1") if dtype.kind == "b" else dtype
-    if isinstance(kind, h5t.TypeStringID):
-        return kind.get_strpad() == h5t.STR_NULLPAD and kind.get_size() == dtype.itemsize
-    if isinstance(kind, h5t.TypeCompoundID):
-        part = np.dtype(f"{dtype.byteorder if dtype.byteorder != '|' else '='}f{dtype.itemsize // 2}")
-        return (
-            dtype.kind == "c"
-            and kind.get_size() == dtype.itemsize
-            and [kind.get_member_offset(number) for number in (0, 1)] == [0, part.itemsize]
-            and all(h5t.py_create(part) == kind.get_member_type(number) for number in (0, 1))
-        )
-    return kind.get_size() == dtype.itemsize and bool(h5t.py_create(dtype) == kind)
-
-
 def _fill(plist: h5py.h5p.PropDCID, dtype: np.dtype) -> bytes:
     value = np.zeros((), dtype)
     if plist.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED:
         plist.get_fill_value(value)
     return value.tobytes()
-
-
-def _virtual_sources(file_path: str, path: str, plist: h5py.h5p.PropDCID, level: int) -> tuple[str, ...]:
-    """The files that a virtual dataset draws on; each must exist, lie within the file's folder, and hold what is asked of it."""
-    folder = os.path.realpath(os.path.dirname(file_path) or ".")
-    found: dict[str, None] = {}
-    if level > MOST_VIRTUAL_LEVELS:
-        raise SourceError(
-            f"{file_path}: '{path}' is virtual on more than {MOST_VIRTUAL_LEVELS} levels.",
-            hint="Open the files that hold the values.",
-            path=file_path,
-            dataset=path,
-        )
-    asked: dict[tuple[str, str], None] = {
-        (plist.get_virtual_filename(number), plist.get_virtual_dsetname(number)): None for number in range(plist.get_virtual_count())
-    }
-    for name, target in asked:
-        if "%" in name.replace("%%", ""):
-            raise UnsupportedFeatureError(
-                f"{file_path}: virtual dataset '{path}' names its files by a pattern ({name}).",
-                hint="Open those files as a list instead.",
-                path=file_path,
-                dataset=path,
-            )
-        real = os.path.realpath(file_path if name == "." else os.path.join(folder, name.replace("%%", "%")))
-        if os.path.commonpath([real, folder]) != folder:
-            raise UnsafeSourceError(
-                f"{file_path}: virtual dataset '{path}' draws on {name}, which is outside the file's folder.",
-                hint="Copy the values into the file, or open those files themselves.",
-                path=file_path,
-                dataset=path,
-            )
-        if not os.path.isfile(real):
-            raise SourceError(
-                f"{file_path}: virtual dataset '{path}' draws on {name}, which does not exist; "
-                "HDF5 would deliver fill values in its place.",
-                hint="Put the file back beside it.",
-                path=file_path,
-                dataset=path,
-            )
-        found.update(dict.fromkeys(_sources_within(real, target, file_path, path, level)))
-    return tuple(found)
-
-
-def _sources_within(real: str, target: str, file_path: str, path: str, level: int) -> list[str]:
-    with guarded(real), Tree(real) as other:
-        try:
-            place = other.locate(target)
-        except MissingPathError:
-            place = None
-        if place is None or not isinstance(place.node, h5d.DatasetID):
-            raise SourceError(
-                f"{file_path}: virtual dataset '{path}' draws on '{target}' of {real}, where no dataset of that name is.",
-                hint="Write the virtual dataset again.",
-                path=file_path,
-                dataset=path,
-            )
-        plist, beyond = place.node.get_create_plist(), [place.file] if place.file != real else []
-        if plist.get_external_count():
-            raise UnsafeSourceError(
-                f"{file_path}: virtual dataset '{path}' draws on '{target}' of {real}, which keeps its values in yet other files.",
-                hint="Copy the values into the file.",
-                path=file_path,
-                dataset=path,
-            )
-        below = _virtual_sources(place.file, target, plist, level + 1) if plist.get_layout() == h5d.VIRTUAL else ()
-    return [real, *beyond, *below]

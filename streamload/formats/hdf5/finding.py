@@ -9,6 +9,7 @@ from streamload.formats.hdf5 import field_selection, readings, views
 from streamload.formats.hdf5.candidates import candidates_in
 from streamload.formats.hdf5.collecting import Wish
 from streamload.formats.hdf5.field_selection import Found, LeftOut
+from streamload.formats.hdf5.internals import refuse_weights
 from streamload.formats.hdf5.links import Tree
 from streamload.formats.hdf5.metadata import Beat
 from streamload.formats.hdf5.readings import Layout, Reading
@@ -23,6 +24,7 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     """
     odd: list[LeftOut] = []
     found = candidates_in(tree, odd, notes, beat, single=True)
+    refuse_weights(tree.root.node, [one.stored.place for one in found], tree.path)
     layout = Layout(
         tree=tree, arrays=[one for one in found if one.stored.axis == 0], singles=[one for one in found if one.stored.axis is None]
     )
@@ -66,7 +68,7 @@ def _one_each(layout: Layout, request: Request, notes: list[str], beat: Beat) ->
     if len(stacks) == 1 and _covers(stacks[0], found, layout):
         notes.insert(0, f"fields were found, not named; {str(stacks[0]).rpartition(' (')[0]} says the same")
         asked = Request.of(request.paths, stacks[0].fields, None)
-        return asked_wishes(layout.tree, asked, beat)
+        return asked_wishes(layout.tree, asked, notes, beat)
     if stacks:
         raise readings.refusal(layout, "datasets that are alike lie in sibling groups", stacks)
     if not found:

@@ -34,7 +34,7 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
         beat(number, 0, 0)
         with guarded(path), Tree(path) as tree:
             if collected is None:
-                wishes = found_wishes(tree, request, notes, beat) if request.fields is None else asked_wishes(tree, request, beat)
+                wishes = found_wishes(tree, request, notes, beat) if request.fields is None else asked_wishes(tree, request, notes, beat)
                 _refuse_twice([wish.name for wish in wishes])
                 collected = Collected(wishes, files, request.paths, named=request.fields is not None)
             collected.take(tree, number, partial(beat, number), notes)
@@ -58,6 +58,7 @@ def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes:
         values[number], classes[wish.name] = collected.groups_of_records(number, made)
     return FilesInfo(
         names=tuple(wish.name for wish in wishes),
+        asked=tuple(".".join((wish.path, *(wish.first.member if wish.first is not None else ()))) for wish in wishes),
         files=tuple(files.found),
         records=per_file,
         fields=tuple(fields),

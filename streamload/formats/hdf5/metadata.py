@@ -169,6 +169,8 @@ class FilesInfo:
 
     names: tuple[str, ...]
     """The fields' names as delivered."""
+    asked: tuple[str, ...]
+    """For each field, the path or pattern that asks for it."""
     files: tuple[Fingerprint, ...]
     """The files that were asked for, then those beside them that they draw on."""
     records: tuple[int, ...]

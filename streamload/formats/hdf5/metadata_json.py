@@ -19,7 +19,7 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV06"
+MAGIC = b"SLSURV07"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", *_COUNTS)
@@ -37,6 +37,7 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
     arrays += [np.ascontiguousarray(found.starts[number], "<i8") for number in sorted(found.starts)]
     said = {
         "names": found.names,
+        "asked": found.asked,
         "notes": found.notes,
         "files": [[was.path, was.device, was.inode, was.nbytes, was.mtime_ns] for was in found.files],
         "records": found.records,
@@ -85,6 +86,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
         fields.append(tuple(pieces))
     found = FilesInfo(
         names=tuple(map(str, said["names"])),
+        asked=tuple(map(str, said["asked"])),
         files=tuple(map(_fingerprint, said["files"])),
         records=tuple(map(int, said["records"])),
         fields=tuple(fields),
@@ -101,7 +103,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
 
 def _refuse_nonsense(found: FilesInfo) -> None:
     """Raise ValueError where lengths that the rest of planning relies on do not fit each other, or a path leads out."""
-    if len(found.fields) != len(found.names) or not found.fields:
+    if not len(found.fields) == len(found.names) == len(found.asked) or not found.fields:
         raise ValueError("a field is missing")
     if not 0 < len(found.records) <= len(found.files) or min(found.records) < 0:
         raise ValueError("records of files are impossible")

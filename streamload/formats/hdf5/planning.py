@@ -59,6 +59,7 @@ def plan_files(request: Request) -> Source:
         file_starts=np.cumsum([0, *found.records]),
         notes=notes,
         classes=found.classes,
+        asked={name: asked for name, asked in zip(found.names, found.asked, strict=True) if name != asked},
     )
 
 

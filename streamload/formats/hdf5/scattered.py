@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.blocks import by_block
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
@@ -36,7 +37,7 @@ class ScatteredFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Scattered:
+class Scattered(ColumnDefaults):
     """One field whose records lie in pieces."""
 
     field: Field
@@ -75,7 +76,7 @@ class Scattered:
         return f"{self.label}, turned round in blocks of {self.span:,} records"
 
 
-class ScatteredReader:
+class ScatteredReader(ReaderDefaults):
     """Reads blocks, and keeps the last."""
 
     def __init__(self, column: Scattered, files: OpenFiles, meter: ReadStats) -> None:

@@ -117,7 +117,7 @@ class Series:
     def _examined(self, place: Place, path: str, file: int) -> Entry:
         dataset, first = place.node, self._first
         assert isinstance(dataset, h5d.DatasetID)
-        found = dataset_info.examine(place.file, place.path, dataset, single=self._axis is None)
+        found = dataset_info.examine(place.file, place.path, dataset, [], single=self._axis is None)
         stored = next((one for one in found if one.member == first.member), None)
         axis = self._axis or 0
         if stored is not None and stored.place != path:

@@ -43,7 +43,7 @@ class VlenReader(RaggedRowsReader):
         self._field = column.field
 
     def _stretches(self, block: int) -> Iterator[Stretch]:
-        found = self._rows.objects(int(self._cuts[block]))
+        found = self._rows.objects(int(self._cuts[block])).reshape(-1)
         offsets = np.zeros(len(found) + 1, np.int64)
         np.cumsum([len(one) for one in found], out=offsets[1:])
         if self._field.ragged == "array" or any(isinstance(one, np.ndarray) for one in found):

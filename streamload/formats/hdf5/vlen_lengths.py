@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import h5py
 import numpy as np
@@ -45,14 +46,21 @@ def lengths_of(file_path: str, path: str, dataset: h5d.DatasetID, itemsize: int)
     return found
 
 
-def some_lengths(dataset: h5d.DatasetID) -> NDArray[np.int64]:
-    """Elements of some records, read whole: at the beginning, in the middle, at the end."""
+def some_lengths(dataset: h5d.DatasetID, member: tuple[str, ...]) -> NDArray[np.int64]:
+    """Elements of some records, read whole: at the beginning, in the middle, at the end. `member` names that of a compound."""
     whole = h5py.Dataset(dataset)
+    seen = whole.fields(list(member[:1])) if member else whole
     if whole.shape == ():
-        return np.array([len(whole[()])], np.int64)
+        return np.array([len(_of(seen[()], member))], np.int64)
     count = len(whole)
     places = sorted({0, max(0, count // 2 - SOME // 2), max(0, count - SOME)})
-    return np.array([len(one) for place in places for one in whole[place : place + SOME]], np.int64)
+    return np.array([len(one) for place in places for one in _of(seen[place : place + SOME], member).reshape(-1)], np.int64)
+
+
+def _of(values: Any, member: tuple[str, ...]) -> Any:
+    for name in member:
+        values = values[name]
+    return values
 
 
 def _contiguous(file_path: str, offset: int, count: int) -> NDArray[np.int64] | None:

@@ -7,9 +7,9 @@ from itertools import islice
 
 from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.formats.hdf5 import field_selection
-from streamload.formats.hdf5.candidates import candidates_in, examined_at
+from streamload.formats.hdf5.candidates import candidates_in, examined_at, told
 from streamload.formats.hdf5.collecting import Wish
 from streamload.formats.hdf5.field_selection import Found
 from streamload.formats.hdf5.links import MissingPathError, Place, Tree, names_in
@@ -24,7 +24,7 @@ MOST_LISTED = 8
 """Names that an error lists."""
 
 
-def asked_wishes(tree: Tree, request: Request, beat: Beat) -> list[Wish]:
+def asked_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> list[Wish]:
     """The fields of a request, in its order. Raises ConfigError for what is not in the file."""
     found: list[tuple[str | None, list[Found]]] = []
     paths: list[str | None] = []
@@ -33,9 +33,9 @@ def asked_wishes(tree: Tree, request: Request, beat: Beat) -> list[Wish]:
     listed: list[Found] | None = None
     for name, asked in request.fields or ():
         single = request.axis_of(name, asked, asked.rsplit("/", 1)[-1]) is None
-        there, path = _at(tree, asked, single=single), asked
+        there, path = _at(tree, asked, notes, single=single), asked
         if there is None and is_pattern(asked):
-            there, path = _first_match(tree, asked, single=single)
+            there, path = _first_match(tree, asked, notes, single=single)
             if there is None:
                 groups[len(found)] = path
                 there = []
@@ -79,7 +79,7 @@ def _axis(axis: Axis, one: Found) -> Axis:
     return axis + rank if axis is not None and -rank <= axis < 0 else axis
 
 
-def _first_match(tree: Tree, asked: str, *, single: bool) -> tuple[list[Found] | None, str]:
+def _first_match(tree: Tree, asked: str, notes: list[str], *, single: bool) -> tuple[list[Found] | None, str]:
     """The first dataset that a pattern leads to (None: it leads to groups), and the pattern without names of members."""
     path = head = asked.strip("/")
     groups = False
@@ -88,8 +88,7 @@ def _first_match(tree: Tree, asked: str, *, single: bool) -> tuple[list[Found] |
         for match in islice(walk(tree, {head: head}), MOST_TRIED):
             groups |= not members and not isinstance(match.place.node, h5d.DatasetID)
             if isinstance(match.place.node, h5d.DatasetID):
-                there = examined_at(match.place, match.path, single=single)
-                there = [one for one in there if one.stored.member[: len(members)] == members]
+                there = _members_at(tree, match.place, match.path, members, notes, single=single)
                 if there:
                     return there, head
         if groups:
@@ -112,19 +111,35 @@ def _no_match(tree: Tree, asked: str) -> ConfigError:
     )
 
 
-def _at(tree: Tree, asked: str, *, single: bool) -> list[Found] | None:
+def _at(tree: Tree, asked: str, notes: list[str], *, single: bool) -> list[Found] | None:
     """The dataset at a full path, or a member of a compound there ("table.image"); None if there is none."""
     head, dot = asked, len(asked)
     while True:
         place = located(tree, head.strip("/"))
         if place is not None and isinstance(place.node, h5d.DatasetID):
             members = tuple(asked[dot + 1 :].split(".")) if dot < len(asked) else ()
-            there = examined_at(place, head.strip("/"), single=single)
-            return [one for one in there if one.stored.member[: len(members)] == members] or None
+            return _members_at(tree, place, head.strip("/"), members, notes, single=single) or None
         dot = asked.rfind(".", 0, dot)
         if dot <= 0:
             return None
         head = asked[:dot]
+
+
+def _members_at(tree: Tree, place: Place, path: str, members: tuple[str, ...], notes: list[str], *, single: bool) -> list[Found]:
+    """A dataset, or those of its members whose names begin as `members`. Raises UnsupportedFeatureError where none can be delivered."""
+    left_out: list[tuple[str, str]] = []
+    found = [one for one in examined_at(place, path, left_out, single=single) if one.stored.member[: len(members)] == members]
+    asked = ".".join((path, *members))
+    odd = [(name, why) for name, why in left_out if (name + ".").startswith(asked + ".")]
+    if odd and not found:
+        raise UnsupportedFeatureError(
+            f"{tree.path}: '{odd[0][0]}' holds {odd[0][1]}, which cannot be delivered as arrays of one shape.",
+            hint="Choose other fields with fields=[...].",
+            path=tree.path,
+            dataset=odd[0][0],
+        )
+    notes.extend(map(told, odd))
+    return found
 
 
 def located(tree: Tree, path: str) -> Place | None:

@@ -21,6 +21,7 @@ from streamload.formats.parquet.page_index import (
     ReadAt,
     checksum,
     read_header,
+    require_end,
     whole,
 )
 
@@ -88,6 +89,9 @@ def walk_compressed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: in
             rows += count
         if rows != chunk.rows:
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
+        if chunk.codec == PACKINGS[0]:
+            # What is not compressed can be read from a wrong place and nobody would know.
+            require_end(at, chunk.offset, chunk.nbytes, dictionary=dictionary >= 0)
         start += rows
     tables = (np.array(rows, np.int64).reshape(-1, 8) for rows in (pages, dictionaries))
     return CompressedPageFile(firsts=np.array(firsts, np.int64), pages=next(tables), dictionaries=next(tables))

@@ -53,6 +53,10 @@ class Chunk:
     encrypted: bool
     nulls: int | None = None
     """How many there are, where statistics say so."""
+    encodings: tuple[int, ...] = ()
+    """Of its pages, dictionaries included."""
+    text_nbytes: int | None = None
+    """Of all strings of bytes in it, without their lengths, where statistics say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,22 +165,27 @@ def _chunk(column: dict[int, Any], leaf: Leaf, file_nbytes: int) -> Chunk:
     data, dictionary = _count(said, 9, "the offset of a page"), said.get(11)
     first = dictionary if type(dictionary) is int and 0 < dictionary < data else data
     nbytes, values = _count(said, 7, "the bytes of a column"), _count(said, 5, "the values of a column")
+    encodings = said.get(2)
+    unpacked = said.get(6)  # Some writers count it in their own way, so nothing is refused for it.
     if nbytes and values and (first < 4 or first + nbytes > file_nbytes):
         raise FooterError(f"column {name!r} lies at bytes {first:,} to {first + nbytes:,} of a file of {file_nbytes:,}")
     return Chunk(
         codec=CODECS[codec],
         values=values,
         nbytes=nbytes,
-        unpacked=_count(said, 6, "the bytes of a column"),
+        unpacked=unpacked if type(unpacked) is int and 0 <= unpacked < 2**62 else nbytes,
         offset=first,
         dictionary=first != data,
         encrypted=encrypted,
-        nulls=_nulls(said.get(12)),
+        nulls=_number(said.get(12), 3),
+        encodings=tuple(one for one in encodings if type(one) is int) if isinstance(encodings, list) else (),
+        text_nbytes=_number(said.get(16), 1),
     )
 
 
-def _nulls(statistics: Any) -> int | None:
-    found = statistics.get(3) if isinstance(statistics, dict) else None
+def _number(statistics: Any, field: int) -> int | None:
+    """What statistics say, if they are there, and say it."""
+    found = statistics.get(field) if isinstance(statistics, dict) else None
     return found if type(found) is int and found >= 0 else None
 
 

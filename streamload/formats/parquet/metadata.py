@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.list_lengths import ListLengths
+from streamload.formats.nulls import NullCounts
 from streamload.formats.parquet.compressed_page_index import PACKINGS
-from streamload.formats.parquet.footer import Footer, read_footer
+from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
-from streamload.formats.table import FileColumn, Table
+from streamload.formats.parquet.row_groups import RowGroupFile
+from streamload.formats.table_fields import FileColumn, Table, Wanted
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -32,6 +36,9 @@ PHYSICAL = {
 }
 """How Parquet stores a number of each Arrow type: its physical type, and bytes of a value."""
 
+AS_THEY_ARE, DELTA_LENGTH = frozenset((0, 3, 4)), 6
+"""Encodings: plain, and those of levels; and the one in which lengths stand apart from the strings."""
+
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -40,9 +47,14 @@ class ParquetColumnInfo:
     """What the footer of one file says of one column."""
 
     name: str
+    field: Any
+    """As pyarrow has it."""
     values: ArrowValues | RaggedValues
+    """With None for the lengths of lists, as long as nobody has looked."""
+    path: tuple[str, ...]
+    """Its name, and those of the members that lead to it where it is one."""
     leaf: str
-    """Where in a struct the values are, as a path of names; "" where it is none."""
+    """What of it is read, as pyarrow names it."""
     dictionary: bool
     """Whether values may stand in a dictionary, each once for many records."""
     groups: NDArray[np.int64]
@@ -55,6 +67,8 @@ class ParquetColumnInfo:
     """The same, uncompressed, as the footer claims."""
     counts: NDArray[np.int64]
     """Values of the column in each row group: more than records where they are lists."""
+    compressed: NDArray[np.bool_]
+    """Whether its pages are, in each row group."""
     chunks: list[ColumnChunk] | None
     """Where its pages lie, if they may be raw."""
     packed: list[ColumnChunk] | None
@@ -63,11 +77,16 @@ class ParquetColumnInfo:
     """Of a raw value, as stored."""
     optional: bool
     """Whether raw values have definition levels."""
+    nulls: NullCounts
+    plain: bool
+    """Whether each value stands in its pages as it is, behind its length."""
+    text_nbytes: NDArray[np.int64]
+    """Bytes of all strings in each row group, or no more than these; -1 where the footer does not say it."""
     codec: str
     """For people."""
 
 
-def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     try:
@@ -83,10 +102,9 @@ def read_metadata(path: str, wanted: frozenset[str] | None, shapes: Shapes) -> T
     return table
 
 
-def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: frozenset[str] | None, shapes: Shapes) -> Table:
+def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wanted, shapes: Shapes) -> Table:
     schema = file.schema_arrow
-    names = [field.name for field in schema]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
     numbers: dict[str, list[int]] = {}
@@ -96,31 +114,21 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: froze
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for field in schema:
-        if wanted is not None and field.name not in wanted:
-            aside[field.name] = "was not asked for"
+    for column in columns_in(schema):
+        key = column.key
+        if key not in wanted:
+            aside[key] = "was not asked for"
             continue
+        own = [number for number in numbers.get(column.path[0], []) if footer.leaves[number].path[: len(column.path)] == column.path]
         try:
-            _refuse_encrypted(footer, numbers.get(field.name, []))
-            values = _values(file, footer, field, numbers.get(field.name, []), shapes.get(field.name))
-            facts = _facts(footer, numbers.get(field.name, []), field.name, values)
+            _refuse_encrypted(footer, own)
+            facts = _facts(footer, own, column, _values(file, column, shapes.get(key)))
         except UnsupportedColumnError as error:
-            refused[field.name] = error.why
+            refused[key] = error.why
         except SkippedColumnError as error:
-            aside[field.name] = error.why
+            aside[key] = error.why
         else:
-            if isinstance(values, RaggedValues):
-                columns[field.name] = _ragged(field, facts, values, footer.records)
-                continue
-            kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
-            columns[field.name] = FileColumn(
-                dtype=values.dtype.newbyteorder("="),
-                shape=values.shape,
-                kind=kind,
-                detail=facts,
-                classes=classes.get(field.name, ()),
-                note=arrow_types.note_of(field),
-            )
+            columns[key] = stored_of(facts, footer.records, classes.get(key, ()))
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 
@@ -129,62 +137,45 @@ def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
         raise UnsupportedColumnError("is encrypted")
 
 
-def _values(file: Any, footer: Footer, field: Any, numbers: Sequence[int], shape: Any) -> ArrowValues | RaggedValues:
-    """How a column becomes a field; a list whose records are found to differ in length becomes a ragged one."""
+def _values(file: Any, column: TableColumn, shape: Any) -> ArrowValues | RaggedValues:
+    """How a column becomes a field, as far as its type says it, and the shape that the user gave."""
+    field = column.field
     ragged = arrow_ragged_types.ragged_of(field, shape)
-    if ragged is None:
-        values = arrow_types.values_of(field, shape)
-        if None not in values.lists:
-            return values
-        rows = [(size, chunks[numbers[0]].values) for size, chunks in footer.groups] if len(numbers) == 1 else []
-        if shape is not None or values.lists[0] is not None or not _differs(file, field.name, rows):
-            return _looked_up(file, field.name, values)
-        ragged = arrow_ragged_types.listed(field, None)
-    if ragged.inner is None or None not in ragged.inner.lists:
+    if ragged is not None:
         return ragged
-    for batch in file.iter_batches(batch_size=16, columns=[field.name], use_threads=False):
-        found = arrow_ragged_types.looked_up(ragged, batch.column(batch.schema.get_field_index(field.name)), field.name)
-        if found is not None:
-            return found
-    return arrow_ragged_types.empty(ragged, field.name)
+    values = arrow_types.values_of(field, shape)
+    return values if None not in values.lists or shape is None else _looked_up(file, column, values)
 
 
-def _differs(file: Any, name: str, rows: Sequence[tuple[int, int]]) -> bool:
-    """Whether lists are found to differ in length: the first ones, or those of a row group that has more or fewer values for it.
-
-    `rows` are the records and the values of each row group. Nulls leave values out as well: where they may, lists are compared.
-    """
-    some = [group for group, (size, _) in enumerate(rows) if size]
-    if not some:
-        return False
-    size, values = rows[some[0]]
-    other = next((group for group in some if rows[group][1] * size != values * rows[group][0]), some[0] if values % size else None)
-    lengths: set[int] = set()
-    for group in some[:1] if other is None else (some[0], other):
-        for batch in file.iter_batches(batch_size=arrow_ragged_types.LOOKED_AT, row_groups=[group], columns=[name], use_threads=False):
-            lengths |= arrow_ragged_types.lengths_among(batch.column(batch.schema.get_field_index(name)))
-            if len(lengths) > 1:
-                return True
-            if other is None:
-                return False
-    return False
-
-
-def _ragged(field: Any, facts: ParquetColumnInfo, values: RaggedValues, records: int) -> FileColumn:
-    elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
-    mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
-    dtype = values.dtype.newbyteorder("=")
-    return FileColumn(dtype=dtype, shape=values.shape, kind=f"{field.type}", detail=facts, ragged=values.ragged, mean=mean)
+def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> FileColumn:
+    """The column as a field of records."""
+    values, field = facts.values, facts.field
+    dtype, note = values.dtype.newbyteorder("="), arrow_types.note_of(field)
+    if isinstance(values, RaggedValues):
+        elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
+        mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
+        return FileColumn(
+            dtype=dtype,
+            shape=values.shape,
+            kind=f"{field.type}",
+            detail=facts,
+            ragged=values.ragged,
+            mean=mean,
+            note=note,
+            nulls=facts.nulls,
+        )
+    kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
+    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, classes=classes, note=note, nulls=facts.nulls)
 
 
-def _facts(footer: Footer, numbers: Sequence[int], name: str, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
+def _facts(footer: Footer, numbers: Sequence[int], column: TableColumn, values: ArrowValues | RaggedValues) -> ParquetColumnInfo:
     if isinstance(values, RaggedValues) and values.member:
-        numbers = [number for number in numbers if footer.leaves[number].path[1:] == (values.member,)]
+        numbers = [number for number in numbers if footer.leaves[number].path == (*column.path, values.member)]
     if len(numbers) != 1:
         raise SkippedColumnError(f"is stored as {len(numbers)} columns")
     leaf = footer.leaves[numbers[0]]
     if isinstance(values, RaggedValues):
-        return _chunks_of(footer, numbers[0], name, values)
+        return _chunks_of(footer, numbers[0], column, values)
     physical, value_nbytes = ("FIXED_LEN_BYTE_ARRAY", values.binary) if values.binary else PHYSICAL.get(values.raw, ("", 0))
     length = leaf.length if physical == "FIXED_LEN_BYTE_ARRAY" else value_nbytes
     raw = values.plain and leaf.physical == physical and length == value_nbytes > 0
@@ -199,13 +190,13 @@ def _facts(footer: Footer, numbers: Sequence[int], name: str, values: ArrowValue
             chunk.codec in PACKINGS and chunk.values == rows and (not leaf.definition_levels or chunk.nulls == 0) for rows, chunk in found
         )
     )
-    return _chunks_of(footer, numbers[0], name, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
+    return _chunks_of(footer, numbers[0], column, values, raw=raw, packed=packed, value_nbytes=value_nbytes)
 
 
 def _chunks_of(
     footer: Footer,
     number: int,
-    name: str,
+    column: TableColumn,
     values: ArrowValues | RaggedValues,
     *,
     raw: bool = False,
@@ -216,28 +207,72 @@ def _chunks_of(
     leaf, found = footer.leaves[number], [(rows, chunks[number]) for rows, chunks in footer.groups]
     places = [ColumnChunk(offset=chunk.offset, nbytes=chunk.nbytes, rows=rows, codec=chunk.codec) for rows, chunk in found if rows]
     return ParquetColumnInfo(
-        name=name,
+        name=column.key,
+        field=column.field,
+        path=column.path,
         values=values,
-        leaf=".".join(leaf.path) if isinstance(values, RaggedValues) and values.member and not values.spark else "",
+        leaf=".".join(
+            (*column.path, values.member) if isinstance(values, RaggedValues) and not values.spark and values.member else column.path
+        ),
         dictionary=any(chunk.dictionary for _, chunk in found),
         groups=np.array([rows for rows, _ in found], np.int64),
         offsets=np.array([chunk.offset for _, chunk in found], np.int64),
         counts=np.array([chunk.values for _, chunk in found], np.int64),
+        compressed=np.array([chunk.codec != "uncompressed" for _, chunk in found], bool),
         nbytes=np.array([chunk.nbytes for _, chunk in found], np.int64),
         unpacked=np.array([chunk.unpacked + header * chunk.values for _, chunk in found], np.int64),
         chunks=places if raw else None,
         packed=places if packed else None,
         value_nbytes=value_nbytes,
         optional=leaf.definition_levels == 1,
+        nulls=_nulls(leaf, [chunk for _, chunk in found]),
+        plain=all(set(chunk.encodings) <= AS_THEY_ARE for _, chunk in found),
+        text_nbytes=np.array([_text_nbytes(chunk, header) for _, chunk in found], np.int64),
         codec=" or ".join(dict.fromkeys(chunk.codec for _, chunk in found)),
     )
 
 
-def _looked_up(file: Any, name: str, values: ArrowValues) -> ArrowValues:
-    """Values whose lists have the lengths that the first records show."""
-    for batch in file.iter_batches(batch_size=16, columns=[name], use_threads=False):
-        column = batch.column(batch.schema.get_field_index(name))
-        lengths = arrow_types.lengths_in(column, values)
-        if lengths is not None:
-            return arrow_types.with_lengths(values, lengths, name)
-    return arrow_types.with_lengths(values, tuple(length or 0 for length in values.lists), name)
+def _looked_up(file: Any, column: TableColumn, values: ArrowValues) -> ArrowValues:
+    """Values whose lists have the lengths that the first records show: the user says that all have these."""
+    lengths, top = ListLengths.nothing(len(values.lists)), column.path[0]
+    for batch in file.iter_batches(batch_size=16, columns=[".".join(column.path)], use_threads=False):
+        array = member_at(batch.column(batch.schema.get_field_index(top)), column.path[1:])
+        lengths |= ListLengths.of(array.slice(0, 1), len(values.lists))
+        if all(lengths.met):
+            break
+    return arrow_types.with_lengths(values, lengths.known, column.key)
+
+
+def _text_nbytes(chunk: Chunk, header: int) -> int:
+    """Bytes of all strings in a row group as its statistics count them, or all that is in its pages, if no more can come of that."""
+    if chunk.text_nbytes is not None:
+        return chunk.text_nbytes + header * chunk.values
+    known = not chunk.dictionary and set(chunk.encodings) <= AS_THEY_ARE | {DELTA_LENGTH}
+    return chunk.unpacked + header * chunk.values if known else -1
+
+
+def _nulls(leaf: Leaf, chunks: Sequence[Chunk]) -> NullCounts:
+    """Nulls as the footer counts them: of lists, which may be empty as well, it can say only that there are none."""
+    if not leaf.definition_levels:
+        return NullCounts()
+    counts = [chunk.nulls for chunk in chunks]
+    total = None if None in counts else sum(count or 0 for count in counts)
+    if leaf.repetition_levels:
+        return NullCounts() if total == 0 else NullCounts(None, None)
+    return NullCounts(total, 0)
+
+
+def group_file(facts: ParquetColumnInfo, number: int) -> RowGroupFile:
+    """Where the column lies in the row groups of a file, which has this number among the source's."""
+    return RowGroupFile(
+        number=number,
+        groups=facts.groups,
+        offsets=facts.offsets,
+        nbytes=facts.nbytes,
+        unpacked=facts.unpacked,
+        counts=facts.counts,
+        compressed=facts.compressed,
+        path=facts.path,
+        leaf=facts.leaf,
+        values=facts.values,
+    )

@@ -25,6 +25,8 @@ MOST_HEADER = 16 * 1024**2
 
 DICTIONARY_SLACK = 100
 """Bytes by which old writers miscount a chunk with a dictionary: they forget the header of its page."""
+DOUBTED_NBYTES = 64 * 1024**2 - 1
+"""Up to so many bytes of a chunk are unpacked though the footer admits fewer: some writers count them in their own way."""
 
 ReadAt = Callable[[int, int], bytes]
 """Bytes at (offset, most nbytes): fewer at the end of the file."""
@@ -92,7 +94,7 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
                 raise NotRawError
             count, levels = (_version_1 if kind == DATA else _version_2)(header, head, read, body, optional)
             expected = count * value_nbytes + levels
-            if expected != nbytes or header.get(2) != nbytes:
+            if expected != nbytes:
                 raise PageError(f"the page at byte {body:,} has {nbytes:,} bytes where its {count:,} values take {expected:,}")
             if count:
                 firsts.append(start + rows)
@@ -103,22 +105,25 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
             rows += count
         if rows != chunk.rows:
             raise PageError(f"the pages from byte {chunk.offset:,} hold {rows:,} records, and the footer says {chunk.rows:,}")
-        _require_end(at, chunk.offset, chunk.nbytes)
+        require_end(at, chunk.offset, chunk.nbytes, dictionary=False)
         start += rows
     arrays = (np.array(numbers, np.int64) for numbers in (firsts, offsets, bodies, sizes, checksums))
     return Pages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
 
 
-def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int) -> None:
-    """Check that the pages of a column chunk, encoded ones, fill it, and hold as many values and bytes as the footer says.
+def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, compressed: bool) -> int:
+    """Check that the pages of a column chunk, encoded ones, hold as many values as the footer says, and no more bytes than can be;
+    returns the bytes of the largest of them, unpacked.
 
-    Raises PageError where headers and footer disagree. A page that claims more than the whole chunk is never unpacked.
+    Raises PageError where they do not: pages that claim much more than the whole chunk are never unpacked. Sizes that are only
+    miscounted, as some writers do, are left to whoever decodes the pages: what is compressed does not unpack from a wrong
+    place. Pages that are not must fill their chunk.
     """
-    at, stop, found, claimed, dictionary = offset, offset + nbytes, 0, 0, False
+    at, stop, found, claimed, largest, dictionary = offset, offset + nbytes, 0, 0, 0, False
     while at < stop and found < values:
         header, body, _ = read_header(read, at, stop)
         kind, size = header.get(1), whole(header, 3)
-        claimed += body - at + whole(header, 2)
+        claimed, largest = claimed + body - at + whole(header, 2), max(largest, whole(header, 2))
         at = body + size
         if kind in (DATA, DATA_V2):
             inner = header.get(5 if kind == DATA else 8)
@@ -128,16 +133,18 @@ def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int) 
         elif kind not in (INDEX, DICTIONARY):
             raise PageError(f"the page header before byte {body:,} is of no known kind, {kind}")
         dictionary = dictionary or kind == DICTIONARY
-        if claimed > unpacked + DICTIONARY_SLACK or at > stop + DICTIONARY_SLACK * dictionary:
+        if claimed > max(unpacked + DICTIONARY_SLACK, DOUBTED_NBYTES):
             raise PageError(f"the page at byte {body:,} claims {whole(header, 2):,} bytes, more than its column chunk has left")
     if found != values:
         raise PageError(f"the pages from byte {offset:,} hold {found:,} values, and the footer says {values:,}")
-    if values and not dictionary:
-        _require_end(at, offset, nbytes)
+    if values and not compressed:
+        require_end(at, offset, nbytes, dictionary=dictionary)
+    return largest
 
 
-def _require_end(at: int, offset: int, nbytes: int) -> None:
-    if at != offset + nbytes:
+def require_end(at: int, offset: int, nbytes: int, *, dictionary: bool) -> None:
+    """Raise PageError unless the pages of a chunk, one of which may be a dictionary, end where it does."""
+    if not 0 <= at - offset - nbytes <= DICTIONARY_SLACK * dictionary:
         raise PageError(f"the pages from byte {offset:,} end at byte {at - offset:,} of their column chunk's {nbytes:,}")
 
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numpy as np
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
-from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.errors import UnsupportedFeatureError
 from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
 from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
 from streamload.formats.parquet.compressed_pages import CompressedPages
-from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, read_metadata
+from streamload.formats.parquet.lists import with_lists
+from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group_file, read_metadata
 from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
-from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroupFile, RowGroupReader, RowGroups
-from streamload.formats.table import RESIDENT_RECORD_NBYTES, Fields, RawRuns, Table, TablePart, assemble, extents_of, refuse_unknown_columns
-from streamload.schema import ARRAY, Field
+from streamload.formats.parquet.ragged_sizes import ragged_groups
+from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
+from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
+from streamload.formats.table_fields import Fields, Table, TablePart, Wanted, refuse_unknown_columns
+from streamload.schema import Field
 from streamload.sizes import format_nbytes
-from streamload.source import Column, Lengths, ReadStats, Source
+from streamload.source import Column, Source
 from streamload.storage.files import Fingerprint, OpenFiles
 
 Found = TypeVar("Found")
@@ -34,30 +34,26 @@ LARGEST_GROUP_NBYTES = 1024**3
 """Decoded bytes of one column in a row group above which a file is refused."""
 REWRITTEN_NBYTES = 64 * 1024**2
 """Of a row group when such a file is written anew."""
-LOOKED_AT = 64
-"""Records of a row group that are measured when a ragged field is planned."""
-DICTIONARY_SLACK = 1.25
-"""What a row group of values in a dictionary is given above what some of its records tell."""
 PAGE_NBYTES = 1024**2
 """What writers cut pages at, unless a record is larger."""
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
     """A source over Parquet files of one schema."""
-    wanted = None if fields is None else frozenset(fields.values() if isinstance(fields, Mapping) else fields)
-    tables = [read_metadata(path, wanted, shapes) for path in paths]
+    wanted = Wanted(fields)
+    tables = with_lists([read_metadata(path, wanted, shapes) for path in paths])
     refuse_unknown_columns(tables[0], shapes, "shapes")
-    refuse_unknown_columns(tables[0], fill, "fill")
+    refuse_unknown_columns(tables[0], fill, "fill", fields)
     fingerprints = [table.fingerprint for table in tables]
 
-    def column_of(field: Field, parts: Sequence[TablePart]) -> Column:
+    def column_of(field: Field, parts: Sequence[TablePart], stands: Any) -> Column:
         facts: list[ParquetColumnInfo] = [part.stored.detail for part in parts]
         if all(fact.chunks is not None for fact in facts):
             files = OpenFiles(fingerprints)
             try:
                 return _raw(field, parts, files, verify=verify)
-            except NotRawError:
-                pass
+            except (NotRawError, PageError):
+                pass  # pyarrow knows more kinds of pages, and more ways to count them.
             finally:
                 files.close()
         alike = all(fact.packed is not None and fact.value_nbytes == field.nbytes for fact in facts)  # int8 is stored in four bytes.
@@ -65,17 +61,17 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
             files = OpenFiles(fingerprints)
             try:
                 return _packed(field, parts, files, verify=verify)
-            except NotRawError:
+            except (NotRawError, PageError):
                 pass
             finally:
                 files.close()
-        if isinstance(facts[0].values, RaggedValues):
-            filled = arrow_ragged_types.ragged_fill(fill, facts[0].name, facts[0].values)
-            return _ragged_groups(_row_groups(field, parts, tables, fill=filled), facts, fingerprints)
-        filled = arrow_types.fill_for(fill, facts[0].name, field.dtype)
-        return _row_groups(field, parts, tables, fill=filled)
+        rows = _row_groups(field, parts, tables, fill=stands)
+        return ragged_groups(rows, facts, fingerprints) if field.ragged else rows
 
-    return assemble("Parquet", tables, fields, column_of, costs=_costs)
+    def nullable(column: Column) -> bool:
+        return isinstance(column, (RowGroups, RaggedRowGroups))
+
+    return assemble("Parquet", tables, fields, column_of, fill=fill, nullable=nullable, costs=_costs)
 
 
 def _costs(column: Column) -> list[str]:
@@ -86,7 +82,7 @@ def _costs(column: Column) -> list[str]:
     if column.amplification > 1:
         times = f"{column.amplification:,.3g}"
         notes.append(f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once")
-    if isinstance(column, RowGroups) and column.values.lists and column.field.dtype.itemsize < 4:
+    if isinstance(column, RowGroups) and column.parts and column.parts[0].values.lists and column.field.dtype.itemsize < 4:
         notes.append(
             f"'{column.field.name}': lists of {column.field.dtype} are stored as 4 bytes a value; "
             "`streamload convert` writes fixed-size binary, which is read by offset"
@@ -159,23 +155,14 @@ def _pages(field: Field, part: TablePart, files: OpenFiles) -> Pages:
 
 
 def _walked(part: TablePart, files: OpenFiles, walk: Callable[..., Found], chunks: Sequence[ColumnChunk]) -> Found:
-    """What a walk over the pages of a column in one file finds. Raises CorruptDataError, and NotRawError as the walk does."""
+    """What a walk over the pages of a column in one file finds. Raises NotRawError and PageError as the walk does."""
     facts: ParquetColumnInfo = part.stored.detail
-    was, fd = files.fingerprints[part.number], files.descriptor(part.number)
+    fd = files.descriptor(part.number)
 
     def read(offset: int, nbytes: int) -> bytes:
         return os.pread(fd, nbytes, offset)
 
-    try:
-        return walk(read, chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
-    except PageError as error:
-        files.verify()
-        raise CorruptDataError(
-            f"{was.path}: column '{facts.name}' is damaged: {error}.",
-            hint="Fetch or write the file again.",
-            path=was.path,
-            dataset=facts.name,
-        ) from error
+    return walk(read, chunks, value_nbytes=facts.value_nbytes, optional=facts.optional)
 
 
 def _row_groups(field: Field, parts: Sequence[TablePart], tables: Sequence[Table], *, fill: Any) -> RowGroups:
@@ -193,65 +180,20 @@ def _row_groups(field: Field, parts: Sequence[TablePart], tables: Sequence[Table
     return RowGroups(
         field=field,
         column=first.name,
-        leaf=first.leaf,
-        values=first.values,
         fill=fill,
-        parts=tuple(_group_file(part) for part in parts),
-        largest_page_nbytes=max(PAGE_NBYTES, 4 * field.nbytes),
+        parts=tuple(group_file(part.stored.detail, part.number) for part in parts),
+        largest_page_nbytes=_largest_page_nbytes(field, parts),
         label=f"{label}, {format_nbytes(stored)} stored of {format_nbytes(whole)}, decoded by pyarrow",
     )
 
 
-def _ragged_groups(rows: RowGroups, facts: Sequence[ParquetColumnInfo], fingerprints: Sequence[Fingerprint]) -> RaggedRowGroups:
-    """Row groups of records that differ in length: what they hold as the footers tell, or, of dictionaries, as some records do."""
-    some = _some_lengths(rows, fingerprints)
-    groups = np.concatenate([fact.groups for fact in facts] or [np.zeros(0, np.int64)])
-    counts = np.concatenate([fact.counts for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
-    unpacked = np.concatenate([fact.unpacked for fact in facts] or [np.zeros(0, np.int64)])[groups > 0]
-    groups = groups[groups > 0]
-    records = max(1, int(groups.sum()))
-    if rows.field.ragged == ARRAY:
-        weights = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
-        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
-    # Each value is stored behind its length, of four bytes, unless it is in a dictionary.
-    weights = np.maximum(unpacked - 4 * counts, 0)
-    if not any(fact.dictionary for fact in facts):
-        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
-    likely = np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
-    return RaggedRowGroups(rows=rows, lengths=some, weights=np.maximum(weights, likely))
-
-
-def _some_lengths(rows: RowGroups, fingerprints: Sequence[Fingerprint]) -> Lengths:
-    """How long some records are: the first ones of the first row group, of the one in the middle, and of the last."""
-    cuts = rows.cuts
-    assert cuts is not None
-    files, found = OpenFiles(fingerprints), [np.zeros(0, np.int64)]
-    reader = RowGroupReader(rows, files, ReadStats())
-    try:
-        for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
-            reader.require_file(block)
-            for _, (_, offsets) in reader.stretches(
-                block, LOOKED_AT, lambda array: arrow_ragged_types.to_ragged(array, rows.values, rows.fill)
-            ):
-                found.append(np.diff(offsets))
-                break
-        files.verify()
-    finally:
-        reader.close()
-        files.close()
-    return Lengths.of(np.concatenate(found))
-
-
-def _group_file(part: TablePart) -> RowGroupFile:
-    facts: ParquetColumnInfo = part.stored.detail
-    return RowGroupFile(
-        number=part.number,
-        groups=facts.groups,
-        offsets=facts.offsets,
-        nbytes=facts.nbytes,
-        unpacked=facts.unpacked,
-        counts=facts.counts,
-    )
+def _largest_page_nbytes(field: Field, parts: Sequence[TablePart]) -> int:
+    """An estimate: a page holds a few records, if these are large, and no more than its row group."""
+    if not field.ragged:
+        return max(PAGE_NBYTES, 4 * field.nbytes)
+    most = max((int(part.stored.detail.unpacked.max(initial=0)) for part in parts), default=0)
+    mean = sum(int(part.stored.detail.unpacked.sum()) for part in parts) / max(1, sum(part.records for part in parts))
+    return max(PAGE_NBYTES, min(most, int(4 * mean)))
 
 
 def _rewriting(path: str, record_nbytes: float) -> str:

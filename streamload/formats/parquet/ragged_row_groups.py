@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
@@ -36,17 +34,14 @@ class RaggedRowGroupReader(RaggedRowsReader):
 
     def __init__(self, column: RaggedRowGroups, files: OpenFiles, meter: ReadStats) -> None:
         super().__init__(column, RowGroupReader(column.rows, files, meter), meter)
-        self._column = column
-        self._most = max(1, int(STRETCH_NBYTES // max(1.0, column.lengths.mean * column.field.nbytes)))
+        self._sizes = column.elements * column.field.nbytes / np.maximum(1, np.diff(self._cuts))
+        """Bytes of a record on average, in each row group."""
 
     def _stretches(self, block: int) -> Iterator[Stretch]:
         from streamload.formats.arrow_ragged_types import to_ragged
 
-        rows = self._column.rows
         self._rows.require_file(block)
-
-        def made(array: Any) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
-            return to_ragged(array, rows.values, rows.fill)
-
-        for first, (values, offsets) in self._rows.stretches(block, self._most, made):
-            yield Stretch(first, values, offsets)
+        for first, (values, offsets), wrong in self._rows.stretches(
+            block, max(1, int(STRETCH_NBYTES / max(1.0, self._sizes[block]))), to_ragged
+        ):
+            yield Stretch(first, values, offsets, wrong)

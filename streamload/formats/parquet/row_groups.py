@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError, StreamloadError
+from streamload.errors import CorruptDataError, ResourceError, StreamloadError
 from streamload.formats.columns.blocks import by_block
+from streamload.formats.nulls import nulls_in_blocks, without_refusals
+from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
 from streamload.formats.parquet.page_index import PageError, tile
+from streamload.memory.limits import available_nbytes
+from streamload.nulls import null_error
 from streamload.schema import Field
+from streamload.sizes import format_nbytes
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
-MOST_FILES = 16
-"""Files that one reader keeps open."""
-FOOTERS_NBYTES = 4 * 1024**2
-"""Of footers that it keeps parsed, as they are stored: of thousands of files, to each of which every window comes back."""
 FOOTER_NBYTES, GROUP_NBYTES = 1024, 256
 """About what a footer takes, and each row group in it."""
 PARSED = 5
 """About how many times as much they take parsed."""
 STRETCH_NBYTES = 4 * 1024**2
 """Decoded bytes of a column at a time."""
+LARGE_PAGE_NBYTES = 64 * 1024**2
+"""Pages that unpack to more are looked at twice: whether there is memory for them."""
 KEPT_NBYTES = 32 * 1024**2
 """A row group of at most so many bytes is kept when only some of its records were wanted."""
 
@@ -50,6 +53,14 @@ class RowGroupFile:
     """The same uncompressed, as the footer claims."""
     counts: NDArray[np.int64]
     """Its values in each."""
+    compressed: NDArray[np.bool_]
+    """Whether its pages are, in each."""
+    path: tuple[str, ...]
+    """The name of the column, and those of members that lead to it where it is one."""
+    leaf: str
+    """What of it is read, as pyarrow names it. Files may differ in it, and in:"""
+    values: Any
+    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,10 +71,6 @@ class RowGroups(ColumnDefaults):
     """As it is delivered."""
     column: str
     """Its name in the files."""
-    leaf: str
-    """Where in it the values are, as a path of names, if it is a struct; "" where it is none."""
-    values: Any
-    """How Arrow's values become records: an `arrow_types.ArrowValues`, or an `arrow_ragged.RaggedValues`."""
     fill: Any
     """What stands for nulls; None where they are errors."""
     parts: tuple[RowGroupFile, ...]
@@ -104,6 +111,14 @@ class RowGroups(ColumnDefaults):
         """As stored, of all files."""
         return sum(int(part.nbytes.sum()) for part in self.parts)
 
+    def filled(self) -> RowGroups:
+        """The same with something in the place of nulls, for whoever will not ask for them."""
+        return replace(self, fill=without_refusals(self.field, self.fill))
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records that have a null for which nothing stands: every row group is decoded to find them."""
+        return nulls_in_blocks(RowGroupReader(self, files, ReadStats()), self.cuts)
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
         return RowGroupReader(self, files, meter)
@@ -124,60 +139,102 @@ class RowGroupReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
-        self._open: OrderedDict[int, Any] = OrderedDict()
-        self._footers: OrderedDict[int, Any] = OrderedDict()
-        self._footers_nbytes = 0
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
-        """Put record `records[k]` into `out[rows[k]]`. Raises CorruptDataError or ChecksumError, with file and records."""
+        """Put record `records[k]` into `out[rows[k]]`.
+
+        Raises CorruptDataError or ChecksumError, with file and records, and NullValueError for records that are null.
+        """
         began = time.perf_counter_ns()
         for block, chosen, local in by_block(self._cuts, records):
-            self._files.descriptor(self._places[block][0].number)
+            self.require_file(block)
             targets = rows[chosen]
             if self._kept is not None and self._kept[0] == block:
-                out[targets] = self._kept[1][local]
+                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
                 continue
             size = int(self._cuts[block + 1] - self._cuts[block])
             if len(local) < size and size * self._column.field.nbytes <= KEPT_NBYTES:
                 self._kept = None
-                whole = np.empty((size, *self._column.field.shape), self._column.field.dtype)
-                for first, values in self._stretches(block):
-                    whole[first : first + len(values)] = values
-                self._kept = block, whole
-                out[targets] = whole[local]
+                self._kept = block, *self._whole(block, size)
+                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
                 continue
-            for first, values in self._stretches(block):
+            for first, values, wrong in self._stretches(block):
                 low, high = np.searchsorted(local, [first, first + len(values)])
-                out[targets[low:high]] = values[local[low:high] - first]
+                self._put(block, first, values, wrong, local[low:high], out, targets[low:high])
+                if high == len(local):
+                    break  # The rest of it is neither wanted nor kept.
         self._meter.decode_ns += time.perf_counter_ns() - began
+
+    def _whole(self, block: int, size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+        """All records of a row group, and which of them have a null that is an error; None where none has."""
+        whole, nulls = np.empty((size, *self._column.field.shape), self._column.field.dtype), np.zeros(size, bool)
+        for first, values, wrong in self._stretches(block):
+            whole[first : first + len(values)] = values
+            if wrong is not None:
+                nulls[first : first + len(values)] = wrong
+        return whole, nulls if nulls.any() else None
+
+    def _put(
+        self,
+        block: int,
+        first: int,
+        values: NDArray[np.generic],
+        wrong: NDArray[np.bool_] | None,
+        local: NDArray[np.int64],
+        out: NDArray[np.generic],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Copy records `local` of a row group, of which `values` are those from `first` on."""
+        if wrong is not None:
+            self.refuse_nulls(block, local, wrong[local - first])
+        out[rows] = values[local - first]
+
+    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
+        """Raise NullValueError where any of the records `local` of a row group is `wrong`."""
+        if not wrong.any():
+            return
+        part, group = self._places[block]
+        row = int(part.groups[:group].sum()) + int(local[int(wrong.argmax())])
+        raise null_error(self._files.fingerprints[part.number].path, self._column.column, row, self._column.field)
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Nothing: pyarrow alone knows where pages lie, and it reads them in order."""
 
     def close(self) -> None:
-        """Close the files and forget what was kept."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
-        self._footers.clear()
-        self._footers_nbytes = 0
+        """Forget what was kept; the files are closed with those that the reader was given."""
         self._kept = None
 
-    def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic]]]:
-        """The records of a row group, some at a time: where in it they begin, and their values."""
+    def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
+        """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""
         from streamload.formats.arrow_types import to_numpy
 
-        column = self._column
-        most = max(1, STRETCH_NBYTES // max(1, column.field.nbytes))
-        return self.stretches(block, most, lambda array: to_numpy(array, column.values, column.fill))
+        most = max(1, STRETCH_NBYTES // max(1, self._column.field.nbytes))
+        return self.stretches(block, most, to_numpy)
+
+    def nulls_in(self, block: int) -> NDArray[np.bool_]:
+        """Which records of a row group have a null for which nothing stands: shape (records,)."""
+        from streamload.formats.arrow_nulls import refused_nulls
+        from streamload.formats.arrow_ragged_types import member_of
+
+        field = self._column.field
+        self.require_file(block)
+        most = max(1, STRETCH_NBYTES // max(1, field.nbytes))
+        stretches = self.stretches(block, most, lambda array, values, fill: refused_nulls(member_of(array, values), field, fill))
+        return np.concatenate([nulls for _, nulls, _ in stretches])
 
     def require_file(self, block: int) -> None:
         """Touch the file of a row group, so that it is verified. Raises SourceChangedError where it is another one now."""
         self._files.descriptor(self._places[block][0].number)
 
-    def stretches(self, block: int, most: int, made: Callable[[Any], Any]) -> Iterator[tuple[int, Any]]:
-        """The records of a row group, up to `most` at a time: where in it they begin, and what `made` makes of Arrow's array."""
+    def stretches(self, block: int, most: int, make: Callable[[Any, Any, Any], Any]) -> Iterator[tuple[int, Any, NDArray[np.bool_] | None]]:
+        """The records of a row group, up to `most` at a time: where in it they begin, what `make` makes of Arrow's array, and
+        which of them have a null that is an error; None where none has.
+
+        `make` is given the array, how its values become records, and what stands for nulls.
+        """
+        from streamload.formats.arrow_columns import member_at
+        from streamload.formats.arrow_nulls import made_of
         from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
 
@@ -187,17 +244,17 @@ class RowGroupReader(ReaderDefaults):
         start = int(part.groups[:group].sum())
         self._require_whole(part, group)
         try:
-            file = self._file(part.number)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[column.leaf or column.column], use_threads=False):
-                array = batch.column(batch.schema.get_field_index(column.column))
+            file = parquet_files(self._files).file(part.number, path)
+            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False):
+                array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
                 try:
-                    values = made(array)
+                    values, wrong = made_of(array, part.values, column.field, column.fill, make)
                 except (NullFoundError, UnequalLengthError) as error:
-                    raise wrong_value(path, column.column, start + done, error, column.field.ragged) from None
+                    raise wrong_value(path, column.column, start + done, error, column.field) from None
                 if done + len(array) > size:
                     break
                 self._meter.read_nbytes += array.nbytes
-                yield done, values
+                yield done, values, wrong
                 done += len(array)
         except StreamloadError:
             self._files.verify()
@@ -219,12 +276,13 @@ class RowGroupReader(ReaderDefaults):
         """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
         fd = self._files.descriptor(part.number)
         try:
-            tile(
+            largest = tile(
                 lambda offset, nbytes: os.pread(fd, nbytes, offset),
                 offset=int(part.offsets[group]),
                 nbytes=int(part.nbytes[group]),
                 values=int(part.counts[group]),
                 unpacked=int(part.unpacked[group]),
+                compressed=bool(part.compressed[group]),
             )
         except PageError as error:
             self._files.verify()
@@ -236,23 +294,19 @@ class RowGroupReader(ReaderDefaults):
                 dataset=self._column.column,
                 records=(start, start + int(part.groups[group])),
             ) from error
+        if largest > LARGE_PAGE_NBYTES:
+            self._require_memory(part, group, largest)
 
-    def _file(self, number: int) -> Any:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        from streamload.formats.parquet.pyarrow_file import open_file
-
-        footer = self._footers.get(number)
-        file = open_file(self._files.fingerprints[number].path, footer)
-        self._open[number] = file
-        if footer is None:
-            self._footers[number] = file.metadata
-            self._footers_nbytes += file.metadata.serialized_size
-            while self._footers_nbytes > FOOTERS_NBYTES and len(self._footers) > 1:
-                self._footers_nbytes -= self._footers.popitem(last=False)[1].serialized_size
-        else:
-            self._footers.move_to_end(number)
-        if len(self._open) > MOST_FILES:
-            self._open.popitem(last=False)[1].close()
-        return file
+    def _require_memory(self, part: RowGroupFile, group: int, nbytes: int) -> None:
+        """Raise ResourceError where a page that unpacks to so many bytes would take what memory there is: once itself, once as values."""
+        available = available_nbytes()
+        if 2 * nbytes > available:
+            path = self._files.fingerprints[part.number].path
+            raise ResourceError(
+                f"{path}: a page of column '{self._column.column}' in row group {group} unpacks to {format_nbytes(nbytes)}, which needs "
+                f"{format_nbytes(2 * nbytes)} of memory, and {format_nbytes(available)} are free.",
+                hint="Free memory, or leave the column out with fields=[...].",
+                errno=errno.ENOMEM,
+                needed_nbytes=2 * nbytes,
+                available_nbytes=available,
+            )

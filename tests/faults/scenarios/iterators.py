@@ -13,6 +13,7 @@ from typing import Any
 import driver
 import numpy as np
 from scenarios.transforms import HANGS, bad
+from time_limits import Deadline
 
 
 def left_early(repeats: int) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def dropped(iterators: int, loaders: int) -> dict[str, Any]:
 
     def look() -> dict[str, int]:
         gc.collect()
-        deadline = time.monotonic() + 3
-        while len(driver.family()) > 3 and time.monotonic() < deadline:
+        deadline = Deadline(3.0)
+        while len(driver.family()) > 3 and not deadline.passed:
             time.sleep(0.01)
         return {
             "descriptors": len(os.listdir("/proc/self/fd")),

@@ -14,6 +14,7 @@ from typing import Any
 import driver
 import numpy as np
 from scenarios.transforms import HANGS, bad
+from time_limits import Deadline
 
 KEPT: list[Any] = []
 """What lives until the interpreter ends."""
@@ -28,8 +29,8 @@ def note(name: str, **said: Any) -> None:
 
 def at_work(loader: Any) -> None:
     """Tell the test which processes there are, once both workers are known to have started."""
-    deadline = time.monotonic() + 5.0
-    while len(loader.worker_pids) < 2 and time.monotonic() < deadline:
+    deadline = Deadline(5.0)
+    while len(loader.worker_pids) < 2 and not deadline.passed:
         time.sleep(0.01)
     note("running", pid=os.getpid(), workers=loader.worker_pids, launcher=driver.launcher_pid())
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import driver
 import numpy as np
+from time_limits import Deadline
 
 
 def commands() -> list[str]:
@@ -149,8 +150,8 @@ def scribbled(where: str) -> dict[str, Any]:
     next(iterator)
     slots = loader._engine.slots
     words = np.ndarray((len(slots), slots.layout.nbytes // 8), np.int64, slots.ring.bytes)
-    deadline = time.monotonic() + 1.0
-    while (words[:, 0] < 0).any() and time.monotonic() < deadline:
+    deadline = Deadline(1.0)
+    while (words[:, 0] < 0).any() and not deadline.passed:
         time.sleep(0.01)
     words[:, 0 if where == "head" else -1] ^= 0x55
     outcome: dict[str, Any] = {"delivered": 0, "wrong": 0}

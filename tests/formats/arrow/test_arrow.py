@@ -15,6 +15,7 @@ from parquet_files import SHAPE, Arrays, binary, image_field, images
 from streamload.errors import (
     ConfigError,
     CorruptDataError,
+    NullValueError,
     SchemaMismatchError,
     SourceChangedError,
     StreamloadError,
@@ -129,24 +130,24 @@ def test_nulls_are_errors_or_filled(tmp_path: Path):
         {"wide": pa.array([bytes([row]) * 100 for row in range(5)], pa.binary(100)), "y": pa.array([1, 2, 3, None, 5], pa.int16())}
     )
     path = save(tmp_path / "a.arrow", table, size=2)
-    with pytest.raises(CorruptDataError) as caught:
-        open_source(path)
-    hint = "Say what stands for it: fill={'y': 0}; or leave the record out when you write the file."
+    with pytest.raises(NullValueError) as caught:
+        open_source(path)[:]
+    hint = "Say what stands for it, fill={'y': 0}; or leave such records out, Loader(..., on_bad_record=\"skip\")."
     assert str(caught.value) == f"{path}: null at row 3 of column 'y'. {hint}"
     assert_delivers(path, {"y": np.array([1, 2, 3, -7, 5], "i2")}, fields=["y"], fill=-7)
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path):
-    """Spark's images, dictionaries, batches beyond the limit, options of other formats."""
-    image = {"origin": "a", "height": 1, "width": 1, "nChannels": 3, "mode": 16, "data": b"abc"}
-    path = save(tmp_path / "a.arrow", pa.table({"image": pa.array([image]), "label": [1]}))
+    """Several images a record, dictionaries within lists, batches beyond the limit, options of other formats."""
+    path = save(tmp_path / "a.arrow", pa.table({"image": pa.array([[{"bytes": b"abc", "path": "p"}]]), "label": [1]}))
     with pytest.raises(UnsupportedFeatureError) as caught:
         open_source(path)
-    why = "holds Spark images (struct<origin, height, width, nChannels, mode, data>), which cannot be read yet"
+    why = "holds lists of encoded images, several a record, which cannot be read yet"
     assert str(caught.value) == f"{path}: column 'image' {why}. Leave it out: fields=['label']."
     assert_delivers(path, {"label": np.array([1])}, fields=["label"])
-    path = save(tmp_path / "b.arrow", pa.table({"x": pa.array([b"1", b"2"]).dictionary_encode(), "y": [1.0, 2.0]}))
-    with pytest.raises(UnsupportedFeatureError, match="column 'x' has a dictionary of bytes or of lists, or one within lists, which"):
+    within = pa.ListArray.from_arrays([0, 1, 2], pa.array([7, 8]).dictionary_encode())
+    path = save(tmp_path / "b.arrow", pa.table({"x": within, "y": [1.0, 2.0]}))
+    with pytest.raises(UnsupportedFeatureError, match="column 'x' has a dictionary within lists, which cannot be read in Arrow files"):
         open_source(path)
     assert_delivers(path, {"y": np.array([1.0, 2.0])}, fields=["y"])
     with pytest.raises(ConfigError, match=r"verify= is no option of Arrow files\. It has shapes=, fill=\."):

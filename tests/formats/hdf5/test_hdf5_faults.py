@@ -264,8 +264,8 @@ def _ragged(file: h5py.File) -> None:
 
 
 TYPES: dict[str, tuple[Callable[[h5py.File], None], str]] = {
-    "several strings a record": (lambda file: file.create_dataset("x", data=[["a", "b"]] * 100), "variable-length strings"),
-    "several arrays a record": (_ragged, "variable-length arrays of int32"),
+    "several strings a record": (lambda file: file.update({"x": [["a", "b"]] * 100}), "2 values of variable length (text) a record"),
+    "several arrays a record": (_ragged, "2 values of variable length (array) a record"),
     "references": (_reference, "references to other objects"),
     "opaque": (_opaque, "opaque values of 7 bytes"),
     "dates": (

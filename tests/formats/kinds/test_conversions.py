@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from streamload.tools.__main__ import main
-from streamload.tools.record_comparison import differing
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
 from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
+from streamload.tools.record_comparison import differing
 
 import streamload as sl
 from kinds import storages

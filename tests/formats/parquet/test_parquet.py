@@ -12,7 +12,7 @@ from contract import assert_delivers
 from parquet_files import DECODED, RAW
 
 from streamload.formats.open import open_source
-from streamload.formats.parquet import row_groups
+from streamload.formats.parquet import open_files
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -72,9 +72,10 @@ def test_footers_of_many_files_are_parsed_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(pq, "ParquetFile", counted)
     there_and_back = np.concatenate([np.arange(160), np.arange(160)[::-1]])
     column = source.columns[0]
-    for most, times in ((row_groups.FOOTERS_NBYTES, 1), (1000, 2)):
-        monkeypatch.setattr(row_groups, "FOOTERS_NBYTES", most)
-        reader = column.reader(OpenFiles(source.fingerprints), ReadStats())
+    for most, times in ((open_files.FOOTERS_NBYTES, 1), (1000, 2)):
+        monkeypatch.setattr(open_files, "FOOTERS_NBYTES", most)
+        files = OpenFiles(source.fingerprints)
+        reader = column.reader(files, ReadStats())
         out = np.zeros((1, 2), np.float32)
         for record in there_and_back.tolist():
             reader.gather(np.array([record]), out, np.array([0]))
@@ -82,5 +83,6 @@ def test_footers_of_many_files_are_parsed_once(tmp_path: Path, monkeypatch: pyte
         assert len(set(parsed)) == 40
         assert len(parsed) == 40 if times == 1 else 40 < len(parsed) < 80
         reader.close()
+        files.close()
         parsed.clear()
     source.close()

@@ -19,11 +19,15 @@ from parquet_files import footer
 
 from streamload.errors import ConfigError, CorruptDataError, StreamloadError, UnsupportedFeatureError
 from streamload.formats.open import open_source
+from streamload.formats.parquet.thrift import read_struct
+from streamload.loader.loader import Loader
+from streamload.order import Block
+from streamload.ragged import Ragged
 
 
 def zigzag(number: int) -> bytes:
     """A number as Thrift's compact protocol has it."""
-    number *= 2
+    number = 2 * number if number >= 0 else -2 * number - 1
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -85,10 +89,69 @@ def test_e3_a_footer_and_pages_that_disagree_on_records_are_refused(tmp_path: Pa
 def test_e5_a_page_that_unpacks_to_more_than_the_footer_admits_is_never_unpacked(tmp_path: Path):
     """64 MB of zeros, 1 KB of them admitted."""
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"x": np.zeros(2**23)}), path, compression="zstd", use_dictionary=False, data_page_size=2**27)
+    pq.write_table(pa.table({"x": np.zeros(2**23)}), path, compression="zstd", use_dictionary=False, row_group_size=2**23)
     whole = pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size
     amend(path, b"\x16" + zigzag(whole), b"\x16" + zigzag(1000))
     assert "more than its column chunk has left" in str(refused(path))
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "raw": {"compression": "none", "use_dictionary": False},
+    "snappy": {"compression": "snappy"},
+    "zstd": {"compression": "zstd", "use_dictionary": False},
+    "pages of version 2": {"compression": "snappy", "data_page_version": "2.0"},
+}
+
+
+@pytest.mark.parametrize("claimed", [0, 1, -5, 2**29], ids=["nothing", "too little", "less than nothing", "too much"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_unpacked_may_be_miscounted(layout: str, claimed: int, tmp_path: Path):
+    """As old writers do: nothing is decoded by what the footer says of it, and pyarrow does not look at it either."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.parquet"
+    words = Ragged.of([f"word {number % 7} " * int(number % 5) for number in range(400)])
+    tokens = Ragged.of([rng.integers(0, 99, number % 6) for number in range(400)])
+    table = {"x": pa.array(np.arange(400) % 50), "words": list(words), "tokens": [one.tolist() for one in tokens]}
+    images = rng.integers(0, 256, (400, 100), dtype=np.uint8)
+    pq.write_table(pa.table({**table, "image": parquet_files.binary(images)}), path, row_group_size=100, **LAYOUTS[layout])
+    metadata = pq.read_metadata(path)
+    chunks = [metadata.row_group(group).column(at) for group in range(4) for at in range(4)]
+    for unpacked, stored in {(chunk.total_uncompressed_size, chunk.total_compressed_size) for chunk in chunks}:
+        behind = b"\x16" + zigzag(stored)
+        amend(path, b"\x16" + zigzag(unpacked) + behind, b"\x16" + zigzag(claimed) + behind)
+    expected = {"x": np.arange(400) % 50, "words": words, "tokens": tokens, "image": images}
+    assert_delivers(path, expected)
+    if claimed > 1:
+        return  # Windows would be as large as is claimed.
+    with Loader(open_source(path), batch_size=30, shuffle=Block(window="60 KB"), num_workers=0) as loader:
+        found = {int(number): text for batch in loader for number, text in zip(batch.records, batch["words"], strict=True)}
+    assert [found[number] for number in range(400)] == list(words)
+
+
+def test_pages_may_say_something_else_of_their_unpacked_size_where_nothing_is_packed(tmp_path: Path):
+    """There is only one size then, and the values must fill it."""
+    path = tmp_path / "a.parquet"
+    expected = parquet_files.write(path, nullable=False)
+    whole = bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    header, _ = read_struct(bytes(whole[chunk.data_page_offset :][:400]))
+    assert header[2] == header[3]
+    at = whole.index(b"\x15" + zigzag(header[2]), chunk.data_page_offset)
+    whole[at + 1] ^= 2
+    path.write_bytes(whole)
+    assert_delivers(path, expected)
+
+
+def test_a_chunk_may_be_longer_than_its_pages_where_they_are_packed(tmp_path: Path):
+    """What lies behind the last page is nobody's."""
+    path = tmp_path / "a.parquet"
+    expected = parquet_files.write(path, raw=False, compression="zstd", row_group_size=100, records=100)
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    amend(path, b"\x16" + zigzag(chunk.total_compressed_size), b"\x16" + zigzag(chunk.total_compressed_size + 7))
+    assert_delivers(path, expected)
+    parquet_files.write(path, row_group_size=100, records=100)
+    size = pq.read_metadata(path).row_group(0).column(0).total_compressed_size
+    amend(path, b"\x16" + zigzag(size), b"\x16" + zigzag(size + 7))
+    assert "end at byte" in str(refused(path))
 
 
 def test_e15_an_index_beyond_the_dictionary_is_an_error(tmp_path: Path):

@@ -230,7 +230,9 @@ def _rows(table: str) -> list[dict[str, Any]]:
             if table.endswith(".csv"):
                 return list(csv.DictReader(file))
             rows = [json.loads(line) for line in file if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise SourceError(f"{table} cannot be read: {error.strerror}.", hint="Check its permissions.", path=table) from error
+    except (ValueError, csv.Error) as error:
         raise CorruptDataError(
             f"{table} cannot be read: {error}.", hint="It is to be CSV with a header, or JSON lines.", path=table
         ) from error

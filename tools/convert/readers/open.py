@@ -30,6 +30,8 @@ class OpenRequest:
     """The name to deliver: the name in the file."""
     shapes: dict[str, tuple[int, ...]] | None = None
     """Of records, where no file says them."""
+    record_axis: int | dict[str, int | None] | None = 0
+    """Which axis counts records, of all fields or by field; None where each dataset is one record."""
     mode: str = "rgb"
     """Of images from folders: rgb or grey."""
     size: tuple[int, int] | None = None
@@ -96,6 +98,8 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     if kind is not None:
         return _sized(cast(RecordSource, kind.opened(request, threads)), request, threads)
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
+    if request.record_axis != 0:
+        options["record_axis"] = request.record_axis
     with as_arguments():
         source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":

@@ -1,0 +1,102 @@
+"""Usual chains of augmentation, as streamload, torchvision and albumentations do them, each in as many workers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+
+import streamload as sl
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CHAINS = ("crop", "resized", "jitter", "small")
+"""Crop and flip; crop resized and flipped; the same with colour; and of small images, padded."""
+SIZES = {"crop": 224, "resized": 224, "jitter": 224, "small": 32}
+
+
+def ours(chain: str, dtype: str) -> sl.Augment:
+    """A chain as streamload has it."""
+    size = SIZES[chain]
+    first = {
+        "crop": [sl.RandomCrop(size)],
+        "small": [sl.RandomCrop(size, padding=4)],
+    }.get(chain, [sl.RandomResizedCrop(size, scale=(0.35, 1))])
+    colour = [sl.ColorJitter(0.4, 0.4, 0.4)] if chain == "jitter" else []
+    return sl.Augment("image", *first, sl.RandomHorizontalFlip(), *colour, sl.Normalize(MEAN, STD), layout="CHW", dtype=dtype)
+
+
+def torchvision_chain(chain: str) -> Any:
+    """The same as torchvision has it, on tensors."""
+    import torch
+
+    # Where torchvision's compiled operators do not fit the build of torch, these are missed first; none is used here.
+    for name in ("nms", "qnms"):
+        try:
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        except RuntimeError:
+            pass
+    from torchvision.transforms import v2
+
+    size = SIZES[chain]
+    first = {"crop": [v2.RandomCrop(size)], "small": [v2.RandomCrop(size, padding=4)]}.get(
+        chain, [v2.RandomResizedCrop(size, scale=(0.35, 1), antialias=True)]
+    )
+    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if chain == "jitter" else []
+    last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    return v2.Compose([*first, v2.RandomHorizontalFlip(), *colour, *last])
+
+
+def albumentations_chain(chain: str) -> Any:
+    """The same as albumentations has it, on arrays."""
+    import albumentations as al
+
+    size = SIZES[chain]
+    first = {"crop": [al.RandomCrop(size, size)], "small": [al.RandomCrop(size, size, pad_if_needed=True)]}.get(
+        chain, [al.RandomResizedCrop((size, size), scale=(0.35, 1))]
+    )
+    colour = [al.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (0, 0), p=1)] if chain == "jitter" else []
+    return al.Compose([*first, al.HorizontalFlip(), *colour, al.Normalize(MEAN, STD)])
+
+
+def make(config: Config) -> Any:
+    """A loader with the chain, settled by a pass."""
+    if config["library"] != "streamload":
+        return _torch(config)
+    data = sl.open(config["path"], fields={"image": "image"})
+    chain = ours(config["chain"], config["dtype"])
+    loader = sl.Loader(data, batch_size=config["batch"], shuffle=sl.Exact(), num_workers=config["workers"], augment=chain)
+    sink, numbers = Sink(config["batch"], loader.schema["image"].nbytes), itertools.count()
+
+    def one_pass(request: Config) -> dict[str, Any]:
+        number, clock = next(numbers), Clock(sink, request)
+        for epoch in loader.epochs(number + 1):
+            for batch in epoch:
+                sink.take(batch["image"])
+        return clock.stop()
+
+    for _ in range(config.get("settle", 2)):
+        one_pass({})
+    return one_pass
+
+
+def _torch(config: Config) -> Any:
+    """PyTorch's DataLoader over a mapped file, one of the other libraries in its workers."""
+    import torch
+
+    from bench.peers.torch_memmap import Pairs, passes
+
+    torch.set_num_threads(1)
+    size, tensors = SIZES[config["chain"]], config["library"] == "torchvision"
+    chain = torchvision_chain(config["chain"]) if tensors else albumentations_chain(config["chain"])
+
+    class Augmented(Pairs):
+        def __getitem__(self, record: int) -> tuple[Any, int]:
+            image = self.images[record]
+            if tensors:
+                return chain(torch.from_numpy(image).permute(2, 0, 1)), int(self.labels[record])
+            made = chain(image=np.asarray(image))["image"].transpose(2, 0, 1)
+            return torch.from_numpy(np.ascontiguousarray(made)), int(self.labels[record])
+
+    return passes(Augmented(config["path"]), config, whole=False, record_nbytes=4 * 3 * size * size)

@@ -1,0 +1,171 @@
+"""The stage that augments: images and masks from where they are stored into their rows, and what moves along with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload import kernels
+from streamload.fault_points import reach
+from streamload.fetch.augment_images import AugmentImages
+from streamload.fetch.draft import BatchDraft
+from streamload.fetch.job import Job
+from streamload.fetch.streams import OpenStreams
+from streamload.fetch.windows import WindowDecoder
+from streamload.memory.limits import last_cache_nbytes
+from streamload.ragged import Ragged
+from streamload.schema import Field, Schema
+from streamload.scratch import Scratch
+from streamload.source import Reader, ReadStats
+from streamload.transforms.augmentation import Augmentation
+from streamload.transforms.stage import AugmentStage, DrawnStep
+
+PIECE_NBYTES, DIRECT_PIECE_NBYTES = 1024**2, 16 * 1024**2
+"""Stored images that are brought in at a time where they are not mapped: they are still in the cache when they are augmented.
+Past the page cache more are read at a time, so that the device has something to do."""
+
+
+class AugmentFields:
+    """Augments the fields that `job.augmentation` names, and reads those of them that are fixed itself.
+
+    It comes last in its pass: ragged boxes and key points are moved where they lie by then.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        stage: AugmentStage,
+        images: AugmentImages | None,
+        readers: Mapping[int, Mapping[str, Reader]],
+        *,
+        streams: OpenStreams,
+        windows: WindowDecoder,
+        meter: ReadStats,
+        rows: NDArray[np.int64],
+    ) -> None:
+        """`images` have been written by then, those that are encoded. `readers`: by stream, of the augmented fields that are read
+        from files. `rows`: as for `ReadFields`.
+        """
+        assert job.augmentation is not None
+        augmentation, self._windows, self._streams, self._meter, self._rows = job.augmentation, windows, streams, meter, rows
+        self._readers = readers
+        self._seeds = [stream.seed for stream in job.streams]
+        self._stage, self._encoded = stage, images
+        decoded = images.names if images is not None else []
+        self._all_decoded = len(decoded) == len(stage.image_fields) and not any(
+            plan.augment.boxes or plan.augment.keypoints for plan in stage.plans
+        )
+        self._labels = augmentation.labels
+        stored = job.schema
+        self._schema = stored
+        fixed = [stored[name] for name in sorted(augmentation.fields) if not stored[name].ragged]
+        self._images = [field for field in fixed if field.name in stage.image_fields and field.name not in decoded]
+        self._small = [field for field in fixed if field.name not in stage.image_fields]
+        """Boxes, key points and labels."""
+        self._ragged = [stored[name] for name in sorted(augmentation.fields) if stored[name].ragged]
+        most = DIRECT_PIECE_NBYTES if job.direct else PIECE_NBYTES
+        self._piece = {field.name: max(1, most // max(1, field.nbytes)) for field in self._images}
+        """Records that are brought in at a time."""
+        self._scratch: dict[str, Scratch] = {field.name: Scratch() for field in fixed}
+        """Stored images of a piece; boxes, key points and labels of a batch, as they are stored."""
+
+    def measure(self, draft: BatchDraft) -> None:
+        """Nothing: augmentation changes no number of records or elements."""
+
+    def write(self, draft: BatchDraft) -> None:
+        """Augment each piece of the step as its stream and epoch say, then what is done with whole batches."""
+        began, read = time.perf_counter_ns(), self._meter.read_ns
+        if draft.count:
+            small = {field.name: self._room(field, draft.count) for field in self._small}
+            for name, array in small.items():
+                self._gather(draft, name, array)
+            for stream, epoch, _, start, stop in () if self._all_decoded else draft.pieces:
+                sizes = self._encoded.sizes(start, stop) if self._encoded is not None else None
+                drawn = self._stage.draw(draft.records[start:stop], seed=self._seeds[stream], epoch=epoch, sizes=sizes)
+                for field in self._images:
+                    self._write_images(draft, drawn, stream, field.name, start, stop)
+                    reach("mid_slot_write")
+                self._move(draft, drawn, small, start, stop)
+            self._mix(draft, small)
+        self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read)
+
+    def _gather(self, draft: BatchDraft, name: str, out: NDArray[Any]) -> None:
+        """Stored records of the whole batch, from the arena or from files."""
+        for stream, start, stop in draft.streams:
+            reader = self._readers[stream].get(name)
+            if reader is not None:
+                self._streams.gather(stream, reader, draft.records[start:stop], out, self._rows[start:stop])
+        for address, nbytes, held, start, stop in self._in_arena(draft, name, 0, draft.count):
+            kernels.gather_kernels().copy_rows(address, held * nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
+
+    def _in_arena(self, draft: BatchDraft, name: str, start: int, stop: int) -> Iterator[tuple[int, int, NDArray[np.int64], int, int]]:
+        """Where records of rows [start, stop) lie in the arena: (address, bytes of a record, which of those there, start, stop)."""
+        for part, held, first, last in draft.slices:
+            place = self._windows.parts[part].augmented.get(name)
+            low, high = max(first, start), min(last, stop)
+            if place is not None and low < high:
+                yield *place, held[low - first : high - first], low, high
+
+    def _write_images(self, draft: BatchDraft, drawn: DrawnStep, stream: int, name: str, start: int, stop: int) -> None:
+        out, reader = draft.target.fields[name], self._readers[stream].get(name)
+        if reader is None:
+            for address, nbytes, held, first, last in self._in_arena(draft, name, start, stop):
+                places = address + held * nbytes
+                self._stage.write(drawn, name, places, out, self._rows[first:last], start=first - start, stop=last - start)
+            return
+        records = draft.records[start:stop]
+        places = reader.addresses(records)
+        if places is not None:
+            self._stage.write(drawn, name, places, out, self._rows[start:stop])
+            return
+        piece = self._piece[name]
+        scratch = self._room(self._schema[name], min(piece, stop - start))
+        for first in range(0, stop - start, piece):
+            last = min(first + piece, stop - start)
+            self._streams.gather(stream, reader, records[first:last], scratch, self._rows[: last - first])
+            places = scratch.ctypes.data + self._rows[: last - first] * scratch.strides[0]
+            self._stage.write(drawn, name, places, out, self._rows[start + first : start + last], start=first, stop=last)
+
+    def _room(self, field: Field, records: int) -> NDArray[Any]:
+        """Scratch for so many stored records of a field."""
+        memory = self._scratch[field.name].room(records * field.nbytes)
+        return memory.view(field.dtype).reshape(records, *field.shape)
+
+    def _move(self, draft: BatchDraft, drawn: DrawnStep, small: Mapping[str, NDArray[Any]], start: int, stop: int) -> None:
+        """Boxes and key points of rows [start, stop)."""
+        stored: dict[str, Any] = {name: array[start:stop] for name, array in small.items() if name not in self._labels}
+        out: dict[str, Any] = dict(draft.target.fields)
+        for field in self._ragged:
+            offsets = draft.target.offsets[field.name][start : stop + 1]
+            values = draft.target.fields[field.name][int(offsets[0]) : int(offsets[-1])]
+            stored[field.name] = out[field.name] = Ragged(values, offsets - offsets[0], field.ragged)
+        self._stage.move(drawn, stored, out, self._rows[start:stop])
+
+    def _mix(self, draft: BatchDraft, small: Mapping[str, NDArray[Any]]) -> None:
+        first, count = draft.task.pieces[0], draft.count
+        fixed = {name: array[:count] for name, array in draft.target.fields.items() if name not in draft.target.offsets}
+        labels = {name: small[name][:count] for name in self._labels}
+        self._stage.mix(fixed, labels, seed=self._seeds[first.stream], epoch=first.epoch, position=first.start)
+
+
+def stage_of(job: Job) -> AugmentStage:
+    """The stage of a job, its kernels loaded. What is larger than the caches goes past them, unless a function looks at it next."""
+    assert job.augmentation is not None
+    assert job.layout is not None
+    largest = max((field.nbytes for field in job.augmentation.schema if not field.ragged), default=0)
+    past_caches = job.transform is None and largest * job.layout.batch_size > last_cache_nbytes()
+    stage = AugmentStage(job.augmentation, past_caches=past_caches)
+    stage.load()
+    return stage
+
+
+def scratch_nbytes(augmentation: Augmentation, stored: Schema, batch_size: int) -> int:
+    """Memory of one process for what it augments: planes, stored images that are brought in at a time, boxes and labels."""
+    images = {image.name for plan in augmentation.plans for image in (*plan.images, *plan.masks)}
+    fixed = [stored[name] for name in augmentation.fields if not stored[name].ragged]
+    pieces = sum(max(PIECE_NBYTES, field.nbytes) for field in fixed if field.name in images)
+    return augmentation.planes_nbytes + pieces + batch_size * sum(field.nbytes for field in fixed if field.name not in images)

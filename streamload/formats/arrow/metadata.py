@@ -1,0 +1,263 @@
+"""What the messages of a file say: its columns as fields, and where their arrays and buffers lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as kinds
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow import dictionaries, ragged_planning
+from streamload.formats.arrow.flatbuffers import FlatError
+from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
+from streamload.formats.arrow.lists import first_lengths
+from streamload.formats.arrow.ragged_planning import RaggedExtent
+from streamload.formats.arrow.record_batches import BatchFile
+from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in
+from streamload.formats.arrow_ragged_types import RaggedValues
+from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.nulls import NullCounts
+from streamload.formats.table_fields import FileColumn, Table, Wanted
+from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
+
+Shapes = Mapping[str, Sequence[int | None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ArrowColumnInfo:
+    """What is known of one column of one file."""
+
+    name: str
+    field: Any
+    """As pyarrow has it."""
+    nulls: NullCounts
+    batches: BatchFile
+    """Its buffers and type; the number of the file is filled in later. Its values have None for the lengths of lists, as long
+    as nobody has looked."""
+    elements: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each batch, where the column is ragged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Place:
+    """Where a column lies in each record batch: what comes before it, and what comes before the next one."""
+
+    begin: RaggedExtent
+    end: RaggedExtent
+    above: tuple[int, ...] = ()
+    """The arrays of the structs that it is a member of."""
+
+
+def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
+    """The columns of a file: all of them, or those wanted."""
+    was = fingerprint(path)
+    contents, schema = _read(path, was)
+    twice = duplicate_in([column.key for column in columns_in(schema)])
+    if twice is not None:
+        raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
+    classes, places = arrow_types.classes_in(schema), _places(schema, contents)
+    columns: dict[str, FileColumn] = {}
+    aside: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    files = OpenFiles([was])
+    try:
+        for column in columns_in(schema):
+            key = column.key
+            if key not in wanted:
+                aside[key] = "was not asked for"
+                continue
+            try:
+                stored = _stored(schema, contents, column, places, shapes.get(key), files)
+                columns[key] = replace(stored, classes=stored.classes or classes.get(key, ()), note=arrow_types.note_of(column.field))
+            except UnsupportedColumnError as error:
+                refused[key] = error.why
+            except SkippedColumnError as error:
+                aside[key] = error.why
+            except (MessageError, FlatError) as error:
+                files.verify()
+                raise _contradicts(path, key, str(error)) from error
+    finally:
+        files.close()
+    records = sum(batch.records for batch in contents.batches)
+    return Table(path=path, fingerprint=was, records=records, columns=columns, aside=aside, refused=refused)
+
+
+def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
+    """The messages of a file, and its schema as pyarrow has it."""
+    files = OpenFiles([was])
+    try:
+        contents = read_contents(files)
+        schema = pa.ipc.read_schema(pa.py_buffer(contents.schema))
+        _ = [field.name for field in schema]  # Names that are no UTF-8 are found here.
+    except (MessageError, FlatError, pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, CorruptDataError):
+            raise
+        files.verify()
+        raise CorruptDataError(
+            f"{path} cannot be read as Arrow: {error}.", hint="The file is damaged or was cut short; fetch or write it again.", path=path
+        ) from error
+    finally:
+        files.close()
+    if not contents.little:
+        raise UnsupportedFeatureError(f"{path} holds big-endian numbers.", hint="Write it anew on a little-endian machine.", path=path)
+    return contents, schema
+
+
+def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], Place]:
+    """Where columns and their members lie, by their numbers; those behind one that nobody can measure are not there."""
+    found: dict[tuple[int, ...], Place] = {}
+
+    def walk(field: Any, numbers: tuple[int, ...], at: RaggedExtent, above: tuple[int, ...]) -> RaggedExtent | None:
+        size = ragged_planning.extent(field.type, unions=contents.unions)
+        if size is None:
+            return None
+        found[numbers] = Place(begin=at, end=at + size, above=above)
+        kind = arrow_types.storage_of(field.type)
+        inner: RaggedExtent | None = at + RaggedExtent(1, 1, 0)
+        for number in range(kind.num_fields if kinds.is_struct(kind) else 0):
+            assert inner is not None
+            inner = walk(kind.field(number), (*numbers, number), inner, (*above, at.arrays))
+        return at + size
+
+    at: RaggedExtent | None = RaggedExtent(0, 0, 0)
+    for number, field in enumerate(schema):
+        at = None if at is None else walk(field, (number,), at, ())
+    return found
+
+
+def _stored(
+    schema: Any, contents: IpcContents, column: TableColumn, places: Mapping[tuple[int, ...], Place], shape: Any, files: OpenFiles
+) -> FileColumn:
+    """One column: its type, and its arrays and buffers in each batch."""
+    codes = dictionaries.codes_of(column.field)
+    field = codes or column.field
+    values = arrow_ragged_types.ragged_of(field, shape) or arrow_types.values_of(field, shape)
+    place = places.get(column.numbers)
+    if place is None:
+        raise UnsupportedColumnError("stands behind a column of a type whose buffers cannot be told apart")
+    words = _words(contents, column, files) if codes is None else None
+    kind = arrow_types.storage_of(field.type if words is None else field.type.index_type)
+    members: tuple[str, ...] = ()
+    if any(batch.nulls[list(place.above)].any() for batch in contents.batches if len(batch.nulls) > place.end.arrays - 1):
+        # A struct is null here and there, and its members with it: all of it must be decoded.
+        if words is not None:
+            raise UnsupportedColumnError("is a member of a struct with nulls, and has a dictionary, which cannot be read in Arrow files")
+        place, members = places[column.numbers[:1]], column.path[1:]
+        kind = arrow_types.storage_of(schema.field(column.numbers[0]).type)
+    if place.end.views > place.begin.views and not arrow_ragged_types.is_view(kind):
+        raise UnsupportedColumnError("holds views within a struct, which cannot be read in Arrow files")
+    batches = replace(_batch_file(contents, place, column.key, files), kind=serialized(kind), values=values, members=members, words=words)
+    facts = ArrowColumnInfo(name=column.key, field=field, nulls=_nulls(contents, places, column, values), batches=batches)
+    if isinstance(values, ArrowValues) and None in values.lists and shape is not None:
+        known = arrow_types.with_lengths(values, first_lengths(facts, values, files), field.name)
+        facts = replace(facts, batches=replace(batches, values=known))
+    classes = () if codes is None else dictionaries.words_of(contents, column.numbers, column.field, files)
+    return replace(_finished(facts, files), classes=classes)
+
+
+def serialized(kind: Any) -> bytes:
+    """A type as a schema of one field."""
+    return pa.schema([pa.field("x", kind)]).serialize().to_pybytes()
+
+
+def _words(contents: IpcContents, column: TableColumn, files: OpenFiles) -> NDArray[np.uint8] | None:
+    """What the codes of a column stand for; None where it has none."""
+    if not kinds.is_dictionary(arrow_types.leaf_of(column.field.type)):
+        return None
+    if not kinds.is_dictionary(arrow_types.storage_of(column.field.type)):
+        raise UnsupportedColumnError("has a dictionary within lists, which cannot be read in Arrow files")
+    return dictionaries.values_in(contents, column.numbers, column.field, files)
+
+
+def _batch_file(contents: IpcContents, place: Place, name: str, files: OpenFiles) -> BatchFile:
+    """The arrays and buffers of a column in each batch; its type and values are filled in later."""
+    batches, path = contents.batches, files.fingerprints[0].path
+    begin, end = place.begin, place.end
+    cuts = [(begin.buffer_in(batch), end.buffer_in(batch)) for batch in batches]
+    if any(
+        len(batch.lengths) < end.arrays or len(batch.offsets) < stop or len(batch.pieces) < end.views
+        for batch, (_, stop) in zip(batches, cuts, strict=True)
+    ):
+        raise _contradicts(path, name, "a record batch has fewer arrays than the schema")
+    width = max((stop - start for start, stop in cuts), default=end.buffers - begin.buffers)
+    found = BatchFile(
+        number=0,
+        records=np.array([batch.records for batch in batches], np.int64),
+        lengths=_stacked([batch.lengths[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
+        nulls=_stacked([batch.nulls[begin.arrays : end.arrays] for batch in batches], end.arrays - begin.arrays),
+        offsets=_stacked([batch.offsets[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
+        nbytes=_stacked([batch.nbytes[start:stop] for batch, (start, stop) in zip(batches, cuts, strict=True)], width),
+        codecs=tuple(batch.codec for batch in batches),
+        kind=b"",
+        values=None,
+        members=(),
+    )
+    if (found.lengths[:, 0] != found.records).any():
+        raise _contradicts(path, name, "its lengths are not those of the record batches")
+    return found
+
+
+def _nulls(
+    contents: IpcContents, places: Mapping[tuple[int, ...], Place], column: TableColumn, values: ArrowValues | RaggedValues
+) -> NullCounts:
+    """Nulls as the batches count them: those of records, and those within."""
+    place, counts = places[column.numbers], [batch.nulls for batch in contents.batches]
+    if not counts:
+        return NullCounts()
+    own, whole = place.begin.arrays, [*place.above, place.begin.arrays]
+    if isinstance(values, RaggedValues) and values.member:
+        own += ragged_planning.place_of(arrow_types.storage_of(column.field.type), (values.member,))[0]
+        whole.append(own)
+    within = range(own + 1, place.end.arrays) if not (isinstance(values, RaggedValues) and values.inner is None) else ()
+    # A member is null where its struct is, as a rule, so that these are counted twice.
+    return NullCounts(sum(max(int(one[at]) for at in whole) for one in counts), sum(int(one[at]) for one in counts for at in within))
+
+
+def with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> FileColumn:
+    """The column of a file with values in which no length is open any more."""
+    files = OpenFiles([table.fingerprint])
+    try:
+        was = table.columns[name]
+        facts = replace(was.detail, batches=replace(was.detail.batches, values=values))
+        return replace(_finished(facts, files), classes=was.classes, note=was.note)
+    finally:
+        files.close()
+
+
+def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> FileColumn:
+    """The column as a field of records."""
+    values, field, dtype = facts.batches.values, facts.field, facts.batches.values.dtype.newbyteorder("=")
+    if isinstance(values, RaggedValues):
+        elements = ragged_planning.elements_of(values, facts.batches, files)
+        return FileColumn(
+            dtype=dtype,
+            shape=values.shape,
+            kind=f"{field.type}",
+            detail=replace(facts, elements=elements),
+            ragged=values.ragged,
+            mean=float(elements.sum()) / max(1, int(facts.batches.records.sum())),
+            nulls=facts.nulls,
+        )
+    kind = f"{field.type}" if not values.shape or values.plain else f"{field.type} as {values.dtype} {values.shape}"
+    return FileColumn(dtype=dtype, shape=values.shape, kind=kind, detail=facts, nulls=facts.nulls)
+
+
+def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
+    return CorruptDataError(
+        f"{path}: column '{column}' is damaged: {why}.", hint="Fetch or write the file again.", path=path, dataset=column
+    )
+
+
+def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
+    """One line a batch, filled up with noughts: empty buffers."""
+    found = np.zeros((len(arrays), width), np.int64)
+    for line, array in zip(found, arrays, strict=True):
+        line[: len(array)] = array
+    return found

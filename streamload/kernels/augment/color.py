@@ -1,0 +1,174 @@
+"""Compiled colour on planes, each operation with the rounding of torchvision's on uint8 tensors."""
+
+# pyright: basic
+# numba's own stubs know nothing of what is compiled.
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from streamload.kernels.augment.curves import flush, tables
+from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, WIDTH
+from streamload.kernels.augment.vectors import INNER, f32, fma, i32, pointer, u8, u64
+
+RED, GREEN, BLUE = f32(0.2989), f32(0.587), f32(0.114)
+"""Shares of the grey of torchvision."""
+PIECE = 4096
+"""Pixels whose greys are added in 32 bits."""
+
+
+@njit(**INNER)
+def planes_of(frame):
+    """What the planes stand for, made so: shape (channels, pixels)."""
+    flush(frame)
+    return carray(pointer(frame[PLANES]), (frame[CHANNELS], frame[HEIGHT] * frame[WIDTH]), np.uint8)
+
+
+@njit(inline="always", **INNER)
+def grey(r, g, b):
+    """Whole levels of grey, as a float."""
+    return f32(i32(fma(f32(b), BLUE, fma(f32(g), GREEN, f32(r) * RED))))
+
+
+@njit(inline="always", **INNER)
+def blend(level, factor, other, rest):
+    """The level times the factor, plus another times the rest."""
+    return u8(i32(min(max(fma(other, rest, f32(level) * factor), f32(0)), f32(255))))
+
+
+@njit(**INNER)
+def brighten(levels, factor):
+    """Levels times a factor, cut at 255."""
+    for i in range(u64(levels.size)):
+        levels[i] = u8(i32(min(f32(levels[i]) * factor, f32(255))))
+
+
+def brightness(frame, parameters):
+    """A factor. Where levels have to go through a table all the same, it goes in there."""
+    f, factor = carray(pointer(frame), FRAME_WORDS, np.int64), f32(carray(pointer(parameters), 1, np.float64)[0])
+    if f[PENDING]:
+        brighten(tables(f).reshape(-1), factor)
+    else:
+        brighten(planes_of(f).reshape(-1), factor)
+
+
+@njit(**INNER)
+def grey_total(r, g, b):
+    """The greys of all pixels together."""
+    total = 0
+    for begin in range(0, r.size, PIECE):
+        part = i32(0)
+        for i in range(u64(begin), u64(min(begin + PIECE, r.size))):
+            part = i32(part + i32(grey(r[i], g[i], b[i])))
+        total += part
+    return total
+
+
+@njit(**INNER)
+def level_total(plane):
+    """All levels together."""
+    total = np.int64(0)
+    for i in range(u64(plane.size)):
+        total += np.int64(plane[i])
+    return total
+
+
+@njit(**INNER)
+def blend_all(levels, factor, other, rest):
+    """Every level blended with one other."""
+    for i in range(u64(levels.size)):
+        levels[i] = blend(levels[i], factor, other, rest)
+
+
+def contrast(frame, parameters):
+    """A factor: away from the mean grey, of one or three channels."""
+    f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
+    planes = planes_of(f)
+    total = grey_total(planes[0], planes[1], planes[2]) if planes.shape[0] == 3 else level_total(planes[0])
+    blend_all(planes.reshape(-1), f32(given), f32(total / planes.shape[1]), f32(1.0 - given))
+
+
+@njit(**INNER)
+def saturate(r, g, b, factor, rest):
+    """Every pixel blended with its grey."""
+    for i in range(u64(r.size)):
+        other = grey(r[i], g[i], b[i])
+        r[i], g[i], b[i] = (blend(r[i], factor, other, rest), blend(g[i], factor, other, rest), blend(b[i], factor, other, rest))
+
+
+def saturation(frame, parameters):
+    """A factor: away from the grey of each pixel, of three channels."""
+    f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
+    planes = planes_of(f)
+    saturate(planes[0], planes[1], planes[2], f32(given), f32(1.0 - given))
+
+
+@njit(inline="always", **INNER)
+def hue_part(turn, most, spread):
+    """One colour's level at an angle of the hue, in sixths of a turn."""
+    turn = turn - f32(6) if turn >= f32(6) else turn
+    share = min(max(min(turn, f32(4) - turn), f32(0)), f32(1))
+    return most - spread * share
+
+
+@njit(**INNER)
+def turn_hue(r, g, b, turned, up):
+    """Through hue, saturation, value: no branch, one division."""
+    for i in range(u64(r.size)):
+        x, y, z = f32(r[i]), f32(g[i]), f32(b[i])
+        most, least = max(max(x, y), z), min(min(x, y), z)
+        spread = most - least
+        over = f32(1) / max(spread, f32(1))
+        angle = (y - z) * over + f32(6) if x == most else ((z - x) * over + f32(2) if y == most else (x - y) * over + f32(4))
+        angle = angle + turned
+        angle = angle - f32(6) if angle >= f32(6) else angle
+        angle = angle - f32(6) if angle >= f32(6) else angle
+        r[i] = u8(i32(hue_part(angle + f32(5), most, spread) * up))
+        g[i] = u8(i32(hue_part(angle + f32(3), most, spread) * up))
+        b[i] = u8(i32(hue_part(angle + f32(1), most, spread) * up))
+
+
+def hue(frame, parameters):
+    """A part of a turn, from -0.5 to 0.5, of three channels."""
+    f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
+    planes = planes_of(f)
+    turn_hue(planes[0], planes[1], planes[2], f32(6 * (given if given >= 0 else given + 1)), f32(255.999 / 255))
+
+
+@njit(**INNER)
+def grey_plane(r, g, b, out):
+    """The grey of every pixel."""
+    for i in range(u64(r.size)):
+        out[i] = u8(i32(grey(r[i], g[i], b[i])))
+
+
+def grayscale(frame, parameters):
+    """The number of channels that come out: one, or three alike. Three or one go in."""
+    f, count = carray(pointer(frame), FRAME_WORDS, np.int64), np.int64(carray(pointer(parameters), 1, np.float64)[0])
+    planes = planes_of(f)
+    if planes.shape[0] == 3:
+        grey_plane(planes[0], planes[1], planes[2], planes[0])
+    f[CHANNELS] = count
+    planes = planes_of(f)
+    for c in range(1, count):
+        planes[c] = planes[0]
+
+
+def permute_channels(frame, parameters):
+    """For each channel, the one that takes its place."""
+    f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    planes, order = planes_of(f), carray(pointer(parameters), f[CHANNELS], np.float64)
+    kept = planes.copy()
+    for c in range(planes.shape[0]):
+        planes[c] = kept[np.int64(order[c])]
+
+
+KERNELS = {
+    "brightness": brightness,
+    "contrast": contrast,
+    "saturation": saturation,
+    "hue": hue,
+    "grayscale": grayscale,
+    "permute_channels": permute_channels,
+}

@@ -1,0 +1,177 @@
+"""Compiled geometry that resamples nothing: crop, pad, flip and quarter-turn from bytes to planes, and how planes are reached."""
+
+# pyright: basic
+# numba's own stubs know nothing of what is compiled.
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from streamload.kernels.augment.frame import (
+    CHANNELS,
+    CONSTANT,
+    EDGE,
+    FRAME_WORDS,
+    HEIGHT,
+    HORIZONTAL,
+    PLANAR,
+    PLANES,
+    REFLECT,
+    SOURCE,
+    SOURCE_HEIGHT,
+    SOURCE_WIDTH,
+    SPARE,
+    TRANSPOSED,
+    VERTICAL,
+    WIDTH,
+)
+from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, store, u8, u64, vector
+
+
+@intrinsic
+def unweave(typing_context, source, a, b, c):
+    """32 pixels of three channels to three runs of 32 bytes."""
+
+    def generate(context, b, s, a):
+        whole = load(b, a[0], vector(BYTE, 96))
+        for k in range(3):
+            store(b, pick(b, whole, whole, range(k, 96, 3)), a[1 + k])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), generate
+
+
+@njit(**INNER)
+def reversed_bytes(source, to, count):
+    """`count` bytes, last first."""
+    a, b = carray(pointer(source), count, np.uint8), carray(pointer(to), count, np.uint8)
+    for x in range(u64(count)):
+        b[x] = a[u64(count - 1) - x]
+
+
+@njit(**INNER)
+def unwoven(row, n, w, to, apart):
+    """One row of `w` pixels of n channels, to n runs of bytes that are `apart` from each other."""
+    if n == 1:
+        copy(pointer(to), pointer(row), np.uintp(w))
+        return
+    if n == 3 and w >= 32:
+        for x in range(0, w, 32):
+            x = min(x, w - 32)
+            unweave(row + 3 * x, to + x, to + apart + x, to + 2 * apart + x)
+        return
+    pixels = carray(pointer(row), w * n, np.uint8)
+    for c in range(n):
+        out = carray(pointer(to + c * apart), w, np.uint8)
+        for x in range(u64(w)):
+            out[x] = pixels[x * u64(n) + u64(c)]
+
+
+@njit(**INNER)
+def inside(i, size, mode):
+    """The pixel that stands at i, which may be outside of [0, size); -1 for none."""
+    if 0 <= i < size:
+        return i
+    if mode == CONSTANT:
+        return -1
+    if mode == EDGE:
+        return min(max(i, 0), size - 1)
+    period = max(2 * (size - 1), 1) if mode == REFLECT else 2 * size
+    i %= period
+    if i < size:
+        return i
+    return period - i if mode == REFLECT else period - 1 - i
+
+
+@njit(**INNER)
+def padded_row(row, width, n, x0, w, mode, fills, out):
+    """`w` pixels from x0 on of a row (none where it is 0: all are filled), into `out`."""
+    left, right = min(w, max(0, -x0)), max(0, min(w, width - x0))
+    if row == 0 or left >= right:
+        left = right = 0
+    else:
+        copy(pointer(out.ctypes.data + left * n), pointer(row + (x0 + left) * n), np.uintp((right - left) * n))
+    pixels = carray(pointer(row), width * n, np.uint8)
+    for x in range(w):
+        if left <= x < right:
+            continue
+        at = -1 if row == 0 else inside(x0 + x, width, mode)
+        for c in range(n):
+            out[u64(x * n + c)] = u8(fills[c]) if at < 0 else pixels[u64(at * n + c)]
+
+
+@njit(**INNER)
+def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart):
+    """Rows [y0, y0 + h) and columns [x0, x0 + w) of a woven source into n planes, flipped as the bits say."""
+    whole, scratch = np.empty(w * n, np.uint8), np.empty((n, w), np.uint8)
+    within = x0 >= 0 and x0 + w <= width
+    for y in range(h):
+        at = inside(y0 + y, height, mode)
+        row = 0 if at < 0 else source + at * width * n
+        target = to + (h - 1 - y if flips & VERTICAL else y) * w
+        if within and row != 0:
+            row += x0 * n
+        else:
+            padded_row(row, width, n, x0, w, mode, fills, whole)
+            row = whole.ctypes.data
+        if flips & HORIZONTAL:
+            if n > 1:
+                unwoven(row, n, w, scratch.ctypes.data, w)
+                row = scratch.ctypes.data
+            for c in range(n):
+                reversed_bytes(row + c * w, target + c * apart, w)
+        else:
+            unwoven(row, n, w, target, apart)
+
+
+@njit(**INNER)
+def transposed_plane(source, to, h, w, flips):
+    """A plane of w rows and h columns to one of h rows and w columns, then flipped as the bits say."""
+    a, b = carray(pointer(source), w * h, np.uint8), carray(pointer(to), h * w, np.uint8)
+    for y in range(h):
+        row = u64((h - 1 - y if flips & VERTICAL else y) * w)
+        if flips & HORIZONTAL:
+            for x in range(u64(w)):
+                b[row + u64(w - 1) - x] = a[x * u64(h) + u64(y)]
+        else:
+            for x in range(u64(w)):
+                b[row + x] = a[x * u64(h) + u64(y)]
+
+
+@njit(**INNER)
+def settle(frame, h, w, orientation):
+    """Planes of a region, h x w each and flipped already unless they are to be transposed, were written to SPARE: they become
+    the planes, turned where that is asked for.
+    """
+    if orientation & TRANSPOSED:
+        for c in range(frame[CHANNELS]):
+            transposed_plane(frame[SPARE] + c * h * w, frame[PLANES] + c * h * w, w, h, orientation)
+        h, w = w, h
+    else:
+        frame[PLANES], frame[SPARE] = frame[SPARE], frame[PLANES]
+    frame[HEIGHT], frame[WIDTH] = h, w
+    frame[SOURCE], frame[PLANAR] = frame[PLANES], 1
+    frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = h, w
+
+
+def crop(frame, parameters):
+    """y0, x0, h, w of the region; orientation; what stands outside, and the level of each channel that does if it is CONSTANT."""
+    f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    n = f[CHANNELS]
+    p = carray(pointer(parameters), 6 + n, np.float64)
+    y0, x0, h, w = np.int64(p[0]), np.int64(p[1]), np.int64(p[2]), np.int64(p[3])
+    orientation, mode, fills = np.int64(p[4]), np.int64(p[5]), p[6:]
+    flips = 0 if orientation & TRANSPOSED else orientation
+    if f[PLANAR]:
+        nbytes = f[SOURCE_HEIGHT] * f[SOURCE_WIDTH]
+        for c in range(n):
+            source, to = f[SOURCE] + c * nbytes, f[SPARE] + c * h * w
+            region(source, f[SOURCE_HEIGHT], f[SOURCE_WIDTH], 1, y0, x0, h, w, flips, mode, fills[c:], to, h * w)
+    else:
+        region(f[SOURCE], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], n, y0, x0, h, w, flips, mode, fills, f[SPARE], h * w)
+    settle(f, h, w, orientation)
+
+
+KERNELS = {"crop": crop}

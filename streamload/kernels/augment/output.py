@@ -1,0 +1,212 @@
+"""The compiled last step: from planes to the slot, in its dtype and layout; level * scale + shift where floats are wanted."""
+
+# pyright: basic
+# numba's own stubs know nothing of what is compiled.
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+from streamload.kernels.augment.curves import flush
+from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT, PLANES, STREAM, WIDTH
+from streamload.kernels.augment.vectors import (
+    BYTE,
+    FLOAT,
+    HALF,
+    INNER,
+    INT,
+    SHORT,
+    copy,
+    f32,
+    fill,
+    load,
+    pick,
+    pointer,
+    spread,
+    store,
+    u8,
+    u64,
+    vector,
+)
+
+LANES = 32
+
+
+def converted(b, dtype, levels, scale, shift):
+    """32 levels of 8 bits, times a number and plus another, as values of a dtype."""
+    if dtype == "uint8":
+        return levels
+    x = b.uitofp(levels, vector(FLOAT, LANES))
+    return rounded_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
+
+
+def rounded_to(b, dtype, x):
+    """32 floats as values of a dtype."""
+    if dtype == "float16":
+        return b.fptrunc(x, vector(HALF, LANES))
+    if dtype == "bfloat16":
+        bits = b.bitcast(x, vector(INT, LANES))
+        odd = b.and_(b.lshr(bits, fill(bits.type, 16)), fill(bits.type, 1))
+        return b.trunc(b.lshr(b.add(bits, b.add(odd, fill(bits.type, 0x7FFF))), fill(bits.type, 16)), vector(SHORT, LANES))
+    return x
+
+
+def converting(dtype, past_caches=False):
+    """An intrinsic that puts 32 levels of one channel where they go; `past_caches`: to a multiple of 32, without the caches."""
+
+    @intrinsic
+    def convert(typing_context, source, scale, shift, to):
+        def generate(c, b, s, a):
+            x = converted(b, dtype, load(b, a[0], vector(BYTE, LANES)), a[1], a[2])
+            stored = store(b, x, a[3], 32 if past_caches else 1)
+            if past_caches:
+                stored.set_metadata("nontemporal", b.module.add_metadata([INT(1)]))
+            return c.get_dummy_value()
+
+        return types.void(types.intp, types.float32, types.float32, types.intp), generate
+
+    return convert
+
+
+def weaving(dtype):
+    """An intrinsic that puts 32 pixels of three channels where they go, woven."""
+
+    @intrinsic
+    def weave(typing_context, a, b, c, scale, shift, to):
+        def generate(context, b, s, a):
+            scales, shifts = (b.inttoptr(address, FLOAT.as_pointer()) for address in a[3:5])
+            planes = []
+            for k in range(3):
+                scale, shift = (b.load(b.gep(numbers, [INT(k)])) for numbers in (scales, shifts))
+                planes.append(converted(b, dtype, load(b, a[k], vector(BYTE, LANES)), scale, shift))
+            two = pick(b, planes[0], planes[1], range(2 * LANES))
+            third = pick(b, planes[2], planes[2], range(2 * LANES))
+            whole = [k // 3 + (0, LANES, 2 * LANES)[k % 3] for k in range(3 * LANES)]
+            store(b, pick(b, two, third, whole), a[5])
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 6), generate
+
+    return weave
+
+
+@njit(**INNER)
+def numbers_of(frame, parameters):
+    """The scale and the shift of each channel, shape (2, channels)."""
+    n = frame[CHANNELS]
+    given, numbers = carray(pointer(parameters), 2 * n, np.float64), np.empty((2, n), np.float32)
+    for c in range(n):
+        numbers[0, c], numbers[1, c] = f32(given[c]), f32(given[n + c])
+    return numbers
+
+
+def writing(dtype, kind):
+    """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
+    convert, past_caches, weave = converting(dtype), converting(dtype, past_caches=True), weaving(dtype)
+    nbytes = np.dtype(kind).itemsize
+
+    @njit(**INNER)
+    def plane(source, size, scale, shift, to, stream):
+        if size < LANES:
+            levels, values = np.zeros(LANES, np.uint8), np.empty(LANES, kind)
+            copy(pointer(levels.ctypes.data), pointer(source), np.uintp(size))
+            convert(levels.ctypes.data, scale, shift, values.ctypes.data)
+            copy(pointer(to), pointer(values.ctypes.data), np.uintp(size * nbytes))
+            return levels[0] + values[0]  # What is not used any more is freed, whoever has its address.
+        if stream and to % 32 == 0 and size % LANES == 0:
+            for i in range(0, size, LANES):
+                past_caches(source + i, scale, shift, to + nbytes * i)
+        else:
+            for i in range(0, size, LANES):
+                i = min(i, size - LANES)
+                convert(source + i, scale, shift, to + nbytes * i)
+        return kind(0) + u8(0)
+
+    @njit(**INNER)
+    def scatter(source, size, scale, shift, to, n):
+        values, out = np.empty(size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
+        plane(source, size, scale, shift, values.ctypes.data, False)
+        for i in range(u64(size)):
+            out[i * u64(n)] = values[i]
+
+    @njit(**INNER)
+    def planes(frame, parameters):
+        flush(frame)
+        size, numbers = frame[HEIGHT] * frame[WIDTH], numbers_of(frame, parameters)
+        for c in range(frame[CHANNELS]):
+            source, to = frame[PLANES] + c * size, frame[OUT] + c * size * nbytes
+            plane(source, size, numbers[0, c], numbers[1, c], to, frame[STREAM] != 0)
+
+    @njit(**INNER)
+    def woven(frame, parameters):
+        n, size = frame[CHANNELS], frame[HEIGHT] * frame[WIDTH]
+        if n == 1:
+            planes(frame, parameters)
+            return
+        flush(frame)
+        numbers = numbers_of(frame, parameters)
+        source, scales, shifts = frame[PLANES], numbers.ctypes.data, numbers[1].ctypes.data
+        if n == 3 and size >= LANES:
+            for i in range(0, size, LANES):
+                i = min(i, size - LANES)
+                weave(source + i, source + size + i, source + 2 * size + i, scales, shifts, frame[OUT] + 3 * nbytes * i)
+        else:
+            for c in range(n):
+                scatter(source + c * size, size, numbers[0, c], numbers[1, c], frame[OUT] + c * nbytes, n)
+        scales += np.int64(numbers[0, 0])
+
+    return planes, woven
+
+
+float32_planes, float32_woven = writing("float32", np.float32)
+float16_planes, float16_woven = writing("float16", np.uint16)
+bfloat16_planes, bfloat16_woven = writing("bfloat16", np.uint16)
+uint8_planes, uint8_woven = writing("uint8", np.uint8)
+
+
+def float32_chw(frame, parameters):
+    """A scale for each channel, then a shift for each."""
+    float32_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def float16_chw(frame, parameters):
+    """As `float32_chw`."""
+    float16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def bfloat16_chw(frame, parameters):
+    """As `float32_chw`; the mantissa is rounded to even."""
+    bfloat16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def uint8_chw(frame, parameters):
+    """The levels as they are; scales and shifts are not looked at."""
+    uint8_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def float32_hwc(frame, parameters):
+    """A scale for each channel, then a shift for each."""
+    float32_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def float16_hwc(frame, parameters):
+    """As `float32_hwc`."""
+    float16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def bfloat16_hwc(frame, parameters):
+    """As `float32_hwc`; the mantissa is rounded to even."""
+    bfloat16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+def uint8_hwc(frame, parameters):
+    """The levels as they are; scales and shifts are not looked at."""
+    uint8_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
+
+
+KERNELS = {
+    kernel.__name__: kernel
+    for kernel in (float32_chw, float16_chw, bfloat16_chw, uint8_chw, float32_hwc, float16_hwc, bfloat16_hwc, uint8_hwc)
+}

@@ -1,0 +1,108 @@
+"""Pieces of machine code that kernels are made of: vectors of bytes and floats, addresses, and calls by address."""
+
+# pyright: basic
+# llvmlite comes without types.
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+FLOAT, HALF = ir.FloatType(), ir.HalfType()
+INNER = {"nogil": True, "error_model": "numpy"}
+"""Options of functions that kernels call; they are compiled into whoever calls them."""
+f32, i32, u8, u16, u32, u64 = np.float32, np.int32, np.uint8, np.uint16, np.uint32, np.uint64
+
+
+def vector(kind, lanes):
+    """The type of `lanes` values of a kind."""
+    return ir.VectorType(kind, lanes)
+
+
+def fill(kind, value):
+    """A vector of one number."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def pick(b, x, y, indices):
+    """Lanes of x and y put together by number; those of y are counted on."""
+    return b.shuffle_vector(x, y, ir.Constant(vector(INT, len(indices)), list(indices)))
+
+
+def spread(b, value, lanes):
+    """One value in every lane."""
+    empty = ir.Constant(vector(value.type, lanes), ir.Undefined)
+    return pick(b, b.insert_element(empty, value, INT(0)), empty, [0] * lanes)
+
+
+def load(b, address, kind, align=1):
+    """A value of a kind from an address."""
+    return b.load(b.inttoptr(address, kind.as_pointer()), align=align)
+
+
+def store(b, value, address, align=1):
+    """A value to an address."""
+    return b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
+
+
+def literal(kind):
+    """The number that the compiler knows an argument to be, or None."""
+    return getattr(kind, "literal_value", None)
+
+
+def accumulate(b, count, written_out, total, add):
+    """add(turn, total) for every turn below count: written out where the count is known, else a loop of at least one turn."""
+    if written_out is not None:
+        for turn in range(written_out):
+            total = add(LONG(turn), total)
+        return total
+    before, loop, after = b.block, b.append_basic_block("turn"), b.append_basic_block("after")
+    b.branch(loop)
+    b.position_at_end(loop)
+    turn, so_far = b.phi(LONG), b.phi(total.type)
+    turn.add_incoming(LONG(0), before)
+    so_far.add_incoming(total, before)
+    total, following = add(turn, so_far), b.add(turn, LONG(1))
+    turn.add_incoming(following, loop)
+    so_far.add_incoming(total, loop)
+    b.cbranch(b.icmp_signed("<", following, count), loop, after)
+    b.position_at_end(after)
+    return total
+
+
+@intrinsic
+def pointer(typing_context, address):
+    """An integer address as a pointer."""
+    return types.voidptr(types.int64), lambda c, b, s, a: b.inttoptr(a[0], cgutils.voidptr_t)
+
+
+@intrinsic
+def fence(typing_context):
+    """What was streamed past the caches is seen by others before what is written from here on."""
+    return types.void(), lambda c, b, s, a: (b.fence("seq_cst"), c.get_dummy_value())[1]
+
+
+@intrinsic
+def fma(typing_context, x, y, z):
+    """x * y + z, rounded once: so does PyTorch."""
+    return types.float32(types.float32, types.float32, types.float32), lambda c, b, s, a: b.fma(*a)
+
+
+@intrinsic
+def call(typing_context, kernel, frame, parameters):
+    """Call the kernel at an address."""
+
+    def generate(c, b, s, a):
+        kind = ir.FunctionType(ir.VoidType(), [LONG, LONG])
+        b.call(b.inttoptr(a[0], kind.as_pointer()), [a[1], a[2]])
+        return c.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+copy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))
+"""copy(to, source, nbytes)"""

@@ -1,0 +1,98 @@
+"""Checks of the arguments that operations share. Each raises ConfigError, naming the operation and what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from streamload.errors import ConfigError
+from streamload.kernels.augment.frame import CONSTANT, EDGE, REFLECT, SYMMETRIC
+from streamload.transforms.placement import Filter, Padding, Size
+
+PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
+INTERPOLATIONS = {
+    "nearest": "nearest",
+    "nearest-exact": "nearest-exact",
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "box": "box",
+    "area": "box",
+}
+
+
+def whole(value: object) -> bool:
+    """Whether a value is a whole number, and no boolean."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def number(value: object) -> bool:
+    """Whether a value is a finite number, and no boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def refuse(operation: object, name: str, value: object, why: str, hint: str) -> ConfigError:
+    """The error for an argument."""
+    return ConfigError(f"{type(operation).__name__}({name}={value!r}) {why}.", hint=hint)
+
+
+def size_of(operation: object, value: Any, *, name: str = "size") -> Size:
+    """Height and width: of a pair, or of one number, which is both."""
+    pair = (value, value) if whole(value) else tuple(value) if isinstance(value, Sequence) else ()
+    pair = pair * 2 if len(pair) == 1 else pair
+    if len(pair) != 2 or not all(whole(side) and side > 0 for side in pair):
+        raise refuse(
+            operation, name, value, "is no size", f"Give a height and a width in pixels, {name}=(224, 224), or one number for both."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def chance_of(operation: object, value: Any) -> float:
+    """A probability."""
+    if not number(value) or not 0 <= value <= 1:
+        raise refuse(operation, "p", value, "is no probability", "Give a number from 0 to 1.")
+    return float(value)
+
+
+def range_of(operation: object, name: str, value: Any, *, least: float = -np.inf, most: float = np.inf) -> tuple[float, float]:
+    """A pair of numbers, the smaller first."""
+    pair: Any = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(pair) != 2 or not all(map(number, pair)) or not least <= pair[0] <= pair[1] <= most:
+        limits = "" if least == -np.inf and most == np.inf else f", from {least:g}" + (f" to {most:g}" if most < np.inf else " up")
+        raise refuse(operation, name, value, "is no range", f"Give two numbers, the smaller first{limits}.")
+    return float(pair[0]), float(pair[1])
+
+
+def filter_of(operation: object, interpolation: Any, antialias: Any) -> Filter:
+    """How images are resampled."""
+    if not isinstance(interpolation, str) or interpolation.lower() not in INTERPOLATIONS:
+        known = ", ".join(map(repr, INTERPOLATIONS))
+        raise refuse(operation, "interpolation", interpolation, "is not known", f"Give one of {known}.")
+    name = INTERPOLATIONS[interpolation.lower()]
+    return Filter(name, bool(antialias) if name in ("bilinear", "bicubic") else True)
+
+
+def fill_of(operation: object, value: Any) -> tuple[float, ...]:
+    """A level, or one for each channel."""
+    levels: Any = (0,) if value is None else (value,) if number(value) else tuple(value) if isinstance(value, Sequence) else ()
+    if not levels or not all(map(number, levels)):
+        raise refuse(operation, "fill", value, "is no level", "Give a number, or one for each channel.")
+    return tuple(map(float, levels))
+
+
+def padding_of(operation: object, mode: Any, fill: Any) -> Padding:
+    """What stands outside of an image."""
+    if mode not in PADDING_MODES:
+        raise refuse(operation, "padding_mode", mode, "is not known", f"Give one of {', '.join(map(repr, PADDING_MODES))}.")
+    return Padding(PADDING_MODES[mode], fill_of(operation, fill))
+
+
+def borders_of(operation: object, value: Any) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom: of one number, of (left and right, top and bottom), or of all four."""
+    borders: Any = (value,) if whole(value) else tuple(value) if isinstance(value, Sequence) else ()
+    borders = {1: borders * 4, 2: borders * 2, 4: borders}.get(len(borders), ())
+    if not borders or not all(whole(border) and border >= 0 for border in borders):
+        hint = "Give pixels: one number, (left and right, top and bottom), or (left, top, right, bottom)."
+        raise refuse(operation, "padding", value, "is no padding", hint)
+    return borders

@@ -1,0 +1,207 @@
+"""From an `Augment` and what is stored to what will be done: checked when a loader is made, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.kernels.augment.runners import Format, Steps
+from streamload.schema import ARRAY, Field, Schema
+from streamload.transforms.augment import Augment
+from streamload.transforms.chain import COLOR, Chain
+from streamload.transforms.draws import Draws
+from streamload.transforms.images import StoredImage, output_dtype, stored_image
+from streamload.transforms.placement import Placement, Whole
+from streamload.transforms.rendering import Output, image_steps, mask_steps
+
+FIRST_STEP = 1 << 10
+"""Numbers of operations that each `Augment` of a loader has for itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentPlan:
+    """One `Augment`, bound to the fields of a source."""
+
+    augment: Augment
+    number: int
+    """Of several in a loader."""
+    images: tuple[StoredImage, ...]
+    masks: tuple[StoredImage, ...]
+    out: Output
+    size: tuple[int, int]
+    """Height and width of what comes out."""
+    channels: int
+    """Of what comes out."""
+    kernels: tuple[str, ...]
+    """All that are needed."""
+    planes_nbytes: int
+    """Memory for the planes of a record between two steps, twice."""
+
+    @classmethod
+    def of(cls, augment: Augment, schema: Schema, *, number: int = 0, encoded: Mapping[str, StoredImage] | None = None) -> AugmentPlan:
+        """Check the chain against what is stored, `encoded` images among it.
+
+        Raises ConfigError, naming the operation or the field, what it got and what to do.
+        """
+        known, images, masks = encoded or {}, list[StoredImage](), list[StoredImage]()
+        for name in augment.fields:
+            images.append(known.get(name) or stored_image(_field(augment, schema, name), augment.stored))
+        for name in augment.masks:
+            masks.append(known.get(name) or stored_image(_field(augment, schema, name), None, mask=True))
+        _check_alike(images, masks)
+        for name, width in (*((name, 4) for name in augment.boxes), *((name, 2) for name in augment.keypoints)):
+            _check_coordinates(augment, _field(augment, schema, name), width)
+        plan = cls(
+            augment=augment,
+            number=number,
+            images=tuple(images),
+            masks=tuple(masks),
+            out=Output(dtype=_dtype_of(augment, images[0]), layout=augment.layout or images[0].layout, scale=augment.scale),
+            size=(1, 1),
+            channels=1,
+            kernels=(),
+            planes_nbytes=0,
+        )
+        return plan._tried()
+
+    def _tried(self) -> AugmentPlan:
+        """The same, with what a chain of its operations shows: how large images come out, and which kernels it takes."""
+        chain = self.chain(np.zeros(8, np.uint32), np.zeros(1, np.int64))
+        known = chain.placement.known
+        if known is None:
+            raise ConfigError(
+                f"{self.augment} gives records of different sizes.", hint="End its geometry with a crop or a resize to (height, width)."
+            )
+        layout = self.out.layout
+        if (chain.channels > 1 or chain.channels != self.images[0].channels) and layout == "HW":
+            layout = "CHW" if self.augment.layout is None else layout
+        if layout == "HW" and chain.channels > 1:
+            raise ConfigError(f'layout="HW" has no room for {chain.channels} channels.', hint='Give layout="CHW" or "HWC".')
+        self._check_dtypes(chain)
+        plan = replace(self, size=known, channels=chain.channels, out=replace(self.out, layout=layout))
+        steps = {image: plan.steps_of(image, chain) for image in (*self.images, *self.masks)}
+        kernels = {name for one in steps.values() for name in one.kernels}
+        planes = max(2 * one.elements * max(image.plane_nbytes, image.dtype.itemsize) for image, one in steps.items())
+        return replace(plan, kernels=tuple(sorted(kernels)), planes_nbytes=planes)
+
+    def _check_dtypes(self, chain: Chain) -> None:
+        """Raise ConfigError for colour that is not made for the stored dtype, and for dtypes that it does not become."""
+        stored = self.images[0].dtype
+        colors = [type(one).__name__ for one in self.augment.operations if one.phases[0] <= COLOR <= one.phases[1]]
+        if stored != np.uint8 and colors:
+            raise ConfigError(
+                f"{colors[0]} works on levels of one byte, and field '{self.images[0].name}' is {stored}.",
+                hint="Leave colour out, or store uint8.",
+            )
+        whole = self.out.dtype in ("uint8", "uint16", "int16")
+        if whole and (self.out.dtype != stored.name or chain.mean):
+            what = "cannot hold what Normalize makes" if chain.mean else f"is not made of {stored}"
+            raise ConfigError(f'dtype="{self.out.dtype}" {what}.', hint='Give dtype="float32" or "float16".')
+
+    def chain(
+        self,
+        words: NDArray[np.uint32],
+        records: NDArray[np.int64],
+        *,
+        sizes: tuple[Whole, Whole] | None = None,
+        view: int = 0,
+        crop: int = 0,
+    ) -> Chain:
+        """The chain at work for records, whose images have these heights and widths where they are not all of one size."""
+        first = self.images[0]
+        if sizes is None:
+            sizes = first.size or first.usual
+        draws = Draws(words, records, view=view, first_operation=self.number * FIRST_STEP)
+        chain = Chain(draws=draws, placement=Placement(*sizes, records=len(records), known=first.size), channels=first.channels, crop=crop)
+        chain.run(self.augment.operations)
+        chain.placement.finish()
+        return chain
+
+    @property
+    def entries(self) -> int:
+        """Images that each record becomes: views times crops."""
+        return self.augment.views * self.augment.crops
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Axes before those of an image: views and crops, where there are several."""
+        return tuple(count for count in (self.augment.views, self.augment.crops) if count > 1)
+
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an image as it comes out."""
+        sides = {"C": self.channels, "H": self.size[0], "W": self.size[1]}
+        return tuple(sides[axis] for axis in self.out.layout)
+
+    def delivered(self, schema: Schema) -> Schema:
+        """The fields of a record once this has been done."""
+        changed: dict[str, Field] = {}
+        for image in self.images:
+            changed[image.name] = Field(image.name, output_dtype(self.out.dtype), (*self.leading, *self.image_shape()))
+        for mask in self.masks:
+            sides = {"C": mask.channels, "H": self.size[0], "W": self.size[1]}
+            shape = (*self.leading, *(sides[axis] for axis in mask.layout))
+            changed[mask.name] = Field(mask.name, mask.dtype, shape)
+        for name in (*self.augment.boxes, *self.augment.keypoints):
+            field = schema[name]
+            changed[name] = field if field.ragged else Field(name, field.dtype, (*self.leading, *field.shape))
+        return Schema(tuple(changed.get(field.name, field) for field in schema))
+
+    def format_of(self, image: StoredImage) -> Format:
+        """What the kernels must know of an image or a mask."""
+        mask = image in self.masks
+        channels = image.channels if mask else self.channels
+        itemsize = image.dtype.itemsize if mask else output_dtype(self.out.dtype).itemsize
+        return Format(
+            dtype=image.dtype,
+            channels=image.channels,
+            planar=image.planar,
+            plane_nbytes=image.dtype.itemsize if mask else image.plane_nbytes,
+            out_nbytes=channels * self.size[0] * self.size[1] * itemsize,
+            out_kind="uint8" if mask else self.out.dtype,
+        )
+
+    def steps_of(self, image: StoredImage, chain: Chain) -> Steps:
+        """The steps of an image or a mask."""
+        return mask_steps(chain.placement, image, self.augment.mask_fill) if image in self.masks else image_steps(chain, image, self.out)
+
+
+def _field(augment: Augment, schema: Schema, name: str) -> Field:
+    if name not in schema:
+        raise ConfigError(f"{augment} names field '{name}', which is not there.", hint=f"There are: {', '.join(schema.names)}.")
+    return schema[name]
+
+
+def _dtype_of(augment: Augment, image: StoredImage) -> str:
+    if augment.dtype is not None:
+        return augment.dtype
+    return "float32" if any(type(one).__name__ == "Normalize" for one in augment.operations) else image.dtype.name
+
+
+def _check_alike(images: Sequence[StoredImage], masks: Sequence[StoredImage]) -> None:
+    first = images[0]
+    for other in (*images[1:], *masks):
+        if other.size != first.size:
+            raise ConfigError(
+                f"field '{other.name}' is {other.size} and '{first.name}' is {first.size}: they cannot move together.",
+                hint="Fields of one Augment have one height and width.",
+            )
+    for other in images[1:]:
+        if (other.dtype, other.layout, other.channels) != (first.dtype, first.layout, first.channels):
+            raise ConfigError(
+                f"field '{other.name}' is {other.dtype} {other.layout} of {other.channels} channels, "
+                f"and '{first.name}' {first.dtype} {first.layout} of {first.channels}.",
+                hint="Give each an Augment of its own.",
+            )
+
+
+def _check_coordinates(augment: Augment, field: Field, width: int) -> None:
+    shape = field.shape if not field.ragged else (0, *field.shape) if field.ragged == ARRAY else ()
+    if field.dtype.kind not in "iuf" or len(shape) != 2 or shape[1] != width:
+        what = "boxes" if width == 4 else "key points"
+        raise ConfigError(f"field '{field.name}' holds no {what}: {field}.", hint=f"They are numbers of shape (n, {width}).")
+    if field.ragged and augment.views > 1:
+        raise ConfigError(f"field '{field.name}' is ragged, and there are {augment.views} views.", hint="Several views take fixed shapes.")

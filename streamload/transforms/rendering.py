@@ -1,0 +1,163 @@
+"""From a chain to steps: which kernels an image or a mask goes through, and their parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.kernels.augment.filtered_plain import BOX, CUBIC, TRIANGLE
+from streamload.kernels.augment.runners import Steps
+from streamload.transforms.chain import Chain, Erased, Group, Step
+from streamload.transforms.images import StoredImage, output_dtype
+from streamload.transforms.placement import NOTHING_OUTSIDE, AffinePass, Pass, Placement, Where
+
+FILTERS = {"bicubic": CUBIC, "box": BOX}
+AS_THEY_ARE = -1
+FLOAT_FILTERS = FILTERS | {"bilinear": TRIANGLE, "nearest-exact": 3, "nearest": 4}
+"""As the kernels in float32 count them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What images come out as."""
+
+    dtype: str
+    layout: str
+    """"CHW", "HWC" or "HW"."""
+    scale: bool
+
+    @property
+    def woven(self) -> bool:
+        """Whether channels are the last axis."""
+        return self.layout != "CHW"
+
+
+def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
+    """The steps of the records of a chain whose placement is finished."""
+    render = image_pass if image.dtype == np.uint8 else float_pass
+    steps: list[Step | Group] = [render(one, image) for one in chain.placement.passes]
+    steps += chain.colors
+    steps.append(_output(chain, image, out))
+    steps += [_erasing(one, chain.channels, out) for one in chain.erased]
+    most = max(image.channels, chain.channels)
+    return assemble(steps, chain.placement.records, elements=most * _pixels(chain.placement))
+
+
+def mask_steps(placement: Placement, mask: StoredImage, fill: int) -> Steps:
+    """The same for a mask, which moves by nearest neighbour and changes no value."""
+    steps: list[Step | Group] = [_nearest_pass(one, mask, bits_of(np.full(mask.channels, fill), mask.dtype)) for one in placement.passes]
+    steps.append(step("elements_chw" if mask.planar else "elements_hwc"))
+    return assemble(steps, placement.records, elements=mask.channels * _pixels(placement))
+
+
+def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps:
+    """Steps in the form in which they are run."""
+    flat = [member for one in steps for member in ((one,) if isinstance(one, Step) else one.steps)]
+    order = np.empty((records, len(flat)), np.int64)
+    order[:] = np.arange(len(flat))
+    starts = np.cumsum([0, *(len(one.parameters) for one in flat)])
+    values = np.empty((records, int(starts[-1])), np.float64)
+    column = 0
+    for number, one in enumerate(flat):
+        for parameter in one.parameters:
+            values[:, column] = parameter
+            column += 1
+        if one.where is not None:
+            order[~one.where, number] = -1
+    first = 0
+    for one in steps:
+        if isinstance(one, Step):
+            first += 1
+            continue
+        last = first + len(one.steps)
+        order[:, first:last] = np.take_along_axis(order[:, first:last], one.order, axis=1)
+        first = last
+    return Steps(kernels=tuple(one.kernel for one in flat), columns=starts[:-1], values=values, order=order, elements=elements)
+
+
+def step(kernel: str, *parameters: Any, where: Where = None) -> Step:
+    """A step whose parameters are numbers, or arrays of one number a record."""
+    return Step(kernel=kernel, parameters=parameters, where=where)
+
+
+def _pixels(placement: Placement) -> int:
+    """The most pixels that a record has after any pass."""
+    return max(int(np.max(np.multiply(one.height, one.width), initial=1)) for one in placement.passes)
+
+
+def levels_for(fill: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """The level of each channel of what stands outside. Raises ConfigError for another number of them."""
+    if len(fill) not in (1, channels):
+        raise ConfigError(f"fill={fill} is not for an image of {channels} channels.", hint="Give one level, or one for each channel.")
+    return fill * (channels // len(fill))
+
+
+def bits_of(values: NDArray[np.generic], dtype: np.dtype) -> list[float]:
+    """The bits of values of a dtype, each in halves of 32, the lower first."""
+    whole = np.ascontiguousarray(values.astype(dtype)).view(f"u{dtype.itemsize}").astype(np.uint64)
+    return np.stack([whole & np.uint64(0xFFFFFFFF), whole >> np.uint64(32)], -1).astype(np.float64).reshape(-1).tolist()
+
+
+def image_pass(one: Pass, image: StoredImage) -> Step:
+    """One pass over levels of one byte."""
+    if isinstance(one, AffinePass):
+        fill = levels_for(one.fill, image.channels)
+        if one.interpolation == "nearest":
+            return _nearest_pass(one, image, bits_of(np.array(fill), image.dtype))
+        return step("affine", *one.inverse, one.height, one.width, *fill, where=one.where)
+    x0, y0, x1, y1 = one.box
+    if one.filter is None:
+        mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
+        fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image.channels)
+        return step("crop", y0, x0, one.height, one.width, one.orientation, mode, *fill)
+    if one.filter.name.startswith("nearest"):
+        return _nearest_pass(one, image, [0.0] * 2 * image.channels, centred=one.filter.name == "nearest-exact")
+    box = (x0, y0, x1, y1, one.height, one.width, one.orientation, one.filter.antialias)
+    return step("bilinear", *box) if one.filter.name == "bilinear" else step("filtered", *box, FILTERS[one.filter.name])
+
+
+def _nearest_pass(one: Pass, image: StoredImage, fill: list[float], *, centred: bool = True) -> Step:
+    """One pass over elements of any size that changes none; `fill` is bits."""
+    if isinstance(one, AffinePass):
+        return step("affine_nearest", *one.inverse, one.height, one.width, *fill, where=one.where)
+    mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
+    return step("nearest", *one.box, one.height, one.width, one.orientation, mode, centred, *fill)
+
+
+def float_pass(one: Pass, image: StoredImage) -> Step:
+    """One pass in float32 over elements of any other dtype."""
+    if isinstance(one, AffinePass):
+        fill = levels_for(one.fill, image.channels)
+        return step("float_affine", *one.inverse, one.height, one.width, one.interpolation == "nearest", *fill, where=one.where)
+    mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
+    fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image.channels)
+    which = AS_THEY_ARE if one.filter is None else FLOAT_FILTERS[one.filter.name]
+    antialias = one.filter is None or one.filter.antialias
+    return step("float_box", *one.box, one.height, one.width, one.orientation, antialias, which, mode, *fill)
+
+
+@lru_cache(maxsize=64)
+def _numbers(n: int, most: float, mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[float, ...]:
+    """The scale of each channel, then the shift of each."""
+    deviation = np.array(std or (1.0,))
+    scale, shift = np.full(n, 1.0 / most) / deviation, np.broadcast_to(-np.array(mean or (0.0,)) / deviation, n)
+    return (*scale.tolist(), *shift.tolist())
+
+
+def _output(chain: Chain, image: StoredImage, out: Output) -> Step:
+    scaled = out.scale and out.dtype not in ("uint8", "uint16", "int16")
+    numbers = _numbers(chain.channels, image.most if scaled else 1.0, chain.mean, chain.std)
+    kind = out.dtype if image.dtype == np.uint8 else "float"
+    return step(f"{kind}_{'hwc' if out.woven else 'chw'}", *numbers)
+
+
+def _erasing(one: Erased, channels: int, out: Output) -> Step:
+    dtype = output_dtype(out.dtype)
+    value = np.broadcast_to(np.array(one.value), channels)
+    bits = bits_of(value, dtype)[::2]
+    return step("erase", one.top, one.left, one.height, one.width, dtype.itemsize, out.woven, *bits, where=one.where)

@@ -1,0 +1,45 @@
+"""Memory bandwidth: the same bytes, in memory already, copied by one core into one buffer, in order or record by record at random.
+
+The second is the loader's own compiled gather, without a loader.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import h5py
+import numpy as np
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+
+from streamload.kernels import compile_kernels, gather_kernels
+
+
+def make(config: Config) -> Any:
+    """The images read into memory once, or `records` of `record_nbytes` made there; `scattered` asks for them in random order."""
+    if "path" in config:
+        with h5py.File(config["path"]) as file:
+            images = file["image"][:]
+    else:
+        images = np.ones((config["records"], config["record_nbytes"]), np.uint8)
+    images = images.reshape(len(images), -1)
+    batch = config["batch"]
+    sink = Sink(batch, images.shape[1])
+    compile_kernels()
+    copy_rows = gather_kernels().copy_rows
+    nbytes = images.shape[1]
+    offsets = np.random.default_rng(0).permutation(len(images)) * nbytes
+    gathered, rows = np.ones((batch, nbytes), np.uint8), np.arange(batch)
+
+    def one_pass(request: Config) -> dict[str, Any]:
+        clock = Clock(sink, request)
+        for start in range(0, len(images), batch):
+            if config.get("scattered"):
+                chosen = offsets[start : start + batch]
+                copy_rows(images.ctypes.data, chosen, nbytes, gathered.ctypes.data, rows[: len(chosen)])
+                sink.records, sink.nbytes = sink.records + len(chosen), sink.nbytes + len(chosen) * nbytes
+            else:
+                sink.take(images[start : start + batch])
+        return clock.stop()
+
+    one_pass({})
+    return one_pass
