@@ -34,7 +34,7 @@ def main() -> None:
             right = seen = 0
             for image, label in batches:
                 scores = model(image.float().div(127.5).sub(1))
-                accelerator.backward(nn.functional.cross_entropy(scores, label))
+                accelerator.backward(nn.functional.cross_entropy(scores, label.long()))
                 optimizer.step()
                 optimizer.zero_grad()
                 hits = accelerator.gather_for_metrics(scores.argmax(1) == label)

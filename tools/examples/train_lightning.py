@@ -29,7 +29,7 @@ class Network(lightning.LightningModule):
         image, label = batch
         scores = self.layers(image.float().div(127.5).sub(1))
         self.log("accuracy", (scores.argmax(1) == label).float().mean(), on_epoch=True, on_step=False, prog_bar=True)
-        return nn.functional.cross_entropy(scores, label)
+        return nn.functional.cross_entropy(scores, label.long())
 
     def configure_optimizers(self) -> Any:
         """How weights are changed."""

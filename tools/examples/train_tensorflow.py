@@ -27,7 +27,7 @@ def main() -> None:
         pixels = tf.nn.avg_pool2d(tf.cast(image, tf.float32) / 127.5 - 1, 8, 8, "VALID")
         with tf.GradientTape() as tape:
             scores = tf.nn.relu(tf.reshape(pixels, (-1, inputs)) @ first) @ second
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(label, scores))
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(label, tf.int64), scores))
         for weight, slope in zip((first, second), tape.gradient(loss, (first, second)), strict=True):
             weight.assign_sub(0.2 * slope)
         return tf.reduce_sum(tf.cast(tf.argmax(scores, 1) == tf.cast(label, tf.int64), tf.int32))

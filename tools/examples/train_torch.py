@@ -41,7 +41,7 @@ def main() -> None:
             right = seen = 0
             for image, label in batches:
                 scores = model(image.float().div(127.5).sub(1))
-                loss = nn.functional.cross_entropy(scores, label)
+                loss = nn.functional.cross_entropy(scores, label.long())
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
