@@ -55,7 +55,7 @@ def test_a_script_runs(path: Path, tmp_path: Path, framework: str, module: str) 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--framework", "torhc"], "--framework torhc is not known. Did you mean torch?"),
+        (["--framework", "torhc"], "--framework torhc is not known. Did you mean 'torch'?"),
         (["--image", "kind"], "--image kind cannot be the image of an example. An image is uint8 of shape"),
         (["--output", "{path}"], "exists already. Name another with --output, or remove it."),
     ],
