@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
-    from streamload.order import Block, Exact, Order, Sequential
+    from streamload.mixtures import Mixture, mix
+    from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.splits import split
     from streamload.transforms import augment
     from streamload.transforms.augment import Augment
 
@@ -35,7 +37,9 @@ _LATER = {
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
+    "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
+    "Mixture": "streamload.mixtures",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
@@ -43,6 +47,8 @@ _LATER = {
     "for_keras": "streamload.frameworks.keras",
     "for_tf": "streamload.frameworks.tensorflow",
     "for_torch": "streamload.frameworks.torch",
+    "mix": "streamload.mixtures",
+    "split": "streamload.splits",
 }
 """Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
 
@@ -53,7 +59,9 @@ __all__ = [
     "Decode",
     "Exact",
     "Field",
+    "Listed",
     "Loader",
+    "Mixture",
     "Order",
     "Ragged",
     "Schema",
@@ -66,7 +74,9 @@ __all__ = [
     "for_keras",
     "for_tf",
     "for_torch",
+    "mix",
     "open",
+    "split",
 ]
 """The names to learn; every error of `errors` and every operation of `augment` is an attribute of the package too."""
 

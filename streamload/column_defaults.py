@@ -54,6 +54,11 @@ class ColumnDefaults:
         return None
 
     @property
+    def page_starts(self) -> NDArray[np.int64] | None:
+        """No parts of blocks are read for themselves."""
+        return None
+
+    @property
     def measured(self) -> Measured | None:
         """Blocks hold what `weights` say."""
         return None

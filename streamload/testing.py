@@ -183,7 +183,7 @@ def _back_and_forth(
 
 def _stretches(column: Column, records: int) -> list[NDArray[np.int64]]:
     """The records of some blocks, or of some pages where a column has them: of all where there are few."""
-    cuts = getattr(column, "starts", column.cuts)
+    cuts = column.page_starts if column.page_starts is not None else column.cuts
     borders = np.unique(np.linspace(0, records, MOST_BORDERS + 1).astype(np.int64) if cuts is None else np.append(cuts, records))
     chosen = np.unique(np.linspace(0, len(borders) - 2, min(MOST_BORDERS, len(borders) - 1)).astype(np.int64))
     return [np.arange(start, stop) for start, stop in zip(borders[chosen].tolist(), borders[chosen + 1].tolist(), strict=True)]

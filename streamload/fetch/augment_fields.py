@@ -96,11 +96,17 @@ class AugmentFields:
     def _gather(self, draft: BatchDraft, name: str, out: NDArray[Any]) -> None:
         """Stored records of the whole batch, from the arena or from files."""
         for stream, start, stop in draft.streams:
-            reader = self._readers[stream].get(name)
-            if reader is not None:
-                self._streams.gather(stream, reader, draft.records[start:stop], out, self._rows[start:stop])
+            reader, rows = self._readers[stream].get(name), self._rows[start:stop]
+            if reader is None:
+                reader, rows = self._reader_of(stream, name), draft.missing(start, stop)
+            if len(rows):
+                self._streams.gather(stream, reader, draft.records[rows], out, rows)
         for address, nbytes, held, start, stop in self._in_arena(draft, name, 0, draft.count):
             kernels.gather_kernels().copy_rows(address, held * nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
+
+    def _reader_of(self, stream: int, name: str) -> Reader:
+        """The reader of a field that is decoded into the arena: some records are read by themselves all the same."""
+        return dict(self._windows.decoded[stream])[name]
 
     def _in_arena(self, draft: BatchDraft, name: str, start: int, stop: int) -> Iterator[tuple[int, int, NDArray[np.int64], int, int]]:
         """Where records of rows [start, stop) lie in the arena: (address, bytes of a record, which of those there, start, stop)."""
@@ -116,19 +122,28 @@ class AugmentFields:
             for address, nbytes, held, first, last in self._in_arena(draft, name, start, stop):
                 places = address + held * nbytes
                 self._stage.write(drawn, name, places, out, self._rows[first:last], start=first - start, stop=last - start)
+            missing = draft.missing(start, stop)
+            for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1) if len(missing) else ():
+                self._write_read(draft, drawn, stream, name, self._reader_of(stream, name), start, int(run[0]), int(run[-1]) + 1)
             return
         records = draft.records[start:stop]
         places = reader.addresses(records)
         if places is not None:
             self._stage.write(drawn, name, places, out, self._rows[start:stop])
             return
-        piece = self._piece[name]
-        scratch = self._room(self._schema[name], min(piece, stop - start))
-        for first in range(0, stop - start, piece):
-            last = min(first + piece, stop - start)
-            self._streams.gather(stream, reader, records[first:last], scratch, self._rows[: last - first])
+        self._write_read(draft, drawn, stream, name, reader, start, start, stop)
+
+    def _write_read(
+        self, draft: BatchDraft, drawn: DrawnStep, stream: int, name: str, reader: Reader, start: int, low: int, high: int
+    ) -> None:
+        """Rows [low, high) of a piece that begins at row `start`, read from files so many at a time."""
+        out, piece = draft.target.fields[name], self._piece[name]
+        scratch = self._room(self._schema[name], min(piece, high - low))
+        for first in range(low, high, piece):
+            last = min(first + piece, high)
+            self._streams.gather(stream, reader, draft.records[first:last], scratch, self._rows[: last - first])
             places = scratch.ctypes.data + self._rows[: last - first] * scratch.strides[0]
-            self._stage.write(drawn, name, places, out, self._rows[start + first : start + last], start=first, stop=last)
+            self._stage.write(drawn, name, places, out, self._rows[first:last], start=first - start, stop=last - start)
 
     def _room(self, field: Field, records: int) -> NDArray[Any]:
         """Scratch for so many stored records of a field."""

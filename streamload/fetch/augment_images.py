@@ -88,6 +88,7 @@ class AugmentImages:
         """Row k of the batch is now what was in row `sources[k]`."""
         for name in self.names:
             draft.target.fields[name][: len(sources)] = draft.target.fields[name][sources]
+            draft.target.fields[name][: len(sources)][sources < 0] = 0
         for sides in self._sizes.values():
             for side in sides:
                 side[: len(sources)] = side[sources]
@@ -97,7 +98,7 @@ class AugmentImages:
         _, reader, in_arena = self._readers[piece.stream][name]
         missing = np.arange(piece.start, piece.stop)
         if in_arena:
-            left: list[NDArray[np.int64]] = []
+            left = [draft.missing(piece.start, piece.stop)]
             for part, held, start, stop in draft.slices:
                 low, high = max(start, piece.start), min(stop, piece.stop)
                 if low < high:
@@ -107,7 +108,7 @@ class AugmentImages:
                     there = starts >= 0
                     left.append(rows[~there])
                     yield StoredRows(rows[there], region.values, starts[there], lengths[there])
-            missing = np.concatenate(left) if left else missing[:0]
+            missing = np.concatenate(left)
         if len(missing):
             for first, last, values, starts, lengths in reader.pieces(draft.records[missing]):
                 yield StoredRows(missing[first:last], values, starts, lengths)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.fault_points import reach
 from streamload.fetch.bad_records import BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
-from streamload.fetch.tasks import StepTask
+from streamload.fetch.tasks import SegmentRows, StepTask
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, SlotViews
 from streamload.source import Fault
@@ -46,6 +46,8 @@ class FilledStep:
     """Records that could not be delivered."""
     overflow: Overflow | None
     """Where the batch lies if it did not fit its slot."""
+    valid: tuple[int, ...]
+    """Rows of each of the task's segments that count, where some were left out; else none."""
 
 
 class PieceRows(NamedTuple):
@@ -63,9 +65,10 @@ class PieceRows(NamedTuple):
 class BatchDraft:
     """One step on its way through the stages."""
 
-    __slots__ = ("bad", "elements", "overflow", "pieces", "records", "slices", "source", "streams", "target", "task")
+    __slots__ = ("bad", "elements", "overflow", "pieces", "records", "slices", "source", "streams", "target", "task", "valid")
 
     def __init__(self, task: StepTask, records: NDArray[np.int64], slices: list[WindowSlice], target: Arrays) -> None:
+        """`records` and `slices` are of the task's pieces; rows that do not count are added here."""
         self.task = task
         self.records = records
         """The record number of each row, counted within its stream; rows are those that are delivered: shape (count,)."""
@@ -78,6 +81,10 @@ class BatchDraft:
             self.pieces.append(PieceRows(stream, epoch, start, row, row := row + stop - start))
         self.streams = _by_stream(self.pieces)
         """The rows by the streams that their records are of: together all of them, rising."""
+        self.valid: tuple[int, ...] = ()
+        """As in `FilledStep`."""
+        if task.segments:
+            self._rearrange(_filled_up(self.streams, task.segments))
         self.elements: dict[str, int] = {}
         """Of each ragged field, as measured in the present pass: its elements in the whole batch."""
         self.source: Arrays = target
@@ -94,24 +101,45 @@ class BatchDraft:
 
     def settle(self, faults: Sequence[Fault], policy: str) -> NDArray[np.int64]:
         """Decide what stands in place of records that cannot be decoded; returns, for each row of the batch from now on, the
-        row whose record now stands there: shape (count,).
+        row whose record now stands there: shape (count,); -1 where none is good that could stand there, and nothing shall.
 
-        A record that stands in is of the same stream. Raises the error of `settled` where none can.
+        A record that stands in is of the same stream. Raises the error of `resolve` where none can. Where rows are filled up
+        there are as many as before: those of records that are left out repeat the last good one, and do not count.
         """
         sources: list[NDArray[np.int64]] = []
         bad: list[BadRow] = []
-        for _, start, stop in self.streams:
-            ours = [fault for fault in faults if start <= fault.row < stop]
-            chosen, rows = resolve(self.records[start:stop], ours, policy, start) if ours else (np.arange(stop - start), [])
+        valid: list[int] = []
+        segments = self.task.segments
+        for number, (_, start, stop) in enumerate(self.streams):
+            counted = segments[number].valid if segments else stop - start
+            ours = [fault for fault in faults if start <= fault.row < start + max(counted, 1)]
+            chosen, rows = resolve(self.records[start : start + max(counted, 1)], ours, policy, start)
+            if segments:
+                valid.append(min(len(chosen), counted))
+                more = stop - start - len(chosen)
+                chosen = np.append(chosen, np.full(more, chosen[-1] if len(chosen) else -1 - start))
             sources.append(chosen + start)
-            bad += rows
+            bad += rows if counted else []
         now = np.concatenate(sources)
         self.bad = tuple(bad)
+        if valid != [segment.valid for segment in segments]:
+            self.valid = tuple(valid)
+        self._rearrange(np.where(now < 0, np.arange(len(now)), now) if segments else now)
+        return now
+
+    def _rearrange(self, now: NDArray[np.int64]) -> None:
+        """Have row k be what was row `now[k]`."""
         self.records = self.records[now]
         self.slices = [WindowSlice(one.part, one.held[held], start, stop) for one, held, start, stop in remap_slices(self.slices, now)]
         self.pieces = [one._replace(start=start, stop=stop) for one, _, start, stop in remap_slices(self.pieces, now)]
         self.streams = _by_stream(self.pieces)
-        return now
+
+    def missing(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Which of the rows [start, stop) do not lie in the arena."""
+        outside = np.ones(stop - start, np.bool_)
+        for _, _, first, last in self.slices:
+            outside[max(first - start, 0) : max(last - start, 0)] = False
+        return np.flatnonzero(outside) + start
 
     def drop(self) -> None:
         """Let go of what a step that failed had been given."""
@@ -121,7 +149,15 @@ class BatchDraft:
 
     def outcome(self) -> FilledStep:
         """What came of it."""
-        return FilledStep(count=len(self.records), bad=self.bad, overflow=self.overflow)
+        return FilledStep(count=len(self.records), bad=self.bad, overflow=self.overflow, valid=self.valid)
+
+
+def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:
+    """For each row of a batch, the row that is read for it: the last of its stream's, where it does not count."""
+    found: list[NDArray[np.int64]] = []
+    for (_, start, stop), segment in zip(streams, segments, strict=True):
+        found += [np.arange(start, stop), np.full(segment.rows - (stop - start), stop - 1)]
+    return np.concatenate(found)
 
 
 def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:

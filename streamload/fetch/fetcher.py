@@ -20,7 +20,7 @@ from streamload.fetch.load import CollateFields, DecodeFields, EncodedField, Rea
 from streamload.fetch.ragged_collate import RaggedCollator
 from streamload.fetch.stages import Pass, Stage
 from streamload.fetch.streams import OpenStreams
-from streamload.fetch.tasks import StepPiece, StepTask
+from streamload.fetch.tasks import StepTask
 from streamload.fetch.transform_records import TransformRecords, Workspace
 from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
@@ -28,6 +28,7 @@ from streamload.images.column import EncodedImages
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
+from streamload.order import StepPiece
 from streamload.schema import Schema
 from streamload.source import Column, Fault, RaggedReader, Reader, ReadStats, kept_column, read_records
 from streamload.storage.files import OpenFiles

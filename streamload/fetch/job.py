@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.fetch.tasks import StepPiece
 from streamload.memory.shared_memory import SharedBlock, aligned
 from streamload.memory.slots import SlotLayout
-from streamload.order import BoundOrder
+from streamload.order import BoundOrder, StepPiece
 from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
@@ -40,6 +39,11 @@ class Stream:
     """Of whatever is drawn for its records."""
     lanes: tuple[BoundOrder, ...]
     """Orders that go side by side, each over records of its own."""
+    own: range
+    """The lanes that go by windows here, if their orders have windows. Records of the others are read by themselves: this process
+    takes few of them, and another one decodes their blocks."""
+    least: int
+    """Windows of fewer positions are not decoded as a whole, and their records read by themselves: so a step touches few windows."""
     arena: ArenaLayout | None
     """Where decoded windows go; None where every record is read by itself."""
 
@@ -61,6 +65,8 @@ class Job:
     """Whether large raw records are read past the page cache."""
     on_bad: str
     """What becomes of records that cannot be decoded: see `bad_records`."""
+    fills: bool
+    """Whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
     augmentation: Augmentation | None = None
     """What is done with records and batches before a function of the user's sees them."""
 
@@ -108,9 +114,8 @@ class ArenaLayout:
     """The most records that a window holds."""
     offsets: tuple[int, ...]
     """Bytes from a part's begin to each field's region."""
-    rooms: tuple[tuple[NDArray[np.int64] | None, ...], ...]
-    """For each lane, and in it for each field: elements that each block of that order has room for, shape (blocks,); None of
-    fixed fields."""
+    rooms: tuple[NDArray[np.int64] | None, ...]
+    """For each field, elements that each block of the layout has room for, shape (blocks,); None of fixed fields."""
     capacities: tuple[int, ...]
     """The most of them that a window has room for; 0 of other fields."""
     part_nbytes: int
@@ -124,11 +129,10 @@ class ArenaLayout:
         *,
         records: int,
         lane_parts: Sequence[int],
-        rooms: Sequence[Mapping[str, NDArray[np.int64]]],
+        rooms: Mapping[str, NDArray[np.int64]],
         capacities: Mapping[str, int],
     ) -> ArenaLayout:
-        """The layout for windows of up to `records` records of the fields; `rooms`, a mapping a lane, and `capacities` are of the
-        ragged ones."""
+        """The layout for windows of up to `records` records of the fields; `rooms` and `capacities` are of the ragged ones."""
         offsets: list[int] = []
         at = 0
         for field in fields:
@@ -141,7 +145,7 @@ class ArenaLayout:
             fields=tuple(fields),
             records=records,
             offsets=tuple(offsets),
-            rooms=tuple(tuple(lane.get(field.name) for field in fields) for lane in rooms),
+            rooms=tuple(rooms.get(field.name) for field in fields),
             capacities=tuple(capacities.get(field.name, 0) for field in fields),
             part_nbytes=aligned(at, 4096),
             lane_parts=tuple(lane_parts),

@@ -67,11 +67,13 @@ class DecodeFields:
         for stream, start, stop in draft.streams:
             for name, reader, in_arena in self._fields.get(stream, ()):
                 reader.collect_faults(None if self._on_bad == RAISE else faults)
+                rows = self._rows[start:stop]
                 if in_arena:
                     slices = [one for one in draft.slices if start <= one.start < stop]
                     self._windows.decode_stored(name, reader, draft.records, fields[name], slices)
-                else:
-                    self._streams.gather(stream, reader, draft.records[start:stop], fields[name], self._rows[start:stop])
+                    rows = draft.missing(start, stop)
+                if len(rows):
+                    self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
                 reach("mid_slot_write")
         if self._augmented is not None:
             self._augmented.decode(draft, None if self._on_bad == RAISE else faults)
@@ -80,6 +82,7 @@ class DecodeFields:
             sources = draft.settle(faults, self._on_bad)
             for name in self._names:
                 fields[name][: len(sources)] = fields[name][sources]
+                fields[name][: len(sources)][sources < 0] = 0
             if self._augmented is not None:
                 self._augmented.settle(draft, sources)
 
@@ -109,6 +112,10 @@ class ReadFields:
             for name, reader in self._readers.get(stream, ()):
                 self._streams.gather(stream, reader, draft.records[start:stop], fields[name], self._rows[start:stop])
                 reach("mid_slot_write")
+            decoded = self._windows.plain[stream]
+            rows = draft.missing(start, stop) if decoded else self._rows[:0]
+            for name, reader in decoded if len(rows) else ():
+                self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
         if draft.slices:
             self._windows.gather_decoded(fields, draft.slices)
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError
 from streamload.fetch.job import Job
-from streamload.fetch.tasks import StepPiece
 from streamload.fetch.window_tables import LaneTables
-from streamload.order import WindowTable
+from streamload.order import StepPiece, WindowTable
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -89,7 +88,7 @@ class OpenStreams:
             first = len(blocks) * (max(start, low) - low) // (high - low)
             last = len(blocks) * (min(stop, high) - low) // (high - low)
             for block in blocks[first:last].tolist():
-                records = table.order.block_records(block)
+                records = table.block_records(block)
                 for reader in readers:
                     reader.advise(records)
 

@@ -9,9 +9,12 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, NamedTuple
 
+from streamload.order import StepPiece
+
 _FRAME = struct.Struct("<IB")
-_STEP = struct.Struct("<qqqqHH")
+_STEP = struct.Struct("<qqqqHHH")
 _PIECE = struct.Struct("<HHqqI")
+_SEGMENT = struct.Struct("<HII")
 _WINDOW = struct.Struct("<qHHqqq")
 _FILLED = struct.Struct("<qqq")
 _FILLED_FRAME = struct.Struct("<IBqqq")
@@ -38,19 +41,14 @@ class Kind(IntEnum):
 _KINDS = {int(kind): kind for kind in Kind}
 
 
-class StepPiece(NamedTuple):
-    """Neighbouring positions of one order: a part of a step, or of what the kernel is told about."""
+class SegmentRows(NamedTuple):
+    """The rows of a batch that one stream fills, where some of them do not count."""
 
     stream: int
-    """Which source of the loader's, from 0; below 65,536."""
-    lane: int
-    """Which order over that source, from 0; below 65,536."""
-    epoch: int
-    """Of that stream: the streams of a mixture count their own."""
-    start: int
-    """First position in that epoch of that lane."""
-    stop: int
-    """One after the last; fewer than 2**32 after `start`."""
+    valid: int
+    """Rows that count: those that are read for it first."""
+    rows: int
+    """All of them: what is missing repeats the last record that is read."""
 
 
 class StepTask(NamedTuple):
@@ -66,6 +64,8 @@ class StepTask(NamedTuple):
     """What the step consists of: piece k holds the rows behind those of piece k - 1. Never empty."""
     advice: tuple[StepPiece, ...] = ()
     """Positions to tell the kernel about before filling."""
+    segments: tuple[SegmentRows, ...] = ()
+    """The rows of each stream, in order, where rows are filled up; none where every row is read and counts."""
 
 
 class WindowTask(NamedTuple):
@@ -101,6 +101,8 @@ class Filled(NamedTuple):
     """How many are in it."""
     bad: tuple[tuple[int, int, str], ...] = ()
     """Records that could not be delivered: which, by which they were replaced (-1: by none), and why."""
+    valid: tuple[int, ...] = ()
+    """Rows of each of the task's segments that count, where some were left out; else none."""
 
 
 class Overflowed(NamedTuple):
@@ -116,6 +118,8 @@ class Overflowed(NamedTuple):
     memory: Any
     """The bytes, as an array; None until its descriptor has been found."""
     bad: tuple[tuple[int, int, str], ...] = ()
+    """As in `Filled`."""
+    valid: tuple[int, ...] = ()
     """As in `Filled`."""
 
 
@@ -133,29 +137,34 @@ Reply = Filled | Overflowed | Failed
 
 
 @cache
-def _step_frame(pieces: int) -> struct.Struct:
+def _step_frame(pieces: int, segments: int) -> struct.Struct:
     """The layout of a step's frame with so many pieces, those of its advice among them."""
-    return struct.Struct("<IBqqqqHH" + "HHqqI" * pieces)
+    return struct.Struct("<IBqqqqHHH" + "HHqqI" * pieces + "HII" * segments)
 
 
 def pack_step(task: StepTask) -> bytes:
     """A frame for a step task."""
-    number, slot, epoch, step, pieces, advice = task
+    number, slot, epoch, step, pieces, advice, segments = task
     packed: list[int] = []
     for stream, lane, of_epoch, start, stop in (*pieces, *advice):
         packed += (stream, lane, of_epoch, start, stop - start)
-    frame = _step_frame(len(pieces) + len(advice))
-    return frame.pack(frame.size - _FRAME.size, Kind.STEP, number, slot, epoch, step, len(pieces), len(advice), *packed)
+    for segment in segments:
+        packed += segment
+    frame = _step_frame(len(pieces) + len(advice), len(segments))
+    head = number, slot, epoch, step, len(pieces), len(advice), len(segments)
+    return frame.pack(frame.size - _FRAME.size, Kind.STEP, *head, *packed)
 
 
 def _step(payload: bytes) -> StepTask:
     """The task of a frame for a step."""
-    number, slot, epoch, step, count, _ = _STEP.unpack_from(payload)
+    number, slot, epoch, step, count, advised, _ = _STEP.unpack_from(payload)
+    end = _STEP.size + (count + advised) * _PIECE.size
     pieces = tuple(
         StepPiece(stream, lane, of_epoch, start, start + length)
-        for stream, lane, of_epoch, start, length in _PIECE.iter_unpack(payload[_STEP.size :])
+        for stream, lane, of_epoch, start, length in _PIECE.iter_unpack(payload[_STEP.size : end])
     )
-    return StepTask(number, slot, epoch, step, pieces[:count], pieces[count:])
+    segments = tuple(SegmentRows._make(one) for one in _SEGMENT.iter_unpack(payload[end:]))
+    return StepTask(number, slot, epoch, step, pieces[:count], pieces[count:], segments)
 
 
 def pack_window(task: WindowTask) -> bytes:
@@ -165,7 +174,7 @@ def pack_window(task: WindowTask) -> bytes:
 
 def pack_filled(reply: Filled) -> bytes:
     """A frame for a filled step."""
-    if reply.bad:
+    if reply.bad or reply.valid:
         return pack_text(Kind.FLAWED, reply._asdict())
     return _FILLED_FRAME.pack(_FILLED.size, Kind.FILLED, *reply[:3])
 
@@ -214,9 +223,10 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
         capacities = tuple(int(one) for one in content["capacities"])
-        return Overflowed(content["number"], content["slot"], content["records"], capacities, content["nbytes"], None, _bad(content))
+        head = content["number"], content["slot"], content["records"]
+        return Overflowed(*head, capacities, content["nbytes"], None, _bad(content), tuple(content["valid"]))
     if kind is Kind.FLAWED:
-        return Filled(content["number"], content["slot"], content["records"], _bad(content))
+        return Filled(content["number"], content["slot"], content["records"], _bad(content), tuple(content["valid"]))
     return Failed(content["number"], content["slot"], content["error"]) if kind is Kind.FAILED else content
 
 

@@ -31,26 +31,23 @@ class Tables:
         """Work out the table of an epoch. Nobody may be reading the one that was in its place."""
         if epoch not in self._known:
             self._known = {known: table for known, table in self._known.items() if known % 2 != epoch % 2}
-            self._known[epoch] = self._order.table(epoch, *self._arrays(epoch))
+            self._known[epoch] = self._order.write_table(epoch, self._words(epoch))
         return self._known[epoch]
 
     def read(self, epoch: int) -> WindowTable:
         """The table of an epoch, which has been written."""
         if epoch not in self._known:
             self._known = {known: table for known, table in self._known.items() if known % 2 != epoch % 2}
-            blocks, starts, block_starts = self._arrays(epoch)
-            self._known[epoch] = WindowTable(self._order, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+            self._known[epoch] = self._order.read_table(epoch, self._words(epoch))
         return self._known[epoch]
 
     def forget(self) -> None:
         """Whatever was written may be written anew."""
         self._known.clear()
 
-    def _arrays(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def _words(self, epoch: int) -> NDArray[np.int64]:
         whole = self._block.bytes[self._offset : self._offset + self.nbytes(self._order)]
-        words = whole.view(np.int64).reshape(2, -1)[epoch % 2]
-        windows = self._order.windows + 1
-        return words[: -2 * windows], words[-2 * windows : -windows], words[-windows:]
+        return whole.view(np.int64).reshape(2, -1)[epoch % 2]
 
 
 LaneTables = dict[LaneKey, Tables]
@@ -77,5 +74,5 @@ def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[LaneKey, WindowedOr
     """The orders that go by windows, and which stream and lane they are of."""
     for number, stream in enumerate(streams):
         for lane, order in enumerate(stream.lanes):
-            if isinstance(order, WINDOWED):
+            if lane in stream.own and isinstance(order, WINDOWED):
                 yield (number, lane), order

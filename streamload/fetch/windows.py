@@ -13,11 +13,11 @@ from streamload.errors import StreamloadError
 from streamload.fault_points import reach
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
-from streamload.fetch.tasks import StepPiece, StepTask, WindowKey, WindowTask
+from streamload.fetch.tasks import StepTask, WindowKey, WindowTask
 from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.order import WindowTable
+from streamload.order import StepPiece, WindowTable
 from streamload.source import RaggedReader, Reader, RecordDecoder
 
 ADVISED_BLOCKS = 32
@@ -34,7 +34,7 @@ class OpenWindow:
 
     def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
         self.task = task
-        self.order = table.order
+        self.table = table
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
         self.rows = table.held_starts(task.window)
         self.share = share
@@ -91,6 +91,7 @@ class WindowDecoder:
         """`gather` is `Reader.gather` of a reader of the given stream, with accounts kept; `verify` raises where files have changed."""
         self.decoded: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
         """Of each stream, fixed fields that are decoded into the arena."""
+        self._augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
         self.kept: list[list[tuple[str, RaggedReader]]] = [[] for _ in job.streams]
         """Of each stream, ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
         self.parts = parts_of(job, arena)
@@ -110,6 +111,11 @@ class WindowDecoder:
         self._gather, self._verify = _ended, _ended
 
     @property
+    def plain(self) -> list[list[tuple[str, Reader]]]:
+        """Of each stream, the fields of `decoded` that go into batches as they are."""
+        return [[one for one in decoded if one[0] not in self._augmented] for decoded in self.decoded]
+
+    @property
     def needed(self) -> bool:
         """Whether any field is decoded into windows."""
         return bool(self.parts)
@@ -127,9 +133,9 @@ class WindowDecoder:
         opened = OpenWindow(task, table, self._share(self._index, task.window, count))
         layout = self._job.streams[task.stream].arena
         if layout is not None:
-            for field, rooms in zip(layout.fields, layout.rooms[task.lane], strict=True):
+            for field, rooms in zip(layout.fields, layout.rooms, strict=True):
                 if rooms is not None:
-                    opened.firsts[field.name] = offsets_of(rooms[opened.blocks])
+                    opened.firsts[field.name] = offsets_of(table.pieces.of_blocks(rooms)[opened.blocks])
         opened.done = self._board.progress(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
         opened.told = opened.done
         self._open[task.key] = opened
@@ -157,7 +163,7 @@ class WindowDecoder:
     def _decode(self, window: OpenWindow, which: int) -> None:
         self._tell()
         stream, part = window.task.stream, self.parts[window.task.part]
-        records = window.order.block_records(int(window.blocks[which]))
+        records = window.table.block_records(int(window.blocks[which]))
         rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
         reach("mid_block_decode")
         for name, reader in self.decoded[stream]:
@@ -178,7 +184,7 @@ class WindowDecoder:
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
         """Tell readers of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
-        blocks = [window.order.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
+        blocks = [window.table.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
         if not blocks:
             return
         records = np.concatenate(blocks)
@@ -206,21 +212,23 @@ class WindowDecoder:
     def _keys(self, pieces: Sequence[StepPiece]) -> Iterator[WindowKey]:
         """The windows that pieces of a step lie in, where these are decoded."""
         for stream, lane, epoch, start, stop in pieces:
-            if self._job.streams[stream].arena is not None:
+            one = self._job.streams[stream]
+            if one.arena is not None and lane in one.own:
                 table = self._tables[stream, lane].read(epoch)
-                for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
+                for window in table.windows_between(start, stop, least=one.least):
                     yield stream, lane, epoch, window
 
     def slices(self, pieces: Sequence[StepPiece]) -> list[WindowSlice]:
-        """Where in the arena the records of a step lie, in the order of its rows; those that are not decoded are left out."""
+        """Where in the arena the records of a step lie, in the order of its rows; those that do not lie there are left out."""
         if not self.parts:
             return []
         found: list[WindowSlice] = []
         row = 0
         for stream, lane, epoch, start, stop in pieces:
-            if self._job.streams[stream].arena is not None:
+            one = self._job.streams[stream]
+            if one.arena is not None and lane in one.own:
                 table = self._tables[stream, lane].read(epoch)
-                for number in range(table.window_of(start), table.window_of(stop - 1) + 1):
+                for number in table.windows_between(start, stop, least=one.least):
                     low = int(table.starts[number])
                     first, last = max(start, low), min(stop, int(table.starts[number + 1]))
                     held = table.deal(number, first - low, last - low)

@@ -60,6 +60,21 @@ class Grouped(ColumnDefaults):
         """As the column of elements, and numbers of a few thousand of them."""
         return self.elements.scratch_nbytes + self.starts.nbytes
 
+    @property
+    def mappable(self) -> bool:
+        """As elements are."""
+        return self.elements.mappable
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As elements, where each record does not lie in one piece."""
+        return self.elements.direct_nbytes if _places(self) is None else 0
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As elements'."""
+        return self.elements.file_nbytes
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> GroupedReader:
         """A reader for the calling process."""
         return GroupedReader(self, files, meter)
@@ -116,6 +131,11 @@ class GroupedReader(ReaderDefaults):
         for number, offset, nbytes in zip(numbers.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
             if nbytes and self._files.address(number) is None:
                 os.posix_fadvise(self._files.descriptor(number), offset, nbytes, os.POSIX_FADV_WILLNEED)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on, where the elements' reader will be asked."""
+        if self._places is None and len(records):
+            self._elements.expect(spread(self._starts[records], self.lengths(records)))
 
     def close(self) -> None:
         """Let go of the reader of elements."""

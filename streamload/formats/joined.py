@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.column_defaults import ColumnDefaults
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
@@ -20,7 +21,7 @@ from streamload.storage.files import Mapping as FileMapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class JoinedColumn:
+class JoinedColumn(ColumnDefaults):
     """A column of another source, whose files are some of this one's."""
 
     field: Field
@@ -63,6 +64,11 @@ class JoinedColumn:
         if stored is None:
             return None
         return JoinedColumn(field=replace(stored.field, name=self.field.name), column=stored, first=self.first, files=self.files)
+
+    @property
+    def page_starts(self) -> NDArray[np.int64] | None:
+        """As the column's."""
+        return self.column.page_starts
 
     @property
     def scratch_nbytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import inspect
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
 from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
+from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
 from streamload.source import Source
@@ -36,6 +38,10 @@ def open_source(
     {"x": ["f0", "f1"]}, or, by a pattern and in natural order, {"x": "f*"}. Nothing is read but what describes the data, and fields
     small enough to be held in memory. Fields that lie in files of their own are joined by record:
     {"image": "x.npy", "label": "y.npy"}, or {"image": sl.open("x.parquet", fields=["image"]), "label": "y.npy"}.
+
+    What a record is can be said: `record_axis=None` takes each file for one record, and in HDF5 each dataset; there `record_axis`
+    may be the number of an axis, of all fields or by field, names in `fields` may be patterns of groups ("sample_*/image"), and
+    `scaled=True` unpacks netCDF's values. A record of one element is delivered as one number, but of the field with the largest records.
 
     `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
@@ -67,6 +73,9 @@ def open_source(
             )
         chosen = found
     assert chosen is not None
+    by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
+    if by_file:
+        options = {name: value for name, value in options.items() if name != "record_axis"}
     _refuse_unknown(options, chosen)
     if stacked and not getattr(chosen, "STACKS", False):
         raise ConfigError(
@@ -75,7 +84,8 @@ def open_source(
         )
     said = partitions.partitions(path, paths)
     inner, named = partitions.split(wanted, said)
-    source = _decoded(chosen.plan(paths, inner, **options), decode)
+    source = chosen.plan(paths, inner, **options)
+    source = _decoded(one_each_file(source) if by_file else source, decode)
     source = partitions.with_partitions(source, said, named) if named else source
     return as_numbers(source, options.get("shapes") or ())
 
@@ -99,7 +109,7 @@ def _decoded(source: Source, decode: Any) -> Source:
 
 def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object, decode: Any, options: dict[str, Any]) -> Source:
     """Fields from different files, one from each."""
-    if fields is not None or options or not paths:
+    if fields is not None or set(options) - {"record_axis"} or not paths:
         raise ConfigError(
             "Files that are joined by record are given as {field: path}, and nothing else.",
             hint='Leave fields= and the options out, or give a source: sl.open({"x": sl.open("x.npz", fields=["x"]), "y": "y.npy"}).',
@@ -108,19 +118,46 @@ def _joined(paths: Mapping[str, Path | Iterable[Path] | Source], fields: object,
     unknown = next((name for name in wishes if name not in paths), None)
     if unknown is not None:
         raise ConfigError(f"decode names {unknown!r}, which is no field.", hint=f"The fields are {', '.join(map(repr, paths))}.")
+    _refuse_unpaired({name: one for name, one in paths.items() if isinstance(one, str)})
     sources: dict[str, Source] = {}
     for name, one in paths.items():
         wish = wishes.get(name)
         if not isinstance(one, Source):
-            sources[name] = open_source(one, decode=wish)
+            sources[name] = open_source(one, decode=wish, **options)
         else:
             sources[name] = one if wish is None else _decoded(one, wish)
     return as_numbers(joined.join(sources))
 
 
+def _refuse_unpaired(patterns: Mapping[str, str]) -> None:
+    """Raise SchemaMismatchError where patterns of files with one star each lead to files that do not pair by what it stands for."""
+    stars: dict[str, dict[str, str]] = {}
+    for name, pattern in patterns.items():
+        folder, _, last = os.path.expanduser(pattern).rpartition(os.sep)
+        before, star, after = last.partition("*")
+        if star and not glob.has_magic(folder + before + after) and not os.path.lexists(pattern):
+            found = (os.path.basename(one) for one in _matching(pattern))
+            stars[name] = {one[len(before) : len(one) - len(after)]: one for one in found}
+    for (name, here), (other, there) in itertools.pairwise(stars.items()):
+        alone = sorted((set(here) ^ set(there)), key=natural_key)
+        if alone:
+            has, lacks = (name, other) if alone[0] in here else (other, name)
+            raise SchemaMismatchError(
+                f"Files to be joined pair by what the star stands for: for {alone[0]!r} there is one of '{has}' and none of '{lacks}' "
+                f"({len(alone):,} such names in all).",
+                hint="Put the missing files there, or give lists of files that belong together.",
+                path=patterns[lacks],
+            )
+
+
+def _options_of(chosen: Format) -> list[str]:
+    """What may be said of files of a format, besides fields."""
+    return [name for name, one in inspect.signature(chosen.plan).parameters.items() if one.kind is one.KEYWORD_ONLY]
+
+
 def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
     """Raise ConfigError for an option that the format does not have."""
-    known = [name for name, one in inspect.signature(chosen.plan).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    known = _options_of(chosen)
     for name in options:
         if name not in known:
             raise ConfigError(

@@ -56,19 +56,13 @@ class Choice:
         """What a batch has under a name: an array of shape (records, *shape), or a Ragged."""
         if name not in self.computed:
             return batch[name]
-        return valid_of(batch) if name == VALID else np.int64(batch.total_step + 1)
+        return batch.valid if name == VALID else np.int64(batch.total_step + 1)
 
     def arranged(self, made: Sequence[Any]) -> Any:
         """What was made of each field, in the container."""
         if self.container == DICT:
             return dict(zip(self.names, made, strict=True))
         return made[0] if self.container == ONE else tuple(made)
-
-
-def valid_of(batch: Batch) -> NDArray[np.bool_]:
-    """Which records of a batch count: shape (records,). The others fill it up to the size that batches have."""
-    valid: Any = getattr(batch, "valid", None)
-    return np.ones(len(batch.records), np.bool_) if valid is None else valid
 
 
 def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> Choice:

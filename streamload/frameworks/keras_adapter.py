@@ -9,7 +9,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from streamload.frameworks.fields import Choice, is_text, refused
 from streamload.frameworks.narrowing import narrowed
-from streamload.frameworks.passes import allow_copies
+from streamload.frameworks.passes import allow_copies, at_the_end
 from streamload.loader.batch import Batch
 from streamload.loader.loader import Loader
 
@@ -39,7 +39,7 @@ class KerasBatches(DataAdapter):
         """Passes that have begun and neither ended nor been let go of."""
 
     def _pass(self) -> Generator[Batch]:
-        loader, steps, left = self.loader, len(self.loader), len(self.loader)
+        loader, left = self.loader, len(self.loader)
         if self._open is not None:
             loader.seek(total_step=self._open)
         elif self._through is not None:
@@ -51,7 +51,7 @@ class KerasBatches(DataAdapter):
                 for batch in loader:
                     if first:
                         self._open, first = batch.total_step, False
-                    left = left - 1 if through else steps - batch.step - 1
+                    left = left - 1 if through else int(not at_the_end(loader))
                     if not left:
                         self._open, self._through = None, batch.total_step + 1 if through else None
                     yield batch

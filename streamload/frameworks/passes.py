@@ -107,7 +107,21 @@ class Passes:
 
 def stands_within(loader: Loader) -> bool:
     """Whether the next pass over a loader is the rest of an epoch, not a whole one."""
-    return loader._delivery.standing.next_pass()[1] > 0  # pyright: ignore[reportPrivateUsage]
+    return loader._delivery.progress.next_pass().step > 0  # pyright: ignore[reportPrivateUsage]
+
+
+def at_the_end(loader: Loader) -> bool:
+    """Whether the batch that a loader handed out last was the epoch's last, known without taking another."""
+    return loader._delivery.progress.finished  # pyright: ignore[reportPrivateUsage]
+
+
+def counted_in_last_step(loader: Loader) -> int:
+    """Records of an epoch's last step that count, over all ranks, where ranks fill it up; 0 where it is full, or of several parts."""
+    shares = loader._plan.shares  # pyright: ignore[reportPrivateUsage]
+    if len(shares.parts) != 1 or shares.drop_last or (shares.ranks == 1 and not shares.pad_last):
+        return 0
+    part = shares.parts[0]
+    return part.n % (part.count * shares.ranks)
 
 
 def allow_copies(loader: Loader) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from streamload.frameworks.fields import valid_of
-from streamload.frameworks.passes import EpochSetter, Passes
+from streamload.frameworks.passes import EpochSetter, Passes, at_the_end, counted_in_last_step
 from streamload.frameworks.torch_form import TorchForm
 from streamload.loader.batch import Batch
 from streamload.loader.loader import Loader
@@ -33,22 +32,19 @@ class BatchDataset(IterableDataset[Any]):
 
 
 class _LastNoted:
-    """A form that notes of each batch whether it is the epoch's last, and how many of its records count."""
+    """A form that notes of each batch whether it is the epoch's last."""
 
-    def __init__(self, form: TorchForm, steps: int) -> None:
+    def __init__(self, form: TorchForm, loader: Loader) -> None:
         self._form = form
-        self._steps = steps
+        self._loader = loader
         self.ahead = form.ahead
 
     def begin(self, batch: Batch) -> Any:
-        last = batch.step + 1 >= self._steps
-        counted = int(valid_of(batch).sum()) if last else 0
-        padded = last and counted < len(batch.records)
-        return self._form.begin(batch), last, counted if padded else 0
+        return self._form.begin(batch), at_the_end(self._loader)
 
-    def finish(self, begun: Any) -> tuple[Any, bool, int]:
-        made, last, counted = begun
-        return self._form.finish(made), last, counted
+    def finish(self, begun: Any) -> tuple[Any, bool]:
+        made, last = begun
+        return self._form.finish(made), last
 
 
 class BatchDataLoader(DataLoader[Any]):
@@ -62,11 +58,11 @@ class BatchDataLoader(DataLoader[Any]):
     def __init__(self, loader: Loader, form: TorchForm) -> None:
         self._form = form
         self._passes = Passes(loader, form)
-        self._noted = Passes(loader, _LastNoted(form, len(loader)))
+        self._noted = Passes(loader, _LastNoted(form, loader))
         self.end_of_dataloader = False
         """Whether the batch in use is the epoch's last: what accelerate looks at."""
         self.remainder = -1
-        """Records of the epoch's last batch that count, where it was filled up; else 0, and -1 before it."""
+        """Records of the epoch's last step that count, over all ranks, where they filled it up; else 0, and -1 before it."""
         super().__init__(BatchDataset(self._passes), batch_size=None, num_workers=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,9 +96,9 @@ class BatchDataLoader(DataLoader[Any]):
         if gradients is not None:
             gradients._add_dataloader(self)
         try:
-            for made, last, counted in self._noted:
+            for made, last in self._noted:
                 if last:
-                    self.end_of_dataloader, self.remainder = True, counted
+                    self.end_of_dataloader, self.remainder = True, counted_in_last_step(self.loader)
                 yield made
         finally:
             if gradients is not None:

@@ -144,6 +144,14 @@ def permute_kernels() -> ModuleType:
     return _in_use.get("permute") or _choose("permute")
 
 
+def draw_kernels() -> ModuleType:
+    """The draws in use: `drawn_ranks`. Only weights need them: the compiled ones are loaded by whoever asks first."""
+    if "draws" not in _in_use:
+        compiled = _compiled and _load(["draws"], cache_folder())
+        _in_use["draws"] = import_module(f"{__name__}.{'draws' if compiled else 'draws_plain'}")
+    return _in_use["draws"]
+
+
 def checksum_kernels() -> ModuleType:
     """The checksums in use: `crc32c`. No loader needs them: they are compiled by whoever asks first."""
     if "crc32c" not in _in_use:

@@ -32,7 +32,7 @@ class Batch(Mapping[str, Any]):
     that rebuild what they move to a device, has fields and nothing else: asking it for `records` is an AttributeError.
     """
 
-    __slots__ = ("_fields", "_state", "epoch", "records", "step", "total_step")
+    __slots__ = ("_fields", "_source", "_state", "_valid", "epoch", "records", "source_names", "step", "total_step")
 
     _fields: Mapping[str, Any]
     records: NDArray[np.int64]
@@ -43,7 +43,11 @@ class Batch(Mapping[str, Any]):
     """The number of the step in its epoch, from 0."""
     total_step: int
     """The number of the step, counting on through epochs."""
+    source_names: tuple[str, ...]
+    """The parts of a mixture, by their numbers in `source`; empty where there is one source."""
     _state: Callable[[], dict[str, Any]] | None
+    _valid: Callable[[], NDArray[np.bool_]] | NDArray[np.bool_] | None
+    _source: Callable[[], NDArray[np.int8]] | NDArray[np.int8] | None
 
     def __init__(
         self,
@@ -54,8 +58,12 @@ class Batch(Mapping[str, Any]):
         step: int = 0,
         total_step: int = 0,
         state: Callable[[], dict[str, Any]] | None = None,
+        valid: Callable[[], NDArray[np.bool_]] | None = None,
+        source: Callable[[], NDArray[np.int8]] | None = None,
+        source_names: tuple[str, ...] = (),
     ) -> None:
-        """`state` gives the loader's state after this batch; without `records` there are the fields alone."""
+        """`state` gives the loader's state after this batch, `valid` and `source` what the properties of these names say; without
+        `records` there are the fields alone."""
         self._fields = fields
         if records is not None:
             self.records = records
@@ -63,6 +71,25 @@ class Batch(Mapping[str, Any]):
             self.step = step
             self.total_step = total_step
             self._state = state
+            self._valid = valid
+            self._source = source
+            self.source_names = source_names
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which records count, shape (records,): all, but for those that repeat others so that every rank has as many."""
+        found = self._valid
+        if not isinstance(found, np.ndarray):
+            self._valid = found = np.ones(len(self.records), np.bool_) if found is None else found()
+        return found
+
+    @property
+    def source(self) -> NDArray[np.int8]:
+        """Which part of a mixture each record is from, shape (records,): the number of its name in `source_names`."""
+        found = self._source
+        if not isinstance(found, np.ndarray):
+            self._source = found = np.zeros(len(self.records), np.int8) if found is None else found()
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """The loader's state after this batch, for `load_state_dict`: right for whoever takes batches ahead of using them."""

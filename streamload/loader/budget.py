@@ -6,10 +6,12 @@ import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from weakref import WeakSet
 
+from streamload.distributed import find_neighbours
 from streamload.errors import ResourceError
-from streamload.memory.limits import available_nbytes
-from streamload.order import WINDOWED, BlockOrder, BoundOrder, window_beyond_memory
+from streamload.memory.limits import available_nbytes, usable_cores
+from streamload.order import WINDOWED, BlockOrder, BoundOrder, DrawnLane, window_beyond_memory
 from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 
@@ -95,10 +97,38 @@ class Sizing:
         return "mapped" if self.mapped else "read past the page cache" if self.direct else "read"
 
 
+class Claim:
+    """What one loader of this process takes: those that are made after it are given less by default."""
+
+    def __init__(self, *, memory_nbytes: int, workers: int) -> None:
+        self.memory_nbytes = memory_nbytes
+        self.workers = workers
+        _claims.add(self)
+
+    def end(self) -> None:
+        """The loader has ended."""
+        _claims.discard(self)
+
+
+_claims: WeakSet[Claim] = WeakSet()
+
+
 def default_memory_nbytes() -> int:
-    """A quarter of what the machine and the control group leave free, shared out among the ranks of this machine."""
-    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return available_nbytes() // 4 // max(1, int(ranks) if ranks.isdigit() else 1)
+    """A quarter of what the machine and the control group leave free beside other loaders of this process, shared out among the
+    ranks of this machine."""
+    others = sum(claim.memory_nbytes for claim in _claims)
+    return max(0, available_nbytes() // find_neighbours(os.environ).count - others) // 4
+
+
+MOST_WORKERS = 8
+
+
+def default_workers() -> int:
+    """The cores that this process may use, its share of them where ranks share the machine, less one, and less the workers of its
+    other loaders; at most 8."""
+    ranks, others = find_neighbours(os.environ).count, sum(claim.workers for claim in _claims)
+    least = 1 if ranks > 1 or others else 0
+    return max(least, min(MOST_WORKERS, usable_cores() // ranks - 1 - others))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,12 +165,13 @@ def sizing_of(
     *,
     columns: Sequence[Column],
     record_nbytes: int,
-    order: BoundOrder,
+    orders: Sequence[BoundOrder],
     slot_nbytes: int,
     batch_size: int,
     workers: int,
     arena_nbytes: int,
     tables_nbytes: int,
+    weights_nbytes: int,
     mapped_nbytes: int,
     stored_nbytes: int,
     private_nbytes: int,
@@ -150,7 +181,8 @@ def sizing_of(
 ) -> Sizing:
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do.
 
-    `private_nbytes` is what each process keeps of a batch, besides what readers need.
+    `orders` are those that this process goes through, of all sources and lanes; `private_nbytes` is what each process keeps of a
+    batch, besides what readers need.
     """
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     processes = max(1, workers)
@@ -160,7 +192,7 @@ def sizing_of(
         arena=arena_nbytes,
         tables=tables_nbytes,
         scratch=processes * private,
-        index=index_nbytes(columns),
+        index=index_nbytes(columns) + weights_nbytes,
         mapped=mapped_nbytes,
         rings=processes * sum(column.direct_nbytes for column in columns),
         processes=processes,
@@ -171,17 +203,17 @@ def sizing_of(
         io = "read" if io == "mmap" else io
     few = LEAST_SPARE_SLOTS + processes
     least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
-    _check_fits(least, order, available)
+    _check_fits(least, orders, available)
     half = (available - least.total) // 2 if workers and mappable else 0
     mapped = mapped_nbytes > 0 and (io == "mmap" or (io == "auto" and mapped_nbytes <= half and _fits(demand.footprint(few, mapped=True))))
-    beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, order) for one in columns)
+    beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, orders) for one in columns)
     direct = demand.rings > 0 and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
     most, room = (MOST_DECODED_SLOTS, DECODED_SLOTS_NBYTES) if arena_nbytes else (MOST_SLOTS, SLOTS_NBYTES)
     around = max(2 * workers + 1, min(most, room // slot_nbytes)) if workers else 1
     wanted = SPARE_SLOTS + around
     while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
-    ahead = _ahead(order, record_nbytes, available) if any(one.addressable and one.held is None for one in columns) else 0
+    ahead = _ahead(orders, record_nbytes, available) if any(one.addressable and one.held is None for one in columns) else 0
     return Sizing(
         slots=wanted,
         spare=min(SPARE_SLOTS, wanted - processes),
@@ -193,19 +225,19 @@ def sizing_of(
     )
 
 
-def _scattered(column: Column, order: BoundOrder) -> bool:
+def _scattered(column: Column, orders: Sequence[BoundOrder]) -> bool:
     """Whether direct reads would be of pieces from all over: what is addressable is read in long stretches in block order."""
-    return column.direct_nbytes > 0 and not (column.addressable and isinstance(order, WINDOWED))
+    return column.direct_nbytes > 0 and not (column.addressable and all(isinstance(order, WINDOWED) for order in orders))
 
 
 def _fits(footprint: Footprint) -> bool:
     return footprint.total <= footprint.budget
 
 
-def _check_fits(least: Footprint, order: BoundOrder, available: int) -> None:
+def _check_fits(least: Footprint, orders: Sequence[BoundOrder], available: int) -> None:
     """Raise ResourceError where the least that works exceeds what may be used, or what there is."""
     if not _fits(least):
-        raise _too_little(least, order)
+        raise _too_little(least, orders)
     if least.total > available:
         raise ResourceError(
             f"The loader needs {format_nbytes(least.total)} ({least}), "
@@ -216,22 +248,25 @@ def _check_fits(least: Footprint, order: BoundOrder, available: int) -> None:
         )
 
 
-def _ahead(order: BoundOrder, record_nbytes: int, available: int) -> int:
-    if not order.n:
+def _ahead(orders: Sequence[BoundOrder], record_nbytes: int, available: int) -> int:
+    if not any(order.n for order in orders):
         return 0
     record_nbytes = max(1, record_nbytes)
     most = max(1, available // 4 // record_nbytes)
-    if isinstance(order, WINDOWED):
-        return min(order.most_window_records, most)
+    windowed = [order.most_window_records for order in orders if isinstance(order, WINDOWED)]
+    if windowed:
+        return min(sum(windowed), most)
     return min(max(AHEAD_RECORDS, AHEAD_NBYTES // record_nbytes), most)
 
 
-def _too_little(least: Footprint, order: BoundOrder) -> Exception:
-    if isinstance(order, BlockOrder) and least.arena * 2 > least.total:
+def _too_little(least: Footprint, orders: Sequence[BoundOrder]) -> Exception:
+    blocks = [order for order in orders if isinstance(order, (BlockOrder, DrawnLane))]
+    if blocks and least.arena * 2 > least.total:
         # A single window takes two parts of the arena, smaller ones three.
-        taken = least.arena * (1.5 if order.windows == 1 else 1.0) / max(1, order.most_window_nbytes)
+        window_nbytes = sum(order.most_window_nbytes for order in blocks)
+        taken = least.arena * (1.5 if all(order.windows == 1 for order in blocks) else 1.0) / max(1, window_nbytes)
         fitting = max(0, int((least.budget - (least.total - least.arena)) / taken * 0.98))
-        return window_beyond_memory(order.most_window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting_nbytes=fitting)
+        return window_beyond_memory(window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting_nbytes=fitting)
     return ResourceError(
         f'memory="{format_nbytes(least.budget)}" is too little: the least that works here is {format_nbytes(least.total)} ({least}).',
         hint=f'Give memory="{enough_nbytes(least.total)}", or lower batch_size or num_workers.',

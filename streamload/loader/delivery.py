@@ -10,6 +10,8 @@ Rules:
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import warnings
 import weakref
@@ -17,15 +19,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from streamload.distributed import check_unchanged, unshared
 from streamload.errors import LoaderClosedError, StreamloadError, without_frames
 from streamload.fetch.bad_records import BadRecordLog, BadRow, none_left
 from streamload.loader.batch import Batch
+from streamload.loader.budget import Claim
 from streamload.loader.engine import Engine
 from streamload.loader.epoch import Epoch
 from streamload.loader.ownership import Owner
 from streamload.loader.planning import Plan
-from streamload.loader.state import Standing, identity_of, state_of
+from streamload.loader.progress import Progress
+from streamload.loader.state import identity_of
 from streamload.loader.stats import COUNTED, Counters, Stats
+from streamload.order import RunIdentity, SharedSteps, Standing, source_rows, state_of, valid_rows
 from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import Step
 
@@ -36,18 +42,23 @@ CLOSING_S = 1.0
 class Delivery:
     """The batches of a plan, handed out pass after pass."""
 
-    def __init__(self, plan: Plan, standing: Standing, *, copied: bool) -> None:
+    def __init__(self, plan: Plan, progress: Progress, *, copied: bool, distributed: object) -> None:
         self.plan = plan
-        self.standing = standing
+        self.progress = progress
+        self.built = tuple(part.count for part in plan.parts)
+        """Records of each source in a batch, as the loader was made."""
+        self._distributed = distributed
+        self._said_unshared = False
         self.owner = Owner(copied=copied)
         self.ledger = BadRecordLog()
         self.engine: Engine | None = None
         """The machinery; None before it is needed, and after the end."""
-        self._identity = identity_of(plan)
+        self._identity: RunIdentity | None = None
         self._counters = Counters()
         self._turn = threading.RLock()
         self._current: weakref.ref[Epoch] | None = None
         self._finalizer: Callable[[], object] | None = None
+        self._claim: Claim | None = None
         self._closed = False
         self._said_copies = False
 
@@ -63,15 +74,16 @@ class Delivery:
     def start(self) -> None:
         """Start the machinery."""
         plan = self.plan
-        engine = Engine(plan.job, plan.shape, end=plan.end, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
+        engine = Engine(plan.job, plan.shape, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self.engine = engine
         self._finalizer = weakref.finalize(self, engine.close)
+        self._claim = Claim(memory_nbytes=plan.shape.footprint.total, workers=plan.workers)
 
     def prepare(self) -> None:
         """Start it, and have the first batches prepared before anybody asks for them."""
         self.start()
-        if self.plan.steps:
-            self.live.pipeline.begin(*self.standing.at, None)
+        if not self.progress.finished:
+            self.live.pipeline.begin(self.progress.at, None)
 
     def _leave(self) -> None:
         """Let go of the machinery; its counters count on."""
@@ -79,6 +91,8 @@ class Delivery:
             return
         self._counters.keep(self._counted(), self.engine.work())
         engine, self.engine = self.engine, None
+        if self._claim is not None:
+            self._claim.end()
         if self._finalizer is not None:
             self._finalizer()
         engine.close()
@@ -99,12 +113,13 @@ class Delivery:
     @property
     def next_epoch(self) -> int:
         """The number of the epoch that an iterator would begin now, or go on with."""
-        return self.standing.next_pass()[0]
+        return self.progress.next_pass().epoch
 
-    def begin(self, epoch: Epoch, at: tuple[int, int], stop: int | None) -> None:
+    def begin(self, epoch: Epoch, at: Standing, stop: int | None) -> None:
         """Begin a pass here, in which nothing is prepared beyond epoch `stop`."""
         self.check_open()
         self.owner.check_pass()
+        self._check_ranks()
         with self._turn:
             self._end_current("a newer iterator of the same loader began")
             if self.engine is not None and self.engine.pipeline.broken is not None:
@@ -112,13 +127,13 @@ class Delivery:
             if self.engine is None:
                 self.start()
             try:
-                if at[1] < self.plan.end:
-                    self.live.pipeline.begin(*at, stop)
+                if self.plan.shares.left(at) > 0:
+                    self.live.pipeline.begin(at, stop)
             except BaseException as error:
                 self._distrust(error)
                 raise
-            epoch.begin(at[0])
-            self.standing.begin(at)
+            epoch.begin(at.epoch)
+            self.progress.begin(at)
             self._current = weakref.ref(epoch)
             self._counters.pause()
 
@@ -127,13 +142,13 @@ class Delivery:
         self.check_open()
         with self._turn:
             if not epoch.begun:
-                self.begin(epoch, self.standing.next_pass(), None)
+                self.begin(epoch, self.progress.next_pass(), None)
             if self._closed:
                 raise _closed()
             if self._current is None or self._current() is not epoch:
                 raise _newer(epoch)
-            if self.standing.at[1] >= self.plan.end:
-                self.standing.finish()
+            if self.progress.finished:
+                self.progress.finish()
                 return None
             asked_ns = self._counters.asked()
             step = self._next_step()
@@ -146,16 +161,16 @@ class Delivery:
 
     def _next_step(self) -> Step | None:
         """The next step that has records, or None at the end of the epoch."""
-        standing, end = self.standing, self.plan.end
+        progress = self.progress
         try:
-            while standing.at[1] < end and (step := self.live.pipeline.step()) is not None:
+            while not progress.finished and (step := self.live.pipeline.step()) is not None:
                 if step.bad:
                     self.ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
-                standing.reach(step.stop, handed=bool(len(step.records)))
+                progress.reach(step.planned.end, handed=bool(len(step.records)))
                 if len(step.records):
                     return step
-                if step.stop >= end and standing.whole and not standing.handed:
-                    raise none_left(end, step.epoch, step.bad[-1])
+                if progress.finished and progress.whole and not progress.handed:
+                    raise none_left(self.plan.n, step.epoch, step.bad[-1])
         except BaseException as error:
             if self._closed and isinstance(error, Exception):
                 raise _closed() from error
@@ -164,9 +179,18 @@ class Delivery:
         return None
 
     def _batch(self, step: Step) -> Batch:
-        total = step.epoch * self.plan.steps + step.step
-        state = partial(state_of, self._identity, step.epoch, step.stop)
-        return Batch(step.fields, records=step.records, epoch=step.epoch, step=step.step, total_step=total, state=state)
+        planned = step.planned
+        return Batch(
+            step.fields,
+            records=step.records,
+            epoch=step.epoch,
+            step=step.step,
+            total_step=planned.begin.total_step,
+            state=partial(self._state_at, self.plan.shares, planned.end),
+            valid=partial(valid_rows, planned, step.valid) if step.valid or planned.short else None,
+            source=partial(source_rows, planned) if len(self.plan.parts) > 1 else None,
+            source_names=tuple(part.name for part in self.plan.parts) if len(self.plan.parts) > 1 else (),
+        )
 
     def allow_copies(self) -> None:
         """Say nothing of copies: a framework holds batches for as long as it computes with them, and nobody can help it."""
@@ -191,23 +215,55 @@ class Delivery:
 
     def state(self) -> dict[str, Any]:
         """The state after the last batch that was handed out, or at the start of an epoch that was asked for since."""
-        standing = self.standing
-        at = standing.next_pass() if standing.asked is not None and self._running is None else standing.at
-        return state_of(self._identity, *at)
+        progress = self.progress
+        at = progress.next_pass() if progress.asked is not None and self._running is None else progress.at
+        return self._state_at(self.plan.shares, at)
 
-    def move(self, at: tuple[int, int], by: str) -> None:
+    def _state_at(self, shares: SharedSteps, at: Standing) -> dict[str, Any]:
+        return state_of(self.identity, shares, at)
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What tells this run from others; a few records are read for it when it is first asked for."""
+        if self._identity is None:
+            self._identity = identity_of(self.plan, self.built)
+        return self._identity
+
+    def replan(self, plan: Plan, at: Standing, by: str) -> None:
+        """Go on with another plan of the same records, from here."""
+        self.check_open()
+        with self._turn:
+            self._end_current(f"the loader was moved by {by}")
+            self._leave()
+            if [part.order.fingerprint for part in plan.parts] != [part.order.fingerprint for part in self.plan.parts] or [
+                part.order.weights is not None and part.order.weights.digest for part in plan.parts
+            ] != [part.order.weights is not None and part.order.weights.digest for part in self.plan.parts]:
+                self._identity = None
+            self.plan = plan
+            self.progress.steps = plan.shares
+            self.progress.move(at)
+
+    def _check_ranks(self) -> None:
+        """Raise ConfigError where other ranks are found than when the plan was made; warn where nobody has said what they share."""
+        check_unchanged(self._distributed, self.plan.ranks, os.environ, sys.modules)
+        warning = None if self._said_unshared else unshared(self._distributed, os.environ, sys.modules)
+        if warning:
+            self._said_unshared = True
+            warnings.warn(warning, stacklevel=5)
+
+    def move(self, at: Standing, by: str) -> None:
         """Stand here: the pass under way is closed, and the next one goes on from here."""
         self.check_open()
         with self._turn:
             self._end_current(f"the loader was moved by {by}")
-            self.standing.move(at)
+            self.progress.move(at)
 
     def ask(self, epoch: int) -> None:
         """Have the next pass be this epoch. A pass over it that has just begun is that pass."""
         with self._turn:
             running = self._running
-            if running is None or self.standing.handed or running.index != epoch:
-                self.standing.asked = epoch
+            if running is None or self.progress.handed or running.index != epoch:
+                self.progress.asked = epoch
 
     # Figures
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from streamload.fetch.job import ArenaLayout, Job
+from streamload.fetch.job import ArenaLayout, Job, Stream
 from streamload.fetch.ragged_collate import capacities_of
 from streamload.fetch.tasks import LaneKey
 from streamload.fetch.window_tables import LaneTables, tables_in, tables_nbytes
@@ -15,11 +14,10 @@ from streamload.loader.budget import Sizing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import Slots
-from streamload.order import WINDOWED, BoundOrder, WindowedOrder
+from streamload.order import WINDOWED, BlockOrder, SequentialBlockOrder, SharedSteps, WindowedOrder
 from streamload.schedule.advice import Advice
-from streamload.schedule.steps import PlainSteps, Steps
-from streamload.schedule.windows import WindowSchedule
-from streamload.source import Column, RaggedColumn, kept_column
+from streamload.schedule.windows import LaneParts, WindowSchedule
+from streamload.source import RaggedColumn, kept_column
 from streamload.workers.in_process import InProcessPool, is_plain
 from streamload.workers.scheduler import Scheduler, WorkerPool
 
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 class Engine:
     """Everything that runs behind one loader."""
 
-    def __init__(self, job: Job, shape: Sizing, *, end: int, workers: int, timeout: float, restart: bool) -> None:
+    def __init__(self, job: Job, shape: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
         self._closed = False
         self._blocks: list[SharedBlock] = []
@@ -56,13 +54,13 @@ class Engine:
                     self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
             else:
                 self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
-            steps = PlainSteps(batch_size=job.layout.batch_size, end=end)
             self.pipeline = Scheduler(
                 steps=steps,
                 pool=self._pool,
                 slots=self.slots,
                 windows=window_schedule(steps, tables_in(tables, job.streams), job),
                 advice=Advice(steps, ahead=shape.ahead, most=max(job.layout.batch_size, shape.advised)),
+                fills=job.fills,
             )
         except BaseException:
             self.close()
@@ -103,40 +101,41 @@ class Engine:
             block.close()
 
 
-def window_schedule(steps: Steps, tables: LaneTables, job: Job) -> WindowSchedule:
+def window_schedule(steps: SharedSteps, tables: LaneTables, job: Job) -> WindowSchedule:
     """The windows of all lanes of a job, each with its own parts of the arena."""
-    parts: dict[LaneKey, range] = {}
+    lanes: dict[LaneKey, LaneParts] = {}
     first = 0
     for number, stream in enumerate(job.streams):
         for lane in range(len(stream.lanes)):
             stop = first + (stream.arena.lane_parts[lane] if stream.arena is not None else 0)
             if (number, lane) in tables:
-                parts[number, lane] = range(first, stop)
+                lanes[number, lane] = LaneParts(range(first, stop), stream.least)
             first = stop
-    return WindowSchedule(steps, lambda lane, epoch: tables[lane].write(epoch), parts)
+    return WindowSchedule(steps, lambda lane, epoch: tables[lane].write(epoch), lanes)
 
 
-def arena_of(columns: Sequence[Column], lanes: Sequence[BoundOrder], batch_size: int) -> ArenaLayout | None:
+def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None:
     """The arena that a stream needs: for block order over fields that must be decoded; None where there are none.
 
-    `batch_size` is the most records that a step takes of a lane.
+    `count` is the most positions that a step takes of a lane; with `goes_on` it may take them of two epochs.
     """
-    decoded = [kept_column(column) for column in columns if not column.addressable]
-    orders = [order for order in lanes if isinstance(order, WINDOWED)]
-    if not any(order.n for order in orders) or not decoded:
+    decoded = [kept_column(column) for column in stream.columns if not column.addressable]
+    windowed = [order for lane, order in enumerate(stream.lanes) if lane in stream.own and isinstance(order, WINDOWED) and order.n]
+    if not windowed or not decoded:
         return None
     ragged = [cast(RaggedColumn, column) for column in decoded if column.field.ragged]
-    rooms = [{column.field.name: capacities_of(column, order.layout, order.cuts) for column in ragged} for order in orders]
-    most = [{name: order.most_in_window(room) for name, room in lane.items()} for order, lane in zip(orders, rooms, strict=True)]
+    rooms = {column.field.name: capacities_of(column, windowed[0].layout, windowed[0].block_cuts) for column in ragged}
     return ArenaLayout.of(
         [column.field for column in decoded],
-        records=max(order.most_window_records for order in orders),
-        lane_parts=[1 + _touched(order, batch_size) if order.n else 0 for order in orders],
+        records=max(order.most_window_records for order in windowed),
+        lane_parts=[1 + _touched(order, count, goes_on) if order in windowed else 0 for order in stream.lanes],
         rooms=rooms,
-        capacities={column.field.name: max(lane[column.field.name] for lane in most) for column in ragged},
+        capacities={name: max(order.most_in_window(room) for order in windowed) for name, room in rooms.items()},
     )
 
 
-def _touched(order: WindowedOrder, count: int) -> int:
-    """The most windows that `count` neighbouring positions of an order lie in."""
-    return min(order.windows, 1 + math.ceil((count - 1) / max(1, order.least_window_records)))
+def _touched(order: WindowedOrder, count: int, goes_on: bool) -> int:
+    """The most open windows that `count` neighbouring positions of an order lie in."""
+    if not isinstance(order, (BlockOrder, SequentialBlockOrder)):
+        return min(order.windows + goes_on, 2)  # Windows of draws are opened only where they have as many positions.
+    return min(order.windows, 1 + math.ceil((count - 1) / max(1, order.least_window_records))) + goes_on

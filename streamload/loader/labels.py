@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order import BlockOrder, BoundOrder
+from streamload.order import BlockOrder, LanedOrder, window_advice
 from streamload.source import Source
 
 MOST_LABELS = 1_000_000
@@ -17,16 +17,19 @@ MIXED = 0.9
 """Share of the labels that random order would show in a stretch, from which on the data counts as mixed."""
 
 
-def mixing_advice(data: Source, order: BoundOrder) -> str | None:
+def mixing_advice(data: Source, whole: LanedOrder) -> str | None:
     """What the user should hear of a block order whose windows hold few blocks; None where they are enough.
 
     They are enough, too, where the stored order is mixed already as far as labels tell.
     """
-    if not isinstance(order, BlockOrder):
+    blocks = whole.blocks_per_window
+    if blocks is None:
         return None
     labels = labels_of(data)
-    advice = order.advice(int(np.count_nonzero(np.bincount(labels))) if labels is not None else None)
-    return None if advice is None or (labels is not None and are_mixed(labels, order)) else advice
+    advice = window_advice(blocks, int(np.count_nonzero(np.bincount(labels))) if labels is not None else None)
+    first = whole.lanes[0]
+    mixed = labels is not None and isinstance(first, BlockOrder) and len(whole.lanes) == 1 and are_mixed(labels, first)
+    return None if advice is None or mixed else advice
 
 
 def labels_of(data: Source) -> NDArray[np.int64] | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from streamload.distributed import find_neighbours
+from streamload.errors import ConfigError
 from streamload.fetch.bad_records import BadRecord
 from streamload.loader.batch import Batch
 from streamload.loader.budget import Footprint, default_memory_nbytes
@@ -15,9 +18,13 @@ from streamload.loader.engine import Engine
 from streamload.loader.epoch import Epoch
 from streamload.loader.loops import epochs_until, steps_until
 from streamload.loader.options import MOST_EPOCHS, NAMES, Options, did_you_mean, takes_options, whole_number
+from streamload.loader.parts import Part
 from streamload.loader.planning import Plan, plan_of
-from streamload.loader.state import Standing, place_of, read_state
+from streamload.loader.progress import Progress, begun, place_of
+from streamload.loader.state import identity_of
 from streamload.loader.stats import Stats
+from streamload.mixtures import Mixture
+from streamload.order import Standing, read_state, shared_lanes, state_lanes
 from streamload.schema import Schema
 from streamload.source import Source
 from streamload.transforms.explanation import Explanation
@@ -40,26 +47,32 @@ class Loader:
     """
 
     @takes_options(Options)
-    def __init__(self, data: Source, **options: Any) -> None:
+    def __init__(self, data: Source | Mixture, **options: Any) -> None:
         """Plan an epoch, check that it fits, and start the workers.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.
         """
         given = Options.of(options)
-        self._set_up(data, given, Standing((given.first_epoch, 0)), copied=False)
+        self._set_up(data, given, None, copied=False)
         for warning in (self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
             if warning:
                 warnings.warn(warning, stacklevel=2)
         self._delivery.prepare()
 
-    def _set_up(self, data: Source, options: Options, standing: Standing, *, copied: bool) -> None:
+    def _set_up(self, data: Source | Mixture, options: Options, progress: Progress | None, *, copied: bool) -> None:
         self._data = data
         self._options = options
-        self._delivery = Delivery(plan_of(data, options, default_memory_nbytes), standing, copied=copied)
+        counts = tuple(part.count for part in progress.steps.parts) if progress is not None else ()
+        lanes = tuple(part.lanes for part in progress.steps.parts) if progress is not None else ()
+        plan = plan_of(data, options, default_memory_nbytes, lanes=lanes, counts=counts)
+        if progress is None:
+            progress = Progress(plan.shares, plan.shares.begin(options.first_epoch))
+        progress.steps = plan.shares
+        self._delivery = Delivery(plan, progress, copied=copied, distributed=options.distributed)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _copied, (type(self), self._data, self._options, replace(self._delivery.standing))
+        return _copied, (type(self), self._data, self._options, replace(self._delivery.progress))
 
     def __setattr__(self, name: str, value: object) -> None:
         """Raises AttributeError for what can only be chosen when a loader is made, and for what there is not."""
@@ -107,14 +120,32 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where another loader of the same data stood: the next iterator goes on with the next batch.
 
-        The number of workers, memory and `drop_last` of that loader may differ. Raises StateError, naming the difference,
-        for a state of other data, another order or another batch size.
+        The number of ranks and workers, batch size, memory and `drop_last` of that loader may differ: what remains of the epoch is
+        shared out among the ranks of now, each record once. Raises StateError, naming the difference, for a state of other
+        data or of another order.
         """
-        self._delivery.move(read_state(state, self._plan), "load_state_dict")
+        self._delivery.check_open()
+        plan, delivery = self._plan, self._delivery
+        lanes = state_lanes(state)
+        if len(lanes) == len(plan.parts) and lanes != tuple(len(part.order.lanes) for part in plan.parts):
+            try:
+                plan = self._planned(self._options, lanes=lanes)
+            except ConfigError:
+                pass  # Whatever is wrong with it, reading the state says what differs.
+        identity = delivery.identity if plan is self._plan else identity_of(plan, delivery.built)
+        resumed = read_state(state, identity, plan.shares)
+        if resumed.counts != tuple(part.count for part in plan.parts):
+            plan = self._planned(self._options, lanes=tuple(len(part.order.lanes) for part in plan.parts), counts=resumed.counts)
+        for said in resumed.said:
+            warnings.warn(said, stacklevel=2)
+        if plan is self._plan:
+            delivery.move(resumed.standing, "load_state_dict")
+        else:
+            delivery.replan(plan, resumed.standing, "load_state_dict")
 
     def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
         """Stand before a step of an epoch (its first, where none is named), or before a step counted through all epochs."""
-        self._delivery.move(place_of(self._plan, epoch=epoch, step=step, total_step=total_step), "seek")
+        self._delivery.move(place_of(self._plan.shares, epoch=epoch, step=step, total_step=total_step), "seek")
 
     def set_epoch(self, epoch: int) -> None:
         """Have the next pass be this epoch, from its start; a pass that is under way goes on.
@@ -124,7 +155,73 @@ class Loader:
         """
         self._delivery.ask(whole_number(epoch, "epoch", least=0, most=MOST_EPOCHS))
 
+    def set_batch_size(self, batch_size: int) -> None:
+        """Have batches of another size from the next epoch on. Raises ConfigError within an epoch, ResourceError beyond `memory`."""
+        size = whole_number(batch_size, "batch_size", least=1)
+        if len(self._plan.parts) > 1:
+            raise ConfigError("a mixture's batch is the sum of its counts.", hint="Say how many records of each: loader.set_counts({...}).")
+        self._set_counts((size,), "set_batch_size")
+
+    def set_counts(self, counts: Mapping[str, int]) -> None:
+        """Have so many records of each part of a mixture in a batch from the next epoch on; parts that are not named stay.
+
+        Raises ConfigError within an epoch, ResourceError beyond `memory`.
+        """
+        names = [part.name for part in self._plan.parts]
+        for name in counts:
+            if name not in names or not name:
+                raise ConfigError(f"set_counts() names {name!r}: there is no such part.", hint="Name parts as mix() does.")
+        given = {name: whole_number(count, name, least=0) for name, count in counts.items()}
+        going_on = tuple(given.get(part.name, part.count) for part in self._plan.parts)
+        if not sum(going_on):
+            raise ConfigError("set_counts() leaves no records for a batch: every count is 0.", hint="Give one of them at least 1.")
+        self._set_counts(going_on, "set_counts")
+
+    def set_weights(self, weights: Any) -> None:
+        """Draw records by other weights from the next epoch on, as `weights=` says. Raises ConfigError within an epoch."""
+        at = self._between("set_weights")
+        options = replace(self._options, weights=weights)
+        plan = self._planned(options, lanes=self._lanes, counts=tuple(part.count for part in self._plan.parts))
+        if plan.shares.parts != self._plan.shares.parts:
+            at = plan.shares.begin(at.epoch)._replace(total_step=at.total_step)
+        self._delivery.replan(plan, at, "set_weights")
+        self._options = options
+
+    def _set_counts(self, counts: tuple[int, ...], by: str) -> None:
+        at = self._between(by)
+        plan = self._planned(self._options, lanes=self._lanes, counts=counts)
+        self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.places)), by)
+
+    def _between(self, by: str) -> Standing:
+        """The begin of the next epoch. Raises ConfigError where something is left of the present one."""
+        progress = self._delivery.progress
+        if not begun(progress.at):
+            return progress.at
+        if not progress.finished:
+            raise ConfigError(
+                f"{by}() was called after step {progress.at.step:,} of an epoch of {len(self):,}.", hint="Call it between two epochs."
+            )
+        return progress.following(progress.at)
+
+    def _planned(self, options: Options, *, lanes: tuple[int, ...], counts: tuple[int, ...] = ()) -> Plan:
+        """A plan of the same records, within the memory of the present one."""
+        return plan_of(self._data, options, lambda: self._plan.shape.footprint.budget, lanes=lanes, counts=counts)
+
+    @property
+    def _lanes(self) -> tuple[int, ...]:
+        return tuple(len(part.order.lanes) for part in self._plan.parts)
+
     # Looking
+
+    @property
+    def rank(self) -> int:
+        """Which of `world_size` ranks gets these batches; 0 where the records are not shared out."""
+        return self._plan.ranks.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks share the records out; 1 where they are not shared out."""
+        return self._plan.ranks.world_size
 
     @property
     def batch_size(self) -> int:
@@ -185,10 +282,31 @@ class Loader:
     def __repr__(self) -> str:
         plan = self._plan
         return (
-            f"Loader({self._data.title}: {plan.order.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
-            f"{plan.spec!r} · seed {plan.seed} · {plan.workers} workers · {plan.shape.reading})\n"
+            f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
+            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.shape.reading})\n"
             f"{plan.augmented}  memory {plan.shape.footprint}"
         )
+
+    @property
+    def _title(self) -> str:
+        return self._data.title if isinstance(self._data, Source) else " + ".join(part.data.title for part in self._plan.parts)
+
+    @property
+    def _shared(self) -> str:
+        """Which rank this is, and what its share costs."""
+        plan = self._plan
+        ranks, text = plan.ranks, ""
+        if ranks.world_size > 1:
+            text = f"{ranks} (by {ranks.source}) · "
+            text += "".join(dict.fromkeys(shared_blocks(part, ranks.world_size) for part in plan.parts))
+        return text
+
+    @property
+    def _neighbours(self) -> str:
+        """That ranks share this machine, where defaults were divided for it."""
+        found = find_neighbours(os.environ)
+        divided = found.count > 1 and (self._options.memory is None or self._options.num_workers is None)
+        return f" (one of {found.count} ranks on this machine, by {found.source})" if divided else ""
 
     # What is behind it
 
@@ -220,8 +338,25 @@ class Loader:
         self.close()
 
 
-def _copied(kind: type[Loader], data: Source, options: Options, standing: Standing) -> Loader:
+def shared_blocks(part: Part, ranks: int) -> str:
+    """Where several ranks decode the same blocks of a part, the numbers that avoid it; else nothing."""
+    if part.data.addressable:
+        return ""
+    lanes, mode = len(part.order.lanes), part.order.mode
+    if mode == "sequential":
+        return "every rank decodes every block: shuffle=Block(...) shares them out · "
+    if mode != "block" or not shared_lanes(part.count * ranks, lanes=lanes, ranks=ranks):
+        return ""
+    wanted = lanes if lanes % ranks == 0 else ranks
+    return (
+        f"blocks are decoded by several ranks: lanes={wanted} and a batch_size that is a multiple of {wanted // ranks} avoid it · "
+        if wanted != lanes or wanted // ranks > 1
+        else "blocks are decoded by several ranks · "
+    )
+
+
+def _copied(kind: type[Loader], data: Source | Mixture, options: Options, progress: Progress) -> Loader:
     """A loader made from the same arguments as another, that stands where that one stood; it starts nothing before it is used."""
     loader = kind.__new__(kind)
-    loader._set_up(data, options, standing, copied=True)  # pyright: ignore[reportPrivateUsage]
+    loader._set_up(data, options, progress, copied=True)  # pyright: ignore[reportPrivateUsage]
     return loader

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.fetch.bad_records import POLICIES
 from streamload.loader.budget import READING
+from streamload.mixtures import Mixture
 from streamload.sizes import index_of, parse_nbytes
 from streamload.source import Source
 
@@ -53,6 +54,12 @@ class Options:
     error). Positions count as before, and `loader.bad_records` says which they were. The same at any number of workers, and
     after a resume.
     `first_epoch`: the epoch before which a new loader stands.
+    `distributed`: True shares every step out among the ranks of the job, found where its launcher or framework says; `(rank,
+    world_size)` says which this is; False, and None, give this process every record. `batch_size` is a rank's.
+    `pad_last`: fill the last batch of an epoch up, so that all have one shape; `batch.valid` says what counts.
+    `weights`: how often each record comes: a number a record (an array, or the path of a .npy file), or the name of a field whose
+    values are drawn alike. `draws`: records of an epoch; by default as many as there are. Of a mixture, `shuffle`, `indices`,
+    `weights` and `draws` may be given by the names of its parts.
     """
 
     batch_size: int
@@ -69,6 +76,10 @@ class Options:
     on_worker_crash: str = "raise"
     on_bad_record: str = "raise"
     first_epoch: int = 0
+    distributed: object = None
+    pad_last: bool = False
+    weights: Any = None
+    draws: object = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data. Raises ConfigError."""
@@ -76,8 +87,11 @@ class Options:
             "batch_size": whole_number(self.batch_size, "batch_size", least=1),
             "seed": whole_number(self.seed, "seed", least=-(2**63), most=2**64 - 1),
             "drop_last": _flag(self.drop_last, "drop_last"),
+            "pad_last": _flag(self.pad_last, "pad_last"),
             "first_epoch": whole_number(self.first_epoch, "first_epoch", least=0, most=MOST_EPOCHS),
         }
+        if checked["drop_last"] and checked["pad_last"]:
+            raise ConfigError("drop_last=True leaves the last batch out, and pad_last=True fills it up.", hint="Give one of them.")
         _check_seconds(self.timeout, "timeout")
         if self.num_workers is not None:
             checked["num_workers"] = whole_number(self.num_workers, "num_workers", least=0, most=256)
@@ -111,10 +125,10 @@ NAMES = tuple(field.name for field in fields(Options))
 """The names of a loader's arguments, but for the data."""
 
 
-def takes_options(options: Callable[P, Options]) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, Source, P], None]]:
+def takes_options(options: Callable[P, Options]) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, Source | Mixture, P], None]]:
     """Declare that a constructor takes a source and, by name, whatever `options` takes: for type checkers, `help` and signatures."""
 
-    def declared(constructor: Callable[..., None]) -> Callable[Concatenate[Any, Source, P], None]:
+    def declared(constructor: Callable[..., None]) -> Callable[Concatenate[Any, Source | Mixture, P], None]:
         first, data, *_ = inspect.signature(constructor).parameters.values()
         shown = inspect.Signature([first, data, *inspect.signature(options).parameters.values()], return_annotation=None)
         constructor.__signature__ = shown  # pyright: ignore[reportFunctionMemberAccess]

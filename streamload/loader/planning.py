@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from streamload.errors import ConfigError, NullValueError
+from streamload.distributed import Ranks, asked_ranks
+from streamload.errors import ConfigError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
-from streamload.fetch.bad_records import SKIP
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for
 from streamload.fetch.window_tables import tables_nbytes
-from streamload.loader.augmentation import columns_and_augmentation
-from streamload.loader.budget import Sizing, sizing_of
+from streamload.loader.budget import Sizing, default_workers, sizing_of
 from streamload.loader.engine import arena_of
 from streamload.loader.labels import mixing_advice
 from streamload.loader.options import Options
-from streamload.memory.limits import usable_cores
+from streamload.loader.parts import Part, parts_of
 from streamload.memory.slots import SlotLayout
-from streamload.nulls import advice_on_nulls, counted
-from streamload.order import BoundOrder, Layout, OrderSpec, choose, layout_of, restricted, subset
+from streamload.mixtures import Mixture
+from streamload.order import BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
-from streamload.source import RaggedColumn, Source, kept_column, stored_nbytes
+from streamload.source import RaggedColumn, Source, stored_nbytes
 from streamload.storage.files import recheck
 from streamload.transforms.explanation import Explanation, explain
 
-MOST_WORKERS = 8
 UNKNOWN_ELEMENTS = 256
 """Elements of a record that a transform makes, as long as nothing is known of them."""
 MOST_MAPPED_FILES = 256
@@ -42,17 +39,14 @@ MOST_MAPPED_FILES = 256
 class Plan:
     """What a loader does, and how large its parts are."""
 
-    data: Source
-    spec: OrderSpec
-    order: BoundOrder
+    data: Source | Mixture
+    parts: tuple[Part, ...]
+    shares: SharedSteps
+    """How epochs are cut into steps."""
+    ranks: Ranks
     schema: Schema
     """The fields of a batch's records, as they are delivered."""
     seed: int
-    batch_size: int
-    drop_last: bool
-    end: int
-    """Positions of an epoch that are delivered."""
-    steps: int
     workers: int
     timeout: float
     restart: bool
@@ -63,9 +57,35 @@ class Plan:
     warning: str | None
     """What the user should hear once."""
 
-    def total_step(self, at: tuple[int, int]) -> int:
-        """Steps up to a place (epoch, position), counted through epochs."""
-        return at[0] * self.steps + -(-at[1] // self.batch_size)
+    @property
+    def spec(self) -> OrderSpec:
+        """What was asked for as an order, of the first source."""
+        return self.parts[0].spec
+
+    @property
+    def order(self) -> BoundOrder:
+        """The order of the first lane of the first source: of all, where there is one of each."""
+        return self.parts[0].order.lanes[0]
+
+    @property
+    def batch_size(self) -> int:
+        """Records of a rank's batch."""
+        return self.shares.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether a step that would be short is left out."""
+        return self.shares.drop_last
+
+    @property
+    def n(self) -> int:
+        """Records of an epoch, or draws, over all ranks; of a mixture, of all its parts."""
+        return sum(part.n for part in self.shares.parts)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole epoch."""
+        return len(self.shares)
 
     @property
     def augmented(self) -> str:
@@ -83,121 +103,133 @@ class Plan:
         return explain(plans, seed=self.seed, epoch=epoch, record=record, sizes=sizes)
 
 
-def plan_of(data: Source, options: Options, default_memory_nbytes: Callable[[], int]) -> Plan:
-    """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says."""
-    if not isinstance(cast(object, data), Source):
-        raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
-    batch_size, seed, workers = options.batch_size, options.seed, _workers(options.num_workers)
-    for was in data.fingerprints:
-        recheck(was)
-    data, options, without = _without_nulls(data, options)
-    spec, order = _ordered(data, options, seed)
-    end = order.n - order.n % batch_size if options.drop_last else order.n
-    columns, augmentation = columns_and_augmentation(data, options.augment)
-    stream = Stream(columns=columns, fingerprints=data.fingerprints, seed=seed, lanes=(order,), arena=None)
+def plan_of(
+    data: Source | Mixture,
+    options: Options,
+    default_memory_nbytes: Callable[[], int],
+    *,
+    lanes: Sequence[int] = (),
+    counts: Sequence[int] = (),
+) -> Plan:
+    """Work out everything. Raises ConfigError, ResourceError and SourceChangedError as `Loader` says.
+
+    `lanes` and `counts`, one a source, go before what the options say: a saved state brings them along.
+    """
+    ranks = asked_ranks(options.distributed, os.environ, sys.modules)
+    workers = _workers(options.num_workers)
+    parts = parts_of(data, options, ranks.world_size, lanes=lanes, counts=counts)
+    for part in parts:
+        for was in part.data.fingerprints:
+            recheck(was)
+    shares = SharedSteps(
+        parts=tuple(PartSize(n=part.order.n, lanes=len(part.order.lanes), count=part.count) for part in parts),
+        rank=ranks.rank,
+        ranks=ranks.world_size,
+        drop_last=options.drop_last,
+        pad_last=options.pad_last,
+    )
+    streams = tuple(_stream(part, shares, number) for number, part in enumerate(parts))
     job = Job(
-        streams=(stream,),
+        streams=streams,
         layout=None,
         transform=options.transform,
         workers=max(1, workers),
         mapped=False,
         direct=False,
         on_bad=options.on_bad_record,
-        augmentation=augmentation,
+        fills=ranks.world_size > 1 or options.pad_last,
+        augmentation=parts[0].augmentation,
     )
     # More records than there are never share a batch, so slots need not hold them.
-    fitting = max(1, min(batch_size, order.n))
-    schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=order.n == 0)
-    slot_layout = SlotLayout.of(schema, fitting, _rooms(schema, data, fitting))
-    job = replace(job, layout=slot_layout, streams=(replace(stream, arena=arena_of(columns, stream.lanes, fitting)),))
-    stored = sum(was.nbytes for was in data.fingerprints)
+    fitting = [_fitting(shares, part) for part in shares.parts]
+    schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, parts, fitting))
+    streams = tuple(
+        replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
+        for stream, part in zip(streams, shares.parts, strict=True)
+    )
+    job = replace(job, layout=slot_layout, streams=streams)
+    columns = [column for part in parts for column in part.columns]
+    stored = sum(was.nbytes for was in job.fingerprints)
     shape = sizing_of(
         columns=columns,
-        record_nbytes=sum(map(stored_nbytes, columns)),
-        order=order,
+        record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),
+        orders=[order for stream in streams for lane, order in enumerate(stream.lanes) if lane in stream.own],
         slot_nbytes=slot_layout.nbytes,
-        batch_size=fitting,
+        batch_size=slot_layout.batch_size,
         workers=workers,
         arena_nbytes=job.arena_nbytes,
         tables_nbytes=tables_nbytes(job.streams),
+        weights_nbytes=sum(part.order.weights.nbytes for part in parts if part.order.weights is not None),
         mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
         stored_nbytes=stored,
-        private_nbytes=_private_nbytes(job, fitting),
+        private_nbytes=_private_nbytes(job, slot_layout.batch_size),
         memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
         io=options.io,
-        mappable=len(data.fingerprints) <= MOST_MAPPED_FILES,
+        mappable=len(job.fingerprints) <= MOST_MAPPED_FILES,
     )
     return Plan(
         data=data,
-        spec=spec,
-        order=order,
+        parts=parts,
+        shares=shares,
+        ranks=ranks,
         schema=schema,
-        seed=seed,
-        batch_size=batch_size,
-        drop_last=options.drop_last,
-        end=end,
-        steps=-(-end // batch_size),
+        seed=options.seed,
         workers=workers,
         timeout=options.timeout_s,
         restart=options.on_worker_crash == "restart",
         slot_nbytes=slot_layout.nbytes,
         job=replace(job, mapped=shape.mapped, direct=shape.direct),
         shape=shape,
-        warning=" ".join(filter(None, (without, mixing_advice(data, order)))) or None,
+        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
     )
 
 
-def _without_nulls(data: Source, options: Options) -> tuple[Source, Options, str | None]:
-    """The data and the options such that no record with a null is asked for for which nothing stands, and a word on what is left out.
-
-    Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
-    """
-    known = {name: one for name, one in data.nulls.items() if one.count}
-    if not known or (options.indices is not None and options.on_bad_record != SKIP):
-        return data, options, None
-    if options.on_bad_record != SKIP:
-        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
-    data, complete = data.complete()
-    chosen = complete
-    if options.indices is not None:
-        chosen = subset(options.indices, len(data))
-        chosen = chosen[np.isin(chosen, complete)]
-    left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
-    return data, replace(options, indices=chosen), left_out
-
-
-def _ordered(data: Source, options: Options, seed: int) -> tuple[OrderSpec, BoundOrder]:
-    """What was asked for as an order, and that order of these records."""
-    layout = _layout(data)
-    if options.indices is not None:
-        layout = restricted(layout, subset(options.indices, len(data)))
-    spec = choose(options.shuffle, layout)
-    return spec, spec.bind(layout, seed)
+def _stream(part: Part, shares: SharedSteps, number: int) -> Stream:
+    """A source as the work sees it, still without an arena."""
+    size, order, several = shares.parts[number], part.order, len(shares.parts) > 1
+    own = own_lanes(size.count * shares.ranks, lanes=size.lanes, rank=shares.rank, ranks=shares.ranks)
+    advance = _advance(shares, size)
+    if several and size.n // size.lanes < 2 * advance:
+        own = range(0)  # A step may go through several epochs of so small a part, and tables are there for two.
+    drawn = isinstance(order.lanes[0], (DrawnLane, DrawnRuns))
+    return Stream(
+        columns=part.columns,
+        fingerprints=part.data.fingerprints,
+        seed=order.seed,
+        lanes=order.lanes,
+        own=own,
+        least=advance if drawn else 1,
+        arena=None,
+    )
 
 
-def _layout(data: Source) -> Layout:
-    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any.
-
-    Where that field is ragged, and its blocks were counted, they weigh what they hold; elsewhere every record weighs the same.
-    """
-    cut = [column for column in data.columns if column.cuts is not None]
-    cut.sort(key=lambda column: (not column.addressable, stored_nbytes(column)), reverse=True)
-    cuts = cut[0].cuts if cut else None
-    record_nbytes = sum(map(stored_nbytes, data.columns))
-    block_nbytes: NDArray[np.int64] | None = None
-    kept = cast(RaggedColumn, kept_column(cut[0])) if cut else None
-    if kept is not None and cuts is not None and kept.field.ragged and kept.weights is not None and np.isin(data.file_starts, cuts).all():
-        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(kept)) + kept.weights * kept.field.nbytes
-    return layout_of(data.file_starts, cuts=cuts, record_nbytes=record_nbytes, addressable=data.addressable, block_nbytes=block_nbytes)
+def _advance(shares: SharedSteps, part: PartSize) -> int:
+    """The most positions of a lane that a step takes, over all ranks."""
+    size = part.count * shares.ranks
+    size = size if len(shares.parts) > 1 else min(size, max(1, part.n))
+    return size if part.lanes == 1 else -(-size // part.lanes) + 1
 
 
-def _rooms(schema: Schema, data: Source, records: int) -> list[int]:
-    """Elements that a slot has room for, of each field that is delivered: what so many records hardly ever exceed; 0 of fixed ones.
+def _fitting(shares: SharedSteps, part: PartSize) -> int:
+    """Records of a part that a batch can have."""
+    if shares.pad_last or len(shares.parts) > 1:
+        return part.count
+    return min(part.count, max(1, -(-part.n // shares.ranks)))
+
+
+def _rooms(schema: Schema, parts: Sequence[Part], records: Sequence[int]) -> list[int]:
+    """Elements that a slot has room for, of each field that is delivered: what so many records of each part hardly ever exceed; 0
+    of fixed ones.
 
     Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together.
     """
-    stored = {column.field.name: capacity_for(cast(RaggedColumn, column), records) for column in data.columns if column.field.ragged}
-    unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * records
+    stored: dict[str, int] = {}
+    for part, count in zip(parts, records, strict=True):
+        for column in part.columns:
+            if column.field.ragged and count:
+                stored[column.field.name] = stored.get(column.field.name, 0) + capacity_for(cast(RaggedColumn, column), count)
+    unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * max(1, sum(records))
     return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
 
 
@@ -222,10 +254,18 @@ def _private_nbytes(job: Job, batch_size: int) -> int:
 
 
 def _workers(asked: int | None) -> int:
-    import sys
-
     if asked is None:
-        return max(0, min(MOST_WORKERS, usable_cores() - 1)) if sys.platform == "linux" else 0
+        return default_workers() if sys.platform == "linux" else 0
     if asked and sys.platform != "linux":
         raise ConfigError(f"num_workers={asked}: worker processes need Linux.", hint="Use num_workers=0, which reads in this process.")
     return asked
+
+
+def _warning(part: Part) -> str | None:
+    """What the user should hear of an order."""
+    if part.listed and not part.data.addressable:
+        return (
+            f"indices= are in an order of their own, which shuffle=False keeps: each of the {part.order.n:,} records is decoded with its "
+            "whole block. Give np.sort(indices) where their order does not matter."
+        )
+    return mixing_advice(part.data, part.order)

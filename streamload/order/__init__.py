@@ -2,8 +2,9 @@
 
 Rules of this room:
 
-1. An order is a pure function of (mode, seed, epoch, number of records, cuts). Nothing here knows of workers, ranks, batch
-   sizes, memory or clocks, and nothing here keeps state that changes an answer.
+1. An order is a pure function of (mode, seed, epoch, number of records, cuts, lanes, weights). It knows nothing of workers, ranks,
+   batch sizes, memory or clocks, and keeps no state that changes an answer. How an epoch is cut into steps, and these into the
+   shares of processes, is arithmetic on positions (`shares`, `steps`), and changes no order.
 2. What version 1 answers is frozen to the bit. A change of any answer, however small, is a new ORDER_VERSION, and the old
    states are then refused. The golden values in the tests are the definition.
 3. Every random choice comes from `key(seed, epoch, purpose, index)`. A new use takes a new purpose; none is used twice.
@@ -11,14 +12,18 @@ Rules of this room:
    that holds within an epoch's table, which costs O(blocks) arithmetic once.
 5. How blocks and windows come about belongs to the order (`Layout.blocks`, `windows_for`). Bytes are stored bytes of the
    selected fields. A block larger than the window is an error; nothing is shrunk silently.
-6. Within the room everything counts in ranks of the layout; record numbers appear only in what `records`, `held_records` and
-   `block_records` return. Without a subset the two are the same.
+6. Within an order everything counts in ranks of the layout, or in draws; record numbers appear only in what `records`,
+   `held_records` and `block_records` return. Without a subset ranks are record numbers. In `shares`, `steps` and `states` a rank
+   is a process.
 7. The compiled kernels and the plain ones give the same answers to the bit: which of them is at work is nobody's business.
 """
 
 from __future__ import annotations
 
-from streamload.order.block_shuffle import BlockOrder, WindowedOrder, WindowTable, window_advice, window_beyond_memory
+from streamload.order.block_shuffle import BlockOrder, WindowedOrder, window_advice, window_beyond_memory
+from streamload.order.drawn import DrawnLane, DrawnOrder, DrawnRuns
+from streamload.order.laned import LanedOrder, asked_order, laned_order, part_seed
+from streamload.order.lanes import lanes_of
 from streamload.order.layout import WINDOW_NBYTES, Layout, layout_of, least_block_nbytes, merged_cuts, restricted, strata_of, windows_for
 from streamload.order.orders import (
     Block,
@@ -27,6 +32,8 @@ from streamload.order.orders import (
     CustomOrder,
     Exact,
     ExactOrder,
+    Listed,
+    ListedOrder,
     Order,
     OrderSpec,
     Sequential,
@@ -35,12 +42,21 @@ from streamload.order.orders import (
 )
 from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
-from streamload.order.subset import subset
+from streamload.order.shares import StepPiece, Stretch, own_lanes, share, shared_lanes, taken
+from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_state, state_lanes, state_of
+from streamload.order.steps import PartSize, Place, PlannedStep, Segment, SharedSteps, Standing, source_rows, step_records, valid_rows
+from streamload.order.subset import chosen, in_order, rises, subset
+from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
+from streamload.order.window_table import WindowTable
 
-WINDOWED = (BlockOrder, SequentialBlockOrder)
+WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
 """Orders that go through storage a window of blocks at a time."""
 
+DRAWN = (DrawnOrder, DrawnLane, DrawnRuns)
+"""Orders of draws by weight."""
+
 __all__ = [
+    "DRAWN",
     "ORDER_VERSION",
     "TABLE_LIMIT",
     "WINDOWED",
@@ -50,25 +66,64 @@ __all__ = [
     "BoundOrder",
     "Custom",
     "CustomOrder",
+    "DrawnLane",
+    "DrawnOrder",
+    "DrawnRuns",
+    "Draws",
     "Exact",
     "ExactOrder",
+    "LanedOrder",
     "Layout",
+    "Listed",
+    "ListedOrder",
     "Order",
     "OrderSpec",
+    "PartIdentity",
+    "PartSize",
     "Permutation",
+    "Place",
+    "PlannedStep",
+    "Resumed",
+    "RunIdentity",
+    "Segment",
     "Sequential",
     "SequentialBlockOrder",
     "SequentialOrder",
+    "SharedSteps",
+    "Standing",
+    "StepPiece",
+    "Stretch",
+    "Weights",
     "WindowTable",
     "WindowedOrder",
+    "asked_order",
+    "balanced",
     "choose",
+    "chosen",
+    "in_order",
     "key",
+    "laned_order",
+    "lanes_of",
     "layout_of",
     "least_block_nbytes",
     "merged_cuts",
+    "own_lanes",
+    "part_seed",
+    "read_state",
     "restricted",
+    "rises",
+    "share",
+    "shared_lanes",
+    "source_rows",
+    "state_lanes",
+    "state_of",
+    "step_records",
     "strata_of",
+    "stretches_of",
     "subset",
+    "taken",
+    "valid_rows",
+    "weights_of",
     "window_advice",
     "window_beyond_memory",
     "windows_for",

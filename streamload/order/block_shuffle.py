@@ -13,25 +13,22 @@ from streamload.kernels import permute_kernels
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, LRU, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
+from streamload.order.window_table import Deal, Pieces, WindowTable, table_arrays
 from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
 """Blocks that a window needs for its batches to look like the whole data, however the data is sorted."""
 
 
-class WindowPermutation(Protocol):
-    """From positions of a window to rows among its held records."""
-
-    def forward(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The rows at positions [start, stop)."""
-        ...
-
-
 class WindowedOrder(Protocol):
-    """An order that goes through storage a window of blocks at a time: each block is needed in one window of an epoch only."""
+    """An order that goes through storage a window of pieces at a time: each is needed in one window of an epoch only.
+
+    Pieces are blocks of the layout, or parts of them where a lane ends; in what follows, a block is a piece.
+    """
 
     layout: Layout
-    cuts: NDArray[np.int64]
+    block_cuts: NDArray[np.int64]
+    """At which ranks the blocks begin that pieces are made of, the number of ranks last."""
     n: int
 
     @property
@@ -45,17 +42,12 @@ class WindowedOrder(Protocol):
         ...
 
     @property
-    def least_window_records(self) -> int:
-        """Every window of any epoch but the last holds at least as many records; 0 where some may hold none."""
-        ...
-
-    @property
     def most_window_nbytes(self) -> int:
         """No window of any epoch holds more stored bytes."""
         ...
 
     def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window of any epoch holds more of what each block has so much of; `weights` has shape (blocks,)."""
+        """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
         ...
 
     @property
@@ -63,21 +55,31 @@ class WindowedOrder(Protocol):
         """Bytes of the arrays of one epoch's table."""
         ...
 
-    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Arrays for `table` to fill."""
+    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """Work out which blocks the windows of an epoch hold, into the caller's memory: `table_nbytes` of it."""
         ...
 
-    def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
-        """Work out which blocks the windows of an epoch hold."""
+    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """The table that `write_table` has written there, perhaps in another process."""
         ...
 
-    def block_records(self, block: int) -> NDArray[np.int64]:
-        """The record numbers of a block."""
-        ...
-
-    def dealt(self, epoch: int, window: int, count: int) -> WindowPermutation:
+    def dealt(self, epoch: int, window: int, count: int) -> Deal:
         """From positions of a window that holds `count` records to rows among them."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Lane:
+    """What one lane of a block order goes through."""
+
+    pieces: Pieces
+    block_cuts: NDArray[np.int64]
+    """At which ranks the blocks of the layout begin that pieces are made of."""
+    nbytes: NDArray[np.int64]
+    """Stored bytes of each piece, shape (pieces,)."""
+    windows: int
+    number: int
+    lanes: int
 
 
 class BlockOrder:
@@ -85,21 +87,38 @@ class BlockOrder:
 
     Strata are equal stretches of the data, so a window looks like the whole of it even where it is sorted. Some strata may
     be a block short of the number of windows: a window can then hold fewer blocks than there are strata, or none.
+    Of several lanes this is one: an order of its own over its own blocks, of which a few may be parts of blocks.
     """
 
     mode = "block"
 
-    def __init__(self, layout: Layout, *, seed: int, window_nbytes: int) -> None:
+    def __init__(self, layout: Layout, *, seed: int, window_nbytes: int, lane: Lane | None = None) -> None:
         self.layout = layout
         self.seed = seed
-        self.n = layout.n
+        if lane is None:
+            cuts, nbytes = layout.blocks(least_block_nbytes(window_nbytes))
+            windows, pieces = windows_for(nbytes, window_nbytes), Pieces(firsts=cuts[:-1], stops=cuts[1:])
+            lane = Lane(pieces=pieces, block_cuts=cuts, nbytes=nbytes, windows=windows, number=0, lanes=1)
+            self.cuts = cuts
+        else:
+            self.cuts = np.zeros(len(lane.nbytes) + 1, np.int64)
+            """The positions, of the lane as it is stored, at which its blocks begin."""
+            np.cumsum(lane.pieces.stops - lane.pieces.firsts, out=self.cuts[1:])
+        self.lane = lane
+        self.n = int(self.cuts[-1])
         """Positions of an epoch."""
-        self.cuts, self.block_nbytes = layout.blocks(least_block_nbytes(window_nbytes))
-        self.windows = windows_for(self.block_nbytes, window_nbytes)
+        self.pieces, self.block_cuts, self.block_nbytes, self.windows = lane.pieces, lane.block_cuts, lane.nbytes, lane.windows
         self.low = strata_of(len(self.block_nbytes), self.windows)
-        self.fingerprint = digest_of(self.mode, layout.indices, self.cuts, self.windows, 1)
-        """Changes with the cuts, the windows, the lanes and the subset: with whatever the order depends on, but seed and epoch."""
         self._tables = LRU[WindowTable](limit=2)
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the cuts, the windows, the lanes and the subset: with whatever the order depends on, but seed and epoch."""
+        if self._fingerprint is None:
+            where = () if self.lane.lanes == 1 else (self.lane.number, self.pieces.firsts)
+            self._fingerprint = digest_of(self.mode, self.layout.indices, self.block_cuts, self.windows, self.lane.lanes, *where)
+        return self._fingerprint
 
     @property
     def strata(self) -> int:
@@ -122,11 +141,14 @@ class BlockOrder:
     @property
     def most_window_nbytes(self) -> int:
         """No window of any epoch holds more stored bytes."""
-        return self.most_in_window(self.block_nbytes)
+        return self._most(self.block_nbytes)
 
     def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window of any epoch holds more of what each block has so much of; `weights` has shape (blocks,)."""
-        return int(np.maximum.reduceat(weights, self.low[:-1]).sum()) if self.strata else 0
+        """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
+        return self._most(self.pieces.of_blocks(weights))
+
+    def _most(self, values: NDArray[np.int64]) -> int:
+        return int(np.maximum.reduceat(values, self.low[:-1]).sum()) if self.strata else 0
 
     @property
     def table_nbytes(self) -> int:
@@ -142,14 +164,20 @@ class BlockOrder:
 
         O(blocks) arithmetic, some 5 ns a block, and a microsecond a stratum.
         """
-        a, b = radix(self.windows) if self.windows > TABLE_LIMIT else (0, 0)
-        stratum_keys = keys(self.seed, epoch, BLOCKS, self.strata)
-        low = np.require(self.low, requirements="W")  # In a worker it is a view of memory that it may not write to.
-        permute_kernels().window_blocks(self.windows, TABLE_LIMIT, a, b, low, stratum_keys, block_starts, blocks)
+        deal_windows(self.seed, epoch, self.low, self.windows, blocks, block_starts)
         below = np.zeros(len(blocks) + 1, np.int64)
         np.cumsum(np.diff(self.cuts)[blocks], out=below[1:])
         starts[:] = below[block_starts]
-        return WindowTable(self, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+
+    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """Work out the table of an epoch into the caller's memory, shape (table_nbytes / 8,)."""
+        return self.table(epoch, *table_arrays(words, self.windows))
+
+    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """The table that was written there."""
+        blocks, starts, block_starts = table_arrays(words, self.windows)
+        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
 
     def _made_table(self, epoch: int) -> WindowTable:
         return self.table(epoch, *self.empty_table())
@@ -161,7 +189,7 @@ class BlockOrder:
 
     def block_records(self, block: int) -> NDArray[np.int64]:
         """The record numbers of a block, in the order in which a window holds them."""
-        return self.layout.records(np.arange(self.cuts[block], self.cuts[block + 1]))
+        return self.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
 
     def dealt(self, epoch: int, window: int, count: int) -> Permutation:
         """From positions of a window that holds `count` records to rows among them."""
@@ -172,99 +200,14 @@ class BlockOrder:
         return window_advice(self.strata, distinct_labels) if self.windows > 1 else None
 
 
-class WindowTable:
-    """One epoch of a block order: where its windows lie, and what they hold.
-
-    The three arrays may be shared with other processes: nothing here writes to them.
-    """
-
-    def __init__(
-        self,
-        order: WindowedOrder,
-        *,
-        epoch: int,
-        blocks: NDArray[np.int64],
-        starts: NDArray[np.int64],
-        block_starts: NDArray[np.int64],
-    ) -> None:
-        self.order = order
-        self.epoch = epoch
-        self.blocks = blocks
-        """Every block once, window after window, in stratum order within each."""
-        self.starts = starts
-        """Positions at which windows begin, n last, shape (windows + 1,)."""
-        self.block_starts = block_starts
-        """Where each window's blocks begin in `blocks`, shape (windows + 1,)."""
-        self._windows = LRU[_Window](limit=3)
-        self._found = (0, 0, 0)
-        """Of the window that was last asked for, its positions [start, stop) and its number: most steps ask for it again."""
-        self._dealt: tuple[tuple[int, int, int], NDArray[np.int64]] = (0, 0, 0), np.empty(0, np.int64)
-        """What was last dealt: a step asks once for its records, and once for their places."""
-
-    def window_of(self, position: int) -> int:
-        """The window that holds a position; the number of windows for position n."""
-        start, stop, window = self._found
-        if not start <= position < stop:
-            window = int(self.starts.searchsorted(position, "right")) - 1
-            if window + 1 < len(self.starts):
-                self._found = int(self.starts[window]), int(self.starts[window + 1]), window
-        return window
-
-    def blocks_of(self, window: int) -> NDArray[np.int64]:
-        """The blocks of a window, in stratum order."""
-        return self.blocks[self.block_starts[window] : self.block_starts[window + 1]]
-
-    def held_starts(self, window: int) -> NDArray[np.int64]:
-        """At which row of the window's held records each of its blocks begins, the number of rows last."""
-        return self._windows.get(window, self._made_window).held_starts
-
-    def deal(self, window: int, start: int, stop: int) -> NDArray[np.int64]:
-        """The rows, among the window's held records, that are delivered at its positions [start, stop).
-
-        Positions here count from the window's first: position p of the epoch is p - starts[window].
-        """
-        asked, dealt = self._dealt
-        if asked != (window, start, stop):
-            dealt = self._windows.get(window, self._made_window).dealt.forward(start, stop)
-            dealt.setflags(write=False)
-            self._dealt = (window, start, stop), dealt
-        return dealt
-
-    def held_records(self, window: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The record numbers of rows of the window's held records."""
-        held = self._windows.get(window, self._made_window)
-        which = held.held_starts.searchsorted(rows, "right") - 1
-        return self.order.layout.records(held.shifts[which] + rows)
-
-    def records(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The record numbers at positions [start, stop) of the epoch."""
-        pieces: list[NDArray[np.int64]] = []
-        while start < stop:
-            window = self.window_of(start)
-            first, end = int(self.starts[window]), min(stop, int(self.starts[window + 1]))
-            pieces.append(self.held_records(window, self.deal(window, start - first, end - first)))
-            start = end
-        return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, np.int64)])
-
-    def _made_window(self, window: int) -> _Window:
-        blocks = self.blocks_of(window)
-        firsts = self.order.cuts[blocks]
-        held_starts = np.zeros(len(blocks) + 1, np.int64)
-        np.cumsum(self.order.cuts[blocks + 1] - firsts, out=held_starts[1:])
-        dealt = self.order.dealt(self.epoch, window, int(held_starts[-1]))
-        return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], dealt=dealt)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Window:
-    """What a window holds."""
-
-    held_starts: NDArray[np.int64]
-    """At which row each block begins, the number of rows last."""
-    shifts: NDArray[np.int64]
-    """What to add to a row of a block to have the record's rank."""
-    dealt: WindowPermutation
-    """From positions of the window to rows."""
+def deal_windows(
+    seed: int, epoch: int, low: NDArray[np.int64], windows: int, blocks: NDArray[np.int64], block_starts: NDArray[np.int64]
+) -> None:
+    """Fill in which blocks each window of an epoch holds: one of each stratum [low[s], low[s + 1]), as far as they go round."""
+    a, b = radix(windows) if windows > TABLE_LIMIT else (0, 0)
+    stratum_keys = keys(seed, epoch, BLOCKS, len(low) - 1)
+    low = np.require(low, requirements="W")  # In a worker it is a view of memory that it may not write to.
+    permute_kernels().window_blocks(windows, TABLE_LIMIT, a, b, low, stratum_keys, block_starts, blocks)
 
 
 def window_advice(blocks_per_window: int, distinct_labels: int | None) -> str | None:

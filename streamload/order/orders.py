@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,15 @@ from streamload.errors import ConfigError, shortened
 from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
-from streamload.order.permutation import EXACT, LRU, Permutation, key
+from streamload.order.permutation import EXACT, LRU, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
+from streamload.order.subset import listed_numbers
 from streamload.sizes import parse_nbytes
 
 EXACT_RECORD_NBYTES = 16 * 1024
 """From this size on, records that can be had singly are read well in any order."""
+MOST_LANES = TABLE_LIMIT
+"""A round of blocks is dealt by a table."""
 
 
 @runtime_checkable
@@ -96,16 +100,22 @@ class Block:
 
     window: int | str = "512 MB"
     """Stored bytes that are mixed together: more mixes better, and costs that much memory, twice."""
-    lanes: int = field(default=1, kw_only=True)
-    """Kept for ranks that own a part of each window; only 1 is known."""
+    lanes: int | None = field(default=None, kw_only=True)
+    """How many parts the blocks are dealt to, each with an order and windows of its own, all together one window: a rank that has
+    lanes of its own decodes their blocks alone. None: as many as there are ranks when a run begins. The number belongs to the order,
+    and a saved state keeps it; ranks may change, and decode least where they divide the lanes, and these the records of a step."""
 
     def __post_init__(self) -> None:
         if self.window_nbytes < 1:
             raise ConfigError(f"Block(window={self.window!r}) holds nothing.", hint='Give a size such as window="512 MB".')
-        if self.lanes != 1:
+        if self.lanes is not None and (type(self.lanes) is not int or not 1 <= self.lanes <= MOST_LANES):
             raise ConfigError(
-                f"Block(lanes={self.lanes!r}) is kept for a later version; this one knows lanes=1.", hint="Leave `lanes` out."
+                f"Block(lanes={self.lanes!r}) cannot be.",
+                hint=f"Give a whole number from 1 to {MOST_LANES:,}, a multiple of the ranks, or leave it out.",
             )
+
+    def __repr__(self) -> str:
+        return f"Block(window={self.window!r}{'' if self.lanes is None else f', lanes={self.lanes}'})"
 
     @property
     def window_nbytes(self) -> int:
@@ -113,7 +123,12 @@ class Block:
         return parse_nbytes(self.window, name="window")
 
     def bind(self, layout: Layout, seed: int) -> BlockOrder:
-        """The order of the records of `layout` under `seed`. Raises ConfigError where a block is larger than the window."""
+        """The order of the records of `layout` under `seed`, of one lane: `laned_order` binds several.
+
+        Raises ConfigError where a block is larger than the window.
+        """
+        if self.lanes not in (None, 1):
+            raise ConfigError(f"{self!r} is {self.lanes:,} orders, not one.", hint="Leave `lanes` out, or share the steps out among ranks.")
         return BlockOrder(layout, seed=seed, window_nbytes=self.window_nbytes)
 
 
@@ -135,6 +150,30 @@ class Custom:
     def bind(self, layout: Layout, seed: int) -> CustomOrder:
         """The order of the records of `layout`; the seed is the user's own affair."""
         return CustomOrder(self.order, layout)
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Deliver the records of a list, in its order, every epoch alike: what a sampler has drawn, a curriculum, a hard subset.
+
+    The list may be of any length, repeat records and leave some out. With `indices=`, its numbers count within the subset.
+    """
+
+    numbers: Sequence[int] | NDArray[Any] | str | os.PathLike[str]
+    """Record numbers in one dimension, or the path of a .npy file of them, which is mapped."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", listed_numbers(self.numbers))
+
+    def __len__(self) -> int:
+        return len(cast("NDArray[np.int64]", self.numbers))
+
+    def __repr__(self) -> str:
+        return f"Listed({len(self):,} records)"
+
+    def bind(self, layout: Layout, seed: int) -> ListedOrder:
+        """The order of the records of `layout`; the seed changes nothing. Raises ConfigError for numbers that are no records."""
+        return ListedOrder(cast("NDArray[np.int64]", self.numbers), layout)
 
 
 class ExactOrder:
@@ -246,6 +285,30 @@ def _failed(name: str, error: Exception) -> ConfigError:
     return failed
 
 
+class ListedOrder:
+    """A list of records of one layout."""
+
+    mode = "user"
+    table_nbytes = 0
+
+    def __init__(self, numbers: NDArray[np.int64], layout: Layout) -> None:
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < layout.n:
+            at = int(np.flatnonzero((numbers < 0) | (numbers >= layout.n))[0])
+            raise ConfigError(
+                f"Listed: number {at} of the list is record {int(numbers[at])}; there are {layout.n:,} records.",
+                hint="Record numbers count from 0" + (" within the subset that `indices=` chose." if layout.indices is not None else "."),
+            )
+        self.numbers = numbers
+        self.layout = layout
+        self.n = len(numbers)
+        self.fingerprint = digest_of("listed", layout.indices, layout.n, numbers)
+
+    def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
+        """The record numbers at positions [start, stop) of any epoch."""
+        within(start, stop, self.n)
+        return self.layout.records(self.numbers[start:stop])
+
+
 def choose(shuffle: object, layout: Layout) -> OrderSpec:
     """The order that `shuffle=` asks for: True and False by the layout alone, an order as it is.
 
@@ -257,7 +320,7 @@ def choose(shuffle: object, layout: Layout) -> OrderSpec:
             return Sequential()
         small = layout.nbytes <= WINDOW_NBYTES
         return Exact() if layout.addressable and (layout.record_nbytes >= EXACT_RECORD_NBYTES or small) else Block()
-    if isinstance(shuffle, (Exact, Block, Sequential, Custom)):
+    if isinstance(shuffle, (Exact, Block, Sequential, Listed, Custom)):
         return shuffle
     if isinstance(shuffle, type):
         raise ConfigError(f"shuffle={shuffle.__name__} is a class.", hint=f"Give an instance: shuffle={shuffle.__name__}().")
@@ -265,5 +328,5 @@ def choose(shuffle: object, layout: Layout) -> OrderSpec:
         return Custom(shuffle)
     raise ConfigError(
         f"shuffle={shuffle!r} is not an order.",
-        hint="Give True, False, Exact(), Block(), Sequential(), or an object with a method records(epoch, start, stop).",
+        hint="Give True, False, Exact(), Block(), Sequential(), Listed(numbers), or an object with a method records(epoch, start, stop).",
     )

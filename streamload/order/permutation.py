@@ -20,10 +20,9 @@ ORDER_VERSION = 1
 TABLE_LIMIT = 65_536
 """At or below this many numbers a Feistel network is too weak, and a table is cheap."""
 
-EXACT, BLOCKS, WINDOW = 0, 1, 2
-"""The purpose of a key: the whole epoch, the blocks of a stratum, the records of a window.
-
-Taken for later: 3 lanes (ranks), 4 augmentation, 5 weights, 6 mixing of sources.
+EXACT, BLOCKS, WINDOW, LANES, AUGMENTATION, WEIGHTS, MIXING, LABELS = range(8)
+"""The purpose of a key: the whole epoch, the blocks of a stratum, the records of a window, lanes, randomness in functions of a
+record, draws, parts of a mixture, and the records of each label where data is split.
 """
 
 _KEY_NBYTES = 32
@@ -39,12 +38,12 @@ def key(seed: int, epoch: int, purpose: int, index: int) -> NDArray[np.uint32]:
     return np.frombuffer(digest, "<u4").astype(np.uint32)
 
 
-def keys(seed: int, epoch: int, purpose: int, count: int) -> NDArray[np.uint32]:
-    """The keys of indices 0 to count - 1, shape (count, 8). One costs about a microsecond."""
+def keys(seed: int, epoch: int, purpose: int, count: int, *, first: int = 0) -> NDArray[np.uint32]:
+    """The keys of `count` indices from `first` on, shape (count, 8). One costs about a microsecond."""
     head, index = struct.pack("<Q2q", seed % 2**64, epoch, purpose), struct.Struct("<q")
     begun = hashlib.blake2b(head, digest_size=_KEY_NBYTES)
     digests = bytearray()
-    for number in range(count):
+    for number in range(first, first + count):
         one = begun.copy()
         one.update(index.pack(number))
         digests += one.digest()

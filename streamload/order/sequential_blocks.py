@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.order.block_shuffle import WindowTable
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes
+from streamload.order.window_table import Pieces, WindowTable, table_arrays
 
 RUN_NBYTES = 64 * 1024**2
 """Stored bytes of a window, unless a block is larger: enough to keep every worker busy. It changes no answer."""
@@ -22,28 +22,29 @@ class SequentialBlockOrder:
         self.layout = layout
         self.n = layout.n
         self.cuts, self.block_nbytes = layout.blocks(least_block_nbytes(RUN_NBYTES))
+        self.block_cuts, self.pieces = self.cuts, Pieces(firsts=self.cuts[:-1], stops=self.cuts[1:])
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n)
         below = np.concatenate([[0], np.cumsum(self.block_nbytes)])
         chain = [0]
         while chain[-1] < len(self.block_nbytes):
             first = chain[-1]
             chain.append(max(first + 1, int(np.searchsorted(below, below[first] + RUN_NBYTES, side="right")) - 1))
-        self._firsts = np.asarray(chain, np.int64)
+        self.firsts = np.asarray(chain, np.int64)
 
     @property
     def windows(self) -> int:
         """How many windows an epoch has."""
-        return len(self._firsts) - 1
+        return len(self.firsts) - 1
 
     @property
     def most_window_records(self) -> int:
         """No window holds more records."""
-        return int(np.diff(self.cuts[self._firsts]).max(initial=0))
+        return int(np.diff(self.cuts[self.firsts]).max(initial=0))
 
     @property
     def least_window_records(self) -> int:
         """Every window but the last holds at least as many records."""
-        return int(np.diff(self.cuts[self._firsts])[:-1].min(initial=max(1, self.n)))
+        return int(np.diff(self.cuts[self.firsts])[:-1].min(initial=max(1, self.n)))
 
     @property
     def most_window_nbytes(self) -> int:
@@ -52,7 +53,7 @@ class SequentialBlockOrder:
 
     def most_in_window(self, weights: NDArray[np.int64]) -> int:
         """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
-        return int(np.add.reduceat(weights, self._firsts[:-1]).max(initial=0)) if self.windows else 0
+        return int(np.add.reduceat(weights, self.firsts[:-1]).max(initial=0)) if self.windows else 0
 
     @property
     def table_nbytes(self) -> int:
@@ -66,9 +67,18 @@ class SequentialBlockOrder:
     def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
         """Which blocks the windows hold, in the caller's arrays; every epoch alike."""
         blocks[:] = np.arange(len(blocks))
-        block_starts[:] = self._firsts
-        starts[:] = self.cuts[self._firsts]
-        return WindowTable(self, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+        block_starts[:] = self.firsts
+        starts[:] = self.cuts[self.firsts]
+        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+
+    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """The table of any epoch, in the caller's memory, shape (table_nbytes / 8,)."""
+        return self.table(epoch, *table_arrays(words, self.windows))
+
+    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """The table that was written there."""
+        blocks, starts, block_starts = table_arrays(words, self.windows)
+        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of any epoch."""

@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-from streamload.fetch.tasks import StepPiece
-from streamload.schedule.steps import PlannedStep, Steps
+from collections.abc import Callable, Iterator, Sequence
+
+from streamload.order import PlannedStep, SharedSteps, Standing, StepPiece
 
 
 class Advice:
     """How far the kernel has been told of what will be read.
 
-    With every step that is asked for, it is told of positions up to `ahead` positions behind that step; of at most `most` of
-    them at once, since a step waits for its own advice.
+    With every step that is asked for, it is told of whole steps up to `ahead` records behind that one; of at most about `most`
+    records at once, since a step waits for its own advice.
     """
 
-    def __init__(self, steps: Steps, *, ahead: int, most: int) -> None:
+    def __init__(self, steps: SharedSteps, *, ahead: int, most: int) -> None:
         self._steps = steps
         self._ahead = ahead
         self._most = most
-        self._told = (0, 0)
-        """The epoch and the position from which on nothing has been told."""
+        self._at: Standing | None = None
+        """Where the steps begin of which nothing has been told."""
+        self._missed: list[StepPiece] = []
+        self._beyond = 0
+        """Records that were told of, and not asked for."""
 
-    def begin(self, epoch: int, position: int) -> None:
-        """Tell everything from here on."""
-        self._told = epoch, position
+    def begin(self, at: Standing, missed: Sequence[StepPiece] = ()) -> None:
+        """Tell everything from here on, and `missed` before it."""
+        self._at, self._beyond = at, 0
+        self._missed = list(missed) if self._ahead else []
 
-    def due(self, step: PlannedStep, until: int) -> tuple[StepPiece, ...]:
-        """What the kernel should hear of with this step; nothing of epoch `until` or a later one."""
-        epoch, start = self._told
-        end = self._steps.end
-        if start >= end:
-            epoch, start = epoch + 1, 0
-        if not self._ahead or epoch >= until or epoch not in (step.epoch, step.epoch + 1):
+    def due(self, step: PlannedStep, until: int, may_use: Callable[[Sequence[StepPiece]], bool]) -> tuple[StepPiece, ...]:
+        """What the kernel should hear of with this step; nothing of epoch `until` or a later one, nor what `may_use` refuses."""
+        if not self._ahead:
             return ()
-        limit = step.stop + self._ahead - (end if epoch > step.epoch else 0)
-        stop = min(limit, start + self._most, end)
-        if stop <= start:
-            return ()
-        self._told = epoch, stop
-        return self._steps.pieces(epoch, start, stop)
+        told: list[StepPiece] = []
+        most = self._most
+        while self._missed and most > 0:
+            piece = self._missed.pop(0)
+            if piece.stop - piece.start > most:
+                self._missed.insert(0, piece._replace(start=piece.start + most))
+                piece = piece._replace(stop=piece.start + most)
+            most -= piece.stop - piece.start
+            told.append(piece)
+        self._beyond -= step.rows
+        while not self._missed and most > 0 and self._beyond < self._ahead:
+            following = self._following(step, until)
+            if following is None or not may_use(following.pieces):
+                break
+            told += following.pieces
+            most -= following.rows
+            self._beyond += following.rows
+            self._at = following.end
+        return tuple(_joined(told))
+
+    def _following(self, step: PlannedStep, until: int) -> PlannedStep | None:
+        """The next step that nothing was told of, through epochs: that of the step which is asked for, and the one after it."""
+        at = self._at
+        assert at is not None
+        if at.epoch < step.begin.epoch:
+            at, self._beyond = step.begin, -step.rows
+        following = self._steps.step(at)
+        if following is None and at.epoch + 1 < until and at.epoch == step.begin.epoch:
+            following = self._steps.step(self._steps.next_epoch(at))
+        return following
+
+
+def _joined(pieces: Sequence[StepPiece]) -> Iterator[StepPiece]:
+    """The same positions in fewer pieces: neighbours of a lane are put together."""
+    found: dict[tuple[int, int, int], list[StepPiece]] = {}
+    for piece in pieces:
+        ours = found.setdefault(piece[:3], [])
+        if ours and ours[-1].stop == piece.start:
+            ours[-1] = ours[-1]._replace(stop=piece.stop)
+        else:
+            ours.append(piece)
+    for ours in found.values():
+        yield from ours

@@ -88,11 +88,11 @@ class InProcessPool:
                 self._decoded += 1
             self._filler.advise(task.advice)
             filled = self._filler.fill(task)
-            reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad)
+            reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)
             if filled.overflow is not None:
                 block, capacities = filled.overflow
                 block.keep_for_forks()
-                reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, block.bytes, filled.bad)
+                reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, block.bytes, filled.bad, filled.valid)
                 block.close()
         except StreamloadError as error:
             reply = Failed(task.number, task.slot, to_plain(error))

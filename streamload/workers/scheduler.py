@@ -5,7 +5,7 @@ Rules:
 1. Steps are asked for in the order in which they will be handed out, across the border of epochs, as slots and sockets allow.
 2. At most the epoch after the one being handed out is asked for, and never more than two epochs of a lane: it has two block
    tables, and no task may look at a third.
-3. A window is opened when a part of the arena is free, in the order of use, and retired when the last step that touches it
+3. A window is opened when a part of the arena is free, in the order of use, and closed when the last step that touches it
    is filled. There is one part more than a batch can touch, so the oldest unfilled step always has its windows.
 4. What has been filled is handed out before an error is raised; after an error the same error is raised again.
 5. Beginning anywhere else than where the asking would go on anyway first calls everything off, and waits until nothing is
@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, WorkerError, without_frames
-from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepTask, WindowTask
+from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, SegmentRows, StepTask, WindowTask
 from streamload.memory.slots import Slots
+from streamload.order import PlannedStep, SharedSteps, Standing
 from streamload.schedule.advice import Advice
-from streamload.schedule.steps import PlannedStep, Steps, after
 from streamload.schedule.windows import WindowSchedule
 
 
@@ -74,16 +74,25 @@ class WorkerPool(Protocol):
 class Step(NamedTuple):
     """A step as it is handed out."""
 
-    epoch: int
-    step: int
-    """Its number in the epoch."""
-    start: int
-    stop: int
+    planned: PlannedStep
+    """What it consists of, and where a run stands before and after it."""
+    valid: tuple[int, ...]
+    """Rows of each segment that count, where records were left out; else none."""
     fields: dict[str, Any]
     """By name, an array, or a Ragged."""
     records: NDArray[np.int64]
     bad: tuple[tuple[int, int, str], ...]
-    """Records that could not be delivered, as `wire.Filled` has them."""
+    """Records that could not be delivered, as `tasks.Filled` has them."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, as the user counts."""
+        return self.planned.begin.epoch
+
+    @property
+    def step(self) -> int:
+        """Its number in the epoch."""
+        return self.planned.begin.step
 
 
 class _Asked:
@@ -100,8 +109,10 @@ class _Asked:
 class Scheduler:
     """The order of work for one loader."""
 
-    def __init__(self, *, steps: Steps, pool: WorkerPool, slots: Slots, windows: WindowSchedule, advice: Advice) -> None:
+    def __init__(self, *, steps: SharedSteps, pool: WorkerPool, slots: Slots, windows: WindowSchedule, advice: Advice, fills: bool) -> None:
+        """`fills`: whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
         self._steps = steps
+        self._fills = fills
         self._pool = pool
         self._slots = slots
         self._windows = windows
@@ -112,8 +123,8 @@ class Scheduler:
         self._capacity = pool.capacity
         # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
         self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
-        self._at = (0, 0)
-        """The epoch and the position at which the step begins that is asked for next."""
+        self._at = steps.begin()
+        """Where the step begins that is asked for next."""
         self._stop: int | None = 0
         self._epoch = 0
         self._started = False
@@ -126,24 +137,27 @@ class Scheduler:
         self.ragged_nbytes = 0
         self._ragged = slots.layout.schema.ragged
 
-    def begin(self, epoch: int, position: int, stop: int | None) -> None:
+    def begin(self, at: Standing, stop: int | None) -> None:
         """Hand out from here on, up to epoch `stop` (None: without end)."""
         failed = bool(self._queue) and isinstance(self._queue[0].reply, Failed)
-        if not self._started or failed or self._next() != (epoch, position):
+        if not self._started or failed or self._next(at) != at._replace(total_step=0):
             try:
-                self._restart(epoch, position)
+                self._restart(at)
             except StreamloadError as error:
                 self._break(error)
                 raise
-        self._epoch, self._stop = epoch, stop
+        self._epoch, self._stop = at.epoch, stop
         self._ask()
 
-    def _next(self) -> tuple[int, int]:
-        """Where the step that will be handed out next begins."""
-        return (self._queue[0].planned.epoch, self._queue[0].planned.start) if self._queue else self._at
+    def _next(self, wanted: Standing) -> Standing:
+        """Where the step that will be handed out next begins, whatever total step that is."""
+        at = self._queue[0].planned.begin if self._queue else self._at
+        if at.epoch < wanted.epoch and self._steps.step(at) is None:
+            at = self._steps.next_epoch(at)
+        return at._replace(total_step=0)
 
-    def _restart(self, epoch: int, position: int) -> None:
-        """Call everything off, and stand at a position (rule 5)."""
+    def _restart(self, at: Standing) -> None:
+        """Call everything off, and stand here (rule 5)."""
         if self._started:
             for reply in self._pool.forget():
                 self._take(reply)
@@ -152,10 +166,8 @@ class Scheduler:
                     self._slots.drop(asked.task.slot)
         self._queue.clear()
         self._started = True
-        self._at = epoch, position
-        if position < self._steps.end:
-            position = self._windows.begin(epoch, position)
-        self._advice.begin(epoch, position)
+        self._at = at
+        self._advice.begin(at, self._windows.begin(at) if self._steps.left(at) else ())
 
     def step(self) -> Step | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
@@ -163,8 +175,8 @@ class Scheduler:
             self._listen()
         elif self._slots.available >= self._worthwhile and self.broken is None:
             self._ask()
-        if not self._queue or self._queue[0].planned.epoch != self._epoch:
-            if self.broken is not None and self._at < (self._epoch, self._steps.end):
+        if not self._queue or self._queue[0].planned.begin.epoch != self._epoch:
+            if self.broken is not None and (self._at.epoch < self._epoch or self._steps.left(self._at)):
                 raise without_frames(self.broken)
             return None
         asked = self._queue[0]
@@ -197,8 +209,7 @@ class Scheduler:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        epoch, number, start, stop, _ = asked.planned
-        return Step(epoch, number, start, stop, fields, records, asked.reply.bad)
+        return Step(asked.planned, asked.reply.valid, fields, records, asked.reply.bad)
 
     def _overflown(self, task: StepTask, reply: Overflowed) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""
@@ -246,23 +257,33 @@ class Scheduler:
 
     def _ask(self) -> None:
         """Ask for as many steps as there is room for, and open the windows that they will need."""
-        if self.broken is not None or not self._steps.end:
+        if self.broken is not None or not len(self._steps):
             return
         until = self._epoch + 2 if self._stop is None else min(self._epoch + 2, self._stop)
         for window in self._windows.due(until):
             self._pool.send_window(window)
         slots, pool, queue, waiting, windows = self._slots, self._pool, self._queue, self._waiting, self._windows
-        while self._at[0] < until and len(waiting) < self._capacity:
-            planned = self._steps.at(*self._at)
-            if not windows.may_use(planned.pieces) or (slot := slots.ask()) is None:
+        while self._at.epoch < until and len(waiting) < self._capacity:
+            planned = self._steps.step(self._at)
+            if planned is None:
+                self._at = self._steps.next_epoch(self._at)
+                continue
+            pieces = planned.pieces
+            if not windows.may_use(pieces) or (slot := slots.ask()) is None:
                 break
-            windows.use(planned.pieces)
-            advice = self._advice.due(planned, until)
+            windows.ask(pieces, planned.end)
+            advice = self._advice.due(planned, until, windows.may_use)
             windows.use(advice)
-            task = StepTask(self._number, slot, planned.epoch, planned.step, planned.pieces, advice)
+            task = StepTask(self._number, slot, planned.begin.epoch, planned.begin.step, pieces, advice, self._filled_up(planned))
             self._number += 1
             asked = waiting[task.number] = _Asked(planned, task)
             queue.append(asked)
-            self._at = after(planned, self._steps.end)
+            self._at = planned.end
             pool.send_step(task)
         pool.flush()
+
+    def _filled_up(self, planned: PlannedStep) -> tuple[SegmentRows, ...]:
+        """What a worker must know of a step's segments: nothing where every row counts and no record is made up for."""
+        if not self._fills and all(one.valid == one.rows for one in planned.segments):
+            return ()
+        return tuple(SegmentRows(one.stream, one.valid, one.rows) for one in planned.segments)

@@ -19,15 +19,15 @@ from typing import Any
 
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
 from streamload.fault_points import arm, reach
-from streamload.fetch.bad_records import BadRow
-from streamload.fetch.draft import Overflow
+from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, probe, unexpected_error
 from streamload.fetch.job import Job, read_job
 from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text
-from streamload.kernels import compile_kernels, missing
+from streamload.kernels import compile_kernels, draw_kernels, missing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
+from streamload.order import DRAWN
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
@@ -117,9 +117,9 @@ class Worker:
         began = time.perf_counter_ns()
         reach("after_write_before_publish")
         if filled.overflow is not None:
-            self._hand_over(task, filled.count, filled.overflow, filled.bad)
+            self._hand_over(task, filled, filled.overflow)
             return
-        self._unsent.append(pack_filled(Filled(task.number, task.slot, filled.count, filled.bad)))
+        self._unsent.append(pack_filled(Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)))
         if len(self._unsent) == 1:
             self._unsent_ns = began
         if not self._steps:
@@ -127,11 +127,12 @@ class Worker:
         reach("after_publish")
         self._send_ns += time.perf_counter_ns() - began
 
-    def _hand_over(self, task: StepTask, count: int, overflow: Overflow, bad: tuple[BadRow, ...]) -> None:
+    def _hand_over(self, task: StepTask, filled: FilledStep, overflow: Overflow) -> None:
         """Send a batch that did not fit its slot: the descriptor of its memory goes along with the frame that speaks of it."""
         block, capacities = overflow
         self._flush()
-        frame = pack_overflown(Overflowed(task.number, task.slot, count, capacities, block.nbytes, None, bad))
+        reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, None, filled.bad, filled.valid)
+        frame = pack_overflown(reply)
         try:
             sent = socket.send_fds(self._channel, [frame], [block.fd])
             self._channel.sendall(frame[sent:])
@@ -203,6 +204,8 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
         board = WorkerProgress(blocks["board"], job.workers)
         assert job.layout is not None
         slots = [SlotViews(job.layout, blocks["ring"], slot) for slot in range(blocks["ring"].nbytes // job.layout.nbytes)]
+        if any(isinstance(order, DRAWN) for stream in job.streams for order in stream.lanes):
+            draw_kernels()  # They are compiled on first use: that must not look like a step that stalls.
         filler = BatchFetcher(job, index=index, board=board, slots=slots, arena=blocks.get("arena"), tables=blocks.get("tables"))
     except StreamloadError as error:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(error)}))

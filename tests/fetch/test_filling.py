@@ -63,8 +63,9 @@ def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int) -> Stream:
     order = Block(window=1_600) if blocks else Exact()
     shares = [numbers[numbers // 10 % lanes == lane] for lane in range(lanes)]
     bound = tuple(order.bind(restricted(whole, share), seed + lane) for lane, share in enumerate(shares))
-    arena = arena_of(source.columns, bound, BATCH)
-    return Stream(columns=source.columns, fingerprints=source.fingerprints, seed=seed, lanes=bound, arena=arena)
+    own = range(lanes)
+    stream = Stream(columns=source.columns, fingerprints=source.fingerprints, seed=seed, lanes=bound, own=own, least=1, arena=None)
+    return replace(stream, arena=arena_of(stream, BATCH, goes_on=False))
 
 
 class Rig:
@@ -79,7 +80,9 @@ class Rig:
         transform: Callable[..., Any] | None = None,
         on_bad: str = "raise",
     ) -> None:
-        job = Job(streams=tuple(streams), layout=None, transform=transform, workers=1, mapped=False, direct=False, on_bad=on_bad)
+        job = Job(
+            streams=tuple(streams), layout=None, transform=transform, workers=1, mapped=False, direct=False, on_bad=on_bad, fills=False
+        )
         schema = probe(job) if transform is not None else job.schema
         layout = SlotLayout.of(schema, BATCH, [rooms if field.ragged else 0 for field in schema])
         self.job = replace(job, layout=layout)

@@ -14,7 +14,7 @@ from streamload.fetch.tasks import (
     Filled,
     Frames,
     Kind,
-    StepPiece,
+    SegmentRows,
     StepTask,
     WindowTask,
     pack_filled,
@@ -22,6 +22,7 @@ from streamload.fetch.tasks import (
     pack_text,
     pack_window,
 )
+from streamload.order import StepPiece
 
 words = st.integers(-(2**63), 2**63 - 1)
 plain = st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=20), st.none(), st.booleans()), max_size=4)
@@ -34,7 +35,7 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
     if isinstance(content, WindowTask):
         return pack_window(content), (Kind.WINDOW, content)
     if isinstance(content, Filled):
-        return pack_filled(content), (Kind.FLAWED if content.bad else Kind.FILLED, content)
+        return pack_filled(content), (Kind.FLAWED if content.bad or content.valid else Kind.FILLED, content)
     if isinstance(content, Failed):
         return pack_text(Kind.FAILED, content._asdict()), (Kind.FAILED, content)
     return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
@@ -45,11 +46,14 @@ pieces = st.tuples(numbers, numbers, st.integers(0, 2**62), st.integers(0, 2**62
     lambda one: StepPiece(*one[:4], one[3] + one[4])
 )
 some_pieces = st.lists(pieces, max_size=5).map(tuple)
+counts = st.integers(0, 2**32 - 1)
+segments = st.lists(st.tuples(numbers, counts, counts).map(SegmentRows._make), max_size=3).map(tuple)
+valid = st.lists(counts, max_size=3).map(tuple)
 contents = st.one_of(
-    st.tuples(*[words] * 4, some_pieces, some_pieces).map(StepTask._make),
+    st.tuples(*[words] * 4, some_pieces, some_pieces, segments).map(StepTask._make),
     st.tuples(words, numbers, numbers, *[words] * 3).map(WindowTask._make),
     st.tuples(*[words] * 3).map(lambda one: Filled(*one)),
-    st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple)).map(Filled._make),
+    st.tuples(*[words] * 3, st.lists(st.tuples(words, words, st.text(max_size=9)), max_size=3).map(tuple), valid).map(Filled._make),
     st.tuples(words, words, plain).map(Failed._make),
     plain,
 )
@@ -70,7 +74,15 @@ def test_frames_that_are_cut_anywhere_come_out_whole_and_in_order(sent: list[obj
 
 
 def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
-    task = StepTask(1, 2, 3, 4, (StepPiece(0, 1, 3, 5, 6), StepPiece(1, 0, 7, 0, 9)), (StepPiece(0, 0, 4, 0, 8),))
+    task = StepTask(
+        1,
+        2,
+        3,
+        4,
+        (StepPiece(0, 1, 3, 5, 6), StepPiece(1, 0, 7, 0, 9)),
+        (StepPiece(0, 0, 4, 0, 8),),
+        (SegmentRows(0, 1, 3), SegmentRows(1, 9, 9)),
+    )
     stream = pack_step(task) + pack_text(Kind.FORGET, {"token": 3})
     reader = Frames()
     assert [frame for byte in stream for frame in reader.feed(bytes([byte]))] == [(Kind.STEP, task), (Kind.FORGET, {"token": 3})]

@@ -159,7 +159,6 @@ def test_loading_a_state_closes_the_iterator(tmp_path: Path) -> None:
 
 
 DIFFERENCES: dict[str, tuple[dict[str, Any], str]] = {
-    "batch size": ({"batch_size": 20}, "its batch size is 30, and here it is 20. Resume with the same batch_size"),
     "seed": ({"seed": 1}, "its seed is 0, and here it is 1. Resume with the same seed."),
     "kind of order": ({"shuffle": False}, "its kind of order is exact, and here it is sequential. Resume with the same shuffle=."),
     "subset": ({"indices": np.arange(99)}, "its order (cuts, windows, subset) is"),
@@ -204,7 +203,10 @@ def test_a_state_of_other_data_is_refused(tmp_path: Path) -> None:
 
     with stood(write(tmp_path / "data.h5")) as loader:
         state = loader.state_dict()
-    with stood(write(tmp_path / "more.h5", 101)) as loader, pytest.raises(sl.StateError, match=r"its order .* is \w+, and here it is"):
+    with (
+        stood(write(tmp_path / "more.h5", 101)) as loader,
+        pytest.raises(sl.StateError, match="had 100 records when the state was made, and has 101 now"),
+    ):
         loader.load_state_dict(state)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["image"], file["label"] = np.zeros((100, 6, 4, 3), "u1"), np.zeros(100, "i8")
@@ -216,8 +218,7 @@ def test_a_state_of_other_data_is_refused(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"order_version": 2}, "its version of the record order is 2, and here it is 1. Finish the epoch with the version that wrote it"),
-        ({"version": 99}, "its version of the state is 99, and here it is 1. It was written by another version"),
-        ({"position": 31}, "the state's position 31 is not at the end of a batch of 30"),
+        ({"version": 99}, "its version of the state is 99, and here it is 2. It was written by another version"),
         ({"position": 130}, "the state's position is 130, which is not a whole number from 0 to 100"),
         ({"position": -30}, "the state's position is -30"),
         ({"position": 30.0}, "the state's position is 30.0"),
@@ -225,7 +226,7 @@ def test_a_state_of_other_data_is_refused(tmp_path: Path) -> None:
         ({"epoch": -1}, "the state's epoch is -1"),
         ({"epoch": 2**63}, "the state's epoch is 9223372036854775808"),
         ({"epoch": 10**5000}, "the state's epoch is"),
-        ({"batch_size": 10**5000}, "its batch size is"),
+        ({"batch_size": 10**5000}, "the state's batch size is"),
         ({"extra": 1}, "the state has entries that are not known here: extra. It may come from a newer streamload."),
         ({10**5000: 1}, "the state has entries that are not known here"),
         ({"seed": None}, "its seed is None"),
@@ -313,7 +314,7 @@ def test_the_last_epoch_that_can_be_counted_is_delivered(tmp_path: Path, positio
     for shuffle in (sl.Exact(), window(24)):
         for workers in (0, 1):
             with sl.Loader(data, batch_size=30, num_workers=workers, shuffle=shuffle) as loader:
-                loader.load_state_dict({**loader.state_dict(), "epoch": 2**62, "position": position})
+                loader.load_state_dict({**loader.state_dict(), "epoch": 2**62, "position": position, "step": -(-position // 30)})
                 assert [batch.step for batch in loader] == list(range(-(-position // 30), 4))
 
 
@@ -346,7 +347,7 @@ def test_resume_in_the_middle_of_a_huge_file_reads_next_to_nothing(sparse: Path,
     assert len(data) == RECORDS
     with sl.Loader(data, batch_size=1000, num_workers=workers, shuffle=shuffle) as loader:
         expected = loader._plan.order.records(7, RECORDS // 2, RECORDS // 2 + 1000)
-        loader.load_state_dict({**loader.state_dict(), "epoch": 7, "position": RECORDS // 2})
+        loader.load_state_dict({**loader.state_dict(), "epoch": 7, "position": RECORDS // 2, "step": RECORDS // 2000})
         batch = next(iter(loader))
         assert loader.stats.read_nbytes <= window_nbytes
         assert (batch.records == expected).all()

@@ -72,7 +72,7 @@ def test_a_resume_decodes_its_own_window_and_no_earlier_one(tmp_path: Path, work
     path = gzip(tmp_path / "data.h5", 2000)
     keywords = {"batch_size": 10, "shuffle": window(80), "num_workers": workers}
     with sl.Loader(sl.open(path), **keywords) as loader:
-        state = {**loader.state_dict(), "position": 1990}
+        state = {**loader.state_dict(), "position": 1990, "step": 199}
         with h5py.File(path) as file:
             largest = max(file["image"].id.get_chunk_info(k).size for k in range(250))
         parts = loader._plan.job.streams[0].arena.parts

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.order import (
     Block,
-    BlockOrder,
     Exact,
     Layout,
     Order,
@@ -116,13 +115,17 @@ def test_what_is_not_an_order_is_refused(shuffle: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        pytest.param({"lanes": 2}, r"Block\(lanes=2\) is kept for a later version; this one knows lanes=1", id="lanes"),
+        pytest.param(
+            {"lanes": 0}, r"Block\(lanes=0\) cannot be\. Give a whole number from 1 to 65,536, a multiple of the ranks", id="no lanes"
+        ),
+        pytest.param({"lanes": 2.0}, r"Block\(lanes=2\.0\) cannot be", id="lanes that are no whole number"),
+        pytest.param({"lanes": 70_000}, r"Block\(lanes=70000\) cannot be", id="more lanes than a table deals"),
         pytest.param({"window": 0}, r'Block\(window=0\) holds nothing\. Give a size such as window="512 MB"', id="no window"),
         pytest.param({"window": "lots"}, r"window='lots' is not a size", id="no size"),
     ],
 )
 def test_blocks_that_make_no_sense_are_refused(arguments: dict[str, object], text: str) -> None:
-    """Lanes other than 1, and windows of nothing, are refused where they are written."""
+    """Numbers of lanes that cannot be, and windows of nothing, are refused where they are written."""
     with pytest.raises(ConfigError, match=text):
         Block(**arguments)
 
@@ -227,7 +230,7 @@ def test_file_borders_are_always_cuts() -> None:
 @pytest.mark.parametrize(
     "indices",
     [
-        pytest.param([7, 3, 3, 9], id="list, any order, repeats"),
+        pytest.param([7, 3, 9], id="list, any order"),
         pytest.param(np.array([3, 7, 9], np.uint8), id="bytes"),
         pytest.param(np.array([9, 7, 3], np.uint64), id="unsigned"),
         pytest.param(np.array([3, 7, 9], ">i4"), id="other byte order"),
@@ -235,7 +238,7 @@ def test_file_borders_are_always_cuts() -> None:
         pytest.param(np.isin(np.arange(10), [3, 7, 9]), id="booleans"),
     ],
 )
-def test_subsets_are_sorted_and_unique(indices: object, tmp_path: Path) -> None:
+def test_subsets_are_sorted(indices: object, tmp_path: Path) -> None:
     """Integers and booleans of any kind, given or in a file, choose the same records."""
     assert subset(indices, 10).tolist() == [3, 7, 9]
     assert subset(indices, 10).dtype == np.int64
@@ -261,6 +264,21 @@ def test_a_sorted_file_of_indices_is_not_copied(tmp_path: Path) -> None:
         pytest.param(np.array([2**64 - 1], np.uint64), r"indices\[0\] is 18446744073709551615", id="beyond int64"),
         pytest.param(
             [True, False], r"indices= has 2 booleans; the data has 10 records\. Give one boolean for each record", id="short mask"
+        ),
+        pytest.param(
+            [7, 3, 3, 9, 3],
+            r"indices= holds 5 numbers of 3 records: record 3 comes 3 times\. A subset has each record once: np\.unique\(indices\)\. "
+            r"Records that shall come more often are weighed, weights=\.\.\., or listed, shuffle=sl\.Listed\(numbers\)\.$",
+            id="repeats",
+        ),
+        pytest.param(
+            [0, 1, 1, 0, 1], r"record 0 comes 2 times\. .* A mask is given as booleans: indices\.astype\(bool\)\.$", id="mask of ints"
+        ),
+        pytest.param(
+            np.array([0, 1] * 5, np.uint8),
+            r"indices= holds 10 bytes, each 0 or 1, of 10 records: they may be a mask or record numbers\. "
+            r"Give a mask as booleans, indices\.astype\(bool\), and record numbers as indices\.astype\(int\)\.$",
+            id="mask of bytes",
         ),
         pytest.param([0.5], r"indices= holds float64 of shape \(1,\)\. Give record numbers as integers", id="floats"),
         pytest.param([[1, 2]], r"indices= holds int64 of shape \(1, 2\)", id="two dimensions"),
@@ -364,15 +382,8 @@ def test_a_wrong_answer_within_a_subset_says_so() -> None:
 
 def test_tables_of_epochs_are_reproduced_from_their_arrays() -> None:
     """A table that another process filled answers as one's own, and its size is known beforehand."""
-    from streamload.order import WindowTable
-
     order = Block(20_000).bind(chunked(5000, 7), 3)
-    assert isinstance(order, BlockOrder)
-    arrays = order.empty_table()
-    assert sum(array.nbytes for array in arrays) == order.table_nbytes
-    order.table(2, *arrays)
-    for array in arrays:
-        array.setflags(write=False)
-    blocks, starts, block_starts = arrays
-    table = WindowTable(order, epoch=2, blocks=blocks, starts=starts, block_starts=block_starts)
-    assert (table.records(100, 4000) == order.records(2, 100, 4000)).all()
+    words = np.empty(order.table_nbytes // 8, np.int64)
+    order.write_table(2, words)
+    words.setflags(write=False)
+    assert (order.read_table(2, words).records(100, 4000) == order.records(2, 100, 4000)).all()

@@ -8,112 +8,93 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamload.fetch.tasks import LaneKey, StepPiece, WindowKey
-from streamload.order import BlockOrder, WindowTable, layout_of
+from streamload.fetch.tasks import LaneKey, WindowKey
+from streamload.order import BlockOrder, PartSize, PlannedStep, SharedSteps, Standing, StepPiece, WindowTable, layout_of
+from streamload.order.shares import lane_length
 from streamload.schedule.advice import Advice
-from streamload.schedule.steps import PlainSteps, PlannedStep, Steps, after
-from streamload.schedule.windows import WindowSchedule
+from streamload.schedule.windows import LaneParts, WindowSchedule
 
 sizes = st.tuples(st.integers(1, 30), st.integers(1, 90))
 """Batch size, and positions of an epoch."""
 
 
-class LaneSteps:
-    """Steps that take as many records of each of several lanes."""
-
-    def __init__(self, batch_size: int, lanes: int, n: int) -> None:
-        self.batch_size, self.lanes, self.end = batch_size, lanes, n
-
-    def given(self, position: int, lane: int) -> int:
-        """What a lane has given when so many positions have been handed out."""
-        return (lane + 1) * position // self.lanes - lane * position // self.lanes
-
-    def at(self, epoch: int, start: int) -> PlannedStep:
-        stop = min(start + self.batch_size, self.end)
-        return PlannedStep(epoch, start // self.batch_size, start, stop, self.pieces(epoch, start, stop))
-
-    def pieces(self, epoch: int, start: int, stop: int) -> tuple[StepPiece, ...]:
-        found = [StepPiece(0, lane, epoch, self.given(start, lane), self.given(stop, lane)) for lane in range(self.lanes)]
-        return tuple(piece for piece in found if piece.start < piece.stop)
-
-    def standing(self, epoch: int, position: int) -> dict[LaneKey, tuple[int, int]]:
-        return {(0, lane): (epoch, self.given(position, lane)) for lane in range(self.lanes)}
-
-    def place(self, lane: LaneKey, epoch: int, position: int) -> tuple[int, int]:
-        return epoch, next((p for p in range(self.end) if self.given(p + 1, lane[1]) > position), self.end)
-
-    def taken(self, lane: LaneKey, epoch: int, start: int, stop: int) -> int:
-        return max(0, min(stop, self.given(self.end, lane[1])) - start)
+def shared(batch_size: int, n: int, *, lanes: int = 1, rank: int = 0, ranks: int = 1, drop_last: bool = False) -> SharedSteps:
+    parts = (PartSize(n=n, lanes=lanes, count=batch_size),)
+    return SharedSteps(parts=parts, rank=rank, ranks=ranks, drop_last=drop_last, pad_last=False)
 
 
-def walked(steps: Steps, epoch: int, start: int, until: int) -> list[PlannedStep]:
-    """The steps from a position to the end of the epoch before `until`."""
+def walked(steps: SharedSteps, at: Standing, until: int) -> list[PlannedStep]:
+    """The steps from there to the end of the epoch before `until`."""
     found: list[PlannedStep] = []
-    while epoch < until:
-        found.append(steps.at(epoch, start))
-        epoch, start = after(found[-1], steps.end)
+    while at.epoch < until and len(steps):
+        step = steps.step(at)
+        if step is None:
+            at = steps.next_epoch(at)
+            continue
+        found.append(step)
+        at = step.end
     return found
 
 
-@given(sizes)
-def test_steps_cover_every_epoch_once_and_in_order(size: tuple[int, int]) -> None:
-    """Whatever the batch size; only the last of an epoch is smaller."""
-    batch_size, end = size
-    planned = walked(PlainSteps(batch_size=batch_size, end=end), 3, 0, 5)
-    for epoch in (3, 4):
-        ours = [step for step in planned if step.epoch == epoch]
-        assert [step.step for step in ours] == list(range(-(-end // batch_size)))
-        assert [position for step in ours for position in range(step.start, step.stop)] == list(range(end))
-        assert all(step.stop - step.start == batch_size for step in ours[:-1])
-        assert all(step.pieces == (StepPiece(0, 0, epoch, step.start, step.stop),) for step in ours)
-
-
-@given(sizes, st.integers(0, 89))
-def test_a_position_leads_to_its_lane_and_back(size: tuple[int, int], position: int) -> None:
-    steps = PlainSteps(batch_size=size[0], end=size[1])
-    assert [steps.place(lane, *there) for lane, there in steps.standing(2, position).items()] == [(2, position)]
+def always(pieces: object) -> bool:
+    """Every table is there."""
+    return True
 
 
 @given(sizes, st.integers(1, 200), st.integers(0, 40), st.integers(0, 89))
 def test_the_kernel_is_told_each_position_once_and_neither_late_nor_too_early(
     size: tuple[int, int], ahead: int, more: int, begin: int
 ) -> None:
-    """From where it began, without gaps, before the step that needs it, and at most as far ahead and as much at once as was said."""
+    """From where it began, without gaps, before the step that needs it, and a step further ahead and more at once than said at most."""
     (batch_size, end), most = size, size[0] + more
-    steps = PlainSteps(batch_size=batch_size, end=end)
-    begin = begin % end // batch_size * batch_size
+    steps = shared(batch_size, end)
+    place = begin % end // batch_size
+    begin = place * batch_size
     advice = Advice(steps, ahead=ahead, most=most)
-    advice.begin(1, begin)
+    advice.begin(steps.begin(1, place))
     told: list[tuple[int, int]] = []
-    for step in walked(steps, 1, begin, 3):
-        pieces = advice.due(step, 3)
+    for step in walked(steps, steps.begin(1, place), 3):
+        pieces = advice.due(step, 3, always)
         told += [(piece.epoch, position) for piece in pieces for position in range(piece.start, piece.stop)]
-        assert sum(piece.stop - piece.start for piece in pieces) <= most
-        assert told[-1] >= (step.epoch, step.stop - 1)
+        assert sum(piece.stop - piece.start for piece in pieces) < most + batch_size
+        now, stop = step.begin.epoch, step.end.places[0].position
+        assert told[-1] >= (now, stop - 1)
         epoch, position = told[-1]
-        assert (epoch - step.epoch) * end + position < step.stop + ahead
+        assert (epoch - now) * end + position < stop + ahead + batch_size
     assert told == [(1, position) for position in range(begin, end)] + [(2, position) for position in range(end)]
 
 
 def test_nothing_is_told_where_nothing_is_read_ahead_or_the_epoch_is_not_asked_for() -> None:
-    steps = PlainSteps(batch_size=5, end=10)
-    silent, ending = Advice(steps, ahead=0, most=5), Advice(steps, ahead=100, most=50)
-    assert silent.due(steps.at(0, 0), 9) == ()
-    assert [ending.due(step, 1) for step in walked(steps, 0, 0, 1)] == [(StepPiece(0, 0, 0, 0, 10),), ()]
+    steps = shared(5, 10)
+    silent, ending, held = (Advice(steps, ahead=ahead, most=50) for ahead in (0, 100, 100))
+    first = steps.step(steps.begin())
+    for advice in (silent, ending, held):
+        advice.begin(steps.begin(), [StepPiece(0, 0, 0, 0, 0)][:0])
+    assert silent.due(first, 9, always) == ()
+    assert held.due(first, 9, lambda pieces: False) == ()
+    assert [ending.due(step, 1, always) for step in walked(steps, steps.begin(), 1)] == [(StepPiece(0, 0, 0, 0, 10),), ()]
+
+
+def test_windows_that_are_half_over_are_told_of_from_their_beginning() -> None:
+    steps = shared(5, 40)
+    advice = Advice(steps, ahead=5, most=8)
+    advice.begin(steps.begin(0, 4), [StepPiece(0, 0, 0, 3, 20)])
+    told = [advice.due(step, 1, always) for step in walked(steps, steps.begin(0, 4), 1)]
+    assert told[:3] == [(StepPiece(0, 0, 0, 3, 11),), (StepPiece(0, 0, 0, 11, 19),), (StepPiece(0, 0, 0, 19, 30),)]
 
 
 class Windows:
     """A schedule over lanes of block orders, whose steps are answered as chance has it."""
 
-    def __init__(self, steps: Steps, orders: list[BlockOrder], touched: list[int], chance: Random) -> None:
+    def __init__(self, steps: SharedSteps, orders: list[BlockOrder], touched: list[int], chance: Random) -> None:
         self.steps, self.orders, self.chance = steps, orders, chance
-        parts: dict[LaneKey, range] = {}
+        parts: dict[LaneKey, LaneParts] = {}
         for lane, count in enumerate(touched):
             first = sum(touched[:lane]) + lane
-            parts[0, lane] = range(first, first + count + 1)
+            parts[0, lane] = LaneParts(range(first, first + count + 1), least=1)
         self.kept: dict[LaneKey, dict[int, WindowTable]] = {key: {} for key in parts}
         self.schedule = WindowSchedule(steps, self.table_of, parts)
-        self.lane_of_part = {part: key for key, own in parts.items() for part in own}
+        self.lane_of_part = {part: key for key, own in parts.items() for part in own.parts}
         self.opened: list[WindowKey] = []
         self.part_of: dict[WindowKey, int] = {}
         self.under_way: list[PlannedStep] = []
@@ -157,14 +138,14 @@ class Windows:
         """The windows of a step that hold any record."""
         return {key for key in self.needed(step) if np.diff(self.table_of(key[:2], key[2]).starts)[key[3]]}
 
-    def run(self, epoch: int, start: int, until: int) -> None:
-        self.schedule.begin(epoch, start)
+    def run(self, at: Standing, until: int) -> None:
+        self.schedule.begin(at)
         self.open(until)
-        for step in walked(self.steps, epoch, start, until):
+        for step in walked(self.steps, at, until):
             while not self.schedule.may_use(step.pieces) or len(self.under_way) > 3:
                 self.answer()
                 self.open(until)
-            self.schedule.use(step.pieces)
+            self.schedule.ask(step.pieces, step.end)
             self.under_way.append(step)
             self.open(until)
         while self.under_way:
@@ -181,28 +162,50 @@ class Windows:
     st.integers(1, 40),
     st.integers(0, 89),
     st.integers(0, 999),
+    st.booleans(),
 )
 def test_windows_are_open_when_they_are_needed_whatever_is_answered_first(
-    lanes: int, batch_size: int, n: int, chunk: int, window: int, begin: int, seed: int
+    lanes: int, batch_size: int, n: int, chunk: int, window: int, begin: int, seed: int, drop_last: bool
 ) -> None:
     """Of one lane or several: each window once an epoch, in a part of its own, and closed when nothing of it is left."""
-    shares = [(lane + 1) * n // lanes - lane * n // lanes for lane in range(lanes)]
-    layouts = [layout_of([0, m], cuts=np.array([*range(0, m, chunk), m]), record_nbytes=8, addressable=False) for m in shares]
-    orders = [BlockOrder(layout, seed=seed + k, window_nbytes=8 * max(window, chunk)) for k, layout in enumerate(layouts)]
-    steps: Steps = PlainSteps(batch_size=batch_size, end=n) if lanes == 1 else LaneSteps(batch_size, lanes, n)
-    touched = [min(order.windows, 1 + -(-batch_size // max(1, order.least_window_records))) for order in orders]
-    windows = Windows(steps, orders, touched, Random(seed))
-    begin = begin % n // batch_size * batch_size
-    windows.run(2, begin, 5)
+    windows, steps, at = shared_windows(shared(batch_size, n, lanes=lanes, drop_last=drop_last), chunk, window, begin, seed)
+    windows.run(at, 5)
     assert not windows.schedule.open, "nothing stays open"
     assert len(set(windows.opened)) == len(windows.opened), "each is decoded once"
     expected: set[WindowKey] = set()
-    for step in walked(steps, 2, begin, 5):
-        expected |= windows_of(orders, step)
+    for step in walked(steps, at, 5):
+        expected |= windows_of(windows.orders, step)
     assert set(windows.opened) == expected
     for lane in range(lanes):
         own = [key for key in windows.opened if key[1] == lane]
         assert own == sorted(own), "in the order of use"
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 90), st.integers(1, 8), st.integers(1, 40), st.integers(0, 999)
+)
+def test_windows_that_others_use_too_are_closed_when_they_are_passed(
+    ranks: int, lanes: int, batch_size: int, n: int, chunk: int, window: int, seed: int
+) -> None:
+    """Of any rank of any number: the windows of its steps are open when they are needed, and no part is kept for ever."""
+    for rank in range(ranks):
+        windows, _, at = shared_windows(shared(batch_size, n, lanes=lanes, rank=rank, ranks=ranks), chunk, window, 0, seed)
+        windows.run(at, 5)
+        assert len(set(windows.opened)) == len(windows.opened), "each is decoded once"
+
+
+def shared_windows(steps: SharedSteps, chunk: int, window: int, begin: int, seed: int) -> tuple[Windows, SharedSteps, Standing]:
+    """Block orders of all lanes of steps, with as many parts of the arena as each needs."""
+    (part,) = steps.parts
+    shares = [lane_length(lane, part.lanes, part.n) for lane in range(part.lanes)]
+    layouts = [layout_of([0, m], cuts=np.array([*range(0, m, chunk), m]), record_nbytes=8, addressable=False) for m in shares]
+    orders = [BlockOrder(layout, seed=seed + k, window_nbytes=8 * max(window, chunk)) for k, layout in enumerate(layouts)]
+    size = part.count * steps.ranks
+    advance = size if part.lanes == 1 else -(-size // part.lanes) + 1
+    touched = [min(order.windows, 1 + -(-(advance - 1) // max(1, order.least_window_records))) for order in orders]
+    at = steps.begin(2, begin % len(steps) if len(steps) else 0)
+    return Windows(steps, orders, touched, Random(seed)), steps, at
 
 
 def windows_of(orders: list[BlockOrder], step: PlannedStep) -> set[WindowKey]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,12 +15,12 @@ import pytest
 from command_line import answer, arrays, environment, hdf5_file, image_folder, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.shuffle import Arrangement, Numbers
-from streamload.tools.convert.split import LabelCounts, arranged, by_group, hashed
+from streamload.tools.convert.split import arranged
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.order.split import Labels, by_group, hashed
 
 
 def passes(kept: list[int], labels: int, groups: int, size: int = 7) -> Any:
@@ -116,82 +116,14 @@ class TestParts:
     def test_a_field_of_measurements_is_no_label(self):
         """Refused beyond 65,536 values, before memory is used for them."""
         with pytest.raises(ConfigError, match="there are more than 65,536 values") as refused:
-            LabelCounts("x").count(np.arange(70_000))
+            Labels("--stratify x").count(np.arange(70_000))
         assert "Name a field of labels" in str(refused.value)
 
     def test_equal_values_have_one_bucket_whatever_their_dtype(self):
         """So that a group does not depend on how its id is stored."""
         assert hashed(np.array([3, 4], np.int16), 0, 1000).tolist() == hashed(np.array([3, 4], np.int64), 0, 1000).tolist()
-        dealt = by_group([0.5, 0.5], passes(list(range(100)), 1, 20), "id", None, 0)
+        dealt = by_group([0.5, 0.5], passes(list(range(100)), 1, 20), "id", None, 0, said="id")
         assert set(dealt(np.arange(10), {"id": np.full(10, 7)}).tolist()) in ({0}, {1})
-
-
-class TestConditions:
-    """What --where understands, and what it refuses."""
-
-    TAKEN: ClassVar = {"label": np.array([0, 1, 2, 3]), "width": np.array([10, 64, 64, 128]), "x": np.array([0.5, np.nan, 2.0, -1.0])}
-
-    @pytest.mark.parametrize(
-        ("text", "right"),
-        [
-            ("label == 2", [2]),
-            ("label in (0, 3)", [0, 3]),
-            ("label not in [0, 3] and width >= 64", [1, 2]),
-            ("not label < 2 or width == 10", [0, 2, 3]),
-            ("0 < label <= 2", [1, 2]),
-            ("width > label", [0, 1, 2, 3]),
-            ("x < -0.5", [3]),
-            ("x == x", [0, 2, 3]),
-            ("label == 'cat'", [0]),
-            ("'dog' == label or label in ('cow',)", [1, 2]),
-        ],
-        ids=lambda value: value if isinstance(value, str) else "",
-    )
-    def test_comparisons(self, text: str, right: list[int]):
-        """Of fields with numbers, names of classes and each other."""
-        held = Condition(text).holds(self.TAKEN, {"label": ["cat", "dog", "cow", "ant"]})
-        assert np.flatnonzero(held).tolist() == right
-
-    @pytest.mark.parametrize(
-        ("text", "why"),
-        [
-            ("__import__('os').system('x')", "is no comparison"),
-            ("label.__class__ == 1", "is neither a field nor a number or text"),
-            ("label == (lambda: 1)()", "is neither a field nor a number or text"),
-            ("[x for x in label] == 1", "is neither a field nor a number or text"),
-            ("label == 10 ** 10 ** 10", "is neither a field nor a number or text"),
-            ("label in width", "what follows `in` is no list"),
-            ("label is 1", "`is` compares nothing here"),
-            ("1 == 1", "it asks about no field"),
-            ("label = 1", "cannot be read"),
-            ("(" * 300, "cannot be read"),
-            ("label == " + "1" * 2000, "cannot be read"),
-        ],
-        ids=lambda value: value[:30],
-    )
-    def test_anything_else_is_refused(self, text: str, why: str):
-        """Nothing is run."""
-        with pytest.raises(ConfigError) as refused:
-            Condition(text)
-        assert why in str(refused.value)
-        assert "Compare fields with numbers" in str(refused.value)
-
-    @given(text=st.text(max_size=40))
-    def test_whatever_is_written_it_is_read_or_refused(self, text: str):
-        """No other error."""
-        try:
-            Condition(text)
-        except ConfigError:
-            pass
-
-    def test_a_class_that_is_misspelt_is_named(self):
-        """With what was probably meant."""
-        with pytest.raises(ConfigError, match=r"'cta' is no class of 'label'. Did you mean 'cat'\?"):
-            Condition("label == 'cta'").holds(self.TAKEN, {"label": ["cat", "dog"]})
-        with pytest.raises(ConfigError, match="numbers without names"):
-            Condition("label == 'cat'").holds(self.TAKEN, {})
-        with pytest.raises(ConfigError, match="'x' holds no single numbers"):
-            Condition("x == 1").holds({"x": np.zeros((3, 2))}, {})
 
 
 def everything(path: Any) -> dict[str, np.ndarray]:

@@ -13,17 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import StreamloadError, TransformError, WorkerError, to_plain
-from streamload.fetch.job import ArenaLayout
+from streamload.fetch.job import ArenaLayout, Stream
 from streamload.fetch.tasks import Failed, Filled, StepTask, WindowTask
 from streamload.fetch.window_tables import Tables
 from streamload.formats.columns.raw import InMemory
 from streamload.loader.engine import arena_of
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotLayout, Slots, SlotViews
-from streamload.order import BlockOrder, layout_of
+from streamload.order import BlockOrder, PartSize, SharedSteps, layout_of
 from streamload.schedule.advice import Advice
-from streamload.schedule.steps import PlainSteps
-from streamload.schedule.windows import WindowSchedule
+from streamload.schedule.windows import LaneParts, WindowSchedule
 from streamload.schema import Field, Schema
 from streamload.transforms.record import received_error
 from streamload.workers.scheduler import Scheduler
@@ -143,15 +142,24 @@ class Rig:
         self.block = SharedBlock.create(Tables.nbytes(self.order), purpose="tables")
         self.arena = None
         if decoded:
-            self.arena = arena_of((Blocked(FIELD, layout.cuts),), (self.order,), batch_size)
+            columns = (Blocked(FIELD, layout.cuts),)
+            stream = Stream(columns=columns, fingerprints=(), seed=seed, lanes=(self.order,), own=range(1), least=1, arena=None)
+            self.arena = arena_of(stream, batch_size, goes_on=False)
         self.pool = AnyOrderPool(self.slots, self.order, Tables(self.order, self.block), self.arena, Random(seed), fails or set())
-        steps, tables = PlainSteps(batch_size=batch_size, end=self.end), Tables(self.order, self.block)
+        part = PartSize(n=n, lanes=1, count=batch_size)
+        self.shares = steps = SharedSteps(parts=(part,), rank=0, ranks=1, drop_last=drop_last, pad_last=False)
+        tables = Tables(self.order, self.block)
         self.pipeline = Scheduler(
             steps=steps,
             pool=self.pool,
             slots=self.slots,
-            windows=WindowSchedule(steps, lambda _, epoch: tables.write(epoch), {(0, 0): range(self.arena.parts if self.arena else 0)}),
+            windows=WindowSchedule(
+                steps,
+                lambda _, epoch: tables.write(epoch),
+                {(0, 0): LaneParts(range(self.arena.parts if self.arena else 0), least=1)},
+            ),
             advice=Advice(steps, ahead=20, most=max(batch_size, 10)),
+            fills=False,
         )
 
     def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
@@ -160,12 +168,16 @@ class Rig:
             step = self.pipeline.step()
             assert step is not None
             stop = min(start + self.batch_size, self.end)
-            assert (step.epoch, step.start, step.stop) == (epoch, start, stop)
+            reached = [at.places[0].position for at in (step.planned.begin, step.planned.end)]
+            assert (step.epoch, reached) == (epoch, [start, stop])
             expected = self.order.records(epoch, start, stop)
             assert (step.records == expected).all()
             assert (step.fields["x"] == expected).all()
             yield start
         assert self.pipeline.step() is None
+
+    def begin(self, epoch: int, position: int, stop: int | None) -> None:
+        self.pipeline.begin(self.shares.begin(epoch, position // self.batch_size), stop)
 
     def close(self) -> None:
         self.slots.close()
@@ -203,7 +215,7 @@ def test_steps_come_out_in_order_however_they_are_answered(given_rig: dict[str, 
     rig = Rig(**given_rig)
     for epoch in range(3):
         if rig.end:
-            rig.pipeline.begin(epoch, 0, 3)
+            rig.begin(epoch, 0, 3)
             for _ in rig.steps(epoch):
                 assert all(task.epoch <= epoch + 1 for task in rig.pool.seen), "no further ahead than the next epoch"
     assert all(task.epoch < 3 for task in rig.pool.seen), "nothing beyond the last epoch"
@@ -223,7 +235,7 @@ def test_it_can_begin_anywhere_at_any_time(given_rig: dict[str, Any], jumps: lis
         position = place * rig.batch_size
         if position >= rig.end:
             continue
-        rig.pipeline.begin(epoch, position, None)
+        rig.begin(epoch, position, None)
         for count, _ in enumerate(rig.steps(epoch, position), 1):
             if count > taken:
                 break
@@ -237,7 +249,7 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
     rig = Rig(**given_rig, fails={place * given_rig["batch_size"]})
     failing = place * given_rig["batch_size"]
     if failing < rig.end:
-        rig.pipeline.begin(0, 0, None)
+        rig.begin(0, 0, None)
         got: list[int] = []
         with pytest.raises(TransformError, match=f"step at {failing} of epoch 0 failed"):  # noqa: PT012 (the loop is what raises)
             for start in rig.steps(0):
@@ -246,14 +258,14 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
         with pytest.raises(TransformError):
             rig.pipeline.step()
         rig.pool.fails.clear()
-        rig.pipeline.begin(0, failing, None)
+        rig.begin(0, failing, None)
         assert list(rig.steps(0, failing)) == list(range(failing, rig.end, rig.batch_size))
     rig.close()
 
 
 def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
     rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
-    rig.pipeline.begin(0, 0, None)
+    rig.begin(0, 0, None)
     with pytest.raises(WorkerError, match="a worker answered task 77, which nobody asked for: a fault in streamload"):
         rig.pipeline._take(Filled(77, 0, 2))
     rig.close()
@@ -262,7 +274,7 @@ def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
 def test_a_slot_that_does_not_bear_out_its_answer_is_a_fault() -> None:
     """Something wrote over it: its bytes are never shown."""
     rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
-    rig.pipeline.begin(0, 0, None)
+    rig.begin(0, 0, None)
     task = rig.pool.seen[0]
     with pytest.raises(WorkerError, match=r"slot \d does not hold what task 0 should have put there. A function of yours"):
         rig.pipeline._take(Filled(task.number, task.slot, 2))
@@ -274,7 +286,7 @@ def test_the_kernel_hears_of_every_position_once_and_ahead_of_its_step(batch_siz
     """Advice covers each epoch without gaps or repeats, and never lags behind."""
     rig = Rig(n=100, chunk=4, window=20, batch_size=batch_size, drop_last=False, slots=4, seed=1, decoded=False)
     for epoch in range(3):
-        rig.pipeline.begin(epoch, 0, 3)
+        rig.begin(epoch, 0, 3)
         for _ in rig.steps(epoch):
             pass
     told: dict[int, list[tuple[int, int]]] = {}

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from streamload.tools.commands.open_arguments import sound_numbers
 from streamload.tools.console import counted
-from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.readers.label_fields import SmallFields, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of
 from streamload.tools.convert.shuffle import Arrangement, Numbers
+
+from streamload.conditions import Condition
 
 MOST_NUMBERS = 10_000
 """Records that were left out are named in a manifest, if they are no more than this."""
@@ -67,7 +68,7 @@ def _kept(origin: RecordSource, request: OpenRequest, made: Mapping[str, Any]) -
 
 def _where(origin: RecordSource, request: OpenRequest, text: str, among: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """Those of some records, or of all, for which a condition holds."""
-    condition = Condition(text)
+    condition = Condition(text, said="--where")
     left_out = np.zeros(0, np.int64) if among is None else np.setdiff1d(np.arange(len(origin)), among)
     small = SmallFields(origin, request, dict.fromkeys(condition.names, "--where"))
     try:

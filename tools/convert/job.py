@@ -16,7 +16,6 @@ from streamload.tools.console import counted
 from streamload.tools.convert.as_converted import MOST_NUMBERS
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
-from streamload.tools.convert.filter import Condition
 from streamload.tools.convert.manifest import manifest_of
 from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
@@ -29,6 +28,7 @@ from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
 
 import streamload
+from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
@@ -92,7 +92,7 @@ class Conversion:
     ) -> None:
         self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
         self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
-        self._condition = Condition(arguments.where) if arguments.where else None
+        self._condition = Condition(arguments.where, said="--where") if arguments.where else None
         self.bad: list[tuple[int, str]] = []
         self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
         self._asked = {

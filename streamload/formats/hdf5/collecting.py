@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import basename
 
 import numpy as np
@@ -19,7 +19,9 @@ from streamload.formats.hdf5.patterns import Match, walk
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.hdf5.series import Pieces, Series
 from streamload.formats.hdf5.source_files import SourceFiles
+from streamload.formats.hdf5.sparse import Sparse, sparse_at
 from streamload.formats.names import is_pattern
+from streamload.schema import ARRAY
 
 MOST_LISTED = 3
 """Names that an error lists."""
@@ -44,6 +46,10 @@ class Wish:
     """Its first dataset, seen along its first axis; None for a field that names groups."""
     dataset: h5d.DatasetID | None
     """The same, as long as the first file is open."""
+    matrix: Sparse | None = None
+    """The sparse matrix that the dataset is a part of; records are its rows."""
+    dense: bool = False
+    """Whether its rows are delivered with all their zeros."""
 
 
 class Collected:
@@ -60,6 +66,10 @@ class Collected:
         """For each field and file, how many datasets were found."""
         self._keys: list[list[Key]] = []
         """For each file, what the patterns' stars stand for."""
+        self.minor: dict[int, Series] = {}
+        """By number of the field, the columns of a sparse matrix that is delivered dense."""
+        self._starts: defaultdict[int, list[NDArray[np.int64]]] = defaultdict(list)
+        """For each field that is rows of a sparse matrix, and each file, where rows begin."""
         self._labels: list[dict[Key, str]] = []
         """For each file, the names of the groups that these lead to."""
 
@@ -73,10 +83,44 @@ class Collected:
         for index, wish in enumerate(self._wishes):
             if wish.first is None or wish.pattern:
                 continue
+            if wish.matrix is not None:
+                self._take_matrix(tree, index, wish, wish.matrix, beat)
+                continue
             place = self._same(tree, wish)
             self.series[index].add(place, wish.path, self._files.number(place.file))
             self._lengths[index].append(1)
             self._note_unwritten(index, number, notes)
+
+    def _take_matrix(self, tree: Tree, index: int, wish: Wish, first: Sparse, beat: Callable[[int, int], None]) -> None:
+        here = sparse_at(tree, first.path)
+        if here is None or here.columns != first.columns:
+            shape = "missing" if here is None else f"rows of {here.columns:,}"
+            raise SchemaMismatchError(
+                f"Field '{wish.name}' differs: rows of {first.columns:,} in {self.paths[0]}, {shape} in {tree.path}.",
+                hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
+                path=tree.path,
+                dataset=wish.name,
+            )
+        parts = {True: here.indices, False: here.values}
+        place, stored = parts[not wish.dense and wish.path == first.indices[1].place]
+        self.series[index].add(place, stored.place, self._files.number(place.file))
+        if wish.dense:
+            place, stored = here.indices
+            if index not in self.minor:
+                assert isinstance(place.node, h5d.DatasetID)
+                self.minor[index] = Series(wish.name, stored, place.node, 0, self._files, beat)
+            self.minor[index].add(place, stored.place, self._files.number(place.file))
+        self._lengths[index].append(1)
+        self._starts[index].append(here.starts)
+
+    def finished(self, index: int) -> Pieces:
+        """What a field is made of."""
+        made, starts = self.series[index].finish(), self._starts.get(index)
+        if starts is None:
+            return made
+        ends = np.cumsum([0, *(int(one[-1]) for one in starts)])
+        joined = np.concatenate([np.zeros(1, np.int64), *(one[1:] + end for one, end in zip(starts, ends[:-1], strict=True))])
+        return replace(made, starts=joined, counts=tuple(len(one) - 1 for one in starts), ragged=ARRAY)
 
     def _same(self, tree: Tree, wish: Wish) -> Place:
         """The dataset of a field in the file at hand."""

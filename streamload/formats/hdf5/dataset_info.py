@@ -15,6 +15,7 @@ from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, 
 from streamload.formats.hdf5 import vlen_lengths
 from streamload.formats.hdf5.member_types import is_raw, members
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
+from streamload.formats.hdf5.packing import packing_of
 from streamload.formats.hdf5.virtual import virtual_sources
 from streamload.source import Lengths
 
@@ -93,6 +94,7 @@ def examine(
             filters=filters,
             fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
             sources=sources,
+            packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
         )
         found.append(_measured(laid, one.ragged, file_path, dataset) if one.ragged else laid)
     if not found and odd:

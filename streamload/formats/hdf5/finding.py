@@ -14,7 +14,8 @@ from streamload.formats.hdf5.links import Tree
 from streamload.formats.hdf5.metadata import Beat
 from streamload.formats.hdf5.readings import Layout, Reading
 from streamload.formats.hdf5.request import Axis, Request
-from streamload.formats.hdf5.wanted import asked_wishes
+from streamload.formats.hdf5.sparse import without_sparse
+from streamload.formats.hdf5.wanted import asked_wishes, dense_wish
 
 
 def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> list[Wish]:
@@ -25,6 +26,8 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     odd: list[LeftOut] = []
     found = candidates_in(tree, odd, notes, beat, single=True)
     refuse_weights(tree.root.node, [one.stored.place for one in found], tree.path)
+    by_rows = request.axis == 0 and not request.axes
+    found, matrices = without_sparse(tree, found, odd, notes) if by_rows else (found, {})
     layout = Layout(
         tree=tree, arrays=[one for one in found if one.stored.axis == 0], singles=[one for one in found if one.stored.axis is None]
     )
@@ -45,14 +48,15 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
             continue
         seen.append(one if view is one.stored else Found(one.dataset, view))
         natural[len(seen) - 1], axes[len(seen) - 1] = one, axis
-    if request.axis == 0 and not request.axes and seen:
+    if by_rows and seen:
         best, left_out = field_selection.best_of(seen)
         readings.refuse_unsafe(layout, best, left_out)
     chosen = field_selection.find(seen, odd, tree.path, notes)
     if request.axis and notes and notes[0].startswith("fields were found"):
         notes[0] = notes[0].replace(" says the same", f" with record_axis={request.axis} says the same")
     places = {id(one): place for place, one in enumerate(seen)}
-    return [_wish(name, natural[places[id(one)]], axes[places[id(one)]]) for name, one in chosen]
+    wishes = [_wish(name, natural[places[id(one)]], axes[places[id(one)]]) for name, one in chosen]
+    return [dense_wish(wish.name, matrices[wish.path]) if wish.path in matrices else wish for wish in wishes]
 
 
 def _wish(name: str, one: Found, axis: Axis) -> Wish:

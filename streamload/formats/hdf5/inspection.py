@@ -12,7 +12,7 @@ from streamload.formats.hdf5 import field_selection
 from streamload.formats.hdf5.collecting import Collected, Wish
 from streamload.formats.hdf5.finding import found_wishes
 from streamload.formats.hdf5.links import Tree
-from streamload.formats.hdf5.metadata import Beat, FilesInfo, Piece, no_progress
+from streamload.formats.hdf5.metadata import Beat, Columns, FilesInfo, Piece, no_progress
 from streamload.formats.hdf5.open_file import guarded
 from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.series import Pieces
@@ -44,12 +44,13 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
 
 
 def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes: list[str]) -> FilesInfo:
-    made = {number: series.finish() for number, series in collected.series.items()}
+    made = {number: collected.finished(number) for number in collected.series}
     _refuse_unequal(wishes, made, collected)
     per_file = collected.records_per_file(made)
     values: dict[int, NDArray[np.generic]] = {}
     classes: dict[str, tuple[str, ...]] = {}
     fields: list[tuple[Piece, ...]] = []
+    dense = {number: wish.matrix for number, wish in enumerate(wishes) if wish.dense and wish.matrix is not None}
     for number, wish in enumerate(wishes):
         if number in made:
             fields.append(made[number].pieces)
@@ -58,7 +59,7 @@ def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes:
         values[number], classes[wish.name] = collected.groups_of_records(number, made)
     return FilesInfo(
         names=tuple(wish.name for wish in wishes),
-        asked=tuple(".".join((wish.path, *(wish.first.member if wish.first is not None else ()))) for wish in wishes),
+        asked=tuple(map(_asked, wishes)),
         files=tuple(files.found),
         records=per_file,
         fields=tuple(fields),
@@ -66,8 +67,16 @@ def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes:
         values=values,
         starts={number: pieces.starts for number, pieces in made.items() if pieces.starts is not None},
         ragged={number: pieces.ragged for number, pieces in made.items() if pieces.ragged},
+        sparse={number: Columns(count=matrix.columns, pieces=collected.minor[number].finish().pieces) for number, matrix in dense.items()},
         classes=classes,
     )
+
+
+def _asked(wish: Wish) -> str:
+    """The path or pattern that asks for a field."""
+    if wish.matrix is not None and wish.dense:
+        return wish.matrix.path
+    return ".".join((wish.path, *(wish.first.member if wish.first is not None else ())))
 
 
 def _refuse_twice(names: list[str]) -> None:

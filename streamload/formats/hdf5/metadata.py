@@ -37,6 +37,25 @@ class FilterInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """How physical values were made into those that are stored."""
+
+    scale: float
+    """What a stored value is to be multiplied by ..."""
+    offset: float
+    """... and what is added then."""
+    missing: tuple[float, ...]
+    """Stored values that stand for missing ones."""
+    dtype: str
+    """Of physical values: "f4" or "f8"."""
+
+    def __str__(self) -> str:
+        scaled = f"scale_factor {self.scale:g}, add_offset {self.offset:g}" if (self.scale, self.offset) != (1.0, 0.0) else ""
+        absent = f"{' and '.join(f'{value:g}' for value in self.missing)} for missing values" if self.missing else ""
+        return ", ".join(filter(None, (scaled, absent)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
     """One dataset, or one member of a compound dataset, as it lies in one file."""
 
@@ -80,6 +99,8 @@ class DatasetInfo:
     """The value of an element that was never written, in the file's byte order."""
     sources: tuple[str, ...]
     """Paths of the other files that a virtual dataset draws on, links resolved; absolute."""
+    packing: Packing | None = None
+    """How physical values were packed into these."""
     ragged: str = ""
     """How records differ in length, as `Field.ragged` has it; `dtype` is then that of an element."""
     mean: float = 1.0
@@ -164,6 +185,16 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Which columns of a sparse matrix its values stand in."""
+
+    count: int
+    """Of the matrix."""
+    pieces: tuple[Piece, ...]
+    """A number for each value, where they lie."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FilesInfo:
     """All that is known of a source's files."""
 
@@ -185,6 +216,8 @@ class FilesInfo:
     starts: Mapping[int, NDArray[np.int64]] = field(default_factory=dict[int, NDArray[np.int64]])
     """By number of the field, where its records begin among those of its pieces, and their end: each dataset is one, of a length of
     its own."""
+    sparse: Mapping[int, Columns] = field(default_factory=dict[int, Columns])
+    """By number of the field, the columns of a sparse matrix whose rows, of which the pieces are the values, are delivered dense."""
     ragged: Mapping[int, str] = field(default_factory=dict[int, str])
     """By number of such a field, how its records differ in length."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

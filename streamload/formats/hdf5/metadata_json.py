@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
-from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, DatasetInfo, FilesInfo, FilterInfo, Piece
+from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Packing, Piece
 from streamload.images.headers import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.image_fields import LOOKED_AT, LookedAt
@@ -19,7 +19,7 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV07"
+MAGIC = b"SLSURV09"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", *_COUNTS)
@@ -28,7 +28,8 @@ _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), 
 
 def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | memoryview]:
     """The survey in pieces, to be written one after the other, with a checksum; `more` is anything that JSON can hold."""
-    indexes = [piece.index for pieces in found.fields for piece in pieces if piece.index is not None]
+    matrices = [columns.pieces for _, columns in sorted(found.sparse.items())]
+    indexes = [piece.index for pieces in (*found.fields, *matrices) for piece in pieces if piece.index is not None]
     arrays: list[NDArray[Any]] = []
     for name, dtype in _NUMBERS:
         arrays.append(np.concatenate([np.empty(0, dtype), *(getattr(index, name) for index in indexes)]).astype(dtype, copy=False))
@@ -45,6 +46,7 @@ def metadata_to_json(found: FilesInfo, more: Mapping[str, Any]) -> list[bytes | 
         "values": [[number, found.values[number].dtype.str, found.values[number].shape] for number in numbers],
         "starts": [[number, found.ragged[number]] for number in sorted(found.starts)],
         "classes": dict(found.classes),
+        "sparse": [[number, columns.count, list(map(_piece_to_plain, columns.pieces))] for number, columns in sorted(found.sparse.items())],
         "looked_at": [[number, _looked_at_to_plain(seen)] for number, seen in sorted(found.looked_at.items())],
         "more": dict(more),
     }
@@ -73,7 +75,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
     starts = {int(number): (str(ragged), array.view("<i8")) for (number, ragged), array in grouped}
     taken = 0
     fields: list[tuple[Piece, ...]] = []
-    for described in said["fields"]:
+    for described in (*said["fields"], *(pieces for _, _, pieces in said["sparse"])):
         pieces: list[Piece] = []
         for file, stored, count in described:
             index = None
@@ -89,11 +91,15 @@ def _read(data: NDArray[np.uint8]) -> tuple[FilesInfo, dict[str, Any]]:
         asked=tuple(map(str, said["asked"])),
         files=tuple(map(_fingerprint, said["files"])),
         records=tuple(map(int, said["records"])),
-        fields=tuple(fields),
+        fields=tuple(fields[: len(said["fields"])]),
         notes=tuple(map(str, said["notes"])),
         values=values,
         starts={number: array for number, (_, array) in starts.items()},
         ragged={number: ragged for number, (ragged, _) in starts.items()},
+        sparse={
+            int(number): Columns(count=int(count), pieces=pieces)
+            for (number, count, _), pieces in zip(said["sparse"], fields[len(said["fields"]) :], strict=True)
+        },
         classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
         looked_at={int(number): _looked_at(seen) for number, seen in said["looked_at"]},
     )
@@ -112,9 +118,10 @@ def _refuse_nonsense(found: FilesInfo) -> None:
         raise ValueError("a file draws on what lies outside its folder")
     known = {was.path for was in found.files}
     for number, pieces in enumerate(found.fields):
-        if not _fits(found, number):
+        columns = found.sparse.get(number)
+        if not _fits(found, number) or (columns is not None and not _columns_fit(columns, pieces)):
             raise ValueError("fields differ in length")
-        for piece in pieces:
+        for piece in (*pieces, *(columns.pieces if columns is not None else ())):
             if not 0 <= piece.file < len(found.files) or not set(piece.stored.sources) <= known:
                 raise ValueError("a file is missing")
             _refuse_nonsense_in(piece, found.files[piece.file].nbytes)
@@ -132,6 +139,13 @@ def _fits(found: FilesInfo, number: int) -> bool:
         return records == found.total
     sound = found.ragged.get(number) in (ARRAY, BYTES) and starts.shape == (found.total + 1,)
     return sound and int(starts[0]) == 0 and int(starts[-1]) == records and not bool((np.diff(starts) < 0).any())
+
+
+def _columns_fit(columns: Columns, values: tuple[Piece, ...]) -> bool:
+    """Whether there is a whole number for each value."""
+    whole = bool(columns.pieces) and all(piece.stored.dtype.kind in "iu" and not piece.stored.ragged for piece in columns.pieces)
+    counts = [sum(piece.stored.records for piece in pieces) for pieces in (columns.pieces, values)]
+    return whole and counts[0] == counts[1] and columns.count > 0
 
 
 def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
@@ -221,6 +235,7 @@ def _stored_to_plain(stored: DatasetInfo) -> dict[str, Any]:
         "filters": [[step.number, step.values, step.name] for step in stored.filters],
         "fill": stored.fill.hex(),
         "sources": stored.sources,
+        "packing": None if stored.packing is None else astuple(stored.packing),
         "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.weights],
     }
 
@@ -246,12 +261,19 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
         filters=tuple(FilterInfo(int(number), tuple(map(int, values)), str(name)) for number, values, name in said["filters"]),
         fill=bytes.fromhex(said["fill"]),
         sources=tuple(map(str, said["sources"])),
+        packing=None if said["packing"] is None else _packing(*said["packing"]),
         ragged=str(ragged),
         mean=float(mean),
         deviation=float(deviation),
         span=int(span),
         weights=tuple(map(int, weights)),
     )
+
+
+def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
+    if dtype not in ("f4", "f8"):
+        raise ValueError("values are unpacked into no floats")
+    return Packing(scale=float(scale), offset=float(offset), missing=tuple(map(float, missing)), dtype=dtype)
 
 
 def _dtype(said: str) -> np.dtype:

@@ -16,10 +16,12 @@ from streamload.formats.grouped import Grouped
 from streamload.formats.hdf5.build_columns import column_of
 from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn
-from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.hdf5.metadata import FilesInfo, Packing
 from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.small_fields import read_small
 from streamload.formats.hdf5.vlen import VlenColumn
+from streamload.formats.scaled import Scaled
+from streamload.formats.sparse_rows import SparseRows
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.image_fields import LookedAt, look_at
 from streamload.ragged import Ragged
@@ -51,6 +53,7 @@ def plan_files(request: Request) -> Source:
             taken = found.values[number]
         columns[number] = _held(column, taken, found.total)
     notes.extend(note for column in columns for note in _costs(column))
+    columns = [_unpacked(found, number, column, notes, scaled=request.scaled) for number, column in enumerate(columns)]
     return Source(
         format_name="HDF5",
         title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)",
@@ -91,6 +94,8 @@ def _unheard() -> None:
 
 def _needs_library(column: Column) -> bool:
     """Whether only the HDF5 library can read a column."""
+    if isinstance(column, SparseRows):
+        return _needs_library(column.values) or _needs_library(column.indices)
     return isinstance(column.elements if isinstance(column, Grouped) else column, (H5pyColumn, VlenColumn))
 
 
@@ -113,6 +118,8 @@ def _columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], list[int
 def _record_nbytes(found: FilesInfo, number: int) -> int:
     """Bytes of a record of a field, on average where they differ."""
     pieces = found.fields[number]
+    if number in found.sparse:
+        return found.sparse[number].count * pieces[0].stored.dtype.itemsize
     if number in found.starts:
         return sum(piece.stored.nbytes for piece in pieces) // max(1, found.total)
     return pieces[0].stored.record_nbytes if pieces else 0
@@ -126,6 +133,15 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     first = pieces[0].stored
     shape = first.shape[1:]
     starts = found.starts.get(number)
+    columns = found.sparse.get(number)
+    if columns is not None and starts is not None:
+        values = column_of(Field(name, first.native, ()), pieces, numbers)
+        indices = column_of(Field(name, columns.pieces[0].stored.native, ()), columns.pieces, numbers)
+        return SparseRows(
+            field=Field(name, first.native, (columns.count,)),
+            values=Grouped.of(values.field, values, starts),
+            indices=Grouped.of(indices.field, indices, starts),
+        )
     if starts is not None:
         elements = column_of(Field(name, first.native, shape), pieces, numbers)
         return Grouped.of(Field(name, first.native, shape, found.ragged[number]), elements, starts)
@@ -137,6 +153,28 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     if seen is not None and isinstance(column, H5pyColumn):
         return replace(column, looked_at=seen)
     return replace(column, rows=replace(column.rows, looked_at=seen)) if isinstance(column, VlenColumn) else column
+
+
+def _unpacked(found: FilesInfo, number: int, column: Column, notes: list[str], *, scaled: bool) -> Column:
+    """The column of physical values, if these are wanted; else a note that values are packed."""
+    pieces = found.fields[number]
+    packings = [piece.stored.packing for piece in pieces]
+    first = next((one for one in packings if one is not None), None)
+    if first is None or number in found.starts:
+        return column
+    if not scaled:
+        notes.append(f"'{column.field.name}' is stored packed ({first}): scaled=True delivers physical values, and NaN for missing ones")
+        return column
+    plain = Packing(scale=1.0, offset=0.0, missing=(), dtype="f4")
+    kind = max(one.dtype for one in packings if one is not None)
+    return Scaled(
+        field=replace(column.field, dtype=np.dtype(kind)),
+        packed=column,
+        starts=np.cumsum([0, *(piece.stored.records for piece in pieces)]).astype(np.int64),
+        scales=np.array([(one or plain).scale for one in packings]),
+        offsets=np.array([(one or plain).offset for one in packings]),
+        missing=tuple((one or plain).missing for one in packings),
+    )
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:

@@ -23,6 +23,8 @@ class Request:
     axis: Axis = 0
     axes: tuple[tuple[str, Axis], ...] = ()
     """Of single fields, by name."""
+    scaled: bool = False
+    """Whether packed values are delivered as physical ones; what is stored does not depend on it."""
 
     @classmethod
     def of(
@@ -30,6 +32,8 @@ class Request:
         paths: Sequence[str],
         fields: Sequence[str] | Mapping[str, str] | None = None,
         record_axis: Axis | Mapping[str, Axis] = 0,
+        *,
+        scaled: bool = False,
     ) -> Request:
         """The request for what a user has said. Raises ConfigError for what cannot be."""
         axes = dict(record_axis) if isinstance(record_axis, Mapping) else {}
@@ -44,6 +48,7 @@ class Request:
             fields=None if fields is None else _pairs(fields),
             axis=0 if isinstance(record_axis, Mapping) else record_axis,
             axes=tuple(axes.items()),
+            scaled=scaled,
         )
 
     def axis_of(self, *names: str | None) -> Axis:

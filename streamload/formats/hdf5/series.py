@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-from h5py import h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
+from h5py import h5a, h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
@@ -86,7 +86,8 @@ class Series:
         if not self._entries and path == self._first.place:
             self._first_file = place.file
             entry = entry_of(self._first, dataset, place.file, file, self._axis, self._files, self._beat)
-            self._entries.append(entry._replace(stored=None, offset=self._first.offset or 0) if self._runs else entry)
+            plain = self._runs and self._first.packing is None
+            self._entries.append(entry._replace(stored=None, offset=self._first.offset or 0) if plain else entry)
             return
         entry = self._alike(place, dataset, path, file) if self._runs or self._chunks else None
         self._entries.append(self._examined(place, path, file) if entry is None else entry)
@@ -101,6 +102,8 @@ class Series:
         first, shape = self._first, dataset.shape
         if shape is None or (shape == ()) != self._single or shape[1:] != self._rest or dataset.get_type() != self._kind:
             return None
+        if h5a.get_num_attrs(dataset) or first.packing is not None:
+            return None  # It may be packed in another way.
         if self._runs:
             offset, records = dataset.get_offset(), 1 if self._single else int(shape[0])
             if offset is None or offset + records * first.stride_nbytes > self._files.found[file].nbytes:
@@ -254,7 +257,7 @@ def _merged(entries: Iterator[Entry], *, single: bool) -> Iterator[Piece]:
 def _continues(before: list[tuple[DatasetInfo, ChunkIndex]], stored: DatasetInfo) -> bool:
     """Whether the chunks of a dataset can follow those of others as if they were one dataset's."""
     last = before[-1][0]
-    same = ("dtype", "layout", "axis", "chunk", "filters", "fill", "raw", "member")
+    same = ("packing", "dtype", "layout", "axis", "chunk", "filters", "fill", "raw", "member")
     alike = all(getattr(last, name) == getattr(stored, name) for name in same) and last.shape[1:] == stored.shape[1:]
     return alike and stored.layout == CHUNKED and last.records % last.chunk[0] == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from itertools import islice
 
 from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
@@ -16,6 +17,7 @@ from streamload.formats.hdf5.links import MissingPathError, Place, Tree, names_i
 from streamload.formats.hdf5.metadata import Beat
 from streamload.formats.hdf5.patterns import walk
 from streamload.formats.hdf5.request import Axis, Request
+from streamload.formats.hdf5.sparse import COLUMNS, VALUES, Sparse, sparse_at
 from streamload.formats.names import is_pattern
 
 MOST_TRIED = 1000
@@ -30,8 +32,15 @@ def asked_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     paths: list[str | None] = []
     """For each field, the path or pattern that leads to it, where it has one; None for a member of what was found before."""
     groups: dict[int, str] = {}
+    matrices: dict[int, Sparse] = {}
     listed: list[Found] | None = None
     for name, asked in request.fields or ():
+        matrix = sparse_at(tree, asked.strip("/"))
+        if matrix is not None:
+            matrices[len(found)] = matrix
+            found.append((name, []))
+            paths.append(None)
+            continue
         single = request.axis_of(name, asked, asked.rsplit("/", 1)[-1]) is None
         there, path = _at(tree, asked, notes, single=single), asked
         if there is None and is_pattern(asked):
@@ -45,16 +54,40 @@ def asked_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
             path = there[0].stored.place
         found.append((name, there))
         paths.append(path)
-    return _settled(request, found, paths, groups)
+    return [_within_matrix(tree, wish) for wish in _settled(request, found, paths, groups, matrices)]
 
 
-def _settled(request: Request, found: list[tuple[str | None, list[Found]]], paths: list[str | None], groups: dict[int, str]) -> list[Wish]:
+def dense_wish(name: str, matrix: Sparse) -> Wish:
+    """The field of the rows of a sparse matrix."""
+    place, stored = matrix.values
+    assert isinstance(place.node, h5d.DatasetID)
+    return Wish(name=name, path=stored.place, pattern=False, axis=0, first=stored, dataset=place.node, matrix=matrix, dense=True)
+
+
+def _within_matrix(tree: Tree, wish: Wish) -> Wish:
+    """A field of a dataset; of the values of a sparse matrix or of their columns, the rows are the records."""
+    group, _, name = wish.path.rpartition("/")
+    if wish.pattern or wish.matrix is not None or not group or name not in (VALUES, COLUMNS) or wish.axis != 0:
+        return wish
+    matrix = sparse_at(tree, group)
+    return wish if matrix is None else replace(wish, matrix=matrix)
+
+
+def _settled(
+    request: Request,
+    found: list[tuple[str | None, list[Found]]],
+    paths: list[str | None],
+    groups: dict[int, str],
+    matrices: dict[int, Sparse],
+) -> list[Wish]:
     named = iter(field_selection.named(found))
     wishes: list[Wish] = []
     for number, ((name, asked), (_, there)) in enumerate(zip(request.fields or (), found, strict=True)):
         if number in groups:
             own = name or asked.strip("/").rsplit("/", 1)[-1].strip("*?_-. ") or "group"
             wishes.append(Wish(name=own, path=groups[number], pattern=True, axis=0, first=None, dataset=None))
+        if number in matrices:
+            wishes.append(dense_wish(name or asked.strip("/").rsplit("/", 1)[-1], matrices[number]))
         for one in there:
             delivered = next(named)[0]
             path = paths[number]

@@ -81,6 +81,11 @@ class CompressedPages(ColumnDefaults):
         page, dictionary = (int(table[:, [NBYTES, UNPACKED]].sum(axis=1).max(initial=0)) for table in (self.pages, self.dictionaries))
         return page + dictionary + 16 * int(np.diff(self.starts).max(initial=0))
 
+    @property
+    def page_starts(self) -> NDArray[np.int64]:
+        """The first record of each page."""
+        return self.starts
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that needs no library of the format."""
         return CompressedPageReader(self, files, meter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import clean, meant
 
 from streamload.errors import ConfigError
 
 MOST_CHARACTERS = 1000
+MOST_SHOWN = 300
+"""Characters of a condition, or of a value in it, that an error repeats."""
 HINT = 'Compare fields with numbers, texts or each other: "label in (3, 5) and not width < 64", "label == \'cat\'".'
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -28,10 +30,14 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 class Condition:
-    """A condition that was read and found to hold nothing but comparisons; `names` are the fields that it asks about."""
+    """A condition that was read and found to hold nothing but comparisons; `names` are the fields that it asks about.
 
-    def __init__(self, text: str) -> None:
+    `said` is what errors call it: "where", or the option of a command.
+    """
+
+    def __init__(self, text: str, *, said: str = "where") -> None:
         self.text = text
+        self.said = said
         try:
             # Python's grammar reads it; what comes out is walked through here, and nothing of it is compiled or run.
             self._tree = ast.parse(text.strip(), mode="eval").body if len(text) <= MOST_CHARACTERS else None
@@ -40,13 +46,13 @@ class Condition:
         if self._tree is None:
             one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *([^=]+)", text.strip())
             hint = f'Did you mean "{one[1]} == {one[2]}"?' if one else HINT
-            raise ConfigError(f"--where {clean(text)!r} cannot be read.", hint=hint)
+            raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=hint)
         self.names = tuple(dict.fromkeys(self._names(self._tree)))
         if not self.names:
             raise self._refused("it asks about no field")
 
     def _refused(self, why: str) -> ConfigError:
-        return ConfigError(f"--where {clean(self.text)!r} is not understood: {why}.", hint=HINT)
+        return ConfigError(f"{self.said} {_quoted(self.text)} is not understood: {why}.", hint=HINT)
 
     def _names(self, node: ast.expr) -> list[str]:
         """The fields below a node of the condition; refuses what is none."""
@@ -84,10 +90,13 @@ class Condition:
         return node.value if isinstance(node.value, str) else sign * node.value
 
     def holds(self, taken: Mapping[str, NDArray[Any]], classes: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
-        """For which records it holds; shape (records,). Texts stand for the numbers of classes, where a field has classes."""
+        """For which records it holds; shape (records,). `taken` are the fields of `names`: numbers, truth values or texts.
+
+        Texts in a condition stand for the numbers of classes, where a field of numbers has classes.
+        """
         for name in self.names:
-            if taken[name].ndim != 1 or taken[name].dtype.kind not in "buif":
-                raise ConfigError(f"--where: '{clean(name)}' holds no single numbers.", hint="Ask about small fields, such as labels.")
+            if taken[name].ndim != 1 or taken[name].dtype.kind not in "buifSU":
+                raise ConfigError(f"{self.said}: {_quoted(name)} holds no single numbers.", hint="Ask about small fields, such as labels.")
         assert self._tree is not None
         return np.asarray(self._held(self._tree, taken, classes), np.bool_)
 
@@ -111,22 +120,42 @@ class Condition:
         if isinstance(operation, (ast.In, ast.NotIn)):
             assert isinstance(right, (ast.Tuple, ast.List, ast.Set))
             here = self._value(left, named, taken, classes)
-            found = [np.equal(here, self._value(one, named, taken, classes)) for one in right.elts]
+            found = [self._result(operator.eq, here, self._value(one, named, taken, classes)) for one in right.elts]
             inside = np.logical_or.reduce(found) if found else np.zeros(np.shape(here), np.bool_)
             return np.logical_not(inside) if isinstance(operation, ast.NotIn) else inside
-        return COMPARISONS[type(operation)](self._value(left, named, taken, classes), self._value(right, named, taken, classes))
+        compare = COMPARISONS[type(operation)]
+        return self._result(compare, self._value(left, named, taken, classes), self._value(right, named, taken, classes))
+
+    def _result(self, compare: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+        """What a comparison gives. Raises ConfigError for a text beside a number."""
+        if (np.asarray(left).dtype.kind in "SU") != (np.asarray(right).dtype.kind in "SU"):
+            raise self._refused("a text and a number cannot be compared")
+        return compare(left, right)
 
     def _value(self, node: ast.expr, named: str | None, taken: Mapping[str, Any], classes: Mapping[str, Any]) -> Any:
         """An array of a field's values, or a number: that of a class, where a text stands beside a field that has classes."""
         if isinstance(node, ast.Name):
             return taken[node.id]
-        value = self._constant(node)
+        value, kind = self._constant(node), taken[named].dtype.kind if named is not None else "i"
         if not isinstance(value, str):
             return value
+        if kind in "SU":
+            return value.encode() if kind == "S" else value
         words = list(classes.get(named or "", ()))
         if value not in words:
             raise ConfigError(
-                f"--where: {clean(value)!r} is no class of '{clean(named or '?')}'.",
-                hint=meant(value, words) if words else "Its values are numbers without names: compare with a number.",
+                f"{self.said}: {_quoted(value)} is no class of {_quoted(named or '?')}.",
+                hint=_meant(value, words) if words else "Its values are numbers without names: compare with a number.",
             )
         return words.index(value)
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes, as an error may repeat it: no control characters, and of bounded length."""
+    return repr(text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…")
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
+    """A hint that names what was probably meant, or all there is."""
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(known)}."

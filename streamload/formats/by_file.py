@@ -1,0 +1,136 @@
+"""Each file one record: what a format reads as many records of a file, seen as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.errors import ConfigError
+from streamload.formats.columns.raw import RawRecords
+from streamload.formats.grouped import Grouped, spread
+from streamload.schema import ARRAY, BYTES, Field
+from streamload.source import Column, Reader, ReadStats, Source
+from streamload.storage.files import OpenFiles
+
+
+def one_each_file(source: Source) -> Source:
+    """The source with a record for each of its files: arrays of one shape stacked, others of any length along their first axis.
+
+    Raises ConfigError for fields whose records differ in length within a file.
+    """
+    starts = np.asarray(source.file_starts, np.int64)
+    for field in source.schema.ragged:
+        raise ConfigError(
+            f"{source.title}: '{field.name}' holds records of variable length, and record_axis=None takes each file for one record.",
+            hint="Choose other fields with fields=[...], or leave record_axis out.",
+        )
+    return Source(
+        format_name=source.format_name,
+        title=source.title,
+        columns=[_by_file(column, starts) for column in source.columns],
+        fingerprints=source.fingerprints,
+        file_starts=np.arange(len(starts)),
+        notes=[*source.notes, "each file is one record"],
+        classes=source.classes,
+        asked=source.asked,
+    )
+
+
+def _by_file(column: Column, starts: NDArray[np.int64]) -> Column:
+    counts, field = np.diff(starts), column.field
+    if len(set(counts.tolist())) != 1:
+        ragged = BYTES if field.dtype == np.uint8 and field.shape == () else ARRAY
+        return Grouped.of(replace(field, ragged=ragged), column, starts)
+    length = int(counts[0])
+    stacked = replace(field, shape=(length, *field.shape))
+    raw = isinstance(column, RawRecords) and length and len(column.offsets) == len(counts) and (column.starts == starts).all()
+    if raw and isinstance(column, RawRecords) and (column.strides == field.nbytes).all():
+        return replace(column, field=stacked, starts=np.arange(len(starts), dtype=np.int64), strides=column.strides * length)
+    return FilesAsRecords(field=stacked, elements=column, length=length)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FilesAsRecords(ColumnDefaults):
+    """One field, each record of which is so many records of another column."""
+
+    field: Field
+    elements: Column
+    length: int
+
+    @property
+    def addressable(self) -> bool:
+        """Where the other is."""
+        return self.elements.addressable
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """Records that begin in other blocks than those before them."""
+        inner = self.elements.cuts
+        if inner is None or not self.length:
+            return None
+        firsts = np.arange(0, int(inner[-1]), self.length, dtype=np.int64)
+        blocks = np.searchsorted(inner, firsts, side="right")
+        return np.append(np.flatnonzero(np.diff(blocks, prepend=-1)), len(firsts)).astype(np.int64)
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """As the other's."""
+        return self.elements.scratch_nbytes
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As the other's."""
+        return self.elements.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the other is."""
+        return self.elements.mappable
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the other's."""
+        return self.elements.file_nbytes
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
+        """A reader for the calling process."""
+        return FilesAsRecordsReader(self.elements.reader(files, meter), self.length, self.elements.field.shape)
+
+    def describe(self) -> str:
+        """As the other is stored."""
+        return self.elements.describe()
+
+
+class FilesAsRecordsReader(ReaderDefaults):
+    """Reads so many records of another column for each."""
+
+    def __init__(self, elements: Reader, length: int, shape: tuple[int, ...]) -> None:
+        self._elements = elements
+        self._length = length
+        self._shape = shape
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`."""
+        if self._length and len(records):
+            table = out.reshape((len(out) * self._length, *self._shape))
+            self._elements.gather(self._spread(records), table, self._spread(rows))
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        if self._length and len(records):
+            self._elements.advise(self._spread(records))
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        if self._length and len(records):
+            self._elements.expect(self._spread(records))
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._elements.close()
+
+    def _spread(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return spread(numbers * self._length, np.full(len(numbers), self._length, np.int64))

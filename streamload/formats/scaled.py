@@ -1,0 +1,123 @@
+"""Physical values of fields that are stored packed: each value times a factor, plus an offset, and NaN for what is missing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.schema import Field
+from streamload.source import Column, Reader, ReadStats
+from streamload.storage.files import OpenFiles
+
+PIECE_NBYTES = 4 * 1024**2
+"""Packed values that are read at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scaled(ColumnDefaults):
+    """One field, unpacked as it is read."""
+
+    field: Field
+    """As it is delivered: of floats."""
+    packed: Column
+    """As it is stored, with the same shape."""
+    starts: NDArray[np.int64]
+    """Records at which stretches with factors of their own begin, the number of records last: shape (stretches + 1,)."""
+    scales: NDArray[np.float64]
+    """Of each stretch: shape (stretches,)."""
+    offsets: NDArray[np.float64]
+    """Added after that: shape (stretches,)."""
+    missing: tuple[tuple[float, ...], ...]
+    """For each stretch, the packed values that stand for missing ones."""
+
+    @property
+    def addressable(self) -> bool:
+        """As the packed field is."""
+        return self.packed.addressable
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """As the packed field's."""
+        return self.packed.cuts
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """The packed field's, and a piece of it."""
+        return self.packed.scratch_nbytes + max(PIECE_NBYTES, self.packed.field.nbytes) + 2 * max(PIECE_NBYTES, self.field.nbytes)
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
+        """A reader for the calling process."""
+        return ScaledReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored, and that it is unpacked."""
+        return f"{self.packed.describe()}, {self.packed.field.dtype} unpacked"
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As the packed field's."""
+        return self.packed.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the packed field is."""
+        return self.packed.mappable
+
+    @property
+    def amplification(self) -> float:
+        """As the packed field's."""
+        return self.packed.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the packed field's."""
+        return self.packed.file_nbytes
+
+
+class ScaledReader(ReaderDefaults):
+    """Reads packed values a piece at a time, and unpacks them into their rows."""
+
+    def __init__(self, column: Scaled, files: OpenFiles, meter: ReadStats) -> None:
+        self._column = column
+        self._meter = meter
+        self._packed = column.packed.reader(files, meter)
+
+    def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
+        """Put record `records[k]` into `out[rows[k]]`."""
+        packed = self._column.packed.field
+        step = max(1, PIECE_NBYTES // max(1, packed.nbytes))
+        for first in range(0, len(records), step):
+            some = records[first : first + step]
+            values = np.empty((len(some), *packed.shape), packed.dtype)
+            self._packed.gather(some, values, np.arange(len(some), dtype=np.int64))
+            began = time.perf_counter_ns()
+            out[rows[first : first + step]] = self._unpacked(some, values)
+            self._meter.decode_ns += time.perf_counter_ns() - began
+
+    def _unpacked(self, records: NDArray[np.int64], values: NDArray[np.generic]) -> NDArray[np.generic]:
+        column = self._column
+        which = np.searchsorted(column.starts, records, side="right") - 1
+        shape = (len(records), *(1,) * (values.ndim - 1))
+        plain = values.astype(np.float64)
+        plain = plain * column.scales[which].reshape(shape) + column.offsets[which].reshape(shape)
+        for stretch in np.unique(which).tolist():
+            for value in column.missing[stretch]:
+                # Compared in the stored type: what stands for missing was written in it.
+                plain[(values == np.array(value).astype(values.dtype)) & (which == stretch).reshape(shape)] = np.nan
+        return plain.astype(column.field.dtype)
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._packed.advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._packed.expect(records)
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._packed.close()

@@ -1,0 +1,172 @@
+"""The sources that a loader goes through, each with its order: one, or those of a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, NullValueError
+from streamload.fetch.bad_records import SKIP
+from streamload.loader.augmentation import columns_and_augmentation
+from streamload.loader.options import Options
+from streamload.mixtures import Mixture
+from streamload.nulls import advice_on_nulls, counted
+from streamload.order import Block, LanedOrder, Layout, Listed, OrderSpec, asked_order, chosen, laned_order, layout_of, part_seed
+from streamload.source import Column, RaggedColumn, Source, kept_column, stored_nbytes
+from streamload.transforms.augmentation import Augmentation
+from streamload.weighing import asked_weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One source of a plan."""
+
+    name: str
+    """In a mixture; empty of a single source."""
+    data: Source
+    columns: tuple[Column, ...]
+    """In the order of the fields of the first part."""
+    spec: OrderSpec
+    order: LanedOrder
+    count: int
+    """Records of it in a rank's batch."""
+    listed: bool
+    """Whether `indices=` are an order of their own."""
+    augmentation: Augmentation | None
+    left_out: str | None
+    """What is to be said of records that are left out."""
+
+
+def parts_of(
+    data: Source | Mixture, options: Options, ranks: int, *, lanes: Sequence[int] = (), counts: Sequence[int] = ()
+) -> tuple[Part, ...]:
+    """The sources of a loader. Raises ConfigError for what is neither a source nor a mixture, and as orders and weights do.
+
+    `lanes` and `counts` go before what the options say, where they are given.
+    """
+    if isinstance(cast(object, data), Mixture):
+        mixture = cast(Mixture, data)
+        if options.batch_size != mixture.batch_size and not counts:
+            named = " + ".join(f"{count:,} of {name!r}" for name, count in mixture.counts.items())
+            raise ConfigError(
+                f"batch_size={options.batch_size:,}, and the mixture has batches of {mixture.batch_size:,}: {named}.",
+                hint=f"Give batch_size={mixture.batch_size}, or other counts in mix().",
+            )
+        return tuple(
+            _part(
+                name,
+                mixture.sources[name],
+                mixture.columns(name),
+                {key: _of_part(getattr(options, key), name, mixture, key) for key in ARGUMENTS},
+                seed=part_seed(options.seed, number),
+                count=counts[number] if counts else mixture.counts[name],
+                lanes=lanes[number] if lanes else None,
+                ranks=ranks,
+            )
+            for number, name in enumerate(mixture.names)
+        )
+    if not isinstance(cast(object, data), Source):
+        raise ConfigError(f"data={data!r} is not a source.", hint='Open it first: sl.Loader(sl.open("train.h5"), batch_size=256).')
+    source = cast(Source, data)
+    asked = {key: getattr(options, key) for key in ARGUMENTS}
+    count = counts[0] if counts else options.batch_size
+    found = _part("", source, source.columns, asked, seed=options.seed, count=count, lanes=lanes[0] if lanes else None, ranks=ranks)
+    return (found,)
+
+
+def _of_part(value: Any, name: str, mixture: Mixture, argument: str) -> Any:
+    """An argument as it is meant for a part: by name where it is a mapping, which is the default where it does not name the part."""
+    if isinstance(value, Mapping) and argument != "augment":
+        named = cast("Mapping[str, Any]", value)
+        for key in named:
+            if key not in mixture.sources:
+                raise ConfigError(
+                    f"{argument}= names a part {key!r}, and the mixture has {', '.join(map(repr, mixture.names))}.",
+                    hint="Name parts as mix() does.",
+                )
+        return named.get(name, _DEFAULTS[argument])
+    if value is not None and argument in ("indices", "weights") and not isinstance(value, str):
+        raise ConfigError(
+            f"{argument}= is one list, and the mixture has {len(mixture.sources)} parts, whose records count by themselves.",
+            hint=f"Give it by name: {argument}={{{mixture.names[0]!r}: ...}}.",
+        )
+    return value
+
+
+ARGUMENTS = ("shuffle", "indices", "weights", "draws", "augment", "on_bad_record")
+"""What is asked of each part."""
+_DEFAULTS = {field.name: field.default for field in fields(Options)}
+
+
+def _part(
+    name: str,
+    data: Source,
+    columns: tuple[Column, ...],
+    asked: Mapping[str, Any],
+    *,
+    seed: int,
+    count: int,
+    lanes: int | None,
+    ranks: int,
+) -> Part:
+    """One source with its order; `columns` are in the order of the fields of the first part."""
+    data, indices, left_out = _without_nulls(data, asked["indices"], str(asked["on_bad_record"]))
+    names = [column.field.name for column in columns]
+    found, augmentation = columns_and_augmentation(data, asked["augment"])
+    by_name = {column.field.name: column for column in found}
+    spec, layout = asked_order(asked["shuffle"], indices, _layout(data))
+    weights = asked_weights(data, asked["weights"], draws=asked["draws"], indices=layout.indices)
+    several = (spec.lanes or lanes or ranks) if isinstance(spec, Block) else 1
+    order = laned_order(spec, layout, seed=seed, lanes=several, weights=weights)
+    listed = asked["indices"] is not None and isinstance(spec, Listed)
+    return Part(
+        name=name,
+        data=data,
+        columns=tuple(by_name[field] for field in names),
+        spec=spec,
+        order=order,
+        count=count,
+        listed=listed,
+        augmentation=augmentation,
+        left_out=left_out,
+    )
+
+
+def _without_nulls(data: Source, indices: Any, on_bad_record: str) -> tuple[Source, Any, str | None]:
+    """The data and the chosen records such that no record with a null is asked for for which nothing stands, and a word on what
+    is left out.
+
+    Raises NullValueError, of all fields at once, where such records are neither to be left out nor chosen by the user.
+    """
+    known = {name: one for name, one in data.nulls.items() if one.count}
+    if not known or (indices is not None and on_bad_record != SKIP):
+        return data, indices, None
+    if on_bad_record != SKIP:
+        raise NullValueError(f"{data.title} holds nulls in {counted(known)}.", hint=advice_on_nulls(data.nulls, data.schema))
+    data, complete = data.complete()
+    numbers = complete
+    if indices is not None:
+        numbers = chosen(indices, len(data))
+        numbers = numbers[np.isin(numbers, complete)]
+    left_out = f"{len(data) - len(complete):,} of {len(data):,} records are left out, for nulls in {counted(known)}."
+    return data, numbers, left_out
+
+
+def _layout(data: Source) -> Layout:
+    """What an order needs to know. Blocks are those of the largest field that must be decoded, else of the largest that has any.
+
+    Where that field is ragged, and its blocks were counted, they weigh what they hold; elsewhere every record weighs the same.
+    """
+    cut = [column for column in data.columns if column.cuts is not None]
+    cut.sort(key=lambda column: (not column.addressable, stored_nbytes(column)), reverse=True)
+    cuts = cut[0].cuts if cut else None
+    record_nbytes = sum(map(stored_nbytes, data.columns))
+    block_nbytes: NDArray[np.int64] | None = None
+    kept = cast(RaggedColumn, kept_column(cut[0])) if cut else None
+    if kept is not None and cuts is not None and kept.field.ragged and kept.weights is not None and np.isin(data.file_starts, cuts).all():
+        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(kept)) + kept.weights * kept.field.nbytes
+    return layout_of(data.file_starts, cuts=cuts, record_nbytes=record_nbytes, addressable=data.addressable, block_nbytes=block_nbytes)

@@ -1,0 +1,32 @@
+"""Arrays as users give them: in memory, or as the path of a .npy file, which is mapped."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+
+
+def given_array(value: object, *, name: str, holds: str) -> NDArray[Any]:
+    """The array that `value` is, or that the file of that path holds.
+
+    `name` is the argument, and `holds` what it should hold, for the ConfigError that is raised where there is no array.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        try:
+            return np.asarray(value)
+        except ValueError as error:
+            raise ConfigError(f"{name} is not an array: {error}.", hint=f"Give {holds}.") from error
+    path = os.fspath(value)
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        found.close()
+        raise ValueError("it is an archive of arrays")
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{name}{path!r} cannot be read: {error}.", hint=f"Name a .npy file of {holds} (numpy.save).") from error

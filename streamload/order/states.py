@@ -1,0 +1,361 @@
+"""Saved states: where a run stands as plain JSON, the same for all ranks, and whether it belongs to the run that it is given to.
+
+Rules:
+
+1. A state says what the order depends on (seed, kind, cuts, lanes, weights), so that a run of another order refuses it by name; and
+   where the run stands. Position counts records over all ranks: ranks and batch sizes may change between two steps.
+2. Old versions are read: version 1 knows one rank, one lane, no weights and one source.
+3. What comes from outside is checked as such: numbers are whatever counts as a whole number (NumPy's, a tensor of none dimensions),
+   and every difference has a name.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from streamload.errors import StateError
+from streamload.order.permutation import ORDER_VERSION
+from streamload.order.steps import Place, SharedSteps, Standing
+
+STATE_VERSION = 2
+MIXTURE = "mixture"
+"""What stands as the mode of several parts."""
+_MOST, _MOST_STEPS = 2**62, 2**124
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartIdentity:
+    """What the order of one source depends on."""
+
+    name: str
+    """In a mixture; empty of a single source."""
+    mode: str
+    order: str
+    """Fingerprint of cuts, windows, lanes and subset."""
+    lanes: int
+    records: int
+    """Records of the source."""
+    schema: str
+    """Digest of the fields of a record."""
+    contents: str | None
+    """Digest of some records, spread over the source; None where nobody has looked."""
+    weights: str | None
+    """Digest of the weights; None where nothing is weighed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunIdentity:
+    """What a run is, whatever its ranks and batch sizes."""
+
+    seed: int
+    parts: tuple[PartIdentity, ...]
+    counts: tuple[int, ...]
+    """Records of each part in a rank's batch, as the loader was made; what they are by now is the steps' affair."""
+
+    @property
+    def mode(self) -> str:
+        """The kind of order, or that there are several."""
+        return self.parts[0].mode if self.single else MIXTURE
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one source, and no mixture."""
+        return len(self.parts) == 1 and not self.parts[0].name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumed:
+    """What a state says."""
+
+    standing: Standing
+    counts: tuple[int, ...]
+    """Records of each part in a rank's batch from here on."""
+    said: tuple[str, ...]
+    """What the user should hear: batch size, ranks or weights that have changed."""
+
+
+def state_of(run: RunIdentity, steps: SharedSteps, at: Standing) -> dict[str, Any]:
+    """The state of a run that stands there: plain JSON."""
+    state: dict[str, Any] = {
+        "version": STATE_VERSION,
+        "order_version": ORDER_VERSION,
+        "mode": run.mode,
+        "seed": run.seed,
+        "world_size": steps.ranks,
+        "epoch": at.epoch,
+        "step": at.step,
+        "total_step": at.total_step,
+    }
+    parts = [_part_state(one, built, steps, at, k) for k, (one, built) in enumerate(zip(run.parts, run.counts, strict=True))]
+    if run.single:
+        return {**parts[0], **state}
+    return {**state, "lead": at.lead, "parts": {one.name: part for one, part in zip(run.parts, parts, strict=True)}}
+
+
+def _part_state(part: PartIdentity, built: int, steps: SharedSteps, at: Standing, number: int) -> dict[str, Any]:
+    return {
+        "mode": part.mode,
+        "order": part.order,
+        "lanes": part.lanes,
+        "records": part.records,
+        "positions": steps.parts[number].n,
+        "schema": part.schema,
+        "contents": part.contents,
+        "weights": part.weights,
+        "batch_size": steps.parts[number].count,
+        "built_batch_size": built,
+        "epoch": at.places[number].epoch,
+        "position": at.places[number].position,
+    }
+
+
+_RUN = ("version", "order_version", "mode", "seed", "world_size", "epoch", "step", "total_step")
+_PART = (
+    "mode",
+    "order",
+    "lanes",
+    "records",
+    "positions",
+    "schema",
+    "contents",
+    "weights",
+    "batch_size",
+    "built_batch_size",
+    "epoch",
+    "position",
+)
+_OLD = ("version", "order_version", "mode", "order", "seed", "records", "schema", "batch_size", "epoch", "position")
+
+
+def state_lanes(state: object) -> tuple[int, ...]:
+    """The lanes of each part of a state: a run that goes on with it must have as many. Raises StateError for what is no state."""
+    given = _entries(state)
+    if _version(given) == 1:
+        return (1,)
+    return tuple(_number(part, "lanes", least=1, most=_MOST) for part in _parts(given).values())
+
+
+def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
+    """Where a run goes on by a state that belongs to it. Raises StateError that names what differs."""
+    given = _entries(state)
+    version = _version(given)
+    if version == 1:
+        return _read_old(given, run, steps)
+    parts = _parts(given)
+    _check_same(given, "mode", run.mode)
+    _check_same(given, "order_version", ORDER_VERSION)
+    _check_same(given, "seed", run.seed)
+    if list(parts) != [one.name for one in run.parts]:
+        raise StateError(
+            f"the state is of a mixture of {', '.join(map(_shown, parts))}, and here it is of {', '.join(one.name for one in run.parts)}.",
+            hint="Resume with the same parts, in the same order.",
+            difference="parts",
+        )
+    limits = {"epoch": _MOST, "step": _MOST_STEPS, "total_step": _MOST_STEPS}
+    numbers = {name: _number(given, name, least=0, most=most) for name, most in limits.items()}
+    ranks = _number(given, "world_size", least=1, most=_MOST)
+    places, said, counts = list[Place](), list[str](), list[tuple[int, int]]()
+    for number, (part, one) in enumerate(zip(parts.values(), run.parts, strict=True)):
+        place, heard = _read_part(part, one, steps.parts[number].n)
+        places.append(place)
+        said += heard
+        counts.append((_number(part, "batch_size", least=0, most=_MOST), _number(part, "built_batch_size", least=0, most=_MOST)))
+    lead = 0 if run.single else _number(given, "lead", least=0, most=len(places) - 1)
+    # A loader that was made as that one was goes on as that one did; one that was made otherwise was meant to be.
+    as_built = tuple(built for _, built in counts) == run.counts
+    present = tuple(count for count, _ in counts)
+    going_on = present if as_built else tuple(part.count for part in steps.parts)
+    if as_built and not present[lead]:
+        raise StateError(f"the state's batch size is {present[lead]} of the part that leads.", hint="It is damaged.")
+    if not going_on[lead]:
+        lead = steps.lead_of(places)
+    if (present, ranks) != (going_on, steps.ranks):
+        said.append(_changed(run, (present, ranks), (going_on, steps.ranks)))
+    standing = Standing(numbers["epoch"], numbers["step"], numbers["total_step"], lead, tuple(places))
+    return Resumed(standing=standing, counts=going_on, said=tuple(said))
+
+
+def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Place, list[str]]:
+    """Where one source stands; what is to be said of it."""
+    where = f" of {ours.name!r}" if ours.name else ""
+    records = _number(part, "records", least=0, most=_MOST)
+    if records != ours.records:
+        raise StateError(
+            f"the data{where} had {records:,} records when the state was made, and has {ours.records:,} now.",
+            hint="Resume with the data that it was written for, or begin anew.",
+            difference="records",
+        )
+    _check_same(part, "mode", ours.mode, where)
+    _check_same(part, "schema", ours.schema, where)
+    _check_same(part, "lanes", ours.lanes, where)
+    contents = part["contents"]
+    if contents is not None and ours.contents is not None and _text(part, "contents") != ours.contents:
+        raise StateError(
+            f"the data{where} has as many records as that of the state, and others: a spread of them differs.",
+            hint="Resume with the data that it was written for, or begin anew.",
+            difference="contents",
+        )
+    epoch = _number(part, "epoch", least=0, most=_MOST_STEPS)
+    positions = _number(part, "positions", least=0, most=_MOST)
+    position = _number(part, "position", least=0, most=positions)
+    weights = None if part["weights"] is None else _text(part, "weights")
+    if (weights is None) == (ours.weights is None):
+        _check_same(part, "order", ours.order, where)
+    if weights == ours.weights:
+        if positions != n:
+            raise StateError(f"the state's positions are {positions:,}, and an epoch{where} has {n:,}.", hint="It is damaged.")
+        return Place(epoch, position), []
+    if 0 < position < positions:
+        raise StateError(
+            f"the state stands at position {position:,} of {positions:,} of an epoch{where} that was drawn by other weights.",
+            hint="Resume with the same weights=; they may change between two epochs.",
+            difference="weights",
+        )
+    said = f"The state was made with other weights{where}: from now on, records are drawn by those given here."
+    return Place(epoch, n if position else 0), [said]
+
+
+def _changed(run: RunIdentity, then: tuple[tuple[int, ...], int], now: tuple[tuple[int, ...], int]) -> str:
+    """What is said of a batch size or a number of ranks that has changed."""
+
+    def text(counts: tuple[int, ...], ranks: int) -> str:
+        names = (f"{one.name}={count:,}" for one, count in zip(run.parts, counts, strict=True))
+        size = f"batch_size={counts[0]:,}" if run.single else f"batches of {', '.join(names)}"
+        return f"{size} on {ranks:,} rank{'s' * (ranks > 1)}"
+
+    return (
+        f"The state was made with {text(*then)}, and goes on with {text(*now)}: no record is lost or repeated; "
+        "step and total_step count on, and len() is of a whole epoch at the present size."
+    )
+
+
+def _read_old(given: Mapping[Any, Any], run: RunIdentity, steps: SharedSteps) -> Resumed:
+    """A state of version 1: one rank, one lane, one source, no weights; its batch size tells which step it was."""
+    _check_names(given, _OLD, ())
+    n = steps.parts[0].n
+    size = _number(given, "batch_size", least=1, most=_MOST)
+    same = {"positions": n, "lanes": 1, "contents": None, "weights": None, "built_batch_size": size}
+    newer = {**given, **same, "version": STATE_VERSION, "world_size": 1, "step": 0, "total_step": 0}
+    read_state({**newer, "position": 0}, run, steps)
+    position, epoch = _number(given, "position", least=0, most=n), _number(given, "epoch", least=0, most=_MOST)
+    if position % size and position != n:
+        raise StateError(f"the state's position {position:,} is not at the end of a batch of {size:,}.", hint="It is damaged.")
+    step = -(-position // size)
+    length = n // size if steps.drop_last else -(-n // size)
+    return read_state({**newer, "step": step, "total_step": epoch * length + step}, run, steps)
+
+
+def _entries(state: object) -> Mapping[Any, Any]:
+    if not isinstance(state, Mapping):
+        raise StateError(f"a state is a dict, not {type(state).__name__}.", hint="Give what state_dict() returned.")
+    return cast("Mapping[Any, Any]", state)
+
+
+def _version(given: Mapping[Any, Any]) -> int:
+    if "version" not in given:
+        raise StateError("the state lacks version.", hint="Give what state_dict() returned, whole.")
+    version = _index(given["version"])
+    if version not in (1, STATE_VERSION):
+        raise _different(
+            "version of the state", given["version"], STATE_VERSION, "It was written by another version of streamload.", "version"
+        )
+    return version
+
+
+def _parts(given: Mapping[Any, Any]) -> dict[str, Mapping[str, Any]]:
+    """The entries of each part, by name; of a single source, under no name."""
+    if given.get("mode") != MIXTURE:
+        _check_names(given, {**dict.fromkeys(_PART), **dict.fromkeys(_RUN)}, ())
+        return {"": given}
+    _check_names(given, _RUN, ("lead", "parts"))
+    parts = given["parts"]
+    if not isinstance(parts, Mapping):
+        raise StateError(f"the state's parts are {_shown(parts)}, not a dict.", hint="It is damaged.")
+    for part in parts.values():
+        _check_names(_entries(part), _PART, ())
+    return {str(name): part for name, part in parts.items()}
+
+
+def _check_names(given: Mapping[Any, Any], names: Sequence[str] | Mapping[str, Any], more: Sequence[str]) -> None:
+    """Raise StateError where entries are missing, or unknown."""
+    missing = [name for name in (*names, *more) if name not in given]
+    if missing:
+        raise StateError(f"the state lacks {', '.join(missing)}.", hint="Give what state_dict() returned, whole.")
+    unknown = sorted(_shown(name) for name in given if name not in names and name not in more)
+    if unknown:
+        raise StateError(
+            f"the state has entries that are not known here: {', '.join(unknown[:5])}.", hint="It may come from a newer streamload."
+        )
+
+
+def _check_same(given: Mapping[str, Any], name: str, ours: str | int, where: str = "") -> None:
+    """Raise StateError where an entry is not what this run has."""
+    value = given[name]
+    same = _index(value) == ours if isinstance(ours, int) else isinstance(value, str) and value == ours
+    if not same:
+        raise _different(_MEANINGS.get(name, name) + where, value, ours, _CURES[name], name)
+
+
+def _different(meaning: str, value: object, ours: object, hint: str, name: str) -> StateError:
+    return StateError(
+        f"the state belongs to other data or another loader: its {meaning} is {_shown(value)}, and here it is {ours}.",
+        hint=hint,
+        difference=name,
+    )
+
+
+_MEANINGS = {
+    "order_version": "version of the record order",
+    "mode": "kind of order",
+    "order": "order (cuts, windows, subset)",
+    "schema": "fields of a record",
+    "lanes": "number of lanes",
+}
+_CURES = {
+    "order_version": "Finish the epoch with the version that wrote it, or begin anew.",
+    "seed": "Resume with the same seed.",
+    "mode": "Resume with the same shuffle=.",
+    "order": "Resume with the same data, shuffle=, window and indices=.",
+    "lanes": "Resume with the same shuffle=Block(lanes=...), or leave lanes out.",
+    "schema": "Resume with the data that it was written for.",
+}
+
+
+def _number(given: Mapping[str, Any], name: str, *, least: int, most: int) -> int:
+    """A whole number, of any kind that counts as one. Raises StateError for any other value."""
+    value = _index(given[name])
+    if value is None or not least <= value <= most:
+        raise StateError(
+            f"the state's {name.replace('_', ' ')} is {_shown(given[name])}, which is not a whole number from {least:,} to {most:,}.",
+            hint="It is damaged.",
+        )
+    return value
+
+
+def _index(value: object) -> int | None:
+    """The whole number that a value is; None for what is none: a truth value is not."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return None
+    try:
+        return operator.index(cast(Any, value))
+    except Exception:  # Whatever a value of somebody else's class makes of being asked.
+        return None
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given[name]
+    if not isinstance(value, str):
+        raise StateError(f"the state's {name} is {_shown(value)}, which is no text.", hint="It is damaged.")
+    return str(value)
+
+
+def _shown(value: object) -> str:
+    """A value as text for an error, whatever it is: Python refuses to write out very long integers."""
+    try:
+        text = str(value)[:60]
+        return text if text.isprintable() else repr(text)
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"

@@ -1,0 +1,110 @@
+"""Conditions on small fields: what they understand, what they refuse, and that nothing of them is run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamload.conditions import Condition
+from streamload.errors import ConfigError
+
+
+class TestConditions:
+    """Of fields with numbers, texts and classes."""
+
+    TAKEN: ClassVar = {"label": np.array([0, 1, 2, 3]), "width": np.array([10, 64, 64, 128]), "x": np.array([0.5, np.nan, 2.0, -1.0])}
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            ("label == 2", [2]),
+            ("label in (0, 3)", [0, 3]),
+            ("label not in [0, 3] and width >= 64", [1, 2]),
+            ("not label < 2 or width == 10", [0, 2, 3]),
+            ("0 < label <= 2", [1, 2]),
+            ("width > label", [0, 1, 2, 3]),
+            ("x < -0.5", [3]),
+            ("x == x", [0, 2, 3]),
+            ("label == 'cat'", [0]),
+            ("'dog' == label or label in ('cow',)", [1, 2]),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_comparisons(self, text: str, right: list[int]):
+        """Of fields with numbers, names of classes and each other."""
+        held = Condition(text).holds(self.TAKEN, {"label": ["cat", "dog", "cow", "ant"]})
+        assert np.flatnonzero(held).tolist() == right
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("__import__('os').system('x')", "is no comparison"),
+            ("label.__class__ == 1", "is neither a field nor a number or text"),
+            ("label == (lambda: 1)()", "is neither a field nor a number or text"),
+            ("[x for x in label] == 1", "is neither a field nor a number or text"),
+            ("label == 10 ** 10 ** 10", "is neither a field nor a number or text"),
+            ("label in width", "what follows `in` is no list"),
+            ("label is 1", "`is` compares nothing here"),
+            ("1 == 1", "it asks about no field"),
+            ("label = 1", "where 'label = 1' cannot be read. Did you mean \"label == 1\"?"),
+            ("(" * 300, "cannot be read"),
+            ("label == " + "1" * 2000, "cannot be read"),
+        ],
+        ids=lambda value: value[:30],
+    )
+    def test_anything_else_is_refused(self, text: str, why: str):
+        """Nothing is run."""
+        with pytest.raises(ConfigError) as refused:
+            Condition(text)
+        assert why in str(refused.value)
+        assert "Compare fields with numbers" in str(refused.value) or "Did you mean" in str(refused.value)
+
+    @given(text=st.text(max_size=40))
+    def test_whatever_is_written_it_is_read_or_refused(self, text: str):
+        """No other error."""
+        try:
+            Condition(text)
+        except ConfigError:
+            pass
+
+    def test_a_class_that_is_misspelt_is_named(self):
+        """With what was probably meant."""
+        with pytest.raises(ConfigError, match=r"'cta' is no class of 'label'. Did you mean 'cat'\?"):
+            Condition("label == 'cta'").holds(self.TAKEN, {"label": ["cat", "dog"]})
+        with pytest.raises(ConfigError, match="numbers without names"):
+            Condition("label == 'cat'").holds(self.TAKEN, {})
+        with pytest.raises(ConfigError, match="'x' holds no single numbers"):
+            Condition("x == 1").holds({"x": np.zeros((3, 2))}, {})
+
+    @pytest.mark.parametrize(
+        ("text", "right"),
+        [
+            ("name == 'cat'", [0, 2]),
+            ("name != 'cat' and label > 1", [3]),
+            ("name in ('dog', 'ant')", [1, 3]),
+            ("code == 'b'", [1, 3]),
+            ("name < 'cb'", [0, 2, 3]),
+        ],
+    )
+    def test_texts_are_compared_as_they_are(self, text: str, right: list[int]):
+        """Fixed-length strings and bytes, and texts of any length."""
+        taken = self.TAKEN | {"name": np.array(["cat", "dog", "cat", "ant"]), "code": np.array([b"a", b"b", b"a", b"b"])}
+        assert np.flatnonzero(Condition(text).holds(taken, {})).tolist() == right
+
+    @pytest.mark.parametrize("text", ["name == 3", "name > label", "label in (1, 2) or name in ('a', 2)"])
+    def test_texts_are_not_compared_with_numbers(self, text: str):
+        """Which would never be equal: a slip of the pen."""
+        taken = self.TAKEN | {"name": np.array(["cat", "dog", "cat", "ant"])}
+        with pytest.raises(ConfigError, match="is not understood: a text and a number cannot be compared"):
+            Condition(text).holds(taken, {})
+
+    def test_errors_call_it_what_it_is(self):
+        """A method, or an option of a command; and repeat no control characters."""
+        with pytest.raises(ConfigError, match=r"--where 'x \\x1b\[31m' cannot be read"):
+            Condition("x \x1b[31m", said="--where")
+        with pytest.raises(ConfigError, match="where 'x' is not understood: 'x' is no comparison"):
+            Condition("x")
