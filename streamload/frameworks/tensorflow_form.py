@@ -67,7 +67,8 @@ def _maker(field: Field) -> Callable[[Any], Any]:
 
 
 def _ragged(records: Ragged) -> Any:
-    return tf.RaggedTensor.from_row_splits(np.array(records.values), np.array(records.offsets), validate=False)
+    ragged: Any = tf.RaggedTensor
+    return ragged.from_row_splits(np.array(records.values), np.array(records.offsets), validate=False)
 
 
 def _strings(records: Any) -> Any:

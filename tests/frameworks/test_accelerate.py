@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,3 +125,18 @@ def test_fabric_sets_up_the_dataloader_form(path: Path) -> None:
                 seen.append(number.tolist())
             assert seen == whole[epoch]
         assert batches.state_dict()["epoch"] == 1
+
+
+def test_accelerate_on_two_processes(path: Path, tmp_path: Path) -> None:
+    """gather_for_metrics: 1,003 of 1,003 records in the order of one process, one state on both ranks."""
+    pytest.importorskip("accelerate")
+    job = Path(__file__).with_name("accelerate_job.py")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(job.parent), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(tmp_path),
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(job), str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
