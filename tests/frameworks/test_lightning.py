@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -146,3 +150,21 @@ def test_a_second_fit_and_predictions(path: Path, tmp_path: Path) -> None:
         assert model.seen == flat(expected(path, 3))
         predicted = trainer.predict(model, sl.for_torch(test, ("x", "number")))
     assert torch.cat(predicted).tolist() == list(range(RECORDS))
+
+
+def test_ddp_on_two_resumes_from_the_default_checkpoint(path: Path, tmp_path: Path) -> None:
+    """Rank by rank, the records of each step are those of one process; a resumed run equals one that was not interrupted."""
+    job, out = Path(__file__).with_name("lightning_job.py"), tmp_path / "out"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(job.parent), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(tmp_path),
+    }
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, str(job), str(path), str(tmp_path), str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-4_000:]
+    ranks = [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(2)]
+    assert [first + second for first, second in zip(*(one["whole"] for one in ranks), strict=True)] == flat(expected(path, 2))
+    assert all(one["parts"] == one["whole"] and one["same_weights"] for one in ranks)
