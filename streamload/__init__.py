@@ -15,6 +15,10 @@ from streamload.schema import Field, Schema  # noqa: E402
 from streamload.source import Source  # noqa: E402
 
 if TYPE_CHECKING:
+    from streamload.frameworks.jax import for_jax
+    from streamload.frameworks.keras import for_keras
+    from streamload.frameworks.tensorflow import for_tf
+    from streamload.frameworks.torch import for_torch
     from streamload.images import Decode
     from streamload.loader.batch import Batch
     from streamload.loader.loader import Loader
@@ -39,6 +43,10 @@ _LATER = {
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
     "Sequential": "streamload.order",
+    "for_jax": "streamload.frameworks.jax",
+    "for_keras": "streamload.frameworks.keras",
+    "for_tf": "streamload.frameworks.tensorflow",
+    "for_torch": "streamload.frameworks.torch",
     "mix": "streamload.mixtures",
     "split": "streamload.splits",
 }
@@ -62,6 +70,10 @@ __all__ = [
     "__version__",
     "augment",
     "errors",
+    "for_jax",
+    "for_keras",
+    "for_tf",
+    "for_torch",
     "mix",
     "open",
     "split",

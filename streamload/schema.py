@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,3 +77,21 @@ class Schema:
 
     def __str__(self) -> str:
         return " · ".join(map(str, self.fields))
+
+
+def dtype_text(dtype: np.dtype) -> Any:
+    """A dtype in a form that JSON can hold: NumPy's own text, the description of a structured one, or the name of another package's."""
+    if dtype.names is not None:
+        return [list(part) for part in np.lib.format.dtype_to_descr(dtype)]
+    return dtype.name if np.dtype(dtype.str) != dtype else dtype.str
+
+
+def dtype_of(text: Any) -> np.dtype:
+    """The dtype that `dtype_text` wrote down. Names that NumPy does not know are those of ml_dtypes."""
+    if not isinstance(text, str):
+        return np.lib.format.descr_to_dtype([tuple(tuple(p) if isinstance(p, list) else p for p in part) for part in text])
+    try:
+        return np.dtype(text)
+    except TypeError:
+        importlib.import_module("ml_dtypes")
+        return np.dtype(text)

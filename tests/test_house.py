@@ -195,6 +195,21 @@ def test_the_top_level_stays_as_it_is():
     assert {name for name in top if not name.startswith(".")} <= {"pyproject.toml", "README.md", "streamload", "bench", "tests", "tools"}
 
 
+def test_the_versions_of_formats_are_those_that_the_changes_list():
+    """The table of CHANGELOG.md says the versions that the code has, and where they stand."""
+    rows = re.findall(r"^\| [^|]+ \| (\w+) \| `(\w+)` in `([^`]+)` \|", (ROOT / ".github" / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert len(rows) == 5
+    for version, name, path in rows:
+        assert re.search(rf'^{name} = (b"{version}"|{version})$', (ROOT / path).read_text(), re.MULTILINE), (version, name, path)
+
+
+def test_contributing_names_files_that_are_there():
+    """Every path that it says in full exists, but for rooms of frameworks, which are optional."""
+    paths = re.findall(r"`((?:streamload|tools|tests|bench|\.github)/[\w./]+)`", (ROOT / ".github" / "CONTRIBUTING.md").read_text())
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists() and path != "streamload/frameworks/"]
+
+
 @pytest.mark.parametrize("command", ["./tools/demo", "./tools/test"])
 def test_the_readme_shows_both_commands_on_its_first_screen(command: str):
     """What to type stands within the first 40 lines, and can be run."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "what a file is, and whether it will be fast",
     "head": "the first records, as text",
     "show": "the first images, as a picture in the terminal or a PNG",
+    "init": "write a training script for a file, in the framework you use",
     "plan": "what a loader will do with a file, and the call to paste",
     "convert": "turn images or files into HDF5, Parquet, Arrow or npy, verified",
     "verify": "find every flipped byte, or records that differ from another file's",

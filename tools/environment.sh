@@ -1,6 +1,7 @@
 # Sourced by tools/demo and tools/test: makes a virtual environment of the project's own, once.
 #
 # STREAMLOAD_VENV names another folder than .venv, PYTHON another interpreter than the first suitable one on the path.
+# STREAMLOAD_OLDEST=1 installs the oldest versions of dependencies that pyproject.toml allows.
 # Packages come from wherever pip is set up to find them.
 
 VENV=${STREAMLOAD_VENV:-.venv}
@@ -15,6 +16,13 @@ find_python() {
     done
     echo "Python 3.11 or newer is needed, and none of these is: ${PYTHON:-python3, python3.14 to python3.11, python}. Set PYTHON to one." >&2
     return 1
+}
+
+# The dependencies of pyproject.toml at the oldest versions that it allows, a line each: numpy>=1.26 becomes numpy==1.26.
+oldest_versions() {
+    "$1" -c 'import tomllib
+for line in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]:
+    print(line.replace(">=", "=="))'
 }
 
 make_venv() {
@@ -43,7 +51,12 @@ prepare_environment() {
     if [[ -f $VENV/.pip-from-outside ]]; then
         pip=("$python" -m pip --python "$VENV/bin/python")
     fi
+    local constraints=()
+    if [[ -n ${STREAMLOAD_OLDEST:-} ]]; then
+        oldest_versions "$python" >"$VENV/oldest.txt"
+        constraints=(--constraint "$VENV/oldest.txt")
+    fi
     echo "Installing streamload[$extras] into $VENV ..." >&2
-    "${pip[@]}" install -qq --disable-pip-version-check --editable ".[$extras]" || { echo "pip could not install streamload[$extras]." >&2; exit 1; }
+    "${pip[@]}" install -qq --disable-pip-version-check "${constraints[@]}" --editable ".[$extras]" || { echo "pip could not install streamload[$extras]." >&2; exit 1; }
     echo "$wanted" >"$stamp"
 }

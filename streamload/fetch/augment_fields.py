@@ -54,6 +54,7 @@ class AugmentFields:
         augmentation, self._windows, self._streams, self._meter, self._rows = job.augmentation, windows, streams, meter, rows
         self._readers = readers
         self._seeds = [stream.seed for stream in job.streams]
+        self._lanes = [len(stream.lanes) for stream in job.streams]
         self._stage, self._encoded = stage, images
         decoded = images.names if images is not None else []
         self._all_decoded = len(decoded) == len(stage.image_fields) and not any(
@@ -164,7 +165,9 @@ class AugmentFields:
         first, count = draft.task.pieces[0], draft.count
         fixed = {name: array[:count] for name, array in draft.target.fields.items() if name not in draft.target.offsets}
         labels = {name: small[name][:count] for name in self._labels}
-        self._stage.mix(fixed, labels, seed=self._seeds[first.stream], epoch=first.epoch, position=first.start)
+        # Lanes of one epoch count alike, and their batches are to be mixed each by its own draw.
+        position = first.start * self._lanes[first.stream] + first.lane
+        self._stage.mix(fixed, labels, seed=self._seeds[first.stream], epoch=first.epoch, position=position)
 
 
 def stage_of(job: Job) -> AugmentStage:

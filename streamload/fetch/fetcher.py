@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamload.errors import SourceError, StreamloadError, WorkerError, shortened
+from streamload.errors import StreamloadError, WorkerError, shortened
 from streamload.fault_points import reach
 from streamload.fetch.augment_fields import AugmentFields, stage_of
-from streamload.fetch.augment_images import AugmentImages, decoded_whole
-from streamload.fetch.bad_records import RAISE
+from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft, FilledStep, SlotDestination
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.load import CollateFields, DecodeFields, EncodedField, ReadFields
@@ -21,22 +19,18 @@ from streamload.fetch.ragged_collate import RaggedCollator
 from streamload.fetch.stages import Pass, Stage
 from streamload.fetch.streams import OpenStreams
 from streamload.fetch.tasks import StepTask
+from streamload.fetch.transform_batch import TransformBatch
 from streamload.fetch.transform_records import TransformRecords, Workspace
 from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
-from streamload.images.column import EncodedImages
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import StepPiece
-from streamload.schema import Schema
-from streamload.source import Column, Fault, RaggedReader, Reader, ReadStats, kept_column, read_records
-from streamload.storage.files import OpenFiles
+from streamload.source import Column, RaggedReader, Reader, ReadStats, kept_column
+from streamload.transforms.batch import BatchTransform
 from streamload.transforms.record import RecordTransform
-from streamload.transforms.stage import AugmentStage, augment_arrays
-
-MOST_PROBED = 100
-"""Records that a transform is tried on until one is good, where bad ones are not an error."""
+from streamload.transforms.stage import AugmentStage
 
 
 class BatchFetcher:
@@ -78,13 +72,22 @@ class BatchFetcher:
             load.append(
                 AugmentFields(job, stage, images, readers.augmented, streams=streams, windows=self.windows, meter=self.meter, rows=rows)
             )
-        slot = SlotDestination(slots, job.layout)
-        if job.transform is None:
-            self._load, self._later = Pass(load, slot), []
-        else:
-            workspace = Workspace(job.augmented, job.layout.batch_size)
-            transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=workspace.fields)
-            self._load, self._later = Pass(load, workspace), [Pass([TransformRecords(job, transforming, self.meter)], slot)]
+        self._load, *self._later = self._passes(job, load, SlotDestination(slots, job.layout))
+
+    def _passes(self, job: Job, load: list[Stage], slot: SlotDestination) -> list[Pass]:
+        """The stages of loading, then those of functions of the user's, each of which works on what is between it and the last."""
+        assert job.layout is not None
+        size = job.layout.batch_size
+        stages: list[list[Stage]] = [load]
+        between: list[Workspace] = []
+        if job.transform is not None:
+            between.append(Workspace(job.augmented, size))
+            transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=between[-1].fields)
+            stages.append([TransformRecords(job, transforming, self.meter)])
+        if job.batch_transform is not None:
+            between.append(Workspace(job.transformed, size))
+            stages.append([TransformBatch(job, BatchTransform(job.batch_transform), self.meter)])
+        return [Pass(some, to) for some, to in zip(stages, [*between, slot], strict=True)]
 
     def _augmenting(self, job: Job) -> tuple[AugmentStage, AugmentImages | None]:
         """What augments, its kernels loaded; and what decodes for it, where images are encoded."""
@@ -228,54 +231,3 @@ def unexpected_error(error: BaseException) -> WorkerError:
         hint="This is a fault in streamload or in a column of your own; the traceback is below.",
         traceback=shortened(trace),
     )
-
-
-def probe(job: Job) -> Schema:
-    """The schema of what the job's transform makes of a record, found by trying it on the first, or on the first good one."""
-    stream = job.streams[0]
-    meter, files, workspace = ReadStats(), OpenFiles(stream.fingerprints), Workspace(job.augmented, 1)
-    assert job.transform is not None
-    transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=workspace.fields)
-    tries = 1 if job.on_bad == RAISE else min(MOST_PROBED, stream.lanes[0].n)
-    faults: list[Fault] = []
-    try:
-        for position in range(tries):
-            record = np.asarray(stream.lanes[0].records(0, position, position + 1), np.int64)
-            before, found = len(faults), dict[str, Any]()
-            for column in stream.columns:
-                reader = column.reader(files, meter)
-                try:
-                    found[column.field.name] = probed(job, column, reader, record, faults if tries > 1 else None)
-                finally:
-                    reader.close()
-            if len(faults) > before:
-                continue
-            if job.augmentation is not None:
-                found = augment_arrays(job.augmentation, found, record, seed=stream.seed, epoch=0)
-            for name, values in found.items():
-                if job.augmented[name].ragged:
-                    transforming.stored_ragged[name] = values
-                else:
-                    workspace.fields[name][:] = values
-            return transforming.schema(int(record[0]), seed=stream.seed)
-        raise faults[0].error
-    finally:
-        files.close()
-
-
-def probed(job: Job, column: Column, reader: Any, record: NDArray[np.int64], faults: list[Fault] | None) -> Any:
-    """One record of a column as it is stored, an image in its own size where it is augmented; one that is bad is noted in `faults`."""
-    name = column.field.name
-    encoded = kept_column(column) is not column
-    reader.collect_faults(faults)
-    plans = job.augmentation.plans if job.augmentation is not None else ()
-    masks = {mask.name for plan in plans for mask in plan.masks}
-    if not encoded or not any(image.name == name for plan in plans for image in (*plan.images, *plan.masks)):
-        return read_records(column, reader, record)
-    try:
-        return [decoded_whole(cast(EncodedImages, column), reader, record, mask=name in masks)]
-    except SourceError as error:
-        if faults is None:
-            raise
-        faults.append(Fault(0, int(record[0]), error))
-        return []

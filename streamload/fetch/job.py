@@ -69,11 +69,20 @@ class Job:
     """Whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
     augmentation: Augmentation | None = None
     """What is done with records and batches before a function of the user's sees them."""
+    batch_transform: Transform | None = None
+    """A function of whole batches, which comes last."""
+    known: Schema | None = None
+    """The fields of a record once it has been transformed; None while that is still to be found out."""
 
     @property
     def augmented(self) -> Schema:
         """The fields of a record once it has been augmented."""
         return self.schema if self.augmentation is None else self.augmentation.schema
+
+    @property
+    def transformed(self) -> Schema:
+        """The fields of a record once it has been augmented and transformed: what a batch transform is given."""
+        return self.augmented if self.known is None else self.known
 
     @property
     def schema(self) -> Schema:
@@ -230,7 +239,8 @@ def _unpicklable(job: Job) -> str:
 
     orders = [("the order", order) for stream in job.streams for order in stream.lanes]
     columns = [(f"field '{column.field.name}'", column) for stream in job.streams for column in stream.columns]
-    for name, part in (("transform", job.transform), *orders, *columns):
+    functions = [("transform", job.transform), ("batch_transform", job.batch_transform), ("augment", job.augmentation)]
+    for name, part in (*functions, *orders, *columns):
         try:
             cloudpickle.dumps(part)
         except Exception:

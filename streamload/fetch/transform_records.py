@@ -58,7 +58,7 @@ class TransformRecords:
         self._transforming = transforming
         self._seeds = [stream.seed for stream in job.streams]
         self._stored = job.augmented.ragged
-        self._ragged = job.layout.schema.ragged
+        self._ragged = job.transformed.ragged
         self._meter = meter
         self._results: dict[str, list[NDArray[Any]]] = {}
 

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -42,7 +42,7 @@ STORES = (
 
 
 def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
-    """The data files in a folder and the folders below it, sorted by `key`; links to folders are not followed.
+    """The data files in a folder and the folders below it, sorted by `key`; links to folders are followed, each folder once.
 
     Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits, and
     UnsupportedFeatureError for folders in which not every file counts.
@@ -50,10 +50,7 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     for mark, what, hint in STORES:
         if os.path.lexists(os.path.join(folder, mark)):
             raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint, path=folder)
-    found: list[str] = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-        found += [os.path.join(here, name) for name in names if is_data(name)]
+    found = [name for name in files_below(folder, skipped=(".", "_")) if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")
     splits = Counter(split for name in found if (split := _split_of(os.path.relpath(name, folder))))
@@ -64,6 +61,31 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
             hint="Give the folder, pattern or list of one of them, or a list of all files if that is meant.",
         )
     return sorted(found, key=key)
+
+
+def files_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[str]:
+    """All files in a folder and the folders below it; links to folders are followed, each folder once, and under its own name first.
+
+    Folders whose names begin with one of `skipped` are not looked into, and no link that leads back up is followed.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        for here, folders, names in os.walk(waiting.pop(0)):
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not skipped or not name.startswith(skipped))
+            links = (os.path.join(here, name) for name in folders if os.path.islink(os.path.join(here, name)))
+            waiting += [link for link in links if not leads_up(link, folder)]
+            yield from (os.path.join(here, name) for name in sorted(names))
+
+
+def leads_up(link: str, folder: str) -> bool:
+    """Whether a link leads to a folder itself, or to one above it."""
+    return os.path.join(os.path.realpath(folder), "").startswith(os.path.join(os.path.realpath(link), ""))
 
 
 def is_data(path: str) -> bool:

@@ -42,6 +42,9 @@ class Options:
     `augment`: `sl.Augment("image", ...)`, or a list of them and of what is done with batches after that (`sl.MixUp`): compiled.
     `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
     epoch and record alone; it returns a dict, and runs in the workers.
+    `batch_transform`: a function of a whole batch (a dict of arrays), once it is complete, and optionally of a random generator
+    that depends on seed, epoch and the position of the batch's first record; it returns a dict of arrays of as many records,
+    whose shapes, dtypes and names may be others, and runs in the workers.
     `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
     "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
     read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
@@ -71,6 +74,7 @@ class Options:
     indices: Sequence[int] | NDArray[Any] | str | os.PathLike[str] | None = None
     augment: object = None
     transform: Callable[..., dict[str, Any]] | None = None
+    batch_transform: Callable[..., dict[str, Any]] | None = None
     io: str = "auto"
     timeout: float | None = 300.0
     on_worker_crash: str = "raise"
@@ -99,6 +103,9 @@ class Options:
             parse_nbytes(self.memory, name="memory")
         if self.transform is not None and not callable(cast(object, self.transform)):
             raise ConfigError(f"transform={self.transform!r} cannot be called.", hint="Give a function of a record, which returns a dict.")
+        if self.batch_transform is not None and not callable(cast(object, self.batch_transform)):
+            hint = "Give a function of a batch, which returns a dict."
+            raise ConfigError(f"batch_transform={self.batch_transform!r} cannot be called.", hint=hint)
         _check_word(self.io, "io", READING)
         _check_word(self.on_worker_crash, "on_worker_crash", ("raise", "restart"))
         _check_word(self.on_bad_record, "on_bad_record", POLICIES)

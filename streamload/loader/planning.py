@@ -139,10 +139,11 @@ def plan_of(
         on_bad=options.on_bad_record,
         fills=ranks.world_size > 1 or options.pad_last,
         augmentation=parts[0].augmentation,
+        batch_transform=options.batch_transform,
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = [_fitting(shares, part) for part in shares.parts]
-    schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    job, schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
     slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, parts, fitting))
     streams = tuple(
         replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
@@ -233,12 +234,21 @@ def _rooms(schema: Schema, parts: Sequence[Part], records: Sequence[int]) -> lis
     return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
 
 
-def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Schema:
-    """The schema of batches: the stored one, or what the transform makes of the first record."""
+def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> tuple[Job, Schema]:
+    """The job, with what a transform makes of the first record, and the schema of batches: that, or what a batch transform makes."""
     if job.transform is None or empty:
-        return job.augmented
+        job = replace(job, known=job.augmented)
+    else:
+        job = replace(job, known=_probed(job, workers=workers, timeout=timeout))
+    if job.batch_transform is None or empty:
+        return job, job.transformed
+    return job, _probed(job, workers=workers, timeout=timeout)
+
+
+def _probed(job: Job, *, workers: int, timeout: float) -> Schema:
+    """What the next function of the user's makes of records."""
     if workers == 0:
-        from streamload.fetch.fetcher import probe
+        from streamload.fetch.probe import probe
 
         return probe(job)
     from streamload.workers.pool import probe_schema
@@ -250,6 +260,7 @@ def _private_nbytes(job: Job, batch_size: int) -> int:
     """What one process keeps of a batch between passes: what a transform is given, and what augmentation works in."""
     given = job.augmented.record_nbytes if job.augmentation is not None else sum(map(stored_nbytes, job.streams[0].columns))
     between = given * batch_size if job.transform is not None else 0
+    between += job.transformed.record_nbytes * batch_size if job.batch_transform is not None else 0
     return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
 
 

@@ -90,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"
     if isinstance(value, (list, tuple)):
         return "(" + ", ".join(map(_shown, value)) + ")"
     return str(value)

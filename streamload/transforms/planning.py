@@ -90,11 +90,12 @@ class AugmentPlan:
 
     def _check_dtypes(self, chain: Chain) -> None:
         """Raise ConfigError for colour that is not made for the stored dtype, and for dtypes that it does not become."""
-        stored = self.images[0].dtype
+        first = self.images[0]
+        stored = first.dtype
         colors = [type(one).__name__ for one in self.augment.operations if one.phases[0] <= COLOR <= one.phases[1]]
         if stored != np.uint8 and colors:
             raise ConfigError(
-                f"{colors[0]} works on levels of one byte, and field '{self.images[0].name}' is {stored}.",
+                f"{colors[0]} works on levels of one byte, and field '{first.name}' is {stored}.",
                 hint="Leave colour out, or store uint8.",
             )
         whole = self.out.dtype in ("uint8", "uint16", "int16")

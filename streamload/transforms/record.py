@@ -32,7 +32,7 @@ class RecordTransform:
         It is looked at anew for each record: an array that the function keeps something of may be replaced by another.
         """
         self._function = function
-        self._wants_random = _takes_two(function)
+        self._wants_random = takes_random(function)
         self._stored = stored
         self._fixed = [field.name for field in stored if not field.ragged]
         self._stored_arrays = stored_arrays
@@ -175,7 +175,7 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
     return array.copy()
 
 
-def transform_error(error: BaseException, record: int) -> TransformError:
+def transform_error(error: BaseException, record: int, *, what: str = "transform") -> TransformError:
     """The user's exception as text and plain fields, which cannot do harm where they arrive."""
     try:
         said = str(error)
@@ -185,9 +185,10 @@ def transform_error(error: BaseException, record: int) -> TransformError:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
     except BaseException:
         trace = f"<traceback of {type(error).__name__} cannot be printed>"
+    where = f"record {record}" if what == "transform" else f"the batch that begins with record {record},"
     kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
     return TransformError(
-        f"the transform failed on record {record} with {type(error).__name__}: {shortened(said)}",
+        f"the {what} failed on {where} with {type(error).__name__}: {shortened(said)}",
         hint="Its traceback is below." if trace else "",
         traceback=shortened(trace),
         kinds=kinds,
@@ -219,7 +220,7 @@ def received_error(plain: dict[str, Any]) -> StreamloadError:
     return error
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
+def takes_random(function: Callable[..., Any]) -> bool:
     """Whether a function must be given a second argument: the random generator."""
     try:
         parameters = inspect.signature(function).parameters.values()

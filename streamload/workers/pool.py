@@ -22,15 +22,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from streamload.errors import ResourceError, StreamloadError, WorkerError
 from streamload.fetch.job import Job, write_job
 from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_step, pack_text, pack_window
 from streamload.memory.limits import check_descriptors
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.schema import Field, Schema
+from streamload.schema import Field, Schema, dtype_of
 from streamload.transforms.record import received_error
 from streamload.workers.crash_reports import WorkerExit, crashed, timed_out
 from streamload.workers.handle import WorkerHandle
@@ -164,7 +162,7 @@ class ProcessPool:
                 waited += seconds if self._launcher.ready else 0.0
                 if self._probed is None and waited >= self._timeout:
                     raise self._timed_out(None)
-        return Schema(tuple(Field(name, np.dtype(dtype), tuple(shape), ragged) for name, dtype, shape, ragged in self._probed))
+        return Schema(tuple(Field(name, dtype_of(dtype), tuple(shape), ragged) for name, dtype, shape, ragged in self._probed))
 
     def forget(self) -> list[Reply]:
         """Call everything off, and wait until nothing is under way; returns the replies of tasks that were."""

@@ -20,14 +20,16 @@ from typing import Any
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
 from streamload.fault_points import arm, reach
 from streamload.fetch.draft import FilledStep, Overflow
-from streamload.fetch.fetcher import BatchFetcher, probe, unexpected_error
+from streamload.fetch.fetcher import BatchFetcher, unexpected_error
 from streamload.fetch.job import Job, read_job
+from streamload.fetch.probe import probe
 from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text
 from streamload.kernels import compile_kernels, draw_kernels, missing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import DRAWN
+from streamload.schema import dtype_text
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
@@ -198,7 +200,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     try:
         job = _job(blocks["job"])
         if request.get("probe"):
-            fields = [[f.name, f.dtype.str, list(f.shape), f.ragged] for f in probe(job)]
+            fields = [[f.name, dtype_text(f.dtype), list(f.shape), f.ragged] for f in probe(job)]
             channel.sendall(pack_text(Kind.PROBED, {"fields": fields}))
             return
         board = WorkerProgress(blocks["board"], job.workers)

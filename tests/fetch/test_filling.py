@@ -18,8 +18,9 @@ from PIL import Image
 import streamload as sl
 from streamload.errors import CorruptDataError
 from streamload.fetch.draft import FilledStep
-from streamload.fetch.fetcher import BatchFetcher, probe
+from streamload.fetch.fetcher import BatchFetcher
 from streamload.fetch.job import Job, Stream
+from streamload.fetch.probe import probe
 from streamload.fetch.tasks import StepPiece, StepTask, WindowTask
 from streamload.fetch.window_tables import tables_in, tables_nbytes
 from streamload.loader.engine import arena_of

@@ -36,8 +36,9 @@ def test_every_public_name_exists_and_the_version_is_the_projects():
     assert streamload.ConfigError is ConfigError
     with pytest.raises(AttributeError, match="module 'streamload' has no attribute 'Lodr'"):
         streamload.Lodr
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
-    assert streamload.__version__ == project["version"]
+    configured = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert configured["project"]["dynamic"] == ["version"]
+    assert configured["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "streamload.__version__"}
 
 
 # Paths

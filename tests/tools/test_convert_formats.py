@@ -226,7 +226,8 @@ class TestCifar:
                 held = {b"label_names": [word.encode() for word in said], b"num_vis": 3072}
                 (tmp_path / name / "batches.meta").write_bytes(pickle.dumps(held, protocol=2))
             code, document = answer(capsys, "info", tmp_path / name)
-            assert code == 0
+            assert code == (0 if wanted else 1)
+            assert document["left_out"] == ({} if wanted else {"names of label": "2 names, and labels up to 3"})
             assert document["classes"] == ({"label": wanted} if wanted else {})
         (tmp_path / "few" / "batches.meta").write_bytes(pickle.dumps(Harm(), protocol=2))
         with pytest.raises(UnsafeSourceError, match=r"batches\.meta: its pickle asks for"):

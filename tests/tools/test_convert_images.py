@@ -132,7 +132,7 @@ class TestMasks:
             for name in names:
                 (tmp_path / folder / f"{name}.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 4), np.uint8)))
         origin = open_records(OpenRequest(path=str(tmp_path)))
-        assert origin.left_out == {"masks": "1 masks to which there is no image"}
+        assert {why: names for why, names in origin.set_aside.items() if names} == {"a mask without an image": ["masks/c.png"]}
         with pytest.raises(CorruptDataError, match=r"images/b.png has no mask. Leave it out with --on-bad skip"):
             origin.take(np.array([1]))
 

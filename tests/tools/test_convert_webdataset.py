@@ -56,8 +56,12 @@ def test_members_are_what_tarfile_wrote(tmp_path: Path, names: list[str], sizes:
     files = [(f"d/{name}", bytes([at + 1]) * size) for at, (name, size) in enumerate(zip(names, sizes, strict=False))]
     (tmp_path / "a.tar").write_bytes(tar_of(files, form))
     file = bytes_of(str(tmp_path / "a.tar"))
-    found = [(one.name, file.read(one.offset, one.nbytes)) for one in members(file, "a.tar", lambda name: False)]
-    wanted = [(one.name, one.data) for one in members(file, "a.tar", lambda name: True)]
+
+    def refuse(name: str, why: str) -> None:
+        raise AssertionError(f"{name} is left out: {why}")
+
+    found = [(one.name, file.read(one.offset, one.nbytes)) for one in members(file, "a.tar", lambda name: False, refuse)]
+    wanted = [(one.name, one.data) for one in members(file, "a.tar", lambda name: True, refuse)]
     file.close()
     assert found == wanted == files
 
@@ -122,11 +126,10 @@ def test_labels_and_what_json_holds_become_fields(tmp_path: Path):
     assert records["ok"].all()
     assert records["jpg"].shape == (4, 4, 4, 3)
     assert origin.facts["classes"] == {"kind": ["a", "b"], "label": ["cat", "dog"]}
-    assert origin.left_out == {
-        "mp3": "files of a kind not known here",
-        "x.pyd": "pickles, which could run anything",
-        "nested": "values that are neither numbers nor texts",
-        "list": "lists of different lengths",
+    assert origin.left_out == {"nested": "values that are neither numbers nor texts", "list": "lists of different lengths"}
+    assert origin.members_left_out == {
+        ".mp3 is not read here": (4, [f"{at}.mp3" for at in range(4)]),
+        ".x.pyd is a pickle, which could run anything": (4, [f"{at}.x.pyd" for at in range(4)]),
     }
     chosen = taken(tmp_path / "a.tar", fields={"y": "kind", "x": "jpg"})[1]
     assert list(chosen) == ["y", "x"]
@@ -140,7 +143,7 @@ def test_files_that_are_nobodys_are_no_records(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(tar_of(files))
     origin, records = taken(tmp_path / "a.tar")
     assert len(records["image"]) == 2
-    assert origin.left_out == {"csv": "files of a kind not known here", "names without a kind": "1 files"}
+    assert origin.members_left_out == {".csv is not read here": (1, ["boxes.csv"]), "no ending says what it is": (1, ["LICENSE"])}
 
 
 def test_two_images_of_a_record_are_two_fields(tmp_path: Path):
@@ -238,7 +241,7 @@ class TestStrays:
 @pytest.mark.parametrize(
     ("files", "error", "text"),
     [
-        ([("1.pkl", pickle.dumps({}))], UnsupportedFeatureError, r"holds nothing that can be stored: pkl holds pickles"),
+        ([("1.pkl", pickle.dumps({}))], UnsupportedFeatureError, r"holds nothing that can be stored: 1 member: .pkl is a pickle"),
         ([("1.png", png(noise())), ("1.png", png(noise()))], SchemaMismatchError, r"holds '1.png' twice"),
         ([("1.png", b"\x89PNG\r\n\x1a\nno")], CorruptDataError, "is a PNG whose header is damaged or cut short"),
         ([("1.x.npy", BOMB)], CorruptDataError, r"holds 0 bytes, which are no float64 \(1152921504606846976,\)"),

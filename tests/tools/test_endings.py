@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import arrays, environment, finished, hdf5_file, names_in, started
+from command_line import arrays, environment, finished, hdf5_file, names_in, said, started
 
-COMMANDS = ["info a.h5", "info a.h5 --json", "convert a.h5 b.h5", "verify a.h5", "--help", "--version", "plan a.h5"]
+COMMANDS = ["info a.h5 --json", "convert a.h5 b.h5", "--help"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_an_error_to_nobody(folder: Path):
     assert done.stdout in ("141\n", "1\n", "2\n")
 
 
-@pytest.mark.parametrize("moment", np.linspace(0.1, 0.9, 5).round(2).tolist())
+@pytest.mark.parametrize("moment", np.linspace(0.15, 0.75, 3).round(2).tolist())
 def test_ctrl_c_at_any_moment_is_quiet(moment: float, folder: Path):
     """Also while modules are loaded: 130 and one line, or the end had come already."""
     with started("verify", folder / "a.h5", "--deep", cwd=folder) as process:
@@ -116,12 +116,15 @@ def test_an_interrupted_conversion_says_how_to_go_on(tmp_path: Path):
         ("convert in b.h5 --labels none.csv", "none.csv does not exist. Check the path."),
     ],
 )
-def test_what_the_system_says_is_a_sentence(words: str, text: str, folder: Path):
+def test_what_the_system_says_is_a_sentence(
+    words: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """Without numbers of errors and names of temporary files."""
     (folder / "dangling.h5").symlink_to("/nowhere/a.h5")
     (folder / "in").mkdir()
     (folder / "in" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    code, told = finished(*words.split(), cwd=folder)
+    monkeypatch.chdir(folder)
+    code, told = said(capsys, *words.split())
     assert code in (1, 2)
     assert text in " ".join(told.split())
     assert "[Errno" not in told

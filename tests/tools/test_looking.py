@@ -48,6 +48,33 @@ def test_show_draws_folders_whose_images_differ_in_size(tmp_path: Path, capsys: 
     assert imagecodecs.png_decode((tmp_path / "sheet.png").read_bytes()).shape == (160 + STRIP, 4 * 162 - 2, 3)
 
 
+def test_show_draws_what_augmentation_makes_of_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Each record as it is stored and in five epochs, with its boxes and masks; and what was drawn, in words."""
+    image, mask = np.full((3, 20, 30, 3), 90, np.uint8), np.zeros((3, 20, 30), np.uint8)
+    mask[:, 5:10, 5:10] = 1
+    boxes = np.tile(np.array([[12, 4, 25, 15]], np.float32), (3, 1, 1))
+    path = hdf5_file(tmp_path / "a.h5", {"boxes": boxes, "image": image, "mask": mask})
+    (tmp_path / "chain.py").write_text(
+        "import streamload as sl\n"
+        'AUGMENT = sl.Augment("image", sl.RandomHorizontalFlip(), masks="mask", boxes="boxes")\n'
+        'VIEWS = sl.Augment("image", sl.RandomCrop(16), sl.Normalize((0.5,) * 3, (0.5,) * 3), layout="CHW", views=2)\n'
+    )
+    sheet = tmp_path / "sheet.png"
+    code, text = said(capsys, "show", path, "-n", 2, "--augment", tmp_path / "chain.py", "-o", sheet)
+    assert code == 0
+    assert f"12 images of 'image': {sheet}" in text
+    assert "record 1 in epoch 4\n  'image'\n    RandomHorizontalFlip" in text
+    drawn = imagecodecs.png_decode(sheet.read_bytes())
+    times = 2  # small images are shown twice as large
+    assert drawn[4 * times, 15 * times].tolist() == [255, 220, 0]  # the upper edge of the box
+    assert drawn[7 * times, 7 * times].tolist() == [153, 76, 76]  # in the mask
+    assert drawn[15 * times, 28 * times].tolist() == [90, 90, 90]
+    found = answer(capsys, "show", path, "-n", 1, "--augment", f"{tmp_path / 'chain.py'}:VIEWS", "-o", sheet, "--overwrite")[1]
+    assert [(one["record"], one["epoch"]) for one in found["drawn"]] == [(0, epoch) for epoch in range(5)]
+    code, text = said(capsys, "show", path, "--augment", f"{tmp_path / 'chain.py'}:OTHER")
+    assert (code, "has no OTHER" in text) == (2, True)
+
+
 def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Nothing to show; no folder for the sheet, found before anything is read."""
     path = hdf5_file(tmp_path / "a.h5", arrays(0))

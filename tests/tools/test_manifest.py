@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import answer, arrays, hdf5_file
+from command_line import answer, arrays, finished, hdf5_file
 from streamload.tools.convert.manifest import manifest_of, read_manifest, write_manifest
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of about 70 KB and its manifest."""
+    folder = tmp_path_factory.mktemp("converted")
+    hdf5_file(folder / "a.h5", arrays(340))
+    assert finished("convert", folder / "a.h5", folder / "b.h5")[0] == 0
+    return folder
+
+
 @pytest.fixture
-def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """A file of about 70 KB with its manifest."""
-    hdf5_file(tmp_path / "a.h5", arrays(340))
-    assert answer(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.h5")[0] == 0
+def made(converted: Path, tmp_path: Path) -> Path:
+    """A copy of that file, with its manifest."""
+    for name in ("b.h5", "b.h5.manifest.json"):
+        shutil.copy(converted / name, tmp_path / name)
     return tmp_path / "b.h5"
 
 

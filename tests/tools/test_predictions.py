@@ -119,7 +119,7 @@ def test_info_predicts_archives_from_the_disk(tmp_path: Path, capsys: pytest.Cap
     )
     document = answer(capsys, "info", path)[1]
     assert document["left_out"] == {"name": "texts"}
-    assert "'name' is not taken: texts" in said(capsys, "info", path)[1]
+    assert "left out: 1 field: 'name' (texts)" in said(capsys, "info", path)[1]
     if speed.device_rate_of(str(path)):
         assert 0 < document["speed"]["stored_cold"] < document["speed"]["stored_warm"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.commands.open_arguments import add_choice, fields_in, options_in, pattern_of
+from streamload.tools.accounting import Account, account_of, lacking, left_out, show_account
+from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
@@ -25,6 +27,7 @@ from streamload.errors import ConfigError, ConversionError
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
+from streamload.source import Source
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -47,6 +50,7 @@ HELP = (
     ("--stratify F --group F", "labels alike in all parts; each group in one"),
     ("--where EXPR", 'only where it holds: "label in (3, 5) and w > 9"'),
     ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
+    ("--list-left-out", "name what is not taken; --leave-out P asks for it"),
     ("--workers N", "processes at a time (the cores there are)"),
     ("--engine dask://HOST:PORT", "on a Dask cluster that sees SRC and DST"),
     ("--task I/N, --merge", "job arrays: --task 0/N, 1/N to N/N, then --merge"),
@@ -84,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     add_choice(parser)
+    add_account(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -106,6 +111,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     origin = open_records(request)
     try:
         _refuse_same(request, origin, arguments.target)
+        account = account_of(origin, request, leave_out=arguments.leave_out)
         _tell_of_limits(origin, arguments, console)
         _refuse_store(origin, arguments, style)
         require_held(origin.schema, origin.title, style)
@@ -114,17 +120,22 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.dry_run:
             free_nbytes(arguments.target)
             require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
-            return _dry_run(origin, arguments, style, shares, console, one_file=one_file)
+            return _dry_run(origin, arguments, style, shares, account, console, one_file=one_file)
         free_nbytes(arguments.target)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
-            job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file)
+            job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file, account=account)
             if share is not None:
                 return _do_share(job, share, arguments.target, console)
             manifest = _done(job, merge=arguments.merge)
+        filtered = len(origin) - len(job.bad) - manifest["records"]
     finally:
         origin.close()
     bad = job.bad
-    console.title(f"{clean(arguments.target)}: {counted(manifest['records'], 'record')}, verified")
+    account = account.also(
+        left_out("record", "cannot be read", (f"{number:,}" for number, _ in bad), count=len(bad), expected=True),
+        left_out("record", f"--where {arguments.where!r}", count=filtered, expected=True),
+    )
+    console.title(f"{clean(arguments.target)}: {counted(manifest['records'], 'record')}, verified" + lacking(account))
     files = manifest["files"]
     console.pairs(
         [
@@ -140,8 +151,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
     console.say(f"  sl.open({pattern_of(arguments.target)!r})")
-    console.answer({"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad})
-    return FOUND if bad else GOOD
+    show_account(account, console, listed=arguments.list_left_out)
+    document = {"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad, "account": account.plain()}
+    console.answer(document)
+    return FOUND if bad or account.is_lacking else GOOD
 
 
 def _share(arguments: argparse.Namespace) -> tuple[int, int] | None:
@@ -202,7 +215,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
                 f"--size {arguments.size} is too large: {MOST_SIDE:,} high or wide and {MOST_PIXELS:,} pixels are the most.",
                 hint="Give height and width in pixels: 224x224.",
             )
-    if not os.path.exists(arguments.source) and "*" not in arguments.source:
+    if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source):
         raise missing(arguments.source)
     return OpenRequest(
         path=os.path.abspath(arguments.source),
@@ -250,8 +263,8 @@ def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console
     damage = getattr(origin, "damage", None)
     if damage is not None and arguments.on_bad == "raise":
         raise damage
-    for name, why in getattr(origin, "left_out", {}).items():
-        console.advise(f"'{clean(name)}' is not taken: {clean(why)}")
+    for note in () if isinstance(origin, Source) else getattr(origin, "notes", ()):
+        console.advise(clean(note))
 
 
 def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions) -> None:
@@ -268,7 +281,14 @@ def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: Wr
 
 
 def _dry_run(
-    origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions, shares: list[float], console: Console, *, one_file: bool
+    origin: RecordSource,
+    arguments: argparse.Namespace,
+    style: WriteOptions,
+    shares: list[float],
+    account: Account,
+    console: Console,
+    *,
+    one_file: bool,
 ) -> int:
     count = len(origin)
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
@@ -285,6 +305,7 @@ def _dry_run(
             ("parts", ", ".join(f"{name} {share:.0%}" for name, share in zip(PART_NAMES[len(shares)], shares, strict=True) if name)),
         ]
     )
+    show_account(account, console, listed=arguments.list_left_out)
     document = {"records": count, "nbytes": nbytes, "free_nbytes": free, "files": [shard.name for shard in shards]}
-    console.answer({"target": arguments.target, "format": style.format, **document})
-    return GOOD
+    console.answer({"target": arguments.target, "format": style.format, **document, "account": account.plain()})
+    return FOUND if account.is_lacking else GOOD

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from streamload.tools.accounting import account_of, show_account
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.open_arguments import (
+    add_account,
     add_choice,
     add_decode,
     block_records,
@@ -23,6 +25,7 @@ from streamload.tools.commands.open_arguments import (
 from streamload.tools.commands.speed import speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
+from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.nulls import as_flags
 from streamload.tools.value_ranges import range_text, ranges
 
@@ -43,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload info`."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help='a file, a pattern such as "train-*.h5", or what `convert` wrote')
     add_choice(parser)
+    add_account(parser)
     add_decode(parser)
     parser.add_argument("--no-measure", action="store_true", help="read nothing to find out how fast it is")
     parser.add_argument("--cold", action="store_true", help="measure from the disk, not predict: drops these files from the cache")
@@ -74,9 +78,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             console.found(clean(error, most=2000))
             code = max(code, FOUND if code_of(error) == FOUND else code_of(error))
             continue
+        account = document.pop("accounted")
         documents.append(document)
-        code = max(code, FOUND if "damaged" in document else GOOD)
+        code = max(code, FOUND if "damaged" in document or account.is_lacking else GOOD)
         _show(document, console) if "call" in document else show_container(document, console)
+        show_account(account, console, listed=arguments.list_left_out)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
 
@@ -92,6 +98,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
+    account = account_of(source, request, leave_out=arguments.leave_out)
     found = ranges(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
@@ -107,6 +115,8 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "parts": _parts(path),
         "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema)],
         "nulls": {name: one.count for name, one in source.nulls.items()},
+        "account": account.plain(),
+        "accounted": account,
         "layout": _layout(source, arguments),
         "call": _call(source, path, arguments),
     }

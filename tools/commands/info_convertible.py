@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.accounting import account_of
 from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.console import Console, clean, counted
@@ -31,9 +32,11 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
     """What only `convert` can read, such as a folder of images; None where a loader reads the path itself."""
     if container_kind(path) is None:
         return None
-    origin = open_records(OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments)))
+    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
+    origin = open_records(request)
     try:
         facts = facts_of(origin)
+        account = account_of(origin, request, leave_out=arguments.leave_out)
         document: dict[str, Any] = {
             "path": path,
             "format": facts.get("format", "?"),
@@ -43,6 +46,9 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
             "fields": [{"name": one.name, "dtype": str(one.dtype), "shape": list(one.shape), "range": None} for one in origin.schema],
             "stored": getattr(origin, "stored", {}),
             "left_out": getattr(origin, "left_out", {}),
+            "notes": list(getattr(origin, "notes", ())),
+            "account": account.plain(),
+            "accounted": account,
             "classes": facts.get("classes") or {},
             "layout": _layout(origin, arguments),
         }
@@ -148,8 +154,8 @@ def show_container(document: dict[str, Any], console: Console) -> None:
     shown = 5 if document["stored"] else 4
     console.table(["field", "dtype", "shape", "range", "stored as"][:shown], [row[:shown] for row in rows])
     show_classes(document["classes"], console)
-    for name, why in document["left_out"].items():
-        console.say(f"  '{clean(name)}' is not taken: {clean(why)}", "dim")
+    for note in document["notes"]:
+        console.say(f"  {clean(note)}", "dim")
     if "damaged" in document:
         console.found(clean(document["damaged"]))
     for line in document["advice"]:

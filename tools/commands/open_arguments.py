@@ -35,6 +35,12 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fill", metavar="NAME=VALUE", action="append", default=[], help="what stands for nulls: label=0")
 
 
+def add_account(parser: argparse.ArgumentParser) -> None:
+    """The arguments about what is left out."""
+    parser.add_argument("--list-left-out", action="store_true", help="name everything that was left out")
+    parser.add_argument("--leave-out", metavar="PATTERN", action="append", default=[], help='files that may be left out, as "*.txt"')
+
+
 def add_decode(parser: argparse.ArgumentParser) -> None:
     """The argument that says what becomes of encoded images."""
     parser.add_argument("--decode", metavar="HxW", help="size of encoded images, as 224x224; or no: as bytes")

@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FIELD", help="which field holds the images")
     parser.add_argument("-o", "--output", metavar="SHEET.png", help="write a PNG instead")
     parser.add_argument("--overwrite", action="store_true", help="replace that PNG if it exists")
+    parser.add_argument(
+        "--augment", metavar="CHAIN.py:NAME", help="beside each record, what the augmentation of that name in a Python file makes of it"
+    )
     add_choice(parser)
     add_decode(parser)
 
@@ -58,6 +61,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Draw the sheet, and under it the other fields of the same records."""
     if arguments.output:
         _refuse_output(arguments.output, overwrite=arguments.overwrite)
+    if arguments.augment:
+        return _augmented(arguments, console)
     field, numbers, taken, classes, bad = _chosen(arguments)
     images = [seen(image) for image in stretched(taken.pop(field.name))]
     labels = {
@@ -76,6 +81,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     found = {"path": arguments.path, "image": field.name, "records": numbers, "labels": labels, "output": arguments.output}
     console.answer(found | {"damaged": bad})
     return FOUND if bad else GOOD
+
+
+def _augmented(arguments: argparse.Namespace, console: Console) -> int:
+    """Draw records beside what augmentation makes of them, and say what was drawn."""
+    from streamload.tools.commands.augmented_sheet import augmented
+
+    name, images, texts, drawn = augmented(arguments, seen=seen, stretched=stretched)
+    if arguments.output:
+        _write(labelled(images, texts), arguments.output)
+        console.say(f"{counted(len(images), 'image')} of '{clean(name)}': {clean(arguments.output)}")
+    for one in drawn:
+        console.say(one["drawn"])
+    console.answer({"path": arguments.path, "image": name, "drawn": drawn, "output": arguments.output})
+    return GOOD
 
 
 Chosen = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]]]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import Chosen, add_choice, fields_in, options_in
+from streamload.tools.accounting import Account, account_of, account_when_made, lacking, show_account
+from streamload.tools.commands.open_arguments import Chosen, add_account, add_choice, fields_in, options_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.as_converted import as_converted
 from streamload.tools.convert.manifest import (
@@ -55,15 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="how images of SRC are read (rgb)")
     add_choice(parser)
+    add_account(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
     if not os.path.exists(arguments.path):
         raise missing(arguments.path)
-    if arguments.against and not os.path.exists(arguments.against) and "*" not in arguments.against:
+    if arguments.against and not os.path.exists(arguments.against) and not glob.has_magic(arguments.against):
         raise missing(arguments.against)
-    findings, checked = Findings(), []
+    findings, checked, against = Findings(), [], None
     where = manifest_path(arguments.path)
     manifest = read_manifest(where) if os.path.exists(where) else None
     if manifest is not None and os.path.isfile(arguments.path) and len(manifest["files"]) != 1:
@@ -90,17 +93,22 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
+    account = account_when_made(manifest) if manifest is not None else None
     if sound and (arguments.deep or arguments.duplicates or arguments.labels or manifest is None):
-        checked.append(_check_records(arguments, manifest, findings))
+        text, account = _check_records(arguments, manifest, findings, account)
+        checked.append(text)
     if sound and arguments.against:
-        checked.append(_compare(arguments, manifest, findings))
+        text, against = _compare(arguments, manifest, findings)
+        checked.append(text)
     if arguments.write_manifest:
         _write(arguments, manifest, findings, checked)
-    _show(arguments, console, manifest, findings, checked)
-    console.answer(
-        {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts, "counts": findings.counts}
-    )
-    return FOUND if findings.counts else GOOD
+    accounts = {name: one for name, one in (("account", account), ("account_against", against)) if one is not None}
+    _show(arguments, console, manifest, findings, checked, accounts.values())
+    document = {"path": arguments.path, "manifest": manifest is not None, "checked": checked, "found": findings.texts}
+    for name, one in accounts.items():
+        show_account(one, console, listed=arguments.list_left_out, of=arguments.against if name != "account" else "")
+    console.answer(document | {"counts": findings.counts} | {name: one.plain() for name, one in accounts.items()})
+    return FOUND if findings.counts or any(one.is_lacking for one in accounts.values()) else GOOD
 
 
 def _require_provenance(manifest: dict[str, Any], where: str, arguments: argparse.Namespace) -> None:
@@ -111,6 +119,7 @@ def _require_provenance(manifest: dict[str, Any], where: str, arguments: argpars
         _request(arguments, manifest)
         shares, numbers = made.get("shares", [1.0]), made.get("left_out_records", [])
         sound = all(isinstance(one, float) for one in shares) and all(type(one) is int for one in (*numbers, made.get("seed") or 0))
+        account_when_made(manifest)
         sound = sound and isinstance(made.get("source", {}), (dict, str))
     except (TypeError, ValueError, KeyError, AttributeError):
         sound = False
@@ -174,8 +183,10 @@ def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
     return WriteOptions(**made) if isinstance(made, dict) and made.get("store", "raw") != "raw" else None
 
 
-def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
-    """Every record decoded: digest, schema, missing numbers, labels, duplicates."""
+def _check_records(
+    arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings, account: Account | None
+) -> tuple[str, Account | None]:
+    """Every record decoded: digest, schema, missing numbers, labels, duplicates; and what there is, where no manifest says it."""
     records = 0
     label, _, limit = (arguments.labels or "").partition("=")
     if label and not limit.isdecimal():
@@ -196,6 +207,7 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
                         findings.add("duplicate", f"{where} is the same as {seen[one]}")
                     seen.setdefault(one, where)
             records += len(source)
+            account = account or account_of(source, _as_it_is(arguments), leave_out=arguments.leave_out)
             if manifest is not None and not arguments.fields:
                 _check_content(source, content, part, manifest, findings)
         finally:
@@ -203,8 +215,14 @@ def _check_records(arguments: argparse.Namespace, manifest: dict[str, Any] | Non
     if manifest is not None and records != manifest["records"]:
         findings.add("records", f"there are {records:,} records, and should be {manifest['records']:,}")
     held = ", ".join(f"'{clean(name)}' in {count:,}" for name, count in findings.nans.items())
-    missing = f"; NaN in {held} (--nan finds them)" if held else ""
-    return f"{counted(records, 'record')} decoded" + ("" if manifest else " (no manifest: nothing says what they should be)") + missing
+    unread = f"; NaN in {held} (--nan finds them)" if held else ""
+    unknown = "" if manifest else " (no manifest: nothing says what they should be)"
+    return f"{counted(records, 'record')} decoded{unknown}{unread}", account
+
+
+def _as_it_is(arguments: argparse.Namespace) -> OpenRequest:
+    """What is asked for of the dataset itself."""
+    return OpenRequest(path=os.path.abspath(arguments.path), fields=fields_in(arguments.fields))
 
 
 def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, labels: tuple[str, int], findings: Findings, *, nan: bool) -> None:
@@ -233,21 +251,25 @@ def _check_content(source: streamload.Source, content: Content, part: str, manif
         findings.add("content", f"{part} the records are not those of the manifest: the digest differs".strip())
 
 
-def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> str:
-    """Record by record against another dataset, of whatever format; of the one that this was made of, as the conversion took it."""
+def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findings: Findings) -> tuple[str, Account | None]:
+    """Record by record against another dataset, of whatever format; of the one that this was made of, as the conversion took it.
+
+    Also what of the other is taken, where it is a source and was not converted itself.
+    """
     paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
     made = (manifest or {}).get("provenance", {})
     with ExitStack() as held:
         ours = held.enter_context(closing(_opened(paths, arguments, manifest)))
         request = _request(arguments, manifest)
         theirs = origin = held.enter_context(closing(_theirs(arguments, manifest, request)))
+        account = None if _converted(arguments.against) else account_of(origin, request, leave_out=arguments.leave_out)
         style = None if _converted(arguments.against) else _style(manifest)
         if style is not None and (kept := stored(origin, style)) is not origin:
             theirs = held.enter_context(closing(kept))
         here, there = sorted(schema_entry(ours.schema), key=_name), sorted(schema_entry(theirs.schema), key=_name)
         if _nameless(here) != _nameless(there):
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
-            return f"fields compared with {arguments.against}"
+            return f"fields compared with {arguments.against}", account
         chosen = as_converted(origin, request, made)
         theirs = theirs if chosen.numbers is None else Chosen(theirs, chosen.numbers)
         if arguments.any_order or not chosen.in_order:
@@ -256,7 +278,7 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
             compare_in_order(ours, theirs, arguments.against, findings)
         if len(ours) != len(theirs):
             findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
-        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes])
+        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes]), account
 
 
 def _converted(path: str) -> bool:
@@ -316,8 +338,16 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     checked.append(f"{arguments.path}{SUFFIX} written")
 
 
-def _show(arguments: argparse.Namespace, console: Console, manifest: dict[str, Any] | None, findings: Findings, checked: list[str]) -> None:
-    console.title(f"{clean(arguments.path)}: {'wrong' if findings.counts else 'good'}")
+def _show(
+    arguments: argparse.Namespace,
+    console: Console,
+    manifest: dict[str, Any] | None,
+    findings: Findings,
+    checked: list[str],
+    accounts: Iterable[Account],
+) -> None:
+    but = "".join(map(lacking, accounts))
+    console.title(f"{clean(arguments.path)}: {'wrong' if findings.counts else 'good'}{but}")
     for line in checked:
         console.say(f"  {clean(line)}")
     for text in findings.texts:

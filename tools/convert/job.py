@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.accounting import Account
 from streamload.tools.console import counted
 from streamload.tools.convert.as_converted import MOST_NUMBERS
 from streamload.tools.convert.executors import TaskExecutor
@@ -89,9 +90,11 @@ class Conversion:
         *,
         engine: TaskExecutor,
         one_file: bool,
+        account: Account,
     ) -> None:
         self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
         self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
+        self._account = account
         self._condition = Condition(arguments.where, said="--where") if arguments.where else None
         self.bad: list[tuple[int, str]] = []
         self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
@@ -243,6 +246,7 @@ class Conversion:
             "source": facts_of(self._origin),
             "request": request,
             "style": asdict(self._style),
+            "account": self._account.plain(),
             **options,
             **{name: value for name, value in given.items() if value},
         }

@@ -23,6 +23,7 @@ PICKLED = {"labels": "label", "fine_labels": "fine_label", "coarse_labels": "coa
 CLASSES = {"label_names": "label", "fine_label_names": "fine_label", "coarse_label_names": "coarse_label"}
 """Lists of words beside the batches: in a pickle, or a text file of that name each."""
 WORDS = {"label_names": "batches.meta.txt", "fine_label_names": "fine_label_names.txt", "coarse_label_names": "coarse_label_names.txt"}
+META = ("batches.meta", "meta")
 NAMES = ("data_batch", "train", "test_batch", "test")
 MOST_NBYTES = 1 << 30
 """A file larger than this is no batch of CIFAR."""
@@ -88,6 +89,8 @@ class Cifar:
         words = _words(os.path.dirname(self._paths[0]))
         labels = {name: one for name, one in self._arrays.items() if name in words and len(one)}
         self._classes = {name: words[name] for name, one in labels.items() if int(one.max()) < len(words[name])}
+        few = [name for name in labels if name not in self._classes]
+        self.left_out = {f"names of {name}": f"{len(words[name]):,} names, and labels up to {int(labels[name].max()):,}" for name in few}
         self.schema = Schema(tuple(Field(name, one.dtype, one.shape[1:]) for name, one in self._arrays.items()))
 
     def __len__(self) -> int:
@@ -98,6 +101,13 @@ class Cifar:
         """What the manifest says of it."""
         facts: dict[str, Any] = {"format": "CIFAR", "files": [os.path.basename(path) for path in self._paths]}
         return facts | ({"classes": self._classes} if self._classes else {})
+
+    @property
+    def files(self) -> list[str]:
+        """All files that are read: batches, and the names of their labels."""
+        folder = os.path.dirname(self._paths[0])
+        words = [name for name in os.listdir(folder) if name in (*WORDS.values(), *META)]
+        return [*self._paths, *(os.path.join(folder, name) for name in words)]
 
     @property
     def identity(self) -> list[Any]:
@@ -132,7 +142,7 @@ def _words(folder: str) -> dict[str, list[str]]:
         if os.path.isfile(path) and os.path.getsize(path) < MOST_NBYTES:
             with open(path, encoding="utf-8", errors="replace") as file:
                 found[CLASSES[name]] = [line.strip() for line in file if line.strip()]
-    for path in (os.path.join(folder, beside) for beside in ("batches.meta", "meta")):
+    for path in (os.path.join(folder, beside) for beside in META):
         if os.path.isfile(path) and _pickled(path):
             held = _held(path)
             for name, called in CLASSES.items():

@@ -93,6 +93,11 @@ class Idx:
         return self._paths
 
     @property
+    def files(self) -> list[str]:
+        """All files that are read."""
+        return self._paths
+
+    @property
     def identity(self) -> list[Any]:
         """Sizes and times of the files."""
         return [[os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns] for path in self._paths]

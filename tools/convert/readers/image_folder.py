@@ -7,31 +7,45 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from typing import Any
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.console import counted
+from streamload.tools.container import Raw
 from streamload.tools.convert.readers.images import SUFFIXES, file_bytes
 from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.readers.records import ContainerReader, Raw
+from streamload.tools.convert.readers.records import ContainerReader
+from streamload.tools.mask_folders import mask_folders, mask_stem, refuse_masks
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.formats.partitions import SPLITS, files_below
 
 TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv", "labels.jsonl")
+OTHERS = (".h5", ".hdf5", ".parquet", ".arrow", ".feather", ".npy", ".npz", ".tar", ".tfrecord", ".mdb", ".idx", ".bin", ".json", ".xml")
+"""Endings of data of which images below a folder may be a part: what comes first in the order of names decides."""
 NAME_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
 IMAGE, LABEL, MASK = "image", "label", "mask"
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
 
 
 def matches(path: str) -> bool:
-    """Whether it is a folder with images in it, or in the folders in it."""
+    """Whether it is a folder with images in it, or in the folders in it; deeper ones count where no other data comes before them."""
     if not os.path.isdir(path):
         return False
-    with closing(_images(path)) as names:
-        return next(names, None) is not None
+    with os.scandir(path) as entries:
+        listed = sorted((entry.name, entry.path, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    if any(_is_image(name) for name, _, is_folder in listed if not is_folder):
+        return True
+    inside = [name for _, folder, is_folder in listed if is_folder for name in os.listdir(folder)]
+    if any(_is_image(name) for name in inside):
+        return True
+    for name in files_below(path):
+        if _is_image(name) or os.path.splitext(name)[1].lower() in OTHERS:
+            return _is_image(name)
+    return False
 
 
 def opened(request: OpenRequest, threads: int) -> ContainerReader:
@@ -45,6 +59,7 @@ class ImageFolder:
     format_name = "images"
     addressable = True
     images = frozenset((IMAGE, MASK))
+    members_left_out: ClassVar[dict[str, tuple[int, list[str]]]] = {}
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path
@@ -55,26 +70,53 @@ class ImageFolder:
         self._masks: list[str | None] = []
         self._columns: dict[str, NDArray[Any]] = {}
         self.classes: dict[str, list[str]] = {}
+        self.set_aside: dict[str, list[str]] = {}
+        self.notes: list[str] = []
         pair = None if request.labels else mask_folders(request.path)
-        if pair is None:
-            self._names, self._columns, self.classes = _listing(request)
-        else:
+        beside = [os.path.join(request.path, name) for name in TABLES if os.path.exists(os.path.join(request.path, name))]
+        self._table = request.labels or (beside[0] if beside and pair is None else None)
+        if pair is not None:
             self._names, self._masks = self._paired(*pair)
+        elif self._table is None:
+            self._names, self._columns, self.classes = _by_folder(request.path)
+        else:
+            self._names, self._columns, self.classes = _from_table(request.path, self._table)
+            self._compare_with_table(self._table)
+            if not request.labels:
+                self.notes.append(f"labels are those of {os.path.basename(self._table)}, which lies in the folder")
+
+    def _compare_with_table(self, table: str) -> None:
+        """Set aside images that a table does not name; files that it names and that are not there are damage."""
+        there = set(_images(self.title))
+        self.set_aside[f"an image that {os.path.basename(table)} does not name"] = sorted(there - set(self._names))
+        missing = [name for name in self._names if name not in there and not os.path.exists(os.path.join(self.title, name))]
+        if missing:
+            listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            self.damage = CorruptDataError(
+                f"{table} names {len(missing):,} {'file' if len(missing) == 1 else 'files'} that {'is' if len(missing) == 1 else 'are'} "
+                f"not there: {listed}.",
+                hint="Take the rows out, or leave their records out: --on-bad skip.",
+                path=table,
+            )
+
+    @property
+    def files(self) -> Sequence[str]:
+        """All files that are read: images, masks, and the table of their labels."""
+        names = [*self._names, *(name for name in self._masks if name is not None)]
+        return [*(os.path.join(self.title, name) for name in names), *([self._table] if self._table else [])]
 
     def _paired(self, images: str, masks: str) -> tuple[list[str], list[str | None]]:
         """Images and their masks, by the names that they have in common."""
         by_stem: dict[str, list[str]] = {}
         for name in sorted(os.listdir(os.path.join(self.title, masks))):
-            if _suffix(name) in SUFFIXES and not name.startswith("."):
-                by_stem.setdefault(_mask_stem(name), []).append(name)
+            if _is_image(name):
+                by_stem.setdefault(mask_stem(name), []).append(name)
         doubled = next((names for names in by_stem.values() if len(names) > 1), None)
         if doubled:
             raise SchemaMismatchError(
                 f"{self.title}/{masks} holds {doubled[0]} and {doubled[1]} for one image.", hint="Leave one of them.", path=self.title
             )
-        names = sorted(
-            name for name in os.listdir(os.path.join(self.title, images)) if _suffix(name) in SUFFIXES and not name.startswith(".")
-        )
+        names = sorted(name for name in os.listdir(os.path.join(self.title, images)) if _is_image(name))
         stems = [os.path.splitext(name)[0] for name in names]
         if len(set(stems)) < len(stems):
             twice = next(stem for at, stem in enumerate(stems) if stem in stems[:at])
@@ -83,9 +125,10 @@ class ImageFolder:
                 hint="Their masks cannot be told apart: rename one.",
                 path=self.title,
             )
-        alone = len(set(by_stem) - set(stems))
-        if alone:
-            self.left_out[masks] = f"{alone:,} masks to which there is no image"
+        alone = sorted(set(by_stem) - set(stems))
+        self.set_aside["a mask without an image"] = [f"{masks}/{name}" for stem in alone for name in by_stem[stem]]
+        known = {*(f"{images}/{name}" for name in names), *(f"{masks}/{name}" for one in by_stem.values() for name in one)}
+        self.set_aside["deeper than images and masks are looked for"] = [name for name in _images(self.title) if name not in known]
         found = [by_stem[stem][0] if stem in by_stem else None for stem in stems]
         return [f"{images}/{name}" for name in names], [None if name is None else f"{masks}/{name}" for name in found]
 
@@ -97,8 +140,11 @@ class ImageFolder:
         """Names, sizes, times and labels of all images, as one digest."""
         digest = hashlib.blake2b(digest_size=16)
         for name in (*self._names, *(name for name in self._masks if name is not None)):
-            status = os.stat(os.path.join(self.title, name))
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            try:
+                status = os.stat(os.path.join(self.title, name))
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            except FileNotFoundError:
+                digest.update(f"{name}\0is not there\n".encode(errors="surrogateescape"))
         for column, values in self._columns.items():
             digest.update(column.encode() + values.tobytes())
         return [len(self._names), digest.hexdigest()]
@@ -125,7 +171,7 @@ class ImageFolder:
 
     def image_nbytes(self) -> dict[str, int]:
         """Bytes of all images; of masks, too."""
-        found = {IMAGE: sum(os.path.getsize(self.where(number)) for number in range(len(self)))}
+        found = {IMAGE: sum(os.path.getsize(path) for path in map(self.where, range(len(self))) if os.path.exists(path))}
         masks = [name for name in self._masks if name is not None]
         return found | ({MASK: sum(os.path.getsize(os.path.join(self.title, name)) for name in masks)} if masks else {})
 
@@ -137,61 +183,48 @@ class ImageFolder:
         """Nothing is held open."""
 
 
-def mask_folders(path: str) -> tuple[str, str] | None:
-    """The folders of images and of masks in a folder that holds just these two; None where it is none such."""
-    with os.scandir(path) as entries:
-        inside = {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
-    masks = [inside[name] for name in MASK_FOLDERS if name in inside]
-    if len(inside) != 2 or not images or not masks:
-        return None
-    return images[0], masks[0]
+def _images(path: str) -> list[str]:
+    """Names of images in a folder and at any depth below it, relative to it, in order."""
+    names = (os.path.relpath(one, path) for one in files_below(path))
+    return sorted(name for name in names if _is_image(name) and not any(part.startswith(".") for part in name.split(os.sep)))
 
 
-def _mask_stem(name: str) -> str:
-    """The name that a mask has in common with its image: a.png, a_mask.png or a-mask.png for a.jpg."""
-    return re.sub(r"[-_]?(mask|seg|label|gt)$", "", os.path.splitext(name)[0], flags=re.IGNORECASE) or os.path.splitext(name)[0]
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not os.path.basename(name).startswith(".")
 
 
-def _images(path: str) -> Generator[str, None, None]:
-    """Names of images in a folder and in the folders in it, relative to it, without order."""
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_file() and _suffix(entry.name) in SUFFIXES:
-                yield entry.name
-            elif entry.is_dir():
-                for name in os.listdir(entry.path):
-                    if _suffix(name) in SUFFIXES and not name.startswith("."):
-                        yield f"{entry.name}/{name}"
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
-
-
-def _listing(request: OpenRequest) -> tuple[list[str], dict[str, NDArray[Any]], dict[str, list[str]]]:
-    """Names of images in order, other fields by name, and what the numbers of labels mean."""
-    table = request.labels or next((name for name in (os.path.join(request.path, one) for one in TABLES) if os.path.exists(name)), None)
-    if table is not None:
-        return _from_table(request.path, table)
-    names = sorted(_images(request.path))
+def _by_folder(path: str) -> tuple[list[str], dict[str, NDArray[Any]], dict[str, list[str]]]:
+    """Names of images in order, other fields by name, and what the numbers of labels mean: the folders that they lie in, at any depth."""
+    names = _images(path)
     inside = [name for name in names if "/" in name]
     if not inside:
         return names, {}, {}
     if len(inside) < len(names):
         raise SchemaMismatchError(
-            f"{request.path} holds {len(names) - len(inside):,} images beside folders with {len(inside):,}: what is their label?",
+            f"{path} holds {len(names) - len(inside):,} images beside folders with {len(inside):,}: what is their label?",
             hint="Move them into folders, one for each class, or give --labels FILE.csv.",
-            path=request.path,
+            path=path,
         )
     # A folder without images is a class all the same: numbers must not change when it is filled.
-    with os.scandir(request.path) as entries:
+    with os.scandir(path) as entries:
         classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    _refuse_parts(path, classes)
+    refuse_masks(path, names)
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[name.split("/", 1)[0]] for name in names], np.int64)
     return names, {LABEL: labels}, {LABEL: classes}
+
+
+def _refuse_parts(path: str, folders: Sequence[str]) -> None:
+    """Raise ConfigError where folders are parts of a set, such as train and test, and no classes."""
+    words = {name: re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in folders}
+    parts = [name for name in folders if words[name] in SPLITS]
+    if parts and (len(parts) == len(folders) or len({words[name] for name in parts}) > 1):
+        raise ConfigError(
+            f"{path} holds parts of a set ({', '.join(parts)}), which are no classes.",
+            hint=f"Convert each by itself: streamload convert {shlex.quote(os.path.join(path, parts[0]))} {parts[0]}.h5",
+            path=path,
+        )
 
 
 def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[Any]], dict[str, list[str]]]:
@@ -209,6 +242,8 @@ def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[A
         real = os.path.realpath(os.path.join(root, name))
         if os.path.isabs(name) or not real.startswith(root + os.sep):
             raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
+    names = [os.path.normpath(name) for name in names]
+    _refuse_repeats(table, names)
     columns: dict[str, NDArray[Any]] = {}
     classes: dict[str, list[str]] = {}
     for name in rows[0]:
@@ -222,6 +257,18 @@ def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[A
             values = np.array([places[text] for text in texts], np.int64)
         columns[name] = values
     return names, columns, classes
+
+
+def _refuse_repeats(table: str, names: Sequence[str]) -> None:
+    """Raise SchemaMismatchError where rows name an image again: it would be several records."""
+    often = [(name, count) for name, count in Counter(names).items() if count > 1]
+    if often:
+        (name, count), more = often[0], f", and {counted(len(often) - 1, 'other')} more than once" if len(often) > 1 else ""
+        raise SchemaMismatchError(
+            f"{table} names {name} in {count:,} rows{more}.",
+            hint="Give one row for each image; a row for each box or caption is no label of an image.",
+            path=table,
+        )
 
 
 def _rows(table: str) -> list[dict[str, Any]]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
+from streamload.tools.container import Raw
 from streamload.tools.convert.readers.images import kind_of
 from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.readers.records import ContainerReader, Raw
+from streamload.tools.convert.readers.records import ContainerReader
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 
@@ -51,6 +52,7 @@ class LmdbImages:
     format_name = "LMDB"
     addressable = True
     images = frozenset(("image",))
+    set_aside: ClassVar[dict[str, list[str]]] = {}
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path
@@ -58,6 +60,7 @@ class LmdbImages:
         self.paths = [self._data]
         self.classes: dict[str, list[str]] = {}
         self.left_out: dict[str, str] = {}
+        self.members_left_out: dict[str, tuple[int, list[str]]] = {}
         self.damage: SourceError | None = None
         self._labels: LabelValues | None = None
         self._environment = _environment(self._data)
@@ -74,7 +77,12 @@ class LmdbImages:
         labels: list[Any]
         if numbered and len(numbered) >= len(keys) // 2 - len(COUNTS):
             self._records = numbered
-            labels = [self._text(self._label_key(key)) for key in numbered]
+            beside = [self._label_key(key) for key in numbered]
+            labels = [self._text(key) for key in beside]
+            others = sorted(set(keys) - {*numbered, *beside, *COUNTS})
+            if others:
+                named = [key.decode("utf-8", "backslashreplace")[:200] for key in others[:_LOOKED_AT]]
+                self.members_left_out = {"a key of no image, nor of a label": (len(others), named)}
         else:
             self._records = [key for key in keys if key not in COUNTS]
             folders = [key.rpartition(b"/")[0].rpartition(b"/")[2] for key in self._records]
@@ -127,6 +135,11 @@ class LmdbImages:
             return
         kind, what, hint = _identified(values[0])
         raise kind(f"{self.title}: the value of {self._records[0][:80]!r} is {what}.", hint=hint, path=self.title)
+
+    @property
+    def files(self) -> Sequence[str]:
+        """All of them are read."""
+        return self.paths
 
     def __len__(self) -> int:
         return len(self._records)

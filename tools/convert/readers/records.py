@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import meant
+from streamload.tools.console import counted, meant
+from streamload.tools.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
 from streamload.tools.convert.readers.masks import NAMES, mask_in
@@ -28,62 +29,6 @@ HEAD_NBYTES = 1 << 16
 """In so many bytes the size of an image stands, but where a large preview comes before it."""
 SURVEYED = 64
 """The first records say what fields there are."""
-
-Raw = Mapping[str, "bytes | NDArray[Any]"]
-"""What one record holds: bytes, which may be an image, and numbers."""
-
-
-class Container(Protocol):
-    """Files of one format, and the records in them."""
-
-    title: str
-    format_name: str
-    paths: Sequence[str]
-    classes: dict[str, list[str]]
-    """What the numbers of a field mean, by the name of the field."""
-    left_out: dict[str, str]
-    """Fields that are not delivered, and why."""
-    damage: SourceError | None
-    """What keeps the rest of a file from being read; its last record then stands for that rest."""
-    addressable: bool
-    """Whether records cost the same in any order."""
-    images: frozenset[str]
-    """Fields that are images whatever their bytes are; others are images where they begin as such."""
-
-    def __len__(self) -> int: ...
-
-    def raw(self, number: int) -> Raw:
-        """What one record holds. Raises SourceError where it is damaged."""
-        ...
-
-    def where(self, number: int) -> str:
-        """The name of a record in errors."""
-        ...
-
-    @property
-    def identity(self) -> list[Any]:
-        """The same values mean the same records."""
-        ...
-
-    def named(self, number: int, stored: str) -> str:
-        """The name of one thing in a record, in errors."""
-        ...
-
-    def held(self, stored: str) -> NDArray[Any] | None:
-        """A field of all records that is in memory; None where it is not, or where a record has none."""
-        ...
-
-    def begin(self, number: int, stored: str, most: int) -> bytes | None:
-        """The first bytes of an image, at most so many; None where a record has none, or only the whole record can be read."""
-        ...
-
-    def image_nbytes(self) -> dict[str, int]:
-        """Bytes of all images as they are stored, by field, where that is known without reading them."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +71,26 @@ class ContainerReader:
         classes = {stored[name]: texts for name, texts in self._container.classes.items() if name in stored}
         facts: dict[str, Any] = {"format": self._container.format_name, "files": [os.path.basename(one) for one in self._container.paths]}
         return facts | ({"classes": classes} if classes else {}) | ({"left_out": self.left_out} if self.left_out else {})
+
+    @property
+    def files(self) -> Sequence[str]:
+        """All files that are read."""
+        return self._container.files
+
+    @property
+    def set_aside(self) -> Mapping[str, Sequence[str]]:
+        """Files that are not taken, by reason."""
+        return self._container.set_aside
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was found out about it that people should know."""
+        return getattr(self._container, "notes", ())
+
+    @property
+    def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
+        """What lies in the files and is not taken."""
+        return self._container.members_left_out
 
     @property
     def identity(self) -> list[Any]:
@@ -311,7 +276,7 @@ class ContainerReader:
         if not surveyed:
             if failed is not None:
                 raise failed
-            if self.left_out:
+            if self.left_out or self.members_left_out:
                 raise self._nothing()
             raise CorruptDataError(
                 f"{self.title} ({self._container.format_name}) holds no records.",
@@ -342,7 +307,8 @@ class ContainerReader:
         return plans
 
     def _nothing(self) -> UnsupportedFeatureError:
-        told = "; ".join(f"{name} holds {why}" for name, why in self.left_out.items())
+        members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self.members_left_out.items()]
+        told = "; ".join([*(f"{name} holds {why}" for name, why in self.left_out.items()), *members])
         return UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
 
     def _plan(self, name: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]], first: Raw) -> tuple[FieldPlan | None, str]:

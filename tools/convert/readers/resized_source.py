@@ -65,6 +65,7 @@ class ResizedSource:
         self.paths = paths_of(origin, request)
         self.left_out: dict[str, str] = getattr(origin, "left_out", {})
         self.damage = getattr(origin, "damage", None)
+        self.unsized = origin
 
     def __len__(self) -> int:
         return len(self._origin)

@@ -15,6 +15,8 @@ MOST_NAME_NBYTES = 1 << 20
 MOST_SMALL_NBYTES = 1 << 24
 """Members that are larger are not held."""
 REGULAR = (b"0", b"\0", b"7")
+FOLDER = b"5"
+OTHERS = {b"1": "a hard link to another member", b"2": "a symbolic link", b"S": "a sparse file"}
 _ZEROS = bytes(BLOCK)
 
 
@@ -35,8 +37,8 @@ def is_head(data: bytes) -> bool:
     return len(data) == BLOCK and _number(data[148:156]) == sum(data) - sum(data[148:156]) + 8 * 32
 
 
-def members(file: StoredFile, title: str, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """Regular files in the order in which they stand; folders, links and devices are passed over.
+def members(file: StoredFile, title: str, wanted: Callable[[str], bool], left_out: Callable[[str, str], None]) -> Iterator[Member]:
+    """Regular files in the order in which they stand; `left_out` hears of links and devices, and what they are.
 
     Those whose names are `wanted` come with what they hold: a packed archive is read forwards only. Archives that were
     put behind each other are read as one. Raises CorruptDataError at the first damage: what came before it is good.
@@ -74,6 +76,8 @@ def members(file: StoredFile, title: str, wanted: Callable[[str], bool]) -> Iter
                     # The last byte must be there; nothing else is read of it now.
                     _whole(file, at + BLOCK + nbytes - 1, 1, f"{title}: {name}")
                 yield Member(name, at + BLOCK, nbytes, data)
+            elif kind != FOLDER:
+                left_out(said.get("path") or _name(head), "a sparse file" if kind in REGULAR else OTHERS.get(kind, "no regular file"))
             said = {}
         at += BLOCK + -(-nbytes // BLOCK) * BLOCK
 

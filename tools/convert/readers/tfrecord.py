@@ -7,12 +7,13 @@ import re
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.container import Raw
 from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.readers.records import ContainerReader, Raw
+from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tf_example import features_of
 from streamload.tools.convert.readers.webdataset import paths_of
 from streamload.tools.files.decompress import SUFFIXES as PACKED
@@ -111,6 +112,8 @@ class TFRecords:
 
     format_name = "TFRecord"
     images: frozenset[str] = frozenset()
+    set_aside: ClassVar[dict[str, list[str]]] = {}
+    members_left_out: ClassVar[dict[str, tuple[int, list[str]]]] = {}
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:
         self.paths = paths
@@ -132,6 +135,11 @@ class TFRecords:
         self._numbers: dict[str, dict[str, int]] = {}
         for name in (request.fields or {}).values():
             self._number_texts(name)
+
+    @property
+    def files(self) -> Sequence[str]:
+        """All of them are read."""
+        return self.paths
 
     def __len__(self) -> int:
         return int(self._starts[-1])

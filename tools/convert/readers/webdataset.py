@@ -6,17 +6,19 @@ import glob
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from streamload.tools.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
 from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.readers.records import ContainerReader, Raw
+from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tar import BLOCK, Member, is_head, members
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
@@ -28,6 +30,8 @@ SUFFIXES = (".tar", *(".tar" + packed for packed in PACKED), ".tgz", ".tzst")
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
 NAMES = {"cls": "label"}
 """How fields are called that are called otherwise in archives."""
+MOST_NAMED = 1000
+"""Members that are not taken are named up to here, and counted beyond."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -80,9 +84,10 @@ class Archive:
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
         """Numbers, texts and what JSON holds: by what follows the key, field and record."""
         self.bad: dict[int, SourceError] = {}
-        self.strange: set[str] = set()
-        """What follows the keys of members that are of no kind known here."""
-        self.passed_over = 0
+        self.left_out: dict[str, list[str]] = {}
+        """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
+        self.counts: Counter[str] = Counter()
+        """How many, by reason."""
         file = bytes_of(path)
         try:
             self._go_through(file)
@@ -96,14 +101,16 @@ class Archive:
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
         try:
-            for member in members(file, self.path, lambda name: _kind(_split(name)[1]) in ("text", "json")):
+            for member in members(file, self.path, lambda name: _kind(_split(name)[1]) in ("text", "json"), self._leave_out):
                 key, name = _split(member.name)
                 if not name:
-                    self.passed_over += 1
+                    self._leave_out(member.name, "no ending says what it is")
                     continue
                 if _kind(name) == "other":
                     # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
-                    self.strange.add(name)
+                    pickle = name.rpartition(".")[2] in PICKLES
+                    why = "a pickle, which could run anything" if pickle else "not read here"
+                    self._leave_out(member.name, f".{name} is {why}")
                     continue
                 row = rows.setdefault(key, len(self.keys))
                 if row == len(self.keys):
@@ -127,6 +134,12 @@ class Archive:
                 self.places[name] = np.full((len(self.keys), 2), -1, np.int64)
                 for row, offset, nbytes in found:
                     self.places[name][row] = offset, nbytes
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self.counts[why] += 1
+        names = self.left_out.setdefault(why, [])
+        if len(names) < MOST_NAMED:
+            names.append(name)
 
     def _add(self, member: Member, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
         if member.data is None:
@@ -153,6 +166,7 @@ class WebDataset:
     """Records of several archives; labels are held, images are read when they are asked for."""
 
     format_name = "WebDataset"
+    set_aside: ClassVar[dict[str, list[str]]] = {}
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:
         self.paths = paths
@@ -192,10 +206,6 @@ class WebDataset:
 
     def _hold(self, wanted: set[str]) -> None:
         """Make the fields that are held: numbers and texts, and what JSON holds."""
-        for archive in self._archives:
-            for name in archive.strange:
-                pickle = name.rpartition(".")[2] in PICKLES
-                self.left_out[name] = "pickles, which could run anything" if pickle else "files of a kind not known here"
         for source, name in self._held_names().items():
             column: list[Any] = [None] * len(self)
             for start, archive in zip(self._starts.tolist(), self._archives, strict=False):
@@ -208,9 +218,18 @@ class WebDataset:
             self._held[name] = made
             if made.classes is not None:
                 self.classes[name] = made.classes
-        passed_over = sum(archive.passed_over for archive in self._archives)
-        if passed_over:
-            self.left_out["names without a kind"] = f"{passed_over:,} files"
+
+    @property
+    def files(self) -> Sequence[str]:
+        """All of them are read."""
+        return self.paths
+
+    @property
+    def members_left_out(self) -> dict[str, tuple[int, list[str]]]:
+        """Members that are not taken, by reason."""
+        reasons = dict.fromkeys(why for archive in self._archives for why in archive.counts)
+        names = {why: [name for archive in self._archives for name in archive.left_out.get(why, ())] for why in reasons}
+        return {why: (sum(archive.counts[why] for archive in self._archives), names[why][:MOST_NAMED]) for why in reasons}
 
     def _held_names(self) -> dict[tuple[str, str], str]:
         """The names of fields that are held, by where their values come from: the same for all records, whatever stands first in one.

@@ -1,0 +1,59 @@
+"""Batches as JAX arrays, spread over devices and processes: the only place where a batch becomes such arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.frameworks.fields import Choice, filled_up, is_text, refused
+from streamload.frameworks.narrowing import narrowed
+from streamload.loader.batch import Batch
+from streamload.schema import Field
+
+AHEAD = 2
+"""Batches under way to an accelerator ahead of the one in use."""
+CURE = "Turn on jax_enable_x64, or make smaller numbers of it in the loader's transform=."
+
+
+class JaxForm:
+    """How a batch becomes JAX arrays."""
+
+    def __init__(self, choice: Choice, *, size: int, sharding: Any) -> None:
+        """`size` is the number of records that a batch is filled up to where it says which of them count."""
+        self._choice = choice
+        self._size = size
+        self._sharding = sharding
+        self._dtypes = {field.name: jax_dtype(field) for field in choice.fields}
+        self.ahead = 0 if jax.default_backend() == "cpu" else AHEAD
+
+    def begin(self, batch: Batch) -> Any:
+        """Arrays that are on their way to their devices."""
+        arrays = [self._array(batch, name) for name in self._choice.names]
+        if self._sharding is None:
+            return self._choice.arranged(jax.device_put(arrays))
+        if jax.process_count() == 1:
+            return self._choice.arranged(jax.device_put(arrays, self._sharding))
+        return self._choice.arranged([jax.make_array_from_process_local_data(self._sharding, one) for one in arrays])
+
+    def finish(self, begun: Any) -> Any:
+        """What is handed out: JAX itself waits for what is on its way."""
+        return begun
+
+    def _array(self, batch: Batch, name: str) -> NDArray[Any]:
+        choice = self._choice
+        array = narrowed(choice.value(batch, name), self._dtypes[name], name, cure=CURE)
+        if not choice.has_valid or len(array) >= self._size:
+            return array
+        if name != "valid":
+            return filled_up(array, self._size)
+        return np.concatenate([array, np.zeros(self._size - len(array), np.bool_)])
+
+
+def jax_dtype(field: Field) -> np.dtype[Any]:
+    """The dtype that a field has in JAX. Raises ConfigError where it has none."""
+    if field.ragged or is_text(field) or field.dtype.kind not in "biufc" or field.dtype.itemsize > 8 * (1 + (field.dtype.kind == "c")):
+        raise refused(field, "JAX")
+    return np.dtype(jax.dtypes.canonicalize_dtype(field.dtype))

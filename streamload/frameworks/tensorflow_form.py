@@ -1,0 +1,79 @@
+"""Batches as what tf.data makes tensors of: the only place where that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.loader.batch import Batch
+from streamload.ragged import Ragged
+from streamload.schema import Field
+
+
+class TensorFlowForm:
+    """How a batch becomes what a generator hands to tf.data."""
+
+    ahead = 0
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
+        specs = [tf.TensorSpec((), tf.int64) if choice.is_place(field) else _spec(field) for field in choice.fields]
+        self.signature = choice.arranged(specs)
+        """What tf.data has to know of it beforehand."""
+
+    def begin(self, batch: Batch) -> Any:
+        """Arrays, lists of strings and ragged tensors, in the container that was asked for."""
+        value = self._choice.value
+        return self._choice.arranged([make(value(batch, name)) for name, make in self._makers])
+
+    def finish(self, begun: Any) -> Any:
+        """The same."""
+        return begun
+
+
+def dataset_of(form: TensorFlowForm, begin_pass: Callable[[], Iterator[Any]], *, length: int | None) -> Any:
+    """A data set, each pass over which is one of `begin_pass`; its length is asserted where it is known."""
+    dataset = tf.data.Dataset.from_generator(begin_pass, output_signature=form.signature)
+    if length is not None:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)
+
+
+def _spec(field: Field) -> Any:
+    """What tf.data has to know of a field."""
+    if is_text(field):
+        return tf.TensorSpec((None, *field.shape), tf.string)
+    try:
+        dtype = tf.as_dtype(field.dtype)
+    except TypeError:
+        raise refused(field, "TensorFlow") from None
+    if field.ragged:
+        return tf.RaggedTensorSpec((None, None, *field.shape), dtype, ragged_rank=1, row_splits_dtype=tf.int64)
+    return tf.TensorSpec((None, *field.shape), dtype)
+
+
+def _maker(field: Field) -> Callable[[Any], Any]:
+    """The function that makes of one field of a batch what tf.data takes."""
+    if field.ragged:
+        return Ragged.to_list if is_text(field) else _ragged
+    return _strings if is_text(field) else _same
+
+
+def _ragged(records: Ragged) -> Any:
+    ragged: Any = tf.RaggedTensor
+    return ragged.from_row_splits(np.array(records.values), np.array(records.offsets), validate=False)
+
+
+def _strings(records: Any) -> Any:
+    return np.char.encode(records, "utf-8") if records.dtype.kind == "U" else records
+
+
+def _same(records: Any) -> Any:
+    return records

@@ -1,0 +1,124 @@
+"""A loader's batches as a `torch.utils.data.DataLoader`, for trainers that ask whether theirs is one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from streamload.frameworks.passes import EpochSetter, Passes, at_the_end, counted_in_last_step
+from streamload.frameworks.torch_form import TorchForm
+from streamload.loader.batch import Batch
+from streamload.loader.loader import Loader
+
+
+class BatchDataset(IterableDataset[Any]):
+    """The batches of a loader as what is iterated over; its length is the steps of an epoch."""
+
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._passes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """As `Loader.set_epoch`."""
+        self._passes.set_epoch(epoch)
+
+
+class _LastNoted:
+    """A form that notes of each batch whether it is the epoch's last."""
+
+    def __init__(self, form: TorchForm, loader: Loader) -> None:
+        self._form = form
+        self._loader = loader
+        self.ahead = form.ahead
+
+    def begin(self, batch: Batch) -> Any:
+        return self._form.begin(batch), at_the_end(self._loader)
+
+    def finish(self, begun: Any) -> tuple[Any, bool]:
+        made, last = begun
+        return self._form.finish(made), last
+
+
+class BatchDataLoader(DataLoader[Any]):
+    """Passes over a loader's batches, as a DataLoader that loads nothing itself.
+
+    accelerate does not deal it out a second time, hears of it in each pass, and learns which batch is the last.
+    """
+
+    _is_accelerate_prepared = True
+
+    def __init__(self, loader: Loader, form: TorchForm) -> None:
+        self._form = form
+        self._passes = Passes(loader, form)
+        self._noted = Passes(loader, _LastNoted(form, loader))
+        self.end_of_dataloader = False
+        """Whether the batch in use is the epoch's last: what accelerate looks at."""
+        self.remainder = -1
+        """Records of the epoch's last step that count, over all ranks, where they filled it up; else 0, and -1 before it."""
+        super().__init__(BatchDataset(self._passes), batch_size=None, num_workers=0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchDataLoader, (self.loader, self._form)
+
+    @property
+    def loader(self) -> Loader:
+        """The loader whose batches these are."""
+        return self._passes.loader
+
+    @property
+    def sampler(self) -> EpochSetter:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What trainers say the epoch to; which records come when is the loader's to say, so that nothing can be put here."""
+        return EpochSetter(self.loader)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "sampler":
+            super().__setattr__(name, value)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._batches()
+
+    def _batches(self) -> Generator[Any]:
+        accelerate: Any = sys.modules.get("accelerate.state")
+        gradients = accelerate.GradientState() if accelerate is not None else None
+        self.end_of_dataloader, self.remainder = False, -1
+        if gradients is not None:
+            gradients._add_dataloader(self)
+        try:
+            for made, last in self._noted:
+                if last:
+                    self.end_of_dataloader, self.remainder = True, counted_in_last_step(self.loader)
+                yield made
+        finally:
+            if gradients is not None:
+                gradients._remove_dataloader(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `Loader.state_dict`, after the batch that was handed out last."""
+        return self._noted.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As `Loader.load_state_dict`."""
+        self._noted.load_state_dict(state)
+
+    def set_epoch(self, epoch: int) -> None:
+        """As `Loader.set_epoch`."""
+        self.loader.set_epoch(epoch)
+
+    def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
+        """As `Loader.seek`."""
+        self._noted.seek(epoch, step, total_step=total_step)
+
+    def __repr__(self) -> str:
+        return f"BatchDataLoader over {self.loader!r}"

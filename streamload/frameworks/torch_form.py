@@ -1,0 +1,122 @@
+"""Batches as PyTorch tensors, on any device: the only place where a batch becomes tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.passes import EpochSetter, Passes
+from streamload.loader.batch import Batch
+from streamload.ragged import Ragged
+from streamload.schema import Field
+
+AHEAD = 2
+"""Batches under way to a device ahead of the one in use."""
+
+
+class TorchForm:
+    """How a batch becomes tensors."""
+
+    def __init__(self, choice: Choice, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]) -> None:
+        """`channels_first` names fields of shape (height, width, channels)."""
+        self.choice = choice
+        self.device = device
+        self.channels_first = channels_first
+        on_gpu = device is not None and device.type == "cuda"
+        self.pin = (on_gpu if pin_memory is None else bool(pin_memory)) and torch.cuda.is_available()
+        self.ahead = AHEAD if device is not None and device.type != "cpu" else 0
+        self._plain = not self.ahead and not self.pin and not channels_first
+        self._stream: Any = None
+        self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _form, (self.choice, self.device, self.pin, self.channels_first)
+
+    def begin(self, batch: Batch) -> Any:
+        """Tensors that share the batch's memory; or copies that are under way, with the event of their arrival and the storage."""
+        value = self.choice.value
+        made = [make(value(batch, name)) for name, make in self._makers]
+        if self._plain:
+            return made
+        if not self.ahead:
+            return self._turned([self._pinned(one) for one in made])
+        moved: list[torch.Tensor] = []
+        if self.device is None or self.device.type != "cuda":
+            return self._turned([self._moved(one, moved) for one in made]), None, moved
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._stream):
+            there = self._turned([self._moved(self._pinned(one), moved) for one in made])
+            return there, self._stream.record_event(), moved
+
+    def finish(self, begun: Any) -> Any:
+        """What is handed out; work that is given to the current stream from now on comes after the copies."""
+        if not self.ahead:
+            return self.choice.arranged(begun)
+        made, arrival, moved = begun
+        if arrival is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_event(arrival)
+            for one in moved:
+                # Their memory belongs to the stream of the copies, which must not have it back before this one is done.
+                one.record_stream(current)
+        return self.choice.arranged(made)
+
+    def _turned(self, made: list[Any]) -> list[Any]:
+        """With channels first where that was asked for: another view of the same memory."""
+        if not self.channels_first:
+            return made
+        return [one.permute(0, 3, 1, 2) if name in self.channels_first else one for (name, _), one in zip(self._makers, made, strict=True)]
+
+    def _pinned(self, one: Any) -> Any:
+        """A copy in pinned memory; its allocator keeps it until copies from it to a GPU are done."""
+        return _each_part(one, torch.Tensor.pin_memory) if self.pin else one
+
+    def _moved(self, one: Any, moved: list[torch.Tensor]) -> Any:
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            there = tensor.to(self.device, non_blocking=True)
+            moved.append(there)
+            return there
+
+        return _each_part(one, move)
+
+
+class TorchPasses(Passes):
+    """Passes over a loader's batches as tensors: what PyTorch loops and Lightning take.
+
+    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is.
+    """
+
+    batch_sampler = None
+    """Whoever finds a `sampler` asks for this too."""
+
+    @property
+    def sampler(self) -> EpochSetter:
+        """What Lightning says the epoch to."""
+        return EpochSetter(self.loader)
+
+
+def _form(choice: Choice, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
+    return TorchForm(choice, device=device, pin_memory=pin, channels_first=channels_first)
+
+
+def _maker(field: Field) -> Any:
+    """The function that makes of one field of a batch what is handed out. Raises ConfigError where there is none."""
+    if is_text(field):
+        return Ragged.to_list if field.ragged else np.ndarray.tolist
+    try:
+        torch.from_numpy(np.empty(0, field.dtype))
+    except TypeError:
+        raise refused(field, "PyTorch") from None
+    return Ragged.to_torch if field.ragged else torch.from_numpy
+
+
+def _each_part(one: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A tensor changed; a nested one's values and offsets; anything else as it is."""
+    if isinstance(one, list):
+        return one
+    return torch.nested.nested_tensor_from_jagged(change(one.values()), change(one.offsets())) if one.is_nested else change(one)

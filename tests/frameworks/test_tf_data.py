@@ -1,0 +1,88 @@
+"""tf.data: a data set of a loader's batches, each pass the next epoch, with the place that belongs to each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from framework_data import BATCH, NUMBERS, RECORDS, STEPS, WIDTH, expected, loader_of, values, write
+
+import streamload as sl
+
+tf = pytest.importorskip("tensorflow")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """1,003 records."""
+    return write(tmp_path / "data.h5")
+
+
+def test_each_pass_is_the_next_epoch(path: Path) -> None:
+    """Each record once, with its bytes; the number of batches is known, and so are the shapes."""
+    x, _ = values()
+    with loader_of(path, num_workers=1) as loader:
+        dataset = sl.for_tf(loader)
+        assert dataset.cardinality() == STEPS
+        assert dataset.element_spec["x"] == tf.TensorSpec((None, WIDTH), tf.float32)
+        passes = []
+        for _ in range(2):
+            passes.append([])
+            for batch in dataset.prefetch(2):
+                assert np.array_equal(batch["x"].numpy(), x[batch["number"].numpy()])
+                passes[-1].append(batch["number"].numpy().tolist())
+    assert passes == expected(path, 2)
+
+
+def test_the_place_travels_with_its_batch(path: Path) -> None:
+    """tf.data prefetches; a seek to the place of the batch in use goes on with the very next one."""
+    whole = expected(path, 2)
+    with loader_of(path) as loader:
+        for step, (numbers, valid, at) in enumerate(sl.for_tf(loader, ("number", "valid", "place")).prefetch(4)):
+            assert numbers.numpy().tolist() == whole[0][step]
+            assert valid.numpy().all()
+            place = int(at)
+            if step == 6:
+                break
+    assert place == 7
+    with loader_of(path) as loader:
+        loader.seek(total_step=place)
+        dataset = sl.for_tf(loader, "number")
+        assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+        assert [numbers.numpy().tolist() for numbers in dataset] == whole[0][7:]
+        assert [numbers.numpy().tolist() for numbers in dataset] == whole[1]
+
+
+def test_what_each_kind_of_field_becomes(tmp_path: Path) -> None:
+    """Numbers as they are stored, strings as tf.string, ragged arrays as ragged tensors."""
+    arrays = {dtype: (np.arange(140).reshape(70, 2) % 2).astype(dtype) for dtype in NUMBERS}
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        for dtype, array in arrays.items():
+            file.create_dataset(dtype, data=array)
+        file.create_dataset("word", data=[f"é{k}" for k in range(70)], dtype=h5py.string_dtype())
+        file.create_dataset("code", data=np.array([f"c{k}".encode() for k in range(70)]))
+        ragged = file.create_dataset("tokens", (70,), h5py.vlen_dtype(np.int16))
+        for k in range(70):
+            ragged[k] = np.arange(k % 4)
+    with loader_of(tmp_path / "data.h5", shuffle=False) as loader:
+        first = next(iter(sl.for_tf(loader)))
+    for dtype, array in arrays.items():
+        assert first[dtype].dtype.name == dtype
+        assert first[dtype].numpy().tobytes() == array[:BATCH].tobytes()
+    assert [one.decode() for one in first["word"].numpy()] == [f"é{k}" for k in range(BATCH)]
+    assert first["code"].numpy().tolist() == [f"c{k}".encode() for k in range(BATCH)]
+    assert isinstance(first["tokens"], tf.RaggedTensor)
+    assert first["tokens"].to_list() == [list(range(k % 4)) for k in range(BATCH)]
+
+
+def test_nothing_is_dealt_out_a_second_time(path: Path) -> None:
+    """Under a strategy of tf.distribute each record still comes once."""
+    with loader_of(path) as loader:
+        dataset = sl.for_tf(loader, "number")
+        assert dataset.options().experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.OFF
+        shared = tf.distribute.OneDeviceStrategy("/cpu:0").experimental_distribute_dataset(dataset)
+        assert sorted(number for numbers in shared for number in numbers.numpy().tolist()) == list(range(RECORDS))

@@ -1,0 +1,315 @@
+"""PyTorch loops: tensors that share a batch's memory, resumed to the bit, whatever the fields are."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from framework_data import BATCH, NUMBERS, RECORDS, STEPS, WIDTH, expected, flat, loader_of, values, write
+
+import streamload as sl
+
+torch = pytest.importorskip("torch")
+
+FORMS = pytest.mark.parametrize("dataloader", [False, True], ids=["loop", "DataLoader"])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """1,003 records."""
+    return write(tmp_path / "data.h5")
+
+
+@FORMS
+def test_a_loop_gets_each_record_once_in_the_loaders_order(path: Path, dataloader: bool) -> None:
+    """Three passes are three epochs, of tensors with the bytes of the file."""
+    x, _ = values()
+    with loader_of(path, num_workers=2) as loader:
+        batches = sl.for_torch(loader, ("x", "number"), dataloader=dataloader)
+        assert len(batches) == STEPS
+        passes = []
+        for _ in range(3):
+            passes.append([])
+            for inputs, numbers in batches:
+                assert inputs.dtype == torch.float32
+                assert np.array_equal(inputs.numpy(), x[numbers.numpy()])
+                passes[-1].append(numbers.tolist())
+    assert passes == expected(path, 3)
+    assert sorted(number for batch in passes[0] for number in batch) == list(range(RECORDS))
+
+
+def test_fields_come_as_a_dict_a_tuple_or_one(path: Path) -> None:
+    """None gives a dict of all; names a tuple; a name a tensor."""
+    with loader_of(path) as loader:
+        first = next(iter(sl.for_torch(loader)))
+        assert type(first) is dict
+        assert {name: (one.dtype, tuple(one.shape)) for name, one in first.items()} == {
+            "x": (torch.float32, (BATCH, WIDTH)),
+            "number": (torch.int64, (BATCH,)),
+        }
+        assert [type(one) for one in next(iter(sl.for_torch(loader, ["number"])))] == [torch.Tensor]
+        assert next(iter(sl.for_torch(loader, "number"))).shape == (BATCH,)
+        numbers, valid = next(iter(sl.for_torch(loader, ("number", "valid"))))
+        assert valid.dtype == torch.bool
+        assert valid.shape == numbers.shape
+        assert valid.all()
+
+
+def test_tensors_share_the_batchs_memory_and_outlive_the_loader(path: Path) -> None:
+    """No copy; writable; as they are after the loader has gone."""
+    with loader_of(path, num_workers=1) as loader:
+        batches = iter(sl.for_torch(loader, ("x", "number")))
+        held = next(batches)
+        seen = [one.clone() for one in held]
+        next(batches), next(batches)
+        assert loader.stats.copies == 0
+    del batches, loader
+    gc.collect()
+    assert all(torch.equal(one, there) for one, there in zip(held, seen, strict=True))
+    held[0].mul_(2)
+    assert torch.equal(held[0], seen[0] * 2)
+
+
+def test_no_byte_is_copied_without_workers(path: Path) -> None:
+    """Where a batch's own array is at hand, the tensor has its address."""
+    with loader_of(path) as loader:
+        from streamload.frameworks.fields import chosen_fields
+        from streamload.frameworks.torch_form import TorchForm
+
+        form = TorchForm(chosen_fields(loader, "x", asked=""), device=torch.device("cpu"), pin_memory=True, channels_first=frozenset())
+        batch = next(iter(loader))
+        assert form.finish(form.begin(batch)).data_ptr() == batch["x"].__array_interface__["data"][0] or torch.cuda.is_available()
+
+
+@FORMS
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("after", [1, 5, STEPS, STEPS + 3, 2 * STEPS])
+def test_a_state_goes_on_with_the_very_next_batch(path: Path, dataloader: bool, device: str | None, after: int) -> None:
+    """In the middle of an epoch, at its end, and in a later one; numbers in a state may come back as tensors."""
+    whole = flat(expected(path, 4))
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number", device=device, dataloader=dataloader)
+        seen, state = [], None
+        while state is None:
+            for numbers in batches:
+                seen.append(numbers.tolist())
+                if len(seen) == after:
+                    state = batches.state_dict()
+                    break
+    assert seen == whole[:after]
+    state = {name: torch.tensor(one) if isinstance(one, int) else one for name, one in state.items()}
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number", device=device, dataloader=dataloader)
+        batches.load_state_dict(state)
+        assert len(batches) == STEPS
+        rest = [numbers.tolist() for _ in range(2) for numbers in batches]
+    # After the last batch of an epoch, the rest of it is empty: what follows an epoch in a program runs.
+    assert rest == whole[after : after + len(rest)]
+    assert len(rest) == (STEPS - after % STEPS) % STEPS + STEPS
+
+
+@FORMS
+def test_what_is_under_way_to_a_device_is_not_in_the_state(path: Path, dataloader: bool) -> None:
+    """Two batches are begun ahead of the one in use; a state belongs to the one in use, also after the loop was left."""
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "x", device="meta", dataloader=dataloader)
+        for step, inputs in enumerate(batches):
+            assert inputs.device.type == "meta"
+            ahead = loader.state_dict()["position"] - batches.state_dict()["position"]
+            assert batches.state_dict()["position"] == min((step + 1) * BATCH, RECORDS)
+            assert ahead == min((step + 3) * BATCH, RECORDS) - min((step + 1) * BATCH, RECORDS)
+        assert step == STEPS - 1
+        for step, _ in enumerate(batches):
+            if step == 4:
+                break
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (1, 5 * BATCH)
+        batches.set_epoch(7)
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (7, 0)
+        next(iter(batches))
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (7, BATCH)
+        batches.seek(total_step=2 * STEPS + 3)
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (2, 3 * BATCH)
+        loader.seek(epoch=4)
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (4, 0)
+
+
+@FORMS
+def test_set_epoch_after_iter_decides(path: Path, dataloader: bool) -> None:
+    """`iter()` decides nothing, twice neither; with a loaded state only a later epoch counts."""
+    whole = expected(path, 4)
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number", dataloader=dataloader)
+        iter(batches)
+        second = iter(batches)
+        batches.sampler.set_epoch(3)
+        assert next(second).tolist() == whole[3][0]
+        batches.seek(epoch=2, step=5)
+        iter(batches)
+        batches.sampler.set_epoch(2)
+        assert next(iter(batches)).tolist() == whole[2][5]
+
+
+@FORMS
+def test_a_copy_stands_where_the_original_stands(path: Path, dataloader: bool) -> None:
+    """Through a pickle, as spawn and Ray send it, and through deepcopy."""
+    whole = flat(expected(path, 1))
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, ("x", "number"), channels_first=False, dataloader=dataloader)
+        begun = iter(batches)
+        next(begun), next(begun)
+        for other in (pickle.loads(pickle.dumps(batches)), copy.deepcopy(batches)):
+            other.load_state_dict(other.state_dict())
+            assert [numbers.tolist() for _, numbers in other] == whole[2:]
+            other.loader.close()
+
+
+def test_channels_first_is_a_view(tmp_path: Path) -> None:
+    """(height, width, channels) becomes (channels, height, width), in the same memory; other fields stay."""
+    images = np.random.default_rng(0).integers(0, 256, (RECORDS, 4, 5, 3), dtype=np.uint8)
+    path = write(tmp_path / "data.h5", image=images)
+    with loader_of(path) as loader:
+        for asked in (True, ("image",), "image"):
+            image, x, number = next(iter(sl.for_torch(loader, ("image", "x", "number"), channels_first=asked)))
+            assert image.shape == (BATCH, 3, 4, 5)
+            assert image.is_contiguous(memory_format=torch.channels_last)
+            assert np.array_equal(image.permute(0, 2, 3, 1).numpy(), images[number.numpy()])
+            assert x.shape == (BATCH, WIDTH)
+        for asked, text in ((("x",), "asked for 'x', which is no field of shape"), (True, "finds no images")):
+            fields = ("x", "number") if asked is True else None
+            with pytest.raises(sl.ConfigError, match=text):
+                sl.for_torch(loader, fields, channels_first=asked)
+
+
+def test_every_number_keeps_its_dtype(tmp_path: Path) -> None:
+    """Each as it is stored, with the same bytes: nothing is narrowed."""
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 2**62, (70, 2)) * 3
+    reals = rng.normal(size=(70, 2)) * 1_000
+    arrays = {dtype: (bits if np.dtype(dtype).kind in "biu" else reals).astype(dtype) for dtype in NUMBERS}
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        for dtype, array in arrays.items():
+            file.create_dataset(dtype, data=array)
+    with loader_of(tmp_path / "data.h5", shuffle=False) as loader:
+        first = next(iter(sl.for_torch(loader)))
+        for dtype, array in arrays.items():
+            assert str(first[dtype].dtype) == f"torch.{dtype}"
+            assert first[dtype].numpy().tobytes() == array[:BATCH].tobytes()
+
+
+def test_text_bytes_and_ragged_arrays(tmp_path: Path) -> None:
+    """Lists of str and bytes, and nested tensors that share memory."""
+    words = [f"é{'x' * (k % 5)}" for k in range(100)]
+    tokens = [np.arange(k % 4, dtype=np.int32) + k for k in range(100)]
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file.create_dataset("word", data=words, dtype=h5py.string_dtype())
+        file.create_dataset("code", data=np.array([f"c{k}".encode() for k in range(100)], "S4"))
+        ragged = file.create_dataset("tokens", (100,), h5py.vlen_dtype(np.int32))
+        for k, one in enumerate(tokens):
+            ragged[k] = one
+    with loader_of(tmp_path / "data.h5", shuffle=False) as loader:
+        for device in (None, "cpu", "meta"):
+            first = next(iter(sl.for_torch(loader, device=device)))
+            assert first["word"] == words[:BATCH] or device == "meta"
+            assert first["code"] == [f"c{k}".encode() for k in range(BATCH)] or device == "meta"
+            assert first["tokens"].is_nested
+            if device != "meta":
+                assert [one.tolist() for one in first["tokens"].unbind()] == [one.tolist() for one in tokens[:BATCH]]
+            loader.seek(epoch=0)
+
+
+def test_what_has_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    """Dates, and a name that there is not: each says which field, and what to do."""
+    path = write(tmp_path / "data.h5")
+    arrays = {"when": np.arange(100).astype("M8[s]"), "x": np.zeros((100, 2))}
+    from streamload.frameworks.torch_form import _maker
+
+    with pytest.raises(sl.ConfigError) as caught:
+        _maker(sl.Field("when", arrays["when"].dtype, ()))
+    assert str(caught.value) == (
+        "PyTorch has no array for the field 'when datetime64[s] ()'. "
+        "Name the fields that it shall have by fields=, or make an array of numbers of it in the loader's transform=."
+    )
+    with loader_of(path) as loader:
+        with pytest.raises(sl.ConfigError, match=r"'numbr', and a batch has no such field\. Give names of fields\. Did you mean number\?"):
+            sl.for_torch(loader, ("x", "numbr"))
+        with pytest.raises(sl.ConfigError, match=r"is asked for no field\. Give some of x, number, or None for all"):
+            sl.for_torch(loader, ())
+    with pytest.raises(sl.ConfigError, match=r"sl\.for_torch takes a loader, not list\. Write sl\.for_torch\(sl\.Loader"):
+        sl.for_torch([1, 2])
+
+
+def test_the_dataloader_form_is_one_to_those_who_ask(path: Path) -> None:
+    """Its data set is iterable, as long as an epoch, and gives the same batches; a sampler cannot be put in."""
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number", dataloader=True)
+        assert isinstance(batches, torch.utils.data.DataLoader)
+        assert isinstance(batches.dataset, torch.utils.data.IterableDataset)
+        assert len(batches.dataset) == STEPS
+        batches.sampler = None
+        batches.dataset.set_epoch(2)
+        assert [numbers.tolist() for numbers in batches.dataset] == expected(path, 3)[2]
+        assert batches.num_workers == 0
+        assert batches.batch_size is None
+        assert "BatchDataLoader over Loader(" in repr(batches)
+        assert "TorchPasses over Loader(" in repr(sl.for_torch(loader))
+
+
+def train(path: Path, *, stop_after: int | None = None, checkpoint: Path | None = None, epochs: int = 2) -> tuple[Any, list[list[int]]]:
+    """A linear model trained by SGD in a plain loop: its weights, and the records that it saw; goes on from a checkpoint."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(WIDTH, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    seen: list[list[int]] = []
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, ("x", "number"))
+        if checkpoint is not None and checkpoint.exists():
+            saved = torch.load(checkpoint, weights_only=True)
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            batches.load_state_dict(saved["data"])
+        for _ in range(epochs):
+            for x, number in batches:
+                loss = (model(x)[:, 0] - number / RECORDS).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                seen.append(number.tolist())
+                if len(seen) == stop_after:
+                    saved = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "data": batches.state_dict()}
+                    torch.save(saved, checkpoint)
+                    return model.weight.detach().clone(), seen
+    return model.weight.detach().clone(), seen
+
+
+@pytest.mark.parametrize("after", [3, STEPS - 1, STEPS + 2])
+def test_training_that_was_interrupted_equals_training_that_was_not(path: Path, tmp_path: Path, after: int) -> None:
+    """Records and weights, to the bit."""
+    weights, whole = train(path)
+    _, first = train(path, stop_after=after, checkpoint=tmp_path / "saved.pt")
+    resumed, rest = train(path, checkpoint=tmp_path / "saved.pt", epochs=2 - after // STEPS)
+    assert first + rest == whole
+    assert torch.equal(weights, resumed)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_distributed_checkpoints_of_torch_hold_the_loader(path: Path, tmp_path: Path) -> None:
+    """torch.distributed.checkpoint saves and loads the batches' state as it does a model's."""
+    import torch.distributed.checkpoint as checkpoints
+
+    whole = flat(expected(path, 1))
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number")
+        begun = iter(batches)
+        for _ in range(5):
+            next(begun)
+        checkpoints.save({"data": batches}, checkpoint_id=tmp_path / "saved", no_dist=True)
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "number")
+        checkpoints.load({"data": batches}, checkpoint_id=tmp_path / "saved", no_dist=True)
+        assert [numbers.tolist() for numbers in batches] == whole[5:]

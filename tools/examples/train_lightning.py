@@ -1,0 +1,55 @@
+"""Trains a small network on a file of images with Lightning; `--resume last.ckpt` goes on where a checkpoint was written."""
+
+import argparse
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import nn
+
+import streamload as sl
+
+PATH = "train.h5"
+IMAGE, LABEL = "image", "label"
+CLASSES, SHAPE = 12, (64, 64, 3)
+
+
+class Network(lightning.LightningModule):
+    """Two convolutions and a layer of scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 16, CLASSES)),
+        )
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], step: int) -> torch.Tensor:
+        """The loss of a batch."""
+        image, label = batch
+        scores = self.layers(image.float().div(127.5).sub(1))
+        self.log("accuracy", (scores.argmax(1) == label).float().mean(), on_epoch=True, on_step=False, prog_bar=True)
+        return nn.functional.cross_entropy(scores, label.long())
+
+    def configure_optimizers(self) -> Any:
+        """How weights are changed."""
+        return torch.optim.AdamW(self.parameters(), lr=2e-3)
+
+
+def main() -> None:
+    """Train; Lightning saves after every epoch, and the place in the data with it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", nargs="?", default=PATH)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--resume", metavar="CHECKPOINT")
+    given = parser.parse_args()
+    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+        batches = sl.for_torch(loader, (IMAGE, LABEL), channels_first=(IMAGE,))
+        trainer = lightning.Trainer(max_epochs=given.epochs)
+        trainer.fit(Network(), batches, ckpt_path=given.resume)
+        print(f"epoch {given.epochs - 1}: {float(trainer.callback_metrics['accuracy']):.1%} right")
+
+
+if __name__ == "__main__":
+    main()

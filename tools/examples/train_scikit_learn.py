@@ -1,0 +1,40 @@
+"""Trains a linear classifier on a file of images with scikit-learn: partial_fit takes batches as they are."""
+
+import argparse
+
+import numpy as np
+from sklearn.linear_model import SGDClassifier
+
+import streamload as sl
+
+PATH = "train.h5"
+IMAGE, LABEL = "image", "label"
+CLASSES, SHAPE = 12, (64, 64, 3)
+
+
+def features(image: np.ndarray) -> np.ndarray:
+    """Averages of patches of 8 x 8 pixels, about -1 to 1: shape (images, features)."""
+    height, width = (side - side % 8 for side in SHAPE[:2])
+    patches = image[:, :height, :width].reshape(len(image), height // 8, 8, width // 8, 8, SHAPE[2])
+    return patches.mean((2, 4), dtype=np.float32).reshape(len(image), -1) / 127.5 - 1
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", nargs="?", default=PATH)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    given = parser.parse_args()
+    model = SGDClassifier(random_state=0)
+    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+        for epoch in loader.epochs(given.epochs):
+            right = seen = 0
+            for image, label in (batch.tuple(IMAGE, LABEL) for batch in epoch):
+                model.partial_fit(features(image), label, classes=np.arange(CLASSES))
+                right, seen = right + int((model.predict(features(image)) == label).sum()), seen + len(label)
+            print(f"epoch {epoch.index}: {right / seen:.1%} right")
+
+
+if __name__ == "__main__":
+    main()
