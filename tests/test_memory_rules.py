@@ -27,6 +27,9 @@ WRITTEN_AGAIN = {
     "permutation.py: self._table": "written once, where it is made",
     "transform_records.py: self.offsets": "what a function is given ragged records by, while it is called",
     "transform_records.py: self.fields[field.name]": "what a function is given; made anew where it keeps something of it",
+    "batch.py: self._valid": "the batch's own",
+    "batch.py: self._source": "the batch's own",
+    "block_shuffle.py: self.cuts": "written once, where it is made",
     "scratch.py: self._memory": "scratch memory itself",
     "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",
@@ -37,9 +40,24 @@ WRITTEN_AGAIN = {
 }
 """Memory that an object holds, and why no view of it outlives what lies there. Readers have a `Scratch` instead."""
 
-HAVE_WIDTHS = {"fingerprints", "schema", "fields", "blocks", "_stored", "runs", "best", "taken", "file", "files", "found", "empty"}
+HAVE_WIDTHS = {
+    "fingerprints",
+    "schema",
+    "fields",
+    "blocks",
+    "_stored",
+    "runs",
+    "best",
+    "taken",
+    "file",
+    "files",
+    "found",
+    "empty",
+    "stored",
+    "arrays",
+}
 """Lists and mappings of files, fields, arrays and the like, which are asked for their sizes: none is an array of values."""
-ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype", "records.py: arrays[0].dtype"}
+ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype"}
 """Single places where an element is an array itself."""
 
 

@@ -163,7 +163,7 @@ class TestWhere:
         ("condition", "text"),
         [
             ("lable == 1", r"has no field 'lable'\. Did you mean 'label'\?$"),
-            ("label = 1", r"where 'label = 1' cannot be read\. Write == to compare\."),
+            ("label = 1", r"where 'label = 1' cannot be read\. Did you mean "label == 1"\?"),
             ("__import__('os')", r"where .* is not understood: .* is no comparison"),
             ("name > 3", r"a text and a number cannot be compared"),
         ],

@@ -19,7 +19,7 @@ def for_keras(loader: Loader, fields: str | Sequence[str]) -> Any:
     model.fit(train, validation_data=sl.for_keras(val_loader, ("image", "label")), epochs=90)
     ```
 
-    `fields`: one name is the input; two are input and target; three are input, target and sample weight, which "valid" may be:
+    `fields`: one name is the input; two are input and target; three are input, target and `sample_weight`, which "valid" may be:
     1 for records that count, 0 for those that fill a batch up. `shuffle=`, `batch_size=` and `sample_weight=` of `fit` mean
     nothing here: the loader says what comes when. An epoch of Keras is one of the loader, or `steps_per_epoch` of its steps. Keras
     looks at a batch before it trains: a pass that was left begins again, so that none is lost.
@@ -43,7 +43,8 @@ def for_keras(loader: Loader, fields: str | Sequence[str]) -> Any:
     names = (fields,) if isinstance(fields, str) else tuple(fields)
     if not 1 <= len(names) <= 3:
         raise ConfigError(
-            f"sl.for_keras was given {len(names)} fields.", hint="Give the input; input and target; or input, target and sample weight."
+            f"sl.for_keras was given {len(names)} fields.",
+            hint="Give the input; input and target; or input, target and weight of the records.",
         )
     choice = chosen_fields(loader, names, asked="sl.for_keras")
     from streamload.frameworks.keras_adapter import KerasBatches

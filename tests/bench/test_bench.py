@@ -20,7 +20,7 @@ from time_limits import GUARD_SECONDS
 
 from bench.data import compressed, raw
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--nbytes", "3MB", "--pairs", "1", "--batch", "64"]
 
 

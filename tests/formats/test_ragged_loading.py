@@ -132,6 +132,7 @@ def test_a_batch_that_does_not_fit_its_slot_comes_all_the_same(writer: str, work
     data.close()
 
 
+@pytest.mark.filterwarnings("ignore:You hold more")
 def test_blocks_that_do_not_fit_their_room_are_decoded_where_they_are_needed(tmp_path: Path):
     """A dictionary hides how long records are: one entry, long, stands for most of a row group that nobody measured."""
     rng = np.random.default_rng(0)
@@ -250,8 +251,9 @@ def test_a_transform_that_changes_its_mind_is_refused(wrong: Any, what: str, tmp
 # Leavings, and deaths
 
 PROGRAM = """
-import json, os, sys, warnings
+import json, os, sys, time, warnings
 import streamload as sl
+from streamload.workers.launcher import Launcher
 
 warnings.simplefilter("ignore")
 path, restart, kill = sys.argv[1:]
@@ -265,6 +267,10 @@ warm = sl.Loader(data, batch_size=5, num_workers=1)
 next(iter(warm))
 warm.close()
 del warm
+launcher = Launcher.current()
+while not launcher.ready:  # Until then, the first steps are done in this process.
+    launcher.report(-1)
+    time.sleep(0.005)
 before = held()
 with open(os.environ["STREAMLOAD_TEST_KILL"][1:], "w") as told:
     told.write(kill)

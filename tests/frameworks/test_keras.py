@@ -44,4 +44,6 @@ def test_what_keras_has_no_use_for_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "data.h5", code=np.array([b"abc"] * RECORDS))
     with loader_of(path) as loader, pytest.raises(sl.ConfigError) as caught:
         sl.for_keras(loader, ("x", "x", "x", "x"))
-    assert str(caught.value) == ("sl.for_keras was given 4 fields. Give the input; input and target; or input, target and sample weight.")
+    assert str(caught.value) == (
+        "sl.for_keras was given 4 fields. Give the input; input and target; or input, target and weight of the records."
+    )

@@ -194,7 +194,7 @@ class TestContainers:
             code, account = asked(capsys, command, path, *_again(command))
             assert code == 1
             assert reasons(account) == {
-                "'gone' (a soft link to /nowhere, where nothing is)": ["gone"],
+                "'gone' (a link to /nowhere, where nothing is)": ["gone"],
                 "'meta' (3 records, not 9)": ["meta"],
             }
             code, account = asked(capsys, command, path, "--fields", "image,label", *_again(command))

@@ -28,7 +28,7 @@ from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.storage.files import fingerprint
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 OPENED = "import sys, streamload; print(len(streamload.open(sys.argv[1])))"
 SLOW = "The file is damaged, or its disk does not answer: fetch or write it again."
 DAMAGED = "The file is damaged: fetch or write it again."
