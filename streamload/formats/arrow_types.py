@@ -335,10 +335,11 @@ def _with_dtype(values: ArrowValues, text: str, name: str) -> ArrowValues:
         dtype = np.dtype(text)
     except TypeError as error:
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which NumPy does not know") from error
-    if dtype.kind not in "biufc" or not dtype.itemsize or values.binary % dtype.itemsize:
+    if dtype.kind not in "biufcSMm" or not dtype.itemsize or values.binary % dtype.itemsize:
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
-    native = dtype.newbyteorder("<")
-    return ArrowValues(dtype=native, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+    if dtype != dtype.newbyteorder("<"):
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, and big-endian values in tables are not read")
+    return ArrowValues(dtype=dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
 
 
 def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.images.color_modes import from_cmyk
 from streamload.images.header import ImageHeader
+from streamload.images.tiff import is_planar
 
 _LENIENT = threading.Lock()
 """Held while Pillow's own global switch for images that are cut short is off."""
@@ -74,11 +75,12 @@ def webp(data: memoryview, head: ImageHeader) -> NDArray[Any]:
 
 
 def tiff(data: memoryview, head: ImageHeader) -> NDArray[Any]:
-    """The first page of a TIFF."""
+    """The one page of a TIFF."""
     if tiff_is_plain(head):
         import imagecodecs
 
-        return _channels(imagecodecs.tiff_decode(data))  # pyright: ignore[reportArgumentType]
+        pixels = imagecodecs.tiff_decode(data)  # pyright: ignore[reportArgumentType]
+        return np.moveaxis(pixels, 0, 2) if pixels.ndim == 3 and is_planar(data) else _channels(pixels)
     return pillow(data, head)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import FORMATS, all_images, encoded, picture
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
 from streamload.images import ImageError, format_of, read_header
+from streamload.images.decoders import BY_FORMAT
 
 IMAGES = list(all_images())
 NATURAL = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF", "BMP": "BMP", "GIF": "GIF"}
@@ -126,3 +130,71 @@ def test_a_tiff_of_unknown_colours_is_refused():
     assert data is not None
     with pytest.raises(ImageError, match="photometric interpretation 8, which is not decoded here"):
         read_header(data)
+
+
+def tiff_of(pixels: NDArray[Any], *, planar: bool = False, photometric: int = 1, next_page: bytes = b"") -> bytes:
+    """A TIFF of one strip, or of one a band, by hand; `next_page` holds tags of another directory."""
+    height, width, bands = pixels.shape
+    strips = bands if planar else 1
+    bits = 8 * pixels.itemsize
+    data = (np.moveaxis(pixels, 2, 0) if planar else pixels).tobytes()
+    place = 8 + len(data)
+    arrays = struct.pack(f"<{bands}H", *[bits] * bands) + bytes(bands % 2 * 2)
+    starts = struct.pack(f"<{2 * strips}I", *(8 + at * len(data) // strips for at in range(strips)), *[len(data) // strips] * strips)
+    tags = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, bands, place if bands > 2 else bits),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+    ]
+    where = place + len(arrays)
+    tags += [(273, 4, strips, where if planar else 8), (277, 3, 1, bands), (278, 4, 1, height)]
+    tags += [(279, 4, strips, where + 4 * strips if planar else len(data)), (284, 3, 1, 1 + planar)]
+    begin = where + len(starts)
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    behind = begin + len(directory) + 4
+    return (
+        b"II*\0" + struct.pack("<I", begin) + data + arrays + starts + directory + struct.pack("<I", behind if next_page else 0) + next_page
+    )
+
+
+def page(*tags: tuple[int, int]) -> bytes:
+    """A directory of whole numbers."""
+    return struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+
+
+def test_tiffs_of_many_bands_are_refused_by_name():
+    """They are arrays; of two bands the second may be transparency."""
+    for bands, photometric in ((8, 1), (3, 1), (5, 2), (4, 3)):
+        with pytest.raises(ImageError, match=f"is a TIFF of {bands} bands, which are no colours") as caught:
+            read_header(tiff_of(np.zeros((5, 7, bands), np.uint8), photometric=photometric))
+        assert caught.value.kind is UnsupportedFeatureError
+        assert caught.value.hint == "Store them as an array field."
+
+
+def test_tiffs_of_several_pages_are_refused_by_name_and_smaller_copies_are_no_pages():
+    """Only the first page would be delivered, and nobody would know."""
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    several = tiff_of(pixels, photometric=2, next_page=page((256, 7), (257, 5)))
+    with pytest.raises(ImageError, match="is a TIFF of several pages, of which only the first would be decoded") as caught:
+        read_header(several)
+    assert caught.value.kind is UnsupportedFeatureError
+    assert caught.value.hint == "Write each page as an image of its own, or store them as an array field."
+    for kind in (1, 4):
+        assert read_header(tiff_of(pixels, photometric=2, next_page=page((254, kind), (256, 3)))).size == (5, 7)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "TIFF", save_all=True, append_images=[Image.fromarray(pixels)])
+    with pytest.raises(ImageError, match="several pages"):
+        read_header(written.getvalue())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiffs_whose_colours_lie_by_themselves_are_read(dtype: type[np.unsignedinteger[Any]]):
+    """Each pixel has its own three again, of 8 bits and of 16; also where the picture is as high as it has colours."""
+    for shape in ((5, 7, 3), (3, 3, 3), (3, 7, 3)):
+        pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+        for planar in (False, True):
+            data = tiff_of(pixels, planar=planar, photometric=2)
+            head = read_header(data)
+            np.testing.assert_array_equal(BY_FORMAT["TIFF"](memoryview(data), head), pixels)

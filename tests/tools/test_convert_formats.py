@@ -62,8 +62,8 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str, codec: str, he
     taken = source.take(np.arange(records, dtype=np.int64))
     for got, wanted in zip(taken.values(), held.values(), strict=True):
         assert got.dtype == wanted.dtype
-        # Labels of shape (N, 1) in HDF5 are delivered as single numbers.
-        np.testing.assert_array_equal(got, wanted.reshape(got.shape) if name == "hdf5" and got.ndim == 1 else wanted)
+        # Labels of shape (N, 1) are delivered as single numbers.
+        np.testing.assert_array_equal(got, wanted.reshape(got.shape) if got.ndim == 1 else wanted)
     source.close()
 
 

@@ -14,7 +14,7 @@ from streamload.schema import Field
 
 def _plain(field: Field) -> bool:
     """Whether Arrow has the type of the field's records itself."""
-    return field.shape == () and field.dtype.kind in "buif"
+    return field.shape == () and field.dtype.kind in "buif" and field.dtype.itemsize <= 8
 
 
 def arrow_field(field: Field) -> Any:

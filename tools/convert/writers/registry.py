@@ -130,6 +130,12 @@ def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
             f"{title}: '{empty[0].name}' holds no values ({empty[0].dtype} {empty[0].shape}), and {style.format} files cannot hold that.",
             hint=f"{without} .npy or .npz, which can.",
         )
+    times = [field for field in schema if field.dtype.kind in "Mm"]
+    if times and style.format == "hdf5":
+        raise ConfigError(
+            f"{title}: '{times[0].name}' holds {times[0].dtype}, and HDF5 has no such type.",
+            hint="Write Parquet, Arrow, .npy or .npz, which can hold it.",
+        )
 
 
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
