@@ -57,6 +57,8 @@ SCAN_RECORDS = 65_536
 """Records that small fields are read of at a time."""
 MOST_LISTED = 12
 """Classes of a field that a text lists."""
+MOST_FIELDS = 40
+"""Fields that a text lists."""
 
 
 class Source:
@@ -254,8 +256,11 @@ class Source:
         self._readers, self._reading = None, threading.Lock()
 
     def __repr__(self) -> str:
-        lines = [f"{self.format_name} {self.title}: {len(self):,} records · {self.schema}"]
-        lines += [f"  {column.field.name}: {column.describe()}" for column in self.columns]
+        shown, more = self.columns[:MOST_FIELDS], len(self.columns) - MOST_FIELDS
+        fields = " · ".join(str(column.field) for column in shown) + (f" · ... ({len(self.columns):,} fields)" if more > 0 else "")
+        lines = [f"{self.format_name} {self.title}: {len(self):,} records · {fields}"]
+        lines += [f"  {column.field.name}: {column.describe()}" for column in shown]
+        lines += [f"  ... and {more:,} more fields"] if more > 0 else []
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
         lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]

@@ -131,7 +131,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):
-        return plain(value.item())
+        one = value.item()  # A long double stays one: Python has none.
+        return plain(str(value) if isinstance(one, np.generic) else one)
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

@@ -1,0 +1,32 @@
+"""What `info` says opens a file opens it, of every layout of HDF5; and a source of many fields is shown in a screenful."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hdf5_files import LAYOUTS, write
+from streamload.tools.__main__ import main
+
+import streamload as sl
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_call_that_info_shows_opens_every_layout(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Executed: the same schema, and the same last record."""
+    expected = LAYOUTS[layout](tmp_path / "a.h5")
+    assert main(["info", str(tmp_path / "a.h5"), "--json", "--no-measure"]) == 0
+    with eval(json.loads(capsys.readouterr().out)["call"], {"sl": sl}) as source:
+        assert set(source.schema.names) == set(expected)
+        for name, value in source[-1].items():
+            np.testing.assert_array_equal(value, expected[name][-1])
+
+
+def test_a_source_of_many_fields_is_shown_in_a_screenful(tmp_path: Path):
+    """Forty fields are listed, and how many more there are."""
+    write(tmp_path / "a.h5", **{f"f{number}": np.arange(5) for number in range(300)})
+    shown = repr(sl.open(tmp_path / "a.h5", fields=[f"f{number}" for number in range(300)]))
+    assert "  ... and 260 more fields" in shown
+    assert len(shown) < 8000
