@@ -284,3 +284,22 @@ def test_patterns_that_lead_nowhere_or_apart_are_refused_by_name(options: dict[s
     assert text in str(caught.value)
     assert isinstance(caught.value, StreamloadError)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("keywords", [{}, {"compression": "gzip"}], ids=["raw", "gzip"])
+@pytest.mark.parametrize("one", ["as the others", "through the library", "contiguous", "never written"])
+def test_datasets_of_one_field_may_be_cut_into_other_chunks_each(one: str, keywords: dict[str, Any], tmp_path: Path):
+    """The library calls their properties equal, whatever the shapes of chunks; and one dataset may be stored in another way altogether."""
+    arrays = [np.arange(8 * number, 8 * number + 8, dtype="i4") for number in range(12)]
+    with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:
+        for number, array in enumerate(arrays):
+            cut = {"chunks": ((4, 1, 8, 8, 3)[number % 5],), **keywords}
+            if number == 5 and one == "never written":
+                file.create_dataset(f"g{number}/x", (8,), "i4", **cut)
+                array[:] = 0
+                continue
+            odd = {"as the others": cut, "through the library": {"scaleoffset": 0}}.get(one, {}) if number == 5 else cut
+            file.create_dataset(f"g{number}/x", data=array, **odd)
+    for axis, expected in ((0, np.concatenate(arrays)), (None, np.stack(arrays))):
+        with open_source(tmp_path / "a.h5", fields={"x": "g*/x"}, record_axis=axis) as source:
+            check(source, {"x": expected})

@@ -176,6 +176,8 @@ def _foreign(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -
     cache_nbytes = 0
     for part in parts:
         stored = part.stored
+        if stored.datasets > 1:
+            raise RuntimeError(f"'{stored.key}' stands for {stored.datasets:,} datasets, of which the HDF5 library would read one.")
         span = max(1, SPAN_NBYTES // stored.stride_nbytes)
         if stored.chunk:
             span = max(1, min(stored.chunk[0], MOST_SPAN_NBYTES // stored.stride_nbytes))

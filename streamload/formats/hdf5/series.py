@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from h5py import h5a, h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
@@ -74,6 +74,7 @@ class Series:
         self._rest = tuple(dataset.shape[1:])
         plain = first.raw and first.packed and not first.member and not first.ragged and not axis
         self._runs = plain and first.layout == CONTIGUOUS and first.offset is not None
+        self._laid = _laid(self._plist)
         self._chunks = plain and not self._single and first.layout == CHUNKED and first.written and filters.by_offset(first)
 
     def add(self, place: Place, path: str, file: int) -> None:
@@ -109,7 +110,8 @@ class Series:
             if offset is None or offset + records * first.stride_nbytes > self._files.found[file].nbytes:
                 return None
             return Entry(file, path if place.file == self._first_file else place.path, records, int(offset), None, None)
-        if dataset.get_create_plist() != self._plist or not dataset_info.is_listed(dataset, first.chunk):
+        plist = dataset.get_create_plist()
+        if plist != self._plist or _laid(plist) != self._laid or not dataset_info.is_listed(dataset, first.chunk):
             return None
         stored = replace(first, path=place.path, alias="", shape=tuple(map(int, shape)), chunks=int(dataset.get_num_chunks()))
         if not stored.written:
@@ -142,6 +144,13 @@ class Series:
     def finish(self) -> Pieces:
         """What the datasets make together."""
         return put_together(self._entries, self._first, self._axis, self.name)
+
+
+def _laid(plist: h5p.PropDCID) -> tuple[Any, ...]:
+    """Chunks and filters, which the library's own comparison of properties leaves out in part."""
+    if plist.get_layout() != h5d.CHUNKED:
+        return ()
+    return plist.get_chunk(), *(plist.get_filter(number) for number in range(plist.get_nfilters()))
 
 
 def _described(stored: DatasetInfo | None) -> str:
@@ -198,11 +207,23 @@ def put_together(entries: list[Entry], first: DatasetInfo, axis: Axis, name: str
 
 def _pieces(entries: list[Entry], first: DatasetInfo, *, single: bool) -> Iterator[Piece]:
     plain = all(entry.stored is None for entry in entries)
+    # What the HDF5 library must read, it reads dataset by dataset: then none may stand for several.
+    apart = not all(map(_by_offset, entries))
     for file, some in groupby(entries, lambda entry: entry.file):
         if plain:
             yield _runs(list(some), file, first, single=single)
         else:
-            yield from _merged((_told(entry, first) for entry in some), single=single)
+            yield from _merged((_told(entry, first) for entry in some), single=single, apart=apart)
+
+
+def _by_offset(entry: Entry) -> bool:
+    """Whether a dataset can be read without the HDF5 library."""
+    stored, chunks = entry.stored, entry.chunks
+    if stored is None:
+        return True
+    if chunks is not None:
+        return not stored.member and (bool(stored.fill) or bool((chunks.offsets >= 0).all()))
+    return stored.layout == CONTIGUOUS and stored.raw and stored.together and stored.written and not stored.ragged and not stored.member
 
 
 def _told(entry: Entry, first: DatasetInfo) -> Entry:
@@ -236,14 +257,14 @@ def _runs(entries: list[Entry], file: int, first: DatasetInfo, *, single: bool) 
     return Piece(file=file, stored=views.whole(stored) if single else stored, index=index)
 
 
-def _merged(entries: Iterator[Entry], *, single: bool) -> Iterator[Piece]:
-    """Pieces of datasets in chunks, put together where no chunk but the last would be cut short; any others one by one."""
+def _merged(entries: Iterator[Entry], *, single: bool, apart: bool) -> Iterator[Piece]:
+    """Pieces of datasets in chunks, put together where no chunk but the last would be cut short; any others one by one, or all `apart`."""
     open_: list[tuple[DatasetInfo, ChunkIndex]] = []
     file = -1
     for entry in entries:
         assert entry.stored is not None
         file, stored = entry.file, views.whole(entry.stored) if single else entry.stored
-        if open_ and not (entry.chunks is not None and _continues(open_, stored)):
+        if open_ and (apart or entry.chunks is None or not _continues(open_, stored)):
             yield _closed(open_, file)
             open_ = []
         if entry.chunks is None:
