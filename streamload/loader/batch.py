@@ -6,6 +6,7 @@ import dis
 import re
 import sys
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -97,6 +98,14 @@ class Batch(Mapping[str, Any]):
         if state is None:
             raise AttributeError("this batch was made of a plain mapping: only one that a loader hands out knows the state after it.")
         return state()
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """What a copy consists of: it needs no loader to say what the state was."""
+        if not hasattr(self, "records"):
+            return None, {"_fields": self._fields}
+        plain = {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        state = None if self._state is None else partial(dict, self.state_dict())
+        return None, {**plain, "_fields": self._fields, "_state": state, "_valid": self.valid, "_source": self.source}
 
     def keys(self) -> KeysView[str]:
         """The names of the fields."""

@@ -139,8 +139,7 @@ def test_blocks_that_do_not_fit_their_room_are_decoded_where_they_are_needed(tmp
     long = rng.bytes(5000)
     blobs = [rng.bytes(10) if number // 100 not in (1, 3) or number % 100 < 65 else long for number in range(500)]
     expected = {"blob": sl.Ragged.of(blobs), "label": np.arange(500)}
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa, pyarrow.parquet as pq  # noqa: E401, I001
 
     pq.write_table(pa.table({"blob": pa.array(blobs, pa.binary()), "label": expected["label"]}), tmp_path / "data", row_group_size=100)
     data = sl.open(tmp_path / "data")
@@ -251,7 +250,7 @@ def test_a_transform_that_changes_its_mind_is_refused(wrong: Any, what: str, tmp
 # Leavings, and deaths
 
 PROGRAM = """
-import json, os, sys, time, warnings
+import json, os, sys, warnings
 import streamload as sl
 from streamload.workers.launcher import Launcher
 
@@ -267,10 +266,8 @@ warm = sl.Loader(data, batch_size=5, num_workers=1)
 next(iter(warm))
 warm.close()
 del warm
-launcher = Launcher.current()
-while not launcher.ready:  # Until then, the first steps are done in this process.
-    launcher.report(-1)
-    time.sleep(0.005)
+while not Launcher.current().ready:  # Until then, the first steps are done in this process.
+    Launcher.current().report(-1)
 before = held()
 with open(os.environ["STREAMLOAD_TEST_KILL"][1:], "w") as told:
     told.write(kill)
