@@ -264,13 +264,11 @@ def held():
 data = sl.open(path)
 warm = sl.Loader(data, batch_size=5, num_workers=1)
 next(iter(warm))
-warm.close()
-del warm
+warm = warm.close()
 while not Launcher.current().ready:  # Until then, the first steps are done in this process.
     Launcher.current().report(-1)
 before = held()
-with open(os.environ["STREAMLOAD_TEST_KILL"][1:], "w") as told:
-    told.write(kill)
+open(os.environ["STREAMLOAD_TEST_KILL"][1:], "w").write(kill)
 loader = sl.Loader(data, batch_size=5, shuffle=sl.Exact(), num_workers=2, on_worker_crash=restart)
 said, found, batch = "", [], None
 try:
