@@ -55,6 +55,7 @@ HAVE_WIDTHS = {
     "empty",
     "stored",
     "arrays",
+    "times",
 }
 """Lists and mappings of files, fields, arrays and the like, which are asked for their sizes: none is an array of values."""
 ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype"}
