@@ -17,7 +17,7 @@ import streamload as sl
 def test_the_call_that_info_shows_opens_every_layout(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Executed: the same schema, and the same last record."""
     expected = LAYOUTS[layout](tmp_path / "a.h5")
-    assert main(["info", str(tmp_path / "a.h5"), "--json", "--no-measure"]) == 0
+    assert main(["info", str(tmp_path / "a.h5"), "--json", "--no-measure"]) in (0, 1)  # 1: something is left out, which info then says
     with eval(json.loads(capsys.readouterr().out)["call"], {"sl": sl}) as source:
         assert set(source.schema.names) == set(expected)
         for name, value in source[-1].items():
