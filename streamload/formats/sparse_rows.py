@@ -39,6 +39,11 @@ class SparseRows(ColumnDefaults):
         return self.values.cuts
 
     @property
+    def mappable(self) -> bool:
+        """As what rows are made of."""
+        return self.values.mappable or self.indices.mappable
+
+    @property
     def scratch_nbytes(self) -> int:
         """Readers of both, and what is being put into its place."""
         nbytes = self.values.field.nbytes + self.indices.field.nbytes + 24
