@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
-from streamload.tools.files.page_cache import make_warm
-
 from bench.command import Report, arguments
 from bench.data import Made, raw
+from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
+from streamload.tools.files.page_cache import make_warm
 
 CHAINS = {"crop": 224, "resized": 224, "jitter": 224, "small": 32}
 """By name, the side of what comes out."""

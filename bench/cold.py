@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
-from streamload.tools.files.page_cache import make_cold
-
 from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold
 
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 SEQUENTIAL = tuple((size << 20, depth) for size in (1, 4, 16) for depth in (1, 4, 8))

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
-from streamload.tools.benchmark.environment import machine
-
 from bench.data import cache_folder
 from streamload.sizes import parse_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
+from streamload.tools.benchmark.environment import machine
 
 
 def arguments(name: str, about: str, *, nbytes: str = "1GB", pairs: int = 7) -> argparse.ArgumentParser:

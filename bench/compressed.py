@@ -6,14 +6,13 @@ import argparse
 import statistics
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, Run, in_turns
-from streamload.tools.files.page_cache import make_cold, make_warm
-
 from bench.command import Report, arguments
 from bench.data import Made, compressed
 from bench.first_batch import measure
 from bench.peers.decoders import DECODERS
 from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, Run, in_turns
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 CASES = (("gzip", 64), ("lzf", 64), ("gzip", 1))
 WAYS = {"pairs": "a read a record", "whole": "a sorted read a batch"}

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamload.tools.benchmark.environment import machine
 
 from bench.data import Made, compressed, raw
 from streamload.kernels import compile_kernels
 from streamload.sizes import parse_nbytes
+from streamload.tools.benchmark.environment import machine
 
 LIMIT_TIMES = 5
 LINES = pytest.StashKey[list[str]]()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
-from streamload.tools.benchmark.competitors import PEERS
-from streamload.tools.files.page_cache import make_warm
-
 from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
+from streamload.tools.benchmark.competitors import PEERS
+from streamload.tools.files.page_cache import make_warm
 
 
 def against(report: Report, options: argparse.Namespace, made: Made, loader: Competitor, name: str) -> Comparison | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
-from streamload.tools.files.page_cache import make_cold
 
 from bench.command import Report, arguments
 from bench.data import noisy_images, raw, smooth_images
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold
 
 IMAGES_AIM, COPY_AIM, VERIFY_AIM = 0.75, 0.7, 0.8
 SIDE = 256

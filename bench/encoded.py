@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from streamload.tools.benchmark.comparison import Comparison, Competitor, in_turns
-from streamload.tools.files.page_cache import make_warm
 
 from bench.command import Report, arguments, beside_others
 from bench.data import CLASSES, Made, smooth_images
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, in_turns
+from streamload.tools.files.page_cache import make_warm
 
 LIMIT_AIM = 0.75
 GROUP_RECORDS = 100

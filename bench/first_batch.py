@@ -11,11 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from streamload.tools.files.page_cache import make_cold, make_warm
-
 from bench import peers
 from bench.command import Report, arguments
 from bench.data import Made, raw
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
 FIRST_EVER_AIM = 10.0

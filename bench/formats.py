@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
-from streamload.tools.files.page_cache import make_cold, make_warm
-
 from bench import layouts
 from bench.command import Report, arguments, beside_others
 from bench.data import Made, compressed, raw
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 RAW_AIM = 0.95
 LIMIT_AIM = 0.75

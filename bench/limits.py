@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.comparison import Competitor
-from streamload.tools.files.page_cache import make_cold
 
 from bench.command import Report, arguments
 from bench.data import noisy_images, raw, smooth_images
 from bench.peers.round_trip import round_trip_seconds
+from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.files.page_cache import make_cold
 
 SIZES = (4_096, 16_384, 150_528, 1 << 20, 8 << 20)
 DEPTHS = (1, 4, 16, 64)

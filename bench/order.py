@@ -12,9 +12,6 @@ import timeit
 from functools import partial
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Competitor
-from streamload.tools.files.page_cache import make_warm
-
 import streamload as sl
 from bench.command import Report, arguments
 from bench.data import compressed, raw
@@ -25,6 +22,8 @@ from streamload.memory.limits import usable_cores
 from streamload.memory.progress import COUNTERS, WorkerProgress
 from streamload.order import Block, Exact, layout_of
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Competitor
+from streamload.tools.files.page_cache import make_warm
 from streamload.workers.worker import RECORD_NS
 
 COUNTS = tuple(10**power for power in range(6, 12))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, NotInstalled
-from streamload.tools.benchmark.competitors import PEERS
 
 from bench.command import Report, arguments
 from bench.mixing import Epochs, mixing, points, random_blocks, shuffle_buffer
 from bench.training import Images, stored_by_class, trainer
 from streamload.order import Block, Exact, Sequential, layout_of
+from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, NotInstalled
+from streamload.tools.benchmark.competitors import PEERS
 
 BLOCK = 64
 WINDOW_SHARE = 8

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.demonstration.dataset import PHOTOGRAPHS, SIDE, cut_crops, photograph_folder, scales_of
 
 from bench.mixing import Epochs
+from streamload.tools.demonstration.dataset import PHOTOGRAPHS, SIDE, cut_crops, photograph_folder, scales_of
 
 HALF = SIDE // 2
 

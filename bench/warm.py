@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
-from streamload.tools.files.page_cache import make_warm
-
 from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
+from streamload.tools.files.page_cache import make_warm
 
 RING_MODES: tuple[dict[str, Any], ...] = (
     {"mode": "map", "populate": True, "threads": 1},

@@ -12,12 +12,12 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pyarrow as pa
-from streamload.tools.benchmark.comparison import Comparison, Run, in_turns
-from streamload.tools.benchmark.peers.ours import wait_until_quiet
-from streamload.tools.files.page_cache import make_cold
 
 import streamload as sl
 from bench.command import Report, arguments
+from streamload.tools.benchmark.comparison import Comparison, Run, in_turns
+from streamload.tools.benchmark.peers.ours import wait_until_quiet
+from streamload.tools.files.page_cache import make_cold
 
 AIM = 0.9
 PIXELS = (16, 16, 3)

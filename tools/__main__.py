@@ -12,11 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from streamload.tools.console import INTERRUPTED, USAGE, Console, code_of, meant
-
 from streamload import __version__
 from streamload.errors import ConfigError, StreamloadError
 from streamload.interrupts import ignore, leave, release
+from streamload.tools.console import INTERRUPTED, USAGE, Console, code_of, meant
 
 COMMANDS = {
     "info": "what a file is, and whether it will be fast",

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamload.tools.console import Console, clean, counted
-from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource
-
 from streamload.errors import StreamloadError
 from streamload.formats.partitions import NOT_DATA, SPLITS, files_below, leads_up
 from streamload.source import Source
+from streamload.tools.console import Console, clean, counted
+from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource
 
 SYSTEM = ("thumbs.db", "desktop.ini", "__macosx", "lock.mdb")
 DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|authors)\b.*", re.IGNORECASE)

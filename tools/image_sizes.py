@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from streamload.errors import SchemaMismatchError
+from streamload.schema import Field
 from streamload.tools.console import clean, counted
 from streamload.tools.convert.readers.open import RecordSource
 from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.progress import bar
-
-from streamload.errors import SchemaMismatchError
-from streamload.schema import Field
 
 TOGETHER = 256
 """Records between two words of progress."""

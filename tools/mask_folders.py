@@ -6,10 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 
-from streamload.tools.convert.readers.images import file_bytes
-
 from streamload.errors import ConfigError, SourceError
 from streamload.images import ImageError, read_header
+from streamload.tools.convert.readers.images import file_bytes
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")

@@ -8,11 +8,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from streamload.tools.convert.readers.open import RecordSource
-
 from streamload.errors import ConfigError, NullValueError, StreamloadError
 from streamload.nulls import SKIP, advice_on_nulls, counted
 from streamload.source import Source
+from streamload.tools.convert.readers.open import RecordSource
 
 _FILL = re.compile(r"fill=(\{[^{}]*\})")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.ragged import Ragged
 from streamload.tools.commands.open_arguments import batch_records, sound_records
 from streamload.tools.console import clean, counted
 from streamload.tools.convert.manifest import record_hashes
 from streamload.tools.convert.readers.open import RecordSource
 from streamload.tools.progress import bar
-
-from streamload.ragged import Ragged
 
 MOST_SHOWN = 20
 """Findings of one kind that are listed; all are counted."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import batch_records, spread
 
 from streamload.errors import StreamloadError
 from streamload.formats.columns.raw import InMemory
@@ -17,6 +16,7 @@ from streamload.formats.parquet.row_groups import RowGroups
 from streamload.schema import BYTES, TEXT
 from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
+from streamload.tools.commands.open_arguments import batch_records, spread
 
 LOOKED_AT = 256
 """Records whose values are looked at."""

@@ -6,9 +6,9 @@ import itertools
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 import streamload as sl
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CHAINS = ("crop", "resized", "jitter", "small")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import h5py
 import imagecodecs
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.formats.parquet.thrift import read_struct
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 DECODERS: dict[str, dict[str, Callable[..., Any]]] = {
     "gzip": {"zlib": imagecodecs.zlib_decode, "libdeflate": imagecodecs.deflate_decode},

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
-
 from streamload.storage.owned_files import scratch_file
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 PIECE_NBYTES = 8 << 20
 DEPTH = 4

@@ -10,9 +10,9 @@ from ffcv.fields import IntField, NDArrayField
 from ffcv.fields.decoders import IntDecoder, NDArrayDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.writer import DatasetWriter
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import Records, records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 class Singly:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
-
 from streamload.storage.owned_files import scratch_file
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 BLOCK_NBYTES = 8 << 20
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import grain
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import records_of
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 class Source:

@@ -8,10 +8,10 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 from torch.utils.data import DataLoader
 
 from bench.peers.source import records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 PIECE = 1_000
 

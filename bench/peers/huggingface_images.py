@@ -6,8 +6,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 from torch.utils.data import DataLoader
+
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 def make(config: Config) -> Peer:

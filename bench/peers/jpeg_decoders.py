@@ -9,6 +9,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 

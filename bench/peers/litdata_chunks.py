@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from litdata import StreamingDataLoader, StreamingDataset
 from litdata.streaming.writer import BinaryWriter
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 CHUNK_NBYTES = 64 << 20
 

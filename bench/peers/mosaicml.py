@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from streaming import MDSWriter, StreamingDataset
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 from torch.utils.data import DataLoader
 
 from bench.peers.source import records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 SHARD_NBYTES = 64 << 20
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
 from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 

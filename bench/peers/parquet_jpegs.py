@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import simplejpeg
+
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 

@@ -8,10 +8,9 @@ import sys
 import time
 import warnings
 
-from streamload.tools.benchmark.memory_usage import held
-
 import streamload as sl
 from streamload.kernels import compile_kernels
+from streamload.tools.benchmark.memory_usage import held
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 SLOTS = 6

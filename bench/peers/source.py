@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.benchmark.peers.serving import Config
 
 from streamload.storage.owned_files import finished_folder, write_report
+from streamload.tools.benchmark.peers.serving import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

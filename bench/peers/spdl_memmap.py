@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from spdl.pipeline import PipelineBuilder
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import records_of
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 def make(config: Config) -> Peer:

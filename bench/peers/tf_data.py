@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import tensorflow as tf
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 BUFFER = 1_000
 SHARDS = 8

@@ -7,10 +7,10 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from streamload.tools.benchmark.peers.serving import Config
 from torch.utils.data import Dataset
 
 from bench.peers.torch_memmap import passes
+from streamload.tools.benchmark.peers.serving import Config
 
 
 class Pairs(Dataset):

@@ -7,8 +7,9 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
 class Pairs(Dataset):

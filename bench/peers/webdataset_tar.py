@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import webdataset
-from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 from bench.peers.source import records_of, written
+from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 SHARD_NBYTES = 64 << 20
 BUFFER = 1_000

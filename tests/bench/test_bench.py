@@ -12,13 +12,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from time_limits import GUARD_SECONDS
+
+from bench.data import compressed, raw
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, Run, in_turns
 from streamload.tools.benchmark.environment import mount_of
 from streamload.tools.benchmark.peers.serving import missing_module
 from streamload.tools.files.page_cache import EVICT_ONLY, make_cold, make_warm, resident_share
-from time_limits import GUARD_SECONDS
-
-from bench.data import compressed, raw
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--nbytes", "3MB", "--pairs", "1", "--batch", "64"]

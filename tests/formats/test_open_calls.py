@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hdf5_files import LAYOUTS, write
-from streamload.tools.__main__ import main
 
 import streamload as sl
+from streamload.tools.__main__ import main
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from streamload.tools.demonstration.dataset import PHOTOGRAPHS, SIDE, cut_crops, photograph_folder, scales_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "tools" / "examples"

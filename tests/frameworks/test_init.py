@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from streamload.tools.__main__ import main
 from streamload.tools.commands.init import FRAMEWORKS
 

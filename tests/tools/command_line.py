@@ -14,8 +14,9 @@ import h5py
 import imagecodecs
 import numpy as np
 import pytest
-from streamload.tools.__main__ import main
 from time_limits import GUARD_SECONDS
+
+from streamload.tools.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+
 from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 

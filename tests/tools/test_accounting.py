@@ -14,9 +14,9 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tar_of
 from PIL import Image
-from streamload.tools.convert.readers.image_folder import matches
 
 import streamload as sl
+from streamload.tools.convert.readers.image_folder import matches
 
 COMMANDS = {"info": [], "convert": ["o.h5"], "dry run": ["o.h5", "--dry-run"]}
 

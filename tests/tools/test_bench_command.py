@@ -9,6 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, said
+
+import streamload
+from streamload.errors import ConfigError, ResourceError, StreamloadError, UnsupportedFeatureError
 from streamload.tools.benchmark.advice import verdict
 from streamload.tools.benchmark.cgroup import confined
 from streamload.tools.benchmark.comparison import Competitor, module_of
@@ -18,9 +21,6 @@ from streamload.tools.benchmark.runs import passed
 from streamload.tools.benchmark.workloads import utilisation
 from streamload.tools.commands.bench import worked_out, worker_counts
 from streamload.tools.files.page_cache import EVICT_ONLY
-
-import streamload
-from streamload.errors import ConfigError, ResourceError, StreamloadError, UnsupportedFeatureError
 
 RECORDS, BATCH = 600, 64
 

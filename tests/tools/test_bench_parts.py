@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.machine_limits import beside, device_limits, read_ahead
 from streamload.tools.benchmark.workloads import WORKLOADS, utilisation, workload

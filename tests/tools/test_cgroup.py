@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from streamload.tools.benchmark import cgroup
 from streamload.tools.benchmark.cgroup import MemoryCeiling, homes, offers_memory
 

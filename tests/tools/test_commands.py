@@ -12,12 +12,12 @@ import imagecodecs
 import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, said
+
+from streamload.errors import ConfigError, ConversionError, CorruptDataError, ResourceError, SourceBusyError
 from streamload.tools.__main__ import COMMANDS, main
 from streamload.tools.commands.captions import STRIP
 from streamload.tools.commands.show import fitted, half_blocks, seen, sheet, stretched
 from streamload.tools.console import clean, code_of, meant, plain
-
-from streamload.errors import ConfigError, ConversionError, CorruptDataError, ResourceError, SourceBusyError
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, names_in, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert.manifest import BLOCK_NBYTES
-from streamload.tools.convert.shuffle import Buckets, bucket_count
-from streamload.tools.convert.split import shares_in
 
 import streamload as sl
 from streamload.errors import ConfigError
 from streamload.schema import Field, Schema
 from streamload.storage.owned_files import Folder
+from streamload.tools.convert.manifest import BLOCK_NBYTES
+from streamload.tools.convert.shuffle import Buckets, bucket_count
+from streamload.tools.convert.split import shares_in
 
 
 def everything(path: Any) -> dict[str, np.ndarray]:

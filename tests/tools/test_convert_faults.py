@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, mounts, names_in, said, started
-from streamload.tools.convert.staging import Staging
 from time_limits import GUARD_SECONDS, Deadline
 
 import streamload as sl
 from streamload.errors import SourceBusyError
+from streamload.tools.convert.staging import Staging
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 

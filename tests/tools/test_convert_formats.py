@@ -16,12 +16,12 @@ from command_line import answer
 from foreign_files import taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.convert.manifest import Content
-from streamload.tools.convert.writers.registry import CODECS, FORMATS, write_options, writer_of
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError
 from streamload.schema import Field, Schema
+from streamload.tools.convert.manifest import Content
+from streamload.tools.convert.writers.registry import CODECS, FORMATS, write_options, writer_of
 
 NUMBERS = count()
 DTYPES = ["u1", "i2", "<f4", "<f8", "?", "<i8", "<f2", "u2"]

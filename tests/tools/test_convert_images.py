@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from command_line import answer, image_folder
 from foreign_files import taken
-from streamload.tools.convert.readers.images import decoded, image_in
-from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 import streamload as sl
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsafeSourceError
+from streamload.tools.convert.readers.images import decoded, image_in
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 
 class TestImageFolders:

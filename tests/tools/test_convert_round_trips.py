@@ -18,13 +18,13 @@ from command_line import answer, hdf5_file
 from foreign_files import noise, png, taken, tfrecord, webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
-from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
 from test_convert_stores import _end_threads, database, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError
+from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
+from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
 
 NUMBERS = count()
 Maker = Callable[[Path, np.ndarray, np.ndarray], Path]

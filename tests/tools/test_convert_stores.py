@@ -14,10 +14,10 @@ import pytest
 import zarr
 from command_line import answer, arrays
 from foreign_files import noise, png, taken
-from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "version 2": {"zarr_format": 2, "chunks": (3, 8, 8, 3)},

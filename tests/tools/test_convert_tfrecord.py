@@ -11,13 +11,13 @@ from command_line import answer, names_in, said
 from foreign_files import crc32c, feature, framed, noise, part, png, taken, tf_example, tfrecord, varint
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert.readers.open import OpenRequest, open_records
-from streamload.tools.convert.readers.tf_example import features_of, varints
-from streamload.tools.convert.readers.tfrecord import masked
 
 import streamload as sl
 from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.kernels import checksum_kernels, crc32c_plain
+from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.tf_example import features_of, varints
+from streamload.tools.convert.readers.tfrecord import masked
 
 GOLDEN = (
     b"\nR\n\x14\n\x08feature2\x12\x08\n\x06\n\x04goat\n\x14\n\x08feature3\x12\x08\x12\x06\n\x04[\xd3|?"

@@ -14,13 +14,13 @@ from command_line import answer, names_in, said
 from foreign_files import noise, packed, png, taken, tar_of, webdataset
 from hypothesis import given
 from hypothesis import strategies as st
+
+import streamload as sl
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.tools.convert.readers.labels import values_of
 from streamload.tools.convert.readers.open import OpenRequest, open_records
 from streamload.tools.convert.readers.tar import members
 from streamload.tools.files.decompress import bytes_of
-
-import streamload as sl
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 PACKINGS = ["", "gz", "zst"]

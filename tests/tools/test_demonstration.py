@@ -10,12 +10,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from time_limits import GUARD_SECONDS
+
 from streamload.tools.benchmark.cgroup import homes
 from streamload.tools.benchmark.memory_usage import MemoryWatch
 from streamload.tools.demonstration.classifier import Classifier, features
 from streamload.tools.demonstration.dataset import PHOTOGRAPHS, make_crops, records_of, write_crops
 from streamload.tools.progress import PlainBar
-from time_limits import GUARD_SECONDS
 
 
 def run(*words: str, folder: Path) -> str:

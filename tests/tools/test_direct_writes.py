@@ -13,13 +13,13 @@ import pytest
 from command_line import image_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import streamload
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.shuffle import Arrangement
 from streamload.tools.convert.tasks import perform
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.direct_io import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
-
-import streamload
 
 SIZES = st.lists(st.sampled_from([0, 1, 100, ALIGNMENT - 1, ALIGNMENT, 3 * ALIGNMENT, 50_000, 150_528]), min_size=1, max_size=12)
 

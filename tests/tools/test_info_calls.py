@@ -10,9 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from streamload.tools.__main__ import main
 
 import streamload as sl
+from streamload.tools.__main__ import main
 
 WRITTEN = {"libver": ("earliest", "v110")}
 

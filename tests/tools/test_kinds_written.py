@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
-from streamload.tools.__main__ import main
 
 import streamload as sl
 from streamload.errors import SourceError
+from streamload.tools.__main__ import main
 
 VALUES = {
     "bytes": np.array([b"a", b"a\0b", b"", b"\0\xff"] * 5, "S3"),

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, image_folder, names_in
 from command_line import said as lines_said
+
+import streamload as sl
+from streamload.errors import ConversionError, SourceChangedError, UnsafeSourceError
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.tasks import perform
 from streamload.tools.convert.working_folder import MARK
-
-import streamload as sl
-from streamload.errors import ConversionError, SourceChangedError, UnsafeSourceError
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:

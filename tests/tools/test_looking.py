@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tfrecord, webdataset
+
 from streamload.tools.commands.captions import STRIP
 
 

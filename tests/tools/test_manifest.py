@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from command_line import answer, arrays, finished, hdf5_file
-from streamload.tools.convert.manifest import manifest_of, read_manifest, write_manifest
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.tools.convert.manifest import manifest_of, read_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")

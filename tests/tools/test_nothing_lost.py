@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, environment, hdf5_file, mounts, names_in, said
 from foreign_files import noise, png, taken, tar_of
+
+from streamload.errors import CorruptDataError, SchemaMismatchError
+from streamload.kernels.crc32c_plain import crc32c
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
 from streamload.tools.convert.readers.open import OpenRequest, open_records
 from streamload.tools.convert.readers.tfrecord import HEAD, TAIL, masked
 from streamload.tools.convert.writers.registry import write_options
 from streamload.tools.field_guesses import plain_names
-
-from streamload.errors import CorruptDataError, SchemaMismatchError
-from streamload.kernels.crc32c_plain import crc32c
 
 
 def varint(number: int) -> bytes:

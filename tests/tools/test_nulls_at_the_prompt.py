@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import answer, said
-from streamload.tools.nulls import as_flags, fill_in
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.tools.nulls import as_flags, fill_in
 
 
 @pytest.fixture

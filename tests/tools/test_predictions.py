@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import streamload.tools.commands.speed as speed
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tfrecord
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
+import streamload.tools.commands.speed as speed
 from streamload.storage.files import is_cached
 
 

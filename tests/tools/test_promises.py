@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, tfrecord, webdataset
-from streamload.tools import progress
-from streamload.tools.__main__ import main
 from test_convert_round_trips import cifar, idx_files
 from test_convert_stores import _end_threads, database, zarr_store  # noqa: F401 - a fixture
+
+from streamload.tools import progress
+from streamload.tools.__main__ import main
 
 CALLS = {
     "info": ("info", "a.h5"),

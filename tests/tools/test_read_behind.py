@@ -13,15 +13,15 @@ import pytest
 from command_line import arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from time_limits import Deadline
+
+from streamload.errors import ChecksumError, StreamloadError
+from streamload.schema import Field, Schema
 from streamload.tools.convert.writers.registry import WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import joined_crc32, record_checksums
 from streamload.tools.files.direct_io import DirectFile
 from streamload.tools.files.verify_writes import ReadBehind
-from time_limits import Deadline
-
-from streamload.errors import ChecksumError, StreamloadError
-from streamload.schema import Field, Schema
 
 BLOCK = 1 << 20
 SIZES = st.lists(st.sampled_from([0, 1, 100, 4096, 150_528, 1 << 20, 5_000_000]), max_size=6)

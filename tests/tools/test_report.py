@@ -13,6 +13,8 @@ import pytest
 from command_line import answer, said
 from hypothesis import given
 from hypothesis import strategies as st
+
+from streamload.sizes import format_nbytes
 from streamload.tools.benchmark.measure_epoch import BINS
 from streamload.tools.benchmark.report_comparisons import by_record_size
 from streamload.tools.benchmark.svg import (
@@ -31,8 +33,6 @@ from streamload.tools.benchmark.svg import (
     short,
 )
 from streamload.tools.commands.report import page
-
-from streamload.sizes import format_nbytes
 
 MACHINE = {"processor": "a <processor>", "memory": "2 GB", "disk": "a disk", "system": "a system", "versions": "python 3"}
 RATES = {"our_byte_rates": [3e9, 1e9, 2e9], "their_byte_rates": [1e9]}

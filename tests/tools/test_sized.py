@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
 from foreign_files import png, taken
-from streamload.tools.convert.readers.images import image_in
-from streamload.tools.convert.readers.open import OpenRequest, open_records
 from test_convert_round_trips import cifar, idx_files
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.tools.convert.readers.images import image_in
+from streamload.tools.convert.readers.open import OpenRequest, open_records
 
 IMAGES = arrays(5, (32, 32, 3), labels=3)
 

@@ -15,12 +15,12 @@ import pytest
 from command_line import answer, arrays, environment, hdf5_file, image_folder, said
 from hypothesis import given
 from hypothesis import strategies as st
-from streamload.tools.convert.shuffle import Arrangement, Numbers
-from streamload.tools.convert.split import arranged
 
 import streamload as sl
 from streamload.errors import ConfigError
 from streamload.order.split import Labels, by_group, hashed
+from streamload.tools.convert.shuffle import Arrangement, Numbers
+from streamload.tools.convert.split import arranged
 
 
 def passes(kept: list[int], labels: int, groups: int, size: int = 7) -> Any:

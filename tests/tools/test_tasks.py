@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from command_line import answer, arrays, environment, finished, hdf5_file, names_in, said
-from streamload.tools.convert.executors import FuturesExecutor
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.tasks import perform
 from time_limits import GUARD_SECONDS, Deadline
 
 import streamload as sl
 from streamload.errors import ConfigError, ConversionError, SourceBusyError
+from streamload.tools.convert.executors import FuturesExecutor
+from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.staging import Staging
+from streamload.tools.convert.tasks import perform
 
 WORDS = ("--to", "hdf5", "--shard-size", "4 KB", "--split", "0.7,0.3", "--stratify", "label", "--shuffle")
 

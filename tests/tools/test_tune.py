@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from command_line import answer, arrays, hdf5_file, said
+
+from streamload.errors import ResourceError
 from streamload.tools.commands.tune import Settings, Trials, more_trials, worker_trials
 from streamload.tools.console import Console
 from streamload.tools.files.page_cache import EVICT_ONLY
-
-from streamload.errors import ResourceError
 
 BATCH = 64
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
-from streamload.tools.convert.manifest import BLOCK_NBYTES, read_manifest
-from streamload.tools.files.checksums import adler32, block_checksums, crc32, quick_hash
 
 from streamload.errors import CorruptDataError
+from streamload.tools.convert.manifest import BLOCK_NBYTES, read_manifest
+from streamload.tools.files.checksums import adler32, block_checksums, crc32, quick_hash
 
 TARGETS = [
     "b.h5",

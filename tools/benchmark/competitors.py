@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
-from streamload.tools.console import meant
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.sizes import format_nbytes
 from streamload.source import Source
 from streamload.storage.owned_files import Folder, finished_file
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
+from streamload.tools.console import meant
 
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "PyTorch, memmap, (image, int) pairs": ("torch_memmap", {"variant": "pairs"}),

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
-from streamload.tools.benchmark.memory_usage import MemoryWatch, below
 
 import streamload as sl
 from streamload.errors import ResourceError, StreamloadError, to_plain
 from streamload.loader.batch import Batch
 from streamload.sizes import format_nbytes
+from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
+from streamload.tools.benchmark.memory_usage import MemoryWatch, below
 from streamload.workers.launcher import Launcher
 
 MOST_MOMENTS = 120

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from streamload.sizes import format_nbytes
 from streamload.tools.benchmark.measure_epoch import BINS
 from streamload.tools.benchmark.svg import SvgBar, areas, axis_over, bars, histogram, legend, lines, seconds, short
-
-from streamload.sizes import format_nbytes
 
 
 def figure(title: str, drawing: str, caption: str = "") -> str:

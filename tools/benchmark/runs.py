@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.files.page_cache import make_cold, make_warm
-
 from streamload.errors import ResourceError, StreamloadError, from_plain
 from streamload.sizes import format_nbytes
 from streamload.storage.owned_files import anonymous_file
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 MODULE = "streamload.tools.benchmark.measure_epoch"
 

@@ -14,9 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from streamload.tools.console import meant
-
 from streamload.errors import ConfigError
+from streamload.tools.console import meant
 
 THRESHOLD = 0.9
 """For compute times that the user gives."""

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import image_axes, opened, spread
 
 import streamload
 from streamload.errors import ConfigError
+from streamload.tools.commands.open_arguments import image_axes, opened, spread
 from streamload.transforms.augment import Augment
 
 EPOCHS = 5

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from streamload.errors import ConfigError
+from streamload.memory.limits import usable_cores
+from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
 from streamload.tools.benchmark.environment import machine
@@ -19,10 +22,6 @@ from streamload.tools.commands.open_arguments import add_choice, add_decode, con
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
 from streamload.tools.nulls import fill_in
-
-from streamload.errors import ConfigError
-from streamload.memory.limits import usable_cores
-from streamload.sizes import format_nbytes, parse_nbytes
 
 EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
 

@@ -8,6 +8,12 @@ import os
 from typing import Any
 
 import numpy as np
+
+from streamload.errors import ConfigError, ConversionError
+from streamload.images import MOST_PIXELS
+from streamload.memory.limits import usable_cores
+from streamload.sizes import format_nbytes
+from streamload.source import Source
 from streamload.tools.accounting import Account, account_of, lacking, left_out, show_account
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
@@ -22,12 +28,6 @@ from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
 from streamload.tools.nulls import refuse_nulls
-
-from streamload.errors import ConfigError, ConversionError
-from streamload.images import MOST_PIXELS
-from streamload.memory.limits import usable_cores
-from streamload.sizes import format_nbytes
-from streamload.source import Source
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 

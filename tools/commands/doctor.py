@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from streamload.tools.console import FOUND, GOOD, Console
-
 import streamload
 from streamload.memory.limits import available_nbytes, group_limits, usable_cores
 from streamload.sizes import format_nbytes
 from streamload.storage.owned_files import anonymous_file
+from streamload.tools.console import FOUND, GOOD, Console
 
 EXAMPLE = "streamload doctor --disk /data"
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted
-from streamload.tools.convert.readers.open import RecordSource
 
 from streamload.errors import ConfigError, NullValueError, SourceError
 from streamload.images import ImageError, read_header
 from streamload.source import ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
+from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted
+from streamload.tools.convert.readers.open import RecordSource
 
 EXAMPLE = "streamload head train.h5 -n 3"
 

@@ -7,6 +7,12 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from streamload.errors import StreamloadError
+from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.nulls import advice_on_nulls, notes_on_nulls
+from streamload.schema import BYTES, TEXT
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Source
 from streamload.tools.accounting import account_of, show_account
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.open_arguments import (
@@ -28,13 +34,6 @@ from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.nulls import as_flags
 from streamload.tools.value_ranges import range_text, ranges
-
-from streamload.errors import StreamloadError
-from streamload.formats.hdf5.h5py_column import H5pyColumn
-from streamload.nulls import advice_on_nulls, notes_on_nulls
-from streamload.schema import BYTES, TEXT
-from streamload.sizes import format_nbytes
-from streamload.source import Column, Source
 
 EXAMPLE = "streamload info train.h5"
 

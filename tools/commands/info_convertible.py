@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.errors import SourceError
+from streamload.sizes import format_nbytes
+from streamload.storage.files import is_cached
 from streamload.tools.accounting import account_of
 from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
 from streamload.tools.commands.speed import device_rate_of
@@ -18,10 +22,6 @@ from streamload.tools.convert.readers.open import OpenRequest, RecordSource, con
 from streamload.tools.convert.readers.records import SURVEYED, ContainerReader
 from streamload.tools.image_sizes import sizes_of
 from streamload.tools.value_ranges import LOOKED_AT, range_of, range_text
-
-from streamload.errors import SourceError
-from streamload.sizes import format_nbytes
-from streamload.storage.files import is_cached
 
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
 COLD_FILES = 64

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.commands.open_arguments import batch_records, classes_at, converted, opened
-from streamload.tools.console import GOOD, Console, clean, meant
-
 import streamload
 from streamload.errors import ConfigError
 from streamload.schema import Field
 from streamload.source import Source
+from streamload.tools.commands.open_arguments import batch_records, classes_at, converted, opened
+from streamload.tools.console import GOOD, Console, clean, meant
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 

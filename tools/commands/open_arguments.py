@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
-from streamload.tools.nulls import fill_in
 
 import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
 from streamload.schema import Field
 from streamload.source import Column, Source
 from streamload.source import stored_nbytes as record_nbytes
+from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
+from streamload.tools.nulls import fill_in
 
 BATCH_NBYTES = 16 * 1024**2
 """Records are read so many bytes at a time."""

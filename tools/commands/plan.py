@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
-from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
-from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
-
 import streamload
 from streamload.errors import ConfigError
 from streamload.loader.budget import default_memory_nbytes
@@ -16,6 +12,9 @@ from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.sizes import format_nbytes
+from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
+from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
+from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 
 EXAMPLE = 'streamload plan train.h5 --batch 256 --memory "4 GB"'
 

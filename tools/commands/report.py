@@ -9,12 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from streamload.errors import ConfigError, SourceError
+from streamload.storage.owned_files import write_report
 from streamload.tools.benchmark.report_comparisons import comparison_section, quality_section, scale_section
 from streamload.tools.benchmark.report_dataset import bench_section
 from streamload.tools.console import GOOD, Console
-
-from streamload.errors import ConfigError, SourceError
-from streamload.storage.owned_files import write_report
 
 EXAMPLE = "streamload report results.json --html report.html"
 

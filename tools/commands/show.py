@@ -13,6 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.images.fixed_bytes import holds_bytes
+from streamload.ragged import Ragged
+from streamload.schema import BYTES, TEXT, Field
+from streamload.storage.owned_files import write_report
 from streamload.tools.commands.captions import STRIP, can_write, captioned
 from streamload.tools.commands.open_arguments import (
     add_choice,
@@ -26,12 +32,6 @@ from streamload.tools.commands.open_arguments import (
 )
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.convert.readers.open import RecordSource
-
-from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.images.fixed_bytes import holds_bytes
-from streamload.ragged import Ragged
-from streamload.schema import BYTES, TEXT, Field
-from streamload.storage.owned_files import write_report
 
 EXAMPLE = "streamload show train.h5 -n 12"
 

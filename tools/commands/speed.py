@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.benchmark.peers.device import Direct
-from streamload.tools.commands.open_arguments import batch_records
 
 from streamload.source import ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
+from streamload.tools.benchmark.peers.device import Direct
+from streamload.tools.commands.open_arguments import batch_records
 
 MEASURED_SECONDS = 0.4
 AHEAD = 256

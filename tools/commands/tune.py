@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from streamload.errors import ConfigError, ResourceError
+from streamload.memory.limits import available_nbytes, usable_cores
+from streamload.sizes import format_nbytes
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.commands.bench import pass_config, worked_out
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import GOOD, Console, clean, meant
-
-from streamload.errors import ConfigError, ResourceError
-from streamload.memory.limits import available_nbytes, usable_cores
-from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload tune train.h5 --seconds 60"
 

@@ -13,6 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+import streamload
+from streamload.errors import ConfigError, CorruptDataError
+from streamload.ragged import Ragged
+from streamload.sizes import format_nbytes
 from streamload.tools.accounting import Account, account_of, account_when_made, lacking, show_account
 from streamload.tools.commands.open_arguments import Chosen, add_account, add_choice, fields_in, options_in
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
@@ -36,11 +41,6 @@ from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
 from streamload.tools.progress import bar
 from streamload.tools.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
-
-import streamload
-from streamload.errors import ConfigError, CorruptDataError
-from streamload.ragged import Ragged
-from streamload.sizes import format_nbytes
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
 

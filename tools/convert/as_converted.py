@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.conditions import Condition
 from streamload.tools.commands.open_arguments import sound_numbers
 from streamload.tools.console import counted
 from streamload.tools.convert.readers.label_fields import SmallFields, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of
 from streamload.tools.convert.shuffle import Arrangement, Numbers
-
-from streamload.conditions import Condition
 
 MOST_NUMBERS = 10_000
 """Records that were left out are named in a manifest, if they are no more than this."""

@@ -8,10 +8,9 @@ from concurrent.futures import Executor, Future, as_completed
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from streamload.errors import ConfigError, ConversionError, StreamloadError, from_plain
 from streamload.tools.convert.processes import Children
 from streamload.tools.convert.tasks import perform
-
-from streamload.errors import ConfigError, ConversionError, StreamloadError, from_plain
 
 DASK = "dask://"
 CONNECT_SECONDS = 10

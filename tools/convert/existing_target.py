@@ -7,11 +7,10 @@ import os
 import stat
 from collections.abc import Callable
 
-from streamload.tools.console import clean
-from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
-
 from streamload.errors import ConfigError, StreamloadError
 from streamload.storage.owned_files import Folder
+from streamload.tools.console import clean
+from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
 
 LOG = ".bad.jsonl"
 """The ending of the list of records that could not be read."""

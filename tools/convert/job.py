@@ -12,6 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+import streamload
+from streamload.conditions import Condition
+from streamload.errors import ConversionError, SourceChangedError
+from streamload.schema import Schema
+from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.accounting import Account
 from streamload.tools.console import counted
 from streamload.tools.convert.as_converted import MOST_NUMBERS
@@ -27,12 +33,6 @@ from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
 from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
-
-import streamload
-from streamload.conditions import Condition
-from streamload.errors import ConversionError, SourceChangedError
-from streamload.schema import Schema
-from streamload.sizes import format_nbytes, parse_nbytes
 
 SHARD_NBYTES = 1 << 30
 """Files of a folder, where nothing else was asked for."""

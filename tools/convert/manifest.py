@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.files.checksums import block_checksums, quick_hash
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.ragged import Ragged
 from streamload.schema import Schema
 from streamload.storage.owned_files import Folder
+from streamload.tools.files.checksums import block_checksums, quick_hash
 
 VERSION = 2
 BLOCK_NBYTES = 1024**2

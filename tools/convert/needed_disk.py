@@ -6,13 +6,12 @@ import errno
 import os
 import shutil
 
-from streamload.tools.convert.readers.encode_images import is_image
-from streamload.tools.convert.readers.open import RecordSource
-from streamload.tools.convert.writers.registry import WriteOptions
-
 from streamload.errors import ConfigError, ConversionError
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
+from streamload.tools.convert.readers.encode_images import is_image
+from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.writers.registry import WriteOptions
 
 ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
 """About how many times smaller images are as they are stored, where nothing says more."""

@@ -8,11 +8,11 @@ import shutil
 from contextlib import ExitStack
 
 import numpy as np
-from streamload.tools.convert.shuffle import Arrangement
 
 from streamload.errors import ConfigError
 from streamload.order.split import Batches, Dealt, dealer, ends_of
 from streamload.storage.owned_files import anonymous_file, replace_file
+from streamload.tools.convert.shuffle import Arrangement
 
 PART_NAMES = {1: ("",), 2: ("train", "test"), 3: ("train", "validation", "test")}
 

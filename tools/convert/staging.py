@@ -19,6 +19,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from streamload.errors import ConversionError, SourceBusyError, SourceChangedError
+from streamload.fault_points import reach
+from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, manifest_bytes
 from streamload.tools.convert.working_folder import (
     BUCKETS,
@@ -34,10 +37,6 @@ from streamload.tools.convert.working_folder import (
     read_json,
     require_ours,
 )
-
-from streamload.errors import ConversionError, SourceBusyError, SourceChangedError
-from streamload.fault_points import reach
-from streamload.storage.owned_files import Folder
 
 WAIT_SECONDS = 60.0
 """How long tasks wait for each other while one of them begins."""

@@ -19,6 +19,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+import streamload
+from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
+from streamload.fault_points import reach
+from streamload.formats.hdf5.inspector import Inspector
+from streamload.storage.owned_files import Folder
 from streamload.tools.commands.open_arguments import batch_records
 from streamload.tools.convert.manifest import BLOCK_NBYTES, Content, file_entry, schema_entry
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
@@ -30,12 +36,6 @@ from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
 from streamload.tools.files.direct_io import aligned_records
 from streamload.tools.files.verify_writes import ReadBehind
-
-import streamload
-from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
-from streamload.fault_points import reach
-from streamload.formats.hdf5.inspector import Inspector
-from streamload.storage.owned_files import Folder
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
 """The position of the first record, and records that follow each other: every field."""

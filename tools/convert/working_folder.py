@@ -9,12 +9,11 @@ import stat
 from contextlib import suppress
 from typing import Any
 
+from streamload.errors import UnsafeSourceError
+from streamload.storage.owned_files import Folder
 from streamload.tools.convert.existing_target import named_in
 from streamload.tools.convert.manifest import FOLDER_NAME
 from streamload.tools.convert.writers.registry import SUFFIXES
-
-from streamload.errors import UnsafeSourceError
-from streamload.storage.owned_files import Folder
 
 MARK = "conversion.json"
 """What a folder of ours holds: its own number, which no archive and no copy can know."""

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
-from streamload.tools.benchmark.memory_usage import MemoryUsage, MemoryWatch
-from streamload.tools.demonstration.classifier import Classifier, features
-from streamload.tools.demonstration.dataset import PHOTOGRAPHS, Crops, make_crops, records_of, write_crops
-from streamload.tools.progress import bar
-
 import streamload as sl
 from streamload.loader.budget import Footprint
 from streamload.loader.stats import Stats
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.storage.owned_files import Folder, temporary_folder
+from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
+from streamload.tools.benchmark.memory_usage import MemoryUsage, MemoryWatch
+from streamload.tools.demonstration.classifier import Classifier, features
+from streamload.tools.demonstration.dataset import PHOTOGRAPHS, Crops, make_crops, records_of, write_crops
+from streamload.tools.progress import bar
 from streamload.workers.launcher import Launcher
 
 FOR_INTERPRETERS = 256 * 1024**2

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
+from streamload.storage.files import is_cached
 from streamload.tools.files.checksums import crc32, joined_crc32
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, direct_descriptor
-
-from streamload.storage.files import is_cached
 
 READERS = 16
 """Threads that read and compute: a device that is written to gives 0.8 GB/s to four of them, and 1.2 to sixteen."""

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streamload.tools.__main__ import main
-from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
-from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
-from streamload.tools.record_comparison import differing
 
 import streamload as sl
 from kinds import storages
 from kinds.pairs import LARGE, Choice, name_of, pairs
 from kinds.refused import CONVERT, group_of
 from kinds.storages import STORAGES, Expected, Library
+from streamload.tools.__main__ import main
+from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
+from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
+from streamload.tools.record_comparison import differing
 
 TARGETS = {
     "hdf5": ("hdf5", "none"),

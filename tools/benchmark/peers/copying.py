@@ -9,9 +9,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.kernels import compile_kernels, gather_kernels
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
 def make(config: Config) -> Any:

@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 from streamload.storage.direct_io import DirectReads
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 SECTOR = 512
 PAGE = 4_096

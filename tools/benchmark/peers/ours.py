@@ -8,9 +8,9 @@ import warnings
 from typing import Any
 
 import numpy as np
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 import streamload as sl
+from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
 def wait_until_quiet(loader: sl.Loader) -> None:

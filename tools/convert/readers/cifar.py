@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.readers.open import OpenRequest
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.formats.names import natural_key
 from streamload.schema import Field, Schema
+from streamload.tools.convert.readers.open import OpenRequest
 
 IMAGE = (3, 32, 32)
 IMAGE_NBYTES = 3072

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.open import RecordSource
-from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.errors import ConfigError
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.source import Source
+from streamload.tools.convert.readers.masks import NAMES as MASKS
+from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.writers.registry import WriteOptions
 
 QUALITY = 90
 """Of JPEG, where nothing else was asked for."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.readers.images import image_in, kind_of
 
 import streamload
 from streamload.errors import UnsupportedFeatureError
@@ -15,6 +14,7 @@ from streamload.images import Decode
 from streamload.ragged import Ragged
 from streamload.schema import BYTES
 from streamload.source import Source, kept_column
+from streamload.tools.convert.readers.images import image_in, kind_of
 
 
 def image_names(source: Source) -> tuple[str, ...]:

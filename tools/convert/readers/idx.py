@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.readers.open import OpenRequest
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.schema import Field, Schema
 from streamload.sizes import format_nbytes
+from streamload.tools.convert.readers.open import OpenRequest
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 8

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import clean, meant
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, open_records
 
 from streamload.errors import ConfigError
 from streamload.source import Source
+from streamload.tools.console import clean, meant
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, open_records
 
 STRETCH_RECORDS = 65_536
 """Records are read so many at a time."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.readers.images import image_in
 
 from streamload.errors import CorruptDataError
+from streamload.tools.convert.readers.images import image_in
 
 NAMES = ("mask", "masks", "seg", "segmentation")
 """Fields of such names are masks, where names are all that says so."""

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
 from streamload.tools.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
@@ -19,9 +22,6 @@ from streamload.tools.convert.readers.masks import NAMES, mask_in
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.field_guesses import is_text, plain_names, shape_said
 from streamload.tools.files.direct_io import aligned_empty
-
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
-from streamload.schema import Field, Schema
 
 TOGETHER = 8
 """Records that a thread is given at a time: a word between threads costs as much as a tenth of an image."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.commands.open_arguments import batch_records, image_axes
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.masks import nearest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
 
 from streamload.errors import ConfigError
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
+from streamload.tools.commands.open_arguments import batch_records, image_axes
+from streamload.tools.convert.readers.masks import NAMES as MASKS
+from streamload.tools.convert.readers.masks import nearest
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
 
 
 def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:

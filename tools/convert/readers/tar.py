@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from streamload.tools.files.decompress import StoredFile
-
 from streamload.errors import CorruptDataError
+from streamload.tools.files.decompress import StoredFile
 
 BLOCK = 512
 MOST_NAME_NBYTES = 1 << 20

@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.errors import ChecksumError, CorruptDataError, SourceError
+from streamload.kernels import checksum_kernels, crc32c_plain
 from streamload.tools.container import Raw
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
@@ -18,9 +21,6 @@ from streamload.tools.convert.readers.tf_example import features_of
 from streamload.tools.convert.readers.webdataset import paths_of
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
-
-from streamload.errors import ChecksumError, CorruptDataError, SourceError
-from streamload.kernels import checksum_kernels, crc32c_plain
 
 SUFFIXES = tuple(end + packed for end in (".tfrecord", ".tfrecords", ".tfrec") for packed in ("", *PACKED))
 _SHARD = re.compile(r"-[0-9]+-of-[0-9]+$")

@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.formats.names import natural_key
 from streamload.tools.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
@@ -22,9 +25,6 @@ from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tar import BLOCK, Member, is_head, members
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
-
-from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
-from streamload.formats.names import natural_key
 
 SUFFIXES = (".tar", *(".tar" + packed for packed in PACKED), ".tgz", ".tzst")
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")

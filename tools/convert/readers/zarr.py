@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.console import meant
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.field_guesses import plain_names
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.schema import Field, Schema
+from streamload.tools.console import meant
+from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.field_guesses import plain_names
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 HELD_NBYTES = 1 << 28

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 from numpy.typing import NDArray
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
-from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import create_file
+from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
+from streamload.tools.convert.writers.registry import WriteOptions
 
 BATCH_NBYTES = 16 * 1024**2
 """Record batches hold about so much, where nothing else was asked for."""

@@ -10,11 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from streamload.tools.convert.writers.registry import CODED_NBYTES, WriteOptions
-from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 
 from streamload.memory.limits import usable_cores
 from streamload.schema import Field, Schema
+from streamload.tools.convert.writers.registry import CODED_NBYTES, WriteOptions
+from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 
 CHUNK_NBYTES = 1024**2
 """Chunks hold about so much, where nothing else was asked for."""

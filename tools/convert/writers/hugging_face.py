@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.ragged import Ragged
 from streamload.schema import TEXT, Field, Schema
 from streamload.storage.owned_files import create_file
+from streamload.tools.convert.writers.registry import WriteOptions
 
 GROUP_NBYTES = 4 * 1024**2
 """Row groups hold about so much: any record of one costs reading all of it."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import create_file
+from streamload.tools.convert.writers.registry import WriteOptions
 
 
 class NpyWriter:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from streamload.tools.convert.writers.registry import WriteOptions
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file
+from streamload.tools.convert.writers.registry import WriteOptions
 
 TIME = (1980, 1, 1, 0, 0, 0)
 """Members have no time: the same records are to give the same bytes."""

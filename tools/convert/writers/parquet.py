@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from streamload.schema import Schema
 from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.direct_io import DirectFile
-
-from streamload.schema import Schema
 
 GROUP_NBYTES = 64 * 1024**2
 """Row groups of raw records: large, since nothing must be decoded whole."""

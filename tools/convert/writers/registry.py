@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
-from streamload.tools.console import meant
 
 from streamload.errors import ConfigError
 from streamload.schema import Schema
+from streamload.tools.console import meant
 
 FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
 """Names of formats, and how their files are called."""

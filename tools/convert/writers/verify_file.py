@@ -8,14 +8,14 @@ from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
-from streamload.tools.files.checksums import record_checksums
-from streamload.tools.files.verify_writes import ReadBehind
 
 import streamload
 from streamload.errors import ChecksumError, ConversionError
 from streamload.formats.columns.raw import RawRecords
 from streamload.schema import Schema
 from streamload.source import Column, Source
+from streamload.tools.files.checksums import record_checksums
+from streamload.tools.files.verify_writes import ReadBehind
 
 Stretch = tuple[int, int, dict[str, tuple[int, int]]]
 """Records [start, stop) of a file, and their checksums by field."""
