@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.crop_plain import settle
-from streamload.kernels.augment.nearest_plain import fills_of
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.crop import settle
+from streamload.kernels.augment.plain.nearest import fills_of
+from streamload.kernels.augment.plain.run import PlainFrame
 
 
 def _places(parameters: NDArray[np.float64], source: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

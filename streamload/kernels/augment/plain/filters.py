@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.color_plain import fma
-from streamload.kernels.augment.crop_plain import inside
-from streamload.kernels.augment.curves_plain import flush
 from streamload.kernels.augment.frame import REFLECT
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.color import fma
+from streamload.kernels.augment.plain.crop import inside
+from streamload.kernels.augment.plain.curves import flush
+from streamload.kernels.augment.plain.run import PlainFrame
 
 f32 = np.float32
 

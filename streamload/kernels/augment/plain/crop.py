@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.kernels.augment.frame import CONSTANT, EDGE, HORIZONTAL, REFLECT, TRANSPOSED, VERTICAL
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.run import PlainFrame
 
 
 def inside(places: NDArray[np.int64], size: int, mode: int) -> NDArray[np.int64]:

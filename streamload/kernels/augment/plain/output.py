@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.curves_plain import flush
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.curves import flush
+from streamload.kernels.augment.plain.run import PlainFrame
 
 
 def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.crop_plain import inside, region, settle
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.crop import inside, region, settle
+from streamload.kernels.augment.plain.run import PlainFrame
 
 
 def places(begin: float, end: float, size: int, count: int, mode: int, *, centred: bool) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.run import PlainFrame
 
 
 def erase(frame: PlainFrame, parameters: NDArray[np.float64]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.crop_plain import settle
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.crop import settle
+from streamload.kernels.augment.plain.run import PlainFrame
 
 BOX, TRIANGLE, CUBIC = 0, 1, 2
 BITS = 22

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.crop_plain import oriented, region
-from streamload.kernels.augment.filtered_plain import weight_of
-from streamload.kernels.augment.nearest_plain import places
-from streamload.kernels.augment.output_plain import bfloat16_bits
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.crop import oriented, region
+from streamload.kernels.augment.plain.filtered import weight_of
+from streamload.kernels.augment.plain.nearest import places
+from streamload.kernels.augment.plain.output import bfloat16_bits
+from streamload.kernels.augment.plain.run import PlainFrame
 
 f32 = np.float32
 NEAREST_EDGE = 4

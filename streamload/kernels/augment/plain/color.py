@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.curves_plain import flush
-from streamload.kernels.augment.run_plain import PlainFrame
+from streamload.kernels.augment.plain.curves import flush
+from streamload.kernels.augment.plain.run import PlainFrame
 
 f32 = np.float32
 RED, GREEN, BLUE = f32(0.2989), f32(0.587), f32(0.114)
