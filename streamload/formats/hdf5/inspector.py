@@ -83,7 +83,7 @@ def inspected(request: Request) -> FilesInfo:
     try:
         data = Inspector.ask(request)
     except InspectorUnavailableError as error:
-        from streamload.formats.hdf5.planning import examined
+        from streamload.formats.hdf5.examination import examined  # It loads the HDF5 library.
 
         _say_unprotected(str(error))
         return examined(request, no_progress)

@@ -11,7 +11,7 @@ import h5py
 from h5py import h5d, h5g, h5i, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import SourceError, StreamloadError, UnsafeSourceError
-from streamload.formats.hdf5.internals import internal
+from streamload.formats.hdf5.discovery.internals import internal
 from streamload.formats.hdf5.open_file import open_file
 
 MOST_OBJECTS = 10_000

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streamload.errors import ConfigError
-from streamload.formats.hdf5.families import Family, families, star_of
-from streamload.formats.hdf5.field_selection import Found, argument, named_fields
-from streamload.formats.hdf5.links import MissingPathError, Tree, names_in
+from streamload.formats.hdf5.discovery.families import Family, families, star_of
+from streamload.formats.hdf5.discovery.field_selection import Found, argument, named_fields
+from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, names_in
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.names import matches
 

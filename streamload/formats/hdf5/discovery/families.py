@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamload.formats.hdf5.field_selection import Found
+from streamload.formats.hdf5.discovery.field_selection import Found
 from streamload.formats.names import matches, natural_key
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.hdf5 import filters
-from streamload.formats.hdf5.chunk_reader import ChunkedFile
-from streamload.formats.hdf5.chunked import ChunkedColumn
-from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyDataset
+from streamload.formats.hdf5.columns.chunk_reader import ChunkedFile
+from streamload.formats.hdf5.columns.chunked import ChunkedColumn
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyDataset
+from streamload.formats.hdf5.columns.scattered import Scattered, ScatteredFile
+from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, RUNS, VIRTUAL, ChunkIndex, DatasetInfo, Piece
-from streamload.formats.hdf5.scattered import Scattered, ScatteredFile
-from streamload.formats.hdf5.vlen import VlenColumn
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Lengths

@@ -9,15 +9,15 @@ from itertools import islice
 from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
-from streamload.formats.hdf5 import field_selection
-from streamload.formats.hdf5.candidates import candidates_in, examined_at, told
-from streamload.formats.hdf5.collecting import Wish
-from streamload.formats.hdf5.field_selection import Found
-from streamload.formats.hdf5.links import MissingPathError, Place, Tree, names_in
+from streamload.formats.hdf5.discovery import field_selection
+from streamload.formats.hdf5.discovery.candidates import candidates_in, examined_at, told
+from streamload.formats.hdf5.discovery.collecting import Wish
+from streamload.formats.hdf5.discovery.field_selection import Found
+from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree, names_in
+from streamload.formats.hdf5.discovery.patterns import walk
+from streamload.formats.hdf5.discovery.sparse import COLUMNS, VALUES, Sparse, sparse_at
 from streamload.formats.hdf5.metadata import Beat
-from streamload.formats.hdf5.patterns import walk
 from streamload.formats.hdf5.request import Axis, Request
-from streamload.formats.hdf5.sparse import COLUMNS, VALUES, Sparse, sparse_at
 from streamload.formats.names import is_pattern
 
 MOST_TRIED = 1000

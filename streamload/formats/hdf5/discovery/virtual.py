@@ -7,7 +7,7 @@ import os
 from h5py import h5d, h5p  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.hdf5.links import MissingPathError, Tree
+from streamload.formats.hdf5.discovery.links import MissingPathError, Tree
 from streamload.formats.hdf5.open_file import guarded
 
 MOST_VIRTUAL_LEVELS = 8

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from h5py import h5g, h5l  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.formats.hdf5.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
 from streamload.formats.names import is_pattern, matches, natural_key
 
 

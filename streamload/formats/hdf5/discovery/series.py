@@ -12,12 +12,13 @@ from h5py import h5a, h5d, h5p, h5t  # pyright: ignore[reportAttributeAccessIssu
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.hdf5 import dataset_info, field_selection, filters, views
-from streamload.formats.hdf5.links import Place
+from streamload.formats.hdf5 import filters
+from streamload.formats.hdf5.discovery import dataset_info, field_selection, views
+from streamload.formats.hdf5.discovery.links import Place
+from streamload.formats.hdf5.discovery.possible import refuse_impossible, unwritten
+from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, RUNS, ChunkIndex, DatasetInfo, Piece
-from streamload.formats.hdf5.possible import refuse_impossible, unwritten
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.hdf5.source_files import SourceFiles
 from streamload.schema import ARRAY, BYTES
 
 

@@ -12,14 +12,14 @@ from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import SchemaMismatchError
-from streamload.formats.hdf5 import field_selection
-from streamload.formats.hdf5.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery import field_selection
+from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery.patterns import Match, walk
+from streamload.formats.hdf5.discovery.series import Pieces, Series
+from streamload.formats.hdf5.discovery.source_files import SourceFiles
+from streamload.formats.hdf5.discovery.sparse import Sparse, sparse_at
 from streamload.formats.hdf5.metadata import DatasetInfo
-from streamload.formats.hdf5.patterns import Match, walk
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.hdf5.series import Pieces, Series
-from streamload.formats.hdf5.source_files import SourceFiles
-from streamload.formats.hdf5.sparse import Sparse, sparse_at
 from streamload.formats.names import is_pattern
 from streamload.schema import ARRAY
 

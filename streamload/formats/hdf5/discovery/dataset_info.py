@@ -12,11 +12,11 @@ from h5py import h5d, h5p  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.hdf5 import vlen_lengths
-from streamload.formats.hdf5.member_types import is_raw, members
+from streamload.formats.hdf5.discovery import vlen_lengths
+from streamload.formats.hdf5.discovery.member_types import is_raw, members
+from streamload.formats.hdf5.discovery.packing import packing_of
+from streamload.formats.hdf5.discovery.virtual import virtual_sources
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
-from streamload.formats.hdf5.packing import packing_of
-from streamload.formats.hdf5.virtual import virtual_sources
 from streamload.source import Lengths
 
 SPAN_NBYTES = 128 * 1024

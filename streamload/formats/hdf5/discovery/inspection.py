@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.hdf5 import field_selection
-from streamload.formats.hdf5.collecting import Collected, Wish
-from streamload.formats.hdf5.finding import found_wishes
-from streamload.formats.hdf5.links import Tree
+from streamload.formats.hdf5.discovery import field_selection
+from streamload.formats.hdf5.discovery.collecting import Collected, Wish
+from streamload.formats.hdf5.discovery.finding import found_wishes
+from streamload.formats.hdf5.discovery.links import Tree
+from streamload.formats.hdf5.discovery.series import Pieces
+from streamload.formats.hdf5.discovery.source_files import SourceFiles
+from streamload.formats.hdf5.discovery.wanted import asked_wishes
 from streamload.formats.hdf5.metadata import Beat, Columns, FilesInfo, Piece, no_progress
 from streamload.formats.hdf5.open_file import guarded
 from streamload.formats.hdf5.request import Request
-from streamload.formats.hdf5.series import Pieces
-from streamload.formats.hdf5.source_files import SourceFiles
-from streamload.formats.hdf5.wanted import asked_wishes
 from streamload.storage.files import recheck
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
-from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyReader
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
 from streamload.images.image_fields import LookedAt
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles

@@ -9,9 +9,9 @@ import h5py
 from h5py import h5a, h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.errors import ConfigError, SourceError
-from streamload.formats.hdf5 import dataset_info, field_selection
-from streamload.formats.hdf5.field_selection import Found
-from streamload.formats.hdf5.links import Place, Tree
+from streamload.formats.hdf5.discovery import dataset_info, field_selection
+from streamload.formats.hdf5.discovery.field_selection import Found
+from streamload.formats.hdf5.discovery.links import Place, Tree
 from streamload.formats.hdf5.metadata import Beat
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamload.errors import ConfigError
-from streamload.formats.hdf5 import field_selection, readings, views
-from streamload.formats.hdf5.candidates import candidates_in
-from streamload.formats.hdf5.collecting import Wish
-from streamload.formats.hdf5.field_selection import Found, LeftOut
-from streamload.formats.hdf5.internals import refuse_weights
-from streamload.formats.hdf5.links import Tree
+from streamload.formats.hdf5.discovery import field_selection, readings, views
+from streamload.formats.hdf5.discovery.candidates import candidates_in
+from streamload.formats.hdf5.discovery.collecting import Wish
+from streamload.formats.hdf5.discovery.field_selection import Found, LeftOut
+from streamload.formats.hdf5.discovery.internals import refuse_weights
+from streamload.formats.hdf5.discovery.links import Tree
+from streamload.formats.hdf5.discovery.readings import Layout, Reading
+from streamload.formats.hdf5.discovery.sparse import without_sparse
+from streamload.formats.hdf5.discovery.wanted import asked_wishes, dense_wish
 from streamload.formats.hdf5.metadata import Beat
-from streamload.formats.hdf5.readings import Layout, Reading
 from streamload.formats.hdf5.request import Axis, Request
-from streamload.formats.hdf5.sparse import without_sparse
-from streamload.formats.hdf5.wanted import asked_wishes, dense_wish
 
 
 def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> list[Wish]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.hdf5.h5py_column import H5pyColumn, H5pyReader
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
 from streamload.ragged import Ragged
 from streamload.source import Column, ReadStats, read_records
 from streamload.storage.files import Fingerprint, OpenFiles, short_read

@@ -11,9 +11,9 @@ from h5py import h5d, h5g  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SourceError, UnsupportedFeatureError
-from streamload.formats.hdf5 import dataset_info, field_selection
-from streamload.formats.hdf5.field_selection import Found
-from streamload.formats.hdf5.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery import dataset_info, field_selection
+from streamload.formats.hdf5.discovery.field_selection import Found
+from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
 from streamload.formats.hdf5.metadata import DatasetInfo
 
 VALUES, COLUMNS, STARTS = "data", "indices", "indptr"
