@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
+from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
 from streamload.images.image_fields import LookedAt
 from streamload.source import ReadStats
@@ -42,7 +42,7 @@ class VlenReader(RaggedRowsReader):
         super().__init__(column, H5pyReader(column.rows, files, meter), meter)
         self._field = column.field
 
-    def _stretches(self, block: int) -> Iterator[Stretch]:
+    def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         found = self._rows.objects(int(self._cuts[block])).reshape(-1)
         offsets = np.zeros(len(found) + 1, np.int64)
         np.cumsum([len(one) for one in found], out=offsets[1:])
@@ -52,4 +52,4 @@ class VlenReader(RaggedRowsReader):
         else:
             values = np.frombuffer(b"".join(one.encode() if isinstance(one, str) else one for one in found), np.uint8)
         self._meter.read_nbytes += values.nbytes
-        yield Stretch(0, values, offsets)
+        yield RaggedSlice(0, values, offsets)

@@ -11,11 +11,11 @@ from h5py import h5a, h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from streamload.errors import ConfigError, SourceError
 from streamload.formats.hdf5.discovery import dataset_info, field_selection
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.hdf5.discovery.links import Place, Tree
+from streamload.formats.hdf5.discovery.links import LocatedNode, Tree
 from streamload.formats.hdf5.metadata import Beat
 
 
-def examined_at(place: Place, path: str, left_out: list[tuple[str, str]], *, single: bool) -> list[Found]:
+def examined_at(place: LocatedNode, path: str, left_out: list[tuple[str, str]], *, single: bool) -> list[Found]:
     """What can be known of a dataset, which `path` leads to; `single` allows one that holds a single value.
 
     Members that cannot be delivered are added to `left_out`, with what they are.

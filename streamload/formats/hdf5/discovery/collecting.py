@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from streamload.errors import SchemaMismatchError
 from streamload.formats.hdf5.discovery import field_selection
-from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery.links import LocatedNode, MissingPathError, Tree
 from streamload.formats.hdf5.discovery.patterns import Match, walk
-from streamload.formats.hdf5.discovery.series import Pieces, Series
+from streamload.formats.hdf5.discovery.series import FieldPieces, Series
 from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.discovery.sparse import Sparse, sparse_at
 from streamload.formats.hdf5.metadata import DatasetInfo
@@ -113,7 +113,7 @@ class Collected:
         self._lengths[index].append(1)
         self._starts[index].append(here.starts)
 
-    def finished(self, index: int) -> Pieces:
+    def finished(self, index: int) -> FieldPieces:
         """What a field is made of."""
         made, starts = self.series[index].finish(), self._starts.get(index)
         if starts is None:
@@ -122,7 +122,7 @@ class Collected:
         joined = np.concatenate([np.zeros(1, np.int64), *(one[1:] + end for one, end in zip(starts, ends[:-1], strict=True))])
         return replace(made, starts=joined, counts=tuple(len(one) - 1 for one in starts), ragged=ARRAY)
 
-    def _same(self, tree: Tree, wish: Wish) -> Place:
+    def _same(self, tree: Tree, wish: Wish) -> LocatedNode:
         """The dataset of a field in the file at hand."""
         try:
             place = tree.locate(wish.path)
@@ -177,13 +177,13 @@ class Collected:
         name = "/".join(match.path.split("/")[first:])
         return name if len(self.paths) == 1 else f"{basename(self.paths[number])}/{name}"
 
-    def records_per_file(self, made: Mapping[int, Pieces]) -> tuple[int, ...]:
+    def records_per_file(self, made: Mapping[int, FieldPieces]) -> tuple[int, ...]:
         """Records of each file."""
         index, pieces = next(iter(made.items()))
         ends = np.cumsum([0, *self._lengths[index]])
         return tuple(sum(pieces.counts[first:stop]) for first, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
 
-    def groups_of_records(self, number: int, made: Mapping[int, Pieces]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    def groups_of_records(self, number: int, made: Mapping[int, FieldPieces]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """For each record, the number of the group that it is from, and the names of groups."""
         index = next((at for at in made if self._wishes[at].pattern), None)
         names: list[str] = []
@@ -202,7 +202,7 @@ class Collected:
         numbers = {word: place for place, word in enumerate(words)}
         return np.repeat(np.array([numbers[name] for name in names], np.int64), made[index].counts), tuple(words)
 
-    def refuse_uneven(self, made: Mapping[int, Pieces]) -> None:
+    def refuse_uneven(self, made: Mapping[int, FieldPieces]) -> None:
         """Raise SchemaMismatchError where the datasets of a group differ in length."""
         index, *others = [at for at in made if self._wishes[at].pattern] or [0]
         for other in others:

@@ -11,7 +11,7 @@ from streamload.formats.hdf5.discovery.collecting import Wish
 from streamload.formats.hdf5.discovery.field_selection import Found, LeftOut
 from streamload.formats.hdf5.discovery.internals import refuse_weights
 from streamload.formats.hdf5.discovery.links import Tree
-from streamload.formats.hdf5.discovery.readings import Layout, Reading
+from streamload.formats.hdf5.discovery.readings import FileContents, Reading
 from streamload.formats.hdf5.discovery.sparse import without_sparse
 from streamload.formats.hdf5.discovery.wanted import asked_wishes, dense_wish
 from streamload.formats.hdf5.metadata import Beat
@@ -28,7 +28,7 @@ def found_wishes(tree: Tree, request: Request, notes: list[str], beat: Beat) -> 
     refuse_weights(tree.root.node, [one.stored.place for one in found], tree.path)
     by_rows = request.axis == 0 and not request.axes
     found, matrices = without_sparse(tree, found, odd, notes) if by_rows else (found, {})
-    layout = Layout(
+    layout = FileContents(
         tree=tree, arrays=[one for one in found if one.stored.axis == 0], singles=[one for one in found if one.stored.axis is None]
     )
     if request.axis is None and not request.axes:
@@ -65,7 +65,7 @@ def _wish(name: str, one: Found, axis: Axis) -> Wish:
     return Wish(name=name, path=one.stored.place, pattern=False, axis=axis, first=one.stored, dataset=one.dataset)
 
 
-def _one_each(layout: Layout, request: Request, notes: list[str], beat: Beat) -> list[Wish]:
+def _one_each(layout: FileContents, request: Request, notes: list[str], beat: Beat) -> list[Wish]:
     """Each dataset is one record: of a file, or of sibling groups where most of the file lies in these."""
     stacks = [one for one in readings.stacks_and_joins(layout) if one.record_axis is None]
     found = [*layout.arrays, *layout.singles]
@@ -80,6 +80,6 @@ def _one_each(layout: Layout, request: Request, notes: list[str], beat: Beat) ->
     return [_wish(name, one, None) for name, one in field_selection.named_fields(found)]
 
 
-def _covers(reading: Reading, found: Sequence[Found], layout: Layout) -> bool:
+def _covers(reading: Reading, found: Sequence[Found], layout: FileContents) -> bool:
     """Whether a reading leaves out nothing that was looked at."""
     return len(found) == reading.records * len(reading.fields) or bool(layout.tree.crowded)

@@ -12,7 +12,7 @@ from streamload.formats.hdf5.discovery import field_selection
 from streamload.formats.hdf5.discovery.collecting import Collected, Wish
 from streamload.formats.hdf5.discovery.finding import found_wishes
 from streamload.formats.hdf5.discovery.links import Tree
-from streamload.formats.hdf5.discovery.series import Pieces
+from streamload.formats.hdf5.discovery.series import FieldPieces
 from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.discovery.wanted import asked_wishes
 from streamload.formats.hdf5.metadata import Beat, Columns, FilesInfo, Piece, no_progress
@@ -85,7 +85,7 @@ def _refuse_twice(names: list[str]) -> None:
         raise ConfigError(f"Two fields would be called {twice!r}.", hint="Rename them with fields={name: path}.")
 
 
-def _refuse_unequal(wishes: list[Wish], made: dict[int, Pieces], collected: Collected) -> None:
+def _refuse_unequal(wishes: list[Wish], made: dict[int, FieldPieces], collected: Collected) -> None:
     """Raise SchemaMismatchError unless all fields have one length."""
     path = collected.paths[0]
     if not made:

@@ -32,7 +32,7 @@ class MissingPathError(LookupError):
     """A path that leads nowhere; internal to planning."""
 
 
-class Place(NamedTuple):
+class LocatedNode(NamedTuple):
     """A dataset or a group, and the file that it lies in."""
 
     node: h5d.DatasetID | h5g.GroupID
@@ -64,11 +64,11 @@ class Tree:
             file.close()
 
     @property
-    def root(self) -> Place:
+    def root(self) -> LocatedNode:
         """The group that all paths begin at."""
-        return Place(h5o.open(self._file.id, b"/"), self.path)
+        return LocatedNode(h5o.open(self._file.id, b"/"), self.path)
 
-    def locate(self, path: str) -> Place:
+    def locate(self, path: str) -> LocatedNode:
         """The dataset or group at `path`.
 
         Raises MissingPathError if there is none, SourceError for links in a circle and for files that are not there,
@@ -76,17 +76,17 @@ class Tree:
         """
         return self._follow(self.root, self.root, path, path, 0)
 
-    def held(self, place: Place, name: bytes) -> Place:
+    def held(self, place: LocatedNode, name: bytes) -> LocatedNode:
         """What a group holds under a name that is known to be no link."""
-        return Place(h5o.open(place.node, name), place.file)
+        return LocatedNode(h5o.open(place.node, name), place.file)
 
-    def below(self, place: Place, name: bytes) -> Place:
+    def below(self, place: LocatedNode, name: bytes) -> LocatedNode:
         """What a group holds under a name, links followed. Raises as `locate` does."""
         if place.node.links.get_info(name).type == h5l.TYPE_HARD:
             return self.held(place, name)
         return self._follow(self._root_of(place), place, name.decode(errors="surrogateescape"), name.decode(errors="replace"), 0)
 
-    def _follow(self, root: Place, start: Place, path: str, said: str, hops: int) -> Place:
+    def _follow(self, root: LocatedNode, start: LocatedNode, path: str, said: str, hops: int) -> LocatedNode:
         todo = deque(part for part in path.encode(errors="surrogateescape").split(b"/") if part not in (b"", b"."))
         here = root if path.startswith("/") else start
         while todo:
@@ -95,7 +95,7 @@ class Tree:
                 raise MissingPathError(path)
             kind = here.node.links.get_info(name).type
             if kind == h5l.TYPE_HARD:
-                here = Place(h5o.open(here.node, name), here.file)
+                here = LocatedNode(h5o.open(here.node, name), here.file)
                 continue
             hops += 1
             if hops > MOST_LINKS:
@@ -116,10 +116,10 @@ class Tree:
             raise MissingPathError(path)
         return here
 
-    def _root_of(self, place: Place) -> Place:
-        return Place(h5o.open(place.node, b"/"), place.file)
+    def _root_of(self, place: LocatedNode) -> LocatedNode:
+        return LocatedNode(h5o.open(place.node, b"/"), place.file)
 
-    def _other(self, group: Place, name: bytes, kind: int) -> tuple[Place, bytes]:
+    def _other(self, group: LocatedNode, name: bytes, kind: int) -> tuple[LocatedNode, bytes]:
         """The root of the file in this folder that a link leads into, and the path there."""
         place = "/" + f"{group.path}/{name.decode(errors='replace')}".lstrip("/")
         if kind != h5l.TYPE_EXTERNAL:
@@ -141,7 +141,7 @@ class Tree:
             )
         if not os.path.isfile(real):
             raise SourceError(f"{said} which does not exist.", hint="Put the file back beside it.", path=group.file, dataset=place)
-        return Place(h5o.open(self._opened(real).id, b"/"), real), target
+        return LocatedNode(h5o.open(self._opened(real).id, b"/"), real), target
 
     def _opened(self, real: str) -> h5py.File:
         if real == os.path.realpath(self.path):
@@ -153,7 +153,7 @@ class Tree:
             self._others[real] = open_file(real)
         return self._others[real]
 
-    def listing(self, notes: list[str], beat: Callable[[], None]) -> Iterator[tuple[str, Place]]:
+    def listing(self, notes: list[str], beat: Callable[[], None]) -> Iterator[tuple[str, LocatedNode]]:
         """Every dataset, once each, with the path that leads to it, in the order of names.
 
         Stops after MOST_OBJECTS objects and DEEPEST levels, and says so in `notes`. Soft links are aliases: they are
@@ -161,11 +161,11 @@ class Tree:
         """
         root = self.root
         seen = {(root.file, h5o.get_info(root.node).addr)}
-        todo: list[tuple[str, Place, int]] = [("", root, 0)]
+        todo: list[tuple[str, LocatedNode, int]] = [("", root, 0)]
         visited = 0
         while todo:
             prefix, group, depth = todo.pop()
-            below: list[tuple[str, Place, int]] = []
+            below: list[tuple[str, LocatedNode, int]] = []
             names = sorted(names_in(group.node))
             for number, name in enumerate(names):
                 if len(names) > CROWD and number == len(below) == FIRST_GROUPS:
@@ -199,7 +199,7 @@ class Tree:
                     notes.append(f"'{path}' is more than {DEEPEST} groups deep: not looked into")
             todo.extend(reversed(below))
 
-    def _listed(self, group: Place, name: bytes, path: str, notes: list[str]) -> Place | None:
+    def _listed(self, group: LocatedNode, name: bytes, path: str, notes: list[str]) -> LocatedNode | None:
         """What stands under a name in a listing; None, perhaps with a note, for what is not to be listed."""
         kind = group.node.links.get_info(name).type
         try:

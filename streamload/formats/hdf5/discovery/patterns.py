@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from h5py import h5g, h5l  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery.links import LocatedNode, MissingPathError, Tree
 from streamload.formats.names import is_pattern, matches, natural_key
 
 
@@ -20,7 +20,7 @@ class Match(NamedTuple):
     key: tuple[str, ...]
     """The names that its components with stars stand for."""
     path: str
-    place: Place
+    place: LocatedNode
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ def walk(tree: Tree, patterns: Mapping[str, str]) -> Iterator[Match]:
     yield from _below(tree, tree.root, "", (), first)
 
 
-def _below(tree: Tree, place: Place, path: str, key: tuple[str, ...], step: _Step) -> Iterator[Match]:
+def _below(tree: Tree, place: LocatedNode, path: str, key: tuple[str, ...], step: _Step) -> Iterator[Match]:
     for which in step.ends:
         yield Match(which, key, path, place)
     if not isinstance(place.node, h5g.GroupID):
@@ -77,7 +77,7 @@ def _kinds(group: h5g.GroupID) -> dict[str, int]:
     return kinds
 
 
-def _there(tree: Tree, group: Place, name: str, *, hard: bool) -> Place | None:
+def _there(tree: Tree, group: LocatedNode, name: str, *, hard: bool) -> LocatedNode | None:
     """What a group holds under a name; None for nothing."""
     encoded = name.encode(errors="surrogateescape")
     try:

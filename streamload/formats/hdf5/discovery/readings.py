@@ -35,7 +35,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class FileContents:
     """What a file holds, as far as it was looked at."""
 
     tree: Tree
@@ -45,7 +45,7 @@ class Layout:
     """Datasets of a single value."""
 
 
-def refuse_unsafe(layout: Layout, chosen: Sequence[Found], left_out: Sequence[Found]) -> None:
+def refuse_unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> None:
     """Raise ConfigError, with all readings, unless it is safe to read the datasets `chosen` along their first axis, and no others."""
     why = _unsafe(layout, chosen, left_out)
     if why:
@@ -54,7 +54,7 @@ def refuse_unsafe(layout: Layout, chosen: Sequence[Found], left_out: Sequence[Fo
         raise refusal(layout, why, [*stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
 
 
-def _unsafe(layout: Layout, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
+def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
     """Why a guess is not safe; "" where it is."""
     records = chosen[0].stored.records
     if layout.tree.crowded:
@@ -82,7 +82,7 @@ def _unsafe(layout: Layout, chosen: Sequence[Found], left_out: Sequence[Found]) 
     return ""
 
 
-def refusal(layout: Layout, why: str, readings: Sequence[Reading]) -> ConfigError:
+def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> ConfigError:
     """The error that lists readings."""
     path = layout.tree.path
     distinct = list({str(reading): reading for reading in readings if reading.records}.values())[:MOST_READINGS]
@@ -98,7 +98,7 @@ def refusal(layout: Layout, why: str, readings: Sequence[Reading]) -> ConfigErro
     )
 
 
-def stacks_and_joins(layout: Layout) -> list[Reading]:
+def stacks_and_joins(layout: FileContents) -> list[Reading]:
     """Datasets in sibling groups, each one record, and joined along their first axis."""
     found = families([*layout.arrays, *layout.singles])
     readings: list[Reading] = []
@@ -110,7 +110,7 @@ def stacks_and_joins(layout: Layout) -> list[Reading]:
     return readings
 
 
-def _of(layout: Layout, together: Sequence[Family]) -> list[Reading]:
+def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
     first = together[0]
     siblings, count = _siblings(layout.tree, first)
     star = star_of(list(first.members), [name for name in siblings if name not in first.members])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.hdf5 import filters
 from streamload.formats.hdf5.discovery import dataset_info, field_selection, views
-from streamload.formats.hdf5.discovery.links import Place
+from streamload.formats.hdf5.discovery.links import LocatedNode
 from streamload.formats.hdf5.discovery.possible import refuse_impossible, unwritten
 from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, RUNS, ChunkIndex, DatasetInfo, Piece
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pieces:
+class FieldPieces:
     """What a field is made of, in one file."""
 
     pieces: tuple[Piece, ...]
@@ -78,7 +78,7 @@ class Series:
         self._laid = _laid(self._plist)
         self._chunks = plain and not self._single and first.layout == CHUNKED and first.written and filters.by_offset(first)
 
-    def add(self, place: Place, path: str, file: int) -> None:
+    def add(self, place: LocatedNode, path: str, file: int) -> None:
         """Take in a dataset, which `path` leads to, and which lies in file number `file`.
 
         Raises SchemaMismatchError where it is not like the first one, and what examining a dataset raises.
@@ -99,7 +99,7 @@ class Series:
         """What is known of the dataset that was taken in last; None where it is as the first one is."""
         return self._entries[-1].stored
 
-    def _alike(self, place: Place, dataset: h5d.DatasetID, path: str, file: int) -> Entry | None:
+    def _alike(self, place: LocatedNode, dataset: h5d.DatasetID, path: str, file: int) -> Entry | None:
         """A dataset that is as the first one is in all but place and length; None for any other."""
         first, shape = self._first, dataset.shape
         if shape is None or (shape == ()) != self._single or shape[1:] != self._rest or dataset.get_type() != self._kind:
@@ -120,7 +120,7 @@ class Series:
         index = dataset_info.chunk_index(stored, dataset, place.file, self._files.found[file].nbytes, self._beat)
         return Entry(file, stored.path, stored.records, 0, stored, index)
 
-    def _examined(self, place: Place, path: str, file: int) -> Entry:
+    def _examined(self, place: LocatedNode, path: str, file: int) -> Entry:
         dataset, first = place.node, self._first
         assert isinstance(dataset, h5d.DatasetID)
         found = dataset_info.examine(place.file, place.path, dataset, [], single=self._axis is None)
@@ -142,7 +142,7 @@ class Series:
             )
         return entry_of(stored, dataset, place.file, file, self._axis, self._files, self._beat)
 
-    def finish(self) -> Pieces:
+    def finish(self) -> FieldPieces:
         """What the datasets make together."""
         return put_together(self._entries, self._first, self._axis, self.name)
 
@@ -188,13 +188,13 @@ def _others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def put_together(entries: list[Entry], first: DatasetInfo, axis: Axis, name: str) -> Pieces:
+def put_together(entries: list[Entry], first: DatasetInfo, axis: Axis, name: str) -> FieldPieces:
     """Datasets as pieces: joined along the axis that counts records; or each one record, of one shape or of a length of its own."""
     counts = [entry.records for entry in entries]
     if axis is not None:
-        return Pieces(pieces=tuple(_pieces(entries, first, single=False)), starts=None, counts=tuple(counts))
+        return FieldPieces(pieces=tuple(_pieces(entries, first, single=False)), starts=None, counts=tuple(counts))
     if len(set(counts)) <= 1 and (0 not in counts or first.axis is None):
-        return Pieces(pieces=tuple(_pieces(entries, first, single=True)), starts=None, counts=(1,) * len(counts))
+        return FieldPieces(pieces=tuple(_pieces(entries, first, single=True)), starts=None, counts=(1,) * len(counts))
     if first.ragged or first.axis is None:
         raise ConfigError(
             f"'{first.key}': each dataset of '{name}' holds several records of variable length, and record_axis=None takes each for one.",
@@ -203,7 +203,7 @@ def put_together(entries: list[Entry], first: DatasetInfo, axis: Axis, name: str
         )
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
     ragged = BYTES if first.native == np.uint8 and len(first.shape) == 1 else ARRAY
-    return Pieces(pieces=tuple(_pieces(entries, first, single=False)), starts=starts, counts=(1,) * len(counts), ragged=ragged)
+    return FieldPieces(pieces=tuple(_pieces(entries, first, single=False)), starts=starts, counts=(1,) * len(counts), ragged=ragged)
 
 
 def _pieces(entries: list[Entry], first: DatasetInfo, *, single: bool) -> Iterator[Piece]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, SourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.discovery import dataset_info, field_selection
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree
+from streamload.formats.hdf5.discovery.links import LocatedNode, MissingPathError, Tree
 from streamload.formats.hdf5.metadata import DatasetInfo
 
 VALUES, COLUMNS, STARTS = "data", "indices", "indptr"
@@ -32,8 +32,8 @@ class Sparse:
     """How long a row is."""
     starts: NDArray[np.int64]
     """Where each row begins among the values, and their end: shape (rows + 1,)."""
-    values: tuple[Place, DatasetInfo]
-    indices: tuple[Place, DatasetInfo]
+    values: tuple[LocatedNode, DatasetInfo]
+    indices: tuple[LocatedNode, DatasetInfo]
     """The column of each value."""
 
     @property

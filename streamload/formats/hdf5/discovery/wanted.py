@@ -13,7 +13,7 @@ from streamload.formats.hdf5.discovery import field_selection
 from streamload.formats.hdf5.discovery.candidates import candidates_in, examined_at, told
 from streamload.formats.hdf5.discovery.collecting import Wish
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.hdf5.discovery.links import MissingPathError, Place, Tree, names_in
+from streamload.formats.hdf5.discovery.links import LocatedNode, MissingPathError, Tree, names_in
 from streamload.formats.hdf5.discovery.patterns import walk
 from streamload.formats.hdf5.discovery.sparse import COLUMNS, VALUES, Sparse, sparse_at
 from streamload.formats.hdf5.metadata import Beat
@@ -158,7 +158,7 @@ def _at(tree: Tree, asked: str, notes: list[str], *, single: bool) -> list[Found
         head = asked[:dot]
 
 
-def _members_at(tree: Tree, place: Place, path: str, members: tuple[str, ...], notes: list[str], *, single: bool) -> list[Found]:
+def _members_at(tree: Tree, place: LocatedNode, path: str, members: tuple[str, ...], notes: list[str], *, single: bool) -> list[Found]:
     """A dataset, or those of its members whose names begin as `members`. Raises UnsupportedFeatureError where none can be delivered."""
     left_out: list[tuple[str, str]] = []
     found = [one for one in examined_at(place, path, left_out, single=single) if one.stored.member[: len(members)] == members]
@@ -175,7 +175,7 @@ def _members_at(tree: Tree, place: Place, path: str, members: tuple[str, ...], n
     return found
 
 
-def located(tree: Tree, path: str) -> Place | None:
+def located(tree: Tree, path: str) -> LocatedNode | None:
     """What a path leads to; None for nothing."""
     try:
         return tree.locate(path)
