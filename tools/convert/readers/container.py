@@ -28,6 +28,8 @@ class Container(Protocol):
     """Files in the folder that are not taken, by reason."""
     members_left_out: Mapping[str, tuple[int, Sequence[str]]]
     """How many things in the files are not taken, by reason, and the names of some."""
+    notes: Sequence[str]
+    """What was found out about the files that people should know."""
     damage: SourceError | None
     """What keeps the rest of a file from being read; its last record then stands for that rest."""
     addressable: bool
