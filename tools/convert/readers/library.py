@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ class LibraryRecords(RecordSourceDefaults):
         self._source = source
         self._single: dict[str, Source] = {}
         self._undecoded: Source | None = None
+        self._encoded_fields: tuple[str, ...] | None = None
         self.title = source.title
         self.format_name = source.format_name
         self.left_out, self.more_left_out = fields_left_out(source.notes)
@@ -97,10 +97,12 @@ class LibraryRecords(RecordSourceDefaults):
         columns = [column for column in self._source.columns if column.field.name in self.encoded_fields]
         return {column.field.name: stored_nbytes(column) * len(self) for column in columns}
 
-    @cached_property
+    @property
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are encoded images."""
-        return image_names(self._source)
+        if self._encoded_fields is None:
+            self._encoded_fields = image_names(self._source)
+        return self._encoded_fields
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """Arrays of the given records."""
