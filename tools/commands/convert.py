@@ -193,10 +193,9 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
     try:
-        if not merge:
-            job.look()
         job.prepare()
         if not merge:
+            job.look()
             job.write(job.shards())
         return job.finish()
     except KeyboardInterrupt as error:

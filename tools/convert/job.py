@@ -21,6 +21,7 @@ from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.console import counted
 from streamload.tools.convert.accounting import Account
 from streamload.tools.convert.as_converted import MOST_NUMBERS
+from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.image_sizes import require_alike
@@ -30,7 +31,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource
-from streamload.tools.convert.shuffle import Arrangement, bucket_count
+from streamload.tools.convert.shuffle import Arrangement, Numbers, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
@@ -136,9 +137,13 @@ class Conversion:
         return self._scanning() or self._condition is not None or dealt or self._scattering()
 
     def look(self) -> None:
-        """Raise SchemaMismatchError where images are not alike and nothing may be left out: before anything is written."""
-        if not self._scanning() and self._request.size is None and self._style.store != "keep" and not self._staging.finished():
+        """Raise SchemaMismatchError where images that are written are not alike: before any is. Known once it is prepared."""
+        if self._scanning() or self._request.size is not None or self._style.store == "keep" or self._staging.finished():
+            return
+        if self._condition is None:
             require_alike(self._origin)
+        else:
+            require_alike(ChosenRecords(self._origin, np.sort(Numbers(self.order).at(0, len(self.order)))))
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
