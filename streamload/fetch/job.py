@@ -21,6 +21,7 @@ from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
 from streamload.transforms.augmentation import Augmentation
+from streamload.transforms.collation import Collation
 
 Transform = Callable[..., dict[str, Any]]
 
@@ -71,9 +72,18 @@ class Job:
     augmentation: Augmentation | None = None
     """What is done with records and batches before a function of the user's sees them."""
     batch_transform: Transform | None = None
-    """A function of whole batches, which comes last."""
+    """A function of whole batches, which comes after that."""
     known: Schema | None = None
     """The fields of a record once it has been transformed; None while that is still to be found out."""
+    made: Schema | None = None
+    """The fields of a batch once it has been transformed, where there is a function of batches."""
+    collation: Collation | None = None
+    """What becomes of its ragged fields in the end."""
+
+    @property
+    def batched(self) -> Schema:
+        """The fields of a batch once it has been transformed: what is collated."""
+        return self.transformed if self.made is None else self.made
 
     @property
     def augmented(self) -> Schema:

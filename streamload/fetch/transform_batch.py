@@ -26,7 +26,7 @@ class TransformBatch:
         assert job.layout is not None
         self._transforming = transforming
         self._streams = job.streams
-        self._given, self._schema = job.transformed, job.layout.schema
+        self._given, self._schema = job.transformed, job.batched
         self._meter = meter
         self._on_bad = job.on_bad
         self._result: dict[str, Any] | None = None

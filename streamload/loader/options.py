@@ -46,6 +46,7 @@ class Options:
     `batch_transform`: a function of a whole batch (a dict of arrays), once it is complete, and optionally of a random generator
     that depends on seed, epoch and the position of the batch's first record; it returns a dict of arrays of as many records,
     whose shapes, dtypes and names may be others, and runs in the workers.
+    `collate`: what becomes of ragged fields in the end: `sl.PadRagged("tokens")`, `sl.PackRagged("tokens", 2048)`, or a list.
     `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
     "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
     read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
@@ -76,6 +77,7 @@ class Options:
     augment: object = None
     transform: Callable[..., dict[str, Any]] | None = None
     batch_transform: Callable[..., dict[str, Any]] | None = None
+    collate: object = None
     io: str = "auto"
     timeout: float | None = 300.0
     on_worker_crash: str = "raise"
