@@ -26,7 +26,7 @@ class KerasBatches(DataAdapter):
 
     def __init__(self, loader: Loader, choice: BatchFields) -> None:
         for field in choice.fields:
-            if field.ragged or is_text(field) or field.dtype.kind not in "biufc":
+            if field.as_ragged or is_text(field) or field.dtype.kind not in "biufc":
                 raise refused(field, "Keras")
         self.loader = loader
         """The loader whose batches these are."""

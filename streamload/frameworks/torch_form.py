@@ -109,12 +109,12 @@ def _form(choice: BatchFields, device: torch.device | None, pin: bool, channels_
 def _maker(field: Field) -> Any:
     """The function that makes of one field of a batch what is handed out. Raises ConfigError where there is none."""
     if is_text(field):
-        return Ragged.to_list if field.ragged else np.ndarray.tolist
+        return Ragged.to_list if field.as_ragged else np.ndarray.tolist
     try:
         torch.from_numpy(np.empty(0, field.dtype))
     except TypeError:
         raise refused(field, "PyTorch") from None
-    return Ragged.to_torch if field.ragged else torch.from_numpy
+    return Ragged.to_torch if field.as_ragged else torch.from_numpy
 
 
 def _each_part(one: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

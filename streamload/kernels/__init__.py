@@ -152,6 +152,14 @@ def draw_kernels() -> ModuleType:
     return _in_use["draws"]
 
 
+def collate_kernels() -> ModuleType:
+    """Padding and packing in use: `first_fit`, `lay_out` and what marks elements. The compiled ones are loaded by whoever asks first."""
+    if "collate" not in _in_use:
+        compiled = _compiled and _load(["collate"], cache_folder())
+        _in_use["collate"] = import_module(f"{__name__}.{'collate' if compiled else 'collate_plain'}")
+    return _in_use["collate"]
+
+
 def checksum_kernels() -> ModuleType:
     """The checksums in use: `crc32c`. No loader needs them: they are compiled by whoever asks first."""
     if "crc32c" not in _in_use:

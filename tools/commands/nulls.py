@@ -10,8 +10,7 @@ from typing import Any
 
 from streamload.errors import ConfigError, NullValueError, StreamloadError
 from streamload.nulls import SKIP, advice_on_nulls, counted
-from streamload.source import Source
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_source import RecordSource
 
 _FILL = re.compile(r"fill=(\{[^{}]*\})")
 
@@ -60,7 +59,7 @@ def with_flags(error: StreamloadError, *, skip: bool = False) -> StreamloadError
 
 def refuse_nulls(origin: RecordSource, on_bad: str) -> None:
     """Raise NullValueError, of all fields at once, where nulls are known for which nothing stands, and bad records are to be errors."""
-    known = {name: one for name, one in origin.nulls.items() if one.count} if isinstance(origin, Source) else {}
-    if known and isinstance(origin, Source) and on_bad == "raise":
+    known = {name: one for name, one in origin.nulls.items() if one.count}
+    if known and on_bad == "raise":
         hint = as_flags(advice_on_nulls(origin.nulls, origin.schema), skip=True)
         raise NullValueError(f"{origin.title} holds nulls in {counted(known)}.", hint=hint)

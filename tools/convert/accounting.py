@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.partitions import NOT_DATA, SPLITS, files_below, leads_up
-from streamload.source import Source
+from streamload.formats.partitions import SPLITS, files_below, leads_up
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.record_source import RecordSource
 
 SYSTEM = ("thumbs.db", "desktop.ini", "__macosx", "lock.mdb")
 DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|authors)\b.*", re.IGNORECASE)
@@ -24,9 +24,6 @@ DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|au
 MOST_NAMED = 1000
 """Names for each reason that are kept; all are counted."""
 MOST_SAID = 3
-_NOTE = re.compile(r"((?:'[^']*'(?:, )?)+) left out: (.*)", re.DOTALL)
-_LINK = re.compile(r"('[^']*') is (.*): left out")
-_MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,17 +122,14 @@ def account_when_made(manifest: Mapping[str, Any]) -> Account:
 
 def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequence[str] = ()) -> Account:
     """What of a path an origin takes; `leave_out` are patterns of names that the user does not want."""
-    origin = getattr(origin, "unsized", origin)
     inside = (*_fields_of(origin, expected=request.fields is not None), *_members_of(origin, leave_out))
-    taken = _files_of(origin)
-    if taken is None:
+    if origin.files is None:
         return Account(unit="store", found=1, taken=1, left_out=inside)
-    taken |= _converted(request.path)
+    taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
     files: list[LeftOut] = []
-    aside: Mapping[str, Sequence[str]] = getattr(origin, "set_aside", {})
-    for why, names in aside.items():
+    for why, names in origin.set_aside.items():
         files += _split([name for name in names if rest.pop(name, None) is not None], why, leave_out)
     reasons: dict[tuple[str, bool], list[str]] = {}
     for name in rest:
@@ -179,14 +173,6 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(name, one) or fnmatch.fnmatch(os.path.basename(name), one) for one in patterns)
 
 
-def _files_of(origin: RecordSource) -> set[str] | None:
-    """The real paths of the files that are read; None where the path is one thing, whatever files it consists of."""
-    if isinstance(origin, Source):
-        return {os.path.realpath(was.path) for was in origin.fingerprints}
-    files = getattr(origin, "files", None)
-    return None if files is None else {os.path.realpath(path) for path in files}
-
-
 def _listed(path: str, taken: set[str]) -> dict[str, str]:
     """All files at a path, by their names in it; links to folders are followed, each folder once."""
     if os.path.isdir(path):
@@ -204,7 +190,7 @@ def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
         return "hidden, or of the system", True
     if DOCUMENTS.fullmatch(last) or last == FOLDER_NAME or last.endswith(SUFFIX):
         return "words about the data", True
-    if isinstance(origin, Source) and (last.startswith("_") or last.lower().endswith(NOT_DATA)):
+    if origin.is_no_data(name):
         return "no data by their names", True
     part = re.split(r"[^a-z0-9]", last.lower(), maxsplit=1)[0]
     if part in SPLITS or part == "t10k":
@@ -216,16 +202,10 @@ def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
 def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[LeftOut]:
     """Fields that are not taken: all but those that were chosen, where some were."""
     reasons: dict[str, list[str]] = {}
-    for name, why in getattr(origin, "left_out", {}).items():
+    for name, why in origin.left_out.items():
         reasons.setdefault(why, []).append(name)
-    for note in origin.notes if isinstance(origin, Source) else ():
-        known, more = _NOTE.fullmatch(note) or _LINK.fullmatch(note), _MORE.fullmatch(note)
-        if known:
-            reasons.setdefault(known[2], []).extend(re.findall(r"'([^']*)'", known[1]))
-        elif more:
-            yield left_out("field", more[2], count=int(more[1].replace(",", "")), expected=expected)
-        elif re.search(r"left out|not looked into|only the first were looked at", note):
-            yield left_out("field", note, [note], expected=expected)
+    for why, count in origin.more_left_out.items():
+        yield left_out("field", why, count=count, expected=expected)
     for why, names in reasons.items():
         listed = ", ".join(f"'{clean(name)}'" for name in names[:MOST_SAID]) + (", ..." if len(names) > MOST_SAID else "")
         yield left_out("field", f"{listed} ({why})", names, expected=expected)
@@ -233,7 +213,7 @@ def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[LeftOut]:
 
 def _members_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[LeftOut]:
     """What lies in a container and is not taken."""
-    for why, (count, names) in getattr(origin, "members_left_out", {}).items():
+    for why, (count, names) in origin.members_left_out.items():
         wanted = sum(_matches(name, patterns) for name in names) if patterns else 0
         if wanted:
             yield left_out("member", "by --leave-out", [name for name in names if _matches(name, patterns)], count=wanted, expected=True)

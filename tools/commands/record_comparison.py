@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.ragged import Ragged
-from streamload.tools.commands.open_arguments import batch_records, sound_records
 from streamload.tools.console import clean, counted
+from streamload.tools.convert.chosen_records import sound_records
 from streamload.tools.convert.manifest import record_hashes
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.progress import bar
 
 MOST_SHOWN = 20

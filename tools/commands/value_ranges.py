@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.contents import spread
 from streamload.errors import StreamloadError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
@@ -16,7 +17,8 @@ from streamload.formats.parquet.row_groups import RowGroups
 from streamload.schema import BYTES, TEXT
 from streamload.source import Column, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
-from streamload.tools.commands.open_arguments import batch_records, spread
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.record_source import batch_records
 
 LOOKED_AT = 256
 """Records whose values are looked at."""
@@ -47,7 +49,7 @@ def ranges(source: Source) -> dict[str, dict[str, Any]]:
     Of images everybody knows it, and some may be damaged; nor has a field that cannot be read.
     """
     blocks = [column.cuts for column in source.columns if not column.addressable and column.cuts is not None]
-    some = spread(len(source), max(1, min(FEW_BLOCKS if blocks else LOOKED_AT, batch_records(source))))
+    some = spread(len(source), max(1, min(FEW_BLOCKS if blocks else LOOKED_AT, batch_records(LibraryRecords(source)))))
     found: dict[str, dict[str, Any]] = {}
     files = OpenFiles(source.fingerprints)
     try:

@@ -16,24 +16,60 @@ Raw = Mapping[str, "bytes | NDArray[Any]"]
 class Container(Protocol):
     """Files of one format, and the records in them."""
 
-    title: str
-    format_name: str
-    paths: Sequence[str]
-    """The files, or the folder that they lie in."""
-    classes: dict[str, list[str]]
-    """What the numbers of a field mean, by the name of the field."""
-    left_out: dict[str, str]
-    """Fields that are not delivered, and why."""
-    set_aside: Mapping[str, Sequence[str]]
-    """Files in the folder that are not taken, by reason."""
-    members_left_out: Mapping[str, tuple[int, Sequence[str]]]
-    """How many things in the files are not taken, by reason, and the names of some."""
-    damage: SourceError | None
-    """What keeps the rest of a file from being read; its last record then stands for that rest."""
-    addressable: bool
-    """Whether records cost the same in any order."""
-    images: frozenset[str]
-    """Fields that are images whatever their bytes are; others are images where they begin as such."""
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def format_name(self) -> str:
+        """The name of the format."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The files, or the folder that they lie in."""
+        ...
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """What the numbers of a field mean, by the name of the field."""
+        ...
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Fields that are not delivered, and why."""
+        ...
+
+    @property
+    def set_aside(self) -> Mapping[str, Sequence[str]]:
+        """Files in the folder that are not taken, by reason."""
+        ...
+
+    @property
+    def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
+        """How many things in the files are not taken, by reason, and the names of some."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was found out about the files that people should know."""
+        ...
+
+    @property
+    def damage(self) -> SourceError | None:
+        """What keeps the rest of a file from being read; its last record then stands for that rest."""
+        ...
+
+    @property
+    def addressable(self) -> bool:
+        """Whether records cost the same in any order."""
+        ...
+
+    @property
+    def images(self) -> frozenset[str]:
+        """Fields that are images whatever their bytes are; others are images where they begin as such."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -11,8 +11,7 @@ import numpy as np
 from streamload.errors import SchemaMismatchError
 from streamload.schema import Field
 from streamload.tools.console import clean, counted
-from streamload.tools.convert.readers.open import RecordSource
-from streamload.tools.convert.readers.records import ContainerReader
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.progress import bar
 
 TOGETHER = 256
@@ -25,7 +24,7 @@ def require_alike(origin: RecordSource) -> None:
 
     Images that can only be read with all that is packed before them are compared when their turn comes.
     """
-    if not isinstance(origin, ContainerReader) or not origin.encoded_fields():
+    if not origin.encoded_fields:
         return
     wrong: list[tuple[str, tuple[int, ...], np.dtype[Any], Field]] = []
     with bar("looking at sizes", total=len(origin)) as shown:
@@ -49,6 +48,4 @@ def require_alike(origin: RecordSource) -> None:
 
 def sizes_of(origin: RecordSource, numbers: Sequence[int]) -> Counter[tuple[int, int]]:
     """Heights and widths of the images of some records, as they are; nothing where heads do not say them."""
-    if not isinstance(origin, ContainerReader):
-        return Counter()
     return Counter((shape[0], shape[1]) for number in numbers for _, _, (shape, _) in origin.image_shapes(number))
