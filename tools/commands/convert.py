@@ -20,7 +20,7 @@ from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missi
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
-from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free, taken_nbytes
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.image_folder import matches as is_image_folder
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
@@ -292,8 +292,8 @@ def _dry_run(
 ) -> int:
     count = len(origin)
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
-    shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
-    nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    shards = shards_of(ends, taken_nbytes(origin), style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
+    nbytes, free = taken_nbytes(origin) * count, free_nbytes(arguments.target)
     moved = moved_nbytes(origin, count) if arguments.shuffle and not each_by_itself(origin) else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))

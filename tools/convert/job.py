@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 import streamload
 from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
-from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.accounting import Account
 from streamload.tools.console import counted
@@ -24,7 +23,7 @@ from streamload.tools.convert.as_converted import MOST_NUMBERS
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
 from streamload.tools.convert.manifest import manifest_of
-from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.needed_disk import ENCODED, moved_nbytes, needed_nbytes, require_free, taken_nbytes
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
 from streamload.tools.convert.shuffle import Arrangement, bucket_count
@@ -51,13 +50,12 @@ class Shard:
     stop: int
 
 
-def shards_of(total_ends: Sequence[int], schema: Schema, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
-    """The files to be written; without a size, one that is called like the target."""
+def shards_of(total_ends: Sequence[int], record_nbytes: int, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
+    """The files to be written, of records that take so many bytes each; without a size, one that is called like the target."""
     if shard_nbytes is None:
         return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
     # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
-    record_nbytes = (schema.record_nbytes + KEPT_NBYTES * len(schema.ragged)) // ENCODED[style.store]
-    records = max(1, shard_nbytes // max(1, record_nbytes))
+    records = max(1, shard_nbytes // max(1, record_nbytes // ENCODED[style.store]))
     shards: list[Shard] = []
     begin = 0
     for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
@@ -95,6 +93,7 @@ class Conversion:
         self._arguments, self._request, self._style, self._shares = arguments, request, style, shares
         self._origin, self._staging, self._engine, self._one_file = origin, staging, engine, one_file
         self._account = account
+        self._record_nbytes = taken_nbytes(origin)
         self._condition = Condition(arguments.where, said="--where") if arguments.where else None
         self.bad: list[tuple[int, str]] = []
         self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
@@ -177,7 +176,7 @@ class Conversion:
     def shards(self) -> list[Shard]:
         """The files to be written, each of them a task; known once it is prepared."""
         size = shard_nbytes_of(self._arguments, one_file=self._one_file)
-        return shards_of(self.order.ends, self._origin.schema, self._style, self._arguments.target, size)
+        return shards_of(self.order.ends, self._record_nbytes, self._style, self._arguments.target, size)
 
     def write(self, shards: Sequence[Shard]) -> int:
         """Write those of these files that are not there yet; how many were."""
@@ -259,10 +258,10 @@ class Conversion:
             def saw(count: int) -> None:
                 nonlocal seen
                 seen += count
-                _tell(shown, seen, total, self._origin.schema.record_nbytes)
+                _tell(shown, seen, total, self._record_nbytes)
 
             self._engine.run(tasks, done, saw)
-            _tell(shown, total, total, self._origin.schema.record_nbytes)
+            _tell(shown, total, total, self._record_nbytes)
 
     def _scanning(self) -> bool:
         """Whether records that cannot be read are to be found beforehand."""
@@ -322,6 +321,9 @@ class Conversion:
         finally:
             small.close()
 
+    def _bucket_count(self, total: int) -> int:
+        return bucket_count(self._record_nbytes, total, ragged=len(self._origin.schema.ragged))
+
     def _scattering(self) -> bool:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
         return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
@@ -332,7 +334,7 @@ class Conversion:
         nbytes = moved_nbytes(self._origin, len(order))
         require_free(self._arguments.target, nbytes + needed_nbytes(self._origin, self._style, len(order)))
         task = self._base() | {"kind": "scatter", "path": self._staging.path("buckets"), "nbytes": nbytes, "threads": self._engine.workers}
-        task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
+        task |= {"order": order.plain(), "total": len(order), "buckets": self._bucket_count(len(order))}
         self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
 
     def _written(self, missing: list[Shard]) -> None:
@@ -340,13 +342,13 @@ class Conversion:
         total = len(self.order)
         threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
         base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": self._scattering()}
-        base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
+        base |= {"kind": "write", "style": asdict(self._style), "buckets": self._bucket_count(total)}
         tasks = [
             base
             | asdict(shard)
             | {
                 "path": os.path.join(self._staging.out, shard.name),
-                "nbytes": (shard.stop - shard.start) * self._origin.schema.record_nbytes,
+                "nbytes": (shard.stop - shard.start) * self._record_nbytes,
             }
             for shard in missing
         ]

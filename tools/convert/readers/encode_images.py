@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, TEXT, Field, Schema
+from streamload.schema import BYTES, Field, Schema
 from streamload.source import Source
 from streamload.tools.convert.readers.masks import NAMES as MASKS
 from streamload.tools.convert.readers.open import RecordSource
@@ -24,11 +24,11 @@ QUALITY = 90
 def stored(origin: RecordSource, style: WriteOptions, *, threads: int = 1) -> RecordSource:
     """The origin itself, or one that gives its images as they are to be stored."""
     if isinstance(origin, Source) and (style.store == "keep" or origin.schema.ragged):
-        from streamload.tools.convert.readers.encoded_source import StoredImages, image_names, refuse_ragged
+        from streamload.tools.convert.readers.encoded_source import StoredImages, image_names, refuse_unlike_images
 
         if style.store == "keep":
             return Kept(StoredImages(origin), own=True)
-        refuse_ragged(origin.schema, origin.title, image_names(origin))
+        refuse_unlike_images(origin.schema, origin.title, image_names(origin))
     if style.store == "raw":
         return origin
     return Kept(origin) if style.store == "keep" else ReencodedImages(origin, style, threads=threads)
@@ -54,6 +54,7 @@ class ReencodedImages:
             )
         for field in self._images:
             self._kind(field)
+        _refuse_other_bytes(origin.schema, (), style.store)
         self.title = origin.title
         self.record_nbytes = origin.schema.record_nbytes
         self.schema = _with_bytes(origin.schema, [field.name for field in self._images])
@@ -116,9 +117,7 @@ class Kept:
         self.title = origin.title
         self.record_nbytes = origin.schema.record_nbytes
         self.schema = _with_bytes(origin.schema, self._images)
-        strange = next((field for field in self.schema if field.ragged and field.ragged != TEXT and field.name not in self._images), None)
-        if strange is not None:
-            raise ConfigError(f"--store keep: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
+        _refuse_other_bytes(self.schema, self._images, "keep")
 
     def __len__(self) -> int:
         return len(self._origin)
@@ -136,6 +135,13 @@ class Kept:
         """Let go of the origin, if nobody else holds it."""
         if self._own:
             self._origin.close()
+
+
+def _refuse_other_bytes(schema: Schema, images: Sequence[str], store: str) -> None:
+    """Raise ConfigError for bytes of any length that are no images: beside images, they would be taken for some."""
+    strange = next((field for field in schema if field.ragged == BYTES and field.name not in images), None)
+    if strange is not None:
+        raise ConfigError(f"--store {store}: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
 
 
 def bytes_of(images: list[bytes]) -> Ragged:

@@ -81,16 +81,12 @@ class StoredImages:
         self._source.close()
 
 
-def refuse_ragged(schema: Any, title: str, images: tuple[str, ...]) -> None:
-    """Raise UnsupportedFeatureError for fields whose records differ in length, which no target but the hub's Parquet can hold."""
+def refuse_unlike_images(schema: Any, title: str, images: tuple[str, ...]) -> None:
+    """Raise UnsupportedFeatureError for images of different sizes, which are pixels of one shape in no file."""
     for field in schema:
-        if field.ragged:
-            hint = "Give --size HEIGHTxWIDTH, or --store keep." if field.name in images else _others(schema, images)
-            what = "images of different sizes" if field.name in images else "records of different lengths"
-            raise UnsupportedFeatureError(f"{title}: '{field.name}' holds {what} ({field}).", hint=hint, path=title)
-
-
-def _others(schema: Any, images: tuple[str, ...]) -> str:
-    """How to say the fields that can be stored."""
-    sound = [field.name for field in schema if not field.ragged or field.name in images]
-    return f"Choose others: --fields {','.join(sound)}" if sound else "No other field can be stored either."
+        if field.ragged and field.name in images:
+            raise UnsupportedFeatureError(
+                f"{title}: '{field.name}' holds images of different sizes ({field}).",
+                hint="Give --size HEIGHTxWIDTH, or --store keep.",
+                path=title,
+            )
