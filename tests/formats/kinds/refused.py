@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from streamload.schema import Field
 
-TRANSFORM = {
-    "S5": "the transform's field 'S5' is |S3 () for record",
-    "S70": "the transform's field 'S70' is |S",
-    "structure.b": "the transform's field 'structure.b' is |S",
-}
-"""Fields of fixed-length bytes, one a record: a function that returns them as it was given them has lost their width."""
-
 ANY_LENGTH = "holds records of different lengths"
 CONVERT = {
     **{("ragged", target): ANY_LENGTH for target in ("npy", "npz")},
