@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.hdf5.vlen_elements import DTYPE, LISTS, SHAPE
+from streamload.formats.hdf5.discovery.vlen_elements import DTYPE, LISTS, SHAPE
 from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
