@@ -13,7 +13,6 @@ from streamload.errors import ConfigError
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.source import Source
-from streamload.tools.convert.readers.masks import NAMES as MASKS
 from streamload.tools.convert.readers.open import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 
@@ -85,7 +84,7 @@ class ReencodedImages:
         """What encodes an image of a field. Raises ConfigError for what JPEG cannot hold."""
         import imagecodecs
 
-        if self._style.store == "png" or field.name in MASKS:
+        if self._style.store == "png" or self._style.is_mask(field.name):
             level = self._style.quality
             return lambda image: bytes(imagecodecs.png_encode(np.ascontiguousarray(image), level=level))
         if field.dtype != np.uint8 or field.shape[2:] == (4,):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConfigError
+from streamload.images import named_as_mask
 from streamload.schema import Schema
 from streamload.source import Source
 
@@ -41,6 +42,12 @@ class OpenRequest:
     """Height and width that images are made; None where all must have the first one's."""
     labels: str | None = None
     """A CSV or JSONL file that says the labels of images."""
+    masks: tuple[str, ...] | None = None
+    """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a field of images holds masks."""
+        return named_as_mask(name) if self.masks is None else name in self.masks
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -54,6 +61,7 @@ class OpenRequest:
         values["size"] = tuple(values["size"]) if values["size"] else None
         values["shapes"] = {name: tuple(shape) for name, shape in values["shapes"].items()} if values["shapes"] else None
         values["fill"] = {name: ast.literal_eval(text) for name, text in values["fill"].items()} if values.get("fill") else None
+        values["masks"] = tuple(values["masks"]) if values.get("masks") is not None else None
         return cls(**values)
 
 
@@ -113,7 +121,7 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         return source
     from streamload.tools.convert.readers.encoded_source import fitted
 
-    source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
+    source = fitted(source, request, options)
     return _sized(source, request, threads)
 
 

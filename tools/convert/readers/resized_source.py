@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.images import nearest
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
 from streamload.tools.commands.open_arguments import batch_records, image_axes
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.masks import nearest
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
 
 
@@ -45,7 +44,7 @@ def wanted(field: Field, request: OpenRequest) -> Field:
     assert axes is not None
     height, width = request.size or (field.shape[axes[0]], field.shape[axes[1]])
     channels = field.shape[axes[2]] if len(axes) == 3 else 0
-    if not channels or (request.mode == "grey" and channels > 1 and field.name not in MASKS):
+    if not channels or (request.mode == "grey" and channels > 1 and not request.is_mask(field.name)):
         return replace(field, shape=(height, width))
     return replace(field, shape=(height, width, channels) if axes[2] == 2 else (channels, height, width))
 
@@ -55,6 +54,7 @@ class ResizedSource:
 
     def __init__(self, origin: RecordSource, request: OpenRequest, schema: Schema, threads: int) -> None:
         self._origin = origin
+        self._request = request
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._batch = batch_records(origin)
         self.title = origin.title
@@ -88,7 +88,7 @@ class ResizedSource:
                 images = taken[before.name]
 
                 def one(image: NDArray[Any], before: Field = before, after: Field = after) -> NDArray[Any]:
-                    return scaled(image, before, after)
+                    return scaled(image, before, after, mask=self._request.is_mask(before.name))
 
                 made = list(self._pool.map(one, images) if self._pool is not None else map(one, images))
                 taken[before.name] = np.stack(made) if made else np.empty((0, *after.shape), after.dtype)
@@ -101,13 +101,16 @@ class ResizedSource:
         self._origin.close()
 
 
-def scaled(image: NDArray[Any], before: Field, after: Field) -> NDArray[Any]:
-    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle."""
+def scaled(image: NDArray[Any], before: Field, after: Field, *, mask: bool) -> NDArray[Any]:
+    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle.
+
+    Of a mask, every pixel is one that was there.
+    """
     axes, there = image_axes(before.shape), image_axes(after.shape) or (0, 1)
     assert axes is not None
     pixels = image.transpose(axes)
     size = (after.shape[there[0]], after.shape[there[1]])
-    if before.name in MASKS:
+    if mask:
         pixels = nearest(pixels, size)
     else:
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
