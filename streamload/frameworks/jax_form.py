@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.frameworks.fields import Choice, filled_up, is_text, refused
+from streamload.frameworks.fields import BatchFields, filled_up, is_text, refused
 from streamload.frameworks.narrowing import narrowed
 from streamload.loader.batch import Batch
 from streamload.schema import ROWS, Field
@@ -21,7 +21,7 @@ CURE = "Turn on jax_enable_x64, or make smaller numbers of it in the loader's tr
 class JaxForm:
     """How a batch becomes JAX arrays."""
 
-    def __init__(self, choice: Choice, *, size: int, sharding: Any) -> None:
+    def __init__(self, choice: BatchFields, *, size: int, sharding: Any) -> None:
         """`size` is the number of records that a batch is filled up to where it says which of them count."""
         self._choice = choice
         self._size = size

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_text, refused
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
 from streamload.schema import PADDED, Field
@@ -19,7 +19,7 @@ class TensorFlowForm:
 
     ahead = 0
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: BatchFields) -> None:
         self._choice = choice
         self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
         specs = [tf.TensorSpec((), tf.int64) if choice.is_place(field) else _spec(field) for field in choice.fields]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_text, refused
 from streamload.frameworks.passes import EpochSetter, Passes
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
@@ -21,7 +21,9 @@ AHEAD = 2
 class TorchForm:
     """How a batch becomes tensors."""
 
-    def __init__(self, choice: Choice, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]) -> None:
+    def __init__(
+        self, choice: BatchFields, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]
+    ) -> None:
         """`channels_first` names fields of shape (height, width, channels)."""
         self.choice = choice
         self.device = device
@@ -100,7 +102,7 @@ class TorchPasses(Passes):
         return EpochSetter(self.loader)
 
 
-def _form(choice: Choice, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
+def _form(choice: BatchFields, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
     return TorchForm(choice, device=device, pin_memory=pin, channels_first=channels_first)
 
 
