@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from streamload.ragged import Ragged
 from streamload.tools.commands.open_arguments import batch_records, sound_records
 from streamload.tools.console import clean, counted
-from streamload.tools.convert.manifest import record_hashes
 from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_hashes import record_hashes
 from streamload.tools.progress import bar
 
 MOST_SHOWN = 20
