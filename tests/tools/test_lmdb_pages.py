@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import CorruptDataError, SourceError, StreamloadError, UnsupportedFeatureError
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.lmdb_pages import Pages
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.open import open_records
 
 KEYS = st.binary(min_size=1, max_size=40)
 VALUES = st.one_of(st.binary(max_size=30), st.integers(0, 20_000).map(bytes))

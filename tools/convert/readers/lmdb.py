@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.container import Raw
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
 from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.lmdb_pages import Pages, Place
-from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
 
 DATA = "data.mdb"
@@ -52,6 +52,7 @@ class LmdbImages:
     format_name = "LMDB"
     addressable = True
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path
