@@ -14,6 +14,7 @@ from streamload.images.decode_options import Decode
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import mask_pixels, nearest
 from streamload.images.resize import fitted, upright
 
 SPARE = 1.5
@@ -56,7 +57,7 @@ class ImageDecoder:
         view = memoryview(data)
         head = read_header(view) if head is None else head
         self._check(head)
-        direct = out if self._spec.channels == "last" and head.orientation == 1 else None
+        direct = out if not self._spec.mask and self._spec.channels == "last" and head.orientation == 1 else None
         pixels = self._pixels(view, head, direct)
         if pixels is None:
             return
@@ -66,7 +67,10 @@ class ImageDecoder:
         size = self._size if orientation < 5 else (self._size[1], self._size[0])
         if self._spec.fit == "exact" and pixels.shape[:2] != size:
             raise _unlike(head, self._size)
-        pixels = upright(fitted(pixels, self._extent(head, pixels), size, self._spec.fit), orientation)
+        if self._spec.mask:
+            pixels = upright(nearest(pixels, size, self._spec.fit), orientation)
+        else:
+            pixels = upright(fitted(pixels, self._extent(head, pixels), size, self._spec.fit), orientation)
         out[...] = pixels if self._spec.channels == "last" else pixels.transpose(2, 0, 1)
 
     def _check(self, head: ImageHeader) -> None:
@@ -80,6 +84,8 @@ class ImageDecoder:
 
     def _pixels(self, data: memoryview, head: ImageHeader, out: NDArray[Any] | None) -> NDArray[Any] | None:
         """The pixels as they are stored, perhaps smaller; None where they are in `out` already."""
+        if self._spec.mask:
+            return decoded(head, lambda: mask_pixels(data, head, bits_16=self._mode.endswith("16")))
         if head.format != "JPEG":
             return decoded(head, lambda: _CODECS[head.format](data, head))
         if self._mode.endswith("16"):

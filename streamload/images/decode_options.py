@@ -46,6 +46,9 @@ class Decode:
     """One of "L", "RGB", "RGBA", "L16", "RGB16", "RGBA16". None: that of the images, if those looked at have one, else "RGB"."""
     channels: str = "last"
     """"last": (height, width, channels); "first": (channels, height, width)."""
+    mask: bool = False
+    """Whether pixels are numbers of classes: levels of grey, or indices of a palette. Another size is made of the nearest pixels, and an
+    image of colours is an error. Set by itself for fields that are known to be masks."""
     max_pixels: int = MOST_PIXELS
     """An image whose header claims more pixels is refused without being decoded."""
 
@@ -58,6 +61,8 @@ class Decode:
         for name, value, known in (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS)):
             if value not in known:
                 raise ConfigError(f"Decode({name}={value!r}) is not known.", hint=f"Give one of {', '.join(map(repr, known))}.")
+        if self.mask and self.mode not in (None, "L", "L16"):
+            raise ConfigError(f"Decode(mask=True, mode={self.mode!r}): a mask has one number a pixel.", hint='Leave mode out, or give "L".')
         if not _whole(self.max_pixels) or self.max_pixels < 1:
             raise ConfigError(f"Decode(max_pixels={self.max_pixels!r}) leaves no image at all.", hint="Give a number of pixels.")
         if self.size is not None and self.size[0] * self.size[1] > self.max_pixels:

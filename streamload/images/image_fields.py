@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
+from streamload.source import Column, Fault, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
 from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
@@ -98,9 +98,14 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         if refusals[0].kind is UnsupportedFeatureError:
             notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
         return column
-    what = _described(heads)
+    what, is_mask = _described(heads), name in source.masks
+    if is_mask and any(head.colours not in ("grey", "palette") for head in heads):
+        notes.append(f"'{name}' holds colours, and no numbers of classes: it is decoded as images are")
+        is_mask = False
     if not isinstance(wish, Decode):
         spec = _agreed(heads)
+        if spec is not None and is_mask:
+            spec = replace(spec, mask=True, mode=_mask_mode(heads))
         if spec is None and len({head.size for head in heads}) == 1:
             notes.append(
                 f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it"
@@ -113,6 +118,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
             return column
         notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
     else:
+        wish = replace(wish, mask=True, mode=_mask_mode(heads)) if is_mask and wish.mode is None else wish
         spec = _settled(wish, heads, source.title, name)
     if name in source.nulls and (missing := source.nulls[name].count):
         some = "1 null, which is a bad record" if missing == 1 else f"{missing:,} nulls, which are bad records"
@@ -127,6 +133,8 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     `decode=` gives another size, or whose bytes are no images.
     """
     column = source.columns[source.schema.names.index(name)]
+    if isinstance(column, EncodedImages) and mask and column.spec.mask and column.spec.fit == "exact":
+        return column
     if isinstance(column, EncodedImages) and not mask:
         if column.spec.fit != "exact":
             raise ConfigError(
@@ -147,7 +155,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     if not heads:
         why = refusals[0] if refusals else ImageError("is no image")
         raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
-    mode = ("L16" if heads[0].bits == 16 else "L") if mask else _mode(heads)
+    mode = _mask_mode(heads) if mask else _mode(heads)
     largest = max((head.size for head in heads), key=math.prod)
     return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode), heads)
 
@@ -200,6 +208,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     reader = column.reader(files, ReadStats())
     heads: list[ImageHeader] = []
     refusals: list[ImageError] = []
+    unread: list[Fault] = []
+    reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
         if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
@@ -210,6 +220,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()
+        if unread and not heads:
+            return LookedAt(error=unread[0].error)
     except StreamloadError as error:
         return LookedAt(error=error)
     finally:
@@ -232,6 +244,10 @@ def _mode(heads: Sequence[ImageHeader]) -> str:
         return modes.pop()
     bits = {head.bits for head in heads}
     return "RGB16" if bits == {16} else "RGB"
+
+
+def _mask_mode(heads: Sequence[ImageHeader]) -> str:
+    return "L16" if heads[0].bits == 16 else "L"
 
 
 def _settled(wish: Decode, heads: Sequence[ImageHeader], title: str, name: str) -> Decode:

@@ -12,6 +12,7 @@ from streamload.images.decode import decoded
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import mask_pixels
 from streamload.images.resize import upright
 from streamload.scratch import Scratch
 
@@ -65,10 +66,8 @@ class ScratchDecoder:
         return np.ascontiguousarray(upright(pixels, turned)), scale
 
     def _pixels(self, data: memoryview, head: ImageHeader, scale: int) -> NDArray[Any]:
-        if self._mask and head.colours not in ("grey", "palette"):
-            raise ValueError("it has colours, where a mask has one number a pixel")
-        if self._mask and head.colours == "palette":
-            return decoders.pillow(data, head, indices=True)
+        if self._mask and (head.format != "JPEG" or head.colours != "grey"):
+            return mask_pixels(data, head, bits_16=self._mode.endswith("16"))
         if head.format == "Spark image":
             return spark.pixels(data, head)
         if head.format != "JPEG":

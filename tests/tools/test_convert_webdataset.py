@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.convert.readers.labels import values_of
+from streamload.formats.label_values import values_of
 from streamload.tools.convert.readers.open import OpenRequest, open_records
 from streamload.tools.convert.readers.tar import members
 from streamload.tools.files.decompress import bytes_of

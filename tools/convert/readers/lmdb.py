@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.formats.label_values import LabelValues, values_of
 from streamload.tools.container import Raw
 from streamload.tools.convert.readers.images import kind_of
-from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
 

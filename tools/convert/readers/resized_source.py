@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.images.color_modes import to_mode
+from streamload.images.masks import nearest
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
 from streamload.tools.commands.open_arguments import batch_records, image_axes
 from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.masks import nearest
 from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
 
 
