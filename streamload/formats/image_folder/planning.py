@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.whole_files import WholeFiles
-from streamload.formats.image_folder import NAME
 from streamload.formats.image_folder.label_tables import read_table, table_in
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
+from streamload.formats.image_folder.names import FORMAT
 from streamload.formats.image_folder.scanning import Listing, labelled_folders, listing_of, split_folder
 from streamload.formats.label_values import LabelValues, values_of
 from streamload.formats.nulls import HeldWithNulls, fill_for
@@ -69,7 +69,7 @@ def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | No
         if count:
             nulls[chosen.name] = Nulls(chosen.keys[0], count)
     return Source(
-        format_name=NAME,
+        format_name=FORMAT,
         title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} folders)",
         columns=columns,
         fingerprints=table,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, UnsafeSourceError
 from streamload.formats.names import natural_key
 from streamload.schema import Field, Schema
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 IMAGE = (3, 32, 32)
 IMAGE_NBYTES = 3072
@@ -72,24 +73,24 @@ def opened(request: OpenRequest, threads: int) -> Cifar:
     return Cifar(request)
 
 
-class Cifar:
+class Cifar(RecordSourceDefaults):
     """Images of 32 x 32 in colour and their labels; all of it is in memory, 180 MB at most."""
 
+    format_name = "CIFAR"
+
     def __init__(self, request: OpenRequest) -> None:
-        self._paths = _batches(request.path)
-        parts = [_read_binary(path) if _binary(path) else _read_pickle(path) for path in self._paths]
+        self.paths = _batches(request.path)
+        parts = [_read_binary(path) if _binary(path) else _read_pickle(path) for path in self.paths]
         names = list(parts[0])
-        for path, part in zip(self._paths, parts, strict=True):
+        for path, part in zip(self.paths, parts, strict=True):
             if list(part) != names:
-                raise CorruptDataError(
-                    f"{path} holds {list(part)}, and {self._paths[0]} {names}.", hint="Is it of the same set?", path=path
-                )
+                raise CorruptDataError(f"{path} holds {list(part)}, and {self.paths[0]} {names}.", hint="Is it of the same set?", path=path)
         self._arrays = {name: np.concatenate([part[name] for part in parts]) for name in names}
         self.title = request.path
-        words = _words(os.path.dirname(self._paths[0]))
+        words = _words(os.path.dirname(self.paths[0]))
         labels = {name: one for name, one in self._arrays.items() if name in words and len(one)}
-        self._classes = {name: words[name] for name, one in labels.items() if int(one.max()) < len(words[name])}
-        few = [name for name in labels if name not in self._classes]
+        self.classes = {name: words[name] for name, one in labels.items() if int(one.max()) < len(words[name])}
+        few = [name for name in labels if name not in self.classes]
         self.left_out = {f"names of {name}": f"{len(words[name]):,} names, and labels up to {int(labels[name].max()):,}" for name in few}
         self.schema = Schema(tuple(Field(name, one.dtype, one.shape[1:]) for name, one in self._arrays.items()))
 
@@ -97,29 +98,24 @@ class Cifar:
         return len(self._arrays["image"])
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        facts: dict[str, Any] = {"format": "CIFAR", "files": [os.path.basename(path) for path in self._paths]}
-        return facts | ({"classes": self._classes} if self._classes else {})
-
-    @property
     def files(self) -> list[str]:
         """All files that are read: batches, and the names of their labels."""
-        folder = os.path.dirname(self._paths[0])
+        folder = os.path.dirname(self.paths[0])
         words = [name for name in os.listdir(folder) if name in (*WORDS.values(), *META)]
-        return [*self._paths, *(os.path.join(folder, name) for name in words)]
+        return [*self.paths, *(os.path.join(folder, name) for name in words)]
 
     @property
     def identity(self) -> list[Any]:
         """Sizes and times of the files."""
-        return [[os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns] for path in self._paths]
+        return [[os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns] for path in self.paths]
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records."""
-        return {name: one[records] for name, one in self._arrays.items()}
+        return {name: self.values(name, records) for name in self._arrays}
 
-    def close(self) -> None:
-        """Nothing is held but memory."""
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """One array's."""
+        return self._arrays[name][records]
 
 
 def _upright(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:

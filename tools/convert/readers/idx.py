@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.schema import Field, Schema
 from streamload.sizes import format_nbytes
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 8
@@ -57,14 +58,16 @@ def _images_in(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in names if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in names]
 
 
-class Idx:
+class Idx(RecordSourceDefaults):
     """An array whose first axis counts records; the labels that stand beside it are a second field."""
+
+    format_name = "IDX"
 
     def __init__(self, request: OpenRequest) -> None:
         first = _array(request.path)
         beside = labels_beside(request.path)
         arrays = {"label" if first.ndim == 1 else "image": first}
-        self._paths = [request.path]
+        self.paths = [request.path]
         if beside is not None:
             labels = _array(beside)
             if len(labels) != len(first):
@@ -74,7 +77,7 @@ class Idx:
                     path=beside,
                 )
             arrays["label"] = labels
-            self._paths.append(beside)
+            self.paths.append(beside)
         self._arrays = arrays
         self.title = request.path
         self.schema = Schema(tuple(Field(name, one.dtype.newbyteorder("="), one.shape[1:]) for name, one in arrays.items()))
@@ -83,31 +86,18 @@ class Idx:
         return len(next(iter(self._arrays.values())))
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        return {"format": "IDX", "files": [os.path.basename(path) for path in self._paths]}
-
-    @property
-    def paths(self) -> list[str]:
-        """The files that are read."""
-        return self._paths
-
-    @property
-    def files(self) -> list[str]:
-        """All files that are read."""
-        return self._paths
-
-    @property
     def identity(self) -> list[Any]:
         """Sizes and times of the files."""
-        return [[os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns] for path in self._paths]
+        return [[os.path.realpath(path), os.path.getsize(path), os.stat(path).st_mtime_ns] for path in self.paths]
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records."""
-        return {name: one[records].astype(one.dtype.newbyteorder("="), copy=False) for name, one in self._arrays.items()}
+        return {name: self.values(name, records) for name in self._arrays}
 
-    def close(self) -> None:
-        """Nothing is held but memory."""
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """One array's."""
+        values = self._arrays[name]
+        return values[records].astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def labels_beside(path: str) -> str | None:
