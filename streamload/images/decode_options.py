@@ -47,8 +47,8 @@ class Decode:
     channels: str = "last"
     """"last": (height, width, channels); "first": (channels, height, width)."""
     mask: bool = False
-    """Whether pixels are numbers of classes: levels of grey, or indices of a palette. Another size is made of the nearest pixels, and an
-    image of colours is an error. Set by itself for fields that are known to be masks."""
+    """Whether pixels stand for classes: they come as they are stored (grey levels, or indices of a palette, which then stands for
+    nothing: modes "L" and "L16"; or colours), and another size is had by leaving pixels out or repeating them, never by mixing."""
     max_pixels: int = MOST_PIXELS
     """An image whose header claims more pixels is refused without being decoded."""
 
@@ -61,8 +61,6 @@ class Decode:
         for name, value, known in (("fit", self.fit, FITS), ("mode", self.mode, (*MODES, None)), ("channels", self.channels, CHANNELS)):
             if value not in known:
                 raise ConfigError(f"Decode({name}={value!r}) is not known.", hint=f"Give one of {', '.join(map(repr, known))}.")
-        if self.mask and self.mode not in (None, "L", "L16"):
-            raise ConfigError(f"Decode(mask=True, mode={self.mode!r}): a mask has one number a pixel.", hint='Leave mode out, or give "L".')
         if not _whole(self.max_pixels) or self.max_pixels < 1:
             raise ConfigError(f"Decode(max_pixels={self.max_pixels!r}) leaves no image at all.", hint="Give a number of pixels.")
         if self.size is not None and self.size[0] * self.size[1] > self.max_pixels:

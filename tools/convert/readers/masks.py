@@ -9,11 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
-from streamload.images.masks import nearest
+from streamload.images import nearest
 from streamload.tools.convert.readers.images import image_in
 
-NAMES = ("mask", "masks", "seg", "segmentation")
-"""Fields of such names are masks, where names are all that says so."""
 _PALETTE = 3
 
 
