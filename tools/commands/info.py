@@ -13,6 +13,7 @@ from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
+from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.nulls import as_flags
 from streamload.tools.commands.open_arguments import (
@@ -121,7 +122,10 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "call": _call(source, path, arguments),
     }
     if not arguments.no_measure and len(source):
+        work = OtherWork()
         document["speed"] = speeds(source, cold=arguments.cold)
+        document["other_work"] = told(work.found())
+        document["predicted"] = [name for name in document["speed"] if name.endswith("_cold") and not arguments.cold]
     document["advice"] = list(_advice(source, document))
     return document
 
@@ -214,16 +218,30 @@ def _show(document: dict[str, Any], console: Console) -> None:
     )
     rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
-    speed = document.get("speed")
-    if speed:
-        words = {"exact": "exact order", "stored": "stored order", "warm": "warm", "cold": "from the disk"}
-        told = [" ".join(words[part] for part in name.split("_")) + f" {rate:,.0f}" for name, rate in speed.items()]
-        console.say("  records/s of one process here: " + ", ".join(told))
+    _show_speed(document, console)
     show_classes(document["classes"], console)
     for note in document["notes"]:
-        console.say(f"  {clean(note)}", "dim")
+        console.say(f"  {clean(as_flags(note, skip=True))}", "dim")
     for line in document["advice"]:
         console.advise(line)
+
+
+def _show_speed(document: dict[str, Any], console: Console) -> None:
+    """Rates that were measured, and those that were worked out, and from what."""
+    speed, orders = document.get("speed") or {}, {"exact": "exact order", "stored": "stored order"}
+
+    def rates(kind: str) -> str:
+        return ", ".join(f"{orders[name.removesuffix(kind)]} {rate:,.0f}" for name, rate in speed.items() if name.endswith(kind))
+
+    if rates("_warm"):
+        console.say(f"  records/s of one process here, measured warm: {rates('_warm')}")
+    if rates("_cold") and document["predicted"]:
+        basis = "an epoch by what this disk gives in large reads and what a record then takes"
+        console.say(f"  records/s from the disk, predicted and not measured (--cold does): {rates('_cold')}; {basis}")
+    elif rates("_cold"):
+        console.say(f"  records/s from the disk, measured: {rates('_cold')}")
+    if document.get("other_work"):
+        console.found(document["other_work"])
 
 
 def _kind(field: dict[str, Any]) -> tuple[str, str]:
