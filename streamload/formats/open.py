@@ -7,6 +7,7 @@ import inspect
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -18,6 +19,14 @@ from streamload.formats.single_numbers import as_numbers
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
+_COPIES = {
+    "s3": "Copy the file to a local disk first: `aws s3 cp {url} .`.",
+    "gs": "Copy the file to a local disk first: `gcloud storage cp {url} .`.",
+    "http": "Copy the file to a local disk first: `curl -LO {url}`.",
+    "https": "Copy the file to a local disk first: `curl -LO {url}`.",
+    "file": "Give its path alone: {path}.",
+}
+"""What brings a file here, by the scheme of its URL."""
 _PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 
 Path = str | os.PathLike[str]
@@ -64,7 +73,7 @@ def open_source(
         was = fingerprint(name)
         head, found = _recognised(was.path, name)
         if found is None:
-            raise unrecognized.unrecognized(head, name, was.nbytes)
+            raise unrecognized.unrecognized(head, name, was.nbytes, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else name)
         if chosen is not None and found.NAME != chosen.NAME:
             raise SchemaMismatchError(
                 f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
@@ -212,7 +221,9 @@ def _matching(path: str) -> list[str]:
     """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
-        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")
+        copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
+        copy = copy.format(url=shlex.quote(path), path=path.split("://", 1)[1])
+        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint=copy)
     if "\x00" in path:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)

@@ -15,7 +15,8 @@ from command_line import answer, said
 
 import streamload as sl
 from streamload.errors import ConfigError
-from streamload.tools.commands.nulls import as_flags, fill_in
+from streamload.tools.commands.advice_as_flags import as_flags
+from streamload.tools.commands.nulls import fill_in
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,8 +15,8 @@ from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
+from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
-from streamload.tools.commands.nulls import as_flags
 from streamload.tools.commands.open_arguments import (
     add_account,
     add_choice,
@@ -177,21 +178,22 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
 
 
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
+    convert = f"streamload convert {shlex.quote(document['path'])} new.h5"
     for column, field in zip(source.columns, document["fields"], strict=True):
         times = field["amplification"]
         if isinstance(column, H5pyColumn):
-            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `streamload convert` makes it fast"
+            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (
                 f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
-                "or `streamload convert --chunk-records 1`"
+                f"or `{convert} --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
         encoded = column.encoded is not None
         if not column.addressable and not encoded and stored and whole and stored > (1 - LEAST_SAVED) * whole:
             yield (
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
-                "`streamload convert --codec none`"
+                f"`{convert} --codec none`"
             )
     if source.nulls:
         flags = as_flags(advice_on_nulls(source.nulls, source.schema), skip=True)
