@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.grouped import Grouped
 from streamload.formats.hdf5.build_columns import column_of
-from streamload.formats.hdf5.chunked import ChunkedColumn
 from streamload.formats.hdf5.h5py_column import H5pyColumn
 from streamload.formats.hdf5.metadata import FilesInfo, Packing
 from streamload.formats.hdf5.request import Request

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.hdf5.chunk_grid import together
-from streamload.formats.hdf5.read_ahead import ReadAhead
+from streamload.formats.columns.chunk_grid import together
+from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
 from streamload.scratch import Scratch
 from streamload.source import ReadStats

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from streamload.codecs import FilterPipeline
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
-from streamload.formats.hdf5.chunk_cache import ChunkCache, most_nbytes
-from streamload.formats.hdf5.chunk_grid import Grid, Wanted, reads
-from streamload.formats.hdf5.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
-from streamload.formats.hdf5.read_ahead import ring_nbytes
+from streamload.formats.columns.chunk_cache import ChunkCache, most_nbytes
+from streamload.formats.columns.chunk_grid import Grid, Wanted, reads
+from streamload.formats.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
+from streamload.formats.columns.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
