@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import streamload
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
 from streamload.schema import Field
 from streamload.source import Column, Source
 from streamload.source import stored_nbytes as record_nbytes
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
+from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, container_kind, open_records, open_training
 from streamload.tools.nulls import fill_in
 
 BATCH_NBYTES = 16 * 1024**2
@@ -61,8 +60,10 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
-        with as_arguments():
-            return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+        source, arguments.split_read = open_training(
+            converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options
+        )
+        return source
     except StreamloadError as error:
         if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
             raise
@@ -212,6 +213,8 @@ def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     if getattr(arguments, "record_axis", None) is not None:
         options["record_axis"] = axis_in(arguments.record_axis)
+    if getattr(arguments, "split_read", None):
+        options["split"] = arguments.split_read  # `opened` has found out that one must be chosen
     if getattr(arguments, "fill", None):
         options["fill"] = fill_in(arguments.fill)
     return options

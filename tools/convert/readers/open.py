@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
@@ -18,7 +18,7 @@ from streamload.errors import ConfigError
 from streamload.schema import Schema
 from streamload.source import Source
 
-KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord", "cifar", "idx")
+KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord", "cifar")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -107,14 +107,26 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         options["record_axis"] = request.record_axis
     if request.fill:
         options["fill"] = request.fill
-    with as_arguments():
-        source = streamload.open(request.path, request.fields, **options)
+    source, split = open_training(request.path, request.fields, **options)
+    options |= {"split": split} if split else {}
     if request.size is None and request.mode == "rgb":
         return source
     from streamload.tools.convert.readers.encoded_source import fitted
 
     source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
     return _sized(source, request, threads)
+
+
+def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:
+    """What `streamload.open` makes of a path, and None; of a folder of several splits the records for training, and the split's name."""
+    with as_arguments():
+        try:
+            return streamload.open(path, fields, **options), None
+        except ConfigError as error:
+            if "train" not in (error.details.get("splits") or ()):
+                raise
+            source = streamload.open(path, fields, split="train", **options)
+    return source.replaced(notes=[*source.notes, "the records for training, split='train', of several splits"]), "train"
 
 
 @contextmanager
