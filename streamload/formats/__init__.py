@@ -14,6 +14,7 @@ FORMATS = (
     "streamload.formats.parquet",
     "streamload.formats.arrow",
     "streamload.formats.idx",
+    "streamload.formats.cifar",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ from streamload.formats.open import open_source
 from streamload.ragged import Ragged
 
 Arrays = Mapping[str, Any]
+
+
+def stored_at(path: Path) -> Path:
+    """The file of a dataset, or the largest of those in its folder."""
+    return path if path.is_file() else max((one for one in path.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
 
 
 def assert_same(found: Any, expected: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import assert_delivers
+from contract import assert_delivers, stored_at
 
 from streamload import formats, testing
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
@@ -91,20 +91,20 @@ def test_two_files_are_one_source_and_two_that_differ_are_none(make: Callable[[P
 @pytest.mark.parametrize("percent", [1, 25, 50, 75, 95, 99])
 def test_a_file_that_is_cut_is_refused(make: Callable[[Path], Arrays], percent: int, tmp_path: Path):
     """At open, or where its records end; the error names the file."""
-    path = tmp_path / "data"
-    make(path)
+    make(tmp_path / "data")
+    path = stored_at(tmp_path / "data")
     os.truncate(path, path.stat().st_size * percent // 100)
     with pytest.raises(SourceError) as caught:
-        open_source(path)[:]
+        open_source(tmp_path / "data")[:]
     assert str(path) in str(caught.value)
 
 
 @each_example
 def test_a_file_that_changes_is_found_out(make: Callable[[Path], Arrays], tmp_path: Path):
     """Replaced after it was opened: an error, never a record of either file in the place of the other."""
-    path = tmp_path / "data"
-    make(path)
-    source = open_source(path)
+    make(tmp_path / "data")
+    path = stored_at(tmp_path / "data")
+    source = open_source(tmp_path / "data")
     os.replace(path, tmp_path / "old")
     path.write_bytes((tmp_path / "old").read_bytes())
     with pytest.raises(SourceChangedError, match="was replaced by another file"):
@@ -123,14 +123,14 @@ def test_options_that_a_format_does_not_have_are_refused(make: Callable[[Path], 
 @each_format
 def test_arbitrary_bytes_after_the_signature_are_refused(make: Callable[[Path], Arrays], tmp_path: Path):
     """Noise behind the first bytes of each format: a streamload error, and nothing worse."""
-    path = tmp_path / "data"
-    make(path)
+    make(tmp_path / "data")
+    path = stored_at(tmp_path / "data")
     head, rng = path.read_bytes()[:16], np.random.default_rng(0)
     for kept in (6, 8, 12, 16):
         for nbytes in (0, 8, 100, 5000):
             path.write_bytes(head[:kept] + rng.bytes(nbytes))
             with pytest.raises(StreamloadError):
-                open_source(path)[:]
+                open_source(tmp_path / "data")[:]
 
 
 # A source of one's own

@@ -18,7 +18,7 @@ from streamload.errors import ConfigError
 from streamload.schema import Schema
 from streamload.source import Source
 
-KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord", "cifar")
+KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
