@@ -1,4 +1,4 @@
-"""Filters of HDF5 and codecs of Zarr, undone outside their libraries: which can be, and the pipeline that takes a stored chunk back to its bytes."""
+"""Filters of HDF5 and codecs of Zarr, undone outside their libraries: which can be, and how a stored chunk becomes its bytes again."""
 
 from __future__ import annotations
 

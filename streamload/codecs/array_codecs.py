@@ -123,6 +123,10 @@ def transpose(values: tuple[int, ...], itemsize: int) -> Undo:
     return undo
 
 
+def _begin_xz() -> xz.LZMADecompressor:
+    return xz.LZMADecompressor(xz.FORMAT_XZ, memlimit=XZ_NBYTES)
+
+
 def _same(nbytes: int) -> int:
     return nbytes
 
@@ -134,7 +138,11 @@ def _more(nbytes: int) -> int:
 ARRAY_STEPS: dict[int, FilterStep] = {
     GZIP: FilterStep(name="gzip", make=stream("gzip_decode")),
     LZ4: FilterStep(name="lz4", make=lz4),
-    XZ: FilterStep(name="lzma", make=whole("lzma", lambda: xz.LZMADecompressor(xz.FORMAT_XZ, memlimit=XZ_NBYTES)), scratch=lambda nbytes: XZ_NBYTES + nbytes),
+    XZ: FilterStep(
+        name="lzma",
+        make=whole("lzma", _begin_xz),
+        scratch=lambda nbytes: XZ_NBYTES + nbytes,
+    ),
     BZ2: FilterStep(name="bz2", make=whole("bz2", bz2.BZ2Decompressor), scratch=lambda nbytes: BZ2_NBYTES + nbytes),
     CRC32C: FilterStep(name="crc32c", make=checksum("crc32c", lambda data: checksum_kernels().crc32c(data.data)), writes=False, most=_more),
     CRC32: FilterStep(name="crc32", make=checksum("crc32", lambda data: zlib.crc32(data.data)), writes=False, most=_more),

@@ -9,12 +9,13 @@ from typing import Any, Protocol, cast
 from streamload.source import Source
 
 FORMATS = (
-    "streamload.formats.hdf5",
+    "streamload.formats.hdf5.format",
     "streamload.formats.npy",
-    "streamload.formats.parquet",
-    "streamload.formats.arrow",
-    "streamload.formats.idx",
-    "streamload.formats.cifar",
+    "streamload.formats.parquet.format",
+    "streamload.formats.arrow.format",
+    "streamload.formats.idx.format",
+    "streamload.formats.cifar.format",
+    "streamload.formats.zarr.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -17,7 +17,8 @@ from foreign_files import noise, png, taken
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "version 2": {"zarr_format": 2, "chunks": (3, 8, 8, 3)},

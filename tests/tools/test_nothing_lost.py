@@ -20,10 +20,11 @@ from foreign_files import noise, png, taken, tar_of
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.field_guesses import plain_names
+from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.readers.tfrecord import HEAD, TAIL, masked
 from streamload.tools.convert.writers.registry import write_options
-from streamload.tools.field_guesses import plain_names
 
 
 def varint(number: int) -> bytes:

@@ -15,7 +15,7 @@ from command_line import answer, said
 
 import streamload as sl
 from streamload.errors import ConfigError
-from streamload.tools.nulls import as_flags, fill_in
+from streamload.tools.commands.nulls import as_flags, fill_in
 
 
 @pytest.fixture

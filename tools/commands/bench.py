@@ -18,10 +18,10 @@ from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
+from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.nulls import fill_in
 
 EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
 

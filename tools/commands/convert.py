@@ -13,21 +13,22 @@ from streamload.errors import ConfigError, ConversionError
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
-from streamload.source import Source
-from streamload.tools.accounting import Account, account_of, lacking, left_out, show_account
+from streamload.tools.commands.nulls import refuse_nulls
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
+from streamload.tools.convert.accounting import Account, account_of, lacking, left_out, show_account
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.image_folder import matches as is_image_folder
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
-from streamload.tools.nulls import refuse_nulls
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     share = _share(arguments)
     origin = open_records(request)
     try:
-        _refuse_same(request, origin, arguments.target)
+        _refuse_same(origin, arguments.target)
         account = account_of(origin, request, leave_out=arguments.leave_out)
         _tell_of_limits(origin, arguments, console)
         _refuse_store(origin, arguments, style)
@@ -192,10 +193,9 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
     try:
-        if not merge:
-            job.look()
         job.prepare()
         if not merge:
+            job.look()
             job.write(job.shards())
         return job.finish()
     except KeyboardInterrupt as error:
@@ -244,10 +244,10 @@ def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
     return named
 
 
-def _refuse_same(request: OpenRequest, origin: RecordSource, target: str) -> None:
+def _refuse_same(origin: RecordSource, target: str) -> None:
     """Raise ConfigError where writing could touch what is read."""
     there = os.path.realpath(target)
-    for path in paths_of(origin, request):
+    for path in map(os.path.realpath, origin.paths):
         inside = there.startswith(path + os.sep) or path.startswith(there + os.sep)
         same = os.path.exists(there) and os.path.samefile(there, path)
         if inside or same or there == path:
@@ -260,10 +260,9 @@ def _refuse_same(request: OpenRequest, origin: RecordSource, target: str) -> Non
 
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
-    damage = getattr(origin, "damage", None)
-    if damage is not None and arguments.on_bad == "raise":
-        raise damage
-    for note in () if isinstance(origin, Source) else getattr(origin, "notes", ()):
+    if origin.damage is not None and arguments.on_bad == "raise":
+        raise origin.damage
+    for note in origin.cautions:
         console.advise(clean(note))
 
 
@@ -274,7 +273,7 @@ def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: Wr
         kept.close()
     if style.store == "keep" and arguments.size:
         raise ConfigError("--store keep leaves images as they are, and --size would change them.", hint="Leave one of them out.")
-    if style.store == "keep" and arguments.shuffle and not each_by_itself(origin):
+    if style.store == "keep" and arguments.shuffle and not origin.addressable:
         raise ConfigError(
             f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."
         )
@@ -294,7 +293,7 @@ def _dry_run(
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
     shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
     nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
-    moved = moved_nbytes(origin, count) if arguments.shuffle and not each_by_itself(origin) else 0
+    moved = moved_nbytes(origin, count) if arguments.shuffle and not origin.addressable else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")

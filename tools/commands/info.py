@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
-from streamload.tools.accounting import account_of, show_account
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
+from streamload.tools.commands.nulls import as_flags
 from streamload.tools.commands.open_arguments import (
     add_account,
     add_choice,
@@ -29,11 +29,12 @@ from streamload.tools.commands.open_arguments import (
     reading_flags,
 )
 from streamload.tools.commands.speed import speeds
+from streamload.tools.commands.value_ranges import range_text, ranges
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
+from streamload.tools.convert.accounting import account_of, show_account
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.nulls import as_flags
-from streamload.tools.value_ranges import range_text, ranges
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.library import LibraryRecords
 
 EXAMPLE = "streamload info train.h5"
 
@@ -98,7 +99,7 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(source, request, leave_out=arguments.leave_out)
+    account = account_of(LibraryRecords(source), request, leave_out=arguments.leave_out)
     found = ranges(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from streamload.source import ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 from streamload.tools.benchmark.peers.device import Direct
-from streamload.tools.commands.open_arguments import batch_records
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.record_source import batch_records
 
 MEASURED_SECONDS = 0.4
 AHEAD = 256
@@ -32,7 +33,7 @@ def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "sto
     """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate."""
     costly = max(column.amplification * column.field.nbytes for column in source.columns) > 1024**3
     rng = np.random.default_rng(0)
-    batch = batch_records(source)
+    batch = batch_records(LibraryRecords(source))
     jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
     start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
     running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)

@@ -18,20 +18,23 @@ from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
 from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
-from streamload.tools.accounting import Account
 from streamload.tools.console import counted
+from streamload.tools.convert.accounting import Account
 from streamload.tools.convert.as_converted import MOST_NUMBERS
+from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
+from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.manifest import manifest_of
 from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
-from streamload.tools.convert.shuffle import Arrangement, bucket_count
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.shuffle import Arrangement, Numbers, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
-from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
 
 SHARD_NBYTES = 1 << 30
@@ -101,7 +104,7 @@ class Conversion:
         self._asked = {
             "streamload": streamload.__version__,
             "request": request.plain(),
-            "identity": identity_of(origin),
+            "identity": origin.identity,
             "style": asdict(style),
             "shares": shares,
             "order": [arguments.shuffle, arguments.seed, arguments.stratify, arguments.group, arguments.where],
@@ -134,9 +137,13 @@ class Conversion:
         return self._scanning() or self._condition is not None or dealt or self._scattering()
 
     def look(self) -> None:
-        """Raise SchemaMismatchError where images are not alike and nothing may be left out: before anything is written."""
-        if not self._scanning() and self._request.size is None and self._style.store != "keep" and not self._staging.finished():
+        """Raise SchemaMismatchError where images that are written are not alike: before any is. Known once it is prepared."""
+        if self._scanning() or self._request.size is not None or self._style.store == "keep" or self._staging.finished():
+            return
+        if self._condition is None:
             require_alike(self._origin)
+        else:
+            require_alike(ChosenRecords(self._origin, np.sort(Numbers(self.order).at(0, len(self.order)))))
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
@@ -224,7 +231,7 @@ class Conversion:
         """Raise SourceChangedError where the source is not what it was: each file was written from what stood there at its time."""
         again = open_records(self._request)
         try:
-            same = json.loads(json.dumps(identity_of(again))) == self._asked["identity"]
+            same = json.loads(json.dumps(again.identity)) == self._asked["identity"]
         finally:
             again.close()
         if not same:
@@ -243,7 +250,7 @@ class Conversion:
         request = self._request.plain() | {"path": os.path.basename(self._request.path)}
         return {
             "streamload": streamload.__version__,
-            "source": facts_of(self._origin),
+            "source": self._origin.facts,
             "request": request,
             "style": asdict(self._style),
             "account": self._account.plain(),
@@ -324,7 +331,7 @@ class Conversion:
 
     def _scattering(self) -> bool:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
-        return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
+        return bool(self._arguments.shuffle) and not self._origin.addressable
 
     def _scatter(self, order: Arrangement) -> None:
         """Move all records into files of neighbouring positions."""

@@ -10,7 +10,7 @@ from streamload.errors import ConfigError, ConversionError
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.tools.convert.readers.encode_images import is_image
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 
 ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
@@ -35,7 +35,7 @@ def free_nbytes(target: str) -> int:
 def record_nbytes(origin: RecordSource, style: WriteOptions) -> float:
     """About how many bytes of a file a record takes: what images take is known where the source has them in that form."""
     total = 0.0
-    stored: dict[str, int] = getattr(origin, "stored_nbytes", {}) if style.store == "keep" else {}
+    stored = origin.stored_nbytes if style.store == "keep" else {}
     for field in origin.schema:
         if field.name in stored:
             total += stored[field.name] / max(1, len(origin))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.formats.cifar import IMAGE_NBYTES, MOST_NBYTES, label_nbytes
+from streamload.formats.cifar.names import IMAGE_NBYTES, MOST_NBYTES, label_nbytes
 from streamload.formats.cifar.pickles import array_in, held_in
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 

@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 
 from streamload.errors import ConfigError
-from streamload.formats.cifar import NAME, batches_in
 from streamload.formats.cifar.batches import CifarBatch, planes_of, read_batch, words_beside
+from streamload.formats.cifar.names import batches_in
 from streamload.formats.cifar.planes import PlanarImages
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.names import natural_key
@@ -24,8 +24,8 @@ from streamload.storage.files import recheck
 STORED, DELIVERED = (3, 32, 32), (32, 32, 3)
 
 
-def plan_files(paths: Sequence[str], fields: Fields | None, split: str | None) -> Source:
-    """The source over batches, or over those that folders stand for."""
+def plan_files(name: str, paths: Sequence[str], fields: Fields | None, split: str | None) -> Source:
+    """The source, of a format of this name, over batches, or over those that folders stand for."""
     files: list[str] = []
     for path in paths:
         if os.path.isdir(path):
@@ -39,9 +39,9 @@ def plan_files(paths: Sequence[str], fields: Fields | None, split: str | None) -
         words[folder], beside = words_beside(folder)
         read += beside
     notes: list[str] = []
-    most = {name: _most(batches, name) for name in dict.fromkeys(chain.from_iterable(one.labels for one in batches))}
+    most = {label: _most(batches, label) for label in dict.fromkeys(chain.from_iterable(one.labels for one in batches))}
     tables = [_table(one, _usable(words[os.path.dirname(one.path)], most, notes)) for one in batches]
-    source = assemble(NAME, tables, fields, _column_of, fingerprints=read)
+    source = assemble(name, tables, fields, _column_of, fingerprints=read)
     for was in read:
         recheck(was)
     if any(os.path.isdir(path) for path in paths):

@@ -14,7 +14,7 @@ _ELEMENTS = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Wanted:
+class ChunkSelection:
     """The chunks that hold some records, one line a chunk; records of one band of chunks are one run."""
 
     chunks: NDArray[np.int64]
@@ -108,7 +108,7 @@ class Grid:
         """`out`, the records' rows, as elements that are only moved."""
         return out.reshape(-1).view(np.uint8).view(self.element).reshape(len(out), *self.shape)
 
-    def wanted(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> Wanted:
+    def wanted(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> ChunkSelection:
         """The chunks that hold records `local` of the file, which go to `rows`; sorted by band unless they are already."""
         if self.whole and self.band_records > 1 and _is_run(local) and _is_run(rows):
             return self._wanted_run(local, rows)
@@ -131,9 +131,9 @@ class Grid:
             chunks = (chunks[:, None] * self.boxes + inner).reshape(-1)
             places = np.maximum(np.where(places[:, None] < 0, -1, places[:, None] + steps), -1).reshape(-1)
             runs = np.repeat(runs, self.boxes)
-        return Wanted(chunks=chunks, places=places, runs=runs, edges=edges, local=local, rows=rows)
+        return ChunkSelection(chunks=chunks, places=places, runs=runs, edges=edges, local=local, rows=rows)
 
-    def _wanted_run(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> Wanted:
+    def _wanted_run(self, local: NDArray[np.int64], rows: NDArray[np.int64]) -> ChunkSelection:
         """The same for one record after the other into one row after the other, of chunks that hold records whole."""
         first, count = int(local[0]), len(local)
         chunks = np.arange(first // self.band_records, (first + count - 1) // self.band_records + 1)
@@ -142,7 +142,7 @@ class Grid:
         places = np.where(inside, (starts + int(rows[0])) * self.record_nbytes, -1)
         edges = np.empty(len(chunks) + 1, np.int64)
         edges[:-1], edges[0], edges[-1] = starts, 0, count
-        return Wanted(chunks=chunks, places=places, runs=np.arange(len(chunks)), edges=edges, local=local, rows=rows)
+        return ChunkSelection(chunks=chunks, places=places, runs=np.arange(len(chunks)), edges=edges, local=local, rows=rows)
 
     def _direct(self, local: NDArray[np.int64], rows: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each run, whether its chunks lie in `out` as they are decoded: whole bands in order, or single records."""

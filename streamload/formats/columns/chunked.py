@@ -13,7 +13,7 @@ from streamload.codecs import FilterPipeline
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.chunk_cache import ChunkCache, most_nbytes
-from streamload.formats.columns.chunk_grid import Grid, Wanted, reads
+from streamload.formats.columns.chunk_grid import ChunkSelection, Grid, reads
 from streamload.formats.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
 from streamload.formats.columns.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
@@ -192,7 +192,7 @@ class ChunkedReader(ReaderDefaults):
         self,
         index: int,
         number: int,
-        wanted: Wanted,
+        wanted: ChunkSelection,
         chunks: NDArray[np.int64],
         places: NDArray[np.int64],
         runs: NDArray[np.int64],
@@ -244,7 +244,7 @@ class ChunkedReader(ReaderDefaults):
             recheck(self._files.fingerprints[number])
             raise self._located(error, part, grid, int(chunks[k])) from error
 
-    def _copy_kept(self, index: int, grid: Grid, wanted: Wanted, out: NDArray[np.generic]) -> NDArray[np.bool_]:
+    def _copy_kept(self, index: int, grid: Grid, wanted: ChunkSelection, out: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Copy records from chunks that are kept; for each wanted chunk, whether it was one."""
         ready = np.isin(wanted.chunks, self._kept.of(index))
         for k in np.flatnonzero(ready).tolist():
@@ -253,7 +253,9 @@ class ChunkedReader(ReaderDefaults):
             self._stored.done(index, chunk)
         return ready
 
-    def _fill_unwritten(self, part: ChunkedFile, grid: Grid, wanted: Wanted, lines: NDArray[np.intp], out: NDArray[np.generic]) -> None:
+    def _fill_unwritten(
+        self, part: ChunkedFile, grid: Grid, wanted: ChunkSelection, lines: NDArray[np.intp], out: NDArray[np.generic]
+    ) -> None:
         """Put the fill value where chunks were never written."""
         value = np.frombuffer(part.fill or bytes(part.stored.itemsize), grid.element)
         table = grid.table(out)
@@ -289,7 +291,7 @@ def _scratch_nbytes(part: ChunkedFile, shape: tuple[int, ...]) -> int:
     return largest + READ_NBYTES + pipeline.scratch_nbytes + aside
 
 
-def _copy_out(grid: Grid, wanted: Wanted, run: int, chunk: int, data: NDArray[np.uint8], out: NDArray[np.generic]) -> None:
+def _copy_out(grid: Grid, wanted: ChunkSelection, run: int, chunk: int, data: NDArray[np.uint8], out: NDArray[np.generic]) -> None:
     """Copy the records of a run from a decoded chunk into their rows."""
     first, stop = int(wanted.edges[run]), int(wanted.edges[run + 1])
     rows = wanted.rows[first:stop]

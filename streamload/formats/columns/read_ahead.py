@@ -15,7 +15,7 @@ MOST_SHARE = 4
 
 Chunk = tuple[int, int]
 """A file, as a place among those of a column, and a chunk in it."""
-Place = tuple[int, int, int]
+ByteRange = tuple[int, int, int]
 """Where a chunk lies: the number of its file, an offset, a length in bytes."""
 
 
@@ -35,7 +35,7 @@ class ReadAhead:
     def __init__(self, reads: DirectReads, descriptor: Callable[[int], int | None]) -> None:
         self._reads = reads
         self._descriptor = descriptor
-        self._waiting: OrderedDict[Chunk, Place] = OrderedDict()
+        self._waiting: OrderedDict[Chunk, ByteRange] = OrderedDict()
         self._let_go = 0
 
     @classmethod
@@ -47,7 +47,7 @@ class ReadAhead:
     def __contains__(self, chunk: Chunk) -> bool:
         return chunk in self._reads or chunk in self._waiting
 
-    def expect(self, chunks: Iterable[tuple[Chunk, Place]]) -> None:
+    def expect(self, chunks: Iterable[tuple[Chunk, ByteRange]]) -> None:
         """Say that these will be wanted, after those that were said before."""
         for chunk, place in chunks:
             if chunk not in self._reads:

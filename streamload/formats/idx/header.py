@@ -42,6 +42,11 @@ def begins_as_idx(head: bytes) -> bool:
     return len(head) >= MAGIC_NBYTES and head[:2] == b"\0\0" and head[2] in DTYPES and 0 < head[3] <= MOST_AXES
 
 
+def is_images(name: str) -> bool:
+    """Whether a file is called as MNIST's images are."""
+    return "images-idx" in name or "images.idx" in name
+
+
 def read_idx(path: str) -> IdxArray:
     """The array of a file: where it lies, or its values where it is packed.
 

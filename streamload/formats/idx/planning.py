@@ -10,7 +10,7 @@ import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.columns.raw import InMemory
-from streamload.formats.idx.header import IdxArray, read_idx
+from streamload.formats.idx.header import IdxArray, is_images, read_idx
 from streamload.formats.split_choice import by_split, chosen_split, refuse_split
 from streamload.formats.table import RawRuns, assemble, extents_of
 from streamload.formats.table_fields import Fields, FileColumn, Table, TablePart
@@ -28,8 +28,8 @@ BESIDE = (
 """What stands for the images in the name of a file, and for the labels in the name of the file beside it."""
 
 
-def plan_files(paths: Sequence[str], fields: Fields | None, split: str | None) -> Source:
-    """The source over files, or over those that folders stand for."""
+def plan_files(name: str, paths: Sequence[str], fields: Fields | None, split: str | None) -> Source:
+    """The source, of a format of this name, over files, or over those that folders stand for."""
     files: list[str] = []
     for path in paths:
         if os.path.isdir(path):
@@ -39,7 +39,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, split: str | None) -
             files.append(path)
     read: list[Fingerprint] = []
     tables = [_table(path, read) for path in files]
-    source = assemble("IDX", tables, fields, _column_of, fingerprints=read)
+    source = assemble(name, tables, fields, _column_of, fingerprints=read)
     for was in read:
         recheck(was)
     labelled = sorted(beside for path in files if (beside := labels_beside(path)) is not None)
@@ -52,8 +52,6 @@ def plan_files(paths: Sequence[str], fields: Fields | None, split: str | None) -
 
 def _images_in(folder: str, split: str | None) -> str:
     """The file of images that a folder stands for. Raises ConfigError where it could be several."""
-    from streamload.formats.idx import is_images
-
     names = {name for name in os.listdir(folder) if is_images(name) and os.path.isfile(os.path.join(folder, name))}
     # The same file may lie there packed as well.
     alone = sorted(name for name in names if not name.endswith(".gz") or name.removesuffix(".gz") not in names)

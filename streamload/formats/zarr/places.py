@@ -44,9 +44,7 @@ def places_of(store: Store, info: ArrayInfo) -> Places:
     count = math.prod(grid_of(info.shape, info.chunk))
     if count > MOST_CHUNKS:
         raise UnsupportedFeatureError(f"is cut into {count:,} chunks, and more than {MOST_CHUNKS:,} are not read")
-    places = Places(
-        numbers=np.zeros(count, np.int32), offsets=np.full(count, -1, np.int64), nbytes=np.zeros(count, np.int64), strays=()
-    )
+    places = Places(numbers=np.zeros(count, np.int32), offsets=np.full(count, -1, np.int64), nbytes=np.zeros(count, np.int64), strays=())
     outer = info.chunk if info.sharding is None else info.sharding.shard
     grid = grid_of(info.shape, outer)
     strays: list[str] = []
@@ -112,12 +110,17 @@ def _index(store: Store, info: ArrayInfo, sharding: Sharding, count: int, stored
         finally:
             os.close(fd)
     except OSError as error:
-        raise SourceError(f"{was.path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=was.path) from error
+        raise SourceError(
+            f"{was.path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=was.path
+        ) from error
     if len(data) < nbytes:
         raise _damaged(store, info, stored, "it was cut short")
     if sharding.checked and checksum_kernels().crc32c(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise ChecksumError(
-            f"{was.path}: the checksum of the index of a shard of '{info.key}' is wrong.", hint="Fetch it again.", path=was.path, dataset=info.key
+            f"{was.path}: the checksum of the index of a shard of '{info.key}' is wrong.",
+            hint="Fetch it again.",
+            path=was.path,
+            dataset=info.key,
         )
     return np.frombuffer(data, "<u8", 2 * count).reshape(count, 2)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol, Self
 
 from streamload.errors import CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.zarr import MARKS
+from streamload.formats.zarr.marks import MARKS
 from streamload.sizes import format_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, identity_of
 
@@ -76,7 +76,9 @@ class FolderStore:
         try:
             was = fingerprint(name)
             if was.nbytes > MOST_METADATA_NBYTES:
-                raise CorruptDataError(f"{name} takes {format_nbytes(was.nbytes)}, and should describe an array.", hint="Is it whole?", path=name)
+                raise CorruptDataError(
+                    f"{name} takes {format_nbytes(was.nbytes)}, and should describe an array.", hint="Is it whole?", path=name
+                )
             with open(name, "rb") as file:
                 data = file.read(MOST_METADATA_NBYTES)
         except OSError as error:

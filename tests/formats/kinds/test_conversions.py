@@ -16,10 +16,11 @@ from kinds.pairs import LARGE, Choice, name_of, pairs
 from kinds.refused import CONVERT, group_of
 from kinds.storages import STORAGES, Expected, Library
 from streamload.tools.__main__ import main
+from streamload.tools.commands.record_comparison import differing
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.open import OpenRequest, classes_of, open_records
+from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
-from streamload.tools.record_comparison import differing
 
 TARGETS = {
     "hdf5": ("hdf5", "none"),
@@ -47,7 +48,7 @@ def written(source: Path, target: str, folder: Path, names: list[str]) -> Path:
     origin = open_records(OpenRequest(path=str(source), fields={name: name for name in names}))
     try:
         kept = stored(origin, style)
-        writer = writer_of(str(path), kept.schema, len(kept), style, classes_of(origin))
+        writer = writer_of(str(path), kept.schema, len(kept), style, origin.classes)
         for start in range(0, len(kept), 7):
             writer.append(kept.take(np.arange(start, min(start + 7, len(kept)))))
         writer.close()

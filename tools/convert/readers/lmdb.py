@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.container import Raw
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
 from streamload.tools.convert.readers.labels import LabelValues, values_of
-from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
 
 DATA = "data.mdb"
@@ -53,6 +53,7 @@ class LmdbImages:
     addressable = True
     images = frozenset(("image",))
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path

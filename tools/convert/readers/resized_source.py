@@ -13,10 +13,12 @@ from streamload.errors import ConfigError
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
-from streamload.tools.commands.open_arguments import batch_records, image_axes
+from streamload.tools.convert.image_axes import image_axes
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.masks import NAMES as MASKS
 from streamload.tools.convert.readers.masks import nearest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
+from streamload.tools.convert.record_source import RecordSource, batch_records
+from streamload.tools.convert.record_source_defaults import ForwardingSource
 
 
 def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:
@@ -31,7 +33,7 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
             hint="Leave it out, or choose other --fields.",
         )
     schema = Schema(tuple(wanted(field, request) if field in images else field for field in origin.schema))
-    return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
+    return origin if schema == origin.schema else ResizedSource(origin, schema, threads)
 
 
 def is_scaled(field: Field) -> bool:
@@ -50,25 +52,19 @@ def wanted(field: Field, request: OpenRequest) -> Field:
     return replace(field, shape=(height, width, channels) if axes[2] == 2 else (channels, height, width))
 
 
-class ResizedSource:
+class ResizedSource(ForwardingSource):
     """Records of another origin, whose images are scaled when they are taken."""
 
-    def __init__(self, origin: RecordSource, request: OpenRequest, schema: Schema, threads: int) -> None:
-        self._origin = origin
+    def __init__(self, origin: RecordSource, schema: Schema, threads: int) -> None:
+        super().__init__(origin)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._batch = batch_records(origin)
-        self.title = origin.title
         self.schema = schema
-        self.addressable = bool(getattr(origin, "addressable", True))
-        self.facts: dict[str, Any] = facts_of(origin)
-        self.identity: list[Any] = identity_of(origin)
-        self.paths = paths_of(origin, request)
-        self.left_out: dict[str, str] = getattr(origin, "left_out", {})
-        self.damage = getattr(origin, "damage", None)
-        self.unsized = origin
 
-    def __len__(self) -> int:
-        return len(self._origin)
+    @property
+    def record_nbytes(self) -> int:
+        """Of a record as it is delivered: larger ones are read a few at a time, but where there are ragged fields."""
+        return self._origin.record_nbytes if self.schema.ragged else self.schema.record_nbytes
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """Arrays of the given records: read as many at a time as the origin's own size allows."""
@@ -81,6 +77,12 @@ class ResizedSource:
             for name, values in self._scaled(self._origin.take(records[start : start + self._batch])).items():
                 made[name][start : start + self._batch] = values
         return made
+
+    def values(self, name: str, records: NDArray[np.int64]) -> Any:
+        """One field, scaled if it holds images."""
+        if self.schema[name] != self._origin.schema[name]:
+            return self.take(records)[name]
+        return self._origin.values(name, records)
 
     def _scaled(self, taken: dict[str, Any]) -> dict[str, Any]:
         for before, after in zip(self._origin.schema, self.schema, strict=True):

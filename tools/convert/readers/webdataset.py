@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
 from streamload.formats.names import natural_key
-from streamload.tools.container import Raw
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
 from streamload.tools.convert.readers.labels import LabelValues, values_of
-from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tar import BLOCK, Member, is_head, members
 from streamload.tools.files.decompress import SUFFIXES as PACKED
@@ -167,6 +167,7 @@ class WebDataset:
 
     format_name = "WebDataset"
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:
         self.paths = paths

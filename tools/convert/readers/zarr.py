@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.formats.names import plain_names
 from streamload.schema import Field, Schema
 from streamload.tools.console import meant
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.field_guesses import plain_names
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
 HELD_NBYTES = 1 << 28
@@ -40,8 +41,11 @@ def opened(request: OpenRequest, threads: int) -> ZarrStore:
     return ZarrStore(request)
 
 
-class ZarrStore:
+class ZarrStore(RecordSourceDefaults):
     """Arrays of one length. A chunk is decoded once for all its records, as long as they are asked for together."""
+
+    format_name = "Zarr"
+    files = None
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path
@@ -64,11 +68,6 @@ class ZarrStore:
         return self._records
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        return {"format": "Zarr", "files": [os.path.basename(self.title)]} | ({"left_out": self.left_out} if self.left_out else {})
-
-    @property
     def stored(self) -> dict[str, str]:
         """How each field lies in the store: its chunks and codecs."""
         told: dict[str, str] = {}
@@ -89,18 +88,19 @@ class ZarrStore:
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records, in the order given. Raises CorruptDataError for a chunk that cannot be decoded."""
-        out: dict[str, NDArray[Any]] = {}
-        for field in self.schema:
-            array = self._arrays[field.name]
-            out[field.name] = made = np.empty((len(records), *field.shape), field.dtype)
-            if not len(records):
-                continue
+        return {name: self.values(name, records) for name in self.schema.names}
+
+    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+        """One array's."""
+        field, array = self.schema[name], self._arrays[name]
+        made = np.empty((len(records), *field.shape), field.dtype)
+        if len(records):
             blocks = records // array.chunks[0]
             cuts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(records)]
             for start, stop in pairwise(cuts):
                 first, block = self._block(field, array, int(blocks[start]), records[start:stop])
                 made[start:stop] = block[records[start:stop] - first]
-        return out
+        return made
 
     def _block(self, field: Field, array: Any, number: int, records: NDArray[np.int64]) -> tuple[int, NDArray[Any]]:
         """Records that lie in one chunk, or in chunks side by side, and the number of the first."""
