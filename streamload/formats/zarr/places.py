@@ -14,11 +14,16 @@ from streamload.formats.zarr.codecs import Sharding
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store, Stored
 from streamload.kernels import checksum_kernels
+from streamload.omissions import MOST_NAMED
 
 MOST_CHUNKS = 50_000_000
 """Of one array."""
 MISSING = np.uint64((1 << 64) - 1)
 """What an index says of a chunk that is not there."""
+
+
+Table = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]
+"""Of each chunk the number of its file, its offset, and its length in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,7 +36,9 @@ class Places:
     """-1 where there is no chunk."""
     nbytes: NDArray[np.int64]
     strays: tuple[str, ...]
-    """Keys below the array that are no chunks of it, up to 1,000."""
+    """Keys below the array that are no chunks of it, up to MOST_NAMED."""
+    stray_count: int
+    """How many there are of them."""
 
 
 def grid_of(shape: tuple[int, ...], chunk: tuple[int, ...]) -> tuple[int, ...]:
@@ -44,20 +51,23 @@ def places_of(store: Store, info: ArrayInfo) -> Places:
     count = math.prod(grid_of(info.shape, info.chunk))
     if count > MOST_CHUNKS:
         raise UnsupportedFeatureError(f"is cut into {count:,} chunks, and more than {MOST_CHUNKS:,} are not read")
-    places = Places(numbers=np.zeros(count, np.int32), offsets=np.full(count, -1, np.int64), nbytes=np.zeros(count, np.int64), strays=())
+    numbers, offsets, nbytes = np.zeros(count, np.int32), np.full(count, -1, np.int64), np.zeros(count, np.int64)
+    table = numbers, offsets, nbytes
     outer = info.chunk if info.sharding is None else info.sharding.shard
     grid = grid_of(info.shape, outer)
     strays: list[str] = []
+    stray_count = 0
     for key, stored in store.chunks(info.key):
         place = _place(key, info, grid)
         if place is None:
-            strays += [key] if len(strays) < 1000 else []
+            stray_count += 1
+            strays += [key] if len(strays) < MOST_NAMED else []
         elif info.sharding is None:
             at = int(np.ravel_multi_index(place, grid))
-            places.numbers[at], places.offsets[at], places.nbytes[at] = stored
+            numbers[at], offsets[at], nbytes[at] = stored
         else:
-            _add_shard(store, info, info.sharding, place, stored, places)
-    return Places(numbers=places.numbers, offsets=places.offsets, nbytes=places.nbytes, strays=tuple(sorted(strays)))
+            _add_shard(store, info, info.sharding, place, stored, table)
+    return Places(numbers=numbers, offsets=offsets, nbytes=nbytes, strays=tuple(sorted(strays)), stray_count=stray_count)
 
 
 def _place(key: str, info: ArrayInfo, grid: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -77,24 +87,24 @@ def _is_number(part: str) -> bool:
     return len(part) <= 18 and part.isdecimal() and part.isascii() and str(int(part)) == part
 
 
-def _add_shard(store: Store, info: ArrayInfo, sharding: Sharding, place: tuple[int, ...], stored: Stored, places: Places) -> None:
-    """Note where the chunks of a shard lie."""
+def _add_shard(store: Store, info: ArrayInfo, sharding: Sharding, place: tuple[int, ...], stored: Stored, table: Table) -> None:
+    """Note where the chunks of a shard lie, in a table of numbers of files, offsets and lengths."""
     inner = grid_of(sharding.shard, sharding.chunk)
     index = _index(store, info, sharding, math.prod(inner), stored)
     whole = grid_of(info.shape, sharding.chunk)
     firsts = [at * count for at, count in zip(place, inner, strict=True)]
     sides = [min(count, all_of - first) for count, all_of, first in zip(inner, whole, firsts, strict=True)]
     within = np.indices(sides).reshape(len(sides), -1)
-    numbers = np.ravel_multi_index(tuple(within + np.array(firsts)[:, None]), whole)
+    chunks = np.ravel_multi_index(tuple(within + np.array(firsts)[:, None]), whole)
     offsets, nbytes = index[np.ravel_multi_index(tuple(within), inner)].T
     there = (offsets != MISSING) | (nbytes != MISSING)
     ends = offsets.astype(np.float64) + nbytes.astype(np.float64)
     if bool((ends[there] > stored.nbytes).any()):
         raise _damaged(store, info, stored, "its index leads behind its end")
-    chosen = numbers[there]
-    places.numbers[chosen] = stored.number
-    places.offsets[chosen] = stored.offset + offsets[there].astype(np.int64)
-    places.nbytes[chosen] = nbytes[there].astype(np.int64)
+    chosen = chunks[there]
+    table[0][chosen] = stored.number
+    table[1][chosen] = stored.offset + offsets[there].astype(np.int64)
+    table[2][chosen] = nbytes[there].astype(np.int64)
 
 
 def _index(store: Store, info: ArrayInfo, sharding: Sharding, count: int, stored: Stored) -> NDArray[np.uint64]:

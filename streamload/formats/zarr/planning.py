@@ -14,6 +14,7 @@ from streamload.formats.zarr.places import places_of
 from streamload.formats.zarr.selection import Chosen, guessed, key_in, named
 from streamload.formats.zarr.stores import Store, open_store
 from streamload.formats.zarr.tree import Nodes, nodes_of
+from streamload.omissions import Omission
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
 from streamload.storage.files import Fingerprint
@@ -34,11 +35,12 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
         held = [nodes_of(store) for store in stores]
         first = next((at for at, nodes in enumerate(held) if any(one.shape[0] for one in nodes.arrays.values())), 0)
         notes: list[str] = []
+        strays: list[Omission] = []
         chosen = guessed(stores[first], held[first], notes) if fields is None else named(stores[first], held[first], fields)
         read: list[Fingerprint] = []
         tables: list[Table] = []
         for store, nodes in zip(stores, held, strict=True):
-            tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes))
+            tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes, strays))
             read += store.files
     finally:
         for store in stores:
@@ -47,10 +49,10 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
         _refuse_unwritten(tables[first], chosen)
     source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read)
     asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
-    return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked)
+    return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked, omissions=strays)
 
 
-def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes: list[str]) -> Table:
+def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes: list[str], strays: list[Omission]) -> Table:
     """What a store holds; only the chunks of arrays that are wanted are looked for."""
     chosen = {key: info for key, info in nodes.arrays.items() if key in wanted}
     lengths = {key: info.shape[0] for key, info in chosen.items()}
@@ -64,7 +66,7 @@ def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes:
             dtype=info.stored.newbyteorder("="),
             shape=info.shape[1:],
             kind=f"{info.stored if info.stored.isnative else info.stored.str} {info.shape[1:]}",
-            detail=_located(store, info, first, notes) if key in chosen else None,
+            detail=_located(store, info, first, notes, strays) if key in chosen else None,
         )
         for key, info in nodes.arrays.items()
     }
@@ -78,7 +80,7 @@ def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes:
     )
 
 
-def _located(store: Store, info: ArrayInfo, first: int, notes: list[str]) -> StoredArray:
+def _located(store: Store, info: ArrayInfo, first: int, notes: list[str], strays: list[Omission]) -> StoredArray:
     """Where the chunks of an array lie; what is odd about them is noted."""
     key = key_in(info)
     try:
@@ -101,7 +103,7 @@ def _located(store: Store, info: ArrayInfo, first: int, notes: list[str]) -> Sto
         what = f"{missing:,} of {len(places.offsets):,} chunks are not there"
         notes.append(f"'{key}': {what}, and their records have the fill value, in {store.path}")
     if places.strays:
-        notes.append(f"{len(places.strays):,} more files among the chunks of '{key}', such as {places.strays[0]!r}, left out")
+        strays.append(Omission.of("file", f"no chunk of '{key}'", places.strays, places.stray_count))
     return array
 
 
