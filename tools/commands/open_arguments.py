@@ -72,7 +72,7 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
     """The source at a path, or what only `convert` reads, with the fields that were asked for."""
     if container_kind(path) is None:
-        return LibraryRecords(opened(path, arguments))
+        return LibraryRecords(opened(path, arguments), path=path)
     size = decode_in(getattr(arguments, "decode", None))
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     return open_records(replace(request, size=size) if isinstance(size, tuple) else request)

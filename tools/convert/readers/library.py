@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,19 +19,25 @@ from streamload.nulls import Nulls
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Schema
 from streamload.source import Source, kept_column, stored_nbytes
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in, kind_of
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
+STORES = ("Zarr",)
+"""Formats whose files are only parts of one thing."""
+MOST_LISTED = 1000
+"""Files that are listed one by one where a manifest says what was read."""
 _NAMED = re.compile(r"((?:'[^']*'(?:, )?)+) left out: (.*)", re.DOTALL)
 _ONE = re.compile(r"('[^']*'|the file) (?:is )?(.*(?:: left out|not looked into|only the first.* were looked).*)", re.DOTALL)
 _MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 class LibraryRecords(RecordSourceDefaults):
-    """A source of the library, which it closes."""
+    """A source of the library, which it closes; `path` is where it was opened."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, path: str | None = None) -> None:
         self._source = source
+        self._store = path if source.format_name in STORES else None
         self._single: dict[str, Source] = {}
         self._undecoded: Source | None = None
         self._encoded_fields: tuple[str, ...] | None = None
@@ -68,13 +76,21 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def identity(self) -> list[Any]:
-        """Paths, sizes and times of the files."""
-        return [[was.path, was.nbytes, was.mtime_ns] for was in self._source.fingerprints]
+        """Paths, sizes and times of the files; of very many of them a digest."""
+        found = [[was.path, was.nbytes, was.mtime_ns] for was in self._source.fingerprints]
+        if len(found) <= MOST_LISTED:
+            return found
+        return [os.path.commonpath([path for path, _, _ in found]), hashlib.blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()]
 
     @property
     def paths(self) -> Sequence[str]:
-        """The files."""
-        return [was.path for was in self._source.fingerprints]
+        """The files, or the store."""
+        return [was.path for was in self._source.fingerprints] if self._store is None else [self._store]
+
+    @property
+    def files(self) -> Sequence[str] | None:
+        """The files; None of a store, which is one thing whatever files it consists of."""
+        return self.paths if self._store is None else None
 
     @property
     def notes(self) -> Sequence[str]:
@@ -139,16 +155,19 @@ class LibraryRecords(RecordSourceDefaults):
             source.close()
 
 
-def fitted(
-    source: Source, path: str, fields: dict[str, str] | None, size: tuple[int, int] | None, *, grey: bool, options: Mapping[str, Any]
-) -> Source:
-    """The source, its encoded images made as large as `size`, or grey; itself, where neither was asked for or it has none."""
-    names = image_names(source) if size is not None or grey else ()
+def fitted(source: Source, request: OpenRequest, options: Mapping[str, Any]) -> Source:
+    """The source, its encoded images made as large or as grey as was asked for; itself, where neither was or it has none.
+
+    Masks keep their numbers.
+    """
+    names = image_names(source) if request.size is not None or request.mode == "grey" else ()
     if not names:
         return source
     source.close()
-    wish = Decode(size=size, mode="L" if grey else "RGB")
-    return streamload.open(path, fields, decode=dict.fromkeys(names, wish), **options)
+    image = Decode(size=request.size, mode="L" if request.mode == "grey" else "RGB")
+    mask = Decode(size=request.size, mask=True)
+    wishes = {name: mask if request.is_mask(name) else image for name in names}
+    return streamload.open(request.path, request.fields, decode=wishes, **options)
 
 
 def image_names(source: Source) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from streamload.tools.convert.readers.library import LibraryRecords, fitted
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord")
+KINDS = ("lmdb", "image_folder", "webdataset", "tfrecord")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -32,9 +32,9 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     source, split = open_training(request.path, request.fields, **options)
     options |= {"split": split} if split else {}
     if request.size is None and request.mode == "rgb":
-        return LibraryRecords(source)
-    source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
-    return _sized(LibraryRecords(source), request, threads)
+        return LibraryRecords(source, path=request.path)
+    source = fitted(source, request, options)
+    return _sized(LibraryRecords(source, path=request.path), request, threads)
 
 
 def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:
