@@ -16,6 +16,7 @@ FORMATS = (
     "streamload.formats.idx.format",
     "streamload.formats.cifar.format",
     "streamload.formats.zarr.format",
+    "streamload.formats.image_folder.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -14,11 +14,6 @@ from streamload.ragged import Ragged
 Arrays = Mapping[str, Any]
 
 
-def stored_at(path: Path) -> Path:
-    """The file of a dataset, or the largest of those in its folder."""
-    return path if path.is_file() else max((one for one in path.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
-
-
 def assert_same(found: Any, expected: Any) -> None:
     """Two arrays, two ragged ones, or two records of one, are alike, dtypes included."""
     if isinstance(expected, (str, bytes)):
@@ -56,3 +51,9 @@ def assert_delivers(path: object, expected: Arrays, **options: Any) -> None:
                 assert_same(one[name], array[-1])
     finally:
         source.close()
+
+
+def a_file_of(path: Path) -> Path:
+    """The data file itself, or the largest of those in the folder that hold records, as a table of labels does not."""
+    held = [one for one in sorted(path.rglob("*")) if one.is_file() and one.suffix != ".csv"]
+    return path if path.is_file() else max(held, key=lambda one: one.stat().st_size)

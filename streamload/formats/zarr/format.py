@@ -25,7 +25,7 @@ def matches(head: bytes, path: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return not set(MARKS).isdisjoint(archive.NameToInfo)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except (OSError, zipfile.BadZipFile, ValueError, RuntimeError):
         return head[30:].startswith(tuple(mark.encode() for mark in MARKS))
 
 

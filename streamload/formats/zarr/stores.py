@@ -134,7 +134,7 @@ class ZipStore:
         self.files = [fingerprint(path)]
         try:
             self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
             raise CorruptDataError(f"{path} cannot be opened as a Zarr store: {error}.", hint="Is it whole?", path=path) from error
         self._members = {name: one for name, one in self._archive.NameToInfo.items() if not name.endswith("/")}
 
@@ -150,7 +150,7 @@ class ZipStore:
             if member.file_size > MOST_METADATA_NBYTES:
                 raise zipfile.BadZipFile(f"{key} takes {format_nbytes(member.file_size)}")
             return self._archive.read(member)
-        except (OSError, RuntimeError, NotImplementedError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise CorruptDataError(f"{self.path}: {key} cannot be read: {error}.", hint="Is it whole?", path=self.path) from error
 
     def below(self, prefix: str) -> list[str]:

@@ -208,7 +208,7 @@ def test_chunks_are_decoded_once_an_epoch_in_block_order(tmp_path: Path):
     assert column.cuts.tolist() == [0, 10, 20, 30, 40, 50]
     with sl.Loader(data, batch_size=10, shuffle=sl.Block(window=3000), num_workers=0) as loader:
         seen = np.concatenate([np.array(batch["label"]) for batch in loader])
-        stats = loader.stats()
+        stats = loader.stats
     assert sorted(seen.tolist()) == list(range(50))
     assert stats.read_nbytes <= 1.5 * column.file_nbytes
     data.close()
