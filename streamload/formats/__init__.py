@@ -17,6 +17,7 @@ FORMATS = (
     "streamload.formats.cifar.format",
     "streamload.formats.zarr.format",
     "streamload.formats.image_folder.format",
+    "streamload.formats.tar.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.sizes import format_nbytes
@@ -12,7 +14,8 @@ HEAD_NBYTES = 4096
 _DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 _CONVERT = "Convert it to HDF5 first."
 _COMMAND = "Make records of it: `streamload convert SRC train.h5`."
-_ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
+_ONE = "A single image is not a set of records; a folder of images is: open that."
+_UNPACK = "Unpack it first: `gunzip`; or make records of it as it is: `streamload convert SRC train.h5`."
 _TABLE = "Write it as Parquet with what reads it."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -64,6 +67,9 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
+    packed = _identify_packed(head) if head.startswith(b"\x1f\x8b") else None
+    if packed is not None:
+        return packed, _UNPACK
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return what, hint
@@ -89,6 +95,17 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if _is_table(head, nbytes):
         return "a text table (CSV)", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out)."
     return None, ""
+
+
+def _identify_packed(head: bytes) -> str | None:
+    """What a gzip file holds, of which records can be made in order, but not in any other; None for anything else."""
+    try:
+        inner = zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
+    except zlib.error:
+        return None
+    if inner[257:262] == b"ustar":
+        return "a tar archive packed with gzip, whose records cannot be read in any order"
+    return "a TFRecord file packed with gzip, whose records cannot be read in any order" if _is_tfrecord(inner) else None
 
 
 def _is_tfrecord(head: bytes) -> bool:

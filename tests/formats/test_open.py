@@ -103,7 +103,7 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
 DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 UNKNOWN = "Is it complete, and is it the file you mean? Known formats begin with a signature of their own."
 RECORDS = "Make records of it: `streamload convert SRC train.h5`."
-ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
+ONE = "A single image is not a set of records; a folder of images is: open that."
 CONTENTS = {
     "Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
