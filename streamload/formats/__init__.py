@@ -16,6 +16,7 @@ FORMATS = (
     "streamload.formats.idx.format",
     "streamload.formats.cifar.format",
     "streamload.formats.zarr.format",
+    "streamload.formats.lmdb.format",
     "streamload.formats.image_folder.format",
     "streamload.formats.tar.format",
 )

@@ -75,8 +75,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
-    if head[16:20] == b"\xde\xc0\xef\xbe":
-        return "an LMDB database", _COMMAND
     if head[128:132] == b"DICM":
         return "a DICOM image", _ONE
     if _is_tfrecord(head):
