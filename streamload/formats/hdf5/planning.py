@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.hdf5.columns.chunked import ChunkedColumn
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
