@@ -20,6 +20,7 @@ from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, rea
 from streamload.formats.arrow.lists import first_lengths
 from streamload.formats.arrow.ragged_planning import RaggedExtent
 from streamload.formats.arrow.record_batches import BatchFile
+from streamload.formats.arrow_classes import classes_in
 from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
@@ -62,7 +63,7 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes, places = arrow_types.classes_in(schema), _places(schema, contents)
+    classes, places = classes_in(schema), _places(schema, contents)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
 from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats.arrow_classes import classes_in
 from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
@@ -110,7 +111,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
     numbers: dict[str, list[int]] = {}
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
-    classes = arrow_types.classes_in(schema)
+    classes = classes_in(schema)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
