@@ -94,6 +94,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "attributes": {name: attributes_to_json(said) for name, said in source.attributes.items()},
             "nulls": {name: list(one) for name, one in source.nulls.items()},
             "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
+            "masks": sorted(source.masks),
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -214,6 +215,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
             attributes={str(name): attributes_from_json(str(text)) for name, text in said["attributes"].items()},
             nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
+            masks=map(str, said["masks"]),
             omissions=[Omission(str(what), str(why), int(count), tuple(map(str, names))) for what, why, count, names in said["omissions"]],
         )
         for column in source.columns:
