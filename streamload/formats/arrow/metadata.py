@@ -13,14 +13,13 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
 from streamload.formats.arrow.lists import first_lengths
 from streamload.formats.arrow.ragged_planning import RaggedExtent
 from streamload.formats.arrow.record_batches import BatchFile
-from streamload.formats.arrow_classes import classes_in
 from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
@@ -63,7 +62,8 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes, places = classes_in(schema), _places(schema, contents)
+    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
+    places = _places(schema, contents)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -76,7 +76,8 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
                 continue
             try:
                 stored = _stored(schema, contents, column, places, shapes.get(key), files)
-                columns[key] = replace(stored, classes=stored.classes or classes.get(key, ()), note=arrow_types.note_of(column.field))
+                words, note = stored.classes or classes.get(key, ()), arrow_types.note_of(column.field)
+                columns[key] = replace(stored, classes=words, attributes=said.get(key, {}), note=note)
             except UnsupportedColumnError as error:
                 refused[key] = error.why
             except SkippedColumnError as error:
@@ -227,7 +228,7 @@ def with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> 
     try:
         was = table.columns[name]
         facts = replace(was.detail, batches=replace(was.detail.batches, values=values))
-        return replace(_finished(facts, files), classes=was.classes, note=was.note)
+        return replace(_finished(facts, files), classes=was.classes, attributes=was.attributes, note=was.note)
     finally:
         files.close()
 

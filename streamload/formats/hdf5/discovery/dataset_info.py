@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.discovery import vlen_lengths
+from streamload.formats.hdf5.discovery.attributes import attributes_of
 from streamload.formats.hdf5.discovery.member_types import Member, element_of, is_raw, members
 from streamload.formats.hdf5.discovery.packing import packing_of
 from streamload.formats.hdf5.discovery.virtual import virtual_sources
@@ -117,6 +118,7 @@ def _member_info(whole: DatasetInfo, one: Member, file_path: str, dataset: h5d.D
         chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
         fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
         packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
+        attributes="" if one.names else attributes_of(dataset),
     )
     return info if own is None else _measured(info, own.ragged, file_path, dataset)
 
