@@ -51,7 +51,8 @@ def column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Colum
 def label_of(arrays: Sequence[StoredArray]) -> str:
     """How they are stored, for people."""
     info = arrays[0].info
-    box = f" {tuple(info.chunk[1:])}" if len(info.chunk) > 1 else ""
+    sides = tuple(info.chunk[1:])
+    box = f" {sides}" if sides else ""
     shards = f" in shards of {info.sharding.shard[0]:,}" if info.sharding is not None else ""
     packed = " + ".join(info.chain.names) or "not packed"
     more = f", and {len(arrays) - 1:,} stores more" if len(arrays) > 1 else ""
