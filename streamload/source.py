@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -83,10 +83,12 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
         asked: Mapping[str, str] | None = None,
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
         nulls: Mapping[str, Nulls] | None = None,
         omissions: Sequence[Omission] = (),
+        masks: Iterable[str] = (),
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -96,6 +98,8 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.attributes = {name: dict(said) for name, said in (attributes or {}).items()}
+        """By field, what all files say of it besides, such as its unit: texts, lists of texts, and numbers."""
         self.asked = dict(asked or {})
         """By field, what asks for it in `fields=`, where that is not its name."""
         self.shapes_in_states = dict(shapes_in_states or {})
@@ -105,6 +109,8 @@ class Source:
         is an error."""
         self.omissions = tuple(omissions)
         """What lies beside or among the records and is left out."""
+        self.masks = frozenset(masks)
+        """Fields of encoded images whose pixels are numbers of classes."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -188,7 +194,7 @@ class Source:
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
         names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
-        names = (*names, "nulls", "omissions")
+        names = (*names, "nulls", "omissions", "attributes", "masks")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
