@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import agreed
 from streamload.errors import SourceError
+from streamload.formats.class_names import agreed_classes
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
@@ -79,13 +81,21 @@ def assemble(
         file_starts=assembly.starts,
         notes=notes,
         classes={one.name: words for one in chosen if (words := classes_of(tables, one))},
+        attributes={one.name: said for one in chosen if (said := attributes_of(tables, one))},
         nulls=assembly.nulls,
     )
 
 
 def classes_of(tables: Sequence[Table], chosen: ChosenField) -> tuple[str, ...]:
-    """The longest list of classes that any file has for a field; one may go on where another ends."""
-    return () if chosen.stacked else max((table.columns[chosen.keys[0]].classes for table in tables), key=len)
+    """The longest list of classes that any file has for a field. Raises SchemaMismatchError where one number means different things."""
+    if chosen.stacked:
+        return ()
+    return agreed_classes(chosen.keys[0], ((table.path, table.columns[chosen.keys[0]].classes) for table in tables))
+
+
+def attributes_of(tables: Sequence[Table], chosen: ChosenField) -> dict[str, Any]:
+    """What all files say alike of a field besides its values."""
+    return {} if chosen.stacked else agreed(table.columns[chosen.keys[0]].attributes for table in tables)
 
 
 class _Assembly:

@@ -70,6 +70,11 @@ class LibraryRecords(RecordSourceDefaults):
         return self._source.classes
 
     @property
+    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What all files say alike of fields besides their values."""
+        return self._source.attributes
+
+    @property
     def nulls(self) -> Mapping[str, Nulls]:
         """Fields that may hold nulls for which nothing stands."""
         return self._source.nulls

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
-from streamload.formats.hdf5.metadata import DatasetInfo
+from streamload.formats.hdf5.metadata import FIELD_NAME, DatasetInfo
 from streamload.formats.pairs import are_a_pair
 from streamload.sizes import format_nbytes
 
@@ -174,9 +174,9 @@ def _leaf(stored: DatasetInfo) -> str:
 
 
 def _names(chosen: Sequence[DatasetInfo]) -> list[str]:
-    """Last components of the paths where these are unique, full paths elsewhere."""
+    """Last components of the paths where these are unique, full paths elsewhere, and where a dataset says that its path is its name."""
     leaves = Counter(map(_leaf, chosen))
-    return [_leaf(one) if leaves[_leaf(one)] == 1 else one.key for one in chosen]
+    return [one.key if leaves[_leaf(one)] > 1 or one.attribute(FIELD_NAME) == one.key else _leaf(one) for one in chosen]
 
 
 def argument(chosen: Sequence[tuple[str, Found]]) -> list[str] | dict[str, str]:
