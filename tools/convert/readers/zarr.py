@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.formats.field_guesses import plain_names
 from streamload.schema import Field, Schema
 from streamload.tools.console import meant
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.field_guesses import plain_names
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
