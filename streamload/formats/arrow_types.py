@@ -21,8 +21,6 @@ RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
 BFLOAT16 = "lance.bfloat16"
 BOOL8 = "arrow.bool8"
-MOST_FEATURES_NBYTES = 16 * 1024**2
-"""Of what Hugging Face says of the features of a file."""
 WHOLE_DIGITS = 18
 """Of decimals without a fraction that int64 holds."""
 MOST_DEPTH = 8
@@ -149,28 +147,6 @@ def note_of(field: Any) -> str:
     return "holds times of day, delivered as what has passed since midnight" if kinds.is_time(kind) else ""
 
 
-def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
-    """By column, the names of classes that Hugging Face's ClassLabel features have; {} where the schema has none, or nonsense."""
-    text = (schema.metadata or {}).get(b"huggingface", b"")
-    try:
-        said = json.loads(text) if 0 < len(text) < MOST_FEATURES_NBYTES else {}
-        features = said["info"]["features"].items()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    left = list(features)
-    while left:
-        name, feature = left.pop()
-        if not isinstance(feature, dict):
-            continue
-        if "_type" not in feature:
-            left += [(f"{name}.{member}", inner) for member, inner in feature.items()]
-        words = feature.get("names") if feature.get("_type") == "ClassLabel" else None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            found[name] = tuple(words)
-    return found
-
-
 def storage_of(kind: Any) -> Any:
     """An Arrow type without its extension."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
@@ -189,7 +165,7 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
     known = ArrowValues(
         dtype=values.dtype, lists=lists, binary=values.binary, raw=values.raw, physical=None, permutation=values.permutation
     )
-    return _shaped(known, values.physical, values.permutation, name)
+    return _shaped(known, values.physical, values.permutation, name, looked_at=True)
 
 
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
@@ -361,8 +337,13 @@ def _dtype_said(text: str) -> np.dtype:
     return dtype
 
 
-def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:
-    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits."""
+def _shaped(
+    values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str, *, looked_at: bool = False
+) -> ArrowValues:
+    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits.
+
+    Lengths that were `looked_at` are those of a first record, and others may have others.
+    """
     physical: tuple[int, ...] | None = tuple(shape) if shape is not None else None
     if None not in values.lists:
         own = tuple(length or 0 for length in values.lists)
@@ -371,9 +352,10 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
         if physical is None:
             physical = own
         elif math.prod(physical) != math.prod(own):
+            differ = f"; where records differ in length, shapes={{{name!r}: (None,)}}" if looked_at and len(own) == 1 else ""
             raise ConfigError(
                 f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
-                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}.",
+                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}{differ}.",
                 dataset=name,
             )
     return ArrowValues(

@@ -12,8 +12,9 @@ from streamload.errors import CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.field_guesses import plain_names, shape_said
+from streamload.formats.field_guesses import shape_said
 from streamload.formats.label_values import LabelValues
+from streamload.formats.names import plain_names
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
 from streamload.formats.table_fields import Fields
 from streamload.formats.tfrecord.features import BytesFeature, Features, NumbersFeature, numbers_beside

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
-from streamload.formats.field_guesses import is_text, plain_names, shape_said
+from streamload.formats.field_guesses import is_text, shape_said
+from streamload.formats.names import plain_names
 from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
