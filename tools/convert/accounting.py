@@ -27,7 +27,7 @@ MOST_SAID = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class Omission:
     """Things that are there and are not taken, for one reason."""
 
     what: str
@@ -52,7 +52,7 @@ class Account:
     """What is counted: "file", or "store" where a folder is one thing."""
     found: int
     taken: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Omission, ...]
 
     @property
     def is_lacking(self) -> bool:
@@ -80,15 +80,15 @@ class Account:
         ]
         return {"unit": self.unit, "found": self.found, "taken": self.taken, "left_out": listed}
 
-    def also(self, *more: LeftOut) -> Account:
+    def also(self, *more: Omission) -> Account:
         """The same with more that was left out."""
         return replace(self, left_out=(*self.left_out, *(one for one in more if one.count)))
 
 
-def left_out(what: str, why: str, names: Iterable[str] = (), *, count: int | None = None, expected: bool = False) -> LeftOut:
+def left_out(what: str, why: str, names: Iterable[str] = (), *, count: int | None = None, expected: bool = False) -> Omission:
     """Things of one reason, by their names."""
     listed = list(names)
-    return LeftOut(what=what, why=why, names=tuple(listed[:MOST_NAMED]), count=len(listed) if count is None else count, expected=expected)
+    return Omission(what=what, why=why, names=tuple(listed[:MOST_NAMED]), count=len(listed) if count is None else count, expected=expected)
 
 
 def lacking(account: Account) -> str:
@@ -128,7 +128,7 @@ def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequenc
     taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
-    files: list[LeftOut] = []
+    files: list[Omission] = []
     for why, names in origin.set_aside.items():
         files += _split([name for name in names if rest.pop(name, None) is not None], why, leave_out)
     reasons: dict[tuple[str, bool], list[str]] = {}
@@ -159,7 +159,7 @@ def _circles(path: str) -> Iterator[str]:
                 yield os.path.relpath(link, path)
 
 
-def _split(names: Sequence[str], why: str, patterns: Sequence[str], *, expected: bool = False) -> Iterator[LeftOut]:
+def _split(names: Sequence[str], why: str, patterns: Sequence[str], *, expected: bool = False) -> Iterator[Omission]:
     """Files of one reason, those apart that the user wanted to leave out."""
     wanted = [name for name in names if _matches(name, patterns)]
     others = [name for name in names if not _matches(name, patterns)]
@@ -199,7 +199,7 @@ def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
     return f"{ending} is not read here" if ending else "no ending says what it is", False
 
 
-def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[LeftOut]:
+def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[Omission]:
     """Fields that are not taken: all but those that were chosen, where some were."""
     reasons: dict[str, list[str]] = {}
     for name, why in origin.left_out.items():
@@ -211,7 +211,7 @@ def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[LeftOut]:
         yield left_out("field", f"{listed} ({why})", names, expected=expected)
 
 
-def _members_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[LeftOut]:
+def _members_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[Omission]:
     """What lies in a container and is not taken."""
     for why, (count, names) in origin.members_left_out.items():
         wanted = sum(_matches(name, patterns) for name in names) if patterns else 0

@@ -31,7 +31,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource
-from streamload.tools.convert.shuffle import Arrangement, Numbers, bucket_count
+from streamload.tools.convert.shuffle import Arrangement, ArrangementIndex, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
@@ -143,7 +143,7 @@ class Conversion:
         if self._condition is None:
             require_alike(self._origin)
         else:
-            require_alike(ChosenRecords(self._origin, np.sort(Numbers(self.order).at(0, len(self.order)))))
+            require_alike(ChosenRecords(self._origin, np.sort(ArrangementIndex(self.order).at(0, len(self.order)))))
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""

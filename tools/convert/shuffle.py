@@ -45,7 +45,7 @@ class Arrangement:
         return self.ends[-1]
 
 
-class Numbers:
+class ArrangementIndex:
     """Looks up positions and records of an arrangement."""
 
     def __init__(self, arrangement: Arrangement) -> None:

@@ -29,7 +29,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource, batch_records
-from streamload.tools.convert.shuffle import Arrangement, Buckets, Numbers
+from streamload.tools.convert.shuffle import Arrangement, ArrangementIndex, Buckets
 from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
@@ -62,14 +62,14 @@ def perform(task: dict[str, Any], *, saw: Callable[[int], None] = lambda count: 
                 f"This worker has streamload {streamload.__version__}, and the conversion was begun with {task['streamload']}.",
                 hint="Install one version everywhere.",
             )
-        return {"answer": KINDS[task["kind"]](task, Progress(saw))}
+        return {"answer": KINDS[task["kind"]](task, ProgressReporter(saw))}
     except StreamloadError as error:
         return {"error": to_plain(error)}
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         return {"error": to_plain(_explained(error, task))}
 
 
-class Progress:
+class ProgressReporter:
     """Counts records, and tells of them now and then."""
 
     def __init__(self, saw: Callable[[int], None]) -> None:
@@ -124,7 +124,7 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
     )
 
 
-def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def scan(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Take a stretch of records, and say which cannot be had: one by one only where several could not."""
     origin = open_records(OpenRequest.of(task["request"]))
     style = WriteOptions(**task["style"])
@@ -151,7 +151,7 @@ def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"bad": bad}
 
 
-def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def scatter(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Read all records as they are stored, and put each into the bucket of the place where it will stand."""
     origin = open_records(OpenRequest.of(task["request"]), threads=task["threads"])
     folder = _folder(task, "buckets")
@@ -159,7 +159,9 @@ def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     batch = batch_records(origin)
     stretches = [(start, min(start + batch, len(origin))) for start in range(0, len(origin), batch)]
     try:
-        for (start, stop), places in zip(stretches, Numbers(Arrangement.of(task["order"])).positions(iter(stretches)), strict=True):
+        for (start, stop), places in zip(
+            stretches, ArrangementIndex(Arrangement.of(task["order"])).positions(iter(stretches)), strict=True
+        ):
             numbers = np.arange(start, stop, dtype=np.int64)[places >= 0]
             if len(numbers):
                 buckets.scatter(places[places >= 0], origin.take(numbers))
@@ -179,7 +181,7 @@ def _folder(task: dict[str, Any], name: str) -> Folder:
         return held.folder(name)
 
 
-def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def write(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Write one file, read it again, and say what a manifest says of it."""
     name = os.path.basename(task["path"])
     with _folder(task, "out") as folder:
@@ -196,7 +198,7 @@ def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return answer
 
 
-def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress) -> dict[str, Any]:
+def _written(task: dict[str, Any], folder: Folder, half: str, progress: ProgressReporter) -> dict[str, Any]:
     path, records, style = folder.held_path(half), task["stop"] - task["start"], WriteOptions(**task["style"])
     with ExitStack() as held:
         origin = held.enter_context(closing(open_records(OpenRequest.of(task["request"]), threads=task["threads"])))
@@ -239,7 +241,7 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
             for start, taken in buckets.gathered(task["start"], task["stop"], batch):
                 yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
-    order = Numbers(Arrangement.of(task["order"]))
+    order = ArrangementIndex(Arrangement.of(task["order"]))
     coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
         following = start, kept.begin_take(order.at(start, min(start + batch, task["stop"])))
@@ -259,7 +261,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-KINDS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
+KINDS: dict[str, Callable[[dict[str, Any], ProgressReporter], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
 
 if __name__ == "__main__":
     main()

@@ -267,23 +267,7 @@ class ContainerReader(RecordSourceDefaults):
 
     def _planned(self) -> list[FieldPlan]:
         """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""
-        surveyed: list[tuple[int, Raw]] = []
-        failed: SourceError | None = None
-        for number in range(min(SURVEYED, len(self._container))):
-            try:
-                surveyed.append((number, self._container.raw(number)))
-            except SourceError as error:
-                failed = failed or error
-        if not surveyed:
-            if failed is not None:
-                raise failed
-            if self.left_out or self.members_left_out:
-                raise self._nothing()
-            raise CorruptDataError(
-                f"{self.title} ({self._container.format_name}) holds no records.",
-                hint="Is it the right file, and was all of it fetched?",
-                path=self.title,
-            )
+        surveyed = self._surveyed()
         stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
         chosen = plain_names(stored) if wanted is None else wanted
@@ -306,6 +290,25 @@ class ContainerReader(RecordSourceDefaults):
         if not plans:
             raise self._nothing()
         return plans
+
+    def _surveyed(self) -> list[tuple[int, Raw]]:
+        """Those of the first records that can be read, and their numbers. Raises SourceError where there are none."""
+        surveyed: list[tuple[int, Raw]] = []
+        failed: SourceError | None = None
+        for number in range(min(SURVEYED, len(self._container))):
+            try:
+                surveyed.append((number, self._container.raw(number)))
+            except SourceError as error:
+                failed = failed or error
+        if surveyed:
+            return surveyed
+        if failed is not None:
+            raise failed
+        if self.left_out or self.members_left_out:
+            raise self._nothing()
+        raise CorruptDataError(
+            f"{self.title} ({self.format_name}) holds no records.", hint="Is it the right file, and was all of it fetched?", path=self.title
+        )
 
     def _nothing(self) -> UnsupportedFeatureError:
         members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self.members_left_out.items()]

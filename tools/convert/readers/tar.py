@@ -20,7 +20,7 @@ _ZEROS = bytes(BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """One regular file of an archive."""
 
     name: str
@@ -36,7 +36,7 @@ def is_head(data: bytes) -> bool:
     return len(data) == BLOCK and _number(data[148:156]) == sum(data) - sum(data[148:156]) + 8 * 32
 
 
-def members(file: StoredFile, title: str, wanted: Callable[[str], bool], left_out: Callable[[str, str], None]) -> Iterator[Member]:
+def members(file: StoredFile, title: str, wanted: Callable[[str], bool], left_out: Callable[[str, str], None]) -> Iterator[TarMember]:
     """Regular files in the order in which they stand; `left_out` hears of links and devices, and what they are.
 
     Those whose names are `wanted` come with what they hold: a packed archive is read forwards only. Archives that were
@@ -74,7 +74,7 @@ def members(file: StoredFile, title: str, wanted: Callable[[str], bool], left_ou
                 if nbytes and data is None:
                     # The last byte must be there; nothing else is read of it now.
                     _whole(file, at + BLOCK + nbytes - 1, 1, f"{title}: {name}")
-                yield Member(name, at + BLOCK, nbytes, data)
+                yield TarMember(name, at + BLOCK, nbytes, data)
             elif kind != FOLDER:
                 left_out(said.get("path") or _name(head), "a sparse file" if kind in REGULAR else OTHERS.get(kind, "no regular file"))
             said = {}

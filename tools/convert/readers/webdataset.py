@@ -22,7 +22,7 @@ from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
 from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.convert.readers.tar import BLOCK, Member, is_head, members
+from streamload.tools.convert.readers.tar import BLOCK, TarMember, is_head, members
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
@@ -141,7 +141,7 @@ class Archive:
         if len(names) < MOST_NAMED:
             names.append(name)
 
-    def _add(self, member: Member, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
+    def _add(self, member: TarMember, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
         if member.data is None:
             places.setdefault(name, []).append((row, member.offset, member.nbytes))
         else:
