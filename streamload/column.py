@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import StreamloadError
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.storage.files import OpenFiles
@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     row: int
     """Where it should have gone."""
     record: int
-    error: SourceError
+    error: StreamloadError
 
 
 class Reader(Protocol):

@@ -8,7 +8,12 @@ from typing import Any, Protocol, cast
 
 from streamload.source import Source
 
-FORMATS = ("streamload.formats.hdf5", "streamload.formats.npy", "streamload.formats.parquet", "streamload.formats.arrow")
+FORMATS = (
+    "streamload.formats.hdf5.format",
+    "streamload.formats.npy",
+    "streamload.formats.parquet.format",
+    "streamload.formats.arrow.format",
+)
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 
 Fields = Sequence[str] | Mapping[str, str | Sequence[str]]

@@ -29,7 +29,7 @@ from streamload.errors import (
 from streamload.formats.npy_columns import NpyArray, column_of, decoded
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.table import RESIDENT_NBYTES, assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, Wanted
+from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source
@@ -72,7 +72,7 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
     name = _array_name(paths)
-    wanted = Wanted(fields)
+    wanted = WantedColumns(fields)
     tables = [_table(path, name, wanted) for path in paths]
     fingerprints = [table.fingerprint for table in tables]
     return assemble(NAME, tables, fields, lambda field, parts, stands: column_of(field, parts, fingerprints))
@@ -90,7 +90,7 @@ def _array_name(paths: Sequence[str]) -> str:
     return common or "array"
 
 
-def _table(path: str, name: str, wanted: Wanted) -> Table:
+def _table(path: str, name: str, wanted: WantedColumns) -> Table:
     was = fingerprint(path)
     aside: dict[str, str] = {}
     try:
@@ -212,7 +212,9 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
     return found
 
 
-def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside: dict[str, str]) -> tuple[int, dict[str, FileColumn]]:
+def _archive(
+    file: BinaryIO, was: Fingerprint, path: str, wanted: WantedColumns, aside: dict[str, str]
+) -> tuple[int, dict[str, FileColumn]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
     columns: dict[str, dict[str, FileColumn]] = {}
     lengths: dict[str, int] = {}

@@ -15,7 +15,7 @@ from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
 from streamload.formats.stacked import Stacked
-from streamload.formats.table_fields import Choice, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
+from streamload.formats.table_fields import ChosenField, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
@@ -80,7 +80,7 @@ def assemble(
     )
 
 
-def classes_of(tables: Sequence[Table], chosen: Choice) -> tuple[str, ...]:
+def classes_of(tables: Sequence[Table], chosen: ChosenField) -> tuple[str, ...]:
     """The longest list of classes that any file has for a field; one may go on where another ends."""
     return () if chosen.stacked else max((table.columns[chosen.keys[0]].classes for table in tables), key=len)
 
@@ -95,7 +95,7 @@ class _Assembly:
         self.nulls: dict[str, Nulls] = {}
         self._own_nulls: dict[str, list[str]] = {}
 
-    def column(self, chosen: Choice, *, hold: bool) -> Column:
+    def column(self, chosen: ChosenField, *, hold: bool) -> Column:
         """The column of a field, held in memory if it is small and may be."""
         made = [self._made(chosen, key) for key in chosen.keys]
         column, wrong = made[0]
@@ -116,12 +116,12 @@ class _Assembly:
             self.nulls[chosen.name] = Nulls(chosen.name if chosen.stacked else chosen.keys[0], wrong)
         return column
 
-    def notes(self, chosen: Choice) -> list[str]:
+    def notes(self, chosen: ChosenField) -> list[str]:
         """What a reader of `repr` should know of a field that was made."""
         notes = dict.fromkeys(f"'{chosen.name}' {note}" for key in chosen.keys if (note := self._first.columns[key].note))
         return [*self._own_nulls.get(chosen.name, []), *notes]
 
-    def _made(self, chosen: Choice, key: str) -> tuple[Column, int | None]:
+    def _made(self, chosen: ChosenField, key: str) -> tuple[Column, int | None]:
         """A column of the files, and how many nulls are errors in it; None where nobody has counted."""
         stored, tables = self._first.columns[key], self._tables
         field = Field(chosen.name, stored.dtype, stored.shape, stored.ragged)

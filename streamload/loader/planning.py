@@ -13,7 +13,7 @@ from streamload.errors import ConfigError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
 from streamload.fetch.job import Job, Stream
-from streamload.fetch.ragged_collate import capacity_for
+from streamload.fetch.ragged_collate import capacity_for, lengths_of
 from streamload.fetch.window_tables import tables_nbytes
 from streamload.loader.budget import Sizing, default_workers, sizing_of
 from streamload.loader.engine import arena_of
@@ -25,8 +25,9 @@ from streamload.mixtures import Mixture
 from streamload.order import BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
-from streamload.source import RaggedColumn, Source, stored_nbytes
+from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
 from streamload.storage.files import recheck
+from streamload.transforms.collation import Collation, collation_of
 from streamload.transforms.explanation import Explanation, explain
 
 UNKNOWN_ELEMENTS = 256
@@ -89,9 +90,10 @@ class Plan:
 
     @property
     def augmented(self) -> str:
-        """Lines on what augmentation does, for people; none where there is none."""
-        augmentation = self.job.augmentation
-        return "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+        """Lines on what augmentation and collation do, for people; none where there is none."""
+        augmentation, collation = self.job.augmentation, self.job.collation
+        lines = "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+        return lines if collation is None else f"{lines}  {collation}\n  becomes {collation.schema}\n"
 
     def explain(self, epoch: int, record: int) -> Explanation:
         """What augmentation draws for a record. Raises IndexError for one that is not there."""
@@ -143,8 +145,10 @@ def plan_of(
     )
     # More records than there are never share a batch, so slots need not hold them.
     fitting = [_fitting(shares, part) for part in shares.parts]
-    job, schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
-    slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, parts, fitting))
+    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    job = replace(job, collation=collation_of(options.collate, job.batched))
+    schema = job.batched if job.collation is None else job.collation.schema
+    slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, job.collation, parts, fitting))
     streams = tuple(
         replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
         for stream, part in zip(streams, shares.parts, strict=True)
@@ -219,30 +223,43 @@ def _fitting(shares: SharedSteps, part: PartSize) -> int:
     return min(part.count, max(1, -(-part.n // shares.ranks)))
 
 
-def _rooms(schema: Schema, parts: Sequence[Part], records: Sequence[int]) -> list[int]:
+def _rooms(schema: Schema, collation: Collation | None, parts: Sequence[Part], records: Sequence[int]) -> list[int]:
     """Elements that a slot has room for, of each field that is delivered: what so many records of each part hardly ever exceed; 0
     of fixed ones.
 
-    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together.
+    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together. What is
+    padded or packed has room for what becomes of that.
     """
     stored: dict[str, int] = {}
+    lengths: dict[str, Lengths] = {}
     for part, count in zip(parts, records, strict=True):
         for column in part.columns:
             if column.field.ragged and count:
-                stored[column.field.name] = stored.get(column.field.name, 0) + capacity_for(cast(RaggedColumn, column), count)
+                ragged = cast(RaggedColumn, column)
+                stored[column.field.name] = stored.get(column.field.name, 0) + capacity_for(ragged, count)
+                lengths.setdefault(column.field.name, lengths_of(ragged))
     unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * max(1, sum(records))
-    return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
+    typical = next(iter(lengths.values()), Lengths(mean=UNKNOWN_ELEMENTS, deviation=0.0))
+    rooms: list[int] = []
+    for field in schema:
+        operation = None if collation is None else collation.operation_of(field.name)
+        if operation is None or not field.ragged:
+            rooms.append(stored.get(field.name, unknown) if field.ragged else 0)
+        else:
+            of = lengths.get(operation.fields[0], typical)
+            rooms.append(max(1, operation.elements(of.mean, of.deviation, sum(records))))
+    return rooms
 
 
-def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> tuple[Job, Schema]:
-    """The job, with what a transform makes of the first record, and the schema of batches: that, or what a batch transform makes."""
+def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Job:
+    """The job, with what a transform makes of the first records, and a batch transform of the first batch."""
     if job.transform is None or empty:
         job = replace(job, known=job.augmented)
     else:
         job = replace(job, known=_probed(job, workers=workers, timeout=timeout))
     if job.batch_transform is None or empty:
-        return job, job.transformed
-    return job, _probed(job, workers=workers, timeout=timeout)
+        return job
+    return replace(job, made=_probed(job, workers=workers, timeout=timeout))
 
 
 def _probed(job: Job, *, workers: int, timeout: float) -> Schema:
@@ -261,6 +278,11 @@ def _private_nbytes(job: Job, batch_size: int) -> int:
     given = job.augmented.record_nbytes if job.augmentation is not None else sum(map(stored_nbytes, job.streams[0].columns))
     between = given * batch_size if job.transform is not None else 0
     between += job.transformed.record_nbytes * batch_size if job.batch_transform is not None else 0
+    if job.collation is not None:
+        whole = sum(
+            capacity_for(cast(RaggedColumn, one), batch_size) * one.field.nbytes for one in job.streams[0].columns if one.field.ragged
+        )
+        between += job.batched.record_nbytes * batch_size + whole
     return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
 
 

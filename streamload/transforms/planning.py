@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.kernels.augment.runners import Format, Steps
+from streamload.kernels.augment.runners import PixelFormat, Steps
 from streamload.schema import ARRAY, Field, Schema
 from streamload.transforms.augment import Augment
 from streamload.transforms.chain import COLOR, Chain
@@ -151,12 +151,12 @@ class AugmentPlan:
             changed[name] = field if field.ragged else Field(name, field.dtype, (*self.leading, *field.shape))
         return Schema(tuple(changed.get(field.name, field) for field in schema))
 
-    def format_of(self, image: StoredImage) -> Format:
+    def format_of(self, image: StoredImage) -> PixelFormat:
         """What the kernels must know of an image or a mask."""
         mask = image in self.masks
         channels = image.channels if mask else self.channels
         itemsize = image.dtype.itemsize if mask else output_dtype(self.out.dtype).itemsize
-        return Format(
+        return PixelFormat(
             dtype=image.dtype,
             channels=image.channels,
             planar=image.planar,

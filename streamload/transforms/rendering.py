@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.kernels.augment.filtered_plain import BOX, CUBIC, TRIANGLE
+from streamload.kernels.augment.plain.filtered import BOX, CUBIC, TRIANGLE
 from streamload.kernels.augment.runners import Steps
 from streamload.transforms.chain import Chain, Erased, Group, Step
 from streamload.transforms.images import StoredImage, output_dtype

@@ -127,7 +127,7 @@ def watch(loader: Any, name: str = "raw", *, epoch: int | None = None, batches: 
             try:
                 next(iterator)
             except BaseException as second:
-                again = second is error
+                again = told(second) == told(error)
             outcome = {"delivered": delivered, "wrong": wrong, "error": told(error), "again": again, "seconds": seconds}
             outcome["alive"] = [pid for pid in pids if living(pid)] if "TransformError" not in outcome["error"]["kinds"] else []
             return outcome

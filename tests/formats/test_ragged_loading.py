@@ -250,7 +250,7 @@ def test_a_transform_that_changes_its_mind_is_refused(wrong: Any, what: str, tmp
 # Leavings, and deaths
 
 PROGRAM = """
-import json, os, sys, warnings
+import gc, json, os, sys, warnings
 import streamload as sl
 from streamload.workers.launcher import Launcher
 
@@ -265,6 +265,7 @@ data = sl.open(path)
 warm = sl.Loader(data, batch_size=5, num_workers=1)
 next(iter(warm))
 warm = warm.close()
+gc.disable()  # What is left over must go with the names that held it.
 while not Launcher.current().ready:  # Until then, the first steps are done in this process.
     Launcher.current().report(-1)
 before = held()

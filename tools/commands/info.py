@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes

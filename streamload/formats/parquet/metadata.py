@@ -22,7 +22,7 @@ from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table_fields import FileColumn, Table, Wanted
+from streamload.formats.table_fields import FileColumn, Table, WantedColumns
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -86,7 +86,7 @@ class ParquetColumnInfo:
     """For people."""
 
 
-def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
+def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     try:
@@ -102,7 +102,7 @@ def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
     return table
 
 
-def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wanted, shapes: Shapes) -> Table:
+def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     schema = file.schema_arrow
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:

@@ -18,7 +18,7 @@ from kinds.storages import PICTURE, STORAGES, Expected, Library
 from kinds.values import RECORDS, difference
 from streamload.errors import SchemaMismatchError
 from streamload.formats import table
-from streamload.formats.hdf5 import planning
+from streamload.formats.hdf5.columns import field_columns
 from streamload.storage import disk_cache
 
 ORDERS: dict[str, Any] = {"sequential": False, "exact": sl.Exact(), "block": sl.Block()}
@@ -35,7 +35,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No field is so small that it is held in memory: all go the way of large ones."""
     monkeypatch.setattr(table, "RESIDENT_RECORD_NBYTES", -1)
-    monkeypatch.setattr(planning, "RESIDENT_RECORD_NBYTES", -1)
+    monkeypatch.setattr(field_columns, "RESIDENT_RECORD_NBYTES", -1)
 
 
 @contextmanager
