@@ -15,7 +15,7 @@ from streamload.tools.convert.chosen_records import sound_numbers
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, stretches
 from streamload.tools.convert.record_source import RecordSource
-from streamload.tools.convert.shuffle import Arrangement, ArrangementIndex
+from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex
 
 MOST_NUMBERS = 10_000
 """Records that were left out are named in a manifest, if they are no more than this."""
@@ -47,7 +47,7 @@ def as_converted(origin: RecordSource, request: OpenRequest, made: Mapping[str, 
         how = f"in any order, since it was {'shuffled' if made.get('shuffle') else 'split'}"
         return RecordSelection(numbers=numbers, in_order=False, notes=(*notes, how))
     count = len(origin) if numbers is None else len(numbers)
-    places = ArrangementIndex(Arrangement(ends=(count,), shuffle="whole", seed=int(made.get("seed") or 0))).at(0, count)
+    places = WrittenOrderIndex(WrittenOrder(ends=(count,), shuffle="whole", seed=int(made.get("seed") or 0))).at(0, count)
     shuffled = places if numbers is None else numbers[places]
     return RecordSelection(numbers=shuffled, in_order=True, notes=(*notes, "in the order into which it was shuffled"))
 

@@ -29,7 +29,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource, batch_records
-from streamload.tools.convert.shuffle import Arrangement, ArrangementIndex, Buckets
+from streamload.tools.convert.shuffle import Buckets, WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
@@ -160,7 +160,7 @@ def scatter(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     stretches = [(start, min(start + batch, len(origin))) for start in range(0, len(origin), batch)]
     try:
         for (start, stop), places in zip(
-            stretches, ArrangementIndex(Arrangement.of(task["order"])).positions(iter(stretches)), strict=True
+            stretches, WrittenOrderIndex(WrittenOrder.of(task["order"])).positions(iter(stretches)), strict=True
         ):
             numbers = np.arange(start, stop, dtype=np.int64)[places >= 0]
             if len(numbers):
@@ -241,7 +241,7 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
             for start, taken in buckets.gathered(task["start"], task["stop"], batch):
                 yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
-    order = ArrangementIndex(Arrangement.of(task["order"]))
+    order = WrittenOrderIndex(WrittenOrder.of(task["order"]))
     coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
         following = start, kept.begin_take(order.at(start, min(start + batch, task["stop"])))
