@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.confinement import confined, homes
+from tools.benchmark.cgroup import confined, homes
 
 from bench.command import Report, arguments
 from bench.data import raw

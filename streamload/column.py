@@ -223,6 +223,10 @@ class Column(Protocol):
         """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
         ...
 
+    def file_of(self, record: int) -> int | None:
+        """The number of the file that a record lies in, where records lie otherwise than the source's `file_starts` say; else None."""
+        ...
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
         ...

@@ -31,8 +31,10 @@ from streamload.column import (
 from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
 from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
+from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import TEXT, Schema
+from streamload.storage.file_table import FileTable
 from streamload.storage.files import Fingerprint, OpenFiles
 
 __all__ = [
@@ -84,11 +86,12 @@ class Source:
         asked: Mapping[str, str] | None = None,
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
         nulls: Mapping[str, Nulls] | None = None,
+        omissions: Sequence[Omission] = (),
     ) -> None:
         self.format_name = format_name
         self.title = title
         self.columns = tuple(columns)
-        self.fingerprints = tuple(fingerprints)
+        self.fingerprints: Sequence[Fingerprint] = fingerprints if isinstance(fingerprints, FileTable) else tuple(fingerprints)
         self.file_starts = np.asarray(file_starts, np.int64)
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
@@ -100,6 +103,8 @@ class Source:
         self.nulls = dict(nulls or {})
         """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
         is an error."""
+        self.omissions = tuple(omissions)
+        """What lies beside or among the records and is left out."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -182,7 +187,8 @@ class Source:
 
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
-        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states", "nulls")
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
+        names = (*names, "nulls", "omissions")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
@@ -263,6 +269,7 @@ class Source:
         lines += [f"  ... and {more:,} more fields"] if more > 0 else []
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
         lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
+        lines += [f"  {omission}" for omission in self.omissions]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

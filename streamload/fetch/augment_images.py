@@ -75,6 +75,9 @@ class AugmentImages:
     def decode(self, draft: BatchDraft, faults: list[Fault] | None) -> None:
         """Write every row of the encoded fields. A record that cannot be decoded raises, or is noted in `faults`."""
         began, read = time.perf_counter_ns(), self._meter.read_ns
+        for fields in self._readers.values():
+            for name in self.names:
+                fields[name].reader.collect_faults(faults)
         for piece in draft.pieces:
             for plan in self.plans:
                 for image in (*plan.images, *plan.masks):

@@ -35,7 +35,7 @@ class Stream:
 
     columns: tuple[Column, ...]
     """The same fields, in the same order, in every stream of a job."""
-    fingerprints: tuple[Fingerprint, ...]
+    fingerprints: Sequence[Fingerprint]
     """Of the files that the columns count by number."""
     seed: int
     """Of whatever is drawn for its records."""
@@ -101,8 +101,10 @@ class Job:
         return Schema(tuple(column.field for column in self.streams[0].columns))
 
     @property
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of all files, stream after stream."""
+        if len(self.streams) == 1:
+            return self.streams[0].fingerprints
         return tuple(fingerprint for stream in self.streams for fingerprint in stream.fingerprints)
 
     @property

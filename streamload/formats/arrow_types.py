@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,8 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if shape is None and b"shape" in metadata:
         shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
     values = _storage(kind)
+    if shape is not None and 0 in shape and kinds.is_boolean(kind) and b"dtype" in metadata:
+        return replace(values, dtype=_dtype_said(metadata[b"dtype"].decode(errors="replace")), physical=tuple(shape))
     if name == BOOL8 and values.raw == "int8":
         values = ArrowValues(dtype=np.dtype(bool), lists=(), binary=0, raw="", physical=None, permutation=())
     if is_bfloat16(field) and values.binary == 2:
@@ -117,6 +119,13 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
         raise UnsupportedColumnError(f"has a permutation {list(permutation)} that does not fit its shape")
     return _shaped(values, shape, permutation, field.name)
+
+
+def said_shape(field: Any) -> tuple[int | None, ...] | None:
+    """The shape that a field of lists says of its records, where they differ in length: None first. None where it says nothing of it."""
+    text = (field.metadata or {}).get(b"shape", b"")
+    said = _json(text, field.name, strict=False) if text.startswith(b"[null") else None
+    return (None, *_said_shape(said[1:], field.name)) if isinstance(said, list) and said[:1] == [None] else None
 
 
 def is_bfloat16(field: Any) -> bool:
@@ -192,6 +201,8 @@ def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
     array = plain(array)
     if values.lists or not values.raw:
         array.validate(full=True)
+    if values.physical is not None and 0 in values.physical and not values.lists:
+        return np.zeros((len(array), *values.shape), values.dtype)
     flat = _flat(array, values, values.lists, fill)
     assert values.physical is not None
     records = flat.reshape((len(array), *values.physical))
@@ -331,15 +342,23 @@ def _unreadable(kind: Any, *, within: bool) -> SkippedColumnError:
 
 def _with_dtype(values: ArrowValues, text: str, name: str) -> ArrowValues:
     """Values of fixed-size binary that the file says are numbers."""
+    dtype = _dtype_said(text)
+    if not dtype.itemsize or values.binary % dtype.itemsize:
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
+    return ArrowValues(dtype=dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+
+
+def _dtype_said(text: str) -> np.dtype:
+    """The dtype that a file says values are of."""
     try:
         dtype = np.dtype(text)
     except TypeError as error:
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which NumPy does not know") from error
-    if dtype.kind not in "biufcSMm" or not dtype.itemsize or values.binary % dtype.itemsize:
-        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
+    if dtype.kind not in "biufcSMm":
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which cannot be delivered")
     if dtype != dtype.newbyteorder("<"):
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, and big-endian values in tables are not read")
-    return ArrowValues(dtype=dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+    return dtype
 
 
 def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:

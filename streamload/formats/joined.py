@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -114,6 +114,11 @@ class JoinedColumn(ColumnDefaults):
         runs = self.column.byte_runs(start, stop)
         return None if runs is None else np.add(runs, (self.first, 0, 0))
 
+    def file_of(self, record: int) -> int | None:
+        """As the column says, counted here."""
+        number = self.column.file_of(record)
+        return None if number is None else number + self.first
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """The column's reader, which sees its own files alone."""
         return self.column.reader(cast(OpenFiles, FileRange(files, self.first, self.files)), meter)
@@ -137,7 +142,7 @@ class FileRange:
     def __init__(self, files: OpenFiles, first: int, count: int) -> None:
         self._files = files
         self._first = first
-        self.fingerprints: list[Fingerprint] = list(files.fingerprints[first : first + count])
+        self.fingerprints: Sequence[Fingerprint] = files.fingerprints[first : first + count]
 
     def descriptor(self, number: int) -> int:
         """A descriptor of one of the files."""

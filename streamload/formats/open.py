@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
-from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
+from streamload.formats import Fields, Format, folder_format_of, format_of, joined, partitions, unrecognized
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
@@ -61,10 +61,7 @@ def open_source(
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
     chosen: Format | None = None
     for name in paths:
-        was = fingerprint(name)
-        head, found = _recognised(was.path, name)
-        if found is None:
-            raise unrecognized.unrecognized(head, name, was.nbytes)
+        found = _format_at(name)
         if chosen is not None and found.NAME != chosen.NAME:
             raise SchemaMismatchError(
                 f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
@@ -167,6 +164,18 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
             )
 
 
+def _format_at(name: str) -> Format:
+    """The format of a file, or of a folder that is one set of records. Raises as `unrecognized` says."""
+    folder = folder_format_of(name) if os.path.isdir(name) else None
+    if folder is not None:
+        return folder
+    was = fingerprint(name)
+    head, found = _recognised(was.path, name)
+    if found is None:
+        raise unrecognized.unrecognized(head, name, was.nbytes)
+    return found
+
+
 def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
     """The beginning of a file, and the format that it is of."""
     try:
@@ -217,7 +226,7 @@ def _matching(path: str) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return partitions.data_files(path, natural_key)
+        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
         found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
         if not found:

@@ -64,9 +64,16 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
 
 
 def files_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[str]:
-    """All files in a folder and the folders below it; links to folders are followed, each folder once, and under its own name first.
+    """All files in a folder and the folders below it: see `folders_below`."""
+    for here, names in folders_below(folder, skipped=skipped):
+        yield from (os.path.join(here, name) for name in names)
 
-    Folders whose names begin with one of `skipped` are not looked into, and no link that leads back up is followed.
+
+def folders_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """A folder and the folders below it, each with the names of its files in order.
+
+    Links to folders are followed, each folder once, and under its own name first. Folders whose names begin with one of
+    `skipped` are not looked into, and no link that leads back up is followed.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -80,7 +87,7 @@ def files_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[str]:
             folders[:] = sorted(name for name in folders if not skipped or not name.startswith(skipped))
             links = (os.path.join(here, name) for name in folders if os.path.islink(os.path.join(here, name)))
             waiting += [link for link in links if not leads_up(link, folder)]
-            yield from (os.path.join(here, name) for name in sorted(names))
+            yield here, sorted(names)
 
 
 def leads_up(link: str, folder: str) -> bool:

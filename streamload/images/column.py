@@ -124,6 +124,8 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
+        self._unread: dict[int, SourceError] = {}
+        """Records of the last piece whose stored bytes could not be read, where faults are collected."""
         self._room = Scratch()
 
     def _stored(self) -> Any:
@@ -151,6 +153,8 @@ class ImageReader(ReaderDefaults):
     def pieces(self, records: NDArray[np.int64]) -> Iterator[StoredPiece]:
         """Read the stored bytes of records, a piece at a time."""
         stored, offsets = self._stored(), np.zeros(len(records) + 1, np.int64)
+        unread: list[Fault] = []
+        stored.collect_faults(None if self._faults is None else unread)
         np.cumsum(stored.lengths(records), out=offsets[1:])
         for first, last in _pieces(offsets):
             if (first, last) != (0, len(records)):
@@ -158,6 +162,8 @@ class ImageReader(ReaderDefaults):
             starts = offsets[first:last] - offsets[first]
             values = self._room_for(int(offsets[last] - offsets[first]))
             stored.gather_ragged(records[first:last], values, starts)
+            self._unread = {fault.record: fault.error for fault in unread}
+            unread.clear()
             yield StoredPiece(first, last, values, starts, np.diff(offsets[first : last + 1]))
 
     def _room_for(self, nbytes: int) -> NDArray[np.uint8]:
@@ -197,8 +203,10 @@ class ImageReader(ReaderDefaults):
 
     def error_of(self, record: int, refusal: ImageError) -> SourceError:
         """The error for a record that cannot be delivered: it names file, field and record."""
-        column = self._column
-        path, name = column.place_of(record), column.field.name
+        if record in self._unread:
+            return self._unread[record]
+        column, number = self._column, self._column.inner.file_of(record)
+        path, name = column.place_of(record) if number is None else self._files.fingerprints[number].path, column.field.name
         return refusal.error(f"{path}: record {record:,} of '{name}'", path=path, dataset=name, records=(record, record + 1))
 
     def close(self) -> None:

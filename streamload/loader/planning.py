@@ -26,7 +26,7 @@ from streamload.order import BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSi
 from streamload.schema import Schema
 from streamload.sizes import parse_nbytes
 from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
-from streamload.storage.files import recheck
+from streamload.storage.file_table import recheck_files, total_nbytes
 from streamload.transforms.collation import Collation, collation_of
 from streamload.transforms.explanation import Explanation, explain
 
@@ -121,8 +121,7 @@ def plan_of(
     workers = _workers(options.num_workers)
     parts = parts_of(data, options, ranks.world_size, lanes=lanes, counts=counts)
     for part in parts:
-        for was in part.data.fingerprints:
-            recheck(was)
+        recheck_files(part.data.fingerprints)
     shares = SharedSteps(
         parts=tuple(PartSize(n=part.order.n, lanes=len(part.order.lanes), count=part.count) for part in parts),
         rank=ranks.rank,
@@ -155,7 +154,7 @@ def plan_of(
     )
     job = replace(job, layout=slot_layout, streams=streams)
     columns = [column for part in parts for column in part.columns]
-    stored = sum(was.nbytes for was in job.fingerprints)
+    stored = total_nbytes(job.fingerprints)
     shape = sizing_of(
         columns=columns,
         record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),

@@ -184,7 +184,7 @@ def held() -> dict[str, Counter[str]]:
         descriptors["a file without a name" if re.search(r"(/memfd:streamload|/#\d+) \(deleted\)$", target) else target] += 1
     maps = re.findall(r"(?:/memfd:| )(\S+ \(deleted\))$", Path("/proc/self/maps").read_text(), re.MULTILINE)
     if (surveyor := surveyor_pid()) is not None:
-        descriptors["socket"] -= 1
+        descriptors.subtract(LAUNCHER)  # It costs what a launcher does.
     return {
         "processes": Counter(str(pid) for pid in family() if pid not in (launcher_pid(), surveyor)),
         "descriptors": descriptors,

@@ -27,7 +27,7 @@ from streamload.source import Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
 
 Arrays = dict[str, np.ndarray]
-FORMAT_NAMES = [name.rpartition(".")[2] for name in FORMATS]
+FORMAT_NAMES = [name.removesuffix(".format").rpartition(".")[2] for name in FORMATS]
 EXAMPLES: dict[str, Callable[[Path], Arrays]] = {
     f"{name}: {layout}": make for name in FORMAT_NAMES for layout, make in importlib.import_module(f"examples.{name}").EXAMPLES.items()
 }

@@ -307,8 +307,8 @@ def _dry_run(
 ) -> int:
     count = len(origin)
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
-    shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
-    nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
+    shards = shards_of(ends, origin, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
+    nbytes, free = origin.record_nbytes * count, free_nbytes(arguments.target)
     moved = moved_nbytes(origin, count) if arguments.shuffle and not origin.addressable else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))

@@ -129,8 +129,10 @@ class DatasetInfo:
 
     @property
     def written(self) -> bool:
-        """Whether anything was ever written to it: elsewhere every element is the fill value."""
-        return not ((self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks))
+        """Whether anything was ever written to it: elsewhere every element is the fill value. Where there are none, nothing is to write."""
+        return 0 in self.shape[1:] or not (
+            (self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks)
+        )
 
     @property
     def together(self) -> bool:

@@ -277,8 +277,8 @@ def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
 
 
 def _dtype(said: str) -> np.dtype:
-    """A type of plain numbers or of text of a fixed length."""
+    """A type of plain numbers, of moments, or of text of a fixed length."""
     dtype = np.dtype(str(said))
-    if dtype.kind not in "biufcS":
+    if dtype.kind not in "biufcSMm":
         raise ValueError(f"{dtype} is no type of a field")
     return dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, TEXT, Field, Schema
+from streamload.schema import BYTES, Field, Schema
 from streamload.tools.convert.readers.masks import NAMES as MASKS
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.record_source_defaults import ForwardingSource
@@ -25,23 +25,19 @@ def stored(origin: RecordSource, style: WriteOptions, *, threads: int = 1) -> Re
     """The origin itself, or one that gives its images as they are to be stored."""
     if style.store == "keep":
         return KeptImages(origin)
-    refuse_ragged(origin)
+    refuse_unlike_images(origin)
     return origin if style.store == "raw" else ReencodedImages(origin, style, threads=threads)
 
 
-def refuse_ragged(origin: RecordSource) -> None:
-    """Raise UnsupportedFeatureError for fields whose records differ in length, which no target but the hub's Parquet can hold."""
+def refuse_unlike_images(origin: RecordSource) -> None:
+    """Raise UnsupportedFeatureError for images of different sizes, which are pixels of one shape in no file."""
     for field in origin.schema.ragged:
-        is_encoded = field.name in origin.encoded_fields
-        hint = "Give --size HEIGHTxWIDTH, or --store keep." if is_encoded else _others(origin.schema, origin.encoded_fields)
-        what = "images of different sizes" if is_encoded else "records of different lengths"
-        raise UnsupportedFeatureError(f"{origin.title}: '{field.name}' holds {what} ({field}).", hint=hint, path=origin.title)
-
-
-def _others(schema: Schema, images: tuple[str, ...]) -> str:
-    """How to say the fields that can be stored."""
-    sound = [field.name for field in schema if not field.ragged or field.name in images]
-    return f"Choose others: --fields {','.join(sound)}" if sound else "No other field can be stored either."
+        if field.name in origin.encoded_fields:
+            raise UnsupportedFeatureError(
+                f"{origin.title}: '{field.name}' holds images of different sizes ({field}).",
+                hint="Give --size HEIGHTxWIDTH, or --store keep.",
+                path=origin.title,
+            )
 
 
 def is_image(field: Field) -> bool:
@@ -64,6 +60,7 @@ class ReencodedImages(ForwardingSource):
             )
         for field in self._images:
             self._kind(field)
+        _refuse_other_bytes(origin.schema, (), style.store)
         self.schema = _with_bytes(origin.schema, [field.name for field in self._images])
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -124,11 +121,7 @@ class KeptImages(ForwardingSource):
                 f"--store keep: {origin.title} holds no encoded images that could be kept.", hint="Give --store png, or leave it out."
             )
         self.schema = _with_bytes(origin.schema, self.encoded_fields)
-        strange = next(
-            (field for field in self.schema if field.ragged and field.ragged != TEXT and field.name not in self.encoded_fields), None
-        )
-        if strange is not None:
-            raise ConfigError(f"--store keep: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
+        _refuse_other_bytes(self.schema, self.encoded_fields, "keep")
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The given records, images as bytes."""
@@ -137,6 +130,13 @@ class KeptImages(ForwardingSource):
     def values(self, name: str, records: NDArray[np.int64]) -> Any:
         """One field, as bytes if it is an image."""
         return self.take(records)[name] if name in self.encoded_fields else self._origin.values(name, records)
+
+
+def _refuse_other_bytes(schema: Schema, images: Sequence[str], store: str) -> None:
+    """Raise ConfigError for bytes of any length that are no images: beside images, they would be taken for some."""
+    strange = next((field for field in schema if field.ragged == BYTES and field.name not in images), None)
+    if strange is not None:
+        raise ConfigError(f"--store {store}: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
 
 
 def bytes_of(images: list[bytes]) -> Ragged:

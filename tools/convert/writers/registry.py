@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.schema import Schema
+from streamload.schema import Field, Schema
 from streamload.tools.console import meant
 
 FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
@@ -122,24 +122,30 @@ def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
 
 def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     """Raise ConfigError for a field that files of the format cannot hold, before anything is written."""
-    empty = [field for field in schema if not field.ragged and not field.nbytes]
-    if empty and style.format not in ("npy", "npz"):
-        others = [field.name for field in schema if field not in empty]
-        without = f"Choose --fields {','.join(others)}, or write" if others else "Write"
-        raise ConfigError(
-            f"{title}: '{empty[0].name}' holds no values ({empty[0].dtype} {empty[0].shape}), and {style.format} files cannot hold that.",
-            hint=f"{without} .npy or .npz, which can.",
-        )
-    times = [field for field in schema if field.dtype.kind in "Mm"]
-    if times and style.format == "hdf5":
-        raise ConfigError(
-            f"{title}: '{times[0].name}' holds {times[0].dtype}, and HDF5 has no such type.",
-            hint="Write Parquet, Arrow, .npy or .npz, which can hold it.",
-        )
+    found = [(field, why) for field in schema if (why := _not_held(field, style.format))]
+    if not found:
+        return
+    field, why = found[0]
+    others = [one.name for one in schema if one.name not in {lacking.name for lacking, _ in found}]
+    without = f", or choose --fields {','.join(others)}" if others else ""
+    raise ConfigError(f"{title}: '{field.name}' {why}.", hint=f"Write Parquet or Arrow, which can{without}.")
+
+
+def _not_held(field: Field, format_name: str) -> str:
+    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read."""
+    if field.ragged and format_name in ("npy", "npz"):
+        return f"holds records of different lengths ({field}), and .{format_name} files cannot hold that"
+    if field.ragged and not field.nbytes and format_name == "hdf5":
+        return f"holds records of different lengths, and nothing else ({field}), and HDF5 files cannot hold that"
+    return ""
 
 
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
-    """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it."""
+    """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it.
+
+    Raises ConfigError, before anything is created, for fields that the format cannot hold.
+    """
+    require_held(schema, os.path.basename(path), style)
     name = "hugging_face" if style.store != "raw" else style.format
     return cast(
         Writer, importlib.import_module(f"streamload.tools.convert.writers.{name}").writer(path, schema, records, style, classes or {})

@@ -32,7 +32,7 @@ def field_columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], lis
     columns = [_column(found, number, numbers, notes, largest) for number in range(len(found.names))]
     small: list[int] = []
     for number, column in enumerate(columns):
-        if not found.fields[number]:
+        if not found.fields[number] or isinstance(column, InMemory):
             continue
         nbytes = sum(piece.stored.nbytes for piece in found.fields[number])
         if stored_nbytes(column) <= RESIDENT_RECORD_NBYTES and nbytes <= RESIDENT_NBYTES and number != largest:
@@ -73,6 +73,8 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
+    if 0 in shape:
+        return InMemory(field=Field(name, first.native, shape), values=np.zeros((found.total, *shape), first.native), label="no values")
     column = column_of(Field(name, first.native, shape, first.ragged), pieces, numbers)
     seen = found.looked_at.get(number)
     if seen is not None and isinstance(column, H5pyColumn):

@@ -166,6 +166,7 @@ class H5pyReader(ReaderDefaults):
 
     def _read(self, part: H5pyDataset, span: int) -> NDArray[np.generic]:
         column, values = self._column, self._stored(part, span)
+        values = plain_values(values)
         return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(len(values), *column.field.shape))
 
     def _stored(self, part: H5pyDataset, span: int) -> Any:
@@ -214,6 +215,13 @@ class H5pyReader(ReaderDefaults):
             _inherited.extend(self._open.values())
             self._open.clear()
             self._pid = os.getpid()
+
+
+def plain_values(values: NDArray[Any]) -> NDArray[Any]:
+    """Opaque values as the bytes that they are: one more axis at the end; any others themselves."""
+    if values.dtype.kind != "V" or values.dtype.names is not None:
+        return values
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).reshape(*values.shape, values.dtype.itemsize)
 
 
 def _as_one(value: Any, dtype: np.dtype) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader, plain_values
 from streamload.ragged import Ragged
 from streamload.source import Column, ReadStats, read_records
 from streamload.storage.files import Fingerprint, OpenFiles, short_read
@@ -171,7 +171,7 @@ def _read_datasets(
                     one = taken
                     for name in column.member:
                         one = one[name]
-                    values[number][begin + at : begin + stop] = one.reshape(stop - at, *column.field.shape)
+                    values[number][begin + at : begin + stop] = plain_values(one).reshape(stop - at, *column.field.shape)
             begin += part.records
     finally:
         reader.close()

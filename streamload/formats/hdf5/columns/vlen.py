@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from streamload.errors import CorruptDataError
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
 from streamload.images.image_fields import LookedAt
@@ -54,7 +58,20 @@ class VlenReader(RaggedRowsReader):
         if self._field.ragged == "array" or any(isinstance(one, np.ndarray) for one in found):
             parts = [np.asarray(one, self._field.dtype) for one in found]
             values = np.concatenate(parts) if parts else np.zeros(0, self._field.dtype)
+            if self._field.shape:
+                values, offsets = self._elements(values, offsets)
         else:
             values = np.frombuffer(b"".join(one.encode() if isinstance(one, str) else one for one in found), np.uint8)
         self._meter.read_nbytes += values.nbytes
         yield RaggedSlice(0, values, offsets)
+
+    def _elements(self, values: NDArray[Any], offsets: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Numbers that lie one after the other, as elements of several. Raises CorruptDataError for a record that breaks off within one."""
+        size = math.prod(self._field.shape)
+        if (offsets % size).any():
+            raise CorruptDataError(
+                f"'{self._field.name}' is said to hold elements of shape {self._field.shape}, and a record breaks off within one.",
+                hint="The file is damaged: fetch or write it again.",
+                dataset=self._field.name,
+            )
+        return values.reshape(-1, *self._field.shape), offsets // size

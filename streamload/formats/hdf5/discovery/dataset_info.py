@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.discovery import vlen_lengths
-from streamload.formats.hdf5.discovery.member_types import is_raw, members
+from streamload.formats.hdf5.discovery.member_types import element_of, is_raw, members
 from streamload.formats.hdf5.discovery.packing import packing_of
 from streamload.formats.hdf5.discovery.virtual import virtual_sources
+from streamload.formats.hdf5.discovery.vlen_elements import elements_said
 from streamload.formats.hdf5.metadata import CHUNKED, COMPACT, CONTIGUOUS, VIRTUAL, ChunkIndex, DatasetInfo, FilterInfo
 from streamload.source import Lengths
 
@@ -67,22 +68,16 @@ def examine(
         if one.why or several or (one.ragged and one.names and len(dims) != 1):
             odd.append((".".join((path, *one.names)), one.why or _several(one.ragged, math.prod(dims[1:]))))
             continue
-        shape = (dims[0],) if one.ragged else (*dims, *(one.dtype.subdtype or (None, ()))[1])
-        if 0 in shape[1:]:
-            raise ConfigError(
-                f"{where} has records of shape {shape[1:]}, which hold nothing.",
-                hint="Choose other fields with fields=[...].",
-                path=file_path,
-                dataset=path,
-            )
+        own = elements_said(dataset, one) if one.ragged else None
+        shape = (dims[0], *own.shape) if own is not None else (*dims, *(one.dtype.subdtype or (None, ()))[1])
         laid = DatasetInfo(
             path=path,
             member=one.names,
             shape=shape,
-            dtype=one.dtype.base,
+            dtype=one.dtype.base if own is None else own.dtype,
             layout=layout,
             axis=axis,
-            raw=as_stored and is_raw(one.kind.get_super() if one.dtype.subdtype else one.kind, one.dtype.base),
+            raw=as_stored and is_raw(element_of(one.kind), one.dtype.base),
             packed=not one.names or len(dims) == 1,
             offset=None if offset is None else int(offset),
             member_offset=one.at,
@@ -96,7 +91,7 @@ def examine(
             sources=sources,
             packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
         )
-        found.append(_measured(laid, one.ragged, file_path, dataset) if one.ragged else laid)
+        found.append(laid if own is None else _measured(laid, own.ragged, file_path, dataset))
     if not found and odd:
         raise _unsupported(odd[0][1], where, file_path, path)
     left_out.extend(odd)
@@ -131,12 +126,12 @@ def _check_internal(file_path: str, path: str, plist: h5p.PropDCID) -> None:
 
 def _measured(stored: DatasetInfo, ragged: str, file_path: str, dataset: h5d.DatasetID) -> DatasetInfo:
     """A dataset of variable-length records: how long they are, and in which spans they will be read."""
-    records, counted = stored.records, None
+    records, counted, size = stored.records, None, math.prod(stored.shape[1:])
     if records and stored.axis is not None and not stored.sources and not stored.member:
         counted = vlen_lengths.lengths_of(file_path, stored.path, dataset, stored.dtype.itemsize)
-    none = np.zeros(0, np.int64)
-    some = Lengths.of(counted if counted is not None else vlen_lengths.some_lengths(dataset, stored.member) if records else none)
-    span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * stored.dtype.itemsize))))
+    found = counted if counted is not None else vlen_lengths.some_lengths(dataset, stored.member) if records else np.zeros(0, np.int64)
+    some, counted = Lengths.of(found // size), None if counted is None else counted // size
+    span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * stored.dtype.itemsize * size))))
     weights = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
     return replace(
         stored, raw=False, listed=True, ragged=ragged, mean=some.mean, deviation=some.deviation, span=span, weights=tuple(weights)
@@ -221,7 +216,7 @@ def _filter(entry: tuple[int, int, tuple[int, ...], bytes]) -> tuple[int, tuple[
 
 
 def _fill(plist: h5py.h5p.PropDCID, dtype: np.dtype) -> bytes:
-    value = np.zeros((), dtype)
+    value = np.zeros((), h5py.opaque_dtype(dtype) if dtype.kind in "Mm" else dtype)
     if plist.fill_value_defined() != h5d.FILL_VALUE_UNDEFINED:
         plist.get_fill_value(value)
     return value.tobytes()

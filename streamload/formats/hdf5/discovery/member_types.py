@@ -51,7 +51,11 @@ def members(kind: h5t.TypeID) -> Iterator[Member]:
     if variable is not None:
         yield Member((), kind, variable[1], 0, ragged=variable[0])
         return
-    base = dtype.subdtype[0] if dtype.subdtype else dtype
+    base, outer = dtype.subdtype or (dtype, ())
+    if isinstance(element_of(kind), h5t.TypeOpaqueID) and base.names is None:
+        # Moments and durations as h5py writes them; any others are bytes.
+        yield Member((), kind, np.dtype((base.str, outer) if base.kind in "Mm" else (np.uint8, (*outer, base.itemsize))), 0)
+        return
     if base.kind not in "biufcS" or base.itemsize == 0 or h5t.check_opaque_dtype(base):
         yield Member((), kind, dtype, 0, why=_type_name(kind, base))
         return
@@ -69,7 +73,7 @@ def _variable(kind: h5t.TypeID) -> tuple[str, np.dtype] | None:
     if said is not None:
         return (TEXT, np.dtype(np.uint8)) if said.length is None else None
     base = h5t.check_vlen_dtype(dtype)
-    if not isinstance(base, np.dtype) or base.kind not in "biufc" or base.subdtype is not None:
+    if not isinstance(base, np.dtype) or base.kind not in "biufcS" or base.subdtype is not None or not base.itemsize:
         return None
     return (BYTES if base == np.uint8 else ARRAY), np.dtype(base.str)
 
@@ -81,13 +85,18 @@ def _type_name(kind: h5t.TypeID, dtype: np.dtype) -> str:
         return f"variable-length arrays of {h5t.check_vlen_dtype(dtype)}"
     if h5t.check_ref_dtype(dtype):
         return "references to other objects"
-    if isinstance(kind, h5t.TypeOpaqueID):
-        return f"opaque values of {kind.get_size()} bytes"
     return f"dtype {dtype}"
+
+
+def element_of(kind: h5t.TypeID) -> h5t.TypeID:
+    """The type of the elements of an array type; any other type itself."""
+    return kind.get_super() if isinstance(kind, h5t.TypeArrayID) else kind
 
 
 def is_raw(kind: h5t.TypeID, dtype: np.dtype) -> bool:
     """Whether elements of the type lie in the file exactly as NumPy has them in memory."""
+    if isinstance(kind, h5t.TypeOpaqueID):
+        return dtype == np.uint8 or (kind.get_size() == dtype.itemsize and kind.get_tag() == b"NUMPY:" + dtype.str.encode())
     if isinstance(kind, h5t.TypeEnumID):
         kind, dtype = kind.get_super(), np.dtype("i1") if dtype.kind == "b" else dtype
     if isinstance(kind, h5t.TypeStringID):

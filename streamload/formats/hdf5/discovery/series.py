@@ -171,6 +171,8 @@ def entry_of(
     for source in stored.sources:
         files.number(source)
     index = None
+    if 0 in stored.shape[1:]:
+        return Entry(file, stored.path, stored.records, 0, stored, None)
     if not stored.written and stored.records and stored.fill:
         stored, index = unwritten(stored)
     elif stored.layout == CHUNKED and stored.records and filters.by_offset(stored):
