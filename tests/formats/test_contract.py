@@ -323,6 +323,22 @@ class WrappingMapped(Wrapping):
     mappable = True
 
 
+class Misplaced(WrappingMapped):
+    """One that says that records lie where they do not."""
+
+    def byte_runs(self, start: int, stop: int) -> Any:
+        """A byte too far."""
+        return self.column.byte_runs(start, stop) - (0, 1, 1)
+
+
+class Exaggerating(WrappingMapped):
+    """One that says that there are values which there are not."""
+
+    def value_range(self, files: OpenFiles) -> Any:
+        """One too many."""
+        return 0, 1
+
+
 class Lacking:
     """A column, or a reader, that has nothing of what the defaults would give it."""
 
@@ -338,7 +354,9 @@ def test_the_contract_finds_a_wrapper_that_does_not_say_what_it_wraps(tmp_path: 
     for wrapped, text in (
         (Wrapping(column=column), "'x' is read from a mapped file, and its column does not say so (mappable)"),
         (WrappingMapped(column=column), "'x' is read past the page cache, and its column does not say so (direct_nbytes)"),
-        (Lacking(), "the column of 'n' lacks direct_nbytes, mappable, encoded, held, amplification, file_nbytes: let its class inherit"),
+        (Misplaced(column=column), "'x' does not lie in its files where byte_runs() says"),
+        (Exaggerating(column=column), "values of 'x' are not within what value_range() says: (0, 1)"),
+        (Lacking(), f"the column of 'n' lacks {', '.join(testing.COLUMN_MEMBERS)}: let its class inherit"),
     ):
         with pytest.raises(AssertionError, match=re.escape(text)):
             testing.check_promises(with_columns(source, wrapped), arrays)

@@ -83,7 +83,7 @@ def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert (code, document["format"], document["records"]) == (0, "images", 7)
     assert document["classes"] == {"label": ["ant", "bee"]}
     assert document["fields"][0] | {"range": None} == {"name": "image", "dtype": "uint8", "shape": [12, 10, 3], "range": None}
-    assert document["fields"][1]["range"] == {"least": 0, "greatest": 1, "nan": False}
+    assert document["fields"][1]["range"] == {"least": 0, "greatest": 1, "nan": False, "records": 7, "all": True}
     assert document["layout"]["certainty"] == "guessed from the first 7 records"
     assert "--labels" in document["layout"]["override"]
     assert document["speed"]["stored_warm"] > 0
