@@ -107,7 +107,8 @@ class EncodedImages(ColumnDefaults):
         """What is stored, and what it becomes."""
         spec = self.spec
         how = {"crop": "scaled and cut to", "resize": "scaled to", "exact": "decoded as"}[spec.fit]
-        return f"{self.found}, {how} {spec.shape} {spec.mode}; {self.inner.describe()}"
+        what = f"{spec.mode}, numbers as they are" if spec.mask else spec.mode
+        return f"{self.found}, {how} {spec.shape} {what}; {self.inner.describe()}"
 
     def place_of(self, record: int) -> str:
         """The file that holds a record."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from streamload.distributed import Ranks, asked_ranks
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, ResourceError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
 from streamload.fetch.job import Job, Stream
@@ -22,9 +22,9 @@ from streamload.loader.options import Options
 from streamload.loader.parts import Part, parts_of
 from streamload.memory.slots import SlotLayout
 from streamload.mixtures import Mixture
-from streamload.order import BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
+from streamload.order import Block, BlockOrder, BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
 from streamload.schema import Schema
-from streamload.sizes import parse_nbytes
+from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
 from streamload.storage.file_table import recheck_files, total_nbytes
 from streamload.transforms.collation import Collation, collation_of
@@ -129,9 +129,8 @@ def plan_of(
         drop_last=options.drop_last,
         pad_last=options.pad_last,
     )
-    streams = tuple(_stream(part, shares, number) for number, part in enumerate(parts))
     job = Job(
-        streams=streams,
+        streams=_streams(parts, shares),
         layout=None,
         transform=options.transform,
         workers=max(1, workers),
@@ -142,20 +141,55 @@ def plan_of(
         augmentation=parts[0].augmentation,
         batch_transform=options.batch_transform,
     )
-    # More records than there are never share a batch, so slots need not hold them.
-    fitting = [_fitting(shares, part) for part in shares.parts]
     job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
     job = replace(job, collation=collation_of(options.collate, job.batched))
     schema = job.batched if job.collation is None else job.collation.schema
+    memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
+
+    def fitting_window() -> str | None:
+        windows = _smaller_windows(data, options, parts, ranks, counts=counts)
+        return next((window for window, fewer in windows if _is_enough(job, fewer, shares, schema, options, workers, memory_nbytes)), None)
+
+    job, shape = _sized(job, parts, shares, schema, options, workers, memory_nbytes, fitting_window)
+    return Plan(
+        data=data,
+        parts=parts,
+        shares=shares,
+        ranks=ranks,
+        schema=schema,
+        seed=options.seed,
+        workers=workers,
+        timeout=options.timeout_s,
+        restart=options.on_worker_crash == "restart",
+        slot_nbytes=cast(SlotLayout, job.layout).nbytes,
+        job=replace(job, mapped=shape.mapped, direct=shape.direct),
+        shape=shape,
+        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
+    )
+
+
+def _sized(
+    job: Job,
+    parts: Sequence[Part],
+    shares: SharedSteps,
+    schema: Schema,
+    options: Options,
+    workers: int,
+    memory_nbytes: int,
+    fitting_window: Callable[[], str | None],
+) -> tuple[Job, Sizing]:
+    """The job with slots and arenas, and the sizes of all. Raises as `sizing_of` does; `fitting_window` finds one that would do."""
+    # More records than there are never share a batch, so slots need not hold them.
+    fitting = [_fitting(shares, part) for part in shares.parts]
     slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, job.collation, parts, fitting))
     streams = tuple(
         replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
-        for stream, part in zip(streams, shares.parts, strict=True)
+        for stream, part in zip(job.streams, shares.parts, strict=True)
     )
     job = replace(job, layout=slot_layout, streams=streams)
     columns = [column for part in parts for column in part.columns]
     stored = total_nbytes(job.fingerprints)
-    shape = sizing_of(
+    sizes = sizing_of(
         columns=columns,
         record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),
         orders=[order for stream in streams for lane, order in enumerate(stream.lanes) if lane in stream.own],
@@ -168,25 +202,42 @@ def plan_of(
         mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
         stored_nbytes=stored,
         private_nbytes=_private_nbytes(job, slot_layout.batch_size),
-        memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
+        memory_nbytes=memory_nbytes,
         io=options.io,
         mappable=len(job.fingerprints) <= MOST_MAPPED_FILES,
+        fitting_window=fitting_window,
     )
-    return Plan(
-        data=data,
-        parts=parts,
-        shares=shares,
-        ranks=ranks,
-        schema=schema,
-        seed=options.seed,
-        workers=workers,
-        timeout=options.timeout_s,
-        restart=options.on_worker_crash == "restart",
-        slot_nbytes=slot_layout.nbytes,
-        job=replace(job, mapped=shape.mapped, direct=shape.direct),
-        shape=shape,
-        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
-    )
+    return job, sizes
+
+
+def _smaller_windows(
+    data: Source | Mixture, options: Options, parts: Sequence[Part], ranks: Ranks, *, counts: Sequence[int]
+) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """Windows of half the bytes and less, as long as they hold a block, and the parts as they are then: of one source in block order."""
+    spec = parts[0].spec
+    nbytes = sum(order.most_window_nbytes for order in parts[0].order.lanes if isinstance(order, BlockOrder))
+    while len(parts) == 1 and isinstance(spec, Block) and (nbytes := nbytes // 2):
+        window = format_nbytes(nbytes)
+        smaller = Block(window=window, lanes=len(parts[0].order.lanes))
+        try:
+            yield window, parts_of(data, replace(options, shuffle=smaller), ranks.world_size, counts=counts)
+        except ConfigError:
+            return  # a block is larger
+
+
+def _is_enough(
+    job: Job, parts: Sequence[Part], shares: SharedSteps, schema: Schema, options: Options, workers: int, memory_nbytes: int
+) -> bool:
+    """Whether memory is enough for the orders of these parts."""
+    try:
+        _sized(replace(job, streams=_streams(parts, shares)), parts, shares, schema, options, workers, memory_nbytes, lambda: None)
+    except (ConfigError, ResourceError):
+        return False
+    return True
+
+
+def _streams(parts: Sequence[Part], shares: SharedSteps) -> tuple[Stream, ...]:
+    return tuple(_stream(part, shares, number) for number, part in enumerate(parts))
 
 
 def _stream(part: Part, shares: SharedSteps, number: int) -> Stream:

@@ -227,16 +227,14 @@ def window_advice(blocks_per_window: int, distinct_labels: int | None) -> str | 
     )
 
 
-def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int, fitting_nbytes: int = 0) -> ConfigError:
+def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int, fitting: str | None) -> ConfigError:
     """The error for windows that do not fit the memory that the loader may use; `needed_nbytes` is what would suffice.
 
-    `fitting_nbytes` is a window that would fit; 0 where only proportion can tell.
+    `fitting` is a window that would fit; None where none does that holds a block.
     """
     window, needed, memory = map(format_nbytes, (window_nbytes, needed_nbytes, memory_nbytes))
-    share = fitting_nbytes or max(1, memory_nbytes * window_nbytes // max(1, needed_nbytes))
+    smaller = f'shuffle=Block(window="{fitting}")' if fitting else "write smaller blocks with `streamload convert --chunk-records`"
     return ConfigError(
         f'Windows of {window} need {needed} in all, and memory="{memory}" is less.',
-        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or shuffle=Block(window="{format_nbytes(share)}"); '
-        "where blocks are then too large for a window, "
-        "write smaller ones with `streamload convert --chunk-records`.",
+        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or {smaller}.',
     )

@@ -262,9 +262,8 @@ def held():
     return maps, len(os.listdir("/proc/self/fd"))
 
 data = sl.open(path)
-warm = sl.Loader(data, batch_size=5, num_workers=1)
-next(iter(warm))
-warm = warm.close()
+with sl.Loader(data, batch_size=5, num_workers=1) as warm:
+    next(iter(warm))
 gc.disable()  # What is left over must go with the names that held it.
 while not Launcher.current().ready:  # Until then, the first steps are done in this process.
     Launcher.current().report(-1)

@@ -145,11 +145,15 @@ def test_a_block_larger_than_the_window_is_refused() -> None:
         assert part in text
 
 
-def test_a_window_beyond_memory_names_what_would_suffice() -> None:
-    """The error names both knobs, with values that work, and the conversion."""
-    text = str(window_beyond_memory(512 * MB, needed_nbytes=2 * GB, memory_nbytes=GB))
-    for part in ("Windows of 512 MB need 2 GB", 'memory="1 GB" is less', 'memory="2 GB"', 'Block(window="256 MB")', "--chunk-records"):
-        assert part in text
+@pytest.mark.parametrize(
+    ("fitting", "cure"),
+    [("256 MB", 'shuffle=Block(window="256 MB")'), (None, "write smaller blocks with `streamload convert --chunk-records`")],
+    ids=["a smaller window", "no window"],
+)
+def test_a_window_beyond_memory_names_what_would_suffice(fitting: str | None, cure: str) -> None:
+    """The error names what works: more memory, and a window that fits, or else the conversion."""
+    text = str(window_beyond_memory(512 * MB, needed_nbytes=2 * GB, memory_nbytes=GB, fitting=fitting))
+    assert text == f'Windows of 512 MB need 2 GB in all, and memory="1 GB" is less. Give memory="2 GB", or {cure}.'
 
 
 @pytest.mark.parametrize(

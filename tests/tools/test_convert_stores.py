@@ -244,5 +244,5 @@ class TestLmdb:
         data = bytearray((tmp_path / "a" / "data.mdb").read_bytes())
         data[20:24] = b"\xff\xff\xff\xff"
         (tmp_path / "b.mdb").write_bytes(data)
-        with pytest.raises(CorruptDataError, match=r"b.mdb cannot be opened as an LMDB database"):
+        with pytest.raises(CorruptDataError, match=r"b.mdb cannot be read as an LMDB database: it leads to a head of version"):
             taken(tmp_path / "b.mdb")

@@ -20,7 +20,7 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.labels import values_of
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.readers.tar import members
+from streamload.tools.convert.readers.tar import Members
 from streamload.tools.files.decompress import bytes_of
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -61,8 +61,8 @@ def test_members_are_what_tarfile_wrote(tmp_path: Path, names: list[str], sizes:
     def refuse(name: str, why: str) -> None:
         raise AssertionError(f"{name} is left out: {why}")
 
-    found = [(one.name, file.read(one.offset, one.nbytes)) for one in members(file, "a.tar", lambda name: False, refuse)]
-    wanted = [(one.name, one.data) for one in members(file, "a.tar", lambda name: True, refuse)]
+    found = [(one.name, file.read(one.offset, one.nbytes)) for one in Members(file, "a.tar", lambda name: False, refuse)]
+    wanted = [(one.name, one.data) for one in Members(file, "a.tar", lambda name: True, refuse)]
     file.close()
     assert found == wanted == files
 

@@ -32,7 +32,7 @@ HELP = (
     ("--order ORDER", "auto, exact, block or stored (auto)"),
     ("--window SIZE", 'of block order, as "512 MB"'),
     ("--memory SIZE --io MODE", "of the loader; auto, mmap, read or direct (auto)"),
-    ("--seconds S", "of each pass (5)"),
+    ("--seconds S", "of each pass, at most (5)"),
     ("--cold", "empty the page cache before each pass, verified"),
     ("--limit-memory SIZE", 'a ceiling that the kernel holds, as "1 GB"'),
     ("--contenders NAMES", "all, or some: other loaders on the same records"),
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", metavar="SIZE", help='of block order, as "512 MB"')
     parser.add_argument("--memory", metavar="SIZE", help="what the loader may use")
     parser.add_argument("--io", default="auto", metavar="MODE", help="auto, mmap, read or direct (auto)")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each pass (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each pass, at most (5)")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each pass, verified")
     parser.add_argument("--limit-memory", metavar="SIZE", help='a ceiling that the kernel holds, as "1 GB"')
     parser.add_argument("--contenders", metavar="NAMES", help="all, or some: other loaders on the same records")

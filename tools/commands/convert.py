@@ -6,6 +6,7 @@ import argparse
 import glob
 import os
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.image_folder import matches as is_image_folder
 from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
@@ -43,7 +45,7 @@ HELP = (
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--fill A=0", "what stands for nulls of tables"),
-    ("--labels TABLE", "CSV or JSONL that says the labels of images"),
+    ("--labels TABLE --masks A,B", "labels of images: CSV or JSONL; masks among them"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
     ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
     parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
+    parser.add_argument("--masks", metavar="A,B", help="fields whose pixels are numbers, never mixed; none for none (by their names)")
     parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
     parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
@@ -147,6 +150,7 @@ def _require_convertible(
     _refuse_same(origin, arguments.target)
     account = account_of(origin, request, leave_out=arguments.leave_out)
     _tell_of_limits(origin, arguments, console)
+    _tell_of_masks(origin, request, style, console)
     _refuse_store(origin, arguments, style)
     require_held(origin.schema, origin.title, style)
     refuse_nulls(origin, arguments.on_bad)
@@ -240,13 +244,22 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         mode=arguments.mode,
         size=size,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
+        masks=_masks(arguments),
     )
 
 
 def _style(arguments: argparse.Namespace) -> WriteOptions:
-    return write_options(
+    style = write_options(
         name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
     )
+    return replace(style, masks=_masks(arguments))
+
+
+def _masks(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """The fields that are said to be masks; None where nothing is said."""
+    if arguments.masks is None:
+        return None
+    return () if arguments.masks == "none" else tuple(name.strip() for name in arguments.masks.split(","))
 
 
 def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
@@ -280,6 +293,18 @@ def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console
         raise origin.damage
     for note in origin.cautions:
         console.advise(clean(note))
+
+
+def _tell_of_masks(origin: RecordSource, request: OpenRequest, style: WriteOptions, console: Console) -> None:
+    """Say which fields are taken for masks by their names alone, where that makes a difference; raise for one that is not there."""
+    for name in request.masks or ():
+        if name not in origin.schema:
+            raise ConfigError(f"--masks names {name!r}, which is no field.", hint=f"The fields are {', '.join(origin.schema.names)}.")
+    if request.masks is not None or (request.size is None and request.mode == "rgb" and style.store != "jpeg"):
+        return
+    for field in origin.schema:
+        if is_scaled(field) and request.is_mask(field.name):
+            console.advise(f"'{clean(field.name)}' is taken for a mask, by its name: its pixels are never mixed (--masks none mixes them)")
 
 
 def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions) -> None:

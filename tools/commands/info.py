@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamload.errors import StreamloadError
@@ -13,6 +13,7 @@ from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
+from streamload.tools.commands.mask_guess import mask_guesses, mask_note
 from streamload.tools.commands.nulls import as_flags
 from streamload.tools.commands.open_arguments import (
     add_account,
@@ -99,7 +100,7 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
     account = account_of(LibraryRecords(source), request, leave_out=arguments.leave_out)
-    found = ranges(source)
+    found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
         "path": path,
@@ -112,7 +113,8 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "fields": fields,
         "classes": classes_at(path, source),
         "parts": _parts(path),
-        "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema)],
+        "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema), *_mask_notes(source, masks)],
+        "maybe_masks": masks,
         "nulls": {name: one.count for name, one in source.nulls.items()},
         "account": account.plain(),
         "accounted": account,
@@ -123,6 +125,13 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         document["speed"] = speeds(source, cold=arguments.cold)
     document["advice"] = list(_advice(source, document))
     return document
+
+
+def _mask_notes(source: Source, guesses: Mapping[str, str]) -> list[str]:
+    """Which fields may be masks, but for those of which the source says so itself."""
+    said = [name for name in guesses if any(note.startswith(f"'{name}' may be a mask") for note in source.notes)]
+    encoded = {column.field.name for column in source.columns if column.encoded is not None or column.field.ragged}
+    return [mask_note(name, why, encoded=name in encoded) for name, why in guesses.items() if name not in said]
 
 
 def _parts(path: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.ragged import Ragged
 from streamload.tools.console import clean, counted
 from streamload.tools.convert.chosen_records import sound_records
-from streamload.tools.convert.manifest import record_hashes
+from streamload.tools.convert.record_hashes import record_hashes
 from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.progress import bar
 

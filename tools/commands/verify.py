@@ -27,9 +27,8 @@ from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
     FOLDER_NAME,
-    MODULUS,
     SUFFIX,
-    Content,
+    VERSION,
     file_entry,
     manifest_of,
     manifest_path,
@@ -41,6 +40,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.open import container_kind, open_records
+from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
@@ -204,14 +204,14 @@ def _check_records(
     seen: dict[bytes, str] = {}
     for part, paths in _files(arguments.path, manifest):
         source = _opened(paths, arguments, manifest)
-        content = Content()
+        content = Content(VERSION if manifest is None else manifest["manifest"])
         try:
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
             for first, taken in batches(LibraryRecords(source), f"records {part}".strip()):
                 _check_values(taken, first, part, (label, int(limit or 0)), findings, nan=arguments.nan)
-                hashes = content.add(taken, first)
-                for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
+                content.add(taken, first)
+                for number, one in enumerate(record_hashes(taken) if arguments.duplicates else [], start=first):
                     where = f"{part} record {number:,}".strip()
                     if one in seen:
                         findings.add("duplicate", f"{where} is the same as {seen[one]}")
@@ -336,7 +336,7 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     if findings.counts:
         return
     source = _opened([arguments.path], arguments)
-    content = Content()
+    content = Content(VERSION)
     try:
         for first, taken in batches(LibraryRecords(source), "digest"):
             content.add(taken, first)

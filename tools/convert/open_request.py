@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from streamload.images import named_as_mask
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenRequest:
@@ -27,6 +29,12 @@ class OpenRequest:
     """Height and width that images are made; None where all must have the first one's."""
     labels: str | None = None
     """A CSV or JSONL file that says the labels of images."""
+    masks: tuple[str, ...] | None = None
+    """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a field of images holds masks."""
+        return named_as_mask(name) if self.masks is None else name in self.masks
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -40,4 +48,5 @@ class OpenRequest:
         values["size"] = tuple(values["size"]) if values["size"] else None
         values["shapes"] = {name: tuple(shape) for name, shape in values["shapes"].items()} if values["shapes"] else None
         values["fill"] = {name: ast.literal_eval(text) for name, text in values["fill"].items()} if values.get("fill") else None
+        values["masks"] = tuple(values["masks"]) if values.get("masks") is not None else None
         return cls(**values)

@@ -24,10 +24,11 @@ from streamload.errors import ConversionError, SourceError, StreamloadError, to_
 from streamload.fault_points import reach
 from streamload.formats.hdf5.inspector import Inspector
 from streamload.storage.owned_files import Folder
-from streamload.tools.convert.manifest import BLOCK_NBYTES, Content, file_entry, schema_entry
+from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
 from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_hashes import Content
 from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.shuffle import Buckets, WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.working_folder import staged
@@ -203,7 +204,7 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
     with ExitStack() as held:
         origin = held.enter_context(closing(open_records(OpenRequest.of(task["request"]), threads=task["threads"])))
         first = task["start"] - task["part_start"]
-        written = Content()
+        written = Content(VERSION)
         stretches: list[Stretch] = []
         kept = stored(origin, style, threads=task["threads"])
         if kept is not origin:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Field, Schema
-from streamload.tools.convert.readers.masks import NAMES as MASKS
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.record_source_defaults import ForwardingSource
 from streamload.tools.convert.writers.registry import WriteOptions
@@ -93,7 +92,7 @@ class ReencodedImages(ForwardingSource):
         """What encodes an image of a field. Raises ConfigError for what JPEG cannot hold."""
         import imagecodecs
 
-        if self._style.store == "png" or field.name in MASKS:
+        if self._style.store == "png" or self._style.is_mask(field.name):
             level = self._style.quality
             return lambda image: bytes(imagecodecs.png_encode(np.ascontiguousarray(image), level=level))
         if field.dtype != np.uint8 or field.shape[2:] == (4,):

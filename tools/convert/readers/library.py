@@ -17,6 +17,7 @@ from streamload.nulls import Nulls
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Schema
 from streamload.source import Source, kept_column, stored_nbytes
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in, kind_of
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
@@ -139,16 +140,19 @@ class LibraryRecords(RecordSourceDefaults):
             source.close()
 
 
-def fitted(
-    source: Source, path: str, fields: dict[str, str] | None, size: tuple[int, int] | None, *, grey: bool, options: Mapping[str, Any]
-) -> Source:
-    """The source, its encoded images made as large as `size`, or grey; itself, where neither was asked for or it has none."""
-    names = image_names(source) if size is not None or grey else ()
+def fitted(source: Source, request: OpenRequest, options: Mapping[str, Any]) -> Source:
+    """The source, its encoded images made as large or as grey as was asked for; itself, where neither was or it has none.
+
+    Masks keep their numbers.
+    """
+    names = image_names(source) if request.size is not None or request.mode == "grey" else ()
     if not names:
         return source
     source.close()
-    wish = Decode(size=size, mode="L" if grey else "RGB")
-    return streamload.open(path, fields, decode=dict.fromkeys(names, wish), **options)
+    image = Decode(size=request.size, mode="L" if request.mode == "grey" else "RGB")
+    mask = Decode(size=request.size, mask=True)
+    wishes = {name: mask if request.is_mask(name) else image for name in names}
+    return streamload.open(request.path, request.fields, decode=wishes, **options)
 
 
 def image_names(source: Source) -> tuple[str, ...]:

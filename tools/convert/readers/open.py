@@ -32,7 +32,7 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         source = streamload.open(request.path, request.fields, **options)
     if request.size is None and request.mode == "rgb":
         return LibraryRecords(source)
-    source = fitted(source, request.path, request.fields, request.size, grey=request.mode == "grey", options=options)
+    source = fitted(source, request, options)
     return _sized(LibraryRecords(source), request, threads)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
 from streamload.tools.convert.open_request import OpenRequest
@@ -19,7 +20,7 @@ from streamload.tools.convert.readers.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
 from streamload.tools.convert.readers.field_guesses import is_text, plain_names, shape_said
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
-from streamload.tools.convert.readers.masks import NAMES, mask_in
+from streamload.tools.convert.readers.masks import mask_in
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 from streamload.tools.files.direct_io import aligned_empty
 
@@ -324,7 +325,7 @@ class ContainerReader(RecordSourceDefaults):
             return FieldPlan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
         texts = [value for _, value in values if isinstance(value, bytes)]
         if stored in self._container.images or any(kind_of(value) for value in texts):
-            kind = "mask" if stored in NAMES else "image"
+            kind = "mask" if self._request.is_mask(name) or (self._request.masks is None and named_as_mask(stored)) else "image"
             image = self._first(kind, stored, values)
             return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.images import nearest
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
 from streamload.tools.convert.image_axes import image_axes
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.masks import nearest
 from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.record_source_defaults import ForwardingSource
 
@@ -33,7 +32,7 @@ def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSou
             hint="Leave it out, or choose other --fields.",
         )
     schema = Schema(tuple(wanted(field, request) if field in images else field for field in origin.schema))
-    return origin if schema == origin.schema else ResizedSource(origin, schema, threads)
+    return origin if schema == origin.schema else ResizedSource(origin, request, schema, threads)
 
 
 def is_scaled(field: Field) -> bool:
@@ -47,7 +46,7 @@ def wanted(field: Field, request: OpenRequest) -> Field:
     assert axes is not None
     height, width = request.size or (field.shape[axes[0]], field.shape[axes[1]])
     channels = field.shape[axes[2]] if len(axes) == 3 else 0
-    if not channels or (request.mode == "grey" and channels > 1 and field.name not in MASKS):
+    if not channels or (request.mode == "grey" and channels > 1 and not request.is_mask(field.name)):
         return replace(field, shape=(height, width))
     return replace(field, shape=(height, width, channels) if axes[2] == 2 else (channels, height, width))
 
@@ -55,8 +54,9 @@ def wanted(field: Field, request: OpenRequest) -> Field:
 class ResizedSource(ForwardingSource):
     """Records of another origin, whose images are scaled when they are taken."""
 
-    def __init__(self, origin: RecordSource, schema: Schema, threads: int) -> None:
+    def __init__(self, origin: RecordSource, request: OpenRequest, schema: Schema, threads: int) -> None:
         super().__init__(origin)
+        self._request = request
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._batch = batch_records(origin)
         self.schema = schema
@@ -90,7 +90,7 @@ class ResizedSource(ForwardingSource):
                 images = taken[before.name]
 
                 def one(image: NDArray[Any], before: Field = before, after: Field = after) -> NDArray[Any]:
-                    return scaled(image, before, after)
+                    return scaled(image, before, after, mask=self._request.is_mask(before.name))
 
                 made = list(self._pool.map(one, images) if self._pool is not None else map(one, images))
                 taken[before.name] = np.stack(made) if made else np.empty((0, *after.shape), after.dtype)
@@ -103,13 +103,16 @@ class ResizedSource(ForwardingSource):
         self._origin.close()
 
 
-def scaled(image: NDArray[Any], before: Field, after: Field) -> NDArray[Any]:
-    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle."""
+def scaled(image: NDArray[Any], before: Field, after: Field, *, mask: bool) -> NDArray[Any]:
+    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle.
+
+    Of a mask, every pixel is one that was there.
+    """
     axes, there = image_axes(before.shape), image_axes(after.shape) or (0, 1)
     assert axes is not None
     pixels = image.transpose(axes)
     size = (after.shape[there[0]], after.shape[there[1]])
-    if before.name in MASKS:
+    if mask:
         pixels = nearest(pixels, size)
     else:
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels

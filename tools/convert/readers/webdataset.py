@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import io
 import json
 import os
 from collections import Counter
@@ -14,15 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
 from streamload.formats.names import natural_key
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
 from streamload.tools.convert.readers.labels import LabelValues, values_of
+from streamload.tools.convert.readers.npy_bytes import array_in
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.convert.readers.tar import BLOCK, TarMember, is_head, members
+from streamload.tools.convert.readers.tar import BLOCK, Members, TarMember, is_head
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
@@ -32,6 +32,7 @@ NAMES = {"cls": "label"}
 """How fields are called that are called otherwise in archives."""
 MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
+KEPT_NBYTES = 1 << 28
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -88,6 +89,8 @@ class Archive:
         """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
         self.counts: Counter[str] = Counter()
         """How many, by reason."""
+        self.linked: set[int] = set()
+        """Offsets of members that others are hard links to."""
         file = bytes_of(path)
         try:
             self._go_through(file)
@@ -101,7 +104,7 @@ class Archive:
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
         try:
-            for member in members(file, self.path, lambda name: _kind(_split(name)[1]) in ("text", "json"), self._leave_out):
+            for member in Members(file, self.path, lambda name: _kind(_split(name)[1]) in ("text", "json"), self._leave_out):
                 key, name = _split(member.name)
                 if not name:
                     self._leave_out(member.name, "no ending says what it is")
@@ -142,6 +145,8 @@ class Archive:
             names.append(name)
 
     def _add(self, member: TarMember, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
+        if member.is_linked:
+            self.linked.add(member.offset)
         if member.data is None:
             places.setdefault(name, []).append((row, member.offset, member.nbytes))
         else:
@@ -179,6 +184,8 @@ class WebDataset:
         # The rest of a damaged archive counts as one record, which cannot be read.
         self._starts = np.cumsum([0] + [len(archive.keys) + (archive.damage is not None) for archive in archives])
         self._file: tuple[int, StoredFile] | None = None
+        self._kept: dict[int, bytes] = {}
+        """Of the open archive, if it is packed: members that stand in more than one record, by offset, up to KEPT_NBYTES."""
         files = [bytes_of(path) for path in paths]
         self.addressable = all(file.addressable for file in files)
         for file in files:
@@ -309,7 +316,7 @@ class WebDataset:
         for name, offset, nbytes in sorted(standing, key=lambda one: one[1]):
             if offset >= 0:
                 data = self._read(at, f"{archive.keys[row]}.{name}", offset, nbytes)
-                found[self._images.get(name, _stem(name))] = data if _kind(name) == "image" else _array(data, self.where(number))
+                found[self._images.get(name, _stem(name))] = data if _kind(name) == "image" else array_in(data, self.where(number))
         for field, held in self._held.items():
             if held.there[number] and held.array is not None:
                 found[field] = held.array[number]
@@ -324,13 +331,21 @@ class WebDataset:
         if self._file is None or self._file[0] != at:
             self.close()  # records come archive by archive: one is open at a time
             self._file = (at, bytes_of(path))
-        return self._file[1].read(offset, nbytes)
+        if offset in self._kept:
+            return self._kept[offset]
+        data = self._file[1].read(offset, nbytes)
+        # To go back in a packed archive is to unpack it all again.
+        again = offset in self._archives[at].linked and not self._file[1].addressable
+        if again and sum(map(len, self._kept.values())) + nbytes <= KEPT_NBYTES:
+            self._kept[offset] = data
+        return data
 
     def close(self) -> None:
         """Let go of files."""
         if self._file is not None:
             self._file[1].close()
         self._file = None
+        self._kept.clear()
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -374,20 +389,3 @@ def _small(name: str, data: bytes) -> dict[str, Any]:
     if not isinstance(held, dict):
         return {_stem(name): held}
     return {str(field): value for field, value in held.items() if value is not None}
-
-
-def _array(data: bytes, title: str) -> NDArray[Any]:
-    """The array of a .npy file, which may say nothing that its bytes do not hold."""
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except ValueError as error:
-        raise CorruptDataError(f"{title} is no .npy: {error}.", hint="Leave it out with --on-bad skip.", path=title) from error
-    if dtype.hasobject:
-        raise UnsafeSourceError(f"{title} holds pickled objects, which could run anything.", hint="Save plain arrays.", path=title)
-    rest = memoryview(data)[file.tell() :]
-    if len(rest) != int(np.prod(shape, dtype=object)) * dtype.itemsize or dtype.kind not in "biuf":
-        raise CorruptDataError(f"{title} holds {len(rest):,} bytes, which are no {dtype} {shape}.", hint="Write it again.", path=title)
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
 from streamload.tools.console import meant
 
@@ -53,6 +54,12 @@ class WriteOptions:
     """What is kept of images: "raw" pixels, "jpeg" or "png" of them, or, with "keep", the bytes that the source holds."""
     quality: int | None = None
     """Of JPEG, 1 to 100, or how hard PNG is packed, 1 to 9; None for the usual."""
+    masks: Sequence[str] | None = None
+    """Fields of images whose pixels are numbers, which JPEG would mix: stored as PNG. None: those whose names say so."""
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a field of images holds masks."""
+        return named_as_mask(name) if self.masks is None else name in self.masks
 
 
 class Writer(Protocol):
