@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamload.errors import CorruptDataError, SourceError, StreamloadError, UnsupportedFeatureError
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.lmdb_pages import Pages
+from streamload.tools.convert.readers.lmdb_pages import DatabasePages
 from streamload.tools.convert.readers.open import open_records
 
 KEYS = st.binary(min_size=1, max_size=40)
@@ -44,7 +44,7 @@ def images(records: int) -> dict[bytes, bytes]:
 def test_keys_and_values_are_those_that_were_written(held: dict[bytes, bytes], share: int, tmp_path_factory: pytest.TempPathFactory):
     """Values of any length, in trees of any depth, after some were deleted."""
     gone = tuple(list(held)[:: share + 1])
-    pages = Pages(str(database(tmp_path_factory.mktemp("a") / "a.mdb", held, gone)))
+    pages = DatabasePages(str(database(tmp_path_factory.mktemp("a") / "a.mdb", held, gone)))
     found = [(key, pages.read(place)) for key, place in pages.entries() if place is not None]
     pages.close()
     assert found == sorted((key, value) for key, value in held.items() if key not in gone)
@@ -103,7 +103,7 @@ def test_several_values_for_a_key_and_databases_in_a_database(tmp_path: Path, ca
         data[page + 92] |= 4  # the main database's own flag
     (tmp_path / "b.mdb").write_bytes(data)
     with pytest.raises(UnsupportedFeatureError, match=r"several values for a key. Write each under a key of its own"):
-        Pages(str(tmp_path / "b.mdb"))
+        DatabasePages(str(tmp_path / "b.mdb"))
 
 
 class TestFields:
@@ -119,7 +119,7 @@ class TestFields:
         origin, found = taken(database(tmp_path / "a.mdb", held), fields={"image": "image", "depth": "depth", "label": "label"})
         np.testing.assert_array_equal(found["depth"][..., 0], [noise((4, 4), seed=at) for at in range(1, 4)])
         assert found["label"].tolist() == [1, 2, 3]
-        assert origin.members_left_out == {}
+        assert list(origin.omissions) == []
         with pytest.raises(CorruptDataError, match=r"image-000000003 has no angle"):
             taken(tmp_path / "a.mdb")
 
@@ -133,7 +133,7 @@ class TestFields:
         """One that is called as a numbered image does not make the others none."""
         held = {b"image-000000001": png(noise())} | {b"cat/%d.png" % at: png(noise(seed=at)) for at in range(9)}
         origin, found = taken(database(tmp_path / "a.mdb", held), fields={"image": "image"})
-        assert (len(origin), len(found["image"]), origin.members_left_out) == (10, 10, {})
+        assert (len(origin), len(found["image"]), list(origin.omissions)) == (10, 10, [])
 
     def test_what_cannot_be_a_field_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """With what it is; and a key without a number."""

@@ -16,6 +16,7 @@ from test_convert_stores import _end_threads  # noqa: F401 - a fixture
 
 from streamload.errors import CorruptDataError
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.tools.convert.chosen_records import ChosenRecords
@@ -41,7 +42,7 @@ def wrapped(origin: RecordSource) -> Iterator[ForwardingSource]:
     if origin.encoded_fields:
         yield KeptImages(origin)
     smaller = [Field(field.name, field.dtype, (4, 4, *field.shape[2:])) if field.name == "image" else field for field in origin.schema]
-    yield ResizedSource(origin, Schema(tuple(smaller)), 1)
+    yield ResizedSource(origin, OpenRequest(path=origin.title), Schema(tuple(smaller)), 1)
 
 
 def plain(values: Any) -> list[Any]:
@@ -130,9 +131,7 @@ class Unusual(RecordSourceDefaults):
     paths = ("/there/a.x",)
     files = ("/there/a.x", "/there/b.x")
     left_out = {"x": "it is a graph"}  # noqa: RUF012
-    more_left_out = {"datasets": 3}  # noqa: RUF012
-    set_aside = {"no pair": ["a.y"]}  # noqa: RUF012
-    members_left_out = {"a link": (2, ["b"])}  # noqa: RUF012
+    omissions = (Omission("field", "datasets", 3), Omission("file", "no pair", 1, ("a.y",)), Omission("member", "a link", 2, ("b",)))
     notes, cautions = ("noted",), ("take care",)
     damage = CorruptDataError("cut short.", hint="Fetch it again.")
     stored = {"image": "PNG"}  # noqa: RUF012
@@ -221,7 +220,7 @@ def test_notes_of_the_library_say_what_is_left_out():
         "1,003 more datasets of other lengths left out",
         "'g' was never written: its records are fill values",
     ]
-    named, more = fields_left_out(notes)
+    named, unnamed = fields_left_out(notes)
     assert named == {
         "a": "in x.parquet, not in y.parquet",
         "b": "in x.parquet, not in y.parquet",
@@ -231,4 +230,4 @@ def test_notes_of_the_library_say_what_is_left_out():
         "/f": "holds 2,000 groups: only the first 1,000 were looked into",
         "the file": "holds more than 9 objects: only the first were looked at; choose with fields=[...]",
     }
-    assert more == {"datasets of other lengths": 1003}
+    assert unnamed == [Omission("field", "datasets of other lengths", 1003)]

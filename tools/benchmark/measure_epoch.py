@@ -191,7 +191,7 @@ def _loader_of(data: sl.Source, config: dict[str, Any]) -> sl.Loader:
 
 
 def _timed(batches: Iterator[Batch], consumer: Consumer, most_seconds: float, steady: Steady) -> dict[str, Any]:
-    """Take batches until so many seconds are over, or their rate stands still, and count records, bytes, processor time and the seconds that each step waited."""
+    """Take batches until so many seconds are over, or their rate stands still; what they held and took, and how long each step waited."""
     waits: list[float] = []
     records, used = 0, consumer.nbytes
     cpu, device, start = _cpu_seconds(), _device_nbytes(), time.perf_counter()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.schema import Field
 from streamload.tools.convert.record_source import RecordSource
 
@@ -27,9 +28,7 @@ class RecordSourceDefaults:
     classes: Mapping[str, Sequence[str]] = NOTHING
     nulls: Mapping[str, Nulls] = NOTHING
     left_out: Mapping[str, str] = NOTHING
-    more_left_out: Mapping[str, int] = NOTHING
-    set_aside: Mapping[str, Sequence[str]] = NOTHING
-    members_left_out: Mapping[str, tuple[int, Sequence[str]]] = NOTHING
+    omissions: Sequence[Omission] = ()
     notes: Sequence[str] = ()
     damage: SourceError | None = None
     stored: Mapping[str, str] = NOTHING
@@ -111,9 +110,7 @@ class ForwardingSource:
     paths = _forwarded("paths")
     files = _forwarded("files")
     left_out = _forwarded("left_out")
-    more_left_out = _forwarded("more_left_out")
-    set_aside = _forwarded("set_aside")
-    members_left_out = _forwarded("members_left_out")
+    omissions = _forwarded("omissions")
     notes = _forwarded("notes")
     cautions = _forwarded("cautions")
     damage = _forwarded("damage")

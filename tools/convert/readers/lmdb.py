@@ -15,7 +15,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
 from streamload.tools.convert.readers.labels import LabelValues, values_of
-from streamload.tools.convert.readers.lmdb_pages import Pages, Place
+from streamload.tools.convert.readers.lmdb_pages import DatabasePages, ValuePlace
 from streamload.tools.convert.readers.records import ContainerReader
 
 DATA = "data.mdb"
@@ -63,7 +63,7 @@ class LmdbImages:
         self.members_left_out: dict[str, tuple[int, list[str]]] = {}
         self.damage: SourceError | None = None
         self._held: dict[str, LabelValues] = {}
-        self._pages = Pages(self._data)
+        self._pages = DatabasePages(self._data)
         try:
             self._look(set((request.fields or {}).values()))
         except BaseException:
@@ -88,9 +88,9 @@ class LmdbImages:
         if keys:
             self.members_left_out[why] = (len(keys), [_text_of(key) for key in keys[:_LOOKED_AT]])
 
-    def _by_number(self, found: dict[bytes, Place], numbered: dict[bytes, re.Match[bytes]], wanted: set[str]) -> None:
+    def _by_number(self, found: dict[bytes, ValuePlace], numbered: dict[bytes, re.Match[bytes]], wanted: set[str]) -> None:
         """A record for each number, in the order of their images; a field for each beginning of keys."""
-        stored: dict[str, dict[bytes, Place]] = {}
+        stored: dict[str, dict[bytes, ValuePlace]] = {}
         for key, match in numbered.items():
             stored.setdefault(match[1].decode(), {})[match[2]] = found[key]
         if {"image", "img"} <= stored.keys():
@@ -121,7 +121,7 @@ class LmdbImages:
             return
         self._hold(name, texts, wanted)
 
-    def _by_key(self, found: dict[bytes, Place], wanted: set[str]) -> None:
+    def _by_key(self, found: dict[bytes, ValuePlace], wanted: set[str]) -> None:
         """A record for each key; the folders in them are labels."""
         self._titles = list(found)
         self._places = {"image": list(found.values())}

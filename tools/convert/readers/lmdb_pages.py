@@ -27,7 +27,7 @@ _NOTHING = 0xFFFFFFFFFFFFFFFF
 """The root of a database without records."""
 
 
-class Place(NamedTuple):
+class ValuePlace(NamedTuple):
     """Where a value stands in the file."""
 
     offset: int
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     """The first of the pages that it has for itself."""
 
 
-class Pages:
+class DatabasePages:
     """An open file. Its records are found when they are asked for; values are read by their places."""
 
     def __init__(self, path: str) -> None:
@@ -49,7 +49,7 @@ class Pages:
             self.close()
             raise
 
-    def entries(self) -> Iterator[tuple[bytes, Place | None]]:
+    def entries(self) -> Iterator[tuple[bytes, ValuePlace | None]]:
         """Keys in their order, and where their values stand; None where a key names a database of its own.
 
         Raises CorruptDataError where a page is damaged or lies beyond the end, or where keys are missing.
@@ -61,7 +61,7 @@ class Pages:
         if count != self._entries:
             raise self._damaged(f"{count:,} keys, and says to have {self._entries:,}")
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: ValuePlace) -> bytes:
         """A value. Raises CorruptDataError where it does not stand there."""
         if place.page >= 0:
             head = self._read(place.offset - HEAD_NBYTES, HEAD_NBYTES)
@@ -100,7 +100,7 @@ class Pages:
         transaction = int.from_bytes(data[-8:], "little")
         return page_nbytes, (transaction, root, entries)
 
-    def _below(self, number: int, seen: set[int]) -> Iterator[tuple[bytes, Place | None]]:
+    def _below(self, number: int, seen: set[int]) -> Iterator[tuple[bytes, ValuePlace | None]]:
         page = self._page(number)
         if number in seen:
             raise self._damaged(f"page {number:,} twice")
@@ -119,18 +119,18 @@ class Pages:
             key = page[at + _NODE.size : start]
             yield key, self._place(number, page, start, low | high << 16, node)
 
-    def _place(self, number: int, page: bytes, start: int, nbytes: int, node: int) -> Place | None:
+    def _place(self, number: int, page: bytes, start: int, nbytes: int, node: int) -> ValuePlace | None:
         """Where the value of a node stands: behind its key, or on pages of its own."""
         if node & (DATABASE | DUPLICATES):
             return None
         if not node & LARGE:
             if start + nbytes > len(page):
                 raise self._damaged(f"page {number:,}, a value of which leads beyond it")
-            return Place(number * self._page_nbytes + start, nbytes)
+            return ValuePlace(number * self._page_nbytes + start, nbytes)
         if start + 8 > len(page):
             raise self._damaged(f"page {number:,}, a node of which leads beyond it")
         first = int.from_bytes(page[start : start + 8], "little")
-        return Place(first * self._page_nbytes + HEAD_NBYTES, nbytes, first)
+        return ValuePlace(first * self._page_nbytes + HEAD_NBYTES, nbytes, first)
 
     def _page(self, number: int) -> bytes:
         page = self._read(number * self._page_nbytes, self._page_nbytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.images import named_as_mask
+from streamload.omissions import Omission
 from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
 from streamload.tools.convert.open_request import OpenRequest
@@ -84,14 +85,10 @@ class ContainerReader(RecordSourceDefaults):
         return self._container.files
 
     @property
-    def set_aside(self) -> Mapping[str, Sequence[str]]:
-        """Files that are not taken, by reason."""
-        return self._container.set_aside
-
-    @property
-    def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
-        """What lies in the files and is not taken."""
-        return self._container.members_left_out
+    def omissions(self) -> Sequence[Omission]:
+        """Files in the folder, and what lies in files, that is not taken."""
+        files = [Omission("file", why, len(names), tuple(names)) for why, names in self._container.set_aside.items() if names]
+        return [*files, *(Omission.of("member", why, names, count) for why, (count, names) in self._container.members_left_out.items())]
 
     @property
     def identity(self) -> list[Any]:
@@ -305,14 +302,14 @@ class ContainerReader(RecordSourceDefaults):
             return surveyed
         if failed is not None:
             raise failed
-        if self.left_out or self.members_left_out:
+        if self.left_out or self._container.members_left_out:
             raise self._nothing()
         raise CorruptDataError(
             f"{self.title} ({self.format_name}) holds no records.", hint="Is it the right file, and was all of it fetched?", path=self.title
         )
 
     def _nothing(self) -> UnsupportedFeatureError:
-        members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self.members_left_out.items()]
+        members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self._container.members_left_out.items()]
         told = "; ".join([*(f"{name} holds {why}" for name, why in self.left_out.items()), *members])
         return UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
 
