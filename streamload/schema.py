@@ -101,7 +101,8 @@ def dtype_text(dtype: np.dtype) -> Any:
 def dtype_of(text: Any) -> np.dtype:
     """The dtype that `dtype_text` wrote down. Names that NumPy does not know are those of ml_dtypes."""
     if not isinstance(text, str):
-        return np.lib.format.descr_to_dtype([tuple(tuple(p) if isinstance(p, list) else p for p in part) for part in text])
+        members: Any = [tuple(tuple(p) if isinstance(p, list) else p for p in part) for part in text]
+        return np.lib.format.descr_to_dtype(members)
     try:
         return np.dtype(text)
     except TypeError:

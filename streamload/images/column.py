@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import SourceError
+from streamload.errors import StreamloadError
 from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
@@ -125,7 +125,7 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
-        self._unread: dict[int, SourceError] = {}
+        self._unread: dict[int, StreamloadError] = {}
         """Records of the last piece whose stored bytes could not be read, where faults are collected."""
         self._room = Scratch()
 
@@ -202,7 +202,7 @@ class ImageReader(ReaderDefaults):
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 
-    def error_of(self, record: int, refusal: ImageError) -> SourceError:
+    def error_of(self, record: int, refusal: ImageError) -> StreamloadError:
         """The error for a record that cannot be delivered: it names file, field and record."""
         if record in self._unread:
             return self._unread[record]

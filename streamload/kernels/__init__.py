@@ -246,19 +246,21 @@ def _stamp_augment(folder: Path, names: Sequence[str]) -> None:
 @contextmanager
 def _alone_in(folder: Path | None) -> Generator[None]:
     """No other process compiles into the folder meanwhile, where the system can say so."""
+    if folder is None:
+        yield
+        return
     try:
         import fcntl
 
-        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if folder is not None else None
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except (ImportError, OSError):
-        file = None
+        yield
+        return
     try:
-        if file is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        if file is not None:
-            os.close(file)
+        os.close(file)
 
 
 def _choose(name: str) -> ModuleType:

@@ -85,4 +85,4 @@ def _within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _bytes_at(address: int, nbytes: int) -> NDArray[np.uint8]:
-    return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8) if nbytes else np.empty(0, np.uint8)
+    return np.frombuffer(memoryview((ctypes.c_uint8 * nbytes).from_address(address)), np.uint8) if nbytes else np.empty(0, np.uint8)

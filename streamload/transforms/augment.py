@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Augment:
         }
         if not given["fields"]:
             raise ConfigError("Augment() names no field.", hint='Name the images first: Augment("image", ...).')
-        if isinstance(views, bool) or not isinstance(views, (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
+        if isinstance(views, bool) or not isinstance(cast(object, views), (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
             raise ConfigError(f"Augment(views={views!r}) is out of range.", hint=f"Give a whole number from 1 to {MOST_VIEWS}.")
         every = [*given["fields"], *given["masks"], *given["boxes"], *given["keypoints"]]
         twice = sorted({name for name in every if every.count(name) > 1})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from streamload.errors import ConfigError
 from streamload.schema import Schema
@@ -34,13 +36,14 @@ def collation_of(given: object, schema: Schema) -> Collation | None:
     """What `collate=` asks for, of batches with these fields; None where it asks for nothing. Raises ConfigError."""
     if given is None:
         return None
-    operations = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    operations: list[RaggedOperation] = []
     delivered = schema
-    for one in operations:
+    for one in cast(Sequence[object], given) if isinstance(given, (list, tuple)) else (given,):
         if not isinstance(one, (PadRagged, PackRagged)):
             raise ConfigError(
                 f"collate={one!r} is no way to collate.",
                 hint='Give collate=sl.PadRagged("tokens"), sl.PackRagged("tokens", 2048), or a list.',
             )
         delivered = one.delivered(delivered)
-    return Collation(operations=operations, given=schema, schema=delivered)
+        operations.append(one)
+    return Collation(operations=tuple(operations), given=schema, schema=delivered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,7 +89,7 @@ def output_dtype(name: str) -> np.dtype:
     if name != "bfloat16":
         return np.dtype(name)
     try:
-        import ml_dtypes
+        ml_dtypes = importlib.import_module("ml_dtypes")
     except ImportError as error:
         raise ConfigError("bfloat16 arrays need ml_dtypes, which is not installed.", hint="Run: pip install ml_dtypes") from error
     return np.dtype(ml_dtypes.bfloat16)

@@ -82,8 +82,8 @@ class AugmentStage:
         `sizes` is of the first image field of plans whose images differ. Raises ConfigError for images that are too small.
         """
         words = record_words(seed, epoch)
-        plans = tuple(self._drawn(plan, words, records, (sizes or {}).get(plan.images[0].name)) for plan in plans or self.plans)
-        return DrawnStep(records=records, words=words, plans=plans)
+        drawn = tuple(self._drawn(plan, words, records, (sizes or {}).get(plan.images[0].name)) for plan in plans or self.plans)
+        return DrawnStep(records=records, words=words, plans=drawn)
 
     @staticmethod
     def _drawn(plan: AugmentPlan, words: NDArray[np.uint32], records: NDArray[np.int64], sizes: Sizes | None) -> DrawnPlan:

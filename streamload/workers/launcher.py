@@ -68,11 +68,12 @@ class Launcher:
         """The launcher of this process, started if there is none that works."""
         with cls._starting:
             previous = cls._current
-            if previous is None or previous._owner != os.getpid() or not previous.alive:
-                cls._current = cls()
-                if previous is not None:
-                    previous.disconnect()
-            return cls._current
+            if previous is not None and previous._owner == os.getpid() and previous.alive:
+                return previous
+            launcher = cls._current = cls()
+            if previous is not None:
+                previous.disconnect()
+            return launcher
 
     @classmethod
     def shutdown(cls) -> None:

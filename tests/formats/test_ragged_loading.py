@@ -253,7 +253,6 @@ PROGRAM = """
 import gc, json, os, sys, warnings
 import streamload as sl
 from streamload.workers.launcher import Launcher
-
 warnings.simplefilter("ignore")
 path, restart, kill = sys.argv[1:]
 

@@ -130,7 +130,7 @@ class RaggedRows(ColumnDefaults):
     lengths: Lengths
     weights: NDArray[np.int64]
     """Elements of each block that holds records, as far as is known without decoding."""
-    measured: Measured | None = None
+    measured: Measured | None = None  # pyright: ignore[reportIncompatibleMethodOverride]  (frozen: it can be read alone)
     """What they really hold, where that was found out, and differs."""
 
     @property

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import COLOR, Chain, Group, Step
@@ -65,7 +64,7 @@ class ColorJitter:
         kinds = [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation), ("hue", self.hue)]
         steps: list[Step] = []
         places: list[int] = []
-        noted: dict[str, NDArray[np.float64]] = {}
+        noted: dict[str, Any] = {}
         for place, ((name, limits), part) in enumerate(zip(kinds, parts, strict=True)):
             if limits is None:
                 continue

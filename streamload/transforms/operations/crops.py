@@ -134,7 +134,7 @@ class RandomResizedCrop:
         chain.note(top=top, left=left, height=height, width=width)
         placement = chain.placement
         placement.crop(top, left, height, width, chain.where)
-        placement.resize(*self.size, self.filter, chain.where)
+        placement.resize(self.size[0], self.size[1], self.filter, chain.where)
         placement.known = self.size
 
     def _boxes(

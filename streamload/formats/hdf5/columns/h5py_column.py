@@ -63,7 +63,7 @@ class H5pyColumn(ColumnDefaults):
     """Bytes of a record as the library reads it: more than the field's where it is a member of a compound."""
     label: str
     """How it is stored, for people."""
-    looked_at: LookedAt | None = None
+    looked_at: LookedAt | None = None  # pyright: ignore[reportIncompatibleMethodOverride]  (frozen: it can be read alone)
     """What its first records begin as, where they are bytes: seen where the library can do no harm."""
 
     @property

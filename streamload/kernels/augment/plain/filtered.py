@@ -14,7 +14,7 @@ BOX, TRIANGLE, CUBIC = 0, 1, 2
 BITS = 22
 
 
-def weight_of(kind: int, x: NDArray[np.float64], a: float) -> NDArray[np.float64]:
+def weight_of(kind: int, x: NDArray[np.floating[Any]], a: float) -> NDArray[np.floating[Any]]:
     """The filter's value at x pixels from the centre."""
     if kind == BOX:
         return ((x > -0.5) & (x <= 0.5)).astype(np.float64)

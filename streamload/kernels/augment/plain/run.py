@@ -32,9 +32,9 @@ class PlainFrame:
 
 def mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """A bijection of 32 bits without visible structure."""
-    x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)
-    x = (x ^ (x >> 15)) * np.uint32(0xD35A2D97)
-    return x ^ (x >> 15)
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0xD35A2D97)
+    return x ^ (x >> np.uint32(15))
 
 
 def draw(words: NDArray[np.uint32], records: NDArray[np.int64], first: int, step: int, out: NDArray[np.uint32]) -> None:
@@ -75,4 +75,4 @@ def run(
 
 
 def _bytes_at(address: int, nbytes: int) -> NDArray[np.uint8]:
-    return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(address), np.uint8)
+    return np.frombuffer(memoryview((ctypes.c_uint8 * nbytes).from_address(address)), np.uint8)
