@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -87,6 +87,7 @@ class Source:
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
         nulls: Mapping[str, Nulls] | None = None,
         omissions: Sequence[Omission] = (),
+        masks: Iterable[str] = (),
     ) -> None:
         self.format_name = format_name
         self.title = title
@@ -105,6 +106,8 @@ class Source:
         is an error."""
         self.omissions = tuple(omissions)
         """What lies beside or among the records and is left out."""
+        self.masks = frozenset(masks)
+        """Fields of encoded images whose pixels are numbers of classes."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -188,7 +191,7 @@ class Source:
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
         names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
-        names = (*names, "nulls", "omissions")
+        names = (*names, "nulls", "omissions", "masks")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:

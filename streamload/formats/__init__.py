@@ -13,6 +13,7 @@ FORMATS = (
     "streamload.formats.npy",
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
+    "streamload.formats.image_folder.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

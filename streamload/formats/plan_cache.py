@@ -92,6 +92,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "classes": source.classes,
             "nulls": {name: list(one) for name, one in source.nulls.items()},
             "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
+            "masks": sorted(source.masks),
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -211,6 +212,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             notes=[str(note) for note in said["notes"]],
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
             nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
+            masks=map(str, said["masks"]),
             omissions=[Omission(str(what), str(why), int(count), tuple(map(str, names))) for what, why, count, names in said["omissions"]],
         )
         for column in source.columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from streamload.images.image_error import ImageError
 from streamload.images.masks import looks_like_mask
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
+from streamload.source import Column, Fault, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
 from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
@@ -100,8 +100,13 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
             notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
         return column
     what = _described(heads)
+    is_mask = name in source.masks and all(head.colours in ("grey", "palette") for head in heads)
+    if isinstance(wish, Decode) and is_mask and wish.mode is None:
+        wish = replace(wish, mask=True)
     if not isinstance(wish, Decode):
         spec = _agreed(heads)
+        if spec is not None and is_mask:
+            spec = replace(spec, mask=True, mode="L16" if heads[0].bits == 16 else "L")
         if spec is None and len({head.size for head in heads}) == 1:
             notes.append(
                 f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it"
@@ -112,7 +117,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
                 f"'{name}' holds {what} of different sizes, delivered as bytes; decode={{{name!r}: (224, 224)}} decodes them to one size"
             )
             return column
-        if looks_like_mask(name, heads) and any(head.colours == "palette" for head in heads):
+        if not spec.mask and looks_like_mask(name, heads) and any(head.colours == "palette" for head in heads):
             notes.append(_maybe_mask(name, heads, "so palettes become colours"))
         notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
     else:
@@ -205,6 +210,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     reader = column.reader(files, ReadStats())
     heads: list[ImageHeader] = []
     refusals: list[ImageError] = []
+    unread: list[Fault] = []
+    reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
         if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
@@ -215,6 +222,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()
+        if unread and not heads:
+            return LookedAt(error=unread[0].error)
     except StreamloadError as error:
         return LookedAt(error=error)
     finally:

@@ -97,7 +97,8 @@ class AugmentStage:
         fields = [*plan.images[:1], *plan.masks]
         steps = {one.name: tuple(plan.steps_of(one, chain) for chain in chains) for one in fields}
         steps |= {one.name: steps[plan.images[0].name] for one in plan.images[1:]}
-        return DrawnPlan(plan=plan, chains=chains, steps=steps, heights=sizes[0], widths=sizes[1])
+        heights = sizes[0] * max(plan.images[0].depth, 1)  # Planes of a volume lie below one another.
+        return DrawnPlan(plan=plan, chains=chains, steps=steps, heights=heights, widths=sizes[1])
 
     def write(
         self,

@@ -41,6 +41,8 @@ MODULES = {
     "affine_nearest": "affine",
     "erase": "erase",
     "mix_rows": "mix",
+    "volume": "volumes",
+    "volume_elements": "volumes",
     "float_box": "floats",
     "float_affine": "floats",
     "float_chw": "floats",

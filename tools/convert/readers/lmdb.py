@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.formats.label_values import LabelValues, values_of
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
-from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.lmdb_pages import DatabasePages, ValuePlace
 from streamload.tools.convert.readers.records import ContainerReader
 

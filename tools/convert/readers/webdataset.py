@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
+from streamload.formats.label_values import LabelValues, values_of
 from streamload.formats.names import natural_key
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
 from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
-from streamload.tools.convert.readers.labels import LabelValues, values_of
 from streamload.tools.convert.readers.npy_bytes import array_in
 from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tar import BLOCK, Members, TarMember, is_head

@@ -104,19 +104,22 @@ def float_affine(frame: PlainFrame, parameters: NDArray[np.float64]) -> None:
     _settle(frame, np.where(part < 1.0, (level - fill) * part + fill, level).astype(f32), 0)
 
 
+def elements_of(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Floats as elements of a kind: whole numbers are the nearest that there are."""
+    if kind == "bfloat16":
+        return bfloat16_bits(values)
+    if kind in ("uint8", "uint16", "int16"):
+        limits = np.iinfo(kind)
+        return np.rint(values.clip(limits.min, limits.max)).astype(kind)
+    with np.errstate(over="ignore"):
+        return values.astype(kind)
+
+
 def _written(layout: str) -> Callable[[PlainFrame, NDArray[np.float64]], None]:
     def write(frame: PlainFrame, parameters: NDArray[np.float64]) -> None:
         n = len(frame.planes)
         scale, shift = parameters[: 2 * n].astype(f32).reshape(2, n, 1, 1)
-        values: NDArray[Any] = frame.planes * scale + shift
-        if frame.out_kind == "bfloat16":
-            values = bfloat16_bits(values)
-        elif frame.out_kind in ("uint8", "uint16", "int16"):
-            limits = np.iinfo(frame.out_kind)
-            values = np.rint(values.clip(limits.min, limits.max)).astype(frame.out_kind)
-        else:
-            with np.errstate(over="ignore"):
-                values = values.astype(frame.out_kind)
+        values = elements_of(frame.planes * scale + shift, frame.out_kind)
         values = np.ascontiguousarray(values if layout == "chw" else values.transpose(1, 2, 0))
         frame.out[: values.nbytes] = values.view(np.uint8).reshape(-1)
 

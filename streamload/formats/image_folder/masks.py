@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 
-from streamload.errors import ConfigError, SourceError
+from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.formats.image_folder.names import is_image
 from streamload.images import ImageError, read_header
-from streamload.tools.convert.readers.images import file_bytes
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
@@ -60,8 +60,35 @@ def _are_numbers(path: str, names: Sequence[str]) -> bool:
     """Whether the first images are grey or have a palette."""
     for name in names[:LOOKED_AT]:
         try:
-            if read_header(file_bytes(os.path.join(path, name), HEAD_NBYTES)).colours not in ("grey", "palette"):
+            with open(os.path.join(path, name), "rb") as file:
+                head = file.read(HEAD_NBYTES)
+            if read_header(head).colours not in ("grey", "palette"):
                 return False
-        except (ImageError, SourceError):
+        except (ImageError, OSError):
             continue
     return True
+
+
+def paired(root: str, images: str, masks: str) -> tuple[list[str], list[str | None], list[str]]:
+    """Images of a folder, the mask of each in another, None where it has none, and masks without an image: relative to the root.
+
+    Raises SchemaMismatchError where two masks, or two images, have one name but for their endings.
+    """
+    by_stem: dict[str, str] = {}
+    for name in sorted(os.listdir(os.path.join(root, masks))):
+        if is_image(name) and (other := by_stem.setdefault(mask_stem(name), name)) != name:
+            raise SchemaMismatchError(f"{root}/{masks} holds {other} and {name} for one image.", hint="Leave one of them.", path=root)
+    names = sorted(name for name in os.listdir(os.path.join(root, images)) if is_image(name))
+    stems = [os.path.splitext(name)[0] for name in names]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for at, stem in enumerate(stems) if stem in stems[:at])
+        raise SchemaMismatchError(
+            f"{root}/{images} holds two images called {twice}.", hint="Their masks cannot be told apart: rename one.", path=root
+        )
+    found = [by_stem.get(stem) for stem in stems]
+    alone = sorted(set(by_stem) - set(stems))
+    return (
+        [os.path.join(images, name) for name in names],
+        [None if name is None else os.path.join(masks, name) for name in found],
+        [os.path.join(masks, by_stem[stem]) for stem in alone],
+    )
