@@ -14,6 +14,7 @@ FORMATS = (
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
     "streamload.formats.image_folder.format",
+    "streamload.formats.tar.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

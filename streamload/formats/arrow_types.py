@@ -189,7 +189,7 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
     known = ArrowValues(
         dtype=values.dtype, lists=lists, binary=values.binary, raw=values.raw, physical=None, permutation=values.permutation
     )
-    return _shaped(known, values.physical, values.permutation, name)
+    return _shaped(known, values.physical, values.permutation, name, looked_at=True)
 
 
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
@@ -361,8 +361,13 @@ def _dtype_said(text: str) -> np.dtype:
     return dtype
 
 
-def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:
-    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits."""
+def _shaped(
+    values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str, *, looked_at: bool = False
+) -> ArrowValues:
+    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits.
+
+    Lengths that were `looked_at` are those of a first record, and others may have others.
+    """
     physical: tuple[int, ...] | None = tuple(shape) if shape is not None else None
     if None not in values.lists:
         own = tuple(length or 0 for length in values.lists)
@@ -371,9 +376,10 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
         if physical is None:
             physical = own
         elif math.prod(physical) != math.prod(own):
+            differ = f"; where records differ in length, shapes={{{name!r}: (None,)}}" if looked_at and len(own) == 1 else ""
             raise ConfigError(
                 f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
-                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}.",
+                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}{differ}.",
                 dataset=name,
             )
     return ArrowValues(

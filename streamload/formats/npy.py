@@ -306,7 +306,7 @@ def _member(
         raise UnsupportedFeatureError(
             f"{path}: member '{name}' is compressed as one stream of {format_nbytes(member.file_size)}; "
             f"up to {format_nbytes(RESIDENT_NBYTES)} are decoded at open.",
-            hint="Save it uncompressed (np.savez), or as HDF5 with `streamload convert`.",
+            hint="Save it uncompressed (np.savez), or as HDF5.",
             path=path,
             dataset=name,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,9 +35,9 @@ STORES = (
     ("_versions", "a Lance dataset", "Write it anew as Parquet: lance.dataset(path).to_table()."),
     (".hoodie", "a Hudi table, whose log says which files count", "Write it anew as Parquet."),
     ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count", "Write it anew as Parquet."),
-    ("zarr.json", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
-    (".zgroup", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
-    (".zarray", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
+    ("zarr.json", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
+    (".zgroup", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
+    (".zarray", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
 )
 """What tells a folder that is more than its files: a name in it, what it is, and the cure."""
 
@@ -49,7 +50,7 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     """
     for mark, what, hint in STORES:
         if os.path.lexists(os.path.join(folder, mark)):
-            raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint, path=folder)
+            raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint.replace("{folder}", shlex.quote(folder)), path=folder)
     found = [name for name in files_below(folder, skipped=(".", "_")) if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")

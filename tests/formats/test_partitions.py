@@ -93,7 +93,7 @@ def test_a_folder_without_data_says_so(tmp_path: Path):
         ("_versions/1.manifest", "a Lance dataset. Write it anew as Parquet: "),
         (".hoodie/hoodie.properties", "a Hudi table, whose log says which files count. Write it anew as Parquet."),
         ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count. Write it anew as Parquet."),
-        ("zarr.json", "a Zarr store. Make records of it: `streamload convert SRC train.h5`."),
+        ("zarr.json", "a Zarr store. Make records of it: `streamload convert "),
         (".zgroup", "a Zarr store. Make records of it"),
         (".zarray", "a Zarr store. Make records of it"),
     ],

@@ -203,8 +203,8 @@ def test_chosen_records_are_asked_for_by_their_own_numbers():
 def test_the_bases_say_all_of_the_protocol_and_nothing_else():
     """What is added to one is added to the others."""
     needed = {"schema", "title", "format_name", "paths", "identity", "take"}
-    assert {name for name in vars(RecordSourceDefaults) if not name.startswith("_")} == MEMBERS - needed
-    assert {name for name in vars(ForwardingSource) if not name.startswith("_")} == MEMBERS - {"schema", "take"}
+    assert {name for name in dir(RecordSourceDefaults) if not name.startswith("_")} == MEMBERS - needed
+    assert {name for name in dir(ForwardingSource) if not name.startswith("_")} == MEMBERS - {"schema", "take"}
 
 
 def test_notes_of_the_library_say_what_is_left_out():

@@ -225,7 +225,7 @@ def _loader_figures(loader: sl.Loader) -> dict[str, Any]:
         "budget_nbytes": loader.footprint().total,
         "stats": {name: getattr(stats, name) for name in ("disk_seconds", "decode_seconds", "transport_seconds", "copies")},
         "bottleneck": stats.bottleneck,
-        "verdict": stats.verdict,
+        "verdict": f"{stats.bottleneck}: {stats.cause}",
     }
 
 

@@ -89,6 +89,7 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
     each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0 if paths else _cold_seconds(origin)
     if each:
         document["speed"]["stored_cold"] = 1 / (1 / warm + each)
+        document["predicted"] = ["stored_cold"]
     for field in document["fields"]:
         seen = range_of(taken[field["name"]])
         field["range"] = None if seen is None else seen | {"records": len(chosen), "all": len(chosen) == len(origin)}
@@ -129,7 +130,7 @@ def show_container(document: dict[str, Any], console: Console) -> None:
     console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
     layout = document["layout"]
     speed = document.get("speed", {})
-    cold = f", {speed['stored_cold']:,.0f} from the disk" if "stored_cold" in speed else ""
+    cold = f", {speed['stored_cold']:,.0f} from the disk (predicted)" if "stored_cold" in speed else ""
     console.pairs(
         [
             ("a record", format_nbytes(document["record_nbytes"])),

@@ -1,18 +1,15 @@
-"""Nulls at the command line: `--fill`, advice as arguments, and conversions that must know beforehand."""
+"""Nulls at the command line: `--fill`, and conversions that must know of them beforehand."""
 
 from __future__ import annotations
 
 import ast
-import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from streamload.errors import ConfigError, NullValueError, StreamloadError
-from streamload.nulls import SKIP, advice_on_nulls, counted
+from streamload.errors import ConfigError, NullValueError
+from streamload.nulls import advice_on_nulls, counted
+from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.convert.record_source import RecordSource
-
-_FILL = re.compile(r"fill=(\{[^{}]*\})")
 
 
 def fill_in(texts: Sequence[str]) -> dict[str, Any]:
@@ -27,34 +24,6 @@ def fill_in(texts: Sequence[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             fill[name] = value
     return fill
-
-
-def as_flags(text: str, *, skip: bool = False) -> str:
-    """Advice for Python as arguments of a command; `skip` says that it has --on-bad."""
-
-    def flags(found: re.Match[str]) -> str:
-        try:
-            stands = ast.literal_eval(found[1]).items()
-        except (ValueError, SyntaxError, AttributeError):
-            return found[0]
-        return " ".join(f"--fill {shlex.quote(f'{name}={_shown(value)}')}" for name, value in stands)
-
-    changed = _FILL.sub(flags, text)
-    return changed.replace(SKIP, "--on-bad skip") if skip else changed.replace(f"; or leave such records out, {SKIP}.", ".")
-
-
-def _shown(value: Any) -> str:
-    """A value such that `fill_in` reads it again."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return {"": "", b"": 'b""'}.get(value, repr(value)) if isinstance(value, (str, bytes)) else repr(value)
-
-
-def with_flags(error: StreamloadError, *, skip: bool = False) -> StreamloadError:
-    """An error whose advice is for the command line."""
-    if not isinstance(error, NullValueError | ConfigError) or "fill=" not in error.hint:
-        return error
-    return type(error)(error.message, hint=as_flags(error.hint, skip=skip), **error.details)
 
 
 def refuse_nulls(origin: RecordSource, on_bad: str) -> None:

@@ -131,13 +131,13 @@ def fields_in(text: str | None) -> dict[str, str] | None:
     return chosen
 
 
-def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """ "image=32,32,3" as {"image": (32, 32, 3)}."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int | None, ...]]:
+    """ "image=32,32,3" as {"image": (32, 32, 3)}, "x=none" as {"x": (None,)}."""
+    shapes: dict[str, tuple[int | None, ...]] = {}
     for text in texts:
         name, _, lengths = text.partition("=")
         try:
-            shapes[name] = tuple(int(length) for length in lengths.split(","))
+            shapes[name] = tuple(None if length.strip().lower() == "none" else int(length) for length in lengths.split(","))
         except ValueError as error:
             raise ConfigError(f"--shape {text!r} cannot be read.", hint="Give a field and its lengths: image=32,32,3.") from error
     return shapes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from streamload.errors import CorruptDataError
-from streamload.tools.files.decompress import StoredFile
+from streamload.storage.plain_file import StoredFile
 
 BLOCK = 512
 MOST_NAME_NBYTES = 1 << 20
