@@ -126,6 +126,7 @@ class Unusual(RecordSourceDefaults):
     schema = Schema((Field("image", np.dtype(np.uint8), (6, 5, 3)), Field("label", np.dtype(np.int64), ())))
     addressable = False
     classes = {"label": ["a", "b"]}  # noqa: RUF012 - nobody changes what it says
+    attributes = {"label": {"units": "class"}}  # noqa: RUF012
     nulls = {"label": Nulls("label", 1)}  # noqa: RUF012
     identity = ["the same"]  # noqa: RUF012
     paths = ("/there/a.x",)

@@ -44,6 +44,7 @@ class RecordSourceDefaults(TakenWhole):
 
     addressable = True
     classes: Mapping[str, Sequence[str]] = NOTHING
+    attributes: Mapping[str, Mapping[str, Any]] = NOTHING
     nulls: Mapping[str, Nulls] = NOTHING
     left_out: Mapping[str, str] = NOTHING
     omissions: Sequence[Omission] = ()
@@ -107,6 +108,7 @@ class ForwardingSource(TakenWhole):
     addressable = _forwarded("addressable")
     record_nbytes = _forwarded("record_nbytes")
     classes = _forwarded("classes")
+    attributes = _forwarded("attributes")
     nulls = _forwarded("nulls")
     identity = _forwarded("identity")
     facts = _forwarded("facts")

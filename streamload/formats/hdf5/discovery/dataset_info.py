@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.discovery import vlen_lengths
+from streamload.formats.hdf5.discovery.attributes import attributes_of
 from streamload.formats.hdf5.discovery.member_types import element_of, is_raw, members
 from streamload.formats.hdf5.discovery.packing import packing_of
 from streamload.formats.hdf5.discovery.virtual import virtual_sources
@@ -90,6 +91,7 @@ def examine(
             fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
             sources=sources,
             packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
+            attributes="" if one.names else attributes_of(dataset),
         )
         found.append(laid if own is None else _measured(laid, own.ragged, file_path, dataset))
     if not found and odd:
