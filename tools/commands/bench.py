@@ -13,7 +13,7 @@ from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
-from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
+from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, size_of
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
@@ -169,9 +169,12 @@ def _measured(
         stored = fields_in(arguments.fields) or {}
         console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
         limit = next(one for one in limits if one["how"] == "in order")
-        document["contenders"] = compared(
-            source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
-        )
+        with copies_folder() as folder:
+            document["contenders"] = compared(
+                source, names, ours=ours, stored=stored, folder=folder, limit=limit, say=lambda text: console.say(f"    {text}")
+            )
+            copies = format_decimal(size_of(folder))
+            console.say(f"    copies for other loaders took {copies} in {folder} (STREAMLOAD_CACHE_DIR moves it), and are deleted")
     document["other_work"] = work.found()
     console.say(f"  {document['verdict']}", "bold")
     if told(document["other_work"]):
