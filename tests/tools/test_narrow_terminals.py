@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import streamload.tools.progress as progress
 from streamload.tools.console import wrapped
 
-WORDS = st.lists(st.sampled_from(["a", "some", "`streamload convert a b.h5 c.h5`", "compression", "49%"]), min_size=1, max_size=30).map(" ".join)
+WORDS = st.lists(st.sampled_from(["a", "some", "`streamload convert a b.h5 c.h5`", "compression", "49%"]), min_size=1, max_size=30).map(
+    " ".join
+)
 
 
 @given(text=WORDS, width=st.integers(20, 100), hanging=st.integers(0, 30), before=st.integers(0, 6))
@@ -33,7 +35,9 @@ def test_calls_and_any_width():
 
 @pytest.mark.parametrize("columns", [40, 60])
 @pytest.mark.parametrize("command", [["doctor", "--no-measure"], ["verify"]])
-def test_columns_are_honoured(columns: int, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_columns_are_honoured(
+    columns: int, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """By what COLUMNS says, as by the terminal's own width."""
     path = str(hdf5_file(tmp_path / "a.h5", arrays(9)))
     monkeypatch.chdir(tmp_path)
