@@ -83,6 +83,7 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
         asked: Mapping[str, str] | None = None,
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
         nulls: Mapping[str, Nulls] | None = None,
@@ -97,6 +98,8 @@ class Source:
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.attributes = {name: dict(said) for name, said in (attributes or {}).items()}
+        """By field, what all files say of it besides, such as its unit: texts, lists of texts, and numbers."""
         self.asked = dict(asked or {})
         """By field, what asks for it in `fields=`, where that is not its name."""
         self.shapes_in_states = dict(shapes_in_states or {})
@@ -191,7 +194,7 @@ class Source:
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
         names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
-        names = (*names, "nulls", "omissions", "masks")
+        names = (*names, "nulls", "omissions", "attributes", "masks")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:

@@ -13,7 +13,13 @@ FORMATS = (
     "streamload.formats.npy",
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
+    "streamload.formats.idx.format",
+    "streamload.formats.cifar.format",
+    "streamload.formats.zarr.format",
+    "streamload.formats.lmdb.format",
     "streamload.formats.image_folder.format",
+    "streamload.formats.tar.format",
+    "streamload.formats.tfrecord.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -21,8 +21,6 @@ RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
 BFLOAT16 = "lance.bfloat16"
 BOOL8 = "arrow.bool8"
-MOST_FEATURES_NBYTES = 16 * 1024**2
-"""Of what Hugging Face says of the features of a file."""
 WHOLE_DIGITS = 18
 """Of decimals without a fraction that int64 holds."""
 MOST_DEPTH = 8
@@ -147,28 +145,6 @@ def note_of(field: Any) -> str:
     if kinds.is_timestamp(kind) and kind.tz is not None:
         return f"holds moments of the time zone {kind.tz}, delivered in UTC"
     return "holds times of day, delivered as what has passed since midnight" if kinds.is_time(kind) else ""
-
-
-def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
-    """By column, the names of classes that Hugging Face's ClassLabel features have; {} where the schema has none, or nonsense."""
-    text = (schema.metadata or {}).get(b"huggingface", b"")
-    try:
-        said = json.loads(text) if 0 < len(text) < MOST_FEATURES_NBYTES else {}
-        features = said["info"]["features"].items()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    left = list(features)
-    while left:
-        name, feature = left.pop()
-        if not isinstance(feature, dict):
-            continue
-        if "_type" not in feature:
-            left += [(f"{name}.{member}", inner) for member, inner in feature.items()]
-        words = feature.get("names") if feature.get("_type") == "ClassLabel" else None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            found[name] = tuple(words)
-    return found
 
 
 def storage_of(kind: Any) -> Any:

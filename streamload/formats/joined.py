@@ -184,12 +184,15 @@ def join(sources: Mapping[str, Source]) -> Source:
     fingerprints: list[Fingerprint] = []
     notes: list[str] = []
     classes: dict[str, tuple[str, ...]] = {}
+    attributes: dict[str, Mapping[str, Any]] = {}
     nulls: dict[str, Nulls] = {}
     for name, source in sources.items():
         columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
         fingerprints.extend(source.fingerprints)
         if source.classes:
             classes[name] = source.classes[source.schema.names[0]]
+        for said in source.attributes.values():
+            attributes[name] = said
         for one in source.nulls.values():
             nulls[name] = one
         notes.append(f"'{name}' from {source.format_name} {source.title}")
@@ -204,6 +207,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         file_starts=borders if len(first) else [0, 0],
         notes=notes,
         classes=classes,
+        attributes=attributes,
         nulls=nulls,
     )
 

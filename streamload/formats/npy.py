@@ -44,6 +44,10 @@ MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
+CLASSES = ".classes"
+"""An array of an .npz that is called like another and so holds the names of its classes."""
+MOST_NAMES_NBYTES = 16 * 1024**2
+"""Of names of classes."""
 SMALL_SHARE = 1 / 16
 """Arrays of other lengths are left out with a note where they hold no more of the bytes: a mean, names of classes."""
 MOST_VERIFIED_NBYTES = 1024**3
@@ -223,6 +227,10 @@ def _archive(
             members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
+            words = {name: found for name in members if (found := _class_names(archive, members.get(f"{name}{CLASSES}")))}
+            for name in words:
+                if wanted.all or not wanted.within(f"{name}{CLASSES}"):
+                    del members[f"{name}{CLASSES}"]
             for name, member in members.items():
                 if not wanted.within(name):
                     aside[name] = "was not asked for"
@@ -247,7 +255,21 @@ def _archive(
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
-    return chosen or 0, {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
+    held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
+    return chosen or 0, {
+        key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()
+    }
+
+
+def _class_names(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> tuple[str, ...]:
+    """The names of classes in an array of texts that is called like another and ".classes"; () where there is none."""
+    if member is None or member.file_size > MOST_NAMES_NBYTES:
+        return ()
+    try:
+        found = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
+    except ValueError:
+        return ()
+    return tuple(found.tolist()) if found.dtype.kind == "U" and found.ndim == 1 else ()
 
 
 def _of_one_length(

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import attributes_from_json, attributes_to_json
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.raw import RawRecords
@@ -25,7 +26,7 @@ from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN06"
+MAGIC = b"SLPLAN07"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -90,6 +91,7 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "title": source.title,
             "notes": source.notes,
             "classes": source.classes,
+            "attributes": {name: attributes_to_json(said) for name, said in source.attributes.items()},
             "nulls": {name: list(one) for name, one in source.nulls.items()},
             "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
             "masks": sorted(source.masks),
@@ -211,6 +213,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             fingerprints=[Fingerprint(path, *map(int, times[path][:4])) for path in said["files"]],
             notes=[str(note) for note in said["notes"]],
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
+            attributes={str(name): attributes_from_json(str(text)) for name, text in said["attributes"].items()},
             nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
             masks=map(str, said["masks"]),
             omissions=[Omission(str(what), str(why), int(count), tuple(map(str, names))) for what, why, count, names in said["omissions"]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,8 @@ class FileColumn:
     """What a reader of `repr` should know, after the field's name."""
     ragged: str = ""
     """How records differ in length, as `Field.ragged` has it."""
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the file says of it besides."""
     nulls: NullCounts = NullCounts()
     mean: float = 1.0
     """Elements of a record on average, roughly, where it is ragged."""
@@ -255,26 +257,11 @@ def refuse_unlike(first: Table, table: Table, chosen: Sequence[ChosenField]) -> 
             continue
         elif (here.dtype, here.shape, here.ragged) != (there.dtype, there.shape, there.ragged):
             what = here.kind
-        elif here.classes and there.classes and here.classes != there.classes:
-            _refuse_other_classes(first, table, key, there.classes, here.classes)
-            continue
         else:
             continue
         raise SchemaMismatchError(
             f"Column '{key}' differs: {there.kind} in {first.path}, {what} in {table.path}.",
             hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
-            path=table.path,
-            dataset=key,
-        )
-
-
-def _refuse_other_classes(first: Table, table: Table, key: str, there: tuple[str, ...], here: tuple[str, ...]) -> None:
-    """Raise for files in which one number stands for different things; one list may go on where the other ends."""
-    number = next((at for at, (a, b) in enumerate(zip(there, here, strict=False)) if a != b), None)
-    if number is not None:
-        raise SchemaMismatchError(
-            f"Column '{key}' has other classes: {number} is {there[number]!r} in {first.path}, and {here[number]!r} in {table.path}.",
-            hint="Open them apart, or write them with the same classes in the same order.",
             path=table.path,
             dataset=key,
         )

@@ -16,9 +16,10 @@ HEAD_NBYTES = 4096
 _DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 _CONVERT = "Convert it to HDF5 first."
 _COMMAND = "Make records of it: `streamload convert {asked} train.h5`."
-_ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert {folder} train.h5`."
+_ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
 _SEVERAL = "Make records of them: `streamload convert {asked} train.h5`."
 """Of images in a folder that was asked for."""
+_UNPACK = "Unpack it first: `gunzip {path}`; or make records of it as it is: `streamload convert {asked} train.h5`."
 _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 _TABLE = "Write it as Parquet with what reads it."
 
@@ -46,8 +47,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"ORC", "an ORC file", _TABLE),
     (b"Obj\x01", "an Avro file", _TABLE),
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
-    (b"\x00\x00\x08\x01", "an IDX file, as MNIST has them", _COMMAND),
-    (b"\x00\x00\x08\x03", "an IDX file, as MNIST has them", _COMMAND),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
@@ -79,17 +78,16 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:286]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
-    if head.startswith(b"\x1f\x8b") and (inside := _unpacked(head)) and _identify(inside, len(inside))[1] == _COMMAND:
-        return f"{_identify(inside, len(inside))[0]}, packed with gzip", _COMMAND
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
+    packed = _identify_packed(head) if head.startswith(b"\x1f\x8b") else None
+    if packed is not None:
+        return packed, _UNPACK
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
-    if head[16:20] == b"\xde\xc0\xef\xbe":
-        return "an LMDB database", _COMMAND
     if head[128:132] == b"DICM":
         return "a DICOM image", _PIXELS
     if _is_tfrecord(head):
@@ -110,12 +108,15 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     return None, ""
 
 
-def _unpacked(head: bytes) -> bytes:
-    """The beginning of what a gzip file holds; nothing of one that is damaged there."""
+def _identify_packed(head: bytes) -> str | None:
+    """What a gzip file holds, of which records can be made in order, but not in any other; None for anything else."""
     try:
-        return zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
+        inner = zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
     except zlib.error:
-        return b""
+        return None
+    if inner[257:262] == b"ustar":
+        return "a tar archive packed with gzip, whose records cannot be read in any order"
+    return "a TFRecord file packed with gzip, whose records cannot be read in any order" if _is_tfrecord(inner) else None
 
 
 def _is_tfrecord(head: bytes) -> bool:

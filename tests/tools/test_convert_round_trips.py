@@ -25,7 +25,7 @@ from streamload.errors import ConfigError, CorruptDataError
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
+from streamload.tools.convert.writers.registry import FORMATS, Annotations, write_options, writer_of
 
 NUMBERS = count()
 Maker = Callable[[Path, np.ndarray, np.ndarray], Path]
@@ -126,7 +126,7 @@ def written(source: Path, target: str, folder: Path) -> Path:
     path = folder / f"{next(NUMBERS)}{FORMATS[name]}"
     try:
         kept = stored(origin, style)
-        writer = writer_of(str(path), kept.schema, len(kept), style, origin.classes)
+        writer = writer_of(str(path), kept.schema, len(kept), style, Annotations(classes=origin.classes))
         for start in range(0, len(kept), 2):
             writer.append(kept.take(np.arange(start, min(start + 2, len(kept)))))
         writer.close()

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.label_values import values_of
+from streamload.formats.tar.members import Members
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.readers.tar import Members
 from streamload.tools.files.decompress import bytes_of
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

@@ -12,7 +12,7 @@ from command_line import answer
 from foreign_files import noise, packed, png, taken, tar_of
 
 from streamload.errors import SourceError
-from streamload.tools.convert.readers.tar import MOST_PADDING_NBYTES, Members
+from streamload.formats.tar.members import MOST_PADDING_NBYTES, Members
 from streamload.tools.files.decompress import bytes_of
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

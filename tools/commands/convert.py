@@ -30,7 +30,7 @@ from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
+from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, not_kept, require_held, write_options
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -120,6 +120,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         _tell_of_masks(origin, request, style, console)
         _refuse_store(origin, arguments, style)
         require_held(origin.schema, origin.title, style)
+        for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
+            console.advise(clean(note))
         refuse_nulls(origin, arguments.on_bad)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:

@@ -55,6 +55,11 @@ class RecordSource(Protocol):
         ...
 
     @property
+    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What files say of fields besides, such as their units: texts, lists of texts, and numbers."""
+        ...
+
+    @property
     def nulls(self) -> Mapping[str, Nulls]:
         """Fields that may hold nulls for which nothing stands."""
         ...

@@ -25,6 +25,7 @@ class RecordSourceDefaults:
 
     addressable = True
     classes: Mapping[str, Sequence[str]] = NOTHING
+    attributes: Mapping[str, Mapping[str, Any]] = NOTHING
     nulls: Mapping[str, Nulls] = NOTHING
     left_out: Mapping[str, str] = NOTHING
     more_left_out: Mapping[str, int] = NOTHING
@@ -105,6 +106,7 @@ class ForwardingSource:
     addressable = _forwarded("addressable")
     record_nbytes = _forwarded("record_nbytes")
     classes = _forwarded("classes")
+    attributes = _forwarded("attributes")
     nulls = _forwarded("nulls")
     identity = _forwarded("identity")
     facts = _forwarded("facts")

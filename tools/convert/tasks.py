@@ -32,7 +32,7 @@ from streamload.tools.convert.record_hashes import Content
 from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.shuffle import Arrangement, Buckets, Numbers
 from streamload.tools.convert.working_folder import staged
-from streamload.tools.convert.writers.registry import WriteOptions, writer_of
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
 from streamload.tools.files.direct_io import aligned_records
@@ -208,7 +208,7 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
         if kept is not origin:
             held.enter_context(closing(kept))
         schema = kept.schema
-        writer = writer_of(path, schema, records, style, origin.classes)
+        writer = writer_of(path, schema, records, style, Annotations(classes=origin.classes, attributes=origin.attributes))
         behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
         if style.format == "hdf5":
             Inspector.warm()

@@ -13,7 +13,7 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
@@ -62,7 +62,8 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes, places = arrow_types.classes_in(schema), _places(schema, contents)
+    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
+    places = _places(schema, contents)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -75,7 +76,8 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
                 continue
             try:
                 stored = _stored(schema, contents, column, places, shapes.get(key), files)
-                columns[key] = replace(stored, classes=stored.classes or classes.get(key, ()), note=arrow_types.note_of(column.field))
+                words, note = stored.classes or classes.get(key, ()), arrow_types.note_of(column.field)
+                columns[key] = replace(stored, classes=words, attributes=said.get(key, {}), note=note)
             except UnsupportedColumnError as error:
                 refused[key] = error.why
             except SkippedColumnError as error:
@@ -226,7 +228,7 @@ def with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> 
     try:
         was = table.columns[name]
         facts = replace(was.detail, batches=replace(was.detail.batches, values=values))
-        return replace(_finished(facts, files), classes=was.classes, note=was.note)
+        return replace(_finished(facts, files), classes=was.classes, attributes=was.attributes, note=was.note)
     finally:
         files.close()
 

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import agreed, attributes_from_json
 from streamload.errors import CorruptDataError
+from streamload.formats.class_names import agreed_classes, class_names
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.hdf5.columns.chunked import ChunkedColumn
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
 from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.inspector import inspected
-from streamload.formats.hdf5.metadata import FilesInfo, Packing
+from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME, FilesInfo, Packing
 from streamload.formats.hdf5.request import Request
 from streamload.formats.scaled import Scaled
 from streamload.ragged import Ragged
 from streamload.source import Column, Source
+
+PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_max", "valid_range")
+"""Attributes that are of values as they are stored, and not of physical ones."""
 
 
 def plan_files(request: Request) -> Source:
@@ -48,9 +54,32 @@ def plan_files(request: Request) -> Source:
         fingerprints=found.files,
         file_starts=np.cumsum([0, *found.records]),
         notes=notes,
-        classes=found.classes,
+        classes={**found.classes, **_classes(found)},
+        attributes=_attributes(found, scaled=request.scaled),
         asked={name: asked for name, asked in zip(found.names, found.asked, strict=True) if name != asked},
     )
+
+
+def _classes(found: FilesInfo) -> dict[str, tuple[str, ...]]:
+    """What the numbers of fields stand for, where datasets say so. Raises SchemaMismatchError where two say different things."""
+    told: dict[str, tuple[str, ...]] = {}
+    for name, pieces in zip(found.names, found.fields, strict=True):
+        if pieces and pieces[0].stored.dtype.kind in "iu":
+            said = ((found.files[piece.file].path, class_names(piece.stored.attribute(CLASSES))) for piece in pieces)
+            told[name] = agreed_classes(name, said)
+    return {name: words for name, words in told.items() if words}
+
+
+def _attributes(found: FilesInfo, *, scaled: bool) -> dict[str, dict[str, Any]]:
+    """What all datasets of a field say alike; without what is delivered in other ways."""
+    told: dict[str, dict[str, Any]] = {}
+    for name, pieces in zip(found.names, found.fields, strict=True):
+        if any(piece.stored.datasets > 1 for piece in pieces):
+            continue  # What the others say is not known.
+        said = agreed(attributes_from_json(piece.stored.attributes) if piece.stored.attributes else {} for piece in pieces)
+        gone = {CLASSES, FIELD_NAME, *(PACKED if scaled and pieces and pieces[0].stored.packing is not None else ())}
+        told[name] = {key: one for key, one in said.items() if key not in gone}
+    return {name: said for name, said in told.items() if said}
 
 
 def _unpacked(found: FilesInfo, number: int, column: Column, notes: list[str], *, scaled: bool) -> Column:

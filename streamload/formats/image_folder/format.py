@@ -7,12 +7,29 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from streamload.formats.image_folder.names import FORMAT, OTHERS, SUFFIXES
+from streamload.formats.image_names import SUFFIXES
 from streamload.formats.partitions import files_below
 from streamload.source import Source
 
-NAME = FORMAT
+NAME = "Images"
 """For people."""
+OTHERS = (
+    ".h5",
+    ".hdf5",
+    ".hdf",
+    ".nc",
+    ".parquet",
+    ".arrow",
+    ".feather",
+    ".npy",
+    ".npz",
+    ".tar",
+    ".tgz",
+    ".tfrecord",
+    ".tfrecords",
+    ".mdb",
+)
+"""Endings of data of which images may be a part: a folder is what most of its first files are."""
 LOOKED_AT = 1000
 """Files that decide whether a folder is one of images."""
 

@@ -11,19 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
-from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import read_table, table_in
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
-from streamload.formats.image_folder.names import FORMAT
 from streamload.formats.image_folder.scanning import Listing, labelled_folders, listing_of, split_folder
 from streamload.formats.label_values import LabelValues, values_of
-from streamload.formats.nulls import HeldWithNulls, fill_for
-from streamload.formats.table_fields import Fields, FileColumn, Table, chosen_in
-from streamload.nulls import Nulls
+from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
+from streamload.formats.table_fields import Fields
 from streamload.omissions import Omission
 from streamload.schema import BYTES, Field
-from streamload.source import Column, Lengths, Source
+from streamload.source import Lengths, Source
 from streamload.storage.file_table import FileTable, joined_tables, sizes_of, table_of
 
 IMAGE, LABEL, MASK = "image", "label", "mask"
@@ -59,31 +56,46 @@ def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | No
     table, starts = joined_tables([part.files for part in parts]), np.cumsum([0, *(part.count for part in parts)])
     if not starts[-1]:
         raise CorruptDataError(f"{first.root} holds no images.", hint="Is it the right folder?", path=first.root)
-    made = _FolderColumns(parts, table)
-    notes = [note for part in parts for note in part.notes]
-    columns: list[Column] = []
-    nulls: dict[str, Nulls] = {}
-    for chosen in chosen_in(made.table(), fields, notes):
-        column, count = made.column(chosen.name, chosen.keys[0], fill)
-        columns.append(column)
-        if count:
-            nulls[chosen.name] = Nulls(chosen.keys[0], count)
-    return Source(
-        format_name=FORMAT,
+    found = {name: _of_files(name, parts, table) for name in first.files_of}
+    # The number of a record is that of its image, as far as there is one: errors name it.
+    alone = np.arange(int(starts[-1]) + 1) if not any((part.files_of[IMAGE] != np.arange(part.count)).any() for part in parts) else starts
+    for name in first.values:
+        found[name] = held_field(name, [part.values[name] for part in parts], alone)
+    return planned_source(
+        found,
+        fields,
+        format_name="Images",
         title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} folders)",
-        columns=columns,
+        path=first.root,
         fingerprints=table,
-        file_starts=starts,
-        notes=notes,
-        classes={
-            chosen.name: words
-            for chosen in chosen_in(made.table(), fields, [])
-            if chosen.keys[0] in first.values and (words := first.values[chosen.keys[0]].classes)
-        },
-        nulls=nulls,
+        starts=starts,
+        fill=fill,
+        aside=first.aside,
+        notes=[note for part in parts for note in part.notes],
         omissions=[one for part in parts for one in part.omissions],
-        masks=[chosen.name for chosen in chosen_in(made.table(), fields, []) if chosen.keys[0] == MASK],
     )
+
+
+def _of_files(key: str, parts: Sequence[FolderRecords], files: FileTable) -> PlannedField:
+    """A field of whole files: images, or masks."""
+    firsts = np.cumsum([0, *(len(part.files) for part in parts)]).tolist()
+    own = zip((part.files_of[key] for part in parts), firsts, strict=False)
+    numbers = np.concatenate([np.where(one < 0, one, one + first) for one, first in own]).astype(np.int32)
+    sizes = sizes_of(files, numbers[numbers >= 0])
+
+    def make(field: Field, stands: Any) -> Made:
+        column = WholeFiles(
+            field=field,
+            numbers=numbers,
+            title=parts[0].root,
+            lengths=Lengths.of(sizes),
+            stored_nbytes=int(sizes.sum()),
+            label="a file a record",
+            fill=stands,
+        )
+        return column, int((numbers < 0).sum()) if stands is None else 0
+
+    return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=BYTES, make=make, is_mask=key == MASK)
 
 
 def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
@@ -179,56 +191,3 @@ def _from_table(found: Listing, files: FileTable, table: str) -> FolderRecords:
     why = f"an image that {os.path.basename(table)} does not name"
     made.omissions += _omitted(why, [name for name in numbers if name not in named])
     return made
-
-
-class _FolderColumns:
-    """The columns of several folders together."""
-
-    def __init__(self, parts: Sequence[FolderRecords], files: FileTable) -> None:
-        self._parts, self._first, self._files = parts, parts[0], files
-
-    def table(self) -> Table:
-        """What there is to choose from, under the name of the first folder."""
-        columns = {name: FileColumn(dtype=np.dtype(np.uint8), shape=(), kind="files", detail=None) for name in self._first.files_of}
-        for name, values in self._first.values.items():
-            assert values.array is not None
-            columns[name] = FileColumn(dtype=values.array.dtype, shape=values.array.shape[1:], kind=str(values.array.dtype), detail=None)
-        first = self._first
-        return Table(path=first.root, fingerprint=self._files[0], records=first.count, columns=columns, aside=first.aside, refused={})
-
-    def column(self, name: str, key: str, fill: Any) -> tuple[Column, int]:
-        """The column of a field, and how many of its records are nulls for which nothing stands."""
-        return self._of_files(name, key, fill) if key in self._first.files_of else self._of_values(name, key, fill)
-
-    def _of_files(self, name: str, key: str, fill: Any) -> tuple[Column, int]:
-        firsts = np.cumsum([0, *(len(part.files) for part in self._parts)]).tolist()
-        own = zip((part.files_of[key] for part in self._parts), firsts, strict=False)
-        numbers = np.concatenate([np.where(one < 0, one, one + first) for one, first in own]).astype(np.int32)
-        sizes = sizes_of(self._files, numbers[numbers >= 0])
-        stored = Field(name, np.dtype(np.uint8), (), BYTES)
-        column = WholeFiles(
-            field=stored,
-            numbers=numbers,
-            title=self._first.root,
-            lengths=Lengths.of(sizes),
-            stored_nbytes=int(sizes.sum()),
-            label="a file a record",
-            fill=fill_for(fill, key, stored),
-        )
-        return column, int((numbers < 0).sum()) if column.fill is None else 0
-
-    def _of_values(self, name: str, key: str, fill: Any) -> tuple[Column, int]:
-        values = [part.values[key] for part in self._parts]
-        array = np.concatenate([one.array for one in values if one.array is not None])
-        missing = np.flatnonzero(~np.concatenate([one.there for one in values])).astype(np.int64)
-        stored = Field(name, array.dtype, array.shape[1:])
-        stands = fill_for(fill, key, stored)
-        if len(missing) and stands is not None:
-            array[missing] = stands
-        elif len(missing) and array.dtype.kind == "f":
-            array[missing] = np.nan
-        whole = InMemory(field=stored, values=array, label=f"{len(values[0].classes):,} classes" if values[0].classes else "a table")
-        if not len(missing) or stands is not None or array.dtype.kind == "f":
-            return whole, 0
-        starts = np.cumsum([0, *(part.count for part in self._parts)])
-        return HeldWithNulls(stored=whole, column=key, nulls=missing, starts=starts), len(missing)

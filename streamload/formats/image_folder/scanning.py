@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.image_folder.names import is_image
+from streamload.formats.image_names import is_image
 from streamload.formats.partitions import SPLITS, folders_below
 
 SYSTEM = ("thumbs.db", "desktop.ini")

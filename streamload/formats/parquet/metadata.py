@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
 from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
@@ -110,7 +110,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
     numbers: dict[str, list[int]] = {}
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
-    classes = arrow_types.classes_in(schema)
+    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -128,7 +128,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
         except SkippedColumnError as error:
             aside[key] = error.why
         else:
-            columns[key] = stored_of(facts, footer.records, classes.get(key, ()))
+            columns[key] = replace(stored_of(facts, footer.records, classes.get(key, ())), attributes=said.get(key, {}))
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 

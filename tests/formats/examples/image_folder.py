@@ -12,6 +12,8 @@ from streamload.ragged import Ragged
 
 Arrays = dict[str, Any]
 COUNT = 60
+END_MARK = 99
+"""In percent: what comes behind it is the mark that ends the first image."""
 
 
 def images(count: int = COUNT) -> np.ndarray:

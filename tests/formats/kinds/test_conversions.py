@@ -21,7 +21,7 @@ from streamload.tools.commands.record_comparison import differing
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.writers.registry import FORMATS, write_options, writer_of
+from streamload.tools.convert.writers.registry import FORMATS, Annotations, write_options, writer_of
 
 TARGETS = {
     "hdf5": ("hdf5", "none"),
@@ -49,7 +49,7 @@ def written(source: Path, target: str, folder: Path, names: list[str]) -> Path:
     origin = open_records(OpenRequest(path=str(source), fields={name: name for name in names}))
     try:
         kept = stored(origin, style)
-        writer = writer_of(str(path), kept.schema, len(kept), style, origin.classes)
+        writer = writer_of(str(path), kept.schema, len(kept), style, Annotations(classes=origin.classes))
         for start in range(0, len(kept), 7):
             writer.append(kept.take(np.arange(start, min(start + 7, len(kept)))))
         writer.close()

@@ -31,7 +31,7 @@ def stored(origin: RecordSource, style: WriteOptions, *, threads: int = 1) -> Re
 def refuse_unlike_images(origin: RecordSource) -> None:
     """Raise UnsupportedFeatureError for images of different sizes, which are pixels of one shape in no file."""
     for field in origin.schema.ragged:
-        if field.name in origin.encoded_fields:
+        if field.name in origin.encoded_fields and len(origin):
             raise UnsupportedFeatureError(
                 f"{origin.title}: '{field.name}' holds images of different sizes ({field}).",
                 hint="Give --size HEIGHTxWIDTH, or --store keep.",

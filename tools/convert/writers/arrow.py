@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import create_file
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
+from streamload.tools.convert.writers.arrow_fields import annotated_schema, arrow_array
 from streamload.tools.convert.writers.record_groups import RecordGroups
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 
 BATCH_NBYTES = 16 * 1024**2
 """Record batches hold about so much, where nothing else was asked for."""
@@ -22,9 +22,9 @@ BATCH_NBYTES = 16 * 1024**2
 class ArrowWriter:
     """Record batches, one after the other; records wait until one is full."""
 
-    def __init__(self, path: str, schema: Schema, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, style: WriteOptions, said: Annotations) -> None:
         self._fields = list(schema)
-        self._schema = pa.schema([arrow_field(field) for field in self._fields])
+        self._schema = annotated_schema(schema, said)
         self._groups = RecordGroups(schema, self._schema, records=style.chunk_records, nbytes=BATCH_NBYTES, most=1_000_000)
         self._file = os.fdopen(create_file(path), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
@@ -53,6 +53,6 @@ class ArrowWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> ArrowWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ArrowWriter:
     """A writer of one file."""
-    return ArrowWriter(path, schema, style)
+    return ArrowWriter(path, schema, style, said)

@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streamload.attributes import attributes_to_json
 from streamload.errors import CorruptDataError
+from streamload.formats.arrow_annotations import ATTRIBUTES, CLASSES, TYPED
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, TEXT, Field
+from streamload.schema import BYTES, TEXT, Field, Schema
+from streamload.tools.convert.writers.registry import Annotations
 
 OF_LENGTH = {TEXT: pa.large_string(), BYTES: pa.large_binary()}
 """Types of records that are any number of bytes."""
@@ -38,6 +41,24 @@ def arrow_field(field: Field) -> Any:
     if not plain:
         said["shape"] = json.dumps(list(field.shape))
     return pa.field(field.name, kind, nullable=False, metadata=said or None)
+
+
+def annotated_schema(schema: Schema, said: Annotations) -> Any:
+    """The columns for all fields, with the names of their classes and their attributes in their metadata."""
+    return pa.schema([annotated(arrow_field(field), field, said) for field in schema])
+
+
+def annotated(column: Any, field: Field, said: Annotations) -> Any:
+    """A column with what is said of it: texts as they are, under names that say nothing of its type, and all else as JSON."""
+    attributes, words = said.attributes.get(field.name, {}), said.classes.get(field.name)
+    texts = {name: one for name, one in attributes.items() if isinstance(one, str) and name not in TYPED and name != ATTRIBUTES}
+    texts = {name: one for name, one in texts.items() if name and not name.startswith(("ARROW:", "PARQUET:"))}
+    others = {name: one for name, one in attributes.items() if name not in texts}
+    more = {ATTRIBUTES: attributes_to_json(others)} if others else {}
+    if words and field.dtype.kind in "iu" and not field.ragged:
+        more[CLASSES] = json.dumps(list(words))
+    metadata = {**texts, **more, **{key.decode(): text.decode() for key, text in (column.metadata or {}).items()}}
+    return column.with_metadata(metadata) if metadata else column
 
 
 def arrow_array(values: NDArray[Any] | Ragged, field: Field) -> Any:

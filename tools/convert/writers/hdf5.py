@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.formats.hdf5.discovery.vlen_elements import DTYPE, LISTS, SHAPE
+from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
-from streamload.tools.convert.writers.registry import CODED_NBYTES, WriteOptions
+from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 
 CHUNK_NBYTES = 1024**2
@@ -93,6 +94,10 @@ class ChunkedDataset:
         kind = _type_of(self.field.dtype)
         self._dataset = h5py.h5d.create(file.id, self.field.name.encode(), kind, space, dcpl=creation, lcpl=_parents())
 
+    def reopen(self, file: h5py.File) -> None:
+        """The same in a file that was opened again."""
+        self._dataset = file[self.field.name].id
+
     def append(self, values: NDArray[Any]) -> None:
         """Take records, and write the chunks that they fill."""
         self._waiting.append(values)
@@ -143,6 +148,10 @@ class RaggedDataset:
             said = {LISTS: ARRAY, SHAPE: self.field.shape, DTYPE: self.field.dtype.str if self._base != self.field.dtype else ""}
             self._dataset.attrs.update({name: one for name, one in said.items() if len(one)})
 
+    def reopen(self, file: h5py.File) -> None:
+        """The same in a file that was opened again."""
+        self._dataset = file[self.field.name]
+
     def append(self, values: Ragged) -> None:
         """Write records behind those that are there."""
         held = np.empty(len(values), self._kind)
@@ -164,7 +173,7 @@ class RaggedDataset:
 class Hdf5Writer:
     """One file: datasets beside each other, one a field."""
 
-    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> None:
         self._pool = ThreadPoolExecutor(max(1, usable_cores()))
         self._open: list[int] = []
         """Descriptors."""
@@ -178,8 +187,9 @@ class Hdf5Writer:
         self._chunked += [RaggedDataset(field) for field in schema.ragged]
         # Large fields begin where a direct write, and a direct read, may begin.
         self._file = h5py.File(path, "x", libver=("earliest", "v110"), alignment_threshold=LEAST_NBYTES, alignment_interval=ALIGNMENT)
-        for contiguous in self._contiguous:
-            contiguous.create(self._file, records)
+        for dataset in (*self._contiguous, *self._chunked):
+            dataset.create(self._file, records)
+            _annotate(self._file, dataset.field, said)
         self._file.close()
         self._fd = os.open(path, os.O_RDWR)
         self._open.append(self._fd)
@@ -195,7 +205,7 @@ class Hdf5Writer:
         if self._chunked:
             self._file = h5py.File(path, "r+", libver=("earliest", "v110"), locking=False)
             for one in self._chunked:
-                one.create(self._file, records)
+                one.reopen(self._file)
 
     def append(self, taken: Mapping[str, Any]) -> None:
         """Write records behind those that are there."""
@@ -241,6 +251,19 @@ def _creation() -> Any:
     return creation
 
 
+def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
+    """Say of a dataset what its numbers mean, what else is known of it, and its name where that is more than the end of its path."""
+    attributes = dict(said.attributes.get(field.name, {}))
+    words = said.classes.get(field.name)
+    if words and field.dtype.kind in "iu" and not field.ragged:
+        attributes[CLASSES] = list(words)
+    if "/" in field.name:
+        attributes[FIELD_NAME] = field.name
+    for name, value in attributes.items():
+        texts = isinstance(value, (list, tuple))
+        file[field.name].attrs.create(name, np.array(value, h5py.string_dtype()) if texts else value)
+
+
 def _parents() -> Any:
     """Groups on the way to a dataset are made as needed."""
     link = h5py.h5p.create(h5py.h5p.LINK_CREATE)
@@ -265,6 +288,6 @@ def _encoder(style: WriteOptions, itemsize: int) -> Callable[[NDArray[Any]], byt
     return lambda chunk: chunk.tobytes()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> Hdf5Writer:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> Hdf5Writer:
     """A writer of one file."""
-    return Hdf5Writer(path, schema, records, style)
+    return Hdf5Writer(path, schema, records, style, said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.storage.owned_files import create_file
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
+from streamload.tools.convert.writers.arrow_fields import annotated, arrow_array, arrow_field
 from streamload.tools.convert.writers.record_groups import RecordGroups
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 
 GROUP_NBYTES = 4 * 1024**2
 """Row groups hold about so much: any record of one costs reading all of it."""
@@ -27,12 +28,13 @@ IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())
 class HuggingFaceWriter:
     """Row groups, one after the other; records wait until a group is full."""
 
-    def __init__(self, path: str, schema: Schema, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, path: str, schema: Schema, style: WriteOptions, said: Annotations) -> None:
         self._fields = list(schema)
-        features = {field.name: feature_of(field, classes.get(field.name)) for field in schema}
+        features = {field.name: feature_of(field, said.classes.get(field.name)) for field in schema}
         # The library takes all columns by their features, or none.
-        said = {"huggingface": json.dumps({"info": {"features": features}})} if all(features.values()) else None
-        self._schema = pa.schema([_field_of(field) for field in schema], metadata=said)
+        told = {"huggingface": json.dumps({"info": {"features": features}})} if all(features.values()) else None
+        own = said if told is None else replace(said, classes={})
+        self._schema = pa.schema([annotated(_field_of(field), field, own) for field in schema], metadata=told)
         self._groups = RecordGroups(schema, self._schema, records=style.chunk_records, nbytes=GROUP_NBYTES, most=MOST_GROUP_RECORDS)
         self._file = os.fdopen(create_file(path), "wb")
         self._writer = pq.ParquetWriter(
@@ -59,9 +61,9 @@ class HuggingFaceWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> HuggingFaceWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> HuggingFaceWriter:
     """A writer of one file."""
-    return HuggingFaceWriter(path, schema, style, classes)
+    return HuggingFaceWriter(path, schema, style, said)
 
 
 def feature_of(field: Field, classes: Sequence[str] | None) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from streamload.schema import Schema
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
+from streamload.tools.convert.writers.arrow_fields import annotated_schema, arrow_array
 from streamload.tools.convert.writers.record_groups import RecordGroups
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 from streamload.tools.files.direct_io import DirectFile
 
 GROUP_NBYTES = 64 * 1024**2
@@ -25,9 +25,9 @@ PAGE_NBYTES = 1024**2
 class ParquetWriter:
     """Row groups, one after the other; records wait until a group is full."""
 
-    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> None:
         self._fields = list(schema)
-        self._schema = pa.schema([arrow_field(field) for field in self._fields])
+        self._schema = annotated_schema(schema, said)
         raw = style.codec == "none"
         room = GROUP_NBYTES if raw and not schema.ragged else CODED_GROUP_NBYTES
         self._groups = RecordGroups(schema, self._schema, records=style.chunk_records, nbytes=room, most=1_000_000)
@@ -63,6 +63,6 @@ class ParquetWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> ParquetWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ParquetWriter:
     """A writer of one file."""
-    return ParquetWriter(path, schema, records, style)
+    return ParquetWriter(path, schema, records, style, said)

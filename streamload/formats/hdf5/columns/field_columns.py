@@ -70,7 +70,7 @@ def _column(found: FilesInfo, number: int, numbers: Mapping[str, int], notes: li
     if starts is not None:
         elements = column_of(Field(name, first.native, shape), pieces, numbers)
         return Grouped.of(Field(name, first.native, shape, found.ragged[number]), elements, starts)
-    if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest:
+    if shape and math.prod(shape) == 1 and first.dtype.kind in "iub" and number != largest and not first.ragged:
         notes.append(f"'{name}' is stored as {first.shape} and delivered as one number a record")
         shape = ()
     if 0 in shape:

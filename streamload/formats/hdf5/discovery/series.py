@@ -281,7 +281,7 @@ def _merged(entries: Iterator[Entry], *, single: bool, apart: bool) -> Iterator[
 def _continues(before: list[tuple[DatasetInfo, ChunkIndex]], stored: DatasetInfo) -> bool:
     """Whether the chunks of a dataset can follow those of others as if they were one dataset's."""
     last = before[-1][0]
-    same = ("packing", "dtype", "layout", "axis", "chunk", "filters", "fill", "raw", "member")
+    same = ("packing", "attributes", "dtype", "layout", "axis", "chunk", "filters", "fill", "raw", "member")
     alike = all(getattr(last, name) == getattr(stored, name) for name in same) and last.shape[1:] == stored.shape[1:]
     return alike and stored.layout == CHUNKED and last.records % last.chunk[0] == 0
 
