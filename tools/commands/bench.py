@@ -154,15 +154,7 @@ def _measured(
         passes.append(one)
         _say(one, console)
     best = max(passes, key=lambda one: one["rate"])
-    document: dict[str, Any] = {
-        "command": "bench",
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "machine": about,
-        "path": arguments.path,
-        "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
-        "schema": str(source.schema),
-        "batch": batch,
+    document: dict[str, Any] = _setting(arguments, source, about, batch) | {
         "order": best["order"],
         "limits": limits,
         "passes": passes,
@@ -179,12 +171,31 @@ def _measured(
             copies = format_decimal(size_of(folder))
             console.say(f"    copies for other loaders took {copies} in {folder} (STREAMLOAD_CACHE_DIR moves it), and are deleted")
     document["other_work"] = work.found()
+    _say_verdict(document, console)
+    return document
+
+
+def _say_verdict(document: dict[str, Any], console: Console) -> None:
+    """What the figures come to, what else the machine did meanwhile, and what would make it faster."""
     console.say(f"  {document['verdict']}", "bold")
     if told(document["other_work"]):
         console.found(told(document["other_work"]))
     for change in document["changes"]:
         console.advise(change)
-    return document
+
+
+def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], batch: int) -> dict[str, Any]:
+    """When, where and of what data figures are."""
+    return {
+        "command": "bench",
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "machine": about,
+        "path": arguments.path,
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "schema": str(source.schema),
+        "batch": batch,
+    }
 
 
 def _beside_others(
