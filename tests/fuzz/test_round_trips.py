@@ -82,7 +82,7 @@ def read(path: Path, order: Any) -> Records:
         return found
 
 
-@tried(60, 1.0)
+@tried(40, 1.0)
 @given(records=datasets(), first=styles(), then=styles(), batch=st.integers(1, 50), seed=st.integers(0, 9))
 def test_records_come_back_from_any_two_formats(
     records: Records, first: WriteOptions, then: WriteOptions, batch: int, seed: int, tmp_path: Path
