@@ -10,7 +10,6 @@ from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.benchmark.cgroup import confined, homes
 from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
 from streamload.tools.files.page_cache import make_cold
-from tools.benchmark.cgroup import confined, homes
 
 AIM = 0.9
 

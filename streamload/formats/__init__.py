@@ -13,6 +13,10 @@ FORMATS = (
     "streamload.formats.npy",
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
+    "streamload.formats.idx.format",
+    "streamload.formats.cifar.format",
+    "streamload.formats.zarr.format",
+    "streamload.formats.lmdb.format",
     "streamload.formats.image_folder.format",
     "streamload.formats.tar.format",
 )

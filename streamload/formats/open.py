@@ -239,7 +239,8 @@ def _matching(path: str) -> list[str]:
     if os.path.isdir(path):
         return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
-        found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
+        there = glob.glob(path, recursive=True)
+        found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
         if not found:
             raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
         return [name for name in found if partitions.is_data(name)] or found

@@ -35,9 +35,6 @@ STORES = (
     ("_versions", "a Lance dataset", "Write it anew as Parquet: lance.dataset(path).to_table()."),
     (".hoodie", "a Hudi table, whose log says which files count", "Write it anew as Parquet."),
     ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count", "Write it anew as Parquet."),
-    ("zarr.json", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
-    (".zgroup", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
-    (".zarray", "a Zarr store", "Make records of it: `streamload convert {folder} train.h5`."),
 )
 """What tells a folder that is more than its files: a name in it, what it is, and the cure."""
 

@@ -22,7 +22,7 @@ from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Column, NullableColumn, ReadStats, Source, measured_of, read_records, stored_nbytes
-from streamload.storage.files import OpenFiles, short_read, unreadable
+from streamload.storage.files import Fingerprint, OpenFiles, short_read, unreadable
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -45,11 +45,13 @@ def assemble(
     fill: Any = None,
     nullable: Callable[[Column], bool] = lambda column: False,
     costs: Callable[[Column], list[str]] = lambda column: [],
+    fingerprints: Sequence[Fingerprint] | None = None,
 ) -> Source:
     """A source over files of one schema: the first that holds records decides on the fields, the others must have the same ones.
 
     What stands for nulls comes from `fill` as the user gave it; `nullable` says whether a column that `column_of` made may meet
-    any. Small fields are held in memory, but for the one with the largest records. Raises ConfigError for names that are not
+    any. Small fields are held in memory, but for the one with the largest records. `fingerprints` are all files that columns read,
+    by number, where these are others than a file a table. Raises ConfigError for names that are not
     there, UnsupportedFeatureError for columns that cannot be read, SchemaMismatchError where files differ.
     """
     first = next((table for table in tables if table.records), tables[0])
@@ -61,7 +63,8 @@ def assemble(
     notes.extend(extra_columns(first, tables))
     columns: list[Column] = []
     largest = max(chosen, key=lambda one: first.columns[one.keys[0]].record_nbytes * len(one.keys)).name
-    assembly = _Assembly(tables, first, column_of, nullable, fill)
+    read = [table.fingerprint for table in tables] if fingerprints is None else list(fingerprints)
+    assembly = _Assembly(tables, first, column_of, nullable, fill, OpenFiles(read))
     try:
         for one in chosen:
             column = assembly.column(one, hold=one.name != largest)
@@ -74,7 +77,7 @@ def assemble(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
         columns=columns,
-        fingerprints=[table.fingerprint for table in tables],
+        fingerprints=read,
         file_starts=assembly.starts,
         notes=notes,
         classes={one.name: words for one in chosen if (words := classes_of(tables, one))},
@@ -98,9 +101,17 @@ def attributes_of(tables: Sequence[Table], chosen: ChosenField) -> dict[str, Any
 class _Assembly:
     """The columns of a source, one after the other, and the files that they are read from, open all the while."""
 
-    def __init__(self, tables: Sequence[Table], first: Table, column_of: ColumnOf, nullable: Callable[[Column], bool], fill: Any) -> None:
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        first: Table,
+        column_of: ColumnOf,
+        nullable: Callable[[Column], bool],
+        fill: Any,
+        files: OpenFiles,
+    ) -> None:
         self._tables, self._first, self._column_of, self._nullable, self._fill = tables, first, column_of, nullable, fill
-        self.files = OpenFiles([table.fingerprint for table in tables])
+        self.files = files
         self.starts = np.cumsum([0, *(table.records for table in tables)])
         self.nulls: dict[str, Nulls] = {}
         self._own_nulls: dict[str, list[str]] = {}

@@ -47,8 +47,6 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"ORC", "an ORC file", _TABLE),
     (b"Obj\x01", "an Avro file", _TABLE),
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
-    (b"\x00\x00\x08\x01", "an IDX file, as MNIST has them", _COMMAND),
-    (b"\x00\x00\x08\x03", "an IDX file, as MNIST has them", _COMMAND),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
@@ -90,8 +88,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
-    if head[16:20] == b"\xde\xc0\xef\xbe":
-        return "an LMDB database", _COMMAND
     if head[128:132] == b"DICM":
         return "a DICOM image", _PIXELS
     if _is_tfrecord(head):

@@ -138,8 +138,6 @@ CONTENTS = {
         CorruptDataError,
         f"(20 B) is a TFRecord file. {RECORDS}",
     ),
-    "LMDB": (bytes(16) + b"\xde\xc0\xef\xbe" + b"x" * 30, CorruptDataError, f"(50 B) is an LMDB database. {RECORDS}"),
-    "IDX": (b"\0\0\x08\x03" + b"x" * 30, CorruptDataError, f"(34 B) is an IDX file, as MNIST has them. {RECORDS}"),
     "WebP": (b"RIFF\x10\0\0\0WEBPVP8 ", CorruptDataError, f"(16 B) is a WebP image. {ONE}"),
     "JPEG": (b"\xff\xd8\xff\xe0", CorruptDataError, f"(4 B) is a JPEG image. {ONE}"),
     "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {PIXELS}"),

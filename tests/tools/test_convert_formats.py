@@ -161,7 +161,8 @@ class TestIdx:
         (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
         (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(3, dtype=np.uint8))))
         origin, found = taken(tmp_path)
-        assert origin.paths == [str(tmp_path / f"train-{name}-ubyte.gz") for name in ("images-idx3", "labels-idx1")]
+        names = [f"train-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")]
+        assert origin.paths == [str(tmp_path / name) for name in names]
         np.testing.assert_array_equal(found["image"], images)
         (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
         assert len(taken(tmp_path)[0]) == 3

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.errors import CorruptDataError, SourceError, StreamloadError, UnsupportedFeatureError
+from streamload.formats.lmdb.pages import LmdbPages
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.lmdb_pages import Pages
 from streamload.tools.convert.readers.open import open_records
 
 KEYS = st.binary(min_size=1, max_size=40)
@@ -44,7 +44,7 @@ def images(records: int) -> dict[bytes, bytes]:
 def test_keys_and_values_are_those_that_were_written(held: dict[bytes, bytes], share: int, tmp_path_factory: pytest.TempPathFactory):
     """Values of any length, in trees of any depth, after some were deleted."""
     gone = tuple(list(held)[:: share + 1])
-    pages = Pages(str(database(tmp_path_factory.mktemp("a") / "a.mdb", held, gone)))
+    pages = LmdbPages(str(database(tmp_path_factory.mktemp("a") / "a.mdb", held, gone)))
     found = [(key, pages.read(place)) for key, place in pages.entries() if place is not None]
     pages.close()
     assert found == sorted((key, value) for key, value in held.items() if key not in gone)
@@ -103,7 +103,7 @@ def test_several_values_for_a_key_and_databases_in_a_database(tmp_path: Path, ca
         data[page + 92] |= 4  # the main database's own flag
     (tmp_path / "b.mdb").write_bytes(data)
     with pytest.raises(UnsupportedFeatureError, match=r"several values for a key. Write each under a key of its own"):
-        Pages(str(tmp_path / "b.mdb"))
+        LmdbPages(str(tmp_path / "b.mdb"))
 
 
 class TestFields:

@@ -102,7 +102,7 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(LibraryRecords(source), request, leave_out=arguments.leave_out)
+    account = account_of(LibraryRecords(source, path=request.path), request, leave_out=arguments.leave_out)
     found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
@@ -155,7 +155,7 @@ def _layout(source: Source, arguments: argparse.Namespace) -> dict[str, str]:
     override = "--fields NAME=STORED, --shape NAME=H,W,C"
     if arguments.fields or arguments.shape:
         return {"certainty": "as you said", "override": override}
-    if source.notes:
+    if any("exact order decodes" not in note for note in source.notes):
         return {"certainty": "guessed, see the notes below", "override": override}
     return {"certainty": "certain: the file says it", "override": override}
 

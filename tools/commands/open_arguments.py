@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-import streamload
 from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
 from streamload.source import Column, Source
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import as_arguments, container_kind, open_records
+from streamload.tools.convert.readers.open import container_kind, open_records, open_training
 from streamload.tools.convert.record_source import RecordSource
 
 
@@ -57,8 +56,9 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
-        with as_arguments():
-            return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+        files = converted(path) if isinstance(path, str) else path
+        source, arguments.split_read = open_training(files, fields_in(arguments.fields), **options)
+        return source
     except StreamloadError as error:
         if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
             raise
@@ -72,7 +72,7 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
     """The source at a path, or what only `convert` reads, with the fields that were asked for."""
     if container_kind(path) is None:
-        return LibraryRecords(opened(path, arguments))
+        return LibraryRecords(opened(path, arguments), path=path)
     size = decode_in(getattr(arguments, "decode", None))
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     return open_records(replace(request, size=size) if isinstance(size, tuple) else request)
@@ -161,6 +161,8 @@ def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     if getattr(arguments, "record_axis", None) is not None:
         options["record_axis"] = axis_in(arguments.record_axis)
+    if getattr(arguments, "split_read", None):
+        options["split"] = arguments.split_read  # `opened` has found out that one must be chosen
     if getattr(arguments, "fill", None):
         options["fill"] = fill_in(arguments.fill)
     return options

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError
+from streamload.formats import folder_format_of
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in
@@ -39,7 +40,7 @@ from streamload.tools.convert.manifest import (
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import container_kind, open_records
+from streamload.tools.convert.readers.open import container_kind, open_records, open_training
 from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             hint="Take it away, or put the one there that belongs to it.",
             path=where,
         )
-    if manifest is None and os.path.isdir(arguments.path):
+    if manifest is None and os.path.isdir(arguments.path) and folder_format_of(arguments.path) is None:
         if container_kind(arguments.path) is not None:
             raise ConfigError(
                 f"{arguments.path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
@@ -178,7 +179,7 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
     decode = False if _style(manifest) is not None else None
-    return streamload.open(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))
+    return open_training(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))[0]
 
 
 def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
@@ -211,7 +212,9 @@ def _check_records(
                         findings.add("duplicate", f"{where} is the same as {seen[one]}")
                     seen.setdefault(one, where)
             records += len(source)
-            account = account or account_of(LibraryRecords(source), _as_it_is(arguments), leave_out=arguments.leave_out)
+            account = account or account_of(
+                LibraryRecords(source, path=arguments.path), _as_it_is(arguments), leave_out=arguments.leave_out
+            )
             if manifest is not None and not arguments.fields:
                 _check_content(source, content, part, manifest, findings)
         finally:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from streamload.attributes import agreed, attributes_from_json
 from streamload.errors import CorruptDataError
 from streamload.formats.class_names import agreed_classes, class_names
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.hdf5.columns.chunked import ChunkedColumn
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,16 +23,21 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in, kind_of
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
+STORES = ("Zarr",)
+"""Formats whose files are only parts of one thing."""
+MOST_LISTED = 1000
+"""Files that are listed one by one where a manifest says what was read."""
 _NAMED = re.compile(r"((?:'[^']*'(?:, )?)+) left out: (.*)", re.DOTALL)
 _ONE = re.compile(r"('[^']*'|the file) (?:is )?(.*(?:: left out|not looked into|only the first.* were looked).*)", re.DOTALL)
 _MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 class LibraryRecords(RecordSourceDefaults):
-    """A source of the library, which it closes."""
+    """A source of the library, which it closes; `path` is where it was opened."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, path: str | None = None) -> None:
         self._source = source
+        self._store = path if source.format_name in STORES else None
         self._single: dict[str, Source] = {}
         self._undecoded: Source | None = None
         self._encoded_fields: tuple[str, ...] | None = None
@@ -74,13 +81,21 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def identity(self) -> list[Any]:
-        """Paths, sizes and times of the files."""
-        return [[was.path, was.nbytes, was.mtime_ns] for was in self._source.fingerprints]
+        """Paths, sizes and times of the files; of very many of them a digest."""
+        found = [[was.path, was.nbytes, was.mtime_ns] for was in self._source.fingerprints]
+        if len(found) <= MOST_LISTED:
+            return found
+        return [os.path.commonpath([path for path, _, _ in found]), hashlib.blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()]
 
     @property
     def paths(self) -> Sequence[str]:
-        """The files."""
-        return [was.path for was in self._source.fingerprints]
+        """The files, or the store."""
+        return [was.path for was in self._source.fingerprints] if self._store is None else [self._store]
+
+    @property
+    def files(self) -> Sequence[str] | None:
+        """The files; None of a store, which is one thing whatever files it consists of."""
+        return self.paths if self._store is None else None
 
     @property
     def notes(self) -> Sequence[str]:

@@ -10,23 +10,19 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.lmdb.pages import LmdbPages, ValuePlace
+from streamload.formats.lmdb.records import COUNTS, IMAGES, NUMBERED
+from streamload.formats.lmdb.values import as_text, identified, key_text
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
-from streamload.tools.convert.readers.lmdb_pages import Pages, Place
 from streamload.tools.convert.readers.records import ContainerReader
 
 DATA = "data.mdb"
 MAGIC = b"\xde\xc0\xef\xbe"
 """At byte 16 of a database that was written on a machine like this one."""
-_NUMBERED = re.compile(rb"([A-Za-z][A-Za-z_.]*?)(-?[0-9]+)")
-"""Keys of one number are one record: image-000000001 and label-000000001."""
-IMAGES = {"image": "image", "img": "image"}
-"""Keys that begin so make numbers records; others are fields beside them."""
-COUNTS = (b"num-samples", b"num_samples", b"length", b"__len__", b"__keys__", b"classnames", b"meta")
-"""Keys that stand beside records and are none."""
 _LOOKED_AT = 64
 
 
@@ -63,7 +59,7 @@ class LmdbImages:
         self.members_left_out: dict[str, tuple[int, list[str]]] = {}
         self.damage: SourceError | None = None
         self._held: dict[str, LabelValues] = {}
-        self._pages = Pages(self._data)
+        self._pages = LmdbPages(self._data)
         try:
             self._look(set((request.fields or {}).values()))
         except BaseException:
@@ -75,7 +71,7 @@ class LmdbImages:
         places = dict(self._pages.entries())
         self._leave_out("a database of its own", [key for key, place in places.items() if place is None])
         found = {key: place for key, place in places.items() if place is not None and key not in COUNTS}
-        numbered = {key: match for key in found if (match := _NUMBERED.fullmatch(key))}
+        numbered = {key: match for key in found if (match := NUMBERED.fullmatch(key))}
         prefixes = Counter(match[1].decode() for match in numbered.values())
         if any(name in prefixes for name in IMAGES) and 2 * len(numbered) > len(found):
             others = [key for key in found if key not in numbered]
@@ -86,11 +82,11 @@ class LmdbImages:
 
     def _leave_out(self, why: str, keys: Sequence[bytes]) -> None:
         if keys:
-            self.members_left_out[why] = (len(keys), [_text_of(key) for key in keys[:_LOOKED_AT]])
+            self.members_left_out[why] = (len(keys), [key_text(key) for key in keys[:_LOOKED_AT]])
 
-    def _by_number(self, found: dict[bytes, Place], numbered: dict[bytes, re.Match[bytes]], wanted: set[str]) -> None:
+    def _by_number(self, found: dict[bytes, ValuePlace], numbered: dict[bytes, re.Match[bytes]], wanted: set[str]) -> None:
         """A record for each number, in the order of their images; a field for each beginning of keys."""
-        stored: dict[str, dict[bytes, Place]] = {}
+        stored: dict[str, dict[bytes, ValuePlace]] = {}
         for key, match in numbered.items():
             stored.setdefault(match[1].decode(), {})[match[2]] = found[key]
         if {"image", "img"} <= stored.keys():
@@ -114,14 +110,14 @@ class LmdbImages:
         if any(kind_of(value) for value in first):
             self.images |= {name}
             return
-        texts = [None if place is None else _as_text(self._pages.read(place)) for place in places]
+        texts = [None if place is None else as_text(self._pages.read(place)) for place in places]
         del self._places[name]
         if all(text is None for text in texts):
-            self.left_out[name] = _identified(first[0])[1] if first else "nothing in the first records"
+            self.left_out[name] = identified(first[0])[1] if first else "nothing in the first records"
             return
         self._hold(name, texts, wanted)
 
-    def _by_key(self, found: dict[bytes, Place], wanted: set[str]) -> None:
+    def _by_key(self, found: dict[bytes, ValuePlace], wanted: set[str]) -> None:
         """A record for each key; the folders in them are labels."""
         self._titles = list(found)
         self._places = {"image": list(found.values())}
@@ -147,7 +143,7 @@ class LmdbImages:
         values = [b"" if place is None else self._pages.read(place) for place in self._places[name][:_LOOKED_AT]]
         if not values or any(kind_of(value) for value in values):
             return
-        kind, what, hint = _identified(values[0])
+        kind, what, hint = identified(values[0])
         raise kind(f"{self.title}: the value of {self._titles[0][:80]!r} is {what}.", hint=hint, path=self.title)
 
     @property
@@ -166,7 +162,7 @@ class LmdbImages:
 
     def where(self, number: int) -> str:
         """The database, and the key of the record."""
-        return f"{self.title}: {_text_of(self._titles[number])}"
+        return f"{self.title}: {key_text(self._titles[number])}"
 
     def named(self, number: int, stored: str) -> str:
         """The name of one thing in a record."""
@@ -195,7 +191,7 @@ class LmdbImages:
                 continue
             value = self._pages.read(place)
             if kind_of(value) is None:
-                what = _identified(value)[1]
+                what = identified(value)[1]
                 raise CorruptDataError(
                     f"{self.where(number)} is {what}, and no image.", hint="Leave it out with --on-bad skip.", path=self.title
                 )
@@ -208,29 +204,3 @@ class LmdbImages:
     def close(self) -> None:
         """Let go of the file."""
         self._pages.close()
-
-
-def _text_of(key: bytes) -> str:
-    return key.decode("utf-8", "backslashreplace")[:200]
-
-
-def _as_text(value: bytes) -> str | None:
-    """A value as text; what is no text is none, and refused when its record is taken."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _identified(value: bytes) -> tuple[type[SourceError], str, str]:
-    """What a value is that is no image, and what to do."""
-    if len(value) > 2 and value[0] == 0x80 and value[1] in (2, 3, 4, 5) and value.endswith(b"."):
-        return UnsafeSourceError, "a pickle, which could run anything", "Save the arrays as HDF5 where you trust it."
-    if value[:1] == b"\x08" and b"\x18" in value[:12]:
-        return UnsupportedFeatureError, "a Datum of Caffe", "Save its images as they are encoded, or the arrays as HDF5."
-    if value[:1] and (value[0] & 0xF0 in (0x80, 0x90) or value[0] in (0xDC, 0xDE)):
-        return UnsupportedFeatureError, "an object of MessagePack", "Save its images as they are encoded."
-    if value.startswith(b"ARROW1") or value[:4] == b"\xff\xff\xff\xff":
-        return UnsupportedFeatureError, "an object of Arrow", "Save its images as they are encoded."
-    start = value[:8].hex(" ") or "nothing"
-    return UnsupportedFeatureError, f"of a kind that is not known here: it begins with {start}", "Images as they are encoded are read."

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import streamload
 from streamload.errors import ConfigError
+from streamload.source import Source
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords, fitted
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("zarr", "lmdb", "image_folder", "webdataset", "tfrecord", "cifar", "idx")
+KINDS = ("lmdb", "image_folder", "webdataset", "tfrecord")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -28,12 +29,24 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         options["record_axis"] = request.record_axis
     if request.fill:
         options["fill"] = request.fill
-    with as_arguments():
-        source = streamload.open(request.path, request.fields, **options)
+    source, split = open_training(request.path, request.fields, **options)
+    options |= {"split": split} if split else {}
     if request.size is None and request.mode == "rgb":
-        return LibraryRecords(source)
+        return LibraryRecords(source, path=request.path)
     source = fitted(source, request, options)
-    return _sized(LibraryRecords(source), request, threads)
+    return _sized(LibraryRecords(source, path=request.path), request, threads)
+
+
+def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:
+    """What `streamload.open` makes of a path, and None; of a folder of several splits the records for training, and the split's name."""
+    with as_arguments():
+        try:
+            return streamload.open(path, fields, **options), None
+        except ConfigError as error:
+            if "train" not in (error.details.get("splits") or ()):
+                raise
+            source = streamload.open(path, fields, split="train", **options)
+    return source.replaced(notes=[*source.notes, "the records for training, split='train', of several splits"]), "train"
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.formats.columns.chunk_reader import ChunkedFile
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.hdf5 import filters
-from streamload.formats.hdf5.columns.chunk_reader import ChunkedFile
-from streamload.formats.hdf5.columns.chunked import ChunkedColumn
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyDataset
 from streamload.formats.hdf5.columns.scattered import Scattered, ScatteredFile
 from streamload.formats.hdf5.columns.vlen import VlenColumn

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.metadata import FIELD_NAME, DatasetInfo
+from streamload.formats.pairs import are_a_pair
 from streamload.sizes import format_nbytes
 
 
@@ -32,11 +32,6 @@ class LeftOut(NamedTuple):
     error: SourceError | ConfigError
     """What asking for it raises."""
 
-
-PAIRS = frozenset(
-    [("x", "y"), ("images", "labels"), ("image", "label"), ("data", "labels"), ("data", "label"), ("data", "targets"), ("data", "target")]
-)
-"""Names that belong together: where one is a field and the other has another length, something is wrong with the file."""
 
 MOST_LISTED = 12
 """Names that an error lists."""
@@ -197,7 +192,7 @@ def _refuse_unequal_pairs(best: Sequence[Found], left_out: Sequence[Found], file
             fewer, more = sorted((one.records, other.records))
             texts = other.dtype.kind == "S" or other.ragged or _leaf(one) == _leaf(other)
             alone = len(best) == len(left_out) == 1 and not texts and 2 * fewer >= more
-            if alone or (fewer and _are_a_pair(one.key, other.key)):
+            if alone or (fewer and are_a_pair(one.key, other.key)):
                 raise SchemaMismatchError(
                     f"{file_path}: '{one.key}' has {one.records:,} records and '{other.key}' has {other.records:,}: "
                     "they look like a pair that should agree.",
@@ -205,12 +200,3 @@ def _refuse_unequal_pairs(best: Sequence[Found], left_out: Sequence[Found], file
                     path=file_path,
                     dataset=other.key,
                 )
-
-
-def _are_a_pair(one: str, other: str) -> bool:
-    """Whether two names differ only in a word and its counterpart: train_set_x and train_set_y."""
-    words, others = re.split(r"[^a-z0-9]+", one.lower()), re.split(r"[^a-z0-9]+", other.lower())
-    if len(words) != len(others):
-        return False
-    differ = [pair for pair in zip(words, others, strict=True) if pair[0] != pair[1]]
-    return len(differ) == 1 and (differ[0] in PAIRS or differ[0][::-1] in PAIRS)

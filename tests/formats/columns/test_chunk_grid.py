@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamload.formats.hdf5.columns.chunk_grid import Grid, together
+from streamload.formats.columns.chunk_grid import Grid, together
 
 
 @given(band=st.integers(2, 9), total=st.integers(1, 80), data=st.data())

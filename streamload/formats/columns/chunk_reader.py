@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.hdf5.columns.chunk_grid import together
-from streamload.formats.hdf5.columns.read_ahead import ReadAhead
+from streamload.formats.columns.chunk_grid import together
+from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
 from streamload.scratch import Scratch
 from streamload.source import ReadStats
@@ -25,7 +25,7 @@ PROBES = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ChunkedFile:
-    """The chunks of one dataset in one file."""
+    """The chunks of one array, in one file or in files of their own."""
 
     number: int
     """The file, as an index into `Source.fingerprints`."""
@@ -47,6 +47,23 @@ class ChunkedFile:
     """One element of the fill value, as `stored`; b"" for zeros."""
     axis: int = 0
     """Where the axis that counts records, which is first here, stands in a chunk as it is stored."""
+    numbers: NDArray[np.int32] | None = None
+    """The file of each chunk, where they lie in several; those without bytes have any. None: all lie in `number`."""
+
+    def by_file(self, chunks: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
+        """For each file that holds some of the chunks: its number, and which of them these are."""
+        if self.numbers is None:
+            yield self.number, slice(None)
+            return
+        numbers = self.numbers[chunks]
+        order = np.argsort(numbers, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(chosen):
+                yield int(numbers[chosen[0]]), chosen
+
+    def file_of(self, chunk: int) -> int:
+        """The number of the file that holds a chunk."""
+        return self.number if self.numbers is None else int(self.numbers[chunk])
 
 
 class ChunkReader:
@@ -72,8 +89,11 @@ class ChunkReader:
             return
         part = self._parts[index]
         chunks = chunks[part.offsets[chunks] >= 0]
-        offsets, nbytes = part.offsets[chunks], part.nbytes[chunks]
-        fd = self._files.descriptor(part.number)
+        for number, chosen in part.by_file(chunks):
+            self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])
+
+    def _advise(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64]) -> None:
+        fd = self._files.descriptor(number)
         if all(is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
             return
         firsts, stops = together(offsets, nbytes, READ_NBYTES)
@@ -86,23 +106,25 @@ class ChunkReader:
         part = self._parts[index]
         if self._ahead is None and self._ring_nbytes:
             self._ahead = ReadAhead.create(self._ring_nbytes, self._files.direct)
-        if self._ahead is None or self._files.direct(part.number) is None:
+        first = part.file_of(int(chunks[0])) if len(chunks) else part.number
+        if self._ahead is None or self._files.direct(first) is None:
             self._ring_nbytes = 0
             return False
         if all((index, chunk) in self._ahead for chunk in chunks.tolist()):
             return True
         chunks = chunks[part.offsets[chunks] >= 0]
         places = zip(chunks.tolist(), part.offsets[chunks].tolist(), part.nbytes[chunks].tolist(), strict=True)
-        self._ahead.expect(((index, chunk), (part.number, offset, nbytes)) for chunk, offset, nbytes in places)
+        self._ahead.expect(((index, chunk), (part.file_of(chunk), offset, nbytes)) for chunk, offset, nbytes in places)
         return True
 
     def take(self, index: int, chunk: int) -> NDArray[np.uint8]:
         """The stored bytes of a chunk that is being read ahead; where that failed they are read anew, and the reason found."""
         part, began = self._parts[index], time.perf_counter_ns()
-        self._files.descriptor(part.number)
+        number = part.file_of(chunk)
+        self._files.descriptor(number)
         stored = self._ahead.take((index, chunk)) if self._ahead is not None else None
         if stored is None:
-            return self.read(part.number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
+            return self.read(number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += len(stored)
         return stored

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ChecksumError, CorruptDataError, SourceChangedError, SourceError
-from streamload.formats.hdf5.columns import chunk_cache, chunk_reader, chunked
+from streamload.formats.columns import chunk_cache, chunk_reader, chunked
 from streamload.schema import Field
 
 COMPRESSORS = {

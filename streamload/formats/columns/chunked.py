@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from streamload.codecs import FilterPipeline
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
-from streamload.formats.hdf5.columns.chunk_cache import ChunkCache, most_nbytes
-from streamload.formats.hdf5.columns.chunk_grid import ChunkSelection, Grid, reads
-from streamload.formats.hdf5.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
-from streamload.formats.hdf5.columns.read_ahead import ring_nbytes
+from streamload.formats.columns.chunk_cache import ChunkCache, most_nbytes
+from streamload.formats.columns.chunk_grid import ChunkSelection, Grid, reads
+from streamload.formats.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
+from streamload.formats.columns.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
@@ -153,11 +153,13 @@ class ChunkedReader(ReaderDefaults):
         grid = self._grids.get(index)
         if grid is None:
             part = self._column.parts[index]
-            was = self._files.fingerprints[part.number]
             ends = part.offsets + part.nbytes
-            if len(ends) and int(ends.max()) > was.nbytes:
-                worst = int(ends.argmax())
-                raise short_read(was, int(part.offsets[worst]), int(part.nbytes[worst]))
+            written = np.flatnonzero(part.offsets >= 0)
+            for number, chosen in part.by_file(written):
+                was, here = self._files.fingerprints[number], written[chosen]
+                worst = int(here[ends[here].argmax()]) if len(here) else -1
+                if worst >= 0 and int(ends[worst]) > was.nbytes:
+                    raise short_read(was, int(part.offsets[worst]), int(part.nbytes[worst]))
             grid = self._grids[index] = _grid_of(part, self._column.field.shape)
         return grid
 
@@ -183,12 +185,13 @@ class ChunkedReader(ReaderDefaults):
         if ready.any():
             left = np.flatnonzero(~ready)
             chunks, places, runs, offsets = chunks[left], places[left], runs[left], offsets[left]
-        if len(chunks):
-            self._decode(index, wanted, chunks, places, runs, offsets, out)
+        for number, one in part.by_file(chunks) if len(chunks) else ():
+            self._decode(index, number, wanted, chunks[one], places[one], runs[one], offsets[one], out)
 
     def _decode(
         self,
         index: int,
+        number: int,
         wanted: ChunkSelection,
         chunks: NDArray[np.int64],
         places: NDArray[np.int64],
@@ -215,9 +218,9 @@ class ChunkedReader(ReaderDefaults):
                 if ahead:
                     stored = self._stored.take(index, int(chunks[k]))
                 elif stride:
-                    stored = self._stored.read_apart(part.number, offsets[first:stop], nbytes[first:stop], stride)
+                    stored = self._stored.read_apart(number, offsets[first:stop], nbytes[first:stop], stride)
                 else:
-                    stored = self._stored.read(part.number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
+                    stored = self._stored.read(number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
                 for k in range(first, stop):
                     begin = begin_of[k]
                     data = stored[begin : begin + nbytes_of[k]]
@@ -238,7 +241,7 @@ class ChunkedReader(ReaderDefaults):
         except CorruptDataError as error:
             if error.path is not None:
                 raise
-            recheck(self._files.fingerprints[part.number])
+            recheck(self._files.fingerprints[number])
             raise self._located(error, part, grid, int(chunks[k])) from error
 
     def _copy_kept(self, index: int, grid: Grid, wanted: ChunkSelection, out: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -263,7 +266,7 @@ class ChunkedReader(ReaderDefaults):
 
     def _located(self, error: CorruptDataError, part: ChunkedFile, grid: Grid, chunk: int) -> CorruptDataError:
         """The error of a codec, with the file, the field and the records that it concerns."""
-        was, name = self._files.fingerprints[part.number], self._column.field.name
+        was, name = self._files.fingerprints[part.file_of(chunk)], self._column.field.name
         start = chunk // grid.boxes * grid.band_records
         stop = start + grid.records_in(chunk)
         place = f"the chunk of records {start}:{stop} of '{name}', at byte {int(part.offsets[chunk]):,},"
