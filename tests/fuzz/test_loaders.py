@@ -118,7 +118,11 @@ def write(path: Path, storage: str, held: dict[str, Any]) -> None:
     if storage.startswith("hdf5"):
         with h5py.File(path, "w") as file:
             for name in ("number", "pair"):
-                more = {"chunks": (min(7, len(held[name])), *held[name].shape[1:]), "compression": "gzip"} if "gzip" in storage else {}
+                more = (
+                    {"chunks": (min(7, len(held[name])), *held[name].shape[1:]), "compression": "gzip"}
+                    if "gzip" in storage and len(held[name])
+                    else {}
+                )
                 file.create_dataset(name, data=held[name], **more)
             for name, kind in (("list", h5py.vlen_dtype(np.int32)), ("text", h5py.string_dtype())):
                 dataset = file.create_dataset(name, (len(held[name]),), kind)
