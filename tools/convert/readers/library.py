@@ -44,6 +44,10 @@ class LibraryRecords(RecordSourceDefaults):
         self.title = source.title
         self.format_name = source.format_name
         self.left_out, self.more_left_out = fields_left_out(source.notes)
+        # Files of a store, as members of a file, lie in something that is counted as one.
+        inside = [one for one in source.omissions if one.what != "file" or self._store is not None]
+        self.members_left_out = {one.why: (one.count, one.names) for one in inside}
+        self.set_aside = {one.why: one.names for one in source.omissions if one not in inside}
 
     def __len__(self) -> int:
         return len(self._source)
