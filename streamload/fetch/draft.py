@@ -162,6 +162,8 @@ def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -
 
 def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:
     """Neighbouring pieces of one stream put together."""
+    if len(pieces) == 1:
+        return [StreamRows(pieces[0].stream, pieces[0].start, pieces[0].stop)]
     found: list[StreamRows] = []
     for stream, _, _, start, stop in pieces:
         if found and found[-1].stream == stream:
