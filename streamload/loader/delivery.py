@@ -155,7 +155,7 @@ class Delivery:
             if step is None:
                 return None
             self._counters.handed(len(step.records), asked_ns)
-            if self.live.pipeline.copies and not self._said_copies:
+            if not self._said_copies and self.live.pipeline.copies:
                 self._say_copies()
             return self._batch(step)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from streamload.order import PlannedStep, SharedSteps, Standing, StepPiece
-
 
 MOST_UNTOLD = 4096
 """Records by which telling may stay behind `ahead`: small steps are told of several at once, which costs each of them less."""
@@ -89,14 +88,13 @@ class Advice:
         return following
 
 
-def _joined(pieces: Sequence[StepPiece]) -> Iterator[StepPiece]:
+def _joined(pieces: Sequence[StepPiece]) -> list[StepPiece]:
     """The same positions in fewer pieces: neighbours of a lane are put together."""
-    found: dict[tuple[int, int, int], list[StepPiece]] = {}
-    for piece in pieces:
-        ours = found.setdefault(piece[:3], [])
-        if ours and ours[-1].stop == piece.start:
-            ours[-1] = ours[-1]._replace(stop=piece.stop)
+    found: dict[tuple[int, int, int], list[list[int]]] = {}
+    for stream, lane, epoch, start, stop in pieces:
+        ours = found.setdefault((stream, lane, epoch), [])
+        if ours and ours[-1][1] == start:
+            ours[-1][1] = stop
         else:
-            ours.append(piece)
-    for ours in found.values():
-        yield from ours
+            ours.append([start, stop])
+    return [StepPiece(*key, start, stop) for key, ours in found.items() for start, stop in ours]
