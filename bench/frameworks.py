@@ -159,9 +159,8 @@ def main() -> None:
                 )
         if importlib.util.find_spec("pytorch_lightning") is not None and given.only in "Lightning":
             times, processor = lightning_epochs(path, pairs=given.pairs)
-            print(
-                f"Lightning: an epoch of an empty model takes {times:.2f} of one over tensors in memory, {processor:.2f} of its processor time"
-            )
+            said = f"{times:.2f} of one over tensors in memory, {processor:.2f} of its processor time"
+            print(f"Lightning: an epoch of an empty model takes {said}")
 
 
 if __name__ == "__main__":

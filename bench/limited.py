@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.confinement import confined, homes
-
 from bench.command import Report, arguments
 from bench.data import raw
 from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.tools.benchmark.cgroup import confined, homes
 from streamload.tools.benchmark.comparison import Comparison, Competitor, Run, in_turns
 from streamload.tools.files.page_cache import make_cold
 

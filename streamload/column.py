@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import StreamloadError
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.storage.files import OpenFiles
@@ -35,7 +35,7 @@ class Fault(NamedTuple):
     row: int
     """Where it should have gone."""
     record: int
-    error: SourceError
+    error: StreamloadError
 
 
 class Reader(Protocol):
@@ -205,6 +205,10 @@ class Column(Protocol):
     @property
     def measured(self) -> Measured | None:
         """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
+        ...
+
+    def file_of(self, record: int) -> int | None:
+        """The number of the file that a record lies in, where records lie otherwise than the source's `file_starts` say; else None."""
         ...
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:

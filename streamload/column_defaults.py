@@ -63,6 +63,10 @@ class ColumnDefaults:
         """Blocks hold what `weights` say."""
         return None
 
+    def file_of(self, record: int) -> int | None:
+        """Where the source's `file_starts` say."""
+        return None
+
 
 class ReaderDefaults:
     """What a reader does where it does nothing special: a base for readers, ragged ones too."""

@@ -81,7 +81,24 @@ def mix(parts: Mapping[str, tuple[Source, int]]) -> Mixture:
     first, *others = sources
     for name in others:
         _check_alike(first, sources[first].schema, name, sources[name].schema)
+    _check_classes(sources)
     return Mixture(sources=sources, counts=counts)
+
+
+def _check_classes(sources: Mapping[str, Source]) -> None:
+    """Raise SchemaMismatchError where a number of a field stands for one thing in one part, and for another in another."""
+    for field in next(iter(sources.values())).schema.names:
+        longest, where = (), ""
+        for name, source in sources.items():
+            words = source.classes.get(field, ())
+            number = next((at for at, (a, b) in enumerate(zip(longest, words, strict=False)) if a != b), None)
+            if number is not None:
+                raise SchemaMismatchError(
+                    f"mix(): '{field}' has other classes: {number} is {longest[number]!r} in '{where}', and {words[number]!r} in '{name}'.",
+                    hint="Number them alike: write one of them with the classes of the other, in their order.",
+                    dataset=field,
+                )
+            longest, where = (words, name) if len(words) > len(longest) else (longest, where)
 
 
 def _part(name: Any, part: Any) -> tuple[Source, int]:

@@ -12,6 +12,8 @@ import numpy as np
 
 ARRAY, BYTES, TEXT = "array", "bytes", "text"
 """How a field can be ragged."""
+PADDED, ROWS = "padded", "rows"
+"""How a field of batches can be an array whose shape differs by batch: padded to its longest record, or packed into rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,24 @@ class Field:
     """The shape of one record: () for a number, (height, width, channels) for most images. Of one element where it is ragged."""
     ragged: str = ""
     """How records differ in length: "" not at all; "array", (n, *shape) values of `dtype`, n by record; "bytes", any
-    number of them; "text", as UTF-8."""
+    number of them; "text", as UTF-8. Of batches also "padded", an array (records, n, *shape), n by batch; and "rows", an array
+    (n, *shape) that is not one row a record."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of one record of this field; of one element where it is ragged."""
         return self.dtype.itemsize * math.prod(self.shape)
 
+    @property
+    def as_ragged(self) -> bool:
+        """Whether batches hold it as a `Ragged`; else they hold an array."""
+        return self.ragged in (ARRAY, BYTES, TEXT)
+
     def __str__(self) -> str:
+        if self.ragged == PADDED:
+            return f"{self.name} {self.dtype} ({', '.join(['longest', *map(str, self.shape)])}{'' if self.shape else ','})"
+        if self.ragged == ROWS:
+            return f"{self.name} {self.dtype} {self.shape} (packed)"
         if self.ragged == ARRAY:
             return f"{self.name} {self.dtype} ({', '.join(['*', *map(str, self.shape)])}{'' if self.shape else ','})"
         return f"{self.name} {self.ragged} (ragged)" if self.ragged else f"{self.name} {self.dtype} {self.shape}"
@@ -89,7 +101,8 @@ def dtype_text(dtype: np.dtype) -> Any:
 def dtype_of(text: Any) -> np.dtype:
     """The dtype that `dtype_text` wrote down. Names that NumPy does not know are those of ml_dtypes."""
     if not isinstance(text, str):
-        return np.lib.format.descr_to_dtype([tuple(tuple(p) if isinstance(p, list) else p for p in part) for part in text])
+        members: Any = [tuple(tuple(p) if isinstance(p, list) else p for p in part) for part in text]
+        return np.lib.format.descr_to_dtype(members)
     try:
         return np.dtype(text)
     except TypeError:

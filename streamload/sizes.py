@@ -48,3 +48,17 @@ def format_nbytes(nbytes: float) -> str:
             return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
         nbytes /= 1024
     return f"{nbytes:,.3g} TB"
+
+
+def format_decimal(nbytes: float) -> str:
+    """Bytes for people, in units of 1000, as those of disks and networks are: 7.8e9 is "7.8 GB". For what is measured."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(nbytes) < 999.5:
+            return f"{nbytes:.3g} {unit}" if unit != "B" else f"{int(nbytes)} B"
+        nbytes /= 1000
+    return f"{nbytes:,.3g} TB"
+
+
+def format_rate(nbytes_per_second: float) -> str:
+    """Bytes a second for people, in units of 1000."""
+    return f"{format_decimal(nbytes_per_second)}/s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -31,8 +31,10 @@ from streamload.column import (
 from streamload.conditions import Condition
 from streamload.errors import ConfigError, NullValueError
 from streamload.nulls import Nulls, advice_on_nulls, notes_on_nulls
+from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import TEXT, Schema
+from streamload.storage.file_table import FileTable
 from streamload.storage.files import Fingerprint, OpenFiles
 
 __all__ = [
@@ -81,18 +83,23 @@ class Source:
         file_starts: Sequence[int] | NDArray[np.int64],
         notes: Sequence[str] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        attributes: Mapping[str, Mapping[str, Any]] | None = None,
         asked: Mapping[str, str] | None = None,
         shapes_in_states: Mapping[str, tuple[int, ...]] | None = None,
         nulls: Mapping[str, Nulls] | None = None,
+        omissions: Sequence[Omission] = (),
+        masks: Iterable[str] = (),
     ) -> None:
         self.format_name = format_name
         self.title = title
         self.columns = tuple(columns)
-        self.fingerprints = tuple(fingerprints)
+        self.fingerprints: Sequence[Fingerprint] = fingerprints if isinstance(fingerprints, FileTable) else tuple(fingerprints)
         self.file_starts = np.asarray(file_starts, np.int64)
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
         """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        self.attributes = {name: dict(said) for name, said in (attributes or {}).items()}
+        """By field, what all files say of it besides, such as its unit: texts, lists of texts, and numbers."""
         self.asked = dict(asked or {})
         """By field, what asks for it in `fields=`, where that is not its name."""
         self.shapes_in_states = dict(shapes_in_states or {})
@@ -100,6 +107,10 @@ class Source:
         self.nulls = dict(nulls or {})
         """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
         is an error."""
+        self.omissions = tuple(omissions)
+        """What lies beside or among the records and is left out."""
+        self.masks = frozenset(masks)
+        """Fields of encoded images whose pixels are numbers of classes."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
         self._reading = threading.Lock()
 
@@ -182,7 +193,8 @@ class Source:
 
     def replaced(self, **changes: Any) -> Source:
         """A source like this one but for what is given: arguments of `Source`."""
-        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states", "nulls")
+        names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
+        names = (*names, "nulls", "omissions", "attributes", "masks")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
@@ -263,6 +275,7 @@ class Source:
         lines += [f"  ... and {more:,} more fields"] if more > 0 else []
         lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
         lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
+        lines += [f"  {omission}" for omission in self.omissions]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]
         return "\n".join(lines)
 

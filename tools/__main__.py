@@ -160,7 +160,7 @@ def _run(command: Any, arguments: argparse.Namespace) -> int:
     except (StreamloadError, OSError, MemoryError, ImportError) as error:
         if arguments.debug:
             raise
-        from streamload.tools.nulls import with_flags
+        from streamload.tools.commands.advice_as_flags import with_flags
 
         console.error(with_flags(error, skip=hasattr(arguments, "on_bad")) if isinstance(error, StreamloadError) else error)
         return code_of(error)

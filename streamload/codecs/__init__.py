@@ -1,4 +1,4 @@
-"""HDF5 filters, undone outside libhdf5: which can be, and the pipeline that takes a stored chunk back to its bytes."""
+"""Filters of HDF5 and codecs of Zarr, undone outside their libraries: which can be, and how a stored chunk becomes its bytes again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.codecs.filters import STEPS, Undo
+from streamload.codecs.array_codecs import ARRAY_STEPS
+from streamload.codecs.filters import STEPS as HDF5_STEPS
+from streamload.codecs.filters import FilterStep, Undo
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.scratch import Scratch
 
 Filters = Sequence[tuple[int, Sequence[int]]]
 """A dataset's filters in the order in which they were applied: HDF5's number, and the values stored with it."""
 
+STEPS: dict[int, FilterStep] = {**HDF5_STEPS, **ARRAY_STEPS}
 SHUFFLE = 2
 """The filter that does nothing to elements of one byte."""
 MOST_PLANS = 64

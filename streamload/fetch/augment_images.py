@@ -15,7 +15,7 @@ from streamload.fetch.draft import BatchDraft, PieceRows
 from streamload.fetch.job import Job
 from streamload.fetch.load import EncodedField
 from streamload.fetch.windows import WindowDecoder
-from streamload.images.column import EncodedImages
+from streamload.images.column import EncodedImages, ImageReader
 from streamload.images.header import ImageHeader
 from streamload.images.headers import read_header
 from streamload.images.image_error import ImageError
@@ -75,6 +75,9 @@ class AugmentImages:
     def decode(self, draft: BatchDraft, faults: list[Fault] | None) -> None:
         """Write every row of the encoded fields. A record that cannot be decoded raises, or is noted in `faults`."""
         began, read = time.perf_counter_ns(), self._meter.read_ns
+        for fields in self._readers.values():
+            for name in self.names:
+                fields[name].reader.collect_faults(faults)
         for piece in draft.pieces:
             for plan in self.plans:
                 for image in (*plan.images, *plan.masks):
@@ -95,7 +98,7 @@ class AugmentImages:
 
     def _stored(self, draft: BatchDraft, piece: PieceRows, name: str) -> Iterator[StoredRows]:
         """The stored bytes of a piece's rows, from the arena or from files, so many at a time."""
-        _, reader, in_arena = self._readers[piece.stream][name]
+        reader, in_arena = self._reader(piece, name), self._readers[piece.stream][name].in_arena
         missing = np.arange(piece.start, piece.stop)
         if in_arena:
             left = [draft.missing(piece.start, piece.stop)]
@@ -112,6 +115,10 @@ class AugmentImages:
         if len(missing):
             for first, last, values, starts, lengths in reader.pieces(draft.records[missing]):
                 yield StoredRows(missing[first:last], values, starts, lengths)
+
+    def _reader(self, piece: PieceRows, name: str) -> ImageReader:
+        """The reader of an encoded field: what is augmented is an image."""
+        return cast(ImageReader, self._readers[piece.stream][name].reader)
 
     def _write(
         self, draft: BatchDraft, piece: PieceRows, plan: AugmentPlan, name: str, stored: StoredRows, faults: list[Fault] | None
@@ -141,7 +148,7 @@ class AugmentImages:
         Errors that are kept have not been raised: what they passed through would live as long as they do.
         """
         record = int(draft.records[row])
-        fault = self._readers[piece.stream][name].reader.error_of(record, error)
+        fault = self._reader(piece, name).error_of(record, error)
         if faults is None:
             raise fault from error.__cause__
         faults.append(Fault(row, record, fault))
@@ -178,18 +185,23 @@ class AugmentImages:
     ) -> DrawnStep:
         """What is drawn for some rows. Images that are too small for the chain are bad."""
         name, (heights, widths) = plan.images[0].name, self._sizes[plan.images[0].name]
-        places = {"seed": self._seeds[piece.stream], "epoch": piece.epoch, "plans": (plan,)}
         records = draft.records[rows]
+
+        def draw(part: slice) -> DrawnStep:
+            at = rows[part]
+            sizes = {name: (heights[at], widths[at])}
+            return self._stage.draw(records[part], seed=self._seeds[piece.stream], epoch=piece.epoch, sizes=sizes, plans=(plan,))
+
         try:
-            return self._stage.draw(records, sizes={name: (heights[rows], widths[rows])}, **places)
+            return draw(slice(None))
         except ConfigError:
             for k, row in enumerate(rows.tolist()):
                 try:
-                    self._stage.draw(records[k : k + 1], sizes={name: (heights[row : row + 1], widths[row : row + 1])}, **places)
+                    draw(slice(k, k + 1))
                 except ConfigError as error:
                     bad[k] = ImageError(f"cannot be augmented: {error.message.rstrip('.')}", hint=error.hint, kind=SchemaMismatchError)
                     heights[row], widths[row] = plan.images[0].usual
-            return self._stage.draw(records, sizes={name: (heights[rows], widths[rows])}, **places)
+            return draw(slice(None))
 
 
 def decoded_whole(column: EncodedImages, reader: Any, record: NDArray[np.int64], *, mask: bool) -> NDArray[Any]:
@@ -213,7 +225,7 @@ def sizes_of(job: Job, record: int, names: Sequence[str]) -> dict[str, Sizes]:
                 reader = cast(EncodedImages, column).reader(files, ReadStats())
                 (stored,) = reader.pieces(np.array([record], np.int64))
                 try:
-                    height, width = read_header(stored.values).size
+                    height, width = read_header(stored.values.data).size
                 except ImageError as error:
                     raise reader.error_of(record, error) from error.__cause__
                 finally:

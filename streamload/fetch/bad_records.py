@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError
+from streamload.errors import CorruptDataError, StreamloadError
 from streamload.source import Fault
 
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
@@ -60,9 +60,10 @@ def none_left(positions: int, epoch: int, row: tuple[int, int, str]) -> CorruptD
     """The error for an epoch of which every record was left out; `row` is the last of them, as `BadRow`."""
     record, _, why = row
     return CorruptDataError(
-        f"All {positions:,} records of epoch {epoch:,} were left out, since none can be decoded, so there is nothing to train on. "
+        f"All {positions:,} records of epoch {epoch:,} were left out, since none can be delivered, so there is nothing to train on. "
         f"The last of them: {why}",
-        hint='Check the files and decode=; loader.bad_records says what was wrong with each, on_bad_record="raise" stops at the first.',
+        hint="Check the files, decode= and transform=; loader.bad_records says what was wrong with each, "
+        'on_bad_record="raise" stops at the first.',
         records=(record, record + 1),
         epoch=epoch,
     )
@@ -76,7 +77,7 @@ def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str, fi
     "substitute": the next good record of the batch, after the last the first; "skip": bad rows are left out, all of them if
     need be. Raises the first fault's error where no record is good that could stand in.
     """
-    first: dict[int, SourceError] = {}
+    first: dict[int, StreamloadError] = {}
     for fault in faults:
         first.setdefault(fault.row - first_row, fault.error)
     bad = np.zeros(len(records), bool)
@@ -88,8 +89,8 @@ def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str, fi
         error = first[min(first)]
         kind = type(error)
         raise kind(
-            f"None of the {len(records):,} records of a batch can be decoded, so none can stand in. The first: {error.message}",
-            hint='Check the files; on_bad_record="skip" goes on without such batches.',
+            f"None of the {len(records):,} records of a batch can be delivered, so none can stand in. The first: {error.message}",
+            hint='Check the files and transform=; on_bad_record="skip" goes on without such batches.',
             **error.details,
         )
     sources = np.arange(len(records))
@@ -98,7 +99,7 @@ def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str, fi
     return sources, [BadRow(int(records[row]), int(records[sources[row]]), _why(first[row])) for row in sorted(first)]
 
 
-def _why(error: SourceError) -> str:
+def _why(error: StreamloadError) -> str:
     text = error.message
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 

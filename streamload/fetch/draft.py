@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.fault_points import reach
-from streamload.fetch.bad_records import BadRow, remap_slices, resolve
+from streamload.fetch.bad_records import SKIP, BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
 from streamload.fetch.tasks import SegmentRows, StepTask
 from streamload.memory.shared_memory import SharedBlock
@@ -63,7 +63,20 @@ class PieceRows(NamedTuple):
 class BatchDraft:
     """One step on its way through the stages."""
 
-    __slots__ = ("bad", "elements", "overflow", "pieces", "records", "slices", "source", "streams", "target", "task", "valid")
+    __slots__ = (
+        "_left_out",
+        "_replaced",
+        "elements",
+        "overflow",
+        "pieces",
+        "records",
+        "slices",
+        "source",
+        "streams",
+        "target",
+        "task",
+        "valid",
+    )
 
     def __init__(self, task: StepTask, records: NDArray[np.int64], slices: list[WindowSlice], target: Arrays) -> None:
         """`records` and `slices` are of the task's pieces; rows that do not count are added here."""
@@ -89,7 +102,9 @@ class BatchDraft:
         """Where the pass before this one put its fields (in the first pass, nothing)."""
         self.target: Arrays = target
         """Where the present pass puts its fields: fixed ones at any time, ragged ones only when it writes."""
-        self.bad: tuple[BadRow, ...] = ()
+        self._left_out: list[BadRow] = []
+        self._replaced: dict[int, BadRow] = {}
+        """By row, the record that should have stood there, and the one that does."""
         self.overflow: Overflow | None = None
 
     @property
@@ -97,33 +112,48 @@ class BatchDraft:
         """Rows of the batch."""
         return len(self.records)
 
+    @property
+    def bad(self) -> tuple[BadRow, ...]:
+        """Records that could not be delivered: those that were left out, then those that were replaced, each by row."""
+        return (*self._left_out, *(self._replaced[row] for row in sorted(self._replaced)))
+
     def settle(self, faults: Sequence[Fault], policy: str) -> NDArray[np.int64]:
-        """Decide what stands in place of records that cannot be decoded; returns, for each row of the batch from now on, the
+        """Decide what stands in place of records that cannot be delivered; returns, for each row of the batch from now on, the
         row whose record now stands there: shape (count,); -1 where none is good that could stand there, and nothing shall.
 
         A record that stands in is of the same stream. Raises the error of `resolve` where none can. Where rows are filled up
-        there are as many as before: those of records that are left out repeat the last good one, and do not count.
+        there are as many as before: those of records that are left out repeat the last good one, and do not count. May be called
+        once a pass: a record that stood in for another may be one that the next function fails on.
         """
         sources: list[NDArray[np.int64]] = []
-        bad: list[BadRow] = []
         valid: list[int] = []
         segments = self.task.segments
+        counts = self.valid or tuple(segment.valid for segment in segments)
         for number, (_, start, stop) in enumerate(self.streams):
-            counted = segments[number].valid if segments else stop - start
+            counted = counts[number] if segments else stop - start
             ours = [fault for fault in faults if start <= fault.row < start + max(counted, 1)]
-            chosen, rows = resolve(self.records[start : start + max(counted, 1)], ours, policy, start)
+            chosen, rows = resolve(self.records[start : start + max(counted, 1)], ours, policy if counted else SKIP, start)
+            if counted:
+                self._note(sorted({fault.row for fault in ours}), rows)
             if segments:
                 valid.append(min(len(chosen), counted))
                 more = stop - start - len(chosen)
                 chosen = np.append(chosen, np.full(more, chosen[-1] if len(chosen) else -1 - start))
             sources.append(chosen + start)
-            bad += rows if counted else []
         now = np.concatenate(sources)
-        self.bad = tuple(bad)
         if valid != [segment.valid for segment in segments]:
             self.valid = tuple(valid)
         self._rearrange(np.where(now < 0, np.arange(len(now)), now) if segments else now)
         return now
+
+    def _note(self, rows: Sequence[int], bad: Sequence[BadRow]) -> None:
+        """Take in records that cannot be delivered, and the rows of the batch in which they stood."""
+        for row, one in zip(rows, bad, strict=True):
+            if one.by < 0:
+                self._left_out.append(one)
+            else:
+                before = self._replaced.get(row)
+                self._replaced[row] = one if before is None else before._replace(by=one.by)
 
     def _rearrange(self, now: NDArray[np.int64]) -> None:
         """Have row k be what was row `now[k]`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamload.errors import StreamloadError, WorkerError, shortened
 from streamload.fault_points import reach
+from streamload.fetch.arrange_ragged import ArrangeRagged
 from streamload.fetch.augment_fields import AugmentFields, stage_of
 from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft, FilledStep, SlotDestination
@@ -87,6 +88,9 @@ class BatchFetcher:
         if job.batch_transform is not None:
             between.append(Workspace(job.transformed, size))
             stages.append([TransformBatch(job, BatchTransform(job.batch_transform), self.meter)])
+        if job.collation is not None:
+            between.append(Workspace(job.collation.given, size))
+            stages.append([ArrangeRagged(job, job.collation, self.meter)])
         return [Pass(some, to) for some, to in zip(stages, [*between, slot], strict=True)]
 
     def _augmenting(self, job: Job) -> tuple[AugmentStage, AugmentImages | None]:

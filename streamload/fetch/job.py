@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.fetch.unpicklable import part_that_cannot_travel
 from streamload.memory.shared_memory import SharedBlock, aligned
 from streamload.memory.slots import SlotLayout
 from streamload.order import BoundOrder, StepPiece
@@ -20,6 +21,7 @@ from streamload.schema import Field, Schema
 from streamload.source import Column
 from streamload.storage.files import Fingerprint
 from streamload.transforms.augmentation import Augmentation
+from streamload.transforms.collation import Collation
 
 Transform = Callable[..., dict[str, Any]]
 
@@ -33,7 +35,7 @@ class Stream:
 
     columns: tuple[Column, ...]
     """The same fields, in the same order, in every stream of a job."""
-    fingerprints: tuple[Fingerprint, ...]
+    fingerprints: Sequence[Fingerprint]
     """Of the files that the columns count by number."""
     seed: int
     """Of whatever is drawn for its records."""
@@ -70,9 +72,18 @@ class Job:
     augmentation: Augmentation | None = None
     """What is done with records and batches before a function of the user's sees them."""
     batch_transform: Transform | None = None
-    """A function of whole batches, which comes last."""
+    """A function of whole batches, which comes after that."""
     known: Schema | None = None
     """The fields of a record once it has been transformed; None while that is still to be found out."""
+    made: Schema | None = None
+    """The fields of a batch once it has been transformed, where there is a function of batches."""
+    collation: Collation | None = None
+    """What becomes of its ragged fields in the end."""
+
+    @property
+    def batched(self) -> Schema:
+        """The fields of a batch once it has been transformed: what is collated."""
+        return self.transformed if self.made is None else self.made
 
     @property
     def augmented(self) -> Schema:
@@ -90,8 +101,10 @@ class Job:
         return Schema(tuple(column.field for column in self.streams[0].columns))
 
     @property
-    def fingerprints(self) -> tuple[Fingerprint, ...]:
+    def fingerprints(self) -> Sequence[Fingerprint]:
         """Of all files, stream after stream."""
+        if len(self.streams) == 1:
+            return self.streams[0].fingerprints
         return tuple(fingerprint for stream in self.streams for fingerprint in stream.fingerprints)
 
     @property
@@ -235,20 +248,8 @@ def read_job(block: SharedBlock) -> Job:
 
 def _unpicklable(job: Job) -> str:
     """Which part of the job does not pickle, as the user knows it."""
-    import cloudpickle
-
     orders = [("the order", order) for stream in job.streams for order in stream.lanes]
     columns = [(f"field '{column.field.name}'", column) for stream in job.streams for column in stream.columns]
     functions = [("transform", job.transform), ("batch_transform", job.batch_transform), ("augment", job.augmentation)]
-    for name, part in (*functions, *orders, *columns):
-        try:
-            cloudpickle.dumps(part)
-        except Exception:
-            held = getattr(part, "__dict__", {}) or {}
-            for attribute, value in held.items():
-                try:
-                    cloudpickle.dumps(value)
-                except Exception:
-                    return f"{name}.{attribute} ({type(value).__name__})"
-            return name
-    return "the job"
+    named = (part_that_cannot_travel(name, part) for name, part in (*functions, *orders, *columns))
+    return next((text for text in named if text is not None), "the job")

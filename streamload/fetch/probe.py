@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
+from streamload.errors import SourceError, TransformError
 from streamload.fetch.augment_images import decoded_whole
 from streamload.fetch.bad_records import RAISE
 from streamload.fetch.job import Job
@@ -18,35 +19,96 @@ from streamload.schema import Schema
 from streamload.source import Column, Fault, ReadStats, kept_column, read_records
 from streamload.storage.files import OpenFiles
 from streamload.transforms.batch import BatchTransform
-from streamload.transforms.record import RecordTransform
+from streamload.transforms.record import RecordTransform, is_of_data
 from streamload.transforms.stage import augment_arrays
+from streamload.transforms.trial import Trial, schema_of
 
 MOST_PROBED = 100
-"""Records that a transform is tried on until one is good, where bad ones are not an error."""
+"""Records that a function is tried on until one is good, where bad ones are not an error."""
+MOST_COMPARED = 8
+"""Records that are compared, where some differ in length: what follows their length is ragged."""
 BATCH = 2
 """Records that a function of whole batches is tried on, where there are so many."""
 
 
+class StoredRecord(NamedTuple):
+    """A record of the first stream, augmented."""
+
+    fields: dict[str, Any]
+    """As a batch of its own."""
+    record: int
+
+
 def probe(job: Job) -> Schema:
-    """The schema of what the transform makes of the first good record; or, once that is known, the batch transform of the first few."""
-    given, records = good_records(job, 1 if job.known is None else max(1, min(BATCH, job.streams[0].lanes[0].n)))
-    if job.known is None:
-        assert job.transform is not None
-        workspace = filled(job.augmented, given[:1])
-        transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=workspace[0])
-        transforming.stored_ragged.update(workspace[1])
-        return transforming.schema(int(records[0]), seed=job.streams[0].seed)
+    """The schema of what the transform makes of records; or, once that is known, the batch transform of the first good ones.
+
+    Where bad records are an error, so is a function that fails on one of those that it is tried on.
+    """
+    return transformed_schema(job) if job.known is None else batch_schema(job)
+
+
+def transformed_schema(job: Job) -> Schema:
+    """What the transform makes of the first good record; of several, where they differ in length."""
+    assert job.transform is not None
+    several = bool(job.augmented.ragged)
+    trials: list[Trial] = []
+    failed: TransformError | None = None
+    for stored, record in good_records(job, MOST_COMPARED if several else 1):
+        fixed, ragged = filled(job.augmented, [stored])
+        transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=fixed)
+        transforming.stored_ragged.update(ragged)
+        shortened = several and all(one.real for one in trials)
+        try:
+            trials += transforming.trials(record, seed=job.streams[0].seed, shortened=shortened)
+        except TransformError as error:
+            if job.on_bad == RAISE or not is_of_data(error):
+                if trials:
+                    break  # The step that it is in says so, if it is ever asked for.
+                raise
+            failed = failed or error
+        if sum(one.real for one in trials) == (MOST_COMPARED if several else 1):
+            break
+    if not trials and failed is not None:
+        raise failed
+    return schema_of(trials, job.augmented)
+
+
+def batch_schema(job: Job) -> Schema:
+    """What the batch transform makes of the first good records."""
     assert job.batch_transform is not None
-    batch = whole_batch(job, given, records)
+    count = max(1, min(BATCH, job.streams[0].lanes[0].n))
     transforming = BatchTransform(job.batch_transform)
-    return transforming.schema(transforming.call(batch, records, seed=job.streams[0].seed, epoch=0, position=0), len(records))
+    taken: list[StoredRecord] = []
+    failed: TransformError | None = None
+    for stored in good_records(job, count):
+        try:
+            whole_batch(job, [stored])
+            taken.append(stored)
+            if len(taken) == count:
+                return _made_of(job, transforming, taken)
+        except TransformError as error:
+            if job.on_bad == RAISE or not is_of_data(error):
+                raise
+            failed, taken = failed or error, taken if len(taken) < count else []
+    if failed is not None and not taken:
+        raise failed
+    return _made_of(job, transforming, taken)
 
 
-def good_records(job: Job, count: int) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
-    """The first good records of epoch 0, augmented, each as a batch of its own; and their numbers. Raises where the first is bad."""
-    stream, found, numbers = job.streams[0], list[dict[str, Any]](), list[int]()
-    tries = count if job.on_bad == RAISE else min(MOST_PROBED, stream.lanes[0].n)
-    faults: list[Fault] = []
+def _made_of(job: Job, transforming: BatchTransform, taken: Sequence[StoredRecord]) -> Schema:
+    """What a batch of these records becomes."""
+    records = np.array([one.record for one in taken], np.int64)
+    result = transforming.call(whole_batch(job, taken), records, seed=job.streams[0].seed, epoch=0, position=0)
+    return transforming.schema(result, len(records))
+
+
+def good_records(job: Job, count: int) -> Iterator[StoredRecord]:
+    """The first records of epoch 0 that can be read: `count` of them, or where bad ones are no error, as many as are tried.
+
+    Raises where bad records are an error, and where none is good.
+    """
+    stream, faults, found = job.streams[0], list[Fault](), 0
+    tries = min(count if job.on_bad == RAISE else MOST_PROBED, stream.lanes[0].n)
     files, meter = OpenFiles(stream.fingerprints), ReadStats()
     try:
         for position in range(tries):
@@ -62,13 +124,10 @@ def good_records(job: Job, count: int) -> tuple[list[dict[str, Any]], NDArray[np
                 continue
             if job.augmentation is not None:
                 stored = augment_arrays(job.augmentation, stored, record, seed=stream.seed, epoch=0)
-            found.append(stored)
-            numbers.append(int(record[0]))
-            if len(found) == count:
-                break
+            found += 1
+            yield StoredRecord(stored, int(record[0]))
         if not found:
             raise faults[0].error
-        return found, np.array(numbers, np.int64)
     finally:
         files.close()
 
@@ -85,13 +144,14 @@ def filled(schema: Schema, records: list[dict[str, Any]]) -> tuple[dict[str, NDA
     return fixed, ragged
 
 
-def whole_batch(job: Job, given: list[dict[str, Any]], records: NDArray[np.int64]) -> dict[str, Any]:
+def whole_batch(job: Job, taken: Sequence[StoredRecord]) -> dict[str, Any]:
     """A batch as the batch transform is given it: augmented, and transformed record by record."""
-    fixed, ragged = filled(job.augmented, given)
+    fixed, ragged = filled(job.augmented, [one.fields for one in taken])
     if job.transform is None:
         return {field.name: ragged[field.name] if field.ragged else fixed[field.name] for field in job.augmented}
     transforming = RecordTransform(job.transform, stored=job.augmented, stored_arrays=fixed)
     transforming.stored_ragged.update(ragged)
+    records = np.array([one.record for one in taken], np.int64)
     workspace = Workspace(job.transformed, len(records))
     out = {name: array for name, array in workspace.fields.items() if not job.transformed[name].ragged}
     uneven = transforming.apply(records, out, seed=job.streams[0].seed, epoch=0, start=0, ragged=job.transformed.ragged)

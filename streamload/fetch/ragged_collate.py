@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.order import Layout
 from streamload.schema import Field
-from streamload.source import RaggedColumn, RaggedReader, measured_of
+from streamload.source import Lengths, RaggedColumn, RaggedReader, measured_of
 
 SPLIT_SLACK = 1.25
 """Where a block of the order is a part of a stored one, what it is given above its share of that."""
@@ -140,7 +140,12 @@ def offsets_of(lengths: NDArray[np.int64], out: NDArray[np.int64] | None = None)
     return offsets
 
 
+def lengths_of(column: RaggedColumn) -> Lengths:
+    """How long its records are, as exactly as is known."""
+    measured = measured_of(column)
+    return column.lengths if measured is None else measured.lengths
+
+
 def capacity_for(column: RaggedColumn, records: int) -> int:
     """Elements that a batch of so many records has room for in its slot."""
-    measured = measured_of(column)
-    return max(1, math.ceil((column.lengths if measured is None else measured.lengths).capacity(records)))
+    return max(1, math.ceil(lengths_of(column).capacity(records)))

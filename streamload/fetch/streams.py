@@ -32,9 +32,9 @@ class OpenStreams:
         """Nanoseconds for which this process did not run while it read."""
         self.advised: list[list[Reader]] = [[] for _ in job.streams]
         """Of each stream, the readers that are told ahead what steps will need."""
-        self._unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
-        if not job.mapped:
-            self._unmapped = []
+        self._unmapped: list[tuple[int, int]] = []
+        if job.mapped:
+            self._unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
         self._map_pause, self._map_after = 1, 0
 
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 
+from streamload.errors import TransformError, without_frames
+from streamload.fetch.bad_records import RAISE
 from streamload.fetch.draft import Arrays, BatchDraft
 from streamload.fetch.job import Job
 from streamload.ragged import Ragged
-from streamload.schema import Schema
-from streamload.source import ReadStats
+from streamload.schema import Field, Schema
+from streamload.source import Fault, ReadStats
 from streamload.transforms.batch import BatchTransform
+from streamload.transforms.record import is_of_data
 
 
 class TransformBatch:
@@ -22,43 +26,57 @@ class TransformBatch:
         assert job.layout is not None
         self._transforming = transforming
         self._streams = job.streams
-        self._given, self._schema = job.transformed, job.layout.schema
+        self._given, self._schema = job.transformed, job.batched
         self._meter = meter
-        self._result: dict[str, Any] = {}
+        self._on_bad = job.on_bad
+        self._result: dict[str, Any] | None = None
+        """What it made of the batch at hand; None where there is nothing."""
 
     def measure(self, draft: BatchDraft) -> None:
-        """Call it, and put fixed fields into the batch."""
+        """Call it, and put fixed fields into the batch; settle what becomes of the records of a batch that it fails on: all of them."""
         began = time.perf_counter_ns()
-        count, first = draft.count, draft.task.pieces[0]
-        self._result = {}
+        self._result = None
         try:
-            if count:
-                given = batch_of(draft.source, self._given, count)
-                stream = self._streams[first.stream]
-                position = first.start * len(stream.lanes) + first.lane
-                self._result = self._transforming.call(given, draft.records, seed=stream.seed, epoch=first.epoch, position=position)
-                self._transforming.check(self._result, count, self._schema)
-                for field in self._schema:
-                    if not field.ragged:
-                        draft.target.fields[field.name][:count] = self._result[field.name]
+            if draft.count:
+                self._result = self._called(draft)
+        except TransformError as error:
+            if self._on_bad == RAISE or not is_of_data(error):
+                raise
+            kept = cast(TransformError, without_frames(error))
+            draft.settle([Fault(row, record, kept) for row, record in enumerate(draft.records.tolist())], self._on_bad)
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
-        draft.elements = {
-            field.name: int(self._result[field.name].offsets[-1] - self._result[field.name].offsets[0]) if count else 0
-            for field in self._schema.ragged
-        }
+        draft.elements = {field.name: _elements(self._result, field) for field in self._schema.ragged}
+        for field in self._schema:
+            if not field.ragged:
+                filled = np.zeros((), field.dtype) if self._result is None else self._result[field.name]
+                draft.target.fields[field.name][: draft.count] = filled
+
+    def _called(self, draft: BatchDraft) -> dict[str, Any]:
+        first = draft.task.pieces[0]
+        given = batch_of(draft.source, self._given, draft.count)
+        stream = self._streams[first.stream]
+        position = first.start * len(stream.lanes) + first.lane
+        result = self._transforming.call(given, draft.records, seed=stream.seed, epoch=first.epoch, position=position)
+        self._transforming.check(result, draft.count, self._schema)
+        return result
 
     def write(self, draft: BatchDraft) -> None:
         """Put ragged fields into the batch."""
         for field in self._schema.ragged:
             offsets = draft.target.offsets[field.name]
-            offsets[0] = 0
-            if draft.count:
+            offsets[: draft.count + 1] = 0
+            if self._result is not None:
                 ragged: Ragged = self._result[field.name]
                 first, last = int(ragged.offsets[0]), int(ragged.offsets[-1])
                 np.subtract(ragged.offsets, first, out=offsets[: draft.count + 1])
                 draft.target.fields[field.name][: last - first] = ragged.values[first:last]
-        self._result = {}
+        self._result = None
+
+
+def _elements(result: Mapping[str, Any] | None, field: Field) -> int:
+    """Elements of a ragged field in the whole batch; none where there is no result."""
+    return 0 if result is None else int(result[field.name].offsets[-1] - result[field.name].offsets[0])
 
 
 def batch_of(arrays: Arrays, schema: Schema, count: int) -> dict[str, Any]:

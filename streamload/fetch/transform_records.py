@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.fetch.bad_records import RAISE
 from streamload.fetch.draft import Arrays, BatchDraft
 from streamload.fetch.job import Job
 from streamload.fetch.ragged_collate import offsets_of
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
-from streamload.source import ReadStats
+from streamload.source import Fault, ReadStats
 from streamload.transforms.record import RecordTransform
 
 
@@ -59,12 +60,14 @@ class TransformRecords:
         self._seeds = [stream.seed for stream in job.streams]
         self._stored = job.augmented.ragged
         self._ragged = job.transformed.ragged
+        self._on_bad = job.on_bad
         self._meter = meter
         self._results: dict[str, list[NDArray[Any]]] = {}
 
     def measure(self, draft: BatchDraft) -> None:
-        """Call it, and put what it returns for fixed fields into the batch."""
+        """Call it, put what it returns for fixed fields into the batch, and settle what becomes of records that it fails on."""
         began = time.perf_counter_ns()
+        faults: list[Fault] = []
         source, target = draft.source, draft.target
         for field in self._stored:
             offsets = source.offsets[field.name][: draft.count + 1]
@@ -75,13 +78,31 @@ class TransformRecords:
             for stream, epoch, position, start, stop in draft.pieces:
                 records, seed = draft.records[start:stop], self._seeds[stream]
                 found = self._transforming.apply(
-                    records, fixed, seed=seed, epoch=epoch, start=position, first_row=start, ragged=self._ragged
+                    records,
+                    fixed,
+                    seed=seed,
+                    epoch=epoch,
+                    start=position,
+                    first_row=start,
+                    ragged=self._ragged,
+                    faults=None if self._on_bad == RAISE else faults,
                 )
                 for name, arrays in found.items():
                     self._results[name] += arrays
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
+        if faults:
+            self._settle(draft, fixed, draft.settle(faults, self._on_bad))
         draft.elements = {name: sum(map(len, arrays)) for name, arrays in self._results.items()}
+
+    def _settle(self, draft: BatchDraft, fixed: Mapping[str, NDArray[Any]], sources: NDArray[np.int64]) -> None:
+        """Row k of the batch is now what was in row `sources[k]`; where that is negative, nothing."""
+        for array in fixed.values():
+            array[: len(sources)] = array[sources]
+            array[: len(sources)][sources < 0] = np.zeros((), array.dtype)
+        for field in self._ragged:
+            found, none = self._results[field.name], np.empty((0, *field.shape), field.dtype)
+            self._results[field.name] = [found[row] if row >= 0 else none for row in sources.tolist()]
 
     def write(self, draft: BatchDraft) -> None:
         """Put what it returned for ragged fields into the batch."""

@@ -8,7 +8,18 @@ from typing import Any, Protocol, cast
 
 from streamload.source import Source
 
-FORMATS = ("streamload.formats.hdf5", "streamload.formats.npy", "streamload.formats.parquet", "streamload.formats.arrow")
+FORMATS = (
+    "streamload.formats.hdf5.format",
+    "streamload.formats.npy",
+    "streamload.formats.parquet.format",
+    "streamload.formats.arrow.format",
+    "streamload.formats.idx.format",
+    "streamload.formats.cifar.format",
+    "streamload.formats.zarr.format",
+    "streamload.formats.lmdb.format",
+    "streamload.formats.image_folder.format",
+    "streamload.formats.tar.format",
+)
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 
 Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
@@ -25,6 +36,8 @@ class Format(Protocol):
         """Whether a file that begins with `head` is of this format; `path` is there to read further, not to be believed."""
         ...
 
+    # A format of folders has `matches_folder(self, path: str) -> bool` besides: whether a folder, as a whole, is one set of records.
+
     def plan(self, paths: Sequence[str], fields: Fields | None, **options: Any) -> Source:
         """A source over files of this format that have one schema."""
         ...
@@ -36,4 +49,14 @@ def format_of(head: bytes, path: str) -> Format | None:
         module = cast(Format, importlib.import_module(name))
         if module.matches(head, path):
             return module
+    return None
+
+
+def folder_format_of(path: str) -> Format | None:
+    """The format that takes a folder as one set of records, or None: its files are then looked at one by one."""
+    for name in FORMATS:
+        module = importlib.import_module(name)
+        matches = getattr(module, "matches_folder", None)
+        if matches is not None and matches(path):
+            return cast(Format, module)
     return None

@@ -12,7 +12,16 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.arrow_types import ArrowValues, NullFoundError, UnequalLengthError, plain, storage_of, to_numpy, values_of
+from streamload.formats.arrow_types import (
+    ArrowValues,
+    NullFoundError,
+    UnequalLengthError,
+    plain,
+    said_shape,
+    storage_of,
+    to_numpy,
+    values_of,
+)
 from streamload.formats.nulls import ListFill
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
@@ -66,7 +75,7 @@ def _is_hugging_face(kind: Any) -> bool:
 def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | None:
     """How an Arrow field becomes a ragged one; None where it does not: numbers, and lists that may be of one length.
 
-    A list is ragged for certain only where `shape` begins with None: the length of each record is then its own. Raises
+    A list is ragged for certain only where `shape`, or the file, says None first: the length of each record is then its own. Raises
     SkippedColumnError or UnsupportedColumnError for lists of what cannot be an element, ConfigError for a shape that does not fit.
     """
     kind, member = storage_of(field.type), ""
@@ -85,9 +94,13 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
                 dataset=field.name,
             )
         return RaggedValues(ragged=simple, member=member, inner=None)
+    is_list = kinds.is_list(kind) or kinds.is_large_list(kind)
+    own = said_shape(field) if shape is None and is_list else None
+    if own is not None:
+        return listed(field, cast("Sequence[int]", own[1:]))
     if shape is None or not len(shape) or shape[0] is not None:
         return None
-    if not (kinds.is_list(kind) or kinds.is_large_list(kind)):
+    if not is_list:
         raise ConfigError(
             f"Column '{field.name}' is {field.type}, whose records are of one length: shape {tuple(shape)} does not fit.",
             hint="Give whole numbers in shapes={...}, or leave the column out of it.",
@@ -98,7 +111,9 @@ def ragged_of(field: Any, shape: Sequence[int | None] | None) -> RaggedValues | 
 
 def listed(field: Any, shape: Sequence[int] | None) -> RaggedValues:
     """A list column as a ragged one, elements of `shape` where that is known."""
-    inner = storage_of(field.type).value_field
+    inner, said = storage_of(field.type).value_field, (field.metadata or {}).get(b"dtype")
+    if said is not None:
+        inner = inner.with_metadata({**(inner.metadata or {}), b"dtype": said})
     return RaggedValues(ragged=ARRAY, member="", inner=values_of(inner, shape))
 
 

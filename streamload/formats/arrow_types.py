@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,6 @@ RAY = ("ray.data.arrow_tensor", "ray.data.arrow_tensor_v2")
 TENSOR = "arrow.fixed_shape_tensor"
 BFLOAT16 = "lance.bfloat16"
 BOOL8 = "arrow.bool8"
-MOST_FEATURES_NBYTES = 16 * 1024**2
-"""Of what Hugging Face says of the features of a file."""
 WHOLE_DIGITS = 18
 """Of decimals without a fraction that int64 holds."""
 MOST_DEPTH = 8
@@ -106,6 +104,8 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if shape is None and b"shape" in metadata:
         shape = _said_shape(_json(metadata[b"shape"], field.name), field.name)
     values = _storage(kind)
+    if shape is not None and 0 in shape and kinds.is_boolean(kind) and b"dtype" in metadata:
+        return replace(values, dtype=_dtype_said(metadata[b"dtype"].decode(errors="replace")), physical=tuple(shape))
     if name == BOOL8 and values.raw == "int8":
         values = ArrowValues(dtype=np.dtype(bool), lists=(), binary=0, raw="", physical=None, permutation=())
     if is_bfloat16(field) and values.binary == 2:
@@ -117,6 +117,13 @@ def values_of(field: Any, shape: Sequence[int] | None) -> ArrowValues:
     if permutation and (shape is None or sorted(permutation) != list(range(len(shape)))):
         raise UnsupportedColumnError(f"has a permutation {list(permutation)} that does not fit its shape")
     return _shaped(values, shape, permutation, field.name)
+
+
+def said_shape(field: Any) -> tuple[int | None, ...] | None:
+    """The shape that a field of lists says of its records, where they differ in length: None first. None where it says nothing of it."""
+    text = (field.metadata or {}).get(b"shape", b"")
+    said = _json(text, field.name, strict=False) if text.startswith(b"[null") else None
+    return (None, *_said_shape(said[1:], field.name)) if isinstance(said, list) and said[:1] == [None] else None
 
 
 def is_bfloat16(field: Any) -> bool:
@@ -140,28 +147,6 @@ def note_of(field: Any) -> str:
     return "holds times of day, delivered as what has passed since midnight" if kinds.is_time(kind) else ""
 
 
-def classes_in(schema: Any) -> dict[str, tuple[str, ...]]:
-    """By column, the names of classes that Hugging Face's ClassLabel features have; {} where the schema has none, or nonsense."""
-    text = (schema.metadata or {}).get(b"huggingface", b"")
-    try:
-        said = json.loads(text) if 0 < len(text) < MOST_FEATURES_NBYTES else {}
-        features = said["info"]["features"].items()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    left = list(features)
-    while left:
-        name, feature = left.pop()
-        if not isinstance(feature, dict):
-            continue
-        if "_type" not in feature:
-            left += [(f"{name}.{member}", inner) for member, inner in feature.items()]
-        words = feature.get("names") if feature.get("_type") == "ClassLabel" else None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            found[name] = tuple(words)
-    return found
-
-
 def storage_of(kind: Any) -> Any:
     """An Arrow type without its extension."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
@@ -180,7 +165,7 @@ def with_lengths(values: ArrowValues, lists: tuple[int, ...], name: str) -> Arro
     known = ArrowValues(
         dtype=values.dtype, lists=lists, binary=values.binary, raw=values.raw, physical=None, permutation=values.permutation
     )
-    return _shaped(known, values.physical, values.permutation, name)
+    return _shaped(known, values.physical, values.permutation, name, looked_at=True)
 
 
 def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
@@ -192,6 +177,8 @@ def to_numpy(array: Any, values: ArrowValues, fill: Any) -> NDArray[np.generic]:
     array = plain(array)
     if values.lists or not values.raw:
         array.validate(full=True)
+    if values.physical is not None and 0 in values.physical and not values.lists:
+        return np.zeros((len(array), *values.shape), values.dtype)
     flat = _flat(array, values, values.lists, fill)
     assert values.physical is not None
     records = flat.reshape((len(array), *values.physical))
@@ -331,19 +318,32 @@ def _unreadable(kind: Any, *, within: bool) -> SkippedColumnError:
 
 def _with_dtype(values: ArrowValues, text: str, name: str) -> ArrowValues:
     """Values of fixed-size binary that the file says are numbers."""
+    dtype = _dtype_said(text)
+    if not dtype.itemsize or values.binary % dtype.itemsize:
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
+    return ArrowValues(dtype=dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+
+
+def _dtype_said(text: str) -> np.dtype:
+    """The dtype that a file says values are of."""
     try:
         dtype = np.dtype(text)
     except TypeError as error:
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which NumPy does not know") from error
-    if dtype.kind not in "biufcSMm" or not dtype.itemsize or values.binary % dtype.itemsize:
-        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which does not fit values of {values.binary:,} bytes")
+    if dtype.kind not in "biufcSMm":
+        raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, which cannot be delivered")
     if dtype != dtype.newbyteorder("<"):
         raise UnsupportedColumnError(f"says that its dtype is {text[:40]!r}, and big-endian values in tables are not read")
-    return ArrowValues(dtype=dtype, lists=values.lists, binary=values.binary, raw=values.raw, physical=None, permutation=())
+    return dtype
 
 
-def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str) -> ArrowValues:
-    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits."""
+def _shaped(
+    values: ArrowValues, shape: Sequence[int] | None, permutation: tuple[int, ...], name: str, *, looked_at: bool = False
+) -> ArrowValues:
+    """The same with the shape of a record: what the lists and bytes come to, or what was said if it fits.
+
+    Lengths that were `looked_at` are those of a first record, and others may have others.
+    """
     physical: tuple[int, ...] | None = tuple(shape) if shape is not None else None
     if None not in values.lists:
         own = tuple(length or 0 for length in values.lists)
@@ -352,9 +352,10 @@ def _shaped(values: ArrowValues, shape: Sequence[int] | None, permutation: tuple
         if physical is None:
             physical = own
         elif math.prod(physical) != math.prod(own):
+            differ = f"; where records differ in length, shapes={{{name!r}: (None,)}}" if looked_at and len(own) == 1 else ""
             raise ConfigError(
                 f"Column '{name}' holds {math.prod(own):,} values a record {own}, and shape {physical} has {math.prod(physical):,}.",
-                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}.",
+                hint=f"Give one of {math.prod(own):,}, such as shapes={{{name!r}: {own}}}{differ}.",
                 dataset=name,
             )
     return ArrowValues(

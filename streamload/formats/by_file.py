@@ -35,6 +35,7 @@ def one_each_file(source: Source) -> Source:
         file_starts=np.arange(len(starts)),
         notes=[*source.notes, "each file is one record"],
         classes=source.classes,
+        attributes=source.attributes,
         asked=source.asked,
     )
 

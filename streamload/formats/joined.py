@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -100,6 +100,11 @@ class JoinedColumn(ColumnDefaults):
         """As the column's."""
         return self.column.file_nbytes
 
+    def file_of(self, record: int) -> int | None:
+        """As the column says, counted here."""
+        number = self.column.file_of(record)
+        return None if number is None else number + self.first
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
         """The column's reader, which sees its own files alone."""
         return self.column.reader(cast(OpenFiles, FileRange(files, self.first, self.files)), meter)
@@ -123,7 +128,7 @@ class FileRange:
     def __init__(self, files: OpenFiles, first: int, count: int) -> None:
         self._files = files
         self._first = first
-        self.fingerprints: list[Fingerprint] = list(files.fingerprints[first : first + count])
+        self.fingerprints: Sequence[Fingerprint] = files.fingerprints[first : first + count]
 
     def descriptor(self, number: int) -> int:
         """A descriptor of one of the files."""
@@ -179,12 +184,15 @@ def join(sources: Mapping[str, Source]) -> Source:
     fingerprints: list[Fingerprint] = []
     notes: list[str] = []
     classes: dict[str, tuple[str, ...]] = {}
+    attributes: dict[str, Mapping[str, Any]] = {}
     nulls: dict[str, Nulls] = {}
     for name, source in sources.items():
         columns.append(_renamed(source.columns[0], name, len(fingerprints), len(source.fingerprints)))
         fingerprints.extend(source.fingerprints)
         if source.classes:
             classes[name] = source.classes[source.schema.names[0]]
+        for said in source.attributes.values():
+            attributes[name] = said
         for one in source.nulls.values():
             nulls[name] = one
         notes.append(f"'{name}' from {source.format_name} {source.title}")
@@ -199,6 +207,7 @@ def join(sources: Mapping[str, Source]) -> Source:
         file_starts=borders if len(first) else [0, 0],
         notes=notes,
         classes=classes,
+        attributes=attributes,
         nulls=nulls,
     )
 

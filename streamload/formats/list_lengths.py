@@ -42,7 +42,7 @@ class ListLengths:
             if kinds.is_fixed_size_list(array.type):
                 found = frozenset([array.type.list_size] if len(array) else [])
             else:
-                found = frozenset(pc.unique(pc.list_value_length(array)).slice(0, MOST_LENGTHS).to_pylist())
+                found = frozenset(pc.call_function("list_value_length", [array]).unique().slice(0, MOST_LENGTHS).to_pylist())
             met.append(found)
             array = array.flatten()
         return cls(met=tuple(met), records=count)

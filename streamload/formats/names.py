@@ -1,9 +1,15 @@
-"""Names as people order them, and patterns of names."""
+"""Names as people order them, patterns of names, and names of fields for what lies in groups."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+
+from streamload.errors import SchemaMismatchError
+
+KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
+"""What well-known fields are called here."""
 
 
 def natural_key(path: str) -> list[tuple[bool, int, str]]:
@@ -19,3 +25,22 @@ def is_pattern(name: str) -> bool:
 def matches(name: str, pattern: str) -> bool:
     """Whether a name, without any "/", is one that a pattern stands for."""
     return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def plain_names(stored: Sequence[str]) -> dict[str, str]:
+    """The names under which fields are delivered, and those that they are stored under: without slashes, which would make groups in HDF5.
+
+    Names that differ stay different, whatever order they come in. Raises SchemaMismatchError where that cannot be.
+    """
+    own = {name for name in stored if name not in KNOWN and "/" not in name}
+    names: dict[str, str] = {name: name for name in sorted(own)}
+    for name in sorted(set(stored) - own):
+        wished = [KNOWN.get(name, ""), name.replace("/", "_"), name.replace("/", "__")]
+        plain = next((one for one in wished if one and one not in names), None)
+        if plain is None:
+            raise SchemaMismatchError(
+                f"The fields {name!r} and {names[name.replace('/', '_')]!r} would have one name.",
+                hint="Choose one of them, and name it: --fields NEW=STORED.",
+            )
+        names[plain] = name
+    return {plain: name for name in stored for plain, other in names.items() if other == name}

@@ -29,7 +29,7 @@ from streamload.errors import (
 from streamload.formats.npy_columns import NpyArray, column_of, decoded
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.table import RESIDENT_NBYTES, assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, Wanted
+from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source
@@ -44,6 +44,10 @@ MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
+CLASSES = ".classes"
+"""An array of an .npz that is called like another and so holds the names of its classes."""
+MOST_NAMES_NBYTES = 16 * 1024**2
+"""Of names of classes."""
 SMALL_SHARE = 1 / 16
 """Arrays of other lengths are left out with a note where they hold no more of the bytes: a mean, names of classes."""
 MOST_VERIFIED_NBYTES = 1024**3
@@ -72,7 +76,7 @@ def plan(paths: Sequence[str], fields: Fields | None) -> Source:
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
     """The source, planned anew."""
     name = _array_name(paths)
-    wanted = Wanted(fields)
+    wanted = WantedColumns(fields)
     tables = [_table(path, name, wanted) for path in paths]
     fingerprints = [table.fingerprint for table in tables]
     return assemble(NAME, tables, fields, lambda field, parts, stands: column_of(field, parts, fingerprints))
@@ -90,7 +94,7 @@ def _array_name(paths: Sequence[str]) -> str:
     return common or "array"
 
 
-def _table(path: str, name: str, wanted: Wanted) -> Table:
+def _table(path: str, name: str, wanted: WantedColumns) -> Table:
     was = fingerprint(path)
     aside: dict[str, str] = {}
     try:
@@ -212,7 +216,9 @@ def _leaves(dtype: np.dtype, names: tuple[str, ...] = (), at: int = 0) -> list[t
     return found
 
 
-def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside: dict[str, str]) -> tuple[int, dict[str, FileColumn]]:
+def _archive(
+    file: BinaryIO, was: Fingerprint, path: str, wanted: WantedColumns, aside: dict[str, str]
+) -> tuple[int, dict[str, FileColumn]]:
     """The arrays of an .npz that are wanted: stored members by offset, compressed ones decoded where they are small."""
     columns: dict[str, dict[str, FileColumn]] = {}
     lengths: dict[str, int] = {}
@@ -221,6 +227,10 @@ def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside:
             members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
+            words = {name: found for name in members if (found := _class_names(archive, members.get(f"{name}{CLASSES}")))}
+            for name in words:
+                if wanted.all or not wanted.within(f"{name}{CLASSES}"):
+                    del members[f"{name}{CLASSES}"]
             for name, member in members.items():
                 if not wanted.within(name):
                     aside[name] = "was not asked for"
@@ -245,7 +255,21 @@ def _archive(file: BinaryIO, was: Fingerprint, path: str, wanted: Wanted, aside:
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
-    return chosen or 0, {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
+    held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
+    return chosen or 0, {
+        key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()
+    }
+
+
+def _class_names(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> tuple[str, ...]:
+    """The names of classes in an array of texts that is called like another and ".classes"; () where there is none."""
+    if member is None or member.file_size > MOST_NAMES_NBYTES:
+        return ()
+    try:
+        found = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
+    except ValueError:
+        return ()
+    return tuple(found.tolist()) if found.dtype.kind == "U" and found.ndim == 1 else ()
 
 
 def _of_one_length(
@@ -304,7 +328,7 @@ def _member(
         raise UnsupportedFeatureError(
             f"{path}: member '{name}' is compressed as one stream of {format_nbytes(member.file_size)}; "
             f"up to {format_nbytes(RESIDENT_NBYTES)} are decoded at open.",
-            hint="Save it uncompressed (np.savez), or as HDF5 with `streamload convert`.",
+            hint="Save it uncompressed (np.savez), or as HDF5.",
             path=path,
             dataset=name,
         )

@@ -7,17 +7,26 @@ import inspect
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
-from streamload.formats import Fields, Format, format_of, joined, partitions, unrecognized
+from streamload.formats import Fields, Format, folder_format_of, format_of, joined, partitions, unrecognized
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
+_COPIES = {
+    "s3": "Copy the file to a local disk first: `aws s3 cp {url} .`.",
+    "gs": "Copy the file to a local disk first: `gcloud storage cp {url} .`.",
+    "http": "Copy the file to a local disk first: `curl -LO {url}`.",
+    "https": "Copy the file to a local disk first: `curl -LO {url}`.",
+    "file": "Give its path alone: {path}.",
+}
+"""What brings a file here, by the scheme of its URL."""
 _PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 
 Path = str | os.PathLike[str]
@@ -61,10 +70,7 @@ def open_source(
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
     chosen: Format | None = None
     for name in paths:
-        was = fingerprint(name)
-        head, found = _recognised(was.path, name)
-        if found is None:
-            raise unrecognized.unrecognized(head, name, was.nbytes)
+        found = _format_at(name, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else name)
         if chosen is not None and found.NAME != chosen.NAME:
             raise SchemaMismatchError(
                 f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
@@ -167,6 +173,18 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
             )
 
 
+def _format_at(name: str, *, asked: str) -> Format:
+    """The format of a file, or of a folder that is one set of records, found by what was `asked`. Raises as `unrecognized` says."""
+    folder = folder_format_of(name) if os.path.isdir(name) else None
+    if folder is not None:
+        return folder
+    was = fingerprint(name)
+    head, found = _recognised(was.path, name)
+    if found is None:
+        raise unrecognized.unrecognized(head, name, was.nbytes, asked=asked)
+    return found
+
+
 def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
     """The beginning of a file, and the format that it is of."""
     try:
@@ -212,14 +230,17 @@ def _matching(path: str) -> list[str]:
     """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
-        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint="Copy the file to a local disk first.")
+        copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
+        copy = copy.format(url=shlex.quote(path), path=path.split("://", 1)[1])
+        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint=copy)
     if "\x00" in path:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return partitions.data_files(path, natural_key)
+        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
-        found = sorted((name for name in glob.glob(path, recursive=True) if not os.path.isdir(name)), key=natural_key)
+        there = glob.glob(path, recursive=True)
+        found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
         if not found:
             raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
         return [name for name in found if partitions.is_data(name)] or found

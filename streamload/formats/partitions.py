@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -34,9 +35,6 @@ STORES = (
     ("_versions", "a Lance dataset", "Write it anew as Parquet: lance.dataset(path).to_table()."),
     (".hoodie", "a Hudi table, whose log says which files count", "Write it anew as Parquet."),
     ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count", "Write it anew as Parquet."),
-    ("zarr.json", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
-    (".zgroup", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
-    (".zarray", "a Zarr store", "Make records of it: `streamload convert SRC train.h5`."),
 )
 """What tells a folder that is more than its files: a name in it, what it is, and the cure."""
 
@@ -49,7 +47,7 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     """
     for mark, what, hint in STORES:
         if os.path.lexists(os.path.join(folder, mark)):
-            raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint, path=folder)
+            raise UnsupportedFeatureError(f"{folder} is {what}.", hint=hint.replace("{folder}", shlex.quote(folder)), path=folder)
     found = [name for name in files_below(folder, skipped=(".", "_")) if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")
@@ -64,9 +62,16 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
 
 
 def files_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[str]:
-    """All files in a folder and the folders below it; links to folders are followed, each folder once, and under its own name first.
+    """All files in a folder and the folders below it: see `folders_below`."""
+    for here, names in folders_below(folder, skipped=skipped):
+        yield from (os.path.join(here, name) for name in names)
 
-    Folders whose names begin with one of `skipped` are not looked into, and no link that leads back up is followed.
+
+def folders_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """A folder and the folders below it, each with the names of its files in order.
+
+    Links to folders are followed, each folder once, and under its own name first. Folders whose names begin with one of
+    `skipped` are not looked into, and no link that leads back up is followed.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -80,7 +85,7 @@ def files_below(folder: str, *, skipped: tuple[str, ...] = ()) -> Iterator[str]:
             folders[:] = sorted(name for name in folders if not skipped or not name.startswith(skipped))
             links = (os.path.join(here, name) for name in folders if os.path.islink(os.path.join(here, name)))
             waiting += [link for link in links if not leads_up(link, folder)]
-            yield from (os.path.join(here, name) for name in sorted(names))
+            yield here, sorted(names)
 
 
 def leads_up(link: str, folder: str) -> bool:

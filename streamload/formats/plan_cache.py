@@ -15,21 +15,25 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import attributes_from_json, attributes_to_json
 from streamload.errors import CorruptDataError
+from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN05"
+MAGIC = b"SLPLAN07"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
     "RawRecords": "streamload.formats.columns.raw",
     "InMemory": "streamload.formats.columns.raw",
     "InMemoryRagged": "streamload.formats.columns.raw_ragged",
+    "FileRanges": "streamload.formats.columns.file_ranges",
     "HeldWithNulls": "streamload.formats.nulls",
     "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.column",
@@ -87,7 +91,10 @@ def store_plan(asked: list[Any], source: Source, seconds: float) -> None:
             "title": source.title,
             "notes": source.notes,
             "classes": source.classes,
+            "attributes": {name: attributes_to_json(said) for name, said in source.attributes.items()},
             "nulls": {name: list(one) for name, one in source.nulls.items()},
+            "omissions": [[one.what, one.why, one.count, one.names] for one in source.omissions],
+            "masks": sorted(source.masks),
             "files": [was.path for was in source.fingerprints],
             "starts": out.plain(source.file_starts),
             "columns": [out.plain(column) for column in source.columns],
@@ -206,12 +213,17 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             fingerprints=[Fingerprint(path, *map(int, times[path][:4])) for path in said["files"]],
             notes=[str(note) for note in said["notes"]],
             classes={str(name): tuple(map(str, words)) for name, words in said["classes"].items()},
+            attributes={str(name): attributes_from_json(str(text)) for name, text in said["attributes"].items()},
             nulls={str(name): Nulls(str(column), count) for name, (column, count) in said["nulls"].items()},
+            masks=map(str, said["masks"]),
+            omissions=[Omission(str(what), str(why), int(count), tuple(map(str, names))) for what, why, count, names in said["omissions"]],
         )
         for column in source.columns:
             _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
             if isinstance(column, RawRagged):
                 _refuse_loose(column, source)
+            if isinstance(column, FileRanges):
+                _refuse_outside(column, source)
     except disk_cache.DAMAGED as error:
         raise CorruptDataError(f"what was kept of a plan cannot be read: {error}.", hint="It is made anew.") from error
     return source, said["more"]
@@ -235,6 +247,19 @@ def _refuse_loose(column: RawRagged, source: Source) -> None:
     stops = column.bases + column.limits * column.field.nbytes
     if min(int(column.bases.min(initial=0)), int(column.limits.min(initial=0))) < 0 or (stops > sizes).any():
         raise ValueError("elements lie behind the end of their file")
+
+
+def _refuse_outside(column: FileRanges, source: Source) -> None:
+    """Raise ValueError where records would lie outside their files."""
+    counts = np.diff(column.starts)
+    if len(counts) != len(column.numbers) or (counts < 0).any() or column.starts[0] != 0 or column.starts[-1] != len(source):
+        raise ValueError("records are counted wrong")
+    limits = np.repeat(np.array([was.nbytes for was in source.fingerprints], np.int64)[column.numbers], counts)
+    if len(limits) != len(column.offsets) or len(limits) != len(column.sizes) or int(column.numbers.min(initial=0)) < 0:
+        raise ValueError("records are counted wrong")
+    there = column.offsets >= 0
+    if int(column.sizes.min(initial=0)) < 0 or (column.offsets[there] + column.sizes[there] > limits[there]).any():
+        raise ValueError("records lie behind the end of their file")
 
 
 def _dtype(text: str) -> np.dtype[Any]:

@@ -10,17 +10,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import agreed
 from streamload.errors import SourceError
+from streamload.formats.class_names import agreed_classes
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
 from streamload.formats.stacked import Stacked
-from streamload.formats.table_fields import Choice, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
+from streamload.formats.table_fields import ChosenField, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Column, NullableColumn, ReadStats, Source, measured_of, read_records, stored_nbytes
-from streamload.storage.files import OpenFiles, short_read, unreadable
+from streamload.storage.files import Fingerprint, OpenFiles, short_read, unreadable
 
 RESIDENT_RECORD_NBYTES = 64
 """Records of a field that is decoded once and held are at most this large ..."""
@@ -43,11 +45,13 @@ def assemble(
     fill: Any = None,
     nullable: Callable[[Column], bool] = lambda column: False,
     costs: Callable[[Column], list[str]] = lambda column: [],
+    fingerprints: Sequence[Fingerprint] | None = None,
 ) -> Source:
     """A source over files of one schema: the first that holds records decides on the fields, the others must have the same ones.
 
     What stands for nulls comes from `fill` as the user gave it; `nullable` says whether a column that `column_of` made may meet
-    any. Small fields are held in memory, but for the one with the largest records. Raises ConfigError for names that are not
+    any. Small fields are held in memory, but for the one with the largest records. `fingerprints` are all files that columns read,
+    by number, where these are others than a file a table. Raises ConfigError for names that are not
     there, UnsupportedFeatureError for columns that cannot be read, SchemaMismatchError where files differ.
     """
     first = next((table for table in tables if table.records), tables[0])
@@ -59,7 +63,8 @@ def assemble(
     notes.extend(extra_columns(first, tables))
     columns: list[Column] = []
     largest = max(chosen, key=lambda one: first.columns[one.keys[0]].record_nbytes * len(one.keys)).name
-    assembly = _Assembly(tables, first, column_of, nullable, fill)
+    read = [table.fingerprint for table in tables] if fingerprints is None else list(fingerprints)
+    assembly = _Assembly(tables, first, column_of, nullable, fill, OpenFiles(read))
     try:
         for one in chosen:
             column = assembly.column(one, hold=one.name != largest)
@@ -72,30 +77,46 @@ def assemble(
         format_name=format_name,
         title=first.path if len(tables) == 1 else f"{tables[0].path} ... {tables[-1].path} ({len(tables):,} files)",
         columns=columns,
-        fingerprints=[table.fingerprint for table in tables],
+        fingerprints=read,
         file_starts=assembly.starts,
         notes=notes,
         classes={one.name: words for one in chosen if (words := classes_of(tables, one))},
+        attributes={one.name: said for one in chosen if (said := attributes_of(tables, one))},
         nulls=assembly.nulls,
     )
 
 
-def classes_of(tables: Sequence[Table], chosen: Choice) -> tuple[str, ...]:
-    """The longest list of classes that any file has for a field; one may go on where another ends."""
-    return () if chosen.stacked else max((table.columns[chosen.keys[0]].classes for table in tables), key=len)
+def classes_of(tables: Sequence[Table], chosen: ChosenField) -> tuple[str, ...]:
+    """The longest list of classes that any file has for a field. Raises SchemaMismatchError where one number means different things."""
+    if chosen.stacked:
+        return ()
+    return agreed_classes(chosen.keys[0], ((table.path, table.columns[chosen.keys[0]].classes) for table in tables))
+
+
+def attributes_of(tables: Sequence[Table], chosen: ChosenField) -> dict[str, Any]:
+    """What all files say alike of a field besides its values."""
+    return {} if chosen.stacked else agreed(table.columns[chosen.keys[0]].attributes for table in tables)
 
 
 class _Assembly:
     """The columns of a source, one after the other, and the files that they are read from, open all the while."""
 
-    def __init__(self, tables: Sequence[Table], first: Table, column_of: ColumnOf, nullable: Callable[[Column], bool], fill: Any) -> None:
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        first: Table,
+        column_of: ColumnOf,
+        nullable: Callable[[Column], bool],
+        fill: Any,
+        files: OpenFiles,
+    ) -> None:
         self._tables, self._first, self._column_of, self._nullable, self._fill = tables, first, column_of, nullable, fill
-        self.files = OpenFiles([table.fingerprint for table in tables])
+        self.files = files
         self.starts = np.cumsum([0, *(table.records for table in tables)])
         self.nulls: dict[str, Nulls] = {}
         self._own_nulls: dict[str, list[str]] = {}
 
-    def column(self, chosen: Choice, *, hold: bool) -> Column:
+    def column(self, chosen: ChosenField, *, hold: bool) -> Column:
         """The column of a field, held in memory if it is small and may be."""
         made = [self._made(chosen, key) for key in chosen.keys]
         column, wrong = made[0]
@@ -116,12 +137,12 @@ class _Assembly:
             self.nulls[chosen.name] = Nulls(chosen.name if chosen.stacked else chosen.keys[0], wrong)
         return column
 
-    def notes(self, chosen: Choice) -> list[str]:
+    def notes(self, chosen: ChosenField) -> list[str]:
         """What a reader of `repr` should know of a field that was made."""
         notes = dict.fromkeys(f"'{chosen.name}' {note}" for key in chosen.keys if (note := self._first.columns[key].note))
         return [*self._own_nulls.get(chosen.name, []), *notes]
 
-    def _made(self, chosen: Choice, key: str) -> tuple[Column, int | None]:
+    def _made(self, chosen: ChosenField, key: str) -> tuple[Column, int | None]:
         """A column of the files, and how many nulls are errors in it; None where nobody has counted."""
         stored, tables = self._first.columns[key], self._tables
         field = Field(chosen.name, stored.dtype, stored.shape, stored.ragged)

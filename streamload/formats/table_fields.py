@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ MOST_LISTED = 12
 Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
-class Wanted:
+class WantedColumns:
     """The columns that fields ask for, by name, by the name of a struct that they are members of, or by a pattern."""
 
     def __init__(self, fields: Fields | None) -> None:
@@ -48,7 +48,7 @@ class Wanted:
         return key in self or any(name.startswith(f"{key}.") for name in self._names)
 
 
-class Choice(NamedTuple):
+class ChosenField(NamedTuple):
     """A field that is to be delivered."""
 
     name: str
@@ -76,6 +76,8 @@ class FileColumn:
     """What a reader of `repr` should know, after the field's name."""
     ragged: str = ""
     """How records differ in length, as `Field.ragged` has it."""
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the file says of it besides."""
     nulls: NullCounts = NullCounts()
     mean: float = 1.0
     """Elements of a record on average, roughly, where it is ragged."""
@@ -112,7 +114,7 @@ class TablePart:
     stored: FileColumn
 
 
-def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[Choice]:
+def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[ChosenField]:
     """Fields in order. Raises ConfigError for names that are not there, UnsupportedFeatureError for what cannot be read."""
     if fields is None:
         if table.refused:
@@ -134,7 +136,7 @@ def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[Cho
                 path=table.path,
             )
         notes.extend(f"'{name}' left out: it {why}" for name, why in list(table.aside.items())[:MOST_LISTED])
-        return [Choice(name, (name,), False) for name in table.columns]
+        return [ChosenField(name, (name,), False) for name in table.columns]
     asked = list(fields.items()) if isinstance(fields, Mapping) else [(None, name) for name in fields]
     chosen = [one for name, key in asked for one in _settled(table, name, key)]
     twice = next((name for name, count in Counter(one.name for one in chosen).items() if count > 1), None)
@@ -143,7 +145,7 @@ def chosen_in(table: Table, fields: Fields | None, notes: list[str]) -> list[Cho
     return chosen
 
 
-def _settled(table: Table, name: str | None, key: str | Sequence[str]) -> list[Choice]:
+def _settled(table: Table, name: str | None, key: str | Sequence[str]) -> list[ChosenField]:
     """The fields that one that was asked for comes to: of a struct its members, of a pattern the columns that it stands for.
 
     Under a name given to them, the columns of a pattern or of a list are one field, side by side.
@@ -152,14 +154,14 @@ def _settled(table: Table, name: str | None, key: str | Sequence[str]) -> list[C
         found = [_known(table, column) for one in key for column in (_matching(table, one) or [one])]
         return [_stacked(table, str(name), found)]
     if key in table.columns:
-        return [Choice(key if name is None else name, (key,), False)]
+        return [ChosenField(key if name is None else name, (key,), False)]
     members = [column for column in table.columns if column.startswith(f"{key}.")]
     if members:
-        return [Choice((key if name is None else name) + column[len(key) :], (column,), False) for column in members]
+        return [ChosenField((key if name is None else name) + column[len(key) :], (column,), False) for column in members]
     found = _matching(table, key)
     if not found:
-        return [Choice(key if name is None else name, (_known(table, key),), False)]
-    return [Choice(column, (column,), False) for column in found] if name is None else [_stacked(table, name, found)]
+        return [ChosenField(key if name is None else name, (_known(table, key),), False)]
+    return [ChosenField(column, (column,), False) for column in found] if name is None else [_stacked(table, name, found)]
 
 
 def _matching(table: Table, pattern: str) -> list[str]:
@@ -169,7 +171,7 @@ def _matching(table: Table, pattern: str) -> list[str]:
     return sorted((column for column in table.columns if matches(column, pattern)), key=natural_key)
 
 
-def _stacked(table: Table, name: str, keys: Sequence[str]) -> Choice:
+def _stacked(table: Table, name: str, keys: Sequence[str]) -> ChosenField:
     """Columns side by side. Raises ConfigError where there are none, or one is named twice; SchemaMismatchError where they differ."""
     twice = next((key for key, count in Counter(keys).items() if count > 1), None)
     if twice is not None or not keys:
@@ -186,7 +188,7 @@ def _stacked(table: Table, name: str, keys: Sequence[str]) -> Choice:
                 path=table.path,
                 dataset=key,
             )
-    return Choice(name, tuple(keys), True)
+    return ChosenField(name, tuple(keys), True)
 
 
 def _known(table: Table, key: str) -> str:
@@ -244,7 +246,7 @@ def checked_shapes(given: object) -> dict[str, tuple[int | None, ...]]:
     return found
 
 
-def refuse_unlike(first: Table, table: Table, chosen: Sequence[Choice]) -> None:
+def refuse_unlike(first: Table, table: Table, chosen: Sequence[ChosenField]) -> None:
     """Raise SchemaMismatchError where a file has the chosen fields in another form than the first."""
     for key in (key for one in chosen for key in one.keys):
         here, there = table.columns.get(key), first.columns[key]
@@ -255,26 +257,11 @@ def refuse_unlike(first: Table, table: Table, chosen: Sequence[Choice]) -> None:
             continue
         elif (here.dtype, here.shape, here.ragged) != (there.dtype, there.shape, there.ragged):
             what = here.kind
-        elif here.classes and there.classes and here.classes != there.classes:
-            _refuse_other_classes(first, table, key, there.classes, here.classes)
-            continue
         else:
             continue
         raise SchemaMismatchError(
             f"Column '{key}' differs: {there.kind} in {first.path}, {what} in {table.path}.",
             hint="Files of one source have one schema: open them apart, or choose other fields with fields=[...].",
-            path=table.path,
-            dataset=key,
-        )
-
-
-def _refuse_other_classes(first: Table, table: Table, key: str, there: tuple[str, ...], here: tuple[str, ...]) -> None:
-    """Raise for files in which one number stands for different things; one list may go on where the other ends."""
-    number = next((at for at, (a, b) in enumerate(zip(there, here, strict=False)) if a != b), None)
-    if number is not None:
-        raise SchemaMismatchError(
-            f"Column '{key}' has other classes: {number} is {there[number]!r} in {first.path}, and {here[number]!r} in {table.path}.",
-            hint="Open them apart, or write them with the same classes in the same order.",
             path=table.path,
             dataset=key,
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import zlib
+
 from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.sizes import format_nbytes
@@ -11,24 +15,28 @@ HEAD_NBYTES = 4096
 
 _DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 _CONVERT = "Convert it to HDF5 first."
-_COMMAND = "Make records of it: `streamload convert SRC train.h5`."
-_ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
+_COMMAND = "Make records of it: `streamload convert {asked} train.h5`."
+_ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
+_SEVERAL = "Make records of them: `streamload convert {asked} train.h5`."
+"""Of images in a folder that was asked for."""
+_UNPACK = "Unpack it first: `gunzip {path}`; or make records of it as it is: `streamload convert {asked} train.h5`."
+_PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 _TABLE = "Write it as Parquet with what reads it."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "Run `git lfs pull` in its repository."),
-    (b"\x1f\x8b", "a gzip file", "Unpack it first: `gunzip`."),
-    (b"BZh", "a bzip2 file", "Unpack it first: `bunzip2`."),
-    (b"\xfd7zXZ\x00", "an xz file", "Unpack it first: `unxz`."),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", "Unpack it first: `unzstd`."),
-    (b"PK\x03\x04", "a zip file (or an .npz)", "Unpack it first: `unzip`."),
+    (b"\x1f\x8b", "a gzip file", "Unpack it first: `gunzip {path}`."),
+    (b"BZh", "a bzip2 file", "Unpack it first: `bunzip2 {path}`."),
+    (b"\xfd7zXZ\x00", "an xz file", "Unpack it first: `unxz {path}`."),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "Unpack it first: `unzstd {path}`."),
+    (b"PK\x03\x04", "a zip file (or an .npz)", "Unpack it first: `unzip {path}`."),
     (b"PK\x05\x06", "an empty zip file", "Fetch it again."),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z file", "Unpack it first: `7z x`."),
-    (b"Rar!\x1a\x07", "a rar file", "Unpack it first: `unrar x`."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z file", "Unpack it first: `7z x {path}`."),
+    (b"Rar!\x1a\x07", "a rar file", "Unpack it first: `unrar x {path}`."),
     (b"\x0e\x03\x13\x01", "an HDF4 file, the format before HDF5", "Convert it with the `h4toh5` tool of the HDF Group."),
-    (b"CDF\x01", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
-    (b"CDF\x02", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
-    (b"CDF\x05", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 in.nc out.nc`."),
+    (b"CDF\x01", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 {path} train.nc`."),
+    (b"CDF\x02", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 {path} train.nc`."),
+    (b"CDF\x05", "a classic NetCDF file", "Convert it to HDF5: `nccopy -k nc4 {path} train.nc`."),
     (b"MATLAB 5.0 MAT-file", "a MATLAB 5 file", "Save it in MATLAB with the option -v7.3, which writes HDF5."),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", _ONE),
     (b"\xff\xd8\xff", "a JPEG image", _ONE),
@@ -39,17 +47,19 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"ORC", "an ORC file", _TABLE),
     (b"Obj\x01", "an Avro file", _TABLE),
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
-    (b"\x00\x00\x08\x01", "an IDX file, as MNIST has them", _COMMAND),
-    (b"\x00\x00\x08\x03", "an IDX file, as MNIST has them", _COMMAND),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
 )
 
 
-def unrecognized(head: bytes, path: str, nbytes: int) -> StreamloadError:
-    """The error for a file that is of no format known here: it says what the file is instead, and what to do."""
+def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> StreamloadError:
+    """The error for a file that is of no format known here: it says what the file is instead, and what to do.
+
+    `asked` is what was to be opened: the file itself, or the folder or pattern that it was found by.
+    """
     what, hint = _identify(head, nbytes)
+    hint = _SEVERAL if hint == _ONE and asked != path else hint
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(
@@ -58,6 +68,10 @@ def unrecognized(head: bytes, path: str, nbytes: int) -> StreamloadError:
             path=path,
         )
     kind = UnsupportedFeatureError if hint == _CONVERT else CorruptDataError
+    named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
+    hint = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
+    if asked != path:
+        return kind(f"{asked} holds {path} ({format_nbytes(nbytes)}), which is {what}.", hint=hint, path=path)
     return kind(f"{path} ({format_nbytes(nbytes)}) is {what}.", hint=hint, path=path)
 
 
@@ -66,15 +80,16 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
+    packed = _identify_packed(head) if head.startswith(b"\x1f\x8b") else None
+    if packed is not None:
+        return packed, _UNPACK
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
-    if head[16:20] == b"\xde\xc0\xef\xbe":
-        return "an LMDB database", _COMMAND
     if head[128:132] == b"DICM":
-        return "a DICOM image", _ONE
+        return "a DICOM image", _PIXELS
     if _is_tfrecord(head):
         return "a TFRecord file", _COMMAND
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -91,6 +106,17 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if _is_table(head, nbytes):
         return "a text table (CSV)", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out)."
     return None, ""
+
+
+def _identify_packed(head: bytes) -> str | None:
+    """What a gzip file holds, of which records can be made in order, but not in any other; None for anything else."""
+    try:
+        inner = zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
+    except zlib.error:
+        return None
+    if inner[257:262] == b"ustar":
+        return "a tar archive packed with gzip, whose records cannot be read in any order"
+    return "a TFRecord file packed with gzip, whose records cannot be read in any order" if _is_tfrecord(inner) else None
 
 
 def _is_tfrecord(head: bytes) -> bool:

@@ -28,7 +28,7 @@ Fields = str | Sequence[str] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class BatchFields:
     """Fields of a batch, and what they are handed out in."""
 
     fields: tuple[Field, ...]
@@ -65,7 +65,7 @@ class Choice:
         return made[0] if self.container == ONE else tuple(made)
 
 
-def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> Choice:
+def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> BatchFields:
     """The fields that were asked for by name, or all; `with_valid` adds `valid` to a dict of all, and `with_place` knows `place`.
 
     Raises ConfigError for what is no loader and for a name that the data does not have.
@@ -91,7 +91,7 @@ def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: boo
             )
     if not names:
         raise ConfigError(f"{asked} is asked for no field.", hint=f"Give some of {', '.join(schema.names)}, or None for all.")
-    return Choice(
+    return BatchFields(
         fields=tuple(known[name] for name in names), container=container, computed=frozenset(names) & computed.keys() - set(schema.names)
     )
 

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.frameworks.fields import Choice, filled_up, is_text, refused
+from streamload.frameworks.fields import BatchFields, filled_up, is_text, refused
 from streamload.frameworks.narrowing import narrowed
 from streamload.loader.batch import Batch
-from streamload.schema import Field
+from streamload.schema import ROWS, Field
 
 AHEAD = 2
 """Batches under way to an accelerator ahead of the one in use."""
@@ -21,11 +21,12 @@ CURE = "Turn on jax_enable_x64, or make smaller numbers of it in the loader's tr
 class JaxForm:
     """How a batch becomes JAX arrays."""
 
-    def __init__(self, choice: Choice, *, size: int, sharding: Any) -> None:
+    def __init__(self, choice: BatchFields, *, size: int, sharding: Any) -> None:
         """`size` is the number of records that a batch is filled up to where it says which of them count."""
         self._choice = choice
         self._size = size
         self._sharding = sharding
+        self._packed = {field.name for field in choice.fields if field.ragged == ROWS}
         self._dtypes = {field.name: jax_dtype(field) for field in choice.fields}
         self.ahead = 0 if jax.default_backend() == "cpu" else AHEAD
 
@@ -45,7 +46,7 @@ class JaxForm:
     def _array(self, batch: Batch, name: str) -> NDArray[Any]:
         choice = self._choice
         array = narrowed(choice.value(batch, name), self._dtypes[name], name, cure=CURE)
-        if not choice.has_valid or len(array) >= self._size:
+        if not choice.has_valid or name in self._packed or len(array) >= self._size:
             return array
         if name != "valid":
             return filled_up(array, self._size)
@@ -54,6 +55,6 @@ class JaxForm:
 
 def jax_dtype(field: Field) -> np.dtype[Any]:
     """The dtype that a field has in JAX. Raises ConfigError where it has none."""
-    if field.ragged or is_text(field) or field.dtype.kind not in "biufc" or field.dtype.itemsize > 8 * (1 + (field.dtype.kind == "c")):
+    if field.as_ragged or is_text(field) or field.dtype.kind not in "biufc" or field.dtype.itemsize > 8 * (1 + (field.dtype.kind == "c")):
         raise refused(field, "JAX")
     return np.dtype(jax.dtypes.canonicalize_dtype(field.dtype))

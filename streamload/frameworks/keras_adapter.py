@@ -7,7 +7,7 @@ from typing import Any
 
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_text, refused
 from streamload.frameworks.narrowing import narrowed
 from streamload.frameworks.passes import allow_copies, at_the_end
 from streamload.loader.batch import Batch
@@ -24,9 +24,9 @@ class KerasBatches(DataAdapter):
     3. After a resume by `steps_per_epoch` each has as many steps as an epoch, and so goes through the end of one: Keras counts.
     """
 
-    def __init__(self, loader: Loader, choice: Choice) -> None:
+    def __init__(self, loader: Loader, choice: BatchFields) -> None:
         for field in choice.fields:
-            if field.ragged or is_text(field) or field.dtype.kind not in "biufc":
+            if field.as_ragged or is_text(field) or field.dtype.kind not in "biufc":
                 raise refused(field, "Keras")
         self.loader = loader
         """The loader whose batches these are."""

@@ -31,9 +31,10 @@ def for_tf(loader: Loader, fields: Fields = None) -> Any:
     | dates and times, float128, records of several parts | ConfigError: name other fields |
 
     Tensors of numbers share the memory of the batch, which nobody writes to as long as they are there; where many batches are held
-    at once, the loader copies further ones. The number of batches is that of an epoch; where the loader stands within an epoch when the data
-    set is made (so load a state first), it is left open, because the first pass is shorter. Under `tf.distribute` nothing is
-    dealt out a second time. Raises ConfigError where TensorFlow is not installed, and for fields that it has no tensors for.
+    at once, the loader copies further ones. The number of batches is that of an epoch; where the loader stands within an epoch
+    when the data set is made (so load a state first), it is left open, because the first pass is shorter. Under `tf.distribute`
+    nothing is dealt out a second time. Raises ConfigError where TensorFlow is not installed, and for fields that it has no
+    tensors for.
     """
     framework("tensorflow", asked="sl.for_tf", extra="tensorflow")
     choice = chosen_fields(loader, fields, asked="sl.for_tf", with_place=True)

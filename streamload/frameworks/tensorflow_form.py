@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_text, refused
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
-from streamload.schema import Field
+from streamload.schema import PADDED, Field
 
 
 class TensorFlowForm:
@@ -19,7 +19,7 @@ class TensorFlowForm:
 
     ahead = 0
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: BatchFields) -> None:
         self._choice = choice
         self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
         specs = [tf.TensorSpec((), tf.int64) if choice.is_place(field) else _spec(field) for field in choice.fields]
@@ -54,14 +54,15 @@ def _spec(field: Field) -> Any:
         dtype = tf.as_dtype(field.dtype)
     except TypeError:
         raise refused(field, "TensorFlow") from None
-    if field.ragged:
+    if field.as_ragged:
         return tf.RaggedTensorSpec((None, None, *field.shape), dtype, ragged_rank=1, row_splits_dtype=tf.int64)
-    return tf.TensorSpec((None, *field.shape), dtype)
+    axes = (None, None) if field.ragged == PADDED else (None,)
+    return tf.TensorSpec((*axes, *field.shape), dtype)
 
 
 def _maker(field: Field) -> Callable[[Any], Any]:
     """The function that makes of one field of a batch what tf.data takes."""
-    if field.ragged:
+    if field.as_ragged:
         return Ragged.to_list if is_text(field) else _ragged
     return _strings if is_text(field) else _same
 

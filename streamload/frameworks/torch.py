@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import Choice, Fields, chosen_fields
+from streamload.frameworks.fields import BatchFields, Fields, chosen_fields
 from streamload.frameworks.missing import framework
 from streamload.loader.loader import Loader
 from streamload.loader.options import did_you_mean
@@ -70,7 +70,7 @@ def for_torch(
     return BatchDataLoader(loader, form)
 
 
-def _images(choice: Choice, channels_first: bool | Sequence[str]) -> frozenset[str]:
+def _images(choice: BatchFields, channels_first: bool | Sequence[str]) -> frozenset[str]:
     """The fields whose channels come first. Raises ConfigError where that means nothing."""
     if isinstance(channels_first, str):
         channels_first = (channels_first,)

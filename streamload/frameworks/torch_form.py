@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamload.frameworks.fields import Choice, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_text, refused
 from streamload.frameworks.passes import EpochSetter, Passes
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
@@ -21,7 +21,9 @@ AHEAD = 2
 class TorchForm:
     """How a batch becomes tensors."""
 
-    def __init__(self, choice: Choice, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]) -> None:
+    def __init__(
+        self, choice: BatchFields, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]
+    ) -> None:
         """`channels_first` names fields of shape (height, width, channels)."""
         self.choice = choice
         self.device = device
@@ -100,19 +102,19 @@ class TorchPasses(Passes):
         return EpochSetter(self.loader)
 
 
-def _form(choice: Choice, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
+def _form(choice: BatchFields, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
     return TorchForm(choice, device=device, pin_memory=pin, channels_first=channels_first)
 
 
 def _maker(field: Field) -> Any:
     """The function that makes of one field of a batch what is handed out. Raises ConfigError where there is none."""
     if is_text(field):
-        return Ragged.to_list if field.ragged else np.ndarray.tolist
+        return Ragged.to_list if field.as_ragged else np.ndarray.tolist
     try:
         torch.from_numpy(np.empty(0, field.dtype))
     except TypeError:
         raise refused(field, "PyTorch") from None
-    return Ragged.to_torch if field.ragged else torch.from_numpy
+    return Ragged.to_torch if field.as_ragged else torch.from_numpy
 
 
 def _each_part(one: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

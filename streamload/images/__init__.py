@@ -10,5 +10,17 @@ from streamload.images.decode_options import MODES, MOST_PIXELS, Decode
 from streamload.images.header import ImageHeader
 from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import named_as_mask, nearest
 
-__all__ = ["MODES", "MOST_PIXELS", "Decode", "ImageDecoder", "ImageError", "ImageHeader", "format_of", "read_header"]
+__all__ = [
+    "MODES",
+    "MOST_PIXELS",
+    "Decode",
+    "ImageDecoder",
+    "ImageError",
+    "ImageHeader",
+    "format_of",
+    "named_as_mask",
+    "nearest",
+    "read_header",
+]

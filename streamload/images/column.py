@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import SourceError
+from streamload.errors import StreamloadError
 from streamload.images.decode import ImageDecoder
 from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
@@ -102,7 +102,8 @@ class EncodedImages(ColumnDefaults):
         """What is stored, and what it becomes."""
         spec = self.spec
         how = {"crop": "scaled and cut to", "resize": "scaled to", "exact": "decoded as"}[spec.fit]
-        return f"{self.found}, {how} {spec.shape} {spec.mode}; {self.inner.describe()}"
+        what = f"{spec.mode}, numbers as they are" if spec.mask else spec.mode
+        return f"{self.found}, {how} {spec.shape} {what}; {self.inner.describe()}"
 
     def place_of(self, record: int) -> str:
         """The file that holds a record."""
@@ -119,6 +120,8 @@ class ImageReader(ReaderDefaults):
         self._decoder: ImageDecoder | None = None
         self._inner: Any = None
         self._faults: list[Fault] | None = None
+        self._unread: dict[int, StreamloadError] = {}
+        """Records of the last piece whose stored bytes could not be read, where faults are collected."""
         self._room = Scratch()
 
     def _stored(self) -> Any:
@@ -146,6 +149,8 @@ class ImageReader(ReaderDefaults):
     def pieces(self, records: NDArray[np.int64]) -> Iterator[StoredPiece]:
         """Read the stored bytes of records, a piece at a time."""
         stored, offsets = self._stored(), np.zeros(len(records) + 1, np.int64)
+        unread: list[Fault] = []
+        stored.collect_faults(None if self._faults is None else unread)
         np.cumsum(stored.lengths(records), out=offsets[1:])
         for first, last in _pieces(offsets):
             if (first, last) != (0, len(records)):
@@ -153,6 +158,8 @@ class ImageReader(ReaderDefaults):
             starts = offsets[first:last] - offsets[first]
             values = self._room_for(int(offsets[last] - offsets[first]))
             stored.gather_ragged(records[first:last], values, starts)
+            self._unread = {fault.record: fault.error for fault in unread}
+            unread.clear()
             yield StoredPiece(first, last, values, starts, np.diff(offsets[first : last + 1]))
 
     def _room_for(self, nbytes: int) -> NDArray[np.uint8]:
@@ -190,10 +197,12 @@ class ImageReader(ReaderDefaults):
         finally:
             self._meter.decode_ns += time.perf_counter_ns() - began
 
-    def error_of(self, record: int, refusal: ImageError) -> SourceError:
+    def error_of(self, record: int, refusal: ImageError) -> StreamloadError:
         """The error for a record that cannot be delivered: it names file, field and record."""
-        column = self._column
-        path, name = column.place_of(record), column.field.name
+        if record in self._unread:
+            return self._unread[record]
+        column, number = self._column, self._column.inner.file_of(record)
+        path, name = column.place_of(record) if number is None else self._files.fingerprints[number].path, column.field.name
         return refusal.error(f"{path}: record {record:,} of '{name}'", path=path, dataset=name, records=(record, record + 1))
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from streamload.images.decode_options import Decode
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import nearest, numbers
 from streamload.images.resize import fitted, upright
 
 SPARE = 1.5
@@ -66,8 +67,13 @@ class ImageDecoder:
         size = self._size if orientation < 5 else (self._size[1], self._size[0])
         if self._spec.fit == "exact" and pixels.shape[:2] != size:
             raise _unlike(head, self._size)
-        pixels = upright(fitted(pixels, self._extent(head, pixels), size, self._spec.fit), orientation)
+        pixels = upright(self._fitted(pixels, head, size), orientation)
         out[...] = pixels if self._spec.channels == "last" else pixels.transpose(2, 0, 1)
+
+    def _fitted(self, pixels: NDArray[Any], head: ImageHeader, size: tuple[int, int]) -> NDArray[Any]:
+        if self._spec.mask:
+            return pixels if pixels.shape[:2] == size else nearest(pixels, size, self._spec.fit)
+        return fitted(pixels, self._extent(head, pixels), size, self._spec.fit)
 
     def _check(self, head: ImageHeader) -> None:
         if head.height * head.width > self._spec.max_pixels:
@@ -80,6 +86,8 @@ class ImageDecoder:
 
     def _pixels(self, data: memoryview, head: ImageHeader, out: NDArray[Any] | None) -> NDArray[Any] | None:
         """The pixels as they are stored, perhaps smaller; None where they are in `out` already."""
+        if self._spec.mask and self._mode in ("L", "L16"):
+            return decoded(head, lambda: numbers(data, head))
         if head.format != "JPEG":
             return decoded(head, lambda: _CODECS[head.format](data, head))
         if self._mode.endswith("16"):
@@ -98,7 +106,7 @@ class ImageDecoder:
 
     def _least(self, head: ImageHeader) -> tuple[int, int]:
         """The height and width, as stored, below which a JPEG must not be decoded."""
-        if head.size == self._size or self._spec.fit == "exact":
+        if head.size == self._size or self._spec.fit == "exact" or self._spec.mask:
             return 0, 0
         tall, wide = (int(side * SPARE) for side in self._size)
         tall, wide = (wide, tall) if head.orientation >= 5 else (tall, wide)

@@ -46,6 +46,9 @@ class Decode:
     """One of "L", "RGB", "RGBA", "L16", "RGB16", "RGBA16". None: that of the images, if those looked at have one, else "RGB"."""
     channels: str = "last"
     """"last": (height, width, channels); "first": (channels, height, width)."""
+    mask: bool = False
+    """Whether pixels stand for classes: they come as they are stored (grey levels, or indices of a palette, which then stands for
+    nothing: modes "L" and "L16"; or colours), and another size is had by leaving pixels out or repeating them, never by mixing."""
     max_pixels: int = MOST_PIXELS
     """An image whose header claims more pixels is refused without being decoded."""
 

@@ -10,6 +10,7 @@ from streamload.images import jpeg, png_webp_bmp_gif, spark, tiff
 from streamload.images.header import ImageHeader
 from streamload.images.image_error import ImageError
 
+POINTER = b"version https://git-lfs"
 HEAD_NBYTES = 16
 """Bytes that tell the format."""
 
@@ -29,6 +30,8 @@ def read_header(data: Bytes) -> ImageHeader:
     """What the header of an image claims. Raises ImageError, of its kind, for what is no image, or cannot be read."""
     name = format_of(data)
     if name is None:
+        if bytes(data[: len(POINTER)]) == POINTER:
+            raise ImageError("is a Git LFS pointer, not the image", hint="Run `git lfs pull` in its repository.")
         start = bytes(data[:8]).hex(" ")
         raise ImageError(f"is no image that is known here: it begins with {start}" if start else "is empty, where an image should be")
     if name in _FOREIGN:

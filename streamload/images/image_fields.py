@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +18,10 @@ from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.header import ImageHeader
 from streamload.images.headers import format_of, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import looks_like_mask
 from streamload.ragged import Ragged
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
+from streamload.source import Column, Fault, NullableColumn, RaggedColumn, ReadStats, Source, read_records, stored_nbytes
 from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
@@ -99,8 +100,13 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
             notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
         return column
     what = _described(heads)
+    is_mask = name in source.masks and all(head.colours in ("grey", "palette") for head in heads)
+    if isinstance(wish, Decode) and is_mask and wish.mode is None:
+        wish = replace(wish, mask=True)
     if not isinstance(wish, Decode):
         spec = _agreed(heads)
+        if spec is not None and is_mask:
+            spec = replace(spec, mask=True, mode="L16" if heads[0].bits == 16 else "L")
         if spec is None and len({head.size for head in heads}) == 1:
             notes.append(
                 f"'{name}' holds {what}, more than {MOST_PIXELS:,} pixels each, delivered as bytes; Decode(max_pixels=...) allows it"
@@ -111,9 +117,13 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
                 f"'{name}' holds {what} of different sizes, delivered as bytes; decode={{{name!r}: (224, 224)}} decodes them to one size"
             )
             return column
+        if not spec.mask and looks_like_mask(name, heads) and any(head.colours == "palette" for head in heads):
+            notes.append(_maybe_mask(name, heads, "so palettes become colours"))
         notes.append(f"'{name}' is decoded: the {len(heads):,} images looked at are all {what}; decode=False leaves bytes")
     else:
         spec = _settled(wish, heads, source.title, name)
+        if not spec.mask and spec.fit != "exact" and looks_like_mask(name, heads):
+            notes.append(_maybe_mask(name, heads, "so scaling mixes them"))
     if name in source.nulls and (missing := source.nulls[name].count):
         some = "1 null, which is a bad record" if missing == 1 else f"{missing:,} nulls, which are bad records"
         notes.append(f"'{name}' holds {some}: on_bad_record= says what becomes of {'it' if missing == 1 else 'them'}")
@@ -127,7 +137,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     `decode=` gives another size, or whose bytes are no images.
     """
     column = source.columns[source.schema.names.index(name)]
-    if isinstance(column, EncodedImages) and not mask:
+    if isinstance(column, EncodedImages) and (not mask or column.spec.mask):
         if column.spec.fit != "exact":
             raise ConfigError(
                 f"field '{name}' is scaled to {column.spec.size} by decode=, and augmented besides.",
@@ -137,7 +147,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     if isinstance(column, EncodedImages):
         raise ConfigError(
             f"field '{name}' is a mask, and is decoded as an image.",
-            hint=f"Open it with decode={{{name!r}: False}}: Augment decodes masks to the numbers that they hold.",
+            hint=f"Open it with decode={{{name!r}: False}} or sl.Decode(mask=True): Augment takes the numbers that they hold.",
         )
     if not holds_bytes(column.field) or not len(source):
         return None
@@ -149,7 +159,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
         raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
     mode = ("L16" if heads[0].bits == 16 else "L") if mask else _mode(heads)
     largest = max((head.size for head in heads), key=math.prod)
-    return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode), heads)
+    return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode, mask=mask), heads)
 
 
 def _heads(source: Source, stored: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
@@ -200,6 +210,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     reader = column.reader(files, ReadStats())
     heads: list[ImageHeader] = []
     refusals: list[ImageError] = []
+    unread: list[Fault] = []
+    reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
         if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
@@ -210,6 +222,8 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
             except ImageError as refusal:
                 refusals.append(refusal)
         files.verify()
+        if unread and not heads:
+            return LookedAt(error=unread[0].error)
     except StreamloadError as error:
         return LookedAt(error=error)
     finally:
@@ -246,7 +260,21 @@ def _settled(wish: Decode, heads: Sequence[ImageHeader], title: str, name: str) 
             f"{title}: images in '{name}' claim {heads[0].size[0]:,} x {heads[0].size[1]:,} pixels, and Decode allows {wish.max_pixels:,}.",
             hint="Ask for a size, Decode(size=(224, 224)), or allow more with max_pixels.",
         )
-    return wish.settled(heads[0].size, _mode(heads))
+    return wish.settled(heads[0].size, _mask_mode(heads) if wish.mask else _mode(heads))
+
+
+def _mask_mode(heads: Sequence[ImageHeader]) -> str:
+    """The mode of masks."""
+    if any(head.colours not in ("grey", "palette") for head in heads):
+        return _mode(heads)  # Colours that stand for classes.
+    return "L16" if heads[0].bits == 16 else "L"
+
+
+def _maybe_mask(name: str, heads: Sequence[ImageHeader], what: str) -> str:
+    """A guess, said as one."""
+    kind = "a palette" if any(head.colours == "palette" for head in heads) else "one channel"
+    wish = f"decode={{{name!r}: sl.Decode(mask=True)}}"
+    return f"'{name}' may be a mask (a guess, by its name and {kind}), and is decoded as an image, {what}; {wish} keeps the numbers"
 
 
 def _described(heads: Sequence[ImageHeader]) -> str:

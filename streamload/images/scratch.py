@@ -12,6 +12,7 @@ from streamload.images.decode import decoded
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
+from streamload.images.masks import numbers
 from streamload.images.resize import upright
 from streamload.scratch import Scratch
 
@@ -26,7 +27,7 @@ class ScratchDecoder:
     def __init__(self, mode: str, *, max_pixels: int, mask: bool = False) -> None:
         """Import the codecs. Raises ConfigError, with the command that installs them, where they are missing.
 
-        `mask`: what is decoded are numbers, so that palettes stay indices.
+        `mask`: what is decoded are numbers, as `masks.numbers` has them.
         """
         decoders.require()
         self._mode = mode
@@ -50,7 +51,8 @@ class ScratchDecoder:
         A JPEG comes out by 2, 4 or 8 smaller, where that is at most `smaller`: of an image of height h, h / 2 rows, rounded up.
         Raises ImageError for what is damaged or cannot be had in the mode.
         """
-        scale = next((scale for scale in SCALES if scale <= smaller), 1) if head.format == "JPEG" else 1
+        scaled = head.format == "JPEG" and not self._mask
+        scale = next((scale for scale in SCALES if scale <= smaller), 1) if scaled else 1
         pixels = decoded(head, lambda: self._pixels(memoryview(data), head, scale))
         assert pixels is not None
         expected = (-(-head.height // scale), -(-head.width // scale))
@@ -65,10 +67,8 @@ class ScratchDecoder:
         return np.ascontiguousarray(upright(pixels, turned)), scale
 
     def _pixels(self, data: memoryview, head: ImageHeader, scale: int) -> NDArray[Any]:
-        if self._mask and head.colours not in ("grey", "palette"):
-            raise ValueError("it has colours, where a mask has one number a pixel")
-        if self._mask and head.colours == "palette":
-            return decoders.pillow(data, head, indices=True)
+        if self._mask:
+            return numbers(data, head)
         if head.format == "Spark image":
             return spark.pixels(data, head)
         if head.format != "JPEG":

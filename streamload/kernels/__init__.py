@@ -152,6 +152,14 @@ def draw_kernels() -> ModuleType:
     return _in_use["draws"]
 
 
+def collate_kernels() -> ModuleType:
+    """Padding and packing in use: `first_fit`, `lay_out` and what marks elements. The compiled ones are loaded by whoever asks first."""
+    if "collate" not in _in_use:
+        compiled = _compiled and _load(["collate"], cache_folder())
+        _in_use["collate"] = import_module(f"{__name__}.{'collate' if compiled else 'collate_plain'}")
+    return _in_use["collate"]
+
+
 def checksum_kernels() -> ModuleType:
     """The checksums in use: `crc32c`. No loader needs them: they are compiled by whoever asks first."""
     if "crc32c" not in _in_use:
@@ -163,7 +171,7 @@ def checksum_kernels() -> ModuleType:
 def draw_kernel() -> Callable[..., None]:
     """The hash that draws numbers, in use: see `augment.run.draw`."""
     if "draw" not in _in_use:
-        _in_use["draw"] = _loaded_augment(())[0] if _compiled else import_module(f"{__name__}.augment.run_plain")
+        _in_use["draw"] = _loaded_augment(())[0] if _compiled else import_module(f"{__name__}.augment.plain.run")
     return _in_use["draw"].draw
 
 
@@ -171,7 +179,7 @@ def augment_runner() -> Runner:
     """What runs the steps of augmentation: a new one, with the kernels in use. Compiled ones are loaded as they are asked for."""
     augment = import_module(f"{__name__}.augment")
     runners = import_module(f"{__name__}.augment.runners")
-    return runners.CompiledRunner(_loaded_augment) if _compiled else runners.PlainRunner(augment.plain)
+    return runners.CompiledRunner(_loaded_augment) if _compiled else runners.PlainRunner(augment.plain_kernel)
 
 
 def load_augment_kernels(names: Sequence[str]) -> None:
@@ -221,7 +229,7 @@ def _loaded_augment(names: tuple[str, ...]) -> tuple[ModuleType, list[Any]]:
         folder = None
     lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
     with _kept_in(folder), _alone_in(folder if lacking else None):
-        found = augment.compiled(names)
+        found = augment.compiled_kernels(names)
     if folder is not None and lacking:
         _stamp_augment(folder, lacking)
     return found
@@ -238,19 +246,21 @@ def _stamp_augment(folder: Path, names: Sequence[str]) -> None:
 @contextmanager
 def _alone_in(folder: Path | None) -> Generator[None]:
     """No other process compiles into the folder meanwhile, where the system can say so."""
+    if folder is None:
+        yield
+        return
     try:
         import fcntl
 
-        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC) if folder is not None else None
+        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except (ImportError, OSError):
-        file = None
+        yield
+        return
     try:
-        if file is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        if file is not None:
-            os.close(file)
+        os.close(file)
 
 
 def _choose(name: str) -> ModuleType:

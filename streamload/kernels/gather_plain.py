@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def read_rows(fd: int, offsets: NDArray[np.int64], nbytes: int, out_address: int, rows: NDArray[np.int64]) -> int:
-    """Read `nbytes` at `offsets[k]` into row `rows[k]` of a table at `out_address`; -1, or the first k that failed."""
-    for k, (offset, row) in enumerate(zip(offsets.tolist(), rows.tolist(), strict=True)):
-        target = memoryview((ctypes.c_char * nbytes).from_address(out_address + row * nbytes)).cast("B")
+    """Read `nbytes` at `offsets[k]` into row `rows[k]` of a table at `out_address`; -1, or the first k that failed.
+
+    Neighbours in the file that are neighbours in the table are read with one call.
+    """
+    for k, offset, row, wanted in _runs(offsets, nbytes, rows):
+        target = memoryview((ctypes.c_char * wanted).from_address(out_address + row * nbytes)).cast("B")
         done = 0
-        while done < nbytes:
+        while done < wanted:
             try:
                 got = _read_into(fd, target[done:], offset + done)
             except OSError:
-                return k
+                got = 0
             if got == 0:
-                return k
+                return k + done // nbytes
             done += got
     return -1
 
@@ -36,8 +40,18 @@ def _read_into(fd: int, target: memoryview, offset: int) -> int:
 
 def copy_rows(address: int, offsets: NDArray[np.int64], nbytes: int, out_address: int, rows: NDArray[np.int64]) -> None:
     """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`."""
-    for offset, row in zip(offsets.tolist(), rows.tolist(), strict=True):
-        ctypes.memmove(out_address + row * nbytes, address + offset, nbytes)
+    for _, offset, row, wanted in _runs(offsets, nbytes, rows):
+        ctypes.memmove(out_address + row * nbytes, address + offset, wanted)
+
+
+def _runs(offsets: NDArray[np.int64], nbytes: int, rows: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
+    """Neighbours that are neighbours in the table, too: which is the first, its offset and row, and the bytes of all."""
+    if not len(rows):
+        return
+    apart = (offsets[1:] - offsets[:-1] != nbytes) | (rows[1:] - rows[:-1] != 1)
+    firsts = np.concatenate(([0], np.flatnonzero(apart) + 1))
+    counts = np.diff(firsts, append=len(rows))
+    yield from zip(firsts.tolist(), offsets[firsts].tolist(), rows[firsts].tolist(), (counts * nbytes).tolist(), strict=True)
 
 
 def locate(

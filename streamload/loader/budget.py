@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from weakref import WeakSet
 
@@ -178,11 +178,12 @@ def sizing_of(
     memory_nbytes: int,
     io: str,
     mappable: bool,
+    fitting_window: Callable[[], str | None],
 ) -> Sizing:
     """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do.
 
     `orders` are those that this process goes through, of all sources and lanes; `private_nbytes` is what each process keeps of a
-    batch, besides what readers need.
+    batch, besides what readers need. `fitting_window` finds a window that would do, for the error; None where there is none.
     """
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     processes = max(1, workers)
@@ -203,7 +204,7 @@ def sizing_of(
         io = "read" if io == "mmap" else io
     few = LEAST_SPARE_SLOTS + processes
     least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
-    _check_fits(least, orders, available)
+    _check_fits(least, orders, available, fitting_window)
     half = (available - least.total) // 2 if workers and mappable else 0
     mapped = mapped_nbytes > 0 and (io == "mmap" or (io == "auto" and mapped_nbytes <= half and _fits(demand.footprint(few, mapped=True))))
     beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, orders) for one in columns)
@@ -234,10 +235,10 @@ def _fits(footprint: Footprint) -> bool:
     return footprint.total <= footprint.budget
 
 
-def _check_fits(least: Footprint, orders: Sequence[BoundOrder], available: int) -> None:
+def _check_fits(least: Footprint, orders: Sequence[BoundOrder], available: int, fitting_window: Callable[[], str | None]) -> None:
     """Raise ResourceError where the least that works exceeds what may be used, or what there is."""
     if not _fits(least):
-        raise _too_little(least, orders)
+        raise _too_little(least, orders, fitting_window)
     if least.total > available:
         raise ResourceError(
             f"The loader needs {format_nbytes(least.total)} ({least}), "
@@ -259,14 +260,11 @@ def _ahead(orders: Sequence[BoundOrder], record_nbytes: int, available: int) -> 
     return min(max(AHEAD_RECORDS, AHEAD_NBYTES // record_nbytes), most)
 
 
-def _too_little(least: Footprint, orders: Sequence[BoundOrder]) -> Exception:
+def _too_little(least: Footprint, orders: Sequence[BoundOrder], fitting_window: Callable[[], str | None]) -> Exception:
     blocks = [order for order in orders if isinstance(order, (BlockOrder, DrawnLane))]
     if blocks and least.arena * 2 > least.total:
-        # A single window takes two parts of the arena, smaller ones three.
         window_nbytes = sum(order.most_window_nbytes for order in blocks)
-        taken = least.arena * (1.5 if all(order.windows == 1 for order in blocks) else 1.0) / max(1, window_nbytes)
-        fitting = max(0, int((least.budget - (least.total - least.arena)) / taken * 0.98))
-        return window_beyond_memory(window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting_nbytes=fitting)
+        return window_beyond_memory(window_nbytes, needed_nbytes=least.total, memory_nbytes=least.budget, fitting=fitting_window())
     return ResourceError(
         f'memory="{format_nbytes(least.budget)}" is too little: the least that works here is {format_nbytes(least.total)} ({least}).',
         hint=f'Give memory="{enough_nbytes(least.total)}", or lower batch_size or num_workers.',

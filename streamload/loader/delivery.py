@@ -33,7 +33,7 @@ from streamload.loader.state import identity_of
 from streamload.loader.stats import COUNTED, Counters, Stats
 from streamload.order import RunIdentity, SharedSteps, Standing, source_rows, state_of, valid_rows
 from streamload.sizes import format_nbytes
-from streamload.workers.scheduler import Step
+from streamload.workers.scheduler import FinishedStep
 
 CLOSING_S = 1.0
 """How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
@@ -159,7 +159,7 @@ class Delivery:
                 self._say_copies()
             return self._batch(step)
 
-    def _next_step(self) -> Step | None:
+    def _next_step(self) -> FinishedStep | None:
         """The next step that has records, or None at the end of the epoch."""
         progress = self.progress
         try:
@@ -183,7 +183,7 @@ class Delivery:
             raise
         return None
 
-    def _batch(self, step: Step) -> Batch:
+    def _batch(self, step: FinishedStep) -> Batch:
         planned, plan = step.planned, self.plan
         epoch, number, total_step, *_ = planned.begin
         mixed = len(plan.parts) > 1

@@ -120,17 +120,18 @@ def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None
     `count` is the most positions that a step takes of a lane; with `goes_on` it may take them of two epochs.
     """
     decoded = [kept_column(column) for column in stream.columns if not column.addressable]
-    windowed = [order for lane, order in enumerate(stream.lanes) if lane in stream.own and isinstance(order, WINDOWED) and order.n]
+    windowed = {lane: order for lane, order in enumerate(stream.lanes) if lane in stream.own and isinstance(order, WINDOWED) and order.n}
     if not windowed or not decoded:
         return None
     ragged = [cast(RaggedColumn, column) for column in decoded if column.field.ragged]
-    rooms = {column.field.name: capacities_of(column, windowed[0].layout, windowed[0].block_cuts) for column in ragged}
+    first = next(iter(windowed.values()))
+    rooms = {column.field.name: capacities_of(column, first.layout, first.block_cuts) for column in ragged}
     return ArenaLayout.of(
         [column.field for column in decoded],
-        records=max(order.most_window_records for order in windowed),
-        lane_parts=[1 + _touched(order, count, goes_on) if order in windowed else 0 for order in stream.lanes],
+        records=max(order.most_window_records for order in windowed.values()),
+        lane_parts=[1 + _touched(windowed[lane], count, goes_on) if lane in windowed else 0 for lane in range(len(stream.lanes))],
         rooms=rooms,
-        capacities={name: max(order.most_in_window(room) for order in windowed) for name, room in rooms.items()},
+        capacities={name: max(order.most_in_window(room) for order in windowed.values()) for name, room in rooms.items()},
     )
 
 

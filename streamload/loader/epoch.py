@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from streamload.errors import LoaderClosedError
+from streamload.errors import LoaderClosedError, without_frames
 from streamload.loader.batch import Batch
 
 
@@ -64,15 +64,16 @@ class Epoch:
 
     def __next__(self) -> Batch:
         if self._error is not None:
-            raise self._error
+            raise without_frames(self._error)
         if self._ended:
             raise StopIteration
         try:
             batch = self._feed.next_batch(self)
         except Exception as error:
             # Where another thread has closed this iterator meanwhile, it has said why.
-            self._error = self._error or error
-            raise self._error from None
+            error = self._error or error
+            self._error = without_frames(error)  # Batches that were under way must not live as long as this iterator.
+            raise error from None
         except BaseException as error:
             self._error = interrupted(error)
             raise

@@ -26,8 +26,9 @@ def mixing_advice(data: Source, whole: LanedOrder) -> str | None:
     if blocks is None:
         return None
     labels = labels_of(data)
-    advice = window_advice(blocks, int(np.count_nonzero(np.bincount(labels))) if labels is not None else None)
+    distinct = int(np.count_nonzero(np.bincount(labels))) if labels is not None else None
     first = whole.lanes[0]
+    advice = first.advice(distinct) if isinstance(first, BlockOrder) and len(whole.lanes) == 1 else window_advice(blocks, distinct)
     mixed = labels is not None and isinstance(first, BlockOrder) and len(whole.lanes) == 1 and are_mixed(labels, first)
     return None if advice is None or mixed else advice
 

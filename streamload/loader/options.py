@@ -41,21 +41,23 @@ class Options:
     `indices`: a subset, as record numbers, booleans or the path of a .npy file.
     `augment`: `sl.Augment("image", ...)`, or a list of them and of what is done with batches after that (`sl.MixUp`): compiled.
     `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
-    epoch and record alone; it returns a dict, and runs in the workers.
+    epoch and record alone; it returns a dict, and runs in the workers. It is tried on the first records: what it returns decides
+    which fields are ragged (arrays whose first axis differs between records), whatever the stored field of that name is.
     `batch_transform`: a function of a whole batch (a dict of arrays), once it is complete, and optionally of a random generator
     that depends on seed, epoch and the position of the batch's first record; it returns a dict of arrays of as many records,
     whose shapes, dtypes and names may be others, and runs in the workers.
+    `collate`: what becomes of ragged fields in the end: `sl.PadRagged("tokens")`, `sl.PackRagged("tokens", 2048)`, or a list.
     `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
     "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
     read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
     `timeout`: seconds after which a worker that makes no progress is an error; None waits for ever.
     `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
     a batch that two workers die of is an error all the same, and names its records.
-    `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded; or
-    "substitute": the next good record of the same batch stands in, with all its fields (an error if there is none); or
-    "skip": the batch is smaller, and does not come at all if nothing is left of it (an epoch of which nothing is left is an
-    error). Positions count as before, and `loader.bad_records` says which they were. The same at any number of workers, and
-    after a resume.
+    `on_bad_record`: "raise" an error that names file, field and record where an encoded image cannot be decoded or a `transform`
+    raises an exception (a `batch_transform` that does fails all records of its batch); or "substitute": the next good record of
+    the same batch stands in, with all its fields (an error if there is none); or "skip": the batch is smaller, and does not come
+    at all if nothing is left of it (an epoch of which nothing is left is an error). Positions count as before, and
+    `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
     `first_epoch`: the epoch before which a new loader stands.
     `distributed`: True shares every step out among the ranks of the job, found where its launcher or framework says; `(rank,
     world_size)` says which this is; False, and None, give this process every record. `batch_size` is a rank's.
@@ -75,6 +77,7 @@ class Options:
     augment: object = None
     transform: Callable[..., dict[str, Any]] | None = None
     batch_transform: Callable[..., dict[str, Any]] | None = None
+    collate: object = None
     io: str = "auto"
     timeout: float | None = 300.0
     on_worker_crash: str = "raise"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from streamload.distributed import Ranks, asked_ranks
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, ResourceError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
 from streamload.fetch.job import Job, Stream
-from streamload.fetch.ragged_collate import capacity_for
+from streamload.fetch.ragged_collate import capacity_for, lengths_of
 from streamload.fetch.window_tables import tables_nbytes
 from streamload.loader.budget import Sizing, default_workers, sizing_of
 from streamload.loader.engine import arena_of
@@ -22,11 +22,12 @@ from streamload.loader.options import Options
 from streamload.loader.parts import Part, parts_of
 from streamload.memory.slots import SlotLayout
 from streamload.mixtures import Mixture
-from streamload.order import BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
+from streamload.order import Block, BlockOrder, BoundOrder, DrawnLane, DrawnRuns, OrderSpec, PartSize, SharedSteps, own_lanes
 from streamload.schema import Schema
-from streamload.sizes import parse_nbytes
-from streamload.source import RaggedColumn, Source, stored_nbytes
-from streamload.storage.files import recheck
+from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.source import Lengths, RaggedColumn, Source, stored_nbytes
+from streamload.storage.file_table import recheck_files, total_nbytes
+from streamload.transforms.collation import Collation, collation_of
 from streamload.transforms.explanation import Explanation, explain
 
 UNKNOWN_ELEMENTS = 256
@@ -89,9 +90,10 @@ class Plan:
 
     @property
     def augmented(self) -> str:
-        """Lines on what augmentation does, for people; none where there is none."""
-        augmentation = self.job.augmentation
-        return "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+        """Lines on what augmentation and collation do, for people; none where there is none."""
+        augmentation, collation = self.job.augmentation, self.job.collation
+        lines = "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
+        return lines if collation is None else f"{lines}  {collation}\n  becomes {collation.schema}\n"
 
     def explain(self, epoch: int, record: int) -> Explanation:
         """What augmentation draws for a record. Raises IndexError for one that is not there."""
@@ -119,8 +121,7 @@ def plan_of(
     workers = _workers(options.num_workers)
     parts = parts_of(data, options, ranks.world_size, lanes=lanes, counts=counts)
     for part in parts:
-        for was in part.data.fingerprints:
-            recheck(was)
+        recheck_files(part.data.fingerprints)
     shares = SharedSteps(
         parts=tuple(PartSize(n=part.order.n, lanes=len(part.order.lanes), count=part.count) for part in parts),
         rank=ranks.rank,
@@ -128,9 +129,8 @@ def plan_of(
         drop_last=options.drop_last,
         pad_last=options.pad_last,
     )
-    streams = tuple(_stream(part, shares, number) for number, part in enumerate(parts))
     job = Job(
-        streams=streams,
+        streams=_streams(parts, shares),
         layout=None,
         transform=options.transform,
         workers=max(1, workers),
@@ -141,18 +141,55 @@ def plan_of(
         augmentation=parts[0].augmentation,
         batch_transform=options.batch_transform,
     )
+    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    job = replace(job, collation=collation_of(options.collate, job.batched))
+    schema = job.batched if job.collation is None else job.collation.schema
+    memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
+
+    def fitting_window() -> str | None:
+        windows = _smaller_windows(data, options, parts, ranks, counts=counts)
+        return next((window for window, fewer in windows if _is_enough(job, fewer, shares, schema, options, workers, memory_nbytes)), None)
+
+    job, shape = _sized(job, parts, shares, schema, options, workers, memory_nbytes, fitting_window)
+    return Plan(
+        data=data,
+        parts=parts,
+        shares=shares,
+        ranks=ranks,
+        schema=schema,
+        seed=options.seed,
+        workers=workers,
+        timeout=options.timeout_s,
+        restart=options.on_worker_crash == "restart",
+        slot_nbytes=cast(SlotLayout, job.layout).nbytes,
+        job=replace(job, mapped=shape.mapped, direct=shape.direct),
+        shape=shape,
+        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
+    )
+
+
+def _sized(
+    job: Job,
+    parts: Sequence[Part],
+    shares: SharedSteps,
+    schema: Schema,
+    options: Options,
+    workers: int,
+    memory_nbytes: int,
+    fitting_window: Callable[[], str | None],
+) -> tuple[Job, Sizing]:
+    """The job with slots and arenas, and the sizes of all. Raises as `sizing_of` does; `fitting_window` finds one that would do."""
     # More records than there are never share a batch, so slots need not hold them.
     fitting = [_fitting(shares, part) for part in shares.parts]
-    job, schema = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
-    slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, parts, fitting))
+    slot_layout = SlotLayout.of(schema, max(1, sum(fitting)), _rooms(schema, job.collation, parts, fitting))
     streams = tuple(
         replace(stream, arena=arena_of(stream, _advance(shares, part), goes_on=len(parts) > 1))
-        for stream, part in zip(streams, shares.parts, strict=True)
+        for stream, part in zip(job.streams, shares.parts, strict=True)
     )
     job = replace(job, layout=slot_layout, streams=streams)
     columns = [column for part in parts for column in part.columns]
-    stored = sum(was.nbytes for was in job.fingerprints)
-    shape = sizing_of(
+    stored = total_nbytes(job.fingerprints)
+    sizes = sizing_of(
         columns=columns,
         record_nbytes=max(sum(map(stored_nbytes, part.columns)) for part in parts),
         orders=[order for stream in streams for lane, order in enumerate(stream.lanes) if lane in stream.own],
@@ -165,25 +202,42 @@ def plan_of(
         mapped_nbytes=stored if any(column.mappable for column in columns) else 0,
         stored_nbytes=stored,
         private_nbytes=_private_nbytes(job, slot_layout.batch_size),
-        memory_nbytes=parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes(),
+        memory_nbytes=memory_nbytes,
         io=options.io,
         mappable=len(job.fingerprints) <= MOST_MAPPED_FILES,
+        fitting_window=fitting_window,
     )
-    return Plan(
-        data=data,
-        parts=parts,
-        shares=shares,
-        ranks=ranks,
-        schema=schema,
-        seed=options.seed,
-        workers=workers,
-        timeout=options.timeout_s,
-        restart=options.on_worker_crash == "restart",
-        slot_nbytes=slot_layout.nbytes,
-        job=replace(job, mapped=shape.mapped, direct=shape.direct),
-        shape=shape,
-        warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
-    )
+    return job, sizes
+
+
+def _smaller_windows(
+    data: Source | Mixture, options: Options, parts: Sequence[Part], ranks: Ranks, *, counts: Sequence[int]
+) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """Windows of half the bytes and less, as long as they hold a block, and the parts as they are then: of one source in block order."""
+    spec = parts[0].spec
+    nbytes = sum(order.most_window_nbytes for order in parts[0].order.lanes if isinstance(order, BlockOrder))
+    while len(parts) == 1 and isinstance(spec, Block) and (nbytes := nbytes // 2):
+        window = format_nbytes(nbytes)
+        smaller = Block(window=window, lanes=len(parts[0].order.lanes))
+        try:
+            yield window, parts_of(data, replace(options, shuffle=smaller), ranks.world_size, counts=counts)
+        except ConfigError:
+            return  # a block is larger
+
+
+def _is_enough(
+    job: Job, parts: Sequence[Part], shares: SharedSteps, schema: Schema, options: Options, workers: int, memory_nbytes: int
+) -> bool:
+    """Whether memory is enough for the orders of these parts."""
+    try:
+        _sized(replace(job, streams=_streams(parts, shares)), parts, shares, schema, options, workers, memory_nbytes, lambda: None)
+    except (ConfigError, ResourceError):
+        return False
+    return True
+
+
+def _streams(parts: Sequence[Part], shares: SharedSteps) -> tuple[Stream, ...]:
+    return tuple(_stream(part, shares, number) for number, part in enumerate(parts))
 
 
 def _stream(part: Part, shares: SharedSteps, number: int) -> Stream:
@@ -219,30 +273,43 @@ def _fitting(shares: SharedSteps, part: PartSize) -> int:
     return min(part.count, max(1, -(-part.n // shares.ranks)))
 
 
-def _rooms(schema: Schema, parts: Sequence[Part], records: Sequence[int]) -> list[int]:
+def _rooms(schema: Schema, collation: Collation | None, parts: Sequence[Part], records: Sequence[int]) -> list[int]:
     """Elements that a slot has room for, of each field that is delivered: what so many records of each part hardly ever exceed; 0
     of fixed ones.
 
-    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together.
+    Of what a transform makes only the kind is known: it has room as the stored field of its name has, or as all together. What is
+    padded or packed has room for what becomes of that.
     """
     stored: dict[str, int] = {}
+    lengths: dict[str, Lengths] = {}
     for part, count in zip(parts, records, strict=True):
         for column in part.columns:
             if column.field.ragged and count:
-                stored[column.field.name] = stored.get(column.field.name, 0) + capacity_for(cast(RaggedColumn, column), count)
+                ragged = cast(RaggedColumn, column)
+                stored[column.field.name] = stored.get(column.field.name, 0) + capacity_for(ragged, count)
+                lengths.setdefault(column.field.name, lengths_of(ragged))
     unknown = sum(stored.values()) or UNKNOWN_ELEMENTS * max(1, sum(records))
-    return [stored.get(field.name, unknown) if field.ragged else 0 for field in schema]
+    typical = next(iter(lengths.values()), Lengths(mean=UNKNOWN_ELEMENTS, deviation=0.0))
+    rooms: list[int] = []
+    for field in schema:
+        operation = None if collation is None else collation.operation_of(field.name)
+        if operation is None or not field.ragged:
+            rooms.append(stored.get(field.name, unknown) if field.ragged else 0)
+        else:
+            of = lengths.get(operation.fields[0], typical)
+            rooms.append(max(1, operation.elements(of.mean, of.deviation, sum(records))))
+    return rooms
 
 
-def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> tuple[Job, Schema]:
-    """The job, with what a transform makes of the first record, and the schema of batches: that, or what a batch transform makes."""
+def _delivered(job: Job, *, workers: int, timeout: float, empty: bool) -> Job:
+    """The job, with what a transform makes of the first records, and a batch transform of the first batch."""
     if job.transform is None or empty:
         job = replace(job, known=job.augmented)
     else:
         job = replace(job, known=_probed(job, workers=workers, timeout=timeout))
     if job.batch_transform is None or empty:
-        return job, job.transformed
-    return job, _probed(job, workers=workers, timeout=timeout)
+        return job
+    return replace(job, made=_probed(job, workers=workers, timeout=timeout))
 
 
 def _probed(job: Job, *, workers: int, timeout: float) -> Schema:
@@ -261,6 +328,11 @@ def _private_nbytes(job: Job, batch_size: int) -> int:
     given = job.augmented.record_nbytes if job.augmentation is not None else sum(map(stored_nbytes, job.streams[0].columns))
     between = given * batch_size if job.transform is not None else 0
     between += job.transformed.record_nbytes * batch_size if job.batch_transform is not None else 0
+    if job.collation is not None:
+        whole = sum(
+            capacity_for(cast(RaggedColumn, one), batch_size) * one.field.nbytes for one in job.streams[0].columns if one.field.ragged
+        )
+        between += job.batched.record_nbytes * batch_size + whole
     return between + (scratch_nbytes(job.augmentation, job.schema, batch_size) if job.augmentation is not None else 0)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_rate
 
 KEEPS_UP = 0.1
 """Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
@@ -69,8 +69,13 @@ class Stats:
         both = self.wait_seconds + self.consumer_seconds
         if not self.steps or both == 0:
             return "nothing has been handed out yet"
-        rate = f"{self.records / both:,.0f} records/s, {format_nbytes(self.nbytes / both)}/s"
-        waited = f"the loop waited {100 * self.wait_seconds / both:.0f} % of the time"
+        return f"{self.bottleneck}: {self.records / both:,.0f} records/s, {format_rate(self.nbytes / both)}; {self.cause}"
+
+    @property
+    def cause(self) -> str:
+        """What sets the pace, and what would help, without a rate."""
+        both = self.wait_seconds + self.consumer_seconds
+        waited = f"the loop waited {100 * self.wait_seconds / max(1e-9, both):.0f} % of the time"
         cure = {
             "consumer": "the loader keeps up; your own code sets the pace",
             "disk": f"for storage: {'a faster disk or smaller records' if self.by_blocks else ELSEWHERE} would help",
@@ -79,7 +84,7 @@ class Stats:
         }[self.bottleneck]
         if self.bad_records:
             cure += f"; {self.bad_records:,} bad records, see loader.bad_records"
-        return f"{self.bottleneck}: {rate}; {waited}: {cure}" if self.bottleneck != "consumer" else f"consumer: {rate}; {waited}; {cure}"
+        return f"{waited}: {cure}" if self.bottleneck != "consumer" else f"{waited}; {cure}"
 
     def __str__(self) -> str:
         return self.verdict

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from streamload.memory.forks import LENDING, Piece
 from streamload.memory.shared_memory import SharedBlock, aligned
 from streamload.ragged import Ragged
-from streamload.schema import Field, Schema
+from streamload.schema import PADDED, Field, Schema
 
 HEAD_NBYTES = 64
 CANARY = 0x5F51_0745_7EA3_10AD
@@ -79,7 +79,11 @@ class SlotLayout:
                 continue
             offsets = np.ndarray((count + 1,), np.int64, whole, at)
             elements = min(max(int(offsets[count]), 0), capacity)
-            fields[field.name] = Ragged(np.ndarray((elements, *field.shape), field.dtype, whole, values_at), offsets, field.ragged)
+            if field.as_ragged:
+                fields[field.name] = Ragged(np.ndarray((elements, *field.shape), field.dtype, whole, values_at), offsets, field.ragged)
+                continue
+            axes = (count, elements // max(count, 1)) if field.ragged == PADDED else (elements,)
+            fields[field.name] = np.ndarray((*axes, *field.shape), field.dtype, whole, values_at)
         return fields, np.ndarray((count,), np.int64, whole, self.records_offset)
 
 

@@ -46,7 +46,7 @@ from streamload.order.shares import StepPiece, Stretch, own_lanes, share, shared
 from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_state, state_lanes, state_of
 from streamload.order.steps import PartSize, Place, PlannedStep, Segment, SharedSteps, Standing, source_rows, step_records, valid_rows
 from streamload.order.subset import chosen, in_order, rises, subset
-from streamload.order.weights import Draws, Weights, balanced, stretches_of, weights_of
+from streamload.order.weights import WeightedDraws, Weights, balanced, stretches_of, weights_of
 from streamload.order.window_table import WindowTable
 
 WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
@@ -69,7 +69,6 @@ __all__ = [
     "DrawnLane",
     "DrawnOrder",
     "DrawnRuns",
-    "Draws",
     "Exact",
     "ExactOrder",
     "LanedOrder",
@@ -93,6 +92,7 @@ __all__ = [
     "Standing",
     "StepPiece",
     "Stretch",
+    "WeightedDraws",
     "Weights",
     "WindowTable",
     "WindowedOrder",

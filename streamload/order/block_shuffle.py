@@ -197,7 +197,19 @@ class BlockOrder:
 
     def advice(self, distinct_labels: int | None) -> str | None:
         """The warning about too few blocks a window; None where there are enough, or where one window holds everything."""
-        return window_advice(self.strata, distinct_labels) if self.windows > 1 else None
+        if self.windows == 1 or self.strata >= blocks_needed(distinct_labels):
+            return None
+        return window_advice(self.strata, distinct_labels, larger=self._enough(blocks_needed(distinct_labels)))
+
+    def _enough(self, needed: int) -> str | None:
+        """A window that mixes so many blocks, or holds all: as blocks of this order are merged then; None for one lane of several."""
+        if self.lane.lanes > 1:
+            return None
+        order, nbytes = self, self.most_window_nbytes
+        while order.windows > 1 and order.strata < needed:
+            nbytes *= 2
+            order = BlockOrder(self.layout, seed=self.seed, window_nbytes=nbytes)
+        return enough_nbytes(nbytes)
 
 
 def deal_windows(
@@ -210,11 +222,17 @@ def deal_windows(
     permute_kernels().window_blocks(windows, TABLE_LIMIT, a, b, low, stratum_keys, block_starts, blocks)
 
 
-def window_advice(blocks_per_window: int, distinct_labels: int | None) -> str | None:
-    """The warning for windows of too few blocks, or None. `distinct_labels` is None where the data has no labels that could be counted."""
-    needed = max(LEAST_BLOCKS, 3 * (distinct_labels or 0))
+def blocks_needed(distinct_labels: int | None) -> int:
+    """How many blocks a window is to mix; `distinct_labels` is None where the data has no labels that could be counted."""
+    return max(LEAST_BLOCKS, 3 * (distinct_labels or 0))
+
+
+def window_advice(blocks_per_window: int, distinct_labels: int | None, *, larger: str | None = None) -> str | None:
+    """The warning for windows of too few blocks, or None; `larger` is a window that would hold enough, where that is known."""
+    needed = blocks_needed(distinct_labels)
     if blocks_per_window >= needed:
         return None
+    window = f'shuffle=Block(window="{larger}")' if larger else "window= of Block"
     seen = (
         f"if the data is sorted by label, a window sees at most {min(blocks_per_window, distinct_labels):,} of {distinct_labels:,} labels"
         if distinct_labels
@@ -222,21 +240,19 @@ def window_advice(blocks_per_window: int, distinct_labels: int | None) -> str | 
     )
     return (
         f"A window mixes only {blocks_per_window:,} blocks, where {needed:,} are needed: {seen}, and training may fail. "
-        f'Give a larger window (shuffle=Block(window="...")), write smaller chunks (`streamload convert --chunk-records`), '
+        f"Give a larger window ({window}), write smaller chunks (`streamload convert --chunk-records`), "
         "or shuffle the file once (`streamload convert --shuffle`)."
     )
 
 
-def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int, fitting_nbytes: int = 0) -> ConfigError:
+def window_beyond_memory(window_nbytes: int, *, needed_nbytes: int, memory_nbytes: int, fitting: str | None) -> ConfigError:
     """The error for windows that do not fit the memory that the loader may use; `needed_nbytes` is what would suffice.
 
-    `fitting_nbytes` is a window that would fit; 0 where only proportion can tell.
+    `fitting` is a window that would fit; None where none does that holds a block.
     """
     window, needed, memory = map(format_nbytes, (window_nbytes, needed_nbytes, memory_nbytes))
-    share = fitting_nbytes or max(1, memory_nbytes * window_nbytes // max(1, needed_nbytes))
+    smaller = f'shuffle=Block(window="{fitting}")' if fitting else "write smaller blocks with `streamload convert --chunk-records`"
     return ConfigError(
         f'Windows of {window} need {needed} in all, and memory="{memory}" is less.',
-        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or shuffle=Block(window="{format_nbytes(share)}"); '
-        "where blocks are then too large for a window, "
-        "write smaller ones with `streamload convert --chunk-records`.",
+        hint=f'Give memory="{enough_nbytes(needed_nbytes)}", or {smaller}.',
     )

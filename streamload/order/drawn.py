@@ -15,7 +15,7 @@ from streamload.order.lanes import lane_pieces, lane_seed, lane_sequence, window
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import LRU, WINDOW, Permutation, key
 from streamload.order.sequential_blocks import IdentityPermutation, SequentialBlockOrder
-from streamload.order.weights import UNIT, Draws, Weights
+from streamload.order.weights import UNIT, WeightedDraws, Weights
 from streamload.order.window_table import Deal, Pieces, WindowTable
 
 
@@ -56,9 +56,9 @@ class DrawnOrder:
         self.n = base.n
         self.fingerprint = digest_of("drawn", base.fingerprint, layout.indices)
         """Knows the order of draws, and the subset; the weights have a digest of their own."""
-        self._draws = LRU[Draws](limit=2)
+        self._draws = LRU[WeightedDraws](limit=2)
 
-    def _made_draws(self, epoch: int) -> Draws:
+    def _made_draws(self, epoch: int) -> WeightedDraws:
         return self.weights.epoch(self.seed, epoch)
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ class DrawnPieces:
     """The first draw of each piece."""
     counts: NDArray[np.int64]
     """How many draws it has."""
-    draws: Draws
+    draws: WeightedDraws
 
     def ranks(self, draws: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rank that each draw is."""
@@ -136,7 +136,7 @@ class DrawnBlocks:
         return self.lanes == 1 and bool(((np.diff(edges) == 0) | (np.diff(edges // UNIT) > 1)).all())
 
 
-def drawn_pieces(lane: Pieces, draws: Draws) -> DrawnPieces:
+def drawn_pieces(lane: Pieces, draws: WeightedDraws) -> DrawnPieces:
     """Pieces of draws, with the ranks that they must hold."""
     firsts, counts = lane.firsts, lane.stops - lane.firsts
     held = Pieces(firsts=draws.ranks(firsts), stops=draws.ranks(lane.stops - 1) + 1, blocks=lane.blocks)
@@ -262,7 +262,7 @@ class DrawnRuns:
         self.windows = self.plain.windows
         self.fingerprint = digest_of("drawn", self.plain.fingerprint)
         """As that of the order without weights; these have a digest of their own."""
-        self._draws = LRU[Draws](limit=2)
+        self._draws = LRU[WeightedDraws](limit=2)
 
     @property
     def most_window_records(self) -> int:
@@ -297,7 +297,7 @@ class DrawnRuns:
         blocks, block_starts = np.arange(len(kept), dtype=np.int64), kept.searchsorted(self.plain.firsts)
         return WindowTable(self, pieces=draw.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts, draw=draw)
 
-    def _made_draws(self, epoch: int) -> Draws:
+    def _made_draws(self, epoch: int) -> WeightedDraws:
         return self.weights.epoch(self.seed, epoch)
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:

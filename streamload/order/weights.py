@@ -53,12 +53,12 @@ class Weights:
         """Tells these weights from others, in a saved state."""
         return digest_of("weights", self.n, self.draws, self.edges)
 
-    def epoch(self, seed: int, epoch: int) -> Draws:
+    def epoch(self, seed: int, epoch: int) -> WeightedDraws:
         """The draws of one epoch."""
-        return Draws(self, key(seed, epoch, WEIGHTS, 0))
+        return WeightedDraws(self, key(seed, epoch, WEIGHTS, 0))
 
 
-class Draws:
+class WeightedDraws:
     """Which rank each draw of one epoch is."""
 
     def __init__(self, weights: Weights, words: NDArray[np.uint32]) -> None:

@@ -97,6 +97,24 @@ def recheck(was: Fingerprint) -> None:
         raise changed(was, status)
 
 
+def open_unchanged(was: Fingerprint) -> int:
+    """A read-only descriptor of a file, to be closed. Raises SourceChangedError unless it is what its fingerprint says."""
+    try:
+        fd = os.open(was.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        recheck(was)
+        raise
+    except OSError as error:
+        raise SourceError(
+            f"{was.path} cannot be opened: {error.strerror}.", hint="Check its permissions and `ulimit -n`.", path=was.path
+        ) from error
+    status = os.fstat(fd)
+    if identity_of(status) != was.identity:
+        os.close(fd)
+        raise changed(was, status)
+    return fd
+
+
 class Closing(Protocol):
     """What can be closed."""
 
@@ -139,20 +157,7 @@ class OpenFiles:
             if len(self.fingerprints) > 1:
                 self._descriptors.move_to_end(number)
             return self._descriptors[number]
-        was = self.fingerprints[number]
-        try:
-            fd = os.open(was.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:
-            recheck(was)
-            raise
-        except OSError as error:
-            raise SourceError(
-                f"{was.path} cannot be opened: {error.strerror}.", hint="Check its permissions and `ulimit -n`.", path=was.path
-            ) from error
-        status = os.fstat(fd)
-        if identity_of(status) != was.identity:
-            os.close(fd)
-            raise changed(was, status)
+        fd = open_unchanged(self.fingerprints[number])
         self._descriptors[number] = fd
         if len(self._descriptors) > self._limit:
             oldest, old = self._descriptors.popitem(last=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import PHASES, Operation
-from streamload.transforms.images import OUTPUT_DTYPES
+from streamload.transforms.images import LAYOUTS, OUTPUT_DTYPES
 from streamload.transforms.operations import OPERATIONS
 
-OUTPUT_LAYOUTS = ("CHW", "HWC", "HW")
+OUTPUT_LAYOUTS = ("CHW", "HWC", "HW", "DHW", "DHWC", "CDHW")
 BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
 MOST_VIEWS = 15
 
@@ -42,7 +42,8 @@ class Augment:
     scale: bool
     """Whether whole numbers that become floats are divided by the largest of their dtype, as torchvision's `ToDtype(scale=True)`."""
     stored: str | None
-    """Order of axes as they are stored. None: channels are the first or the last axis, whichever is the shortest of all."""
+    """Order of axes as they are stored. None: channels are the first or the last axis, whichever is the shortest of all. A volume of
+    one channel has to be told from an image: "DHW". Volumes are cropped, padded, flipped and normalised."""
     masks: tuple[str, ...]
     """Fields of whole numbers, one a pixel, of the same size: they move along, by nearest neighbour (Pillow's)."""
     mask_fill: int
@@ -78,7 +79,7 @@ class Augment:
             "layout": _one_of(layout, "layout", OUTPUT_LAYOUTS),
             "dtype": None if dtype is None else _dtype(dtype),
             "scale": bool(scale),
-            "stored": _one_of(stored, "stored", ("HW", "HWC", "CHW")),
+            "stored": _one_of(stored, "stored", LAYOUTS),
             "masks": _names(masks, "masks"),
             "mask_fill": int(mask_fill),
             "boxes": _names(boxes, "boxes"),
@@ -88,7 +89,7 @@ class Augment:
         }
         if not given["fields"]:
             raise ConfigError("Augment() names no field.", hint='Name the images first: Augment("image", ...).')
-        if isinstance(views, bool) or not isinstance(views, (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
+        if isinstance(views, bool) or not isinstance(cast(object, views), (int, np.integer)) or not 1 <= views <= MOST_VIEWS:
             raise ConfigError(f"Augment(views={views!r}) is out of range.", hint=f"Give a whole number from 1 to {MOST_VIEWS}.")
         every = [*given["fields"], *given["masks"], *given["boxes"], *given["keypoints"]]
         twice = sorted({name for name in every if every.count(name) > 1})

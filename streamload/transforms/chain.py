@@ -86,6 +86,8 @@ class Chain:
     placement: Placement
     channels: int
     """Of the images, as colour finds them."""
+    depth: Placement | None = None
+    """Of volumes, where planes come from: as `placement`, of an image that is one pixel wide. None of images."""
     crop: int = 0
     """Which of several crops of a record is made."""
     colors: list[Step | Group] = field(default_factory=list[Step | Group])

@@ -55,7 +55,7 @@ class Draws:
         assert self._next <= MOST_DRAWS
         bits = np.empty((len(self._records), count), np.uint32)
         draw_kernel()(self._words, self._records, self._first | self._operation << 12 | first, 1, bits)
-        return bits.T * 2.0**-32
+        return bits.T * np.float64(2.0**-32)
 
     def uniform(self, low: float, high: float) -> NDArray[np.float64]:
         """A number in [low, high) for each record."""

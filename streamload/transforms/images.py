@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from streamload.errors import ConfigError
 from streamload.schema import Field
 
-LAYOUTS = ("HW", "HWC", "CHW")
-"""Orders of axes: height, width, channels."""
+LAYOUTS = ("HW", "HWC", "CHW", "DHW", "DHWC", "CDHW")
+"""Orders of axes: depth, height, width, channels."""
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 OUTPUT_DTYPES = ("uint8", "uint16", "int16", "float16", "bfloat16", "float32")
 
@@ -26,6 +27,8 @@ class StoredImage:
     channels: int
     size: tuple[int, int] | None
     """Height and width; None where records differ."""
+    depth: int = 0
+    """Planes of a volume; 0 of an image."""
     usual: tuple[int, int] = (1, 1)
     """Height and width of one of them, where they differ."""
     encoded: bool = False
@@ -34,7 +37,7 @@ class StoredImage:
     @property
     def planar(self) -> bool:
         """Whether channels lie one after the other, not woven."""
-        return self.layout == "CHW"
+        return self.layout.startswith("C")
 
     @property
     def plane_nbytes(self) -> int:
@@ -64,11 +67,13 @@ def stored_image(field: Field, layout: str | None, *, mask: bool = False) -> Sto
     sides = dict(zip(layout, shape, strict=True))
     if 0 in shape:
         raise ConfigError(f"field '{name}' has shape {shape}: there is nothing in it.", hint="Augment another field.")
-    return StoredImage(name=name, dtype=field.dtype, layout=layout, channels=sides.get("C", 1), size=(sides["H"], sides["W"]))
+    return StoredImage(
+        name=name, dtype=field.dtype, layout=layout, channels=sides.get("C", 1), size=(sides["H"], sides["W"]), depth=sides.get("D", 0)
+    )
 
 
 def guess_layout(name: str, shape: tuple[int, ...]) -> str:
-    """The order of axes: channels are the first or the last of three, whichever is the shortest of all."""
+    """The order of axes: channels are the first or the last of three or four, whichever is the shortest of all."""
     if len(shape) == 2:
         return "HW"
     if len(shape) == 3:
@@ -77,9 +82,13 @@ def guess_layout(name: str, shape: tuple[int, ...]) -> str:
             return "HWC"
         if first < min(middle, last):
             return "CHW"
+    if len(shape) == 4 and shape[3] < min(shape[:3]):
+        return "DHWC"
+    if len(shape) == 4 and shape[0] < min(shape[1:]):
+        return "CDHW"
     raise ConfigError(
         f"field '{name}' has shape {shape}: which of its axes are height, width and channels is not plain.",
-        hint='Say it: Augment(..., stored="HWC") or stored="CHW".',
+        hint='Say it: Augment(..., stored="HWC") or stored="CHW"; of volumes stored="DHW", "DHWC" or "CDHW".',
     )
 
 
@@ -88,7 +97,7 @@ def output_dtype(name: str) -> np.dtype:
     if name != "bfloat16":
         return np.dtype(name)
     try:
-        import ml_dtypes
+        ml_dtypes = importlib.import_module("ml_dtypes")
     except ImportError as error:
         raise ConfigError("bfloat16 arrays need ml_dtypes, which is not installed.", hint="Run: pip install ml_dtypes") from error
     return np.dtype(ml_dtypes.bfloat16)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.kernels.augment.runners import Format, Steps
+from streamload.kernels.augment.runners import PixelFormat, Steps
 from streamload.schema import ARRAY, Field, Schema
 from streamload.transforms.augment import Augment
 from streamload.transforms.chain import COLOR, Chain
@@ -34,6 +34,8 @@ class AugmentPlan:
     out: Output
     size: tuple[int, int]
     """Height and width of what comes out."""
+    depth: int
+    """Planes of what comes out, of volumes; 0 of images."""
     channels: int
     """Of what comes out."""
     kernels: tuple[str, ...]
@@ -51,7 +53,8 @@ class AugmentPlan:
         for name in augment.fields:
             images.append(known.get(name) or stored_image(_field(augment, schema, name), augment.stored))
         for name in augment.masks:
-            masks.append(known.get(name) or stored_image(_field(augment, schema, name), None, mask=True))
+            layout = "DHW" if images[0].depth and len(_field(augment, schema, name).shape) == 3 else None
+            masks.append(known.get(name) or stored_image(_field(augment, schema, name), layout, mask=True))
         _check_alike(images, masks)
         for name, width in (*((name, 4) for name in augment.boxes), *((name, 2) for name in augment.keypoints)):
             _check_coordinates(augment, _field(augment, schema, name), width)
@@ -62,6 +65,7 @@ class AugmentPlan:
             masks=tuple(masks),
             out=Output(dtype=_dtype_of(augment, images[0]), layout=augment.layout or images[0].layout, scale=augment.scale),
             size=(1, 1),
+            depth=0,
             channels=1,
             kernels=(),
             planes_nbytes=0,
@@ -70,7 +74,9 @@ class AugmentPlan:
 
     def _tried(self) -> AugmentPlan:
         """The same, with what a chain of its operations shows: how large images come out, and which kernels it takes."""
+        self._check_volume()
         chain = self.chain(np.zeros(8, np.uint32), np.zeros(1, np.int64))
+        self._check_passes(chain)
         known = chain.placement.known
         if known is None:
             raise ConfigError(
@@ -79,14 +85,36 @@ class AugmentPlan:
         layout = self.out.layout
         if (chain.channels > 1 or chain.channels != self.images[0].channels) and layout == "HW":
             layout = "CHW" if self.augment.layout is None else layout
-        if layout == "HW" and chain.channels > 1:
-            raise ConfigError(f'layout="HW" has no room for {chain.channels} channels.', hint='Give layout="CHW" or "HWC".')
+        if "C" not in layout and chain.channels > 1:
+            hint = 'Give layout="CHW" or "HWC", of volumes "CDHW" or "DHWC".'
+            raise ConfigError(f'layout="{layout}" has no room for {chain.channels} channels.', hint=hint)
         self._check_dtypes(chain)
-        plan = replace(self, size=known, channels=chain.channels, out=replace(self.out, layout=layout))
+        depth = chain.depth.known[0] if chain.depth is not None and chain.depth.known is not None else 0
+        plan = replace(self, size=known, depth=depth, channels=chain.channels, out=replace(self.out, layout=layout))
         steps = {image: plan.steps_of(image, chain) for image in (*self.images, *self.masks)}
         kernels = {name for one in steps.values() for name in one.kernels}
         planes = max(2 * one.elements * max(image.plane_nbytes, image.dtype.itemsize) for image, one in steps.items())
         return replace(plan, kernels=tuple(sorted(kernels)), planes_nbytes=planes)
+
+    def _check_volume(self) -> None:
+        """Raise ConfigError for what volumes are not made into, and for layouts that are of images alone, or of volumes."""
+        augment, volume = self.augment, self.images[0].depth > 0
+        if volume != ("D" in self.out.layout):
+            what = "a volume" if volume else "an image"
+            hint = 'Volumes come out as layout="DHW", "DHWC" or "CDHW", images as "HW", "HWC" or "CHW".'
+            raise ConfigError(f"layout={self.out.layout!r} is not for {what}, which field '{self.images[0].name}' is.", hint=hint)
+        for one in augment.operations if volume else ():
+            if not getattr(type(one), "volumes", False):
+                hint = "Volumes are cropped, padded, flipped and normalised: CenterCrop, RandomCrop, Pad, RandomFlip, Normalize."
+                raise ConfigError(f"{type(one).__name__} is for images, and field '{self.images[0].name}' holds volumes.", hint=hint)
+        if volume and (augment.boxes or augment.keypoints):
+            raise ConfigError("boxes and key points do not move with volumes.", hint="Leave them out; masks move along.")
+
+    @staticmethod
+    def _check_passes(chain: Chain) -> None:
+        """Raise ConfigError for geometry of volumes that is no one region of what is stored."""
+        if chain.depth is not None and (len(chain.placement.passes) > 1 or len(chain.depth.passes) > 1):
+            raise ConfigError("A volume is padded once, before it is cut.", hint="Put Pad first, or give padding= to the first crop alone.")
 
     def _check_dtypes(self, chain: Chain) -> None:
         """Raise ConfigError for colour that is not made for the stored dtype, and for dtypes that it does not become."""
@@ -118,8 +146,12 @@ class AugmentPlan:
             sizes = first.size or first.usual
         draws = Draws(words, records, view=view, first_operation=self.number * FIRST_STEP)
         chain = Chain(draws=draws, placement=Placement(*sizes, records=len(records), known=first.size), channels=first.channels, crop=crop)
+        if first.depth:
+            chain.depth = Placement(first.depth, 1, records=len(records), known=(first.depth, 1))
         chain.run(self.augment.operations)
         chain.placement.finish()
+        if chain.depth is not None:
+            chain.depth.finish()
         return chain
 
     @property
@@ -134,7 +166,7 @@ class AugmentPlan:
 
     def image_shape(self) -> tuple[int, ...]:
         """Of an image as it comes out."""
-        sides = {"C": self.channels, "H": self.size[0], "W": self.size[1]}
+        sides = {"C": self.channels, "D": self.depth, "H": self.size[0], "W": self.size[1]}
         return tuple(sides[axis] for axis in self.out.layout)
 
     def delivered(self, schema: Schema) -> Schema:
@@ -143,7 +175,7 @@ class AugmentPlan:
         for image in self.images:
             changed[image.name] = Field(image.name, output_dtype(self.out.dtype), (*self.leading, *self.image_shape()))
         for mask in self.masks:
-            sides = {"C": mask.channels, "H": self.size[0], "W": self.size[1]}
+            sides = {"C": mask.channels, "D": self.depth, "H": self.size[0], "W": self.size[1]}
             shape = (*self.leading, *(sides[axis] for axis in mask.layout))
             changed[mask.name] = Field(mask.name, mask.dtype, shape)
         for name in (*self.augment.boxes, *self.augment.keypoints):
@@ -151,23 +183,23 @@ class AugmentPlan:
             changed[name] = field if field.ragged else Field(name, field.dtype, (*self.leading, *field.shape))
         return Schema(tuple(changed.get(field.name, field) for field in schema))
 
-    def format_of(self, image: StoredImage) -> Format:
+    def format_of(self, image: StoredImage) -> PixelFormat:
         """What the kernels must know of an image or a mask."""
         mask = image in self.masks
         channels = image.channels if mask else self.channels
         itemsize = image.dtype.itemsize if mask else output_dtype(self.out.dtype).itemsize
-        return Format(
+        return PixelFormat(
             dtype=image.dtype,
             channels=image.channels,
             planar=image.planar,
             plane_nbytes=image.dtype.itemsize if mask else image.plane_nbytes,
-            out_nbytes=channels * self.size[0] * self.size[1] * itemsize,
+            out_nbytes=channels * max(self.depth, 1) * self.size[0] * self.size[1] * itemsize,
             out_kind="uint8" if mask else self.out.dtype,
         )
 
     def steps_of(self, image: StoredImage, chain: Chain) -> Steps:
         """The steps of an image or a mask."""
-        return mask_steps(chain.placement, image, self.augment.mask_fill) if image in self.masks else image_steps(chain, image, self.out)
+        return mask_steps(chain, image, self.augment.mask_fill) if image in self.masks else image_steps(chain, image, self.out)
 
 
 def _field(augment: Augment, schema: Schema, name: str) -> Field:
@@ -185,9 +217,10 @@ def _dtype_of(augment: Augment, image: StoredImage) -> str:
 def _check_alike(images: Sequence[StoredImage], masks: Sequence[StoredImage]) -> None:
     first = images[0]
     for other in (*images[1:], *masks):
-        if other.size != first.size:
+        if (other.size, other.depth) != (first.size, first.depth):
+            sizes = [(one.depth, *one.size) if one.depth and one.size else one.size for one in (other, first)]
             raise ConfigError(
-                f"field '{other.name}' is {other.size} and '{first.name}' is {first.size}: they cannot move together.",
+                f"field '{other.name}' is {sizes[0]} and '{first.name}' is {sizes[1]}: they cannot move together.",
                 hint="Fields of one Augment have one height and width.",
             )
     for other in images[1:]:

@@ -12,15 +12,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain, shortened
+from streamload.column import Fault
+from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError, TransformError, from_plain, shortened, without_frames
 from streamload.order import key
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
 from streamload.transforms.draws import AUGMENTATION
+from streamload.transforms.trial import Trial, scalar_of, shortened_record, trial_of
 
 _MEANINGFUL = (StopIteration, StopAsyncIteration)
 """What a loop takes for its ordinary end: an error of a transform must never be one."""
 STRINGS = " Single bytes or str are of any length; give arrays of strings their width, as in np.asarray(value, 'S16')."
+
+LENGTHS = " Where its length is meant to differ, return sl.Ragged.of([array]), for every record."
 
 
 class RecordTransform:
@@ -39,36 +43,20 @@ class RecordTransform:
         self.stored_ragged: dict[str, Ragged] = {}
         """Ragged fields of the records at hand, a record for each row."""
 
-    def schema(self, record: int, *, seed: int) -> Schema:
-        """The schema of the result for the stored record in row 0."""
-        result = self._call(seed, 0, 0, record)
-        fields: list[Field] = []
-        for name, value in result.items():
-            if (width := self._stored_width(name, value)) is not None:
-                fields.append(Field(str(name), width, np.shape(value)))
-                continue
-            if isinstance(_scalar(value), (str, bytes)):
-                fields.append(Field(str(name), np.dtype(np.uint8), (), TEXT if isinstance(_scalar(value), str) else BYTES))
-                continue
-            array = np.asarray(value)
-            if name in self._stored and self._stored[name].ragged == ARRAY and array.ndim == 1 + len(self._stored[name].shape):
-                fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape[1:], ARRAY))
-                continue
-            if array.dtype.hasobject:
-                raise ConfigError(
-                    f"the transform's field {name!r} is of dtype {array.dtype}, which cannot lie in shared memory.",
-                    hint="Return numbers, arrays of numbers, or fixed-length bytes.",
-                )
-            fields.append(Field(str(name), array.dtype.newbyteorder("="), array.shape))
-        return Schema(tuple(fields))
+    def trials(self, record: int, *, seed: int, shortened: bool) -> list[Trial]:
+        """What it makes of the stored record in row 0; and, if asked for, of that record with ragged fields that are shorter.
 
-    def _stored_width(self, name: str, value: Any) -> np.dtype[Any] | None:
-        """The dtype of the stored byte strings that NumPy's byte strings under the same name are kept in; None of anything else."""
-        stored = next((field for field in self._stored if field.name == name), None)
-        if stored is None or stored.ragged or stored.dtype.kind != "S" or type(value) is bytes:
-            return None
-        dtype = np.asarray(value).dtype
-        return stored.dtype if dtype.kind == "S" and dtype.itemsize <= stored.dtype.itemsize else None
+        Raises TransformError for a record that it fails on, as it is.
+        """
+        given = self._record(0)
+        trials = [trial_of(self._call(dict(given), seed, 0, record), given, self._stored)]
+        less = shortened_record(given, self._stored, trials[0]) if shortened else None
+        if less is not None:
+            try:
+                trials.append(trial_of(self._call(dict(less), seed, 0, record), less, self._stored, real=False))
+            except StreamloadError:
+                pass  # So short a record is none that it can work with, which says nothing.
+        return trials
 
     def apply(
         self,
@@ -80,11 +68,13 @@ class RecordTransform:
         start: int,
         first_row: int = 0,
         ragged: Sequence[Field] = (),
+        faults: list[Fault] | None = None,
     ) -> dict[str, list[NDArray[Any]]]:
         """Transform the stored records in the rows from `first_row` on, which stand at positions from `start` on of an epoch.
 
         Results go into the same rows of `out`; those of ragged fields are given back, an array a record. Raises
-        TransformError, naming the record.
+        TransformError, naming the record; where `faults` are collected, a record that the function raises for is noted there,
+        its row of `out` left as it is, and an empty array given back.
         """
         uneven: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
         fields = {field.name: field for field in ragged}
@@ -92,7 +82,15 @@ class RecordTransform:
         random.seed(int(words[0]) | int(words[1]) << 32)
         np.random.seed(int(words[2]))
         for row, record in enumerate(records.tolist(), first_row):
-            result = self._call(seed, epoch, row, record)
+            try:
+                result = self._call(self._record(row), seed, epoch, record)
+            except TransformError as error:
+                if faults is None or not is_of_data(error):
+                    raise
+                faults.append(Fault(row, record, cast(StreamloadError, without_frames(error))))
+                for name, field in fields.items():
+                    uneven[name].append(np.empty((0, *field.shape), field.dtype))
+                continue
             if result.keys() != out.keys() | uneven.keys():
                 names = sorted({*out, *uneven})
                 raise SchemaMismatchError(
@@ -110,18 +108,22 @@ class RecordTransform:
                         f"the transform's field {name!r} is {array.dtype} {array.shape} for record {record}, "
                         f"and {place.dtype} {place.shape[1:]} for the first record.",
                         hint="Return the same dtype and shape for every record: crop, pad or cast in the transform."
-                        + (STRINGS if array.dtype.kind in "SU" else ""),
+                        + (STRINGS if array.dtype.kind in "SU" else "")
+                        + (LENGTHS if array.shape[1:] == place.shape[2:] and array.shape and place.shape[1:] else ""),
                         dataset=name,
                         records=(record, record + 1),
                     )
                 place[row] = array
         return uneven
 
-    def _call(self, seed: int, epoch: int, row: int, record: int) -> dict[str, Any]:
+    def _record(self, row: int) -> dict[str, Any]:
         stored = {name: self._stored_arrays[name][row] for name in self._fixed}
         if self.stored_ragged:
             stored |= {name: ragged[row] for name, ragged in self.stored_ragged.items()}
             stored = {name: stored[name] for name in self._stored.names}
+        return stored
+
+    def _call(self, stored: dict[str, Any], seed: int, epoch: int, record: int) -> dict[str, Any]:
         try:
             if self._wants_random:
                 words = key(seed, epoch, AUGMENTATION, record)
@@ -143,11 +145,6 @@ class RecordTransform:
         return result
 
 
-def _scalar(value: Any) -> Any:
-    """A string of NumPy's that lies in an array without axes, out of it; anything else as it is."""
-    return value[()] if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in "SU" else value
-
-
 def _fits(dtype: np.dtype[Any], place: np.dtype[Any]) -> bool:
     """Whether values of a dtype go into a place as they are: they are of the same, or shorter strings of its kind."""
     return dtype == place or (dtype.kind == place.kind and dtype.kind in "SU" and dtype.itemsize <= place.itemsize)
@@ -158,7 +155,7 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
 
     Raises SchemaMismatchError for a value of another kind.
     """
-    value = _scalar(value)
+    value = scalar_of(value[0] if isinstance(value, Ragged) and len(value) == 1 else value)
     if field.ragged == TEXT and isinstance(value, str):
         return np.frombuffer(value.encode(), np.uint8)
     if field.ragged == BYTES and isinstance(value, bytes):
@@ -173,6 +170,12 @@ def _elements(value: Any, field: Field, record: int) -> NDArray[Any]:
             records=(record, record + 1),
         )
     return array.copy()
+
+
+def is_of_data(error: TransformError) -> bool:
+    """Whether an error may be due to the record that the function was given: it is not memory that ran out, nor an order to end."""
+    kinds = error.details.get("kinds") or ()
+    return "builtins.Exception" in kinds and "builtins.MemoryError" not in kinds
 
 
 def transform_error(error: BaseException, record: int, *, what: str = "transform") -> TransformError:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.kernels.augment.filtered_plain import BOX, CUBIC, TRIANGLE
+from streamload.kernels.augment.frame import TURNED_OVER, VERTICAL
+from streamload.kernels.augment.plain.filtered import BOX, CUBIC, TRIANGLE
 from streamload.kernels.augment.runners import Steps
 from streamload.transforms.chain import Chain, Erased, Group, Step
 from streamload.transforms.images import StoredImage, output_dtype
-from streamload.transforms.placement import NOTHING_OUTSIDE, AffinePass, Pass, Placement, Where
+from streamload.transforms.placement import NOTHING_OUTSIDE, AffinePass, BoxPass, Pass, Placement, Where
 
 FILTERS = {"bicubic": CUBIC, "box": BOX}
 AS_THEY_ARE = -1
@@ -28,17 +30,21 @@ class Output:
 
     dtype: str
     layout: str
-    """"CHW", "HWC" or "HW"."""
+    """One of `images.LAYOUTS`."""
     scale: bool
 
     @property
     def woven(self) -> bool:
         """Whether channels are the last axis."""
-        return self.layout != "CHW"
+        return not self.layout.startswith("C")
 
 
 def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
     """The steps of the records of a chain whose placement is finished."""
+    if chain.depth is not None:
+        scale = _scale(chain, image, out)
+        fill = levels_for(_outside(chain)[1], image.channels)
+        return assemble([_volume("volume", chain, image, out.woven, (*fill, *scale))], chain.placement.records, elements=0)
     render = image_pass if image.dtype == np.uint8 else float_pass
     steps: list[Step | Group] = [render(one, image) for one in chain.placement.passes]
     steps += chain.colors
@@ -48,11 +54,33 @@ def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
     return assemble(steps, chain.placement.records, elements=most * _pixels(chain.placement))
 
 
-def mask_steps(placement: Placement, mask: StoredImage, fill: int) -> Steps:
+def mask_steps(chain: Chain, mask: StoredImage, fill: int) -> Steps:
     """The same for a mask, which moves by nearest neighbour and changes no value."""
+    placement = chain.placement
+    if chain.depth is not None:
+        bits = bits_of(np.full(mask.channels, fill), mask.dtype)
+        return assemble([_volume("volume_elements", chain, mask, not mask.planar, bits)], placement.records, elements=0)
     steps: list[Step | Group] = [_nearest_pass(one, mask, bits_of(np.full(mask.channels, fill), mask.dtype)) for one in placement.passes]
     steps.append(step("elements_chw" if mask.planar else "elements_hwc"))
     return assemble(steps, placement.records, elements=mask.channels * _pixels(placement))
+
+
+def _volume(kernel: str, chain: Chain, image: StoredImage, woven: bool, numbers: Sequence[Any]) -> Step:
+    """The one step of volumes. Their placements are of one pass each, which resamples and transposes nothing."""
+    assert chain.depth is not None
+    (plane,), (deep,) = cast("list[BoxPass]", chain.placement.passes), cast("list[BoxPass]", chain.depth.passes)
+    flips = np.bitwise_or(plane.orientation, np.where(np.bitwise_and(deep.orientation, VERTICAL), TURNED_OVER, 0))
+    region = (deep.box[1], plane.box[1], plane.box[0], deep.height, plane.height, plane.width)
+    return step(kernel, image.depth, *region, flips, _outside(chain)[0], woven, *numbers)
+
+
+def _outside(chain: Chain) -> tuple[int, tuple[float, ...]]:
+    """What stands outside of a volume: the mode, and levels."""
+    assert chain.depth is not None
+    for one in (*chain.placement.passes, *chain.depth.passes):
+        if isinstance(one, BoxPass) and one.padding is not None:
+            return one.padding.mode, one.padding.fill
+    return NOTHING_OUTSIDE, (0.0,)
 
 
 def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps:
@@ -149,9 +177,14 @@ def _numbers(n: int, most: float, mean: tuple[float, ...], std: tuple[float, ...
     return (*scale.tolist(), *shift.tolist())
 
 
-def _output(chain: Chain, image: StoredImage, out: Output) -> Step:
+def _scale(chain: Chain, image: StoredImage, out: Output) -> tuple[float, ...]:
+    """The scale of each channel, then the shift of each, of what comes out."""
     scaled = out.scale and out.dtype not in ("uint8", "uint16", "int16")
-    numbers = _numbers(chain.channels, image.most if scaled else 1.0, chain.mean, chain.std)
+    return _numbers(chain.channels, image.most if scaled else 1.0, chain.mean, chain.std)
+
+
+def _output(chain: Chain, image: StoredImage, out: Output) -> Step:
+    numbers = _scale(chain, image, out)
     kind = out.dtype if image.dtype == np.uint8 else "float"
     return step(f"{kind}_{'hwc' if out.woven else 'chw'}", *numbers)
 

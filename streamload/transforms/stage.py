@@ -82,8 +82,8 @@ class AugmentStage:
         `sizes` is of the first image field of plans whose images differ. Raises ConfigError for images that are too small.
         """
         words = record_words(seed, epoch)
-        plans = tuple(self._drawn(plan, words, records, (sizes or {}).get(plan.images[0].name)) for plan in plans or self.plans)
-        return DrawnStep(records=records, words=words, plans=plans)
+        drawn = tuple(self._drawn(plan, words, records, (sizes or {}).get(plan.images[0].name)) for plan in plans or self.plans)
+        return DrawnStep(records=records, words=words, plans=drawn)
 
     @staticmethod
     def _drawn(plan: AugmentPlan, words: NDArray[np.uint32], records: NDArray[np.int64], sizes: Sizes | None) -> DrawnPlan:
@@ -97,7 +97,8 @@ class AugmentStage:
         fields = [*plan.images[:1], *plan.masks]
         steps = {one.name: tuple(plan.steps_of(one, chain) for chain in chains) for one in fields}
         steps |= {one.name: steps[plan.images[0].name] for one in plan.images[1:]}
-        return DrawnPlan(plan=plan, chains=chains, steps=steps, heights=sizes[0], widths=sizes[1])
+        heights = sizes[0] * max(plan.images[0].depth, 1)  # Planes of a volume lie below one another.
+        return DrawnPlan(plan=plan, chains=chains, steps=steps, heights=heights, widths=sizes[1])
 
     def write(
         self,

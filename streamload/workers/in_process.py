@@ -26,7 +26,8 @@ def is_plain(job: Job) -> bool:
     """Whether records are delivered as they are stored, by offset: plain kernels do that well for a while."""
     kinds = (RawRecords, InMemory, RawRagged, InMemoryRagged)
     lanes = [lane for stream in job.streams for lane in stream.lanes]
-    ours = job.transform is None and job.batch_transform is None and job.augmentation is None and all(lane.mode != "user" for lane in lanes)
+    made = (job.transform, job.batch_transform, job.augmentation, job.collation)
+    ours = all(one is None for one in made) and all(lane.mode != "user" for lane in lanes)
     return ours and not job.parts and all(type(column) in kinds for stream in job.streams for column in stream.columns)
 
 

@@ -67,9 +67,13 @@ class Launcher:
     def current(cls) -> Launcher:
         """The launcher of this process, started if there is none that works."""
         with cls._starting:
-            if cls._current is None or cls._current._owner != os.getpid() or not cls._current.alive:
-                cls._current = cls()
-            return cls._current
+            previous = cls._current
+            if previous is not None and previous._owner == os.getpid() and previous.alive:
+                return previous
+            launcher = cls._current = cls()
+            if previous is not None:
+                previous.disconnect()
+            return launcher
 
     @classmethod
     def shutdown(cls) -> None:
@@ -231,6 +235,13 @@ class Launcher:
     def ready(self) -> bool:
         """Whether the launcher has loaded everything, and forks."""
         return self._ready
+
+    def disconnect(self) -> None:
+        """Close this end of the socket of a launcher that is gone; what it said last can still be read."""
+        with self._lock:
+            self._read()
+            self._closed = True
+            self.control.close()
 
     def close(self) -> None:
         """End the launcher and wait for it; in a forked child, only let go of what was inherited."""

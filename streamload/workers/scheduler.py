@@ -71,7 +71,7 @@ class WorkerPool(Protocol):
         ...
 
 
-class Step(NamedTuple):
+class FinishedStep(NamedTuple):
     """A step as it is handed out."""
 
     planned: PlannedStep
@@ -169,7 +169,7 @@ class Scheduler:
         self._at = at
         self._advice.begin(at, self._windows.begin(at) if self._steps.left(at) else ())
 
-    def step(self) -> Step | None:
+    def step(self) -> FinishedStep | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
         if not self._queue or self._queue[0].reply is None:
             self._listen()
@@ -209,7 +209,7 @@ class Scheduler:
         if copied:
             self.copies += 1
             self.copied_nbytes += sum(array.nbytes for array in fields.values())
-        return Step(asked.planned, asked.reply.valid, fields, records, asked.reply.bad)
+        return FinishedStep(asked.planned, asked.reply.valid, fields, records, asked.reply.bad)
 
     def _overflown(self, task: StepTask, reply: Overflowed) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """A step that lies in memory of its own."""

@@ -127,7 +127,7 @@ def watch(loader: Any, name: str = "raw", *, epoch: int | None = None, batches: 
             try:
                 next(iterator)
             except BaseException as second:
-                again = second is error
+                again = told(second) == told(error)
             outcome = {"delivered": delivered, "wrong": wrong, "error": told(error), "again": again, "seconds": seconds}
             outcome["alive"] = [pid for pid in pids if living(pid)] if "TransformError" not in outcome["error"]["kinds"] else []
             return outcome
@@ -184,7 +184,7 @@ def held() -> dict[str, Counter[str]]:
         descriptors["a file without a name" if re.search(r"(/memfd:streamload|/#\d+) \(deleted\)$", target) else target] += 1
     maps = re.findall(r"(?:/memfd:| )(\S+ \(deleted\))$", Path("/proc/self/maps").read_text(), re.MULTILINE)
     if (surveyor := surveyor_pid()) is not None:
-        descriptors["socket"] -= 1
+        descriptors.subtract(LAUNCHER)  # It costs what a launcher does.
     return {
         "processes": Counter(str(pid) for pid in family() if pid not in (launcher_pid(), surveyor)),
         "descriptors": descriptors,

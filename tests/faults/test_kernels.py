@@ -21,7 +21,7 @@ def no_numba(tmp_path: Path) -> dict[str, str]:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "numba.py").write_text("raise ImportError('broken on purpose')\n")
-    return {"PYTHONPATH": os.pathsep.join([str(broken), str(Path(__file__).parents[2])])}
+    return {"PYTHONPATH": os.pathsep.join([str(broken), *(str(folder) for folder in Path(__file__).parents[1:3])])}
 
 
 def test_record_numbers_outside_the_data_are_refused_before_a_kernel_sees_them(server: Server) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from streamload.formats.hdf5.chunk_reader import ChunkedFile
-from streamload.formats.hdf5.chunked import ChunkedColumn
+from streamload.formats.columns.chunk_reader import ChunkedFile
+from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.schema import Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles, fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,9 @@ def assert_delivers(path: object, expected: Arrays, **options: Any) -> None:
                 assert_same(one[name], array[-1])
     finally:
         source.close()
+
+
+def a_file_of(path: Path) -> Path:
+    """The data file itself, or the largest of those in the folder that hold records, as a table of labels does not."""
+    held = [one for one in sorted(path.rglob("*")) if one.is_file() and one.suffix != ".csv"]
+    return path if path.is_file() else max(held, key=lambda one: one.stat().st_size)

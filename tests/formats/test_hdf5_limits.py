@@ -17,8 +17,8 @@ import pytest
 from hdf5_files import WRITTEN, images, write
 from time_limits import Deadline
 
+from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.metadata import no_progress
-from streamload.formats.hdf5.planning import examined
 from streamload.formats.hdf5.request import Request
 from streamload.formats.hdf5.stillness import Stillness
 from streamload.formats.open import open_source

@@ -75,7 +75,7 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
     here = tmp_path / "a.h5"
     write(here, x=np.zeros((2, 3)))
     assert refused(ConfigError, "s3://bucket/a.h5") == (
-        "s3://bucket/a.h5 is a URL (s3): only local paths are read. Copy the file to a local disk first."
+        "s3://bucket/a.h5 is a URL (s3): only local paths are read. Copy the file to a local disk first: `aws s3 cp s3://bucket/a.h5 .`."
     )
     assert refused(ConfigError, []) == "The list of paths is empty. Give at least one data file."
     assert refused(ConfigError, str(tmp_path / "*.hdf")) == (
@@ -102,8 +102,9 @@ def test_paths_that_cannot_be_right_are_refused_by_name(tmp_path: Path):
 
 DOWNLOAD = "A download stored an answer of the server instead of the file: open it in a text editor to see why, and fetch the file again."
 UNKNOWN = "Is it complete, and is it the file you mean? Known formats begin with a signature of their own."
-RECORDS = "Make records of it: `streamload convert SRC train.h5`."
-ONE = "A single image is not a set of records; a folder of images becomes one: `streamload convert FOLDER train.h5`."
+RECORDS = "Make records of it: `streamload convert {path} train.h5`."
+ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
+PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 CONTENTS = {
     "Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -125,7 +126,7 @@ CONTENTS = {
         CorruptDataError,
         f"(24 B) is a JSON text, not the data. {DOWNLOAD}",
     ),
-    "zip": (b"PK\x03\x04" + bytes(30), CorruptDataError, "(34 B) is a zip file (or an .npz). Unpack it first: `unzip`."),
+    "zip": (b"PK\x03\x04" + bytes(30), CorruptDataError, "(34 B) is a zip file (or an .npz). Unpack it first: `unzip {path}`."),
     "HDF4": (
         b"\x0e\x03\x13\x01" + bytes(30),
         CorruptDataError,
@@ -137,11 +138,9 @@ CONTENTS = {
         CorruptDataError,
         f"(20 B) is a TFRecord file. {RECORDS}",
     ),
-    "LMDB": (bytes(16) + b"\xde\xc0\xef\xbe" + b"x" * 30, CorruptDataError, f"(50 B) is an LMDB database. {RECORDS}"),
-    "IDX": (b"\0\0\x08\x03" + b"x" * 30, CorruptDataError, f"(34 B) is an IDX file, as MNIST has them. {RECORDS}"),
     "WebP": (b"RIFF\x10\0\0\0WEBPVP8 ", CorruptDataError, f"(16 B) is a WebP image. {ONE}"),
     "JPEG": (b"\xff\xd8\xff\xe0", CorruptDataError, f"(4 B) is a JPEG image. {ONE}"),
-    "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {ONE}"),
+    "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {PIXELS}"),
     "ORC": (b"ORC\x01", CorruptDataError, "(4 B) is an ORC file. Write it as Parquet with what reads it."),
     "Avro": (b"Obj\x01\x02", CorruptDataError, "(5 B) is an Avro file. Write it as Parquet with what reads it."),
     "Feather 1": (
@@ -187,6 +186,7 @@ def test_a_file_is_named_for_its_content_whatever_its_name(content: str, tmp_pat
     """What is called .h5 and is something else gets an error that says what it is, with the cure."""
     data, kind, text = CONTENTS[content]
     (tmp_path / "train.h5").write_bytes(data)
+    text = text.replace("{path}", str(tmp_path / "train.h5")).replace("{folder}", str(tmp_path))
     assert refused(kind, tmp_path / "train.h5") == f"{tmp_path / 'train.h5'} {text}"
 
 
@@ -195,7 +195,8 @@ def test_a_gzip_file_is_named_and_an_hdf5_file_of_another_name_is_read(tmp_path:
     write(tmp_path / "train.jpeg", x=images(), y=labels())
     assert len(open_source(tmp_path / "train.jpeg")) == 100
     (tmp_path / "train.h5").write_bytes(gzip.compress((tmp_path / "train.jpeg").read_bytes()))
-    assert "is a gzip file. Unpack it first: `gunzip`." in refused(CorruptDataError, tmp_path / "train.h5")
+    unpack = f"is a gzip file. Unpack it first: `gunzip {tmp_path / 'train.h5'}`."
+    assert unpack in refused(CorruptDataError, tmp_path / "train.h5")
 
 
 def test_a_file_that_is_not_there_or_empty_or_closed_is_said_to_be(tmp_path: Path):

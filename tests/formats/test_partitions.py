@@ -93,9 +93,6 @@ def test_a_folder_without_data_says_so(tmp_path: Path):
         ("_versions/1.manifest", "a Lance dataset. Write it anew as Parquet: "),
         (".hoodie/hoodie.properties", "a Hudi table, whose log says which files count. Write it anew as Parquet."),
         ("metadata/version-hint.text", "an Iceberg table, whose metadata says which files count. Write it anew as Parquet."),
-        ("zarr.json", "a Zarr store. Make records of it: `streamload convert SRC train.h5`."),
-        (".zgroup", "a Zarr store. Make records of it"),
-        (".zarray", "a Zarr store. Make records of it"),
     ],
 )
 def test_folders_in_which_not_every_file_counts_are_refused_by_name(mark: str, what: str, tmp_path: Path):

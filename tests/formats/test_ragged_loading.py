@@ -250,10 +250,9 @@ def test_a_transform_that_changes_its_mind_is_refused(wrong: Any, what: str, tmp
 # Leavings, and deaths
 
 PROGRAM = """
-import json, os, sys, warnings
+import gc, json, os, sys, warnings
 import streamload as sl
 from streamload.workers.launcher import Launcher
-
 warnings.simplefilter("ignore")
 path, restart, kill = sys.argv[1:]
 
@@ -262,9 +261,9 @@ def held():
     return maps, len(os.listdir("/proc/self/fd"))
 
 data = sl.open(path)
-warm = sl.Loader(data, batch_size=5, num_workers=1)
-next(iter(warm))
-warm = warm.close()
+with sl.Loader(data, batch_size=5, num_workers=1) as warm:
+    next(iter(warm))
+gc.disable()  # What is left over must go with the names that held it.
 while not Launcher.current().ready:  # Until then, the first steps are done in this process.
     Launcher.current().report(-1)
 before = held()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.kernels.augment.runners import Format, Runner, Steps
+from streamload.kernels.augment.runners import PixelFormat, Runner, Steps
 
 WORDS = np.arange(1, 9, dtype=np.uint32)
 Wanted = tuple[str, Sequence[float] | NDArray[Any]]
@@ -55,7 +55,7 @@ def both(
     for runner in runners():
         array = aligned(out, np.dtype(dtype))
         records = np.array([[image.ctypes.data, height, width, array.ctypes.data, 5]], np.int64)
-        form = Format(
+        form = PixelFormat(
             dtype=image.dtype,
             channels=channels,
             planar=planar,

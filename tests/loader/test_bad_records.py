@@ -151,7 +151,7 @@ def test_a_batch_without_good_records(tmp_path: Path):
     """Substitutes there are none: an error. Skipped, the whole step does not come, and numbers go on."""
     file = write(tmp_path / "train.parquet", bad=(*range(7, 14), 88, 89))
     for workers in (0, 2):
-        text = "None of the 7 records of a batch can be decoded, so none can stand in"
+        text = "None of the 7 records of a batch can be delivered, so none can stand in"
         with loader(file, "substitute", shuffle=False, num_workers=workers) as made, pytest.raises(CorruptDataError, match=text):
             list(taken(made))
         with loader(file, "skip", shuffle=False, num_workers=workers) as made:
@@ -170,7 +170,7 @@ def test_nothing_good_at_all(tmp_path: Path):
         with loader(file, "skip", num_workers=workers) as made:
             for epoch in range(2):
                 text = (
-                    f"All 90 records of epoch {epoch} were left out, since none can be decoded, so there is nothing to train on. The last"
+                    f"All 90 records of epoch {epoch} were left out, since none can be delivered, so there is nothing to train on. The last"
                 )
                 with pytest.raises(CorruptDataError, match=text) as caught:
                     list(made)

@@ -12,7 +12,7 @@ import pytest
 
 import streamload as sl
 import streamload.storage.direct_io
-from streamload.formats.hdf5.read_ahead import ReadAhead, ring_nbytes
+from streamload.formats.columns.read_ahead import ReadAhead, ring_nbytes
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads
 from streamload.storage.files import OpenFiles, fingerprint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -145,11 +146,15 @@ def test_a_block_larger_than_the_window_is_refused() -> None:
         assert part in text
 
 
-def test_a_window_beyond_memory_names_what_would_suffice() -> None:
-    """The error names both knobs, with values that work, and the conversion."""
-    text = str(window_beyond_memory(512 * MB, needed_nbytes=2 * GB, memory_nbytes=GB))
-    for part in ("Windows of 512 MB need 2 GB", 'memory="1 GB" is less', 'memory="2 GB"', 'Block(window="256 MB")', "--chunk-records"):
-        assert part in text
+@pytest.mark.parametrize(
+    ("fitting", "cure"),
+    [("256 MB", 'shuffle=Block(window="256 MB")'), (None, "write smaller blocks with `streamload convert --chunk-records`")],
+    ids=["a smaller window", "no window"],
+)
+def test_a_window_beyond_memory_names_what_would_suffice(fitting: str | None, cure: str) -> None:
+    """The error names what works: more memory, and a window that fits, or else the conversion."""
+    text = str(window_beyond_memory(512 * MB, needed_nbytes=2 * GB, memory_nbytes=GB, fitting=fitting))
+    assert text == f'Windows of 512 MB need 2 GB in all, and memory="1 GB" is less. Give memory="2 GB", or {cure}.'
 
 
 @pytest.mark.parametrize(
@@ -163,7 +168,7 @@ def test_a_window_beyond_memory_names_what_would_suffice() -> None:
         pytest.param(
             200,
             1000,
-            ("3,000 are needed", "at most 200 of 1,000 labels", "--chunk-records", "Block(window="),
+            ("3,000 are needed", "at most 200 of 1,000 labels", "--chunk-records", "(window= of Block)"),
             id="200 blocks, 1,000 labels",
         ),
     ],
@@ -182,6 +187,16 @@ def test_one_window_of_everything_needs_no_advice() -> None:
     few = Block(20_000).bind(chunked(1000, 100), 0)
     assert few.windows > 1
     assert "A window mixes only 2 blocks" in str(few.advice(10))
+
+
+@pytest.mark.parametrize("records", [1_000, 40_000])
+def test_the_larger_window_that_is_advised_is_enough(records: int) -> None:
+    """It mixes as many blocks as are needed, or all there are."""
+    few = Block(20_000).bind(chunked(records, 100), 0)
+    (size,) = re.findall(r'shuffle=Block\(window="([^"]+)"\)', str(few.advice(10)))
+    enough = Block(size).bind(chunked(records, 100), 0)
+    assert enough.advice(10) is None
+    assert enough.windows == 1 or enough.strata >= 64
 
 
 def test_an_empty_dataset_has_empty_epochs() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
 
 
 def taken(path: Path | str, **options: Any) -> tuple[Any, dict[str, np.ndarray]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -162,20 +160,6 @@ class TestFoldersThatAreNoClasses:
 class TestContainers:
     """Archives, stores and files of fields."""
 
-    def test_links_in_a_tar_are_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """GNU tar writes hard links for files that are linked."""
-        file = io.BytesIO()
-        with tarfile.open(fileobj=file, mode="w") as archive:
-            for name, kind in (("1.png", tarfile.REGTYPE), ("2.png", tarfile.LNKTYPE), ("3.png", tarfile.SYMTYPE), ("d", tarfile.DIRTYPE)):
-                head = tarfile.TarInfo(name)
-                head.type, head.linkname = kind, "1.png"
-                head.size = len(png(noise())) if kind == tarfile.REGTYPE else 0
-                archive.addfile(head, io.BytesIO(png(noise())))
-        (tmp_path / "a.tar").write_bytes(file.getvalue())
-        code, account = asked(capsys, "convert", tmp_path / "a.tar")
-        assert code == 1
-        assert reasons(account) == {"a hard link to another member": ["2.png"], "a symbolic link": ["3.png"]}
-
     def test_a_zip_beside_tars_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """And an archive in a folder of its own."""
         write(tmp_path / "in", "0.tar", "sub/1.tar", data=tar_of([("0.png", png(noise()))]))
@@ -199,17 +183,6 @@ class TestContainers:
             }
             code, account = asked(capsys, command, path, "--fields", "image,label", *_again(command))
             assert (code, reasons(account)) == (0, {})
-
-    def test_keys_of_a_database(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """Of another prefix, they are not lost without a word."""
-        import lmdb
-
-        with lmdb.open(str(tmp_path / "a"), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
-            for at in range(1, 4):
-                transaction.put(b"image-%09d" % at, png(noise(seed=at)))
-                transaction.put(b"depth-%09d" % at, png(noise(seed=at)))
-        code, account = asked(capsys, "info", tmp_path / "a")
-        assert (code, reasons(account)) == (1, {"a key of no image, nor of a label": [f"depth-{at:09d}" for at in range(1, 4)]})
 
     def test_the_test_set_beside_the_training_set(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Of MNIST as it is published: named as another part."""

@@ -62,9 +62,9 @@ def test_a_pass_over_one_epoch_counts_every_record_once(path: Path):
 def test_a_pass_whose_chunks_must_be_decoded_is_held_up_by_that(tmp_path: Path):
     """The verdict follows the data: the same command on the same records, compressed."""
     rng = np.random.default_rng(0)
-    images = (np.arange(400 * 3072).reshape(400, 3072) // 700 % 200 + rng.integers(16, size=(400, 3072))).astype(np.uint8)
+    images = (np.arange(400 * 30_720).reshape(400, 30_720) // 7_000 % 200 + rng.integers(16, size=(400, 30_720))).astype(np.uint8)
     with h5py.File(tmp_path / "gzip.h5", "w") as file:
-        file.create_dataset("image", data=images, chunks=(50, 3072), compression="gzip")
+        file.create_dataset("image", data=images, chunks=(50, 30_720), compression="gzip")
     one = passed(config(tmp_path / "gzip.h5", batch=50, order="block"))
     assert one["bottleneck"] == "decode"
     one = worked_out(one, [], stored=False)

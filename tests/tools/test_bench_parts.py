@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.machine_limits import beside, device_limits, read_ahead
+from streamload.tools.benchmark.measure_epoch import Steady
 from streamload.tools.benchmark.workloads import WORKLOADS, utilisation, workload
 
 
@@ -155,3 +157,31 @@ def test_no_device_rate_is_made_up_where_none_can_be_measured(tmp_path: Path):
     """An empty file has none."""
     (tmp_path / "empty").touch()
     assert device_limits([tmp_path / "empty"], 100) == []
+
+
+class TestSteady:
+    """A pass ends when its rate stands still."""
+
+    @staticmethod
+    def seconds(rates: Iterable[float], least_records: int = 0) -> float | None:
+        """When a pass ends that has these rates, one after the other, for a tenth of a second each; None where it goes on."""
+        steady, records = Steady(least_records=least_records), 0.0
+        for number, rate in enumerate(rates, start=1):
+            records += rate / 10
+            if steady.is_reached(number / 10, int(records)):
+                return number / 10
+        return None
+
+    def test_a_rate_that_stands_still_ends_it_soon(self):
+        """Within a second or so."""
+        assert (self.seconds([1000] * 100) or 9) < 1.2
+
+    def test_a_rate_that_falls_or_swings_does_not(self):
+        """As of a loader that had read ahead, or on a busy machine."""
+        assert self.seconds(10_000 / number for number in range(1, 40)) is None
+        assert (self.seconds([1000, 1000, 10, 10] * 5 + [1000] * 100) or 99) > 1.5
+
+    def test_nor_does_it_before_the_data_has_gone_through_several_times(self):
+        """What is held after the first epoch must be met."""
+        assert self.seconds([1000] * 50, least_records=5001) is None
+        assert (self.seconds([1000] * 50, least_records=3000) or 0) >= 3

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import BLOCK_NBYTES
@@ -332,7 +333,8 @@ class TestOrder:
         self, tmp_path: Path, total: int, count: int, batch: int, start: int, size: int
     ):
         """However they came in; those without a position are left out."""
-        schema = Schema((Field("x", np.dtype("i4"), (2,)),))
+        points = Field("points", np.dtype("f4"), (2,), "array")
+        schema = Schema((Field("text", np.dtype("u1"), (), "text"), Field("x", np.dtype("i4"), (2,)), points))
         rng = np.random.default_rng(total)
         positions = rng.permutation(total)
         positions = np.concatenate([positions, [-1, -1]])
@@ -340,12 +342,19 @@ class TestOrder:
         folder = Folder.named(tmp_path)
         buckets = Buckets(folder, schema, total, count=count)
         for at in range(0, total + 2, batch):
-            buckets.scatter(positions[at : at + batch], {"x": values[at : at + batch]})
+            some = positions[at : at + batch].tolist()
+            texts, lists = Ragged.of([str(one) for one in some]), Ragged.of([np.full((one % 3, 2), one, np.float32) for one in some])
+            buckets.scatter(positions[at : at + batch], {"x": values[at : at + batch], "text": texts, "points": lists})
         buckets.close()
         start = min(start, total)
         stop = min(total, start + size)
-        found = [value for _, taken in buckets.gathered(start, stop, batch) for value in taken["x"][:, 0].tolist()]
-        assert found == list(range(start, stop))
+        at = start
+        for first, taken in buckets.gathered(start, stop, batch):
+            wanted = list(range(first, first + len(taken["x"])))
+            assert (first, taken["x"][:, 0].tolist(), taken["text"].to_list()) == (at, wanted, list(map(str, wanted)))
+            assert [one.tolist() for one in taken["points"]] == [[[one, one]] * (one % 3) for one in wanted]
+            at += len(wanted)
+        assert at == stop
         folder.close()
 
     def test_buckets_bound_memory(self):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, UnsafeSourceError
 from streamload.schema import Field, Schema
-from streamload.tools.convert.manifest import Content
+from streamload.tools.convert.record_hashes import Content
 from streamload.tools.convert.writers.registry import CODECS, FORMATS, write_options, writer_of
 
 NUMBERS = count()
@@ -111,12 +111,12 @@ def test_an_ending_that_nobody_writes_makes_no_folder(path: str, hint: str):
 @given(held=datasets(), cut=st.integers(0, 40))
 def test_a_digest_depends_on_records_alone(held: dict[str, np.ndarray], cut: int):
     """However they are divided, and whatever the order of fields; but not if they change places."""
-    whole, first, second = Content(), Content(), Content()
+    whole, first, second = Content(3), Content(3), Content(3)
     whole.add(held, 0)
     first.add({name: held[name][:cut] for name in reversed(held)}, 0)
     second.add({name: values[cut:] for name, values in held.items()}, min(cut, len(held["field0"])))
     assert whole.numbered == (first.numbered + second.numbered) % (1 << 128)
-    turned = Content()
+    turned = Content(3)
     turned.add({name: values[::-1] for name, values in held.items()}, 0)
     assert turned.unnumbered == whole.unnumbered
     assert (turned.numbered == whole.numbered) == all(np.array_equal(values, values[::-1]) for values in held.values())
@@ -161,7 +161,8 @@ class TestIdx:
         (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
         (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(3, dtype=np.uint8))))
         origin, found = taken(tmp_path)
-        assert origin.paths == [str(tmp_path / f"train-{name}-ubyte.gz") for name in ("images-idx3", "labels-idx1")]
+        names = [f"train-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1")]
+        assert origin.paths == [str(tmp_path / name) for name in names]
         np.testing.assert_array_equal(found["image"], images)
         (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
         assert len(taken(tmp_path)[0]) == 3

@@ -15,8 +15,9 @@ from foreign_files import taken
 
 import streamload as sl
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsafeSourceError
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import decoded, image_in
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.open import open_records
 
 
 class TestImageFolders:

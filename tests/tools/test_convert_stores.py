@@ -17,7 +17,8 @@ from foreign_files import noise, png, taken
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "version 2": {"zarr_format": 2, "chunks": (3, 8, 8, 3)},
@@ -109,14 +110,14 @@ class TestZarr:
         origin, found = taken(path)
         assert set(found) == {"image", "more_y"}
         assert origin.left_out == {
-            "mean": "3 records, where the largest array has 4",
-            "one": "one number for all records",
-            "text": "<U5, which is no type of numbers",
+            "mean": "it has 3 records, not 4",
+            "one": "it holds one number for all records",
+            "text": "it holds <U5, which is no type of numbers",
         }
         assert list(taken(path, fields={"z": "more/y"})[1]) == ["z"]
-        with pytest.raises(ConfigError, match=r"has no array 'text': <U5, which is no type of numbers"):
+        with pytest.raises(UnsupportedFeatureError, match="column 'text' holds <U5, which is no type of numbers"):
             taken(path, fields={"t": "text"})
-        with pytest.raises(ConfigError, match=r"the arrays differ in length: image 4, mean 3"):
+        with pytest.raises(ConfigError, match=r"the arrays differ in their number of records \(image: 4, mean: 3\)"):
             taken(path, fields={"image": "image", "mean": "mean"})
 
     def test_a_damaged_chunk_is_named_by_its_records(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -125,7 +126,7 @@ class TestZarr:
         chunk = tmp_path / "a.zarr" / "image" / "c" / "1" / "0" / "0" / "0"
         chunk.write_bytes(chunk.read_bytes()[:50])
         origin = open_records(OpenRequest(path=str(tmp_path / "a.zarr")))
-        with pytest.raises(CorruptDataError, match=r"a.zarr: records 2 to 3 of image cannot be read: .*--on-bad skip"):
+        with pytest.raises(CorruptDataError, match=r"the chunk of records 2:4 of 'image', at byte 0, does not decode"):
             origin.take(np.arange(8))
         origin.close()
         code, document = answer(capsys, "convert", tmp_path / "a.zarr", tmp_path / "b.h5", "--on-bad", "skip")
@@ -149,7 +150,7 @@ class TestZarr:
     def test_nonsense_for_metadata_is_an_error_of_ours(self, tmp_path: Path):
         """With the path."""
         (tmp_path / "a.zarr").mkdir()
-        for text in ("", "[1]", "{nonsense", '{"zarr_format": 3, "node_type": "array", "shape": [4]}'):
+        for text in ("[1]", "{nonsense", '{"zarr_format": 3, "node_type": "array", "shape": [4]}'):
             (tmp_path / "a.zarr" / "zarr.json").write_text(text)
             with pytest.raises(CorruptDataError, match=r"a.zarr cannot be opened as a Zarr store"):
                 taken(tmp_path / "a.zarr")
@@ -157,7 +158,7 @@ class TestZarr:
     def test_a_store_without_arrays_says_so(self, tmp_path: Path):
         """By name."""
         zarr.open_group(tmp_path / "a.zarr", mode="w")
-        with pytest.raises(UnsupportedFeatureError, match="holds nothing that can be stored: it has no arrays"):
+        with pytest.raises(UnsupportedFeatureError, match="holds no array that could be a field: it has no arrays"):
             taken(tmp_path / "a.zarr")
 
 
@@ -243,5 +244,5 @@ class TestLmdb:
         data = bytearray((tmp_path / "a" / "data.mdb").read_bytes())
         data[20:24] = b"\xff\xff\xff\xff"
         (tmp_path / "b.mdb").write_bytes(data)
-        with pytest.raises(CorruptDataError, match=r"b.mdb cannot be opened as an LMDB database"):
+        with pytest.raises(CorruptDataError, match=r"b.mdb cannot be read as an LMDB database: it leads to a head of version"):
             taken(tmp_path / "b.mdb")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import streamload as sl
 from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.kernels import checksum_kernels, crc32c_plain
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.readers.tf_example import features_of, varints
 from streamload.tools.convert.readers.tfrecord import masked
 

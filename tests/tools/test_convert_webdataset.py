@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.convert.readers.labels import values_of
-from streamload.tools.convert.readers.open import OpenRequest, open_records
-from streamload.tools.convert.readers.tar import members
+from streamload.formats.label_values import values_of
+from streamload.formats.tar.members import Members
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
 from streamload.tools.files.decompress import bytes_of
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -60,8 +61,8 @@ def test_members_are_what_tarfile_wrote(tmp_path: Path, names: list[str], sizes:
     def refuse(name: str, why: str) -> None:
         raise AssertionError(f"{name} is left out: {why}")
 
-    found = [(one.name, file.read(one.offset, one.nbytes)) for one in members(file, "a.tar", lambda name: False, refuse)]
-    wanted = [(one.name, one.data) for one in members(file, "a.tar", lambda name: True, refuse)]
+    found = [(one.name, file.read(one.offset, one.nbytes)) for one in Members(file, "a.tar", lambda name: False, refuse)]
+    wanted = [(one.name, one.data) for one in Members(file, "a.tar", lambda name: True, refuse)]
     file.close()
     assert found == wanted == files
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamload
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.shuffle import Arrangement
 from streamload.tools.convert.tasks import perform
 from streamload.tools.convert.writers.registry import WriteOptions

@@ -1,12 +1,14 @@
-"""Kinds of values that NumPy has and tables have not: written as bytes of fixed length that say what they are, or refused beforehand."""
+"""Values of every kind, written to what can hold them and read again the same; what cannot hold them refuses beforehand."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -27,9 +29,9 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("target", ["arrow", "parquet"])
+@pytest.mark.parametrize("target", ["arrow", "parquet", "h5"])
 @pytest.mark.parametrize("kind", VALUES)
-def test_what_numpy_has_is_written_to_tables_and_read_again(kind: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_numpy_has_is_written_and_read_again(kind: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The same type and the same values, and `verify` says so."""
     values: NDArray[Any] = VALUES[kind]
     np.save(tmp_path / "x.npy", values)
@@ -43,15 +45,91 @@ def test_what_numpy_has_is_written_to_tables_and_read_again(kind: str, target: s
     capsys.readouterr()
 
 
-@pytest.mark.parametrize("kind", ["moments", "durations"])
-def test_moments_are_not_begun_to_be_written_to_hdf5(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """HDF5 has no type for them; what has is named, and nothing is left behind."""
-    np.save(tmp_path / "x.npy", VALUES[kind])
-    assert main(["convert", str(tmp_path / "x.npy"), str(tmp_path / "x.h5")]) == 2
+def words_and_lists(path: Path) -> pa.Table:
+    """Records that differ in length, of every kind that tables have, beside dates and numbers."""
+    length = [k % 4 for k in range(40)]
+    columns = {
+        "text": pa.array(["aé€"[:n] * k for k, n in enumerate(length)], pa.string()),
+        "bytes": pa.array([b"\0\xffa"[:n] for n in length], pa.binary()),
+        "alike": pa.array([[k, k + 1] for k in range(40)], pa.list_(pa.int16())),
+        "lists": pa.array([list(range(n)) for n in length], pa.list_(pa.float32())),
+        "small": pa.array([list(range(n)) for n in length], pa.list_(pa.uint8())),
+        "flags": pa.array([[True, False, True][:n] for n in length], pa.list_(pa.bool_())),
+        "points": pa.array([[[k, k + 1]] * n for k, n in enumerate(length)], pa.list_(pa.list_(pa.float64(), 2))),
+        "moments": pa.array([[k] * n for k, n in enumerate(length)], pa.list_(pa.timestamp("ms"))),
+        "days": pa.array(range(40), pa.int32()).cast(pa.date32()),
+        "at": pa.array(range(40), pa.int64()),
+    }
+    pq.write_table(pa.table(columns), path)
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("words", [[], ["--shuffle", "--where", "at != 7"]], ids=["plain", "some, shuffled"])
+@pytest.mark.parametrize("target", ["h5", "parquet", "arrow"])
+def test_records_that_differ_in_length_are_written_and_read_again(
+    target: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The same kinds and the same values, in whatever order; `verify` against the source says so."""
+    held = words_and_lists(tmp_path / "a.parquet")
+    path = tmp_path / f"b.{target}"
+    assert main(["convert", str(tmp_path / "a.parquet"), str(path), "--workers", "1", *words]) == 0, capsys.readouterr().err
+    assert main(["verify", str(path), "--against", str(tmp_path / "a.parquet")]) == 0, capsys.readouterr().out
+    with sl.open(tmp_path / "a.parquet") as source, sl.open(path) as made:
+        assert {str(field) for field in made.schema} == {str(field) for field in source.schema}
+        found = made[:]
+        assert sorted(found["at"].tolist()) == [k for k in range(40) if k != 7 or not words]
+        assert bool(words) == (found["at"].tolist() != sorted(found["at"].tolist()))
+        for name in held.column_names:
+            wanted = [held[name][at].as_py() for at in found["at"].tolist()]
+            assert [one.tolist() if isinstance(one, np.ndarray) else one for one in found[name]] == wanted, name
+
+
+def test_a_length_that_all_lists_have_is_still_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """One file of a set whose lists happen to be alike stays a part of the set."""
+    for at, lists in enumerate(([[1, 2], [3, 4]], [[1], [2, 3, 4]])):
+        pq.write_table(pa.table({"x": pa.array(lists, pa.list_(pa.int32()))}), tmp_path / f"{at}.parquet")
+    for target in ("parquet", "arrow", "h5"):
+        code = main(
+            [
+                "convert",
+                str(tmp_path / "?.parquet"),
+                str(tmp_path / target),
+                "--to",
+                {"h5": "hdf5"}.get(target, target),
+                "--shard-size",
+                "16",
+            ]
+        )
+        assert code == 0, capsys.readouterr().err
+        parts = sorted((tmp_path / target).glob(f"*.{target}"))
+        assert len(parts) > 1
+        for part in parts:
+            with sl.open(part) as made:
+                assert str(made.schema) == "x int32 (*,)"
+
+
+@pytest.mark.parametrize("target", ["npy", "npz"])
+def test_what_a_format_cannot_hold_is_not_begun(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The field is named, with the formats that can hold it and the fields that can be held; nothing is left behind."""
+    words_and_lists(tmp_path / "a.parquet")
+    for dry in (["--dry-run"], []):
+        assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / f"x.{target}"), *dry]) == 2
+        said = capsys.readouterr().err
+        assert f"'text' holds records of different lengths (text text (ragged)), and .{target} files cannot hold that." in said
+        assert "Write Parquet or Arrow, which can, or choose --fields alike,days,at." in said
+        assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_text_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """HDF5 holds any bytes and calls them text; tables do not."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("text", data=[b"abc", b"\xff\xfe"], dtype=h5py.string_dtype())
+    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet")]) == 1
     said = capsys.readouterr().err
-    assert f"'x' holds {VALUES[kind].dtype}, and HDF5 has no such type." in said
-    assert "Write Parquet, Arrow, .npy or .npz, which can hold it." in said
-    assert [one.name for one in tmp_path.iterdir()] == ["x.npy"]
+    assert "Field 'text' holds text that is not UTF-8, and tables hold no other" in said
+    assert "Write HDF5, which can hold it, or leave the field out: --fields." in said
+    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "c.h5")]) == 0
+    assert main(["verify", str(tmp_path / "c.h5"), "--against", str(tmp_path / "a.h5")]) == 0, capsys.readouterr().out
 
 
 def test_bytes_that_are_said_to_be_big_endian_are_refused_by_name(tmp_path: Path):

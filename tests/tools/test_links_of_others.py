@@ -15,7 +15,7 @@ from command_line import said as lines_said
 
 import streamload as sl
 from streamload.errors import ConversionError, SourceChangedError, UnsafeSourceError
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.tasks import perform
 from streamload.tools.convert.working_folder import MARK

@@ -15,7 +15,8 @@ from command_line import answer, said
 
 import streamload as sl
 from streamload.errors import ConfigError
-from streamload.tools.nulls import as_flags, fill_in
+from streamload.tools.commands.advice_as_flags import as_flags
+from streamload.tools.commands.nulls import fill_in
 
 
 @pytest.fixture
@@ -73,7 +74,11 @@ def test_info_and_head_show_what_they_can(holes: Path, capsys: pytest.CaptureFix
     code, told = answer(capsys, "info", holes, "--no-measure")
     assert (code, told["nulls"]) == (0, {"label": 3, "flag": 3})
     assert {one["name"]: one["range"]["greatest"] for one in told["fields"]} == {"number": 8, "label": 8, "flag": True, "fraction": 2.0}
+    code, told = answer(capsys, "info", holes)
+    assert (code, told["speed"]["exact_warm"] > 0) == (0, True)
     text = said(capsys, "info", holes, "--no-measure")[1]
+    assert "fill=" not in text
+    assert "on_bad_record" not in text
     assert flags_in(text) == ["--fill", "label=0", "--fill", "flag=false"]
     text = said(capsys, "info", holes, "--no-measure", *flags_in(text))[1]
     assert "nulls" not in text.replace("'fraction' holds 3 nulls, delivered as NaN", "")

@@ -13,6 +13,7 @@ from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixtu
 
 import streamload as sl
 import streamload.tools.commands.speed as speed
+from streamload.source import Column
 from streamload.storage.files import is_cached
 
 
@@ -44,6 +45,49 @@ def test_a_large_file_is_predicted_from_the_disk(tmp_path: Path, capsys: pytest.
     finally:
         source.close()
     assert speed.copy_rate() > 0
+
+
+class TestTheModel:
+    """What comes from the device for a record, on the mean over an epoch."""
+
+    def test_what_fits_into_memory_is_read_once(self, tmp_path: Path):
+        """Chunks that are decoded again are in the page cache by then; of more than memory, as often as it holds a share of all."""
+        source = sl.open(hdf5_file(tmp_path / "a.h5", arrays(640), chunks=(64, 8, 8, 3), compression="gzip"))
+        each, cost = (sum(one.file_nbytes * factor(one) for one in source.columns) / 640 for factor in (lambda one: 1, amplification))
+        source.close()
+        assert cost > 50 * each
+        assert speed.read_nbytes(source, exact=True, free_nbytes=1 << 30) == pytest.approx(each)
+        assert speed.read_nbytes(source, exact=True, free_nbytes=0) == pytest.approx(cost)
+        assert speed.read_nbytes(source, exact=True, free_nbytes=int(320 * each)) == pytest.approx((each + cost) / 2, rel=0.01)
+        assert speed.read_nbytes(source, exact=False, free_nbytes=0) == pytest.approx(each)
+
+    def test_a_record_by_itself_costs_a_page(self, tmp_path: Path):
+        """However small it is; not where records are read one after the other."""
+        source = sl.open(hdf5_file(tmp_path / "a.h5", {"x": np.zeros((6000, 60), np.uint8), "y": np.zeros((6000, 50), np.uint8)}))
+        source.close()
+        held = [one.held is None for one in source.columns]
+        pages = sum(4096 if alone else size for alone, size in zip(held, (60, 50), strict=True))
+        assert speed.read_nbytes(source, exact=True, free_nbytes=0) == pages
+        assert speed.read_nbytes(source, exact=False, free_nbytes=0) == 110
+
+
+def amplification(column: Column) -> float:
+    """What a record costs in exact order, in records."""
+    return column.amplification
+
+
+def test_a_prediction_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With what it rests on; a measurement is called a measurement."""
+    path = hdf5_file(tmp_path / "a.h5", arrays(100, (256, 256, 3)))
+    code, document = answer(capsys, "info", path)
+    text = said(capsys, "info", path)[1]
+    assert "records/s of one process here, measured warm: exact order " in text
+    assert code == 0
+    if document["predicted"]:  # where the file system reads past the page cache
+        assert "records/s from the disk, predicted and not measured (--cold does): exact order " in text
+    measured = said(capsys, "info", path, "--cold")[1]
+    assert "records/s from the disk, measured: exact order " in measured
+    assert answer(capsys, "info", path, "--cold")[1]["predicted"] == []
 
 
 def test_a_device_that_cannot_be_asked_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -83,7 +127,7 @@ def test_info_shows_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert (code, document["format"], document["records"]) == (0, "images", 7)
     assert document["classes"] == {"label": ["ant", "bee"]}
     assert document["fields"][0] | {"range": None} == {"name": "image", "dtype": "uint8", "shape": [12, 10, 3], "range": None}
-    assert document["fields"][1]["range"] == {"least": 0, "greatest": 1, "nan": False}
+    assert document["fields"][1]["range"] == {"least": 0, "greatest": 1, "nan": False, "records": 7, "all": True}
     assert document["layout"]["certainty"] == "guessed from the first 7 records"
     assert "--labels" in document["layout"]["override"]
     assert document["speed"]["stored_warm"] > 0
@@ -103,11 +147,11 @@ def test_info_shows_chunks_and_codecs_of_a_store(tmp_path: Path, capsys: pytest.
     """A store says itself what it holds; one record costs its chunk."""
     path = zarr_store(tmp_path / "a.zarr", arrays(9), chunks=(4, 8, 8, 3))
     document = answer(capsys, "info", path)[1]
-    assert document["layout"]["certainty"] == "certain: the file says it"
-    assert document["addressable"] is False
-    assert document["stored"]["image"].startswith("chunks of 4 records (8, 8, 3), ")
+    assert document["layout"]["certainty"].startswith("certain")
+    assert document["fields"][0]["addressable"] is False
+    assert document["fields"][0]["stored"].startswith("chunks of 4 records (8, 8, 3), ")
     text = said(capsys, "info", path)[1]
-    assert "packed together: one alone costs all that are packed with it" in text
+    assert "records are  decoded a block at a time" in text
     assert "chunks of 4 records," in text
     assert answer(capsys, "info", path, "--fields", "image")[1]["layout"]["certainty"] == "as you said"
 

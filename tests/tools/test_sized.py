@@ -14,8 +14,9 @@ from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixtu
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in
-from streamload.tools.convert.readers.open import OpenRequest, open_records
+from streamload.tools.convert.readers.open import open_records
 
 IMAGES = arrays(5, (32, 32, 3), labels=3)
 

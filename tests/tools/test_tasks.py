@@ -17,7 +17,7 @@ from time_limits import GUARD_SECONDS, Deadline
 import streamload as sl
 from streamload.errors import ConfigError, ConversionError, SourceBusyError
 from streamload.tools.convert.executors import FuturesExecutor
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.tasks import perform
 

@@ -18,6 +18,7 @@ from streamload.fetch.tasks import StepTask
 from streamload.fetch.transform_records import Workspace
 from streamload.schema import Field, Schema
 from streamload.transforms.record import RecordTransform, received_error, transform_error
+from streamload.transforms.trial import schema_of
 
 STORED = Schema((Field("image", np.dtype("u1"), (2, 2)), Field("label", np.dtype("i8"), ())))
 
@@ -32,7 +33,7 @@ def transforming(function: Callable[..., Any]) -> RecordTransform:
 def applied(function: Callable[..., Any], *, seed: int = 0, epoch: int = 0, start: int = 0) -> dict[str, np.ndarray]:
     """What it makes of the four records."""
     made = transforming(function)
-    out = {field.name: np.empty((4, *field.shape), field.dtype) for field in made.schema(10, seed=seed)}
+    out = {field.name: np.empty((4, *field.shape), field.dtype) for field in schema_of(made.trials(10, seed=seed, shortened=False), STORED)}
     made.apply(np.arange(10, 14), out, seed=seed, epoch=epoch, start=start)
     return out
 

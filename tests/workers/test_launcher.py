@@ -34,3 +34,36 @@ def test_a_loader_may_be_collected_while_another_talks_to_the_launcher(tmp_path:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_launcher_that_was_killed_is_replaced_and_its_socket_closed(tmp_path: Path) -> None:
+    """Whoever still knows the old one hears how it ended; nothing is left to the collection of rubbish."""
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["image"] = np.zeros((100, 4), np.uint8)
+    program = textwrap.dedent(
+        f"""
+        import gc, os, signal, warnings
+        warnings.simplefilter("error")
+        import streamload as sl
+        from streamload.workers.launcher import Launcher
+        def epoch():
+            with sl.Loader(sl.open({str(tmp_path / "train.h5")!r}), batch_size=10, num_workers=1) as loader:
+                assert sum(len(batch.records) for batch in loader) == 100
+        epoch()
+        killed = Launcher.current()
+        cycle = [killed]
+        cycle.append(cycle)
+        os.kill(killed.pid, signal.SIGKILL)
+        while killed.alive:
+            pass
+        epoch()
+        assert killed.control.fileno() == -1 and Launcher.current() is not killed
+        assert "with status -9" in str(killed.start_error())
+        del cycle, killed
+        gc.collect()
+        epoch()
+        Launcher.shutdown()
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -58,7 +58,7 @@ def changes(passes: Sequence[Mapping[str, Any]], *, cores: int, asked_workers: i
     if not near and best["bottleneck"] == "decode" and best["workers"] == tried and tried < cores:
         yield f"more workers: decoding takes {best['stats']['decode_seconds']:.1f} s of {tried}, and {cores} cores are there"
     elif best["bottleneck"] == "decode" and best["workers"] >= cores:
-        yield "`streamload convert --codec none`, or lz4: all cores decode already"
+        yield "`streamload convert --codec none`: all cores decode already"
     if best["bottleneck"] == "disk":
         if best["order"] == "exact" and not near:
             yield 'io="direct" or "read" (see `streamload tune`), or shuffle=sl.Block(): the device gives more than random order takes'

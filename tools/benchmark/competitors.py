@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_decimal, format_rate
 from streamload.source import Source
 from streamload.storage.owned_files import Folder, finished_file
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
@@ -206,9 +206,9 @@ def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor, l
 def told(found: dict[str, Any]) -> str:
     """A contender in a line: its rates, its limit, streamload beside it, its order, and what its own format took to write and takes."""
     text = (
-        f"{found['name']}: {found['rate']:,.0f} records/s, {found['byte_rate'] / 1e6:,.0f} MB/s, {100 * found['limit_ratio']:.1f} % of "
+        f"{found['name']}: {found['rate']:,.0f} records/s, {format_rate(found['byte_rate'])}, {100 * found['limit_ratio']:.1f} % of "
         f"{found['limit']}; streamload is {found['ratio']:.2f} times as fast; its order: {found['order']}"
     )
     if "written_seconds" not in found:
         return text
-    return f"{text}; its own format: {format_nbytes(found['written_nbytes'])}, written in {found['written_seconds']:.1f} s"
+    return f"{text}; its own format: {format_decimal(found['written_nbytes'])}, written in {found['written_seconds']:.1f} s"

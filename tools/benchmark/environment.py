@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from streamload.memory.limits import usable_cores
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_decimal
 
 PACKAGES = ("numpy", "h5py", "numba", "imagecodecs", "torch")
 
@@ -66,7 +66,7 @@ def machine(folder: Path) -> dict[str, str]:
     device, kind = mount_of(folder)
     return {
         "processor": f"{processor()}, {usable_cores()} cores",
-        "memory": format_nbytes(memory_nbytes()),
+        "memory": format_decimal(memory_nbytes()),
         "disk": f"{device} ({kind})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "versions": " ".join(f"{name} {version}" for name, version in versions().items()),

@@ -28,9 +28,10 @@ def copy_limits(record_nbytes: int, batch: int, *, copied_nbytes: int = COPIED_N
     batch = max(1, min(batch, BATCH_NBYTES // max(1, record_nbytes)))
     config = {"record_nbytes": record_nbytes, "records": max(batch, copied_nbytes // max(1, record_nbytes)), "batch": batch}
     found: list[dict[str, Any]] = []
-    for scattered, how in ((False, "in order"), (True, "at random")):
-        with Competitor(how, "copying", {**config, "scattered": scattered}) as peer:
-            rate = statistics.median(peer.run().byte_rate for _ in range(3))
+    with Competitor("copying", "copying", config) as peer:
+        rates = {how: [peer.run(scattered=how == "at random").byte_rate for _ in range(3)] for how in ("in order", "at random")}
+    for how, measured in rates.items():
+        rate = statistics.median(measured)
         found.append({"name": f"one core copying {record_nbytes:,} B {how}", "kind": "copy", "how": how, "byte_rate": rate})
     return found
 

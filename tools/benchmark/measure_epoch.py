@@ -28,6 +28,9 @@ MOST_MOMENTS = 120
 BINS = np.geomspace(1e-6, 100.0, 65)
 """Seconds that part the bins of the histogram of waits."""
 
+STEADY_SECONDS, STEADY_LOOKS, STEADY_SHARE, STEADY_EPOCHS = 0.2, 4, 0.03, 3
+"""A rate stands still when so many looks at it, so far apart, differ by no more than this share, and so many epochs are through."""
+
 
 class Consumer:
     """Copies every array of a batch into memory of its own, as a copy to a device would.
@@ -56,6 +59,24 @@ class Consumer:
             time.sleep(self._compute_seconds)
 
 
+class Steady:
+    """Whether a rate stands still: a pass over little data need not take as long as one over much."""
+
+    def __init__(self, *, least_records: int) -> None:
+        self._least_records = least_records
+        self._rates: list[float] = []
+        self._next = STEADY_SECONDS
+
+    def is_reached(self, seconds: float, records: int) -> bool:
+        """Whether, after so many seconds and records, the last few looks at the rate of all of them were nearly the same."""
+        if seconds < self._next:
+            return False
+        self._next = seconds + STEADY_SECONDS
+        self._rates = [*self._rates, records / seconds][-STEADY_LOOKS:]
+        alike = max(self._rates) <= min(self._rates) * (1 + STEADY_SHARE)
+        return records >= self._least_records and len(self._rates) == STEADY_LOOKS and alike
+
+
 def _arrays(value: Any) -> Iterator[tuple[str, Any]]:
     """The arrays of a field of a batch: one, or two where records differ in length."""
     if isinstance(value, np.ndarray):
@@ -76,7 +97,8 @@ def run_pass(config: dict[str, Any]) -> dict[str, Any]:
     """Make the pass that a configuration asks for; its figures, which JSON can hold.
 
     Keys: paths, fields, options, fill, decode, batch, order, window, workers, memory, io, seconds (the pass ends at the first batch after
-    so many), once (it ends with its first epoch, too), limit_nbytes (a ceiling on memory), compute_seconds (of a step).
+    so many, or sooner, where its rate stands still over some epochs), once (it ends with its first epoch, too), limit_nbytes (a ceiling on
+    memory), compute_seconds (of a step).
     Raises ResourceError where a ceiling was asked for and this process may not make one.
     """
     warnings.simplefilter("ignore")  # small windows are said elsewhere
@@ -139,6 +161,7 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
         indices=np.arange(config["records"]) if config.get("records") and config["records"] < len(data) else None,
     )
     consumer = Consumer(config.get("compute_seconds", 0.0))
+    steady = Steady(least_records=STEADY_EPOCHS * (config.get("records") or len(data)))
     waits: list[float] = []
     batches = _endless(loader, once=bool(config.get("once")))
     first = next(batches)
@@ -156,7 +179,7 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
         consumer.take(batch)
         del batch
         asked = time.perf_counter()
-        if asked - start > config["seconds"]:
+        if asked - start > config["seconds"] or steady.is_reached(asked - start, records):
             break
     stop = time.perf_counter()
     cpu, device = _cpu_seconds() - cpu, _device_nbytes() - device
@@ -180,7 +203,7 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
         "budget_nbytes": loader.footprint().total,
         "stats": {name: getattr(stats, name) for name in ("disk_seconds", "decode_seconds", "transport_seconds", "copies")},
         "bottleneck": stats.bottleneck,
-        "verdict": stats.verdict,
+        "verdict": f"{stats.bottleneck}: {stats.cause}",
         "waits": _spread(waits),
     }
     loader.close()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_decimal
 from streamload.tools.benchmark.measure_epoch import BINS
 from streamload.tools.benchmark.svg import SvgBar, areas, axis_over, bars, histogram, legend, lines, seconds, short
 
@@ -37,7 +37,7 @@ def bench_section(document: dict[str, Any]) -> str:
     missing = [one["missing"] for one in document.get("contenders", []) if "missing" in one]
     return (
         f"<section><h2>{escape(document['path'])}</h2>"
-        f'<p class="soft">{document["records"]:,} records of {format_nbytes(document["record_nbytes"])} · {escape(document["schema"])} · '
+        f'<p class="soft">{document["records"]:,} records of {format_decimal(document["record_nbytes"])} · {escape(document["schema"])} · '
         f"{escape(document['order'])} order · batches of {document['batch']:,} · {escape(document['time'])}</p>"
         f'<p class="verdict">{escape(document["verdict"])}</p>'
         + (f'<ul class="changes">{changes}</ul>' if changes else "")
@@ -89,12 +89,12 @@ def _waits(best: dict[str, Any]) -> str:
 
 def _memory(best: dict[str, Any]) -> str:
     moments = best["memory"]["moments"]
-    mega = 1024 * 1024
+    mega = 1e6
     own, files = ([(at, values[k] / mega) for at, *values in moments] for k in (0, 1))
     x = axis_over("seconds", [at for at, *_ in moments])
     y = axis_over("MB", [a + b for (_, a), (_, b) in zip(own, files, strict=True)])
     drawing = areas("Memory over time", [("own", own), ("page cache", files)], x, y)
-    caption = f"PSS of all processes, {best['workers']} workers; the loader had budgeted {format_nbytes(best['budget_nbytes'])}."
+    caption = f"PSS of all processes, {best['workers']} workers; the loader had budgeted {format_decimal(best['budget_nbytes'])}."
     return figure("Memory over time", drawing + legend(["the processes' own", "mapped files (page cache)"]), caption)
 
 
@@ -142,7 +142,7 @@ def _contender_figures(contenders: Sequence[dict[str, Any]]) -> str:
             f"{one['byte_rate'] / 1e6:,.0f}",
             f"{100 * one['limit_ratio']:.1f} %",
             f"{one['ratio']:.1f} times as fast",
-            format_nbytes(one["written_nbytes"]) if "written_nbytes" in one else "the same file",
+            format_decimal(one["written_nbytes"]) if "written_nbytes" in one else "the same file",
             f"{one['written_seconds']:.1f} s" if "written_seconds" in one else "",
             one["order"],
         ]
@@ -175,9 +175,9 @@ def _figures(passes: Sequence[dict[str, Any]]) -> str:
             seconds(one["waits"]["p50"]),
             seconds(one["waits"]["p99"]),
             f"{one['cpu_seconds_per_gb']:.2f}",
-            format_nbytes(one["memory"]["rss_nbytes"]),
-            format_nbytes(one["memory"]["pss_nbytes"]),
-            format_nbytes(one["memory"]["file_nbytes"]),
+            format_decimal(one["memory"]["rss_nbytes"]),
+            format_decimal(one["memory"]["pss_nbytes"]),
+            format_decimal(one["memory"]["file_nbytes"]),
             f"{one['read_per_used']:.2f}",
             one["cache"].partition(",")[0] + (", then read ahead" if one.get("read_ahead") else ""),
         ]

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
+from streamload.contents import spread
 from streamload.errors import ConfigError
-from streamload.tools.commands.open_arguments import image_axes, opened, spread
+from streamload.tools.commands.open_arguments import opened
+from streamload.tools.convert.image_axes import image_axes
 from streamload.transforms.augment import Augment
 
 EPOCHS = 5

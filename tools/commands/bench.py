@@ -11,17 +11,18 @@ from typing import Any
 
 from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
-from streamload.sizes import format_nbytes, parse_nbytes
+from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
+from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
+from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
 from streamload.tools.console import FOUND, GOOD, Console, clean, meant
-from streamload.tools.nulls import fill_in
 
 EXAMPLE = "streamload bench train.h5 --workers 0,1,2 --model resnet50"
 
@@ -32,7 +33,7 @@ HELP = (
     ("--order ORDER", "auto, exact, block or stored (auto)"),
     ("--window SIZE", 'of block order, as "512 MB"'),
     ("--memory SIZE --io MODE", "of the loader; auto, mmap, read or direct (auto)"),
-    ("--seconds S", "of each pass (5)"),
+    ("--seconds S", "of each pass, at most (5)"),
     ("--cold", "empty the page cache before each pass, verified"),
     ("--limit-memory SIZE", 'a ceiling that the kernel holds, as "1 GB"'),
     ("--contenders NAMES", "all, or some: other loaders on the same records"),
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", metavar="SIZE", help='of block order, as "512 MB"')
     parser.add_argument("--memory", metavar="SIZE", help="what the loader may use")
     parser.add_argument("--io", default="auto", metavar="MODE", help="auto, mmap, read or direct (auto)")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each pass (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each pass, at most (5)")
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each pass, verified")
     parser.add_argument("--limit-memory", metavar="SIZE", help='a ceiling that the kernel holds, as "1 GB"')
     parser.add_argument("--contenders", metavar="NAMES", help="all, or some: other loaders on the same records")
@@ -134,9 +135,10 @@ def _measured(
     about = machine(Path(os.path.abspath(config["files"][0])).parent)
     console.title(f"{clean(source.title)}: {len(source):,} records · {clean(source.schema)} · batches of {batch:,}")
     console.say(f"  {about['processor']} · {about['memory']} · {about['disk']} · {about['system']}")
+    work = OtherWork()
     limits = copy_limits(nbytes, batch) + device_limits(files, nbytes)
     for limit in limits:
-        console.say(f"  limit: {limit['name']}: {limit['byte_rate'] / 1e6:,.0f} MB/s")
+        console.say(f"  limit: {limit['name']}: {format_rate(limit['byte_rate'])}")
     passes: list[dict[str, Any]] = []
     for workers in counts:
         one = worked_out(passed({**config, "workers": workers}, cold=arguments.cold), limits, stored=from_disk)
@@ -170,7 +172,10 @@ def _measured(
         document["contenders"] = compared(
             source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
         )
+    document["other_work"] = work.found()
     console.say(f"  {document['verdict']}", "bold")
+    if told(document["other_work"]):
+        console.found(told(document["other_work"]))
     for change in document["changes"]:
         console.advise(change)
     return document
@@ -194,9 +199,9 @@ def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored:
 
 def _say(one: dict[str, Any], console: Console) -> None:
     waits, memory = one["waits"], one["memory"]
-    console.say(f"{one['workers']} workers: {one['rate']:,.0f} records/s, {one['byte_rate'] / 1e6:,.0f} MB/s", "bold")
-    files = f", of which page cache {format_nbytes(memory['file_nbytes'])}"
-    group = f"; control group {format_nbytes(memory['group_peak_nbytes'])}" if memory.get("group_peak_nbytes") else ""
+    console.say(f"{one['workers']} workers: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}", "bold")
+    files = f", of which page cache {format_decimal(memory['file_nbytes'])}"
+    group = f"; control group {format_decimal(memory['group_peak_nbytes'])}" if memory.get("group_peak_nbytes") else ""
     console.pairs(
         [
             ("limits", " · ".join(f"{limit['ratio']:.2f} x {limit['name']}" for limit in one["limits"])),
@@ -208,7 +213,7 @@ def _say(one: dict[str, Any], console: Console) -> None:
             ("processor", f"{one['cpu_seconds_per_gb']:.2f} s a GB, all processes"),
             (
                 "memory",
-                f"RSS {format_nbytes(memory['rss_nbytes'])} added up, PSS {format_nbytes(memory['pss_nbytes'])}{files}{group}",
+                f"RSS {format_decimal(memory['rss_nbytes'])} added up, PSS {format_decimal(memory['pss_nbytes'])}{files}{group}",
             ),
             ("read", f"{one['read_per_used']:.2f} bytes a byte used, {one['device_per_used']:.2f} from the device; cache {one['cache']}"),
             ("verdict", one["verdict"]),
@@ -251,11 +256,11 @@ def _say_model(found: dict[str, Any], console: Console) -> None:
     step = f"{found['compute_seconds']:g} s a step of {found['batch']:,} on an {found['accelerator']}"
     console.say(f"{found['name']}: {step} (MLPerf Storage's definition)", "bold")
     feeds = " · ".join(f"{count:,} x {name}" for name, count in found["feeds_each"].items())
-    own = f"; {found['name']}'s own records have {format_nbytes(found['record_nbytes'])}" if found["record_nbytes"] else ""
+    own = f"; {found['name']}'s own records have {format_decimal(found['record_nbytes'])}" if found["record_nbytes"] else ""
     console.pairs(
         [
             ("one", f"utilisation {100 * measured['1']:.1f} %, {100 * found['threshold']:.0f} % wanted"),
-            ("feeds", f"{feeds}, at {100 * found['threshold']:.0f} %, with records of {format_nbytes(found['your_record_nbytes'])}{own}"),
+            ("feeds", f"{feeds}, at {100 * found['threshold']:.0f} %, with records of {format_decimal(found['your_record_nbytes'])}{own}"),
             *[
                 (f"{count} at once", f"utilisation {100 * share:.1f} %, as one consumer that is {count} times as fast")
                 for count, share in measured.items()

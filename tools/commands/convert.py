@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,23 @@ from streamload.errors import ConfigError, ConversionError
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_nbytes
-from streamload.source import Source
-from streamload.tools.accounting import Account, account_of, lacking, left_out, show_account
+from streamload.tools.commands.nulls import refuse_nulls
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in, pattern_of
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
+from streamload.tools.convert.accounting import Account, account_of, lacking, left_out, show_account
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.image_folder import matches as is_image_folder
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, open_records, paths_of
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.readers.resized_source import is_scaled
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, WriteOptions, require_held, write_options
-from streamload.tools.nulls import refuse_nulls
+from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, not_kept, require_held, write_options
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -41,7 +44,7 @@ HELP = (
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--fill A=0", "what stands for nulls of tables"),
-    ("--labels TABLE", "CSV or JSONL that says the labels of images"),
+    ("--labels TABLE --masks A,B", "labels of images: CSV or JSONL; masks among them"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
     ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
@@ -69,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
     parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
     parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
+    parser.add_argument("--masks", metavar="A,B", help="fields whose pixels are numbers, never mixed; none for none (by their names)")
     parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")
     parser.add_argument("--shard-size", metavar="SIZE", help='DST is a folder of files of about "1 GB"')
@@ -110,11 +114,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     share = _share(arguments)
     origin = open_records(request)
     try:
-        _refuse_same(request, origin, arguments.target)
+        _refuse_same(origin, arguments.target)
         account = account_of(origin, request, leave_out=arguments.leave_out)
         _tell_of_limits(origin, arguments, console)
+        _tell_of_masks(origin, request, style, console)
         _refuse_store(origin, arguments, style)
         require_held(origin.schema, origin.title, style)
+        for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
+            console.advise(clean(note))
         refuse_nulls(origin, arguments.on_bad)
         one_file = _one_file(arguments, shares)
         if arguments.dry_run:
@@ -192,10 +199,9 @@ def _done(job: Conversion, *, merge: bool) -> dict[str, Any]:
     if merge and not job.is_prepared():
         raise ConversionError("None of its tasks was done.", hint="Run --task 0/N and --task 1/N to N/N first.")
     try:
-        if not merge:
-            job.look()
         job.prepare()
         if not merge:
+            job.look()
             job.write(job.shards())
         return job.finish()
     except KeyboardInterrupt as error:
@@ -224,13 +230,22 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         mode=arguments.mode,
         size=size,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
+        masks=_masks(arguments),
     )
 
 
 def _style(arguments: argparse.Namespace) -> WriteOptions:
-    return write_options(
+    style = write_options(
         name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
     )
+    return replace(style, masks=_masks(arguments))
+
+
+def _masks(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """The fields that are said to be masks; None where nothing is said."""
+    if arguments.masks is None:
+        return None
+    return () if arguments.masks == "none" else tuple(name.strip() for name in arguments.masks.split(","))
 
 
 def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
@@ -244,10 +259,10 @@ def _one_file(arguments: argparse.Namespace, shares: list[float]) -> bool:
     return named
 
 
-def _refuse_same(request: OpenRequest, origin: RecordSource, target: str) -> None:
+def _refuse_same(origin: RecordSource, target: str) -> None:
     """Raise ConfigError where writing could touch what is read."""
     there = os.path.realpath(target)
-    for path in paths_of(origin, request):
+    for path in map(os.path.realpath, origin.paths):
         inside = there.startswith(path + os.sep) or path.startswith(there + os.sep)
         same = os.path.exists(there) and os.path.samefile(there, path)
         if inside or same or there == path:
@@ -260,11 +275,22 @@ def _refuse_same(request: OpenRequest, origin: RecordSource, target: str) -> Non
 
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
-    damage = getattr(origin, "damage", None)
-    if damage is not None and arguments.on_bad == "raise":
-        raise damage
-    for note in () if isinstance(origin, Source) else getattr(origin, "notes", ()):
+    if origin.damage is not None and arguments.on_bad == "raise":
+        raise origin.damage
+    for note in origin.cautions:
         console.advise(clean(note))
+
+
+def _tell_of_masks(origin: RecordSource, request: OpenRequest, style: WriteOptions, console: Console) -> None:
+    """Say which fields are taken for masks by their names alone, where that makes a difference; raise for one that is not there."""
+    for name in request.masks or ():
+        if name not in origin.schema:
+            raise ConfigError(f"--masks names {name!r}, which is no field.", hint=f"The fields are {', '.join(origin.schema.names)}.")
+    if request.masks is not None or (request.size is None and request.mode == "rgb" and style.store != "jpeg"):
+        return
+    for field in origin.schema:
+        if is_scaled(field) and request.is_mask(field.name):
+            console.advise(f"'{clean(field.name)}' is taken for a mask, by its name: its pixels are never mixed (--masks none mixes them)")
 
 
 def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: WriteOptions) -> None:
@@ -274,7 +300,7 @@ def _refuse_store(origin: RecordSource, arguments: argparse.Namespace, style: Wr
         kept.close()
     if style.store == "keep" and arguments.size:
         raise ConfigError("--store keep leaves images as they are, and --size would change them.", hint="Leave one of them out.")
-    if style.store == "keep" and arguments.shuffle and not each_by_itself(origin):
+    if style.store == "keep" and arguments.shuffle and not origin.addressable:
         raise ConfigError(
             f"--store keep cannot be shuffled: {origin.title} must be read in order.", hint="Unpack it first, or leave --shuffle out."
         )
@@ -292,9 +318,9 @@ def _dry_run(
 ) -> int:
     count = len(origin)
     ends = np.round(np.cumsum(shares) * count).astype(int).tolist()
-    shards = shards_of(ends, origin.schema, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
-    nbytes, free = origin.schema.record_nbytes * count, free_nbytes(arguments.target)
-    moved = moved_nbytes(origin, count) if arguments.shuffle and not each_by_itself(origin) else 0
+    shards = shards_of(ends, origin, style, arguments.target, shard_nbytes_of(arguments, one_file=one_file))
+    nbytes, free = origin.record_nbytes * count, free_nbytes(arguments.target)
+    moved = moved_nbytes(origin, count) if arguments.shuffle and not origin.addressable else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")

@@ -14,8 +14,9 @@ from typing import Any
 
 import streamload
 from streamload.memory.limits import available_nbytes, group_limits, usable_cores
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_rate
 from streamload.storage.owned_files import anonymous_file
+from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.console import FOUND, GOOD, Console
 
 EXAMPLE = "streamload doctor --disk /data"
@@ -53,8 +54,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "dirty_nbytes": _dirty_nbytes(),
     }
     document["disk"] = {"folder": os.path.abspath(arguments.disk), "free_nbytes": _free(arguments.disk)}
+    work = OtherWork()
     if not arguments.no_measure:
         document["disk"] |= _disk_rates(arguments.disk)
+    document["other_work"] = work.found()
     wrong = list(_wrong(document))
     document["wrong"] = [{"what": what, "cure": cure} for what, cure in wrong]
     _show(document, console)
@@ -175,7 +178,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
     descriptors, dirty = document["descriptors"], document["dirty_nbytes"]
     rates = {name: disk.get(f"{name}_nbytes_per_s") for name in ("read", "write")}
     free = disk["free_nbytes"]
-    measured = ", ".join(f"{name}s {format_nbytes(rate)}/s" for name, rate in rates.items() if rate)
+    measured = ", ".join(f"{name}s {format_rate(rate)}" for name, rate in rates.items() if rate)
     console.pairs(
         [
             ("packages", " · ".join(f"{name} {version}" for name, version in there.items())),
@@ -193,5 +196,8 @@ def _show(document: dict[str, Any], console: Console) -> None:
     for one in document["wrong"]:
         console.found(one["what"])
         console.advise(one["cure"])
+    busy = told(document["other_work"])
+    if busy:
+        console.found(busy)
     if not document["wrong"]:
-        console.say("  nothing is wrong", "green")
+        console.say(f"  nothing is wrong{' with what is installed' if busy else ''}", "green")

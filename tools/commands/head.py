@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, NullValueError, SourceError
 from streamload.images import ImageError, read_header
-from streamload.source import ReadStats, Source, read_records
-from streamload.storage.files import OpenFiles
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_source import RecordSource
 
 EXAMPLE = "streamload head train.h5 -n 3"
 
@@ -63,33 +62,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _record(source: RecordSource, number: int) -> dict[str, Any]:
     """One record: of each field its value."""
+    chosen = np.array([number], np.int64)
     try:
-        if isinstance(source, Source):
-            return source[number]
-        return {name: values[0] for name, values in source.take(np.array([number], np.int64)).items()}
+        return {name: values[0] for name, values in source.take(chosen).items()}
     except NullValueError:
-        assert isinstance(source, Source)
-        return _without_nulls(source, number)
+        return {name: _value(source, name, chosen) for name in source.schema.names}
     except SourceError as error:
         return {DAMAGED: error.message}
 
 
-def _without_nulls(source: Source, number: int) -> dict[str, Any]:
-    """One record, None for each field that is null."""
-    found: dict[str, Any] = {}
-    files = OpenFiles(source.fingerprints)
+def _value(source: RecordSource, name: str, chosen: NDArray[np.int64]) -> Any:
+    """A field of one record; None where it is null."""
     try:
-        for column in source.columns:
-            reader = column.reader(files, ReadStats())
-            try:
-                found[column.field.name] = read_records(column, reader, np.array([number], np.int64))[0]
-            except NullValueError:
-                found[column.field.name] = None
-            finally:
-                reader.close()
-    finally:
-        files.close()
-    return found
+        return source.values(name, chosen)[0]
+    except NullValueError:
+        return None
 
 
 def class_text(value: Any, words: Sequence[str] | None) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.hdf5.h5py_column import H5pyColumn
+from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
-from streamload.tools.accounting import account_of, show_account
+from streamload.tools.benchmark.other_work import OtherWork, told
+from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
+from streamload.tools.commands.mask_guess import mask_guesses, mask_note
 from streamload.tools.commands.open_arguments import (
     add_account,
     add_choice,
@@ -29,11 +32,12 @@ from streamload.tools.commands.open_arguments import (
     reading_flags,
 )
 from streamload.tools.commands.speed import speeds
+from streamload.tools.commands.value_ranges import range_text, ranges
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
+from streamload.tools.convert.accounting import account_of, show_account
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.nulls import as_flags
-from streamload.tools.value_ranges import range_text, ranges
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.library import LibraryRecords
 
 EXAMPLE = "streamload info train.h5"
 
@@ -98,8 +102,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(source, request, leave_out=arguments.leave_out)
-    found = ranges(source)
+    account = account_of(LibraryRecords(source, path=request.path), request, leave_out=arguments.leave_out)
+    found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
         "path": path,
@@ -112,7 +116,8 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "fields": fields,
         "classes": classes_at(path, source),
         "parts": _parts(path),
-        "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema)],
+        "notes": [*source.notes, *notes_on_nulls(source.nulls, source.schema), *_mask_notes(source, masks)],
+        "maybe_masks": masks,
         "nulls": {name: one.count for name, one in source.nulls.items()},
         "account": account.plain(),
         "accounted": account,
@@ -120,9 +125,19 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "call": _call(source, path, arguments),
     }
     if not arguments.no_measure and len(source):
+        work = OtherWork()
         document["speed"] = speeds(source, cold=arguments.cold)
+        document["other_work"] = told(work.found())
+        document["predicted"] = [name for name in document["speed"] if name.endswith("_cold") and not arguments.cold]
     document["advice"] = list(_advice(source, document))
     return document
+
+
+def _mask_notes(source: Source, guesses: Mapping[str, str]) -> list[str]:
+    """Which fields may be masks, but for those of which the source says so itself."""
+    said = [name for name in guesses if any(note.startswith(f"'{name}' may be a mask") for note in source.notes)]
+    encoded = {column.field.name for column in source.columns if column.encoded is not None or column.field.ragged}
+    return [mask_note(name, why, encoded=name in encoded) for name, why in guesses.items() if name not in said]
 
 
 def _parts(path: str) -> dict[str, int]:
@@ -140,7 +155,7 @@ def _layout(source: Source, arguments: argparse.Namespace) -> dict[str, str]:
     override = "--fields NAME=STORED, --shape NAME=H,W,C"
     if arguments.fields or arguments.shape:
         return {"certainty": "as you said", "override": override}
-    if source.notes:
+    if any("exact order decodes" not in note for note in source.notes):
         return {"certainty": "guessed, see the notes below", "override": override}
     return {"certainty": "certain: the file says it", "override": override}
 
@@ -172,21 +187,22 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
 
 
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
+    convert = f"streamload convert {shlex.quote(document['path'])} new.h5"
     for column, field in zip(source.columns, document["fields"], strict=True):
         times = field["amplification"]
         if isinstance(column, H5pyColumn):
-            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `streamload convert` makes it fast"
+            yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (
                 f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
-                "or `streamload convert --chunk-records 1`"
+                f"or `{convert} --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
         encoded = column.encoded is not None
         if not column.addressable and not encoded and stored and whole and stored > (1 - LEAST_SAVED) * whole:
             yield (
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
-                "`streamload convert --codec none`"
+                f"`{convert} --codec none`"
             )
     if source.nulls:
         flags = as_flags(advice_on_nulls(source.nulls, source.schema), skip=True)
@@ -213,16 +229,30 @@ def _show(document: dict[str, Any], console: Console) -> None:
     )
     rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
-    speed = document.get("speed")
-    if speed:
-        words = {"exact": "exact order", "stored": "stored order", "warm": "warm", "cold": "from the disk"}
-        told = [" ".join(words[part] for part in name.split("_")) + f" {rate:,.0f}" for name, rate in speed.items()]
-        console.say("  records/s of one process here: " + ", ".join(told))
+    _show_speed(document, console)
     show_classes(document["classes"], console)
     for note in document["notes"]:
-        console.say(f"  {clean(note)}", "dim")
+        console.say(f"  {clean(as_flags(note, skip=True))}", "dim")
     for line in document["advice"]:
         console.advise(line)
+
+
+def _show_speed(document: dict[str, Any], console: Console) -> None:
+    """Rates that were measured, and those that were worked out, and from what."""
+    speed, orders = document.get("speed") or {}, {"exact": "exact order", "stored": "stored order"}
+
+    def rates(kind: str) -> str:
+        return ", ".join(f"{orders[name.removesuffix(kind)]} {rate:,.0f}" for name, rate in speed.items() if name.endswith(kind))
+
+    if rates("_warm"):
+        console.say(f"  records/s of one process here, measured warm: {rates('_warm')}")
+    if rates("_cold") and document["predicted"]:
+        basis = "an epoch by what this disk gives in large reads and what a record then takes"
+        console.say(f"  records/s from the disk, predicted and not measured (--cold does): {rates('_cold')}; {basis}")
+    elif rates("_cold"):
+        console.say(f"  records/s from the disk, measured: {rates('_cold')}")
+    if document.get("other_work"):
+        console.found(document["other_work"])
 
 
 def _kind(field: dict[str, Any]) -> tuple[str, str]:

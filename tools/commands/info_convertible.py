@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.contents import spread
 from streamload.errors import SourceError
 from streamload.sizes import format_nbytes
 from streamload.storage.files import is_cached
-from streamload.tools.accounting import account_of
-from streamload.tools.commands.open_arguments import batch_records, fields_in, options_in, spread
+from streamload.tools.commands.open_arguments import fields_in, options_in
 from streamload.tools.commands.speed import device_rate_of
+from streamload.tools.commands.value_ranges import LOOKED_AT, range_of, range_text
 from streamload.tools.console import Console, clean, counted
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, facts_of, open_records
-from streamload.tools.convert.readers.records import SURVEYED, ContainerReader
-from streamload.tools.image_sizes import sizes_of
-from streamload.tools.value_ranges import LOOKED_AT, range_of, range_text
+from streamload.tools.convert.accounting import account_of
+from streamload.tools.convert.image_sizes import sizes_of
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import container_kind, open_records
+from streamload.tools.convert.record_source import RecordSource, batch_records
 
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
 COLD_FILES = 64
@@ -35,21 +37,20 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     origin = open_records(request)
     try:
-        facts = facts_of(origin)
         account = account_of(origin, request, leave_out=arguments.leave_out)
         document: dict[str, Any] = {
             "path": path,
-            "format": facts.get("format", "?"),
+            "format": origin.format_name,
             "records": len(origin),
             "record_nbytes": origin.schema.record_nbytes,
-            "addressable": bool(getattr(origin, "addressable", True)),
+            "addressable": origin.addressable,
             "fields": [{"name": one.name, "dtype": str(one.dtype), "shape": list(one.shape), "range": None} for one in origin.schema],
-            "stored": getattr(origin, "stored", {}),
-            "left_out": getattr(origin, "left_out", {}),
-            "notes": list(getattr(origin, "notes", ())),
+            "stored": dict(origin.stored),
+            "left_out": dict(origin.left_out),
+            "notes": list(origin.notes),
             "account": account.plain(),
             "accounted": account,
-            "classes": facts.get("classes") or {},
+            "classes": {name: list(words) for name, words in origin.classes.items()},
             "layout": _layout(origin, arguments),
         }
         if not arguments.no_measure and len(origin):
@@ -65,8 +66,8 @@ def _layout(origin: RecordSource, arguments: argparse.Namespace) -> dict[str, st
     """How sure fields and shapes are: of encoded images and messages, the first few records say them."""
     if arguments.fields or arguments.shape:
         return {"certainty": "as you said", "override": "--fields, --shape"}
-    if isinstance(origin, ContainerReader):
-        return {"certainty": f"guessed from the first {min(SURVEYED, len(origin)):,} records", "override": OVERRIDES}
+    if origin.guessed_from:
+        return {"certainty": f"guessed from the first {origin.guessed_from:,} records", "override": OVERRIDES}
     return {"certainty": "certain: the file says it", "override": "--fields; --size and --mode of `streamload convert`"}
 
 
@@ -83,11 +84,12 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
         return
     warm = len(chosen) / max(1e-9, time.perf_counter() - began)
     document["speed"] = {"stored_warm": warm}
-    paths = [path for path in getattr(origin, "paths", []) if os.path.isfile(path)]
+    paths = [path for path in origin.paths if os.path.isfile(path)]
     device = device_rate_of(max(paths, key=os.path.getsize)) if paths else 0.0
     each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0 if paths else _cold_seconds(origin)
     if each:
         document["speed"]["stored_cold"] = 1 / (1 / warm + each)
+        document["predicted"] = ["stored_cold"]
     for field in document["fields"]:
         seen = range_of(taken[field["name"]])
         field["range"] = None if seen is None else seen | {"records": len(chosen), "all": len(chosen) == len(origin)}
@@ -106,8 +108,8 @@ def _of_many_sizes(origin: RecordSource, chosen: NDArray[np.int64], document: di
 
 def _cold_seconds(origin: RecordSource) -> float:
     """What reading the file of a record takes that is not in the page cache, where each has a file; 0 where that cannot be told."""
-    chosen = spread(len(origin), COLD_FILES).tolist() if isinstance(origin, ContainerReader) and hasattr(os, "posix_fadvise") else []
-    paths = [path for path in map(origin.where, chosen) if os.path.isfile(path)] if isinstance(origin, ContainerReader) else []
+    chosen = spread(len(origin), COLD_FILES).tolist() if hasattr(os, "posix_fadvise") else []
+    paths = [path for path in map(origin.where, chosen) if os.path.isfile(path)]
     seconds = 0.0
     for path in paths:
         fd = os.open(path, os.O_RDONLY)
@@ -128,7 +130,7 @@ def show_container(document: dict[str, Any], console: Console) -> None:
     console.title(f"{clean(document['path'])}: {document['format']}, {counted(document['records'], 'record')}")
     layout = document["layout"]
     speed = document.get("speed", {})
-    cold = f", {speed['stored_cold']:,.0f} from the disk" if "stored_cold" in speed else ""
+    cold = f", {speed['stored_cold']:,.0f} from the disk (predicted)" if "stored_cold" in speed else ""
     console.pairs(
         [
             ("a record", format_nbytes(document["record_nbytes"])),

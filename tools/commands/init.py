@@ -11,8 +11,10 @@ import streamload
 from streamload.errors import ConfigError
 from streamload.schema import Field
 from streamload.source import Source
-from streamload.tools.commands.open_arguments import batch_records, classes_at, converted, opened
+from streamload.tools.commands.open_arguments import classes_at, converted, opened
 from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.record_source import batch_records
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 
@@ -114,7 +116,7 @@ def _classes(source: Source, name: str, named: int) -> int:
     """One more than the largest label there is, or as many as have names. Raises ConfigError for labels below 0, and for no records."""
     if not len(source):
         raise ConfigError("the file has no records.", hint="Give one that has some.")
-    each, largest = batch_records(source), -1
+    each, largest = batch_records(LibraryRecords(source)), -1
     for start in range(0, len(source), each):
         labels = source[start : min(len(source), start + each)][name]
         if labels.min() < 0:

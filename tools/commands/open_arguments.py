@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,19 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-import streamload
-from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError, UnsupportedFeatureError
-from streamload.schema import Field
+from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
 from streamload.source import Column, Source
-from streamload.source import stored_nbytes as record_nbytes
+from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, as_arguments, classes_of, container_kind, open_records
-from streamload.tools.nulls import fill_in
-
-BATCH_NBYTES = 16 * 1024**2
-"""Records are read so many bytes at a time."""
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.readers.open import container_kind, open_records, open_training
+from streamload.tools.convert.record_source import RecordSource
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +56,9 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
     options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     try:
-        with as_arguments():
-            return streamload.open(converted(path) if isinstance(path, str) else path, fields_in(arguments.fields), **options)
+        files = converted(path) if isinstance(path, str) else path
+        source, arguments.split_read = open_training(files, fields_in(arguments.fields), **options)
+        return source
     except StreamloadError as error:
         if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
             raise
@@ -76,62 +72,15 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
     """The source at a path, or what only `convert` reads, with the fields that were asked for."""
     if container_kind(path) is None:
-        return opened(path, arguments)
+        return LibraryRecords(opened(path, arguments), path=path)
     size = decode_in(getattr(arguments, "decode", None))
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     return open_records(replace(request, size=size) if isinstance(size, tuple) else request)
 
 
-def sound_records(
-    origin: RecordSource, numbers: NDArray[np.int64], *, alike: bool = True
-) -> tuple[NDArray[np.int64], dict[str, Any] | None, list[tuple[int, str]]]:
-    """Those of the records that can be read, all their fields, and why others cannot; None for the fields where none can.
-
-    Raises SchemaMismatchError, which is about all of them, where they should be `alike`.
-    """
-    try:
-        return numbers, origin.take(numbers), []
-    except SourceError as error:
-        if alike and isinstance(error, SchemaMismatchError):
-            raise
-        if len(numbers) == 1:
-            return numbers[:0], None, [(int(numbers[0]), error.message)]
-    bad = [fault for number in numbers for fault in sound_records(origin, numbers[numbers == number], alike=alike)[2]]
-    sound = numbers[~np.isin(numbers, [number for number, _ in bad])]
-    return sound, origin.take(sound) if len(sound) else None, bad
-
-
-def sound_numbers(origin: RecordSource) -> NDArray[np.int64]:
-    """The records that can be read; all are read to find them."""
-    every, batch = np.arange(len(origin), dtype=np.int64), batch_records(origin)
-    parts = [sound_records(origin, every[start : start + batch], alike=False)[0] for start in range(0, len(every), batch)]
-    return np.concatenate(parts) if parts else every
-
-
-class Chosen:
-    """Some records of another origin, which is its owner's, in an order of their own."""
-
-    def __init__(self, origin: RecordSource, numbers: NDArray[np.int64]) -> None:
-        self._origin = origin
-        self.title = origin.title
-        self.schema = origin.schema
-        self.record_nbytes = getattr(origin, "record_nbytes", origin.schema.record_nbytes)
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
-        """Arrays of the given records, by their place among the chosen."""
-        return self._origin.take(self._numbers[records])
-
-    def close(self) -> None:
-        """Nothing: the other is its owner's."""
-
-
-def classes_at(path: str, origin: RecordSource) -> dict[str, list[str]]:
+def classes_at(path: str, origin: RecordSource | Source) -> dict[str, list[str]]:
     """What the numbers of labels mean: as the files say, or else the manifest that `convert` wrote beside them."""
-    found = classes_of(origin)
+    found = {name: list(words) for name, words in origin.classes.items()}
     where = manifest_path(path)
     if found or not os.path.isfile(where):
         return found
@@ -182,13 +131,13 @@ def fields_in(text: str | None) -> dict[str, str] | None:
     return chosen
 
 
-def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """ "image=32,32,3" as {"image": (32, 32, 3)}."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def shapes_in(texts: Sequence[str]) -> dict[str, tuple[int | None, ...]]:
+    """ "image=32,32,3" as {"image": (32, 32, 3)}, "x=none" as {"x": (None,)}."""
+    shapes: dict[str, tuple[int | None, ...]] = {}
     for text in texts:
         name, _, lengths = text.partition("=")
         try:
-            shapes[name] = tuple(int(length) for length in lengths.split(","))
+            shapes[name] = tuple(None if length.strip().lower() == "none" else int(length) for length in lengths.split(","))
         except ValueError as error:
             raise ConfigError(f"--shape {text!r} cannot be read.", hint="Give a field and its lengths: image=32,32,3.") from error
     return shapes
@@ -212,6 +161,8 @@ def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {"shapes": shapes_in(arguments.shape)} if arguments.shape else {}
     if getattr(arguments, "record_axis", None) is not None:
         options["record_axis"] = axis_in(arguments.record_axis)
+    if getattr(arguments, "split_read", None):
+        options["split"] = arguments.split_read  # `opened` has found out that one must be chosen
     if getattr(arguments, "fill", None):
         options["fill"] = fill_in(arguments.fill)
     return options
@@ -226,16 +177,6 @@ def reading_flags(reading: Mapping[str, Any]) -> str:
     return f"--fields {shlex.quote(named)}" + ("" if axis == 0 else f" --record-axis {'none' if axis is None else axis}")
 
 
-def batch_records(source: Any) -> int:
-    """How many records make a batch of bounded size."""
-    nbytes = source.schema.record_nbytes
-    if source.schema.ragged and isinstance(source, Source):
-        nbytes += sum(record_nbytes(column) for column in source.columns if column.field.ragged)
-    elif source.schema.ragged:
-        nbytes = source.record_nbytes
-    return max(1, min(8192, BATCH_NBYTES // max(1, nbytes)))
-
-
 def block_records(column: Column) -> tuple[int, int, int] | None:
     """Blocks of a field: how many, and the records of the smallest and the largest; None where there are none."""
     cuts = column.cuts
@@ -243,25 +184,3 @@ def block_records(column: Column) -> tuple[int, int, int] | None:
         return None
     sizes = np.diff(cuts)
     return len(sizes), int(sizes.min()), int(sizes.max())
-
-
-def spread(records: int, most: int) -> NDArray[np.int64]:
-    """At most `most` record numbers, evenly over all of them."""
-    return np.unique(np.linspace(0, records - 1, min(records, most)).astype(np.int64)) if records else np.zeros(0, np.int64)
-
-
-def image_fields(fields: Sequence[Field]) -> list[Field]:
-    """Fields that look like images: height and width of at least 2, channels of 1, 3 or 4 last, first or not there."""
-    found = [field for field in fields if image_axes(field.shape) is not None and field.dtype.kind in "buif"]
-    return sorted(found, key=lambda field: -math.prod(field.shape))
-
-
-def image_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes of an image, to be put as height, width, channels; None if a shape is none of an image."""
-    if len(shape) == 2 and min(shape) >= 2:
-        return (0, 1)
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) >= 2:
-        return (0, 1, 2)
-    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 2:
-        return (1, 2, 0)
-    return None

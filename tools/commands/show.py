@@ -14,24 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.contents import spread
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.images.fixed_bytes import holds_bytes
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
 from streamload.storage.owned_files import write_report
 from streamload.tools.commands.captions import STRIP, can_write, captioned
-from streamload.tools.commands.open_arguments import (
-    add_choice,
-    add_decode,
-    classes_at,
-    image_axes,
-    image_fields,
-    looked_at,
-    sound_records,
-    spread,
-)
+from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.chosen_records import sound_records
+from streamload.tools.convert.image_axes import image_axes, image_fields
+from streamload.tools.convert.record_source import RecordSource
 
 EXAMPLE = "streamload show train.h5 -n 12"
 
@@ -97,11 +91,11 @@ def _augmented(arguments: argparse.Namespace, console: Console) -> int:
     return GOOD
 
 
-Chosen = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]]]
+Sheet = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], list[tuple[int, str]]]
 """The field of images, the numbers of records, what they hold, what their labels mean; records that cannot be read, and why."""
 
 
-def _chosen(arguments: argparse.Namespace) -> Chosen:
+def _chosen(arguments: argparse.Namespace) -> Sheet:
     """What was asked for."""
     source = looked_at(arguments.path, arguments)
     encoded = not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema))

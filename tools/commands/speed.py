@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import NullValueError
+from streamload.memory.limits import available_nbytes
 from streamload.source import ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
-from streamload.tools.benchmark.peers.device import Direct
-from streamload.tools.commands.open_arguments import batch_records
+from streamload.tools.benchmark.peers.device import PAGE, Direct
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.record_source import batch_records
 
 MEASURED_SECONDS = 0.4
 AHEAD = 256
@@ -29,10 +32,21 @@ COPIED_NBYTES = 64 << 20
 
 
 def speeds(source: Source, *, cold: bool, orders: Sequence[str] = ("exact", "stored")) -> dict[str, float]:
-    """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate."""
+    """Records a second in one process by order, warm, and from the disk: measured if asked, else worked out from the device's rate.
+
+    Nulls are read as something else: they take as long. Nothing where one was met that nobody had counted.
+    """
+    source = source.complete()[0]
+    try:
+        return _speeds(source, cold=cold, orders=orders)
+    except NullValueError:
+        return {}
+
+
+def _speeds(source: Source, *, cold: bool, orders: Sequence[str]) -> dict[str, float]:
     costly = max(column.amplification * column.field.nbytes for column in source.columns) > 1024**3
     rng = np.random.default_rng(0)
-    batch = batch_records(source)
+    batch = batch_records(LibraryRecords(source))
     jumping = rng.integers(0, len(source), min(65_536, max(batch, len(source))), dtype=np.int64)
     start = int(rng.integers(0, max(1, len(source) - len(jumping)), dtype=np.int64))
     running = np.arange(start, min(start + len(jumping), len(source)), dtype=np.int64)
@@ -118,14 +132,22 @@ def forget(source: Source) -> None:
             os.close(fd)
 
 
-def read_nbytes(source: Source, *, exact: bool) -> float:
-    """Stored bytes that are read for one record, in exact order those of the blocks it costs."""
-    total = 0.0
+def read_nbytes(source: Source, *, exact: bool, free_nbytes: int | None = None) -> float:
+    """Bytes that come from the device for one record, in exact order those of the blocks it costs, on the mean over an epoch.
+
+    What fits into memory that is free, by default that of this machine, comes from the device once; of more, blocks that are
+    met again are there as often as memory holds a share of all. A record by itself costs no less than a page.
+    """
+    free_nbytes = available_nbytes() if free_nbytes is None else free_nbytes
+    each, cost = 0.0, 0.0
     for column in source.columns:
         stored = column.file_nbytes
         one = stored / max(1, len(source)) if stored is not None else float(column.field.nbytes)
-        total += one * (column.amplification if exact else 1.0)
-    return total
+        alone = exact and column.addressable and column.held is None
+        each += one
+        cost += max(one, PAGE) if alone else one * (column.amplification if exact else 1.0)
+    held = min(1.0, free_nbytes / max(1.0, each * len(source)))
+    return min(cost, each) if held == 1.0 else each + (cost - each) * (1 - held)
 
 
 def device_rate(source: Source) -> float:

@@ -10,8 +10,9 @@ from typing import Any
 
 from streamload.errors import ConfigError, ResourceError
 from streamload.memory.limits import available_nbytes, usable_cores
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_decimal, format_rate
 from streamload.tools.benchmark.environment import machine
+from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.commands.bench import pass_config, worked_out
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
@@ -73,7 +74,7 @@ class Trials:
             return
         self.order = one["order"]
         self.rates.setdefault(means, []).append(one["rate"])
-        self._console.say(f"  {means}: {one['rate']:,.0f} records/s, {one['byte_rate'] / 1e6:,.0f} MB/s, {one['bottleneck']} sets the pace")
+        self._console.say(f"  {means}: {one['rate']:,.0f} records/s, {format_rate(one['byte_rate'])}, {one['bottleneck']} sets the pace")
 
     def rate(self, means: Settings) -> float:
         """Records a second: the mean of a means' trials."""
@@ -122,8 +123,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     nbytes, free = sum(path.stat().st_size for path in files), available_nbytes()
     cold = arguments.cold or nbytes > free
     fits = "the page cache is emptied before each trial" if cold else "they fit into memory, so trials are made warm"
-    console.title(f"{clean(title)}: {format_nbytes(nbytes)} of files, {format_nbytes(free)} of memory free: {fits}")
+    console.title(f"{clean(title)}: {format_decimal(nbytes)} of files, {format_decimal(free)} of memory free: {fits}")
     counts = worker_trials(usable_cores())
+    work = OtherWork()
     trials = Trials(config, console, seconds=arguments.seconds, planned=len(counts) + 4, cold=cold)
     for workers in counts:
         trials.make(Settings(workers=workers))
@@ -133,11 +135,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     while not trials.over and len(trials.rates[close[0]]) < 4:
         for means in close:
             trials.make(means)
-    document = _document(arguments, trials, cold=cold, folder=files[0].parent)
+    document = _document(arguments, trials, cold=cold, folder=files[0].parent) | {"other_work": work.found()}
     console.say()
     console.say(document["call"], "bold")
     for reason in document["why"]:
         console.say(f"  {reason}")
+    if told(document["other_work"]):
+        console.found(told(document["other_work"]))
     console.answer(document)
     return GOOD
 

@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError
+from streamload.formats import folder_format_of
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
-from streamload.tools.accounting import Account, account_of, account_when_made, lacking, show_account
-from streamload.tools.commands.open_arguments import Chosen, add_account, add_choice, fields_in, options_in
+from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in
+from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
+from streamload.tools.convert.accounting import Account, account_of, account_when_made, lacking, show_account
 from streamload.tools.convert.as_converted import as_converted
+from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.manifest import (
     BLOCK_NBYTES,
     FOLDER_NAME,
-    MODULUS,
     SUFFIX,
-    Content,
+    VERSION,
     file_entry,
     manifest_of,
     manifest_path,
@@ -35,12 +37,15 @@ from streamload.tools.convert.manifest import (
     schema_entry,
     write_manifest,
 )
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, container_kind, open_records
+from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.readers.open import container_kind, open_records, open_training
+from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.checksums import block_checksums
 from streamload.tools.progress import bar
-from streamload.tools.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 
 EXAMPLE = "streamload verify train.h5 --against photographs/"
 
@@ -75,7 +80,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             hint="Take it away, or put the one there that belongs to it.",
             path=where,
         )
-    if manifest is None and os.path.isdir(arguments.path):
+    if manifest is None and os.path.isdir(arguments.path) and folder_format_of(arguments.path) is None:
         if container_kind(arguments.path) is not None:
             raise ConfigError(
                 f"{arguments.path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
@@ -174,7 +179,7 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
     decode = False if _style(manifest) is not None else None
-    return streamload.open(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))
+    return open_training(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))[0]
 
 
 def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
@@ -194,20 +199,22 @@ def _check_records(
     seen: dict[bytes, str] = {}
     for part, paths in _files(arguments.path, manifest):
         source = _opened(paths, arguments, manifest)
-        content = Content()
+        content = Content(VERSION if manifest is None else manifest["manifest"])
         try:
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
-            for first, taken in batches(source, f"records {part}".strip()):
+            for first, taken in batches(LibraryRecords(source), f"records {part}".strip()):
                 _check_values(taken, first, part, (label, int(limit or 0)), findings, nan=arguments.nan)
-                hashes = content.add(taken, first)
-                for number, one in enumerate(hashes if arguments.duplicates else [], start=first):
+                content.add(taken, first)
+                for number, one in enumerate(record_hashes(taken) if arguments.duplicates else [], start=first):
                     where = f"{part} record {number:,}".strip()
                     if one in seen:
                         findings.add("duplicate", f"{where} is the same as {seen[one]}")
                     seen.setdefault(one, where)
             records += len(source)
-            account = account or account_of(source, _as_it_is(arguments), leave_out=arguments.leave_out)
+            account = account or account_of(
+                LibraryRecords(source, path=arguments.path), _as_it_is(arguments), leave_out=arguments.leave_out
+            )
             if manifest is not None and not arguments.fields:
                 _check_content(source, content, part, manifest, findings)
         finally:
@@ -259,7 +266,7 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
     paths = [path for _, listed in _files(arguments.path, manifest) for path in listed]
     made = (manifest or {}).get("provenance", {})
     with ExitStack() as held:
-        ours = held.enter_context(closing(_opened(paths, arguments, manifest)))
+        ours = LibraryRecords(held.enter_context(closing(_opened(paths, arguments, manifest))))
         request = _request(arguments, manifest)
         theirs = origin = held.enter_context(closing(_theirs(arguments, manifest, request)))
         account = None if _converted(arguments.against) else account_of(origin, request, leave_out=arguments.leave_out)
@@ -271,7 +278,7 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
             findings.add("schema", f"the fields differ: {ours.schema} here, {theirs.schema} in {arguments.against}")
             return f"fields compared with {arguments.against}", account
         chosen = as_converted(origin, request, made)
-        theirs = theirs if chosen.numbers is None else Chosen(theirs, chosen.numbers)
+        theirs = theirs if chosen.numbers is None else ChosenRecords(theirs, chosen.numbers)
         if arguments.any_order or not chosen.in_order:
             compare_sets(ours, theirs, arguments.against, findings)
         else:
@@ -291,7 +298,7 @@ def _theirs(arguments: argparse.Namespace, manifest: dict[str, Any] | None, requ
     if not _converted(arguments.against):
         return open_records(request)
     other = read_manifest(manifest_path(arguments.against))
-    return _opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other)
+    return LibraryRecords(_opened([path for _, listed in _files(arguments.against, other) for path in listed], arguments, other))
 
 
 def _nameless(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -326,9 +333,9 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     if findings.counts:
         return
     source = _opened([arguments.path], arguments)
-    content = Content()
+    content = Content(VERSION)
     try:
-        for first, taken in batches(source, "digest"):
+        for first, taken in batches(LibraryRecords(source), "digest"):
             content.add(taken, first)
         entry = file_entry(arguments.path, records=len(source), content=content)
         whole = manifest_of([entry], schema_entry(source.schema), {"streamload": streamload.__version__, "source": "this file itself"})

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.conditions import Condition
-from streamload.tools.commands.open_arguments import sound_numbers
 from streamload.tools.console import counted
+from streamload.tools.convert.chosen_records import sound_numbers
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, stretches
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.shuffle import Arrangement, Numbers
 
 MOST_NUMBERS = 10_000
@@ -37,12 +38,12 @@ def as_converted(origin: RecordSource, request: OpenRequest, made: Mapping[str, 
     An origin that is not the one that it was made from is compared as it is.
     """
     source = made.get("source")
-    if not isinstance(source, dict) or facts_of(origin).get("files") != source.get("files"):
+    if not isinstance(source, dict) or origin.facts["files"] != source.get("files"):
         return Comparison(numbers=None, in_order=True, notes=())
     numbers, notes = _kept(origin, request, made)
     if not made.get("shuffle") and len(made.get("shares") or [1.0]) == 1:
         return Comparison(numbers=numbers, in_order=True, notes=notes)
-    if not made.get("shuffle") or made.get("stratify") or made.get("group") or not each_by_itself(origin):
+    if not made.get("shuffle") or made.get("stratify") or made.get("group") or not origin.addressable:
         how = f"in any order, since it was {'shuffled' if made.get('shuffle') else 'split'}"
         return Comparison(numbers=numbers, in_order=False, notes=(*notes, how))
     count = len(origin) if numbers is None else len(numbers)

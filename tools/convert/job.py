@@ -16,22 +16,24 @@ from numpy.typing import NDArray
 import streamload
 from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
-from streamload.schema import Schema
 from streamload.sizes import format_nbytes, parse_nbytes
-from streamload.tools.accounting import Account
 from streamload.tools.console import counted
+from streamload.tools.convert.accounting import Account
 from streamload.tools.convert.as_converted import MOST_NUMBERS
+from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.executors import TaskExecutor
 from streamload.tools.convert.existing_target import LOG, require_replaceable
+from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.manifest import manifest_of
-from streamload.tools.convert.needed_disk import ENCODED, KEPT_NBYTES, moved_nbytes, needed_nbytes, require_free
+from streamload.tools.convert.needed_disk import moved_nbytes, needed_nbytes, record_nbytes, require_free
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, each_by_itself, facts_of, identity_of, open_records
-from streamload.tools.convert.shuffle import Arrangement, bucket_count
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.shuffle import Arrangement, Numbers, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
-from streamload.tools.image_sizes import require_alike
 from streamload.tools.progress import Bar, bar
 
 SHARD_NBYTES = 1 << 30
@@ -51,13 +53,12 @@ class Shard:
     stop: int
 
 
-def shards_of(total_ends: Sequence[int], schema: Schema, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
+def shards_of(total_ends: Sequence[int], origin: RecordSource, style: WriteOptions, target: str, shard_nbytes: int | None) -> list[Shard]:
     """The files to be written; without a size, one that is called like the target."""
     if shard_nbytes is None:
         return [Shard(name=os.path.basename(os.path.abspath(target)), part="", part_start=0, start=0, stop=total_ends[-1])]
     # What images will take is known when they are encoded: a photograph has an eighth of its pixels' bytes, as PNG half.
-    record_nbytes = (schema.record_nbytes + KEPT_NBYTES * len(schema.ragged)) // ENCODED[style.store]
-    records = max(1, shard_nbytes // max(1, record_nbytes))
+    records = max(1, int(shard_nbytes / max(1.0, record_nbytes(origin, style))))
     shards: list[Shard] = []
     begin = 0
     for part, end in zip(PART_NAMES[len(total_ends)], total_ends, strict=True):
@@ -101,7 +102,7 @@ class Conversion:
         self._asked = {
             "streamload": streamload.__version__,
             "request": request.plain(),
-            "identity": identity_of(origin),
+            "identity": origin.identity,
             "style": asdict(style),
             "shares": shares,
             "order": [arguments.shuffle, arguments.seed, arguments.stratify, arguments.group, arguments.where],
@@ -134,9 +135,13 @@ class Conversion:
         return self._scanning() or self._condition is not None or dealt or self._scattering()
 
     def look(self) -> None:
-        """Raise SchemaMismatchError where images are not alike and nothing may be left out: before anything is written."""
-        if not self._scanning() and self._request.size is None and self._style.store != "keep" and not self._staging.finished():
+        """Raise SchemaMismatchError where images that are written are not alike: before any is. Known once it is prepared."""
+        if self._scanning() or self._request.size is not None or self._style.store == "keep" or self._staging.finished():
+            return
+        if self._condition is None:
             require_alike(self._origin)
+        else:
+            require_alike(ChosenRecords(self._origin, np.sort(Numbers(self.order).at(0, len(self.order)))))
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
@@ -177,7 +182,7 @@ class Conversion:
     def shards(self) -> list[Shard]:
         """The files to be written, each of them a task; known once it is prepared."""
         size = shard_nbytes_of(self._arguments, one_file=self._one_file)
-        return shards_of(self.order.ends, self._origin.schema, self._style, self._arguments.target, size)
+        return shards_of(self.order.ends, self._origin, self._style, self._arguments.target, size)
 
     def write(self, shards: Sequence[Shard]) -> int:
         """Write those of these files that are not there yet; how many were."""
@@ -224,7 +229,7 @@ class Conversion:
         """Raise SourceChangedError where the source is not what it was: each file was written from what stood there at its time."""
         again = open_records(self._request)
         try:
-            same = json.loads(json.dumps(identity_of(again))) == self._asked["identity"]
+            same = json.loads(json.dumps(again.identity)) == self._asked["identity"]
         finally:
             again.close()
         if not same:
@@ -243,7 +248,7 @@ class Conversion:
         request = self._request.plain() | {"path": os.path.basename(self._request.path)}
         return {
             "streamload": streamload.__version__,
-            "source": facts_of(self._origin),
+            "source": self._origin.facts,
             "request": request,
             "style": asdict(self._style),
             "account": self._account.plain(),
@@ -259,10 +264,10 @@ class Conversion:
             def saw(count: int) -> None:
                 nonlocal seen
                 seen += count
-                _tell(shown, seen, total, self._origin.schema.record_nbytes)
+                _tell(shown, seen, total, self._origin.record_nbytes)
 
             self._engine.run(tasks, done, saw)
-            _tell(shown, total, total, self._origin.schema.record_nbytes)
+            _tell(shown, total, total, self._origin.record_nbytes)
 
     def _scanning(self) -> bool:
         """Whether records that cannot be read are to be found beforehand."""
@@ -322,9 +327,12 @@ class Conversion:
         finally:
             small.close()
 
+    def _bucket_count(self, total: int) -> int:
+        return bucket_count(self._origin.record_nbytes, total, ragged=len(self._origin.schema.ragged))
+
     def _scattering(self) -> bool:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
-        return bool(self._arguments.shuffle) and not each_by_itself(self._origin)
+        return bool(self._arguments.shuffle) and not self._origin.addressable
 
     def _scatter(self, order: Arrangement) -> None:
         """Move all records into files of neighbouring positions."""
@@ -332,7 +340,7 @@ class Conversion:
         nbytes = moved_nbytes(self._origin, len(order))
         require_free(self._arguments.target, nbytes + needed_nbytes(self._origin, self._style, len(order)))
         task = self._base() | {"kind": "scatter", "path": self._staging.path("buckets"), "nbytes": nbytes, "threads": self._engine.workers}
-        task |= {"order": order.plain(), "total": len(order), "buckets": bucket_count(self._origin.schema.record_nbytes, len(order))}
+        task |= {"order": order.plain(), "total": len(order), "buckets": self._bucket_count(len(order))}
         self._tasks("shuffling", [task], len(self._origin), lambda task, answer: None)
 
     def _written(self, missing: list[Shard]) -> None:
@@ -340,13 +348,13 @@ class Conversion:
         total = len(self.order)
         threads = max(1, self._engine.workers // max(1, min(self._engine.workers, len(missing))))
         base = self._base() | {"order": self.order.plain(), "total": total, "threads": threads, "scattered": self._scattering()}
-        base |= {"kind": "write", "style": asdict(self._style), "buckets": bucket_count(self._origin.schema.record_nbytes, total)}
+        base |= {"kind": "write", "style": asdict(self._style), "buckets": self._bucket_count(total)}
         tasks = [
             base
             | asdict(shard)
             | {
                 "path": os.path.join(self._staging.out, shard.name),
-                "nbytes": (shard.stop - shard.start) * self._origin.schema.record_nbytes,
+                "nbytes": (shard.stop - shard.start) * self._origin.record_nbytes,
             }
             for shard in missing
         ]

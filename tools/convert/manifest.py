@@ -11,97 +11,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsafeSourceError
-from streamload.ragged import Ragged
 from streamload.schema import Schema
 from streamload.storage.owned_files import Folder
-from streamload.tools.files.checksums import block_checksums, quick_hash
+from streamload.tools.convert.record_hashes import Content
+from streamload.tools.files.checksums import block_checksums
 
-VERSION = 2
+VERSION = 3
+VERSIONS = (2, VERSION)
+"""Manifests that are read; before the third, small records had digests of their own each."""
 BLOCK_NBYTES = 1024**2
 """A checksum is kept for so many bytes: a flipped one is found, and named as closely."""
 FOLDER_NAME = "manifest.json"
 SUFFIX = ".manifest.json"
-MODULUS = 1 << 128
-JOINED_NBYTES = 4096
 
 
 def manifest_path(path: str) -> str:
     """Where the manifest of a file or of a folder stands."""
     return os.path.join(path, FOLDER_NAME) if os.path.isdir(path) else path + SUFFIX
-
-
-class Content:
-    """A digest of records that depends on their values and numbers alone: not on format, files, or how they were read.
-
-    Records of one dataset may be added in any order and in any number of processes; the sums then add up.
-    """
-
-    def __init__(self) -> None:
-        self.numbered = 0
-        """The sum over all records of a hash of the record and its number."""
-        self.unnumbered = 0
-        """The same without the number: equal for the same records in another order."""
-
-    def add(self, taken: Mapping[str, NDArray[Any]], first: int) -> list[bytes]:
-        """Add records with consecutive numbers; `taken` holds every field, records along the first axis. Returns their hashes."""
-        hashes = record_hashes(taken)
-        for number, one in enumerate(hashes, start=first):
-            self.unnumbered += int.from_bytes(one, "little")
-            again = hashlib.sha256(one + number.to_bytes(8, "little")).digest()[:16]
-            self.numbered += int.from_bytes(again, "little")
-        self.unnumbered %= MODULUS
-        self.numbered %= MODULUS
-        return hashes
-
-    def __str__(self) -> str:
-        return f"{self.numbered:032x}"
-
-
-def record_hashes(taken: Mapping[str, NDArray[Any] | Ragged]) -> list[bytes]:
-    """A hash of 16 bytes for each record: over its fields, by name, as little-endian bytes; of large ones, over checksums of these."""
-    if any(isinstance(values, Ragged) for values in taken.values()):
-        return _uneven_hashes(taken)
-    rows = [_bytes_of(taken[name]) for name in sorted(taken)]
-    count = len(rows[0]) if rows else 0
-    if len(rows) > 1 and sum(one.shape[1] for one in rows) <= JOINED_NBYTES:
-        # One call for a small record costs less than one for each of its fields; a large one is not worth a copy.
-        rows = [np.concatenate(rows, axis=1)]
-    flat = [(memoryview(np.ascontiguousarray(one).reshape(-1)), one.shape[1]) for one in rows]
-    hashes: list[bytes] = []
-    for at in range(count):
-        # SHA-256, since processors have instructions for it; for large records that is still slower than any disk.
-        made = hashlib.sha256()
-        for data, width in flat:
-            one = data[at * width : (at + 1) * width]
-            made.update(one if width <= JOINED_NBYTES else quick_hash(one))
-        hashes.append(made.digest()[:16])
-    return hashes
-
-
-def _uneven_hashes(taken: Mapping[str, Any]) -> list[bytes]:
-    """Hashes of records that differ in length: the length of each such field goes before it."""
-    columns = [(taken[name], None if isinstance(taken[name], Ragged) else _bytes_of(taken[name])) for name in sorted(taken)]
-    hashes: list[bytes] = []
-    for at in range(len(columns[0][0])):
-        made = hashlib.sha256()
-        for values, rows in columns:
-            if rows is not None:
-                made.update(memoryview(rows[at]))
-                continue
-            data = values.values[int(values.offsets[at]) : int(values.offsets[at + 1])]
-            made.update(len(data).to_bytes(8, "little"))
-            made.update(memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
-        hashes.append(made.digest()[:16])
-    return hashes
-
-
-def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
-    little = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
-    width = values.dtype.itemsize * int(np.prod(values.shape[1:], dtype=np.int64))
-    return little.view(np.uint8).reshape(len(values), width) if little.size else np.zeros((len(values), width), np.uint8)
 
 
 def file_entry(
@@ -163,7 +91,7 @@ def read_manifest(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             data = file.read()
         manifest = json.loads(data)
-        sound = isinstance(manifest, dict) and manifest["manifest"] == VERSION and manifest["digest"] == _digest(manifest)
+        sound = isinstance(manifest, dict) and manifest["manifest"] in VERSIONS and manifest["digest"] == _digest(manifest)
         # Byte for byte: what changed between two values is damage, too.
         sound = sound and manifest_bytes(manifest) == data and _is_complete(manifest)
         names = [str(file["name"]) for file in manifest["files"]] if sound else []

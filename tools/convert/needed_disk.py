@@ -10,18 +10,16 @@ from streamload.errors import ConfigError, ConversionError
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.tools.convert.readers.encode_images import is_image
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
 
 ENCODED = {"raw": 1, "png": 2, "jpeg": 8, "keep": 8}
 """About how many times smaller images are as they are stored, where nothing says more."""
-KEPT_NBYTES = 1 << 20
-"""Of the pixels of images of different sizes."""
 MARGIN = 1.02
 """Room for heads, footers and the manifest, in parts of the records' bytes."""
 MARGIN_NBYTES = 1 << 20
 PLACE_NBYTES = 8
-"""Of each record that is moved through files: where it goes."""
+"""Of each record that is moved through files: where it goes; of one of a length of its own, where it begins."""
 
 
 def free_nbytes(target: str) -> int:
@@ -35,12 +33,13 @@ def free_nbytes(target: str) -> int:
 def record_nbytes(origin: RecordSource, style: WriteOptions) -> float:
     """About how many bytes of a file a record takes: what images take is known where the source has them in that form."""
     total = 0.0
-    stored: dict[str, int] = getattr(origin, "stored_nbytes", {}) if style.store == "keep" else {}
+    stored = origin.stored_nbytes if style.store == "keep" else {}
     for field in origin.schema:
         if field.name in stored:
             total += stored[field.name] / max(1, len(origin))
         elif field.ragged:
-            total += KEPT_NBYTES / ENCODED[style.store]
+            own = (origin.record_nbytes - origin.schema.record_nbytes) / len(origin.schema.ragged)
+            total += own + PLACE_NBYTES * (4 if style.format == "hdf5" else 1)
         else:
             total += field.nbytes / (ENCODED[style.store] if _is_encoded(field, style) else 1)
     return total
@@ -63,7 +62,7 @@ def needed_nbytes(origin: RecordSource, style: WriteOptions, records: int) -> in
 
 def moved_nbytes(origin: RecordSource, records: int) -> int:
     """What so many records take on their way, where they are shuffled through files."""
-    return records * (origin.schema.record_nbytes + PLACE_NBYTES)
+    return records * (origin.record_nbytes + PLACE_NBYTES * (1 + len(origin.schema.ragged)))
 
 
 def require_free(target: str, nbytes: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.order.permutation import EXACT, Permutation, key
-from streamload.schema import Schema
+from streamload.ragged import Ragged
+from streamload.schema import Field, Schema
 from streamload.storage.owned_files import Folder
 
 BUCKET_NBYTES = 128 * 1024**2
@@ -127,10 +128,11 @@ class Buckets:
     def __init__(self, folder: Folder, schema: Schema, total: int, *, count: int) -> None:
         self._folder = folder
         """Its owner's."""
-        self._kind = np.dtype([(f.name, f.dtype, f.shape) for f in schema])
-        self._names = schema.names
+        self._kind = np.dtype([(f.name, f.dtype, f.shape) for f in schema if not f.ragged])
+        self._schema = schema
         self._stretch = max(1, -(-total // count))
-        self._files: dict[int, tuple[Any, Any]] = {}
+        self._files: dict[int, dict[str, BinaryIO]] = {}
+        """By bucket, its files by what they hold: places, records of one length, and lengths and values of each other field."""
 
     def _path(self, bucket: int, what: str) -> str:
         return self._folder.held_path(f"{what}-{bucket:05d}")
@@ -150,20 +152,30 @@ class Buckets:
         buckets = sorted_positions // self._stretch
         for bucket in np.unique(buckets).tolist():
             first, last = np.searchsorted(buckets, [bucket, bucket + 1])
-            rows = np.empty(last - first, self._kind)
-            for name in self._names:
-                rows[name] = taken[name][order[first:last]]
-            if bucket not in self._files:
-                self._files[bucket] = self._created(bucket, "places"), self._created(bucket, "records")
-            for file, values in zip(self._files[bucket], (sorted_positions[first:last], rows), strict=True):
-                rest = memoryview(np.ascontiguousarray(values).view(np.uint8).data)
+            for what, values in {"places": sorted_positions[first:last], **self._parts(taken, order[first:last])}.items():
+                file = self._files.setdefault(bucket, {}).get(what)
+                if file is None:
+                    file = self._files[bucket][what] = self._created(bucket, what)
+                rest = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
                 while rest:
                     rest = rest[file.write(rest) :]
+
+    def _parts(self, taken: Mapping[str, Any], rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+        """Some records as they are put into files."""
+        table = np.empty(len(rows), self._kind)
+        for name in self._kind.names or ():
+            table[name] = taken[name][rows]
+        parts: dict[str, NDArray[Any]] = {"records": table} if self._kind.itemsize else {}
+        for number, field in enumerate(self._schema):
+            if field.ragged:
+                some: Ragged = taken[field.name][rows]
+                parts |= {f"lengths{number}": some.lengths, f"values{number}": some.values}
+        return parts
 
     def close(self) -> None:
         """Finish the files."""
         for files in self._files.values():
-            for file in files:
+            for file in files.values():
                 file.close()
         self._files.clear()
 
@@ -173,14 +185,36 @@ class Buckets:
         while at < stop:
             bucket = at // self._stretch
             places = np.argsort(np.fromfile(self._path(bucket, "places"), np.int64))
-            rows = np.memmap(self._path(bucket, "records"), self._kind, mode="r")
+            held = {field.name: self._held(bucket, number, field) for number, field in enumerate(self._schema) if field.ragged}
+            rows = self._mapped(bucket, "records", self._kind) if self._kind.itemsize else np.empty(len(places), self._kind)
             end = min(stop, (bucket + 1) * self._stretch)
             for first in range(at, end, batch):
-                chosen = rows[places[first - bucket * self._stretch : min(first + batch, end) - bucket * self._stretch]]
-                yield first, {name: np.ascontiguousarray(chosen[name]) for name in self._names}
+                chosen = places[first - bucket * self._stretch : min(first + batch, end) - bucket * self._stretch]
+                table = rows[chosen]
+                own = {field.name: held[field.name][chosen] for field in self._schema.ragged}
+                yield first, {name: own[name] if name in own else np.ascontiguousarray(table[name]) for name in self._schema.names}
             at = end
 
+    def _held(self, bucket: int, number: int, field: Field) -> Ragged:
+        """A ragged field of a bucket, in the order in which its records came."""
+        lengths = np.fromfile(self._path(bucket, f"lengths{number}"), np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        elements = np.dtype((field.dtype, field.shape))
+        values = self._mapped(bucket, f"values{number}", elements) if elements.itemsize else np.empty(int(offsets[-1]), elements)
+        return Ragged(values, offsets, field.ragged)
 
-def bucket_count(record_nbytes: int, total: int) -> int:
-    """How many buckets keep each small; beyond the most there are, memory grows by 8 bytes for each record of a bucket."""
-    return max(1, min(MOST_BUCKETS, -(-record_nbytes * total // BUCKET_NBYTES)))
+    def _mapped(self, bucket: int, what: str, kind: np.dtype) -> NDArray[Any]:
+        """The values in a file, which may hold none."""
+        path = self._path(bucket, what)
+        if not os.path.getsize(path):
+            return np.empty(0, kind)
+        base, shape = kind.subdtype or (kind, ())
+        return np.memmap(path, base, mode="r").reshape(-1, *shape)
+
+
+def bucket_count(record_nbytes: int, total: int, *, ragged: int = 0) -> int:
+    """How many buckets keep each small; beyond the most there are, memory grows by 8 bytes for each record of a bucket.
+
+    Each of the `ragged` fields has files of its own in every bucket.
+    """
+    return max(1, min(MOST_BUCKETS // (1 + ragged), -(-record_nbytes * total // BUCKET_NBYTES)))

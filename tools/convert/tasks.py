@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,15 @@ from streamload.errors import ConversionError, SourceError, StreamloadError, to_
 from streamload.fault_points import reach
 from streamload.formats.hdf5.inspector import Inspector
 from streamload.storage.owned_files import Folder
-from streamload.tools.commands.open_arguments import batch_records
-from streamload.tools.convert.manifest import BLOCK_NBYTES, Content, file_entry, schema_entry
+from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import ReencodedImages, stored
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, classes_of, open_records
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_hashes import Content
+from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.shuffle import Arrangement, Buckets, Numbers
 from streamload.tools.convert.working_folder import staged
-from streamload.tools.convert.writers.registry import WriteOptions, writer_of
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
 from streamload.tools.files.direct_io import aligned_records
@@ -201,13 +202,13 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
     with ExitStack() as held:
         origin = held.enter_context(closing(open_records(OpenRequest.of(task["request"]), threads=task["threads"])))
         first = task["start"] - task["part_start"]
-        written = Content()
+        written = Content(VERSION)
         stretches: list[Stretch] = []
         kept = stored(origin, style, threads=task["threads"])
         if kept is not origin:
             held.enter_context(closing(kept))
         schema = kept.schema
-        writer = writer_of(path, schema, records, style, classes_of(origin))
+        writer = writer_of(path, schema, records, style, Annotations(classes=origin.classes, attributes=origin.attributes))
         behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
         if style.format == "hdf5":
             Inspector.warm()
@@ -240,10 +241,9 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
                 yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
     order = Numbers(Arrangement.of(task["order"]))
-    begin: Callable[[NDArray[np.int64]], Callable[[], dict[str, Any]]] = getattr(kept, "begun", lambda numbers: partial(kept.take, numbers))
     coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
-        following = start, begin(order.at(start, min(start + batch, task["stop"])))
+        following = start, kept.begin_take(order.at(start, min(start + batch, task["stop"])))
         if coming is not None:
             yield coming[0], coming[1]()
         coming = following

@@ -24,7 +24,7 @@ FILES = re.compile(rf"\.?(conversion|request)\.json({_HALF})?|kept\.i64|order\.i
 """The files in it."""
 ENTRIES, BUCKETS, OUT, OLD = "entries", "buckets", "out", "out.old"
 """The folders in it: of notes, of records on their way, of what is made, and of what that replaced."""
-_IN_FOLDERS = {ENTRIES: re.compile(rf"\.?[^/]+\.json({_HALF})?"), BUCKETS: re.compile(r"(places|records)-[0-9]{5}")}
+_IN_FOLDERS = {ENTRIES: re.compile(rf"\.?[^/]+\.json({_HALF})?"), BUCKETS: re.compile(r"(places|records|(lengths|values)[0-9]+)-[0-9]{5}")}
 _SHARD = rf"[a-z]+-[0-9]{{5,}}-of-[0-9]{{5,}}({'|'.join(map(re.escape, SUFFIXES))})|{re.escape(FOLDER_NAME)}"
 _SILLY = re.compile(r"\.nfs[0-9a-f]+")
 """What network file systems make of a file that is deleted while it is open; it goes by itself."""

@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+from typing import Any
 
 from streamload.errors import CorruptDataError, SourceError
+from streamload.storage.plain_file import PlainFile, StoredFile
 
 BLOCK_NBYTES = 1 << 14
 """Packed files are unpacked so much at a time: little, since of a block that is damaged nothing is had."""
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 SUFFIXES = (".gz", ".zst")
-
-
-class StoredFile(Protocol):
-    """A file that is read."""
-
-    @property
-    def addressable(self) -> bool:
-        """Whether going back costs no more than going on."""
-        ...
-
-    def read(self, offset: int, nbytes: int) -> bytes:
-        """Bytes [offset, offset + nbytes), as far as there are any."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the file."""
-        ...
-
-
-class PlainFile:
-    """A file that is not packed."""
-
-    addressable = True
-
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
-
-    def read(self, offset: int, nbytes: int) -> bytes:
-        """Bytes [offset, offset + nbytes), as far as there are any."""
-        data = os.pread(self._fd, nbytes, offset)
-        while 0 < len(data) < nbytes:
-            more = os.pread(self._fd, nbytes - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._fd)
 
 
 class CompressedFile:

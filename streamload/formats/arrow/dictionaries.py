@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
+from streamload.formats.arrow.dictionary_values import to_stream
 from streamload.formats.arrow.ipc_messages import IpcContents
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
 from streamload.formats.arrow_types import UnsupportedColumnError, storage_of
@@ -45,15 +46,7 @@ def values_in(contents: IpcContents, numbers: Sequence[int], field: Any, files: 
     """The values that the codes of a column stand for, as a stream of one column in Arrow's format. Raises as `words_of` does."""
     kind = field.type.value_type
     values = pa.chunked_array([array.cast(kind) for array in _arrays(contents, numbers, field, files)], kind)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, pa.schema([pa.field("x", kind)])) as writer:
-        writer.write_table(pa.table({"x": values}))
-    return np.frombuffer(sink.getvalue(), np.uint8)
-
-
-def read_values(stored: NDArray[np.uint8]) -> Any:
-    """The array that `values_in` wrote."""
-    return pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(stored))).read_all().column(0).combine_chunks()
+    return to_stream(values)
 
 
 def _arrays(contents: IpcContents, numbers: Sequence[int], field: Any, files: OpenFiles) -> Iterator[Any]:

@@ -13,7 +13,7 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
@@ -24,7 +24,7 @@ from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.nulls import NullCounts
-from streamload.formats.table_fields import FileColumn, Table, Wanted
+from streamload.formats.table_fields import FileColumn, Table, WantedColumns
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int | None]]
@@ -46,7 +46,7 @@ class ArrowColumnInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Place:
+class ColumnExtent:
     """Where a column lies in each record batch: what comes before it, and what comes before the next one."""
 
     begin: RaggedExtent
@@ -55,14 +55,15 @@ class Place:
     """The arrays of the structs that it is a member of."""
 
 
-def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
+def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     contents, schema = _read(path, was)
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes, places = arrow_types.classes_in(schema), _places(schema, contents)
+    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
+    places = _places(schema, contents)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -75,7 +76,8 @@ def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
                 continue
             try:
                 stored = _stored(schema, contents, column, places, shapes.get(key), files)
-                columns[key] = replace(stored, classes=stored.classes or classes.get(key, ()), note=arrow_types.note_of(column.field))
+                words, note = stored.classes or classes.get(key, ()), arrow_types.note_of(column.field)
+                columns[key] = replace(stored, classes=words, attributes=said.get(key, {}), note=note)
             except UnsupportedColumnError as error:
                 refused[key] = error.why
             except SkippedColumnError as error:
@@ -110,15 +112,15 @@ def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
     return contents, schema
 
 
-def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], Place]:
+def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnExtent]:
     """Where columns and their members lie, by their numbers; those behind one that nobody can measure are not there."""
-    found: dict[tuple[int, ...], Place] = {}
+    found: dict[tuple[int, ...], ColumnExtent] = {}
 
     def walk(field: Any, numbers: tuple[int, ...], at: RaggedExtent, above: tuple[int, ...]) -> RaggedExtent | None:
         size = ragged_planning.extent(field.type, unions=contents.unions)
         if size is None:
             return None
-        found[numbers] = Place(begin=at, end=at + size, above=above)
+        found[numbers] = ColumnExtent(begin=at, end=at + size, above=above)
         kind = arrow_types.storage_of(field.type)
         inner: RaggedExtent | None = at + RaggedExtent(1, 1, 0)
         for number in range(kind.num_fields if kinds.is_struct(kind) else 0):
@@ -133,7 +135,7 @@ def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], Place]:
 
 
 def _stored(
-    schema: Any, contents: IpcContents, column: TableColumn, places: Mapping[tuple[int, ...], Place], shape: Any, files: OpenFiles
+    schema: Any, contents: IpcContents, column: TableColumn, places: Mapping[tuple[int, ...], ColumnExtent], shape: Any, files: OpenFiles
 ) -> FileColumn:
     """One column: its type, and its arrays and buffers in each batch."""
     codes = dictionaries.codes_of(column.field)
@@ -176,7 +178,7 @@ def _words(contents: IpcContents, column: TableColumn, files: OpenFiles) -> NDAr
     return dictionaries.values_in(contents, column.numbers, column.field, files)
 
 
-def _batch_file(contents: IpcContents, place: Place, name: str, files: OpenFiles) -> BatchFile:
+def _batch_file(contents: IpcContents, place: ColumnExtent, name: str, files: OpenFiles) -> BatchFile:
     """The arrays and buffers of a column in each batch; its type and values are filled in later."""
     batches, path = contents.batches, files.fingerprints[0].path
     begin, end = place.begin, place.end
@@ -205,7 +207,7 @@ def _batch_file(contents: IpcContents, place: Place, name: str, files: OpenFiles
 
 
 def _nulls(
-    contents: IpcContents, places: Mapping[tuple[int, ...], Place], column: TableColumn, values: ArrowValues | RaggedValues
+    contents: IpcContents, places: Mapping[tuple[int, ...], ColumnExtent], column: TableColumn, values: ArrowValues | RaggedValues
 ) -> NullCounts:
     """Nulls as the batches count them: those of records, and those within."""
     place, counts = places[column.numbers], [batch.nulls for batch in contents.batches]
@@ -226,7 +228,7 @@ def with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> 
     try:
         was = table.columns[name]
         facts = replace(was.detail, batches=replace(was.detail.batches, values=values))
-        return replace(_finished(facts, files), classes=was.classes, note=was.note)
+        return replace(_finished(facts, files), classes=was.classes, attributes=was.attributes, note=was.note)
     finally:
         files.close()
 

@@ -18,7 +18,7 @@ from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
 from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, RecordBatches
 from streamload.formats.arrow_types import ArrowValues
 from streamload.formats.table import RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, TablePart, Wanted, refuse_unknown_columns
+from streamload.formats.table_fields import Fields, TablePart, WantedColumns, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -26,7 +26,7 @@ from streamload.source import Column, Source
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any) -> Source:
     """A source over Arrow IPC files or streams of one schema."""
-    wanted = Wanted(fields)
+    wanted = WantedColumns(fields)
     tables = with_lists([read_metadata(path, wanted, shapes) for path in paths], with_values)
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill", fields)

@@ -132,7 +132,7 @@ def _elements_of_words(values: RaggedValues, batches: BatchFile, files: OpenFile
     reader = RecordBatchReader(column, files, ReadStats())
     for block, batch in enumerate(np.flatnonzero(batches.records).tolist()):
         array = reader.array(block)
-        lengths = pc.binary_length(array.dictionary).to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = pc.call_function("binary_length", [array.dictionary]).to_numpy(zero_copy_only=False).astype(np.int64)
         found[batch] = lengths[array.indices.drop_null().to_numpy()].sum()
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.arrow.record_batches import RecordBatches, RecordBatchReader
-from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
+from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
 
@@ -35,7 +35,7 @@ class RaggedBatchReader(RaggedRowsReader):
         super().__init__(column, RecordBatchReader(column.rows, files, meter), meter)
         self._column = column
 
-    def _stretches(self, block: int) -> Iterator[Stretch]:
+    def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         import pyarrow as pa
 
         from streamload.formats.arrow_ragged_types import to_ragged
@@ -54,4 +54,4 @@ class RaggedBatchReader(RaggedRowsReader):
                 dataset=rows.column,
                 records=records,
             ) from error
-        yield Stretch(0, values, offsets, wrong)
+        yield RaggedSlice(0, values, offsets, wrong)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
+from streamload.formats.arrow.dictionary_values import from_stream
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.table import read_exactly
@@ -232,9 +233,7 @@ class RecordBatchReader(ReaderDefaults):
         import pyarrow as pa
 
         if part.number not in self._words:
-            from streamload.formats.arrow.dictionaries import read_values
-
-            self._words[part.number] = read_values(part.words)
+            self._words[part.number] = from_stream(part.words)
         return pa.DictionaryArray.from_arrays(array, self._words[part.number])
 
     def buffer(self, block: int, which: int) -> Any:

@@ -23,7 +23,7 @@ KEPT_NBYTES = 32 * 1024**2
 """A block of at most so many bytes is kept when only some of its records were wanted."""
 
 
-class Stretch(NamedTuple):
+class RaggedSlice(NamedTuple):
     """Some neighbouring records of a block."""
 
     first: int
@@ -43,7 +43,7 @@ class RaggedBlocks:
         self,
         cuts: NDArray[np.int64],
         field: Field,
-        decode: Callable[[int], Iterator[Stretch]],
+        decode: Callable[[int], Iterator[RaggedSlice]],
         nbytes: NDArray[np.int64],
         refuse_nulls: Callable[[int, NDArray[np.int64], NDArray[np.bool_]], None],
     ) -> None:
@@ -55,9 +55,9 @@ class RaggedBlocks:
         self._sizes = nbytes
         self._refuse_nulls = refuse_nulls
         self._records: NDArray[np.int64] | None = None
-        self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], Stretch]] = []
+        self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], RaggedSlice]] = []
         """Which of the records lie in a stretch, which of its records they are, and the stretch."""
-        self._kept: tuple[int, list[Stretch]] | None = None
+        self._kept: tuple[int, list[RaggedSlice]] | None = None
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elements of each record."""
@@ -75,7 +75,7 @@ class RaggedBlocks:
                 lengths[where] = stretch.offsets[rows + 1] - stretch.offsets[rows]
                 if 2 * len(rows) < len(stretch.offsets) and (self._kept is None or self._kept[0] != block):
                     some = Ragged(stretch.values, stretch.offsets)[rows]
-                    rows, stretch = np.arange(len(rows)), Stretch(0, some.values, some.offsets)
+                    rows, stretch = np.arange(len(rows)), RaggedSlice(0, some.values, some.offsets)
                 self._found.append((where, rows, stretch))
                 if high == len(local) and self._sizes[block] > KEPT_NBYTES:
                     break  # The rest of it is neither wanted nor kept.
@@ -97,7 +97,7 @@ class RaggedBlocks:
         """Let go of everything that was decoded."""
         self._records, self._found, self._kept = None, [], None
 
-    def _stretches(self, block: int, *, whole: bool) -> Iterator[Stretch]:
+    def _stretches(self, block: int, *, whole: bool) -> Iterator[RaggedSlice]:
         if self._kept is not None and self._kept[0] == block:
             yield from self._kept[1]
             return
@@ -105,7 +105,7 @@ class RaggedBlocks:
             yield from self._decode(block)
             return
         self._kept = None
-        kept: list[Stretch] = []
+        kept: list[RaggedSlice] = []
         room = KEPT_NBYTES
         for stretch in self._decode(block):
             room -= stretch.values.nbytes
@@ -130,7 +130,7 @@ class RaggedRows(ColumnDefaults):
     lengths: Lengths
     weights: NDArray[np.int64]
     """Elements of each block that holds records, as far as is known without decoding."""
-    measured: Measured | None = None
+    measured: Measured | None = None  # pyright: ignore[reportIncompatibleMethodOverride]  (frozen: it can be read alone)
     """What they really hold, where that was found out, and differs."""
 
     @property
@@ -213,5 +213,5 @@ class RaggedRowsReader(ReaderDefaults, ABC):
         self._rows.refuse_nulls(block, local, wrong)
 
     @abstractmethod
-    def _stretches(self, block: int) -> Iterator[Stretch]:
+    def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         """The records of a block, some at a time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +10,13 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
-from streamload.formats.columns.raw import PROBES, RawRecords, explain_read
+from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
+from streamload.formats.columns.raw import RawRecords
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Lengths, ReadStats
-from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
-from streamload.storage.files import OpenFiles, is_cached
+from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES
+from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -162,17 +161,14 @@ class RawRagged(ColumnDefaults):
         return self.label
 
 
-class RawRaggedReader(ReaderDefaults):
+class RawRaggedReader(ByteRangeReader):
     """Gathers raw ragged records by offset: their places first, then their elements."""
 
     def __init__(self, column: RawRagged, files: OpenFiles, meter: ReadStats) -> None:
+        super().__init__(column.field.name, files, meter, direct=column.direct_nbytes > 0)
         self._column = column
-        self._files = files
-        self._meter = meter
         self._nbytes = column.field.nbytes
         self._pairs = column.pairs.reader(files, meter)
-        self._large = column.direct_nbytes > 0
-        self._past_cache: DirectReads | None = None
         self._measured: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None = None
         """Records, the runs that they lie in, and where in them they begin and end."""
 
@@ -202,50 +198,14 @@ class RawRaggedReader(ReaderDefaults):
         assert self._measured is not None
         _, runs, firsts, lasts = self._measured
         self._measured = None
-        if not self._nbytes or not len(records):
-            return
-        began = time.perf_counter_ns()
-        numbers = self._column.pairs.numbers[runs]
-        offsets = self._column.bases[runs] + firsts * self._nbytes
-        sizes, places, out = (lasts - firsts) * self._nbytes, starts * self._nbytes, values.reshape(-1).view(np.uint8)
-        for number in np.unique(numbers).tolist():
-            chosen = np.flatnonzero(numbers == number)
-            there = offsets[chosen], sizes[chosen], places[chosen]
-            if not self._fetch_direct(number, there[0], there[1], out, there[2]):
-                self._fetch(number, there[0], there[1], out.ctypes.data, there[2])
-        self._meter.read_ns += time.perf_counter_ns() - began
-        self._meter.read_nbytes += int(sizes.sum())
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Ask the kernel to begin reading these records, unless it seems to hold them already; where they lie is read for that."""
-        if not len(records) or not self._nbytes or not hasattr(os, "posix_fadvise"):
-            return
-        numbers = self._column.pairs.numbers
-        unread = [number for number in np.unique(numbers[self._runs(records)]).tolist() if self._files.address(number) is None]
-        unread = [number for number in unread if not (self._large and self._files.direct(number) is not None)]
-        if not unread:
-            return
-        self._pairs.advise(records)
-        runs, firsts, lasts = self._places(records)
-        firsts, lasts = np.maximum(firsts, 0), np.clip(lasts, 0, self._column.limits[runs])
-        for number in unread:
-            chosen = np.flatnonzero((numbers[runs] == number) & (lasts > firsts))
-            offsets = self._column.bases[runs[chosen]] + firsts[chosen] * self._nbytes
-            sizes = (lasts[chosen] - firsts[chosen]) * self._nbytes
-            fd = self._files.descriptor(number)
-            spread = (offsets + sizes // 2)[:: max(1, len(offsets) // PROBES)]
-            if all(is_cached(fd, offset) for offset in spread.tolist()):
-                continue
-            for offset, nbytes in zip(offsets.tolist(), sizes.tolist(), strict=True):
-                os.posix_fadvise(fd, offset, nbytes, os.POSIX_FADV_WILLNEED)
+        if self._nbytes and len(records):
+            self._read(self._ranges(runs, firsts, lasts), values.reshape(-1).view(np.uint8), starts * self._nbytes)
 
     def close(self) -> None:
         """Let go of what was measured, and of the memory of direct reads."""
         self._measured = None
         self._pairs.close()
-        if self._past_cache is not None:
-            self._past_cache.close()
-            self._past_cache = None
+        super().close()
 
     def _runs(self, records: NDArray[np.int64]) -> NDArray[np.intp]:
         return np.searchsorted(self._column.pairs.starts, records, side="right") - 1
@@ -257,29 +217,15 @@ class RawRaggedReader(ReaderDefaults):
         firsts, lasts = np.ascontiguousarray(table.T).astype(np.int64)
         return self._runs(records), firsts, lasts
 
-    def _fetch_direct(
-        self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]
-    ) -> bool:
-        """Read records past the page cache, where they are large and that is wanted; False where it is not."""
-        fd = self._files.direct(number) if self._large else None
-        if fd is not None and self._past_cache is None:
-            self._past_cache = direct_reads()
-        if fd is None or self._past_cache is None:
-            self._large = False
-            return False
-        for k in self._past_cache.read(fd, offsets, sizes, out, places):
-            self._fetch(number, offsets[k : k + 1], sizes[k : k + 1], out.ctypes.data, places[k : k + 1])
-        return True
+    def _ranges(self, runs: NDArray[np.intp], firsts: NDArray[np.int64], lasts: NDArray[np.int64]) -> Ranges:
+        column = self._column
+        return column.pairs.numbers[runs], column.bases[runs] + firsts * self._nbytes, (lasts - firsts) * self._nbytes
 
-    def _fetch(self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]) -> None:
-        mapped = self._files.address(number)
-        if mapped is not None:
-            kernels.gather_kernels().copy_ragged(offsets + mapped, sizes, address, places)
-            return
-        fd, first = self._files.descriptor(number), 0
-        while True:
-            failed = kernels.gather_kernels().read_ragged(fd, offsets[first:], sizes[first:], address, places[first:])
-            if failed < 0:
-                return
-            first += failed
-            explain_read(self._files, number, int(offsets[first]), int(sizes[first]), self._column.field.name)
+    def _likely(self, records: NDArray[np.int64]) -> Ranges | None:
+        """As the tables say, which are read for that, unless all files are at hand."""
+        numbers = np.unique(self._column.pairs.numbers[self._runs(records)]).tolist()
+        if not self._nbytes or all(self._is_at_hand(number) for number in numbers):
+            return None
+        self._pairs.advise(records)
+        runs, firsts, lasts = self._places(records)
+        return self._ranges(runs, np.maximum(firsts, 0), np.clip(lasts, 0, self._column.limits[runs]))

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
 from streamload.formats.hdf5 import metadata_cache
-from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, Progress
+from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, InspectionProgress
 from streamload.formats.hdf5.metadata import FilesInfo, no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json
 from streamload.formats.hdf5.request import Request
@@ -83,7 +83,7 @@ def inspected(request: Request) -> FilesInfo:
     try:
         data = Inspector.ask(request)
     except InspectorUnavailableError as error:
-        from streamload.formats.hdf5.planning import examined
+        from streamload.formats.hdf5.examination import examined  # It loads the HDF5 library.
 
         _say_unprotected(str(error))
         return examined(request, no_progress)
@@ -242,7 +242,7 @@ class Inspector:
         """How the survey ended, and the bytes of its result. Ends it, and the surveyor, if it gets nowhere."""
         waiting = select.poll()
         waiting.register(self._control, select.POLLIN)
-        began, seen, said = time.monotonic(), Progress(), False
+        began, seen, said = time.monotonic(), InspectionProgress(), False
         watch = Stillness(began, busy_seconds=STILL_SECONDS, asleep_seconds=ASLEEP_SECONDS)
         try:
             while not waiting.poll(100):
@@ -323,12 +323,12 @@ def _result(scrap: AnonymousFile, nbytes: int) -> NDArray[np.uint8]:
     return result
 
 
-def _progress(scrap: AnonymousFile) -> Progress:
+def _progress(scrap: AnonymousFile) -> InspectionProgress:
     said = os.pread(scrap.fd, PROGRESS.size, 0)
-    return Progress(*PROGRESS.unpack(said)) if len(said) == PROGRESS.size else Progress()
+    return InspectionProgress(*PROGRESS.unpack(said)) if len(said) == PROGRESS.size else InspectionProgress()
 
 
-def _show(paths: Sequence[str], progress: Progress) -> bool:
+def _show(paths: Sequence[str], progress: InspectionProgress) -> bool:
     """Say how far a survey is, if somebody sits at a terminal."""
     _, file, done, total, _ = progress
     if not sys.stderr or not sys.stderr.isatty():

@@ -6,14 +6,14 @@ import struct
 from typing import NamedTuple
 
 PROGRESS = struct.Struct("<qqqqq")
-"""The fields of `Progress`, at the beginning of the shared file."""
+"""The fields of `InspectionProgress`, at the beginning of the shared file."""
 ANSWER = struct.Struct("<iq")
 """What is sent when a child has ended: its status (minus a signal's number), and how many bytes of result there are."""
 CANNOT_FORK = 1000
 """A status that says that no child could be made."""
 
 
-class Progress(NamedTuple):
+class InspectionProgress(NamedTuple):
     """How far a survey is."""
 
     beats: int = 0

@@ -1,12 +1,12 @@
 """What runs in the other process: it loads the HDF5 library, and forks a child for each survey, whose crash hurts nobody.
 
-`probing` has the rules. Nothing here is ever imported by the user's process.
+`inspector` has the rules. Nothing here is ever imported by the user's process.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import importlib
 import json
 import os
 import re
@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamload.errors import CorruptDataError, ResourceError, StreamloadError, to_plain
+from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
-from streamload.formats.hdf5.planning import examined
 from streamload.formats.hdf5.request import Request
 from streamload.sizes import format_nbytes
 
@@ -38,9 +38,7 @@ def main(control_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     control = socket.socket(fileno=control_fd)
-    for name in ("ctypes", "streamload.formats.hdf5.inspection"):
-        importlib.import_module(name)  # and with it the HDF5 library: loaded once here, so that children have it
-    gc.freeze()
+    gc.freeze()  # The HDF5 library is loaded: children have it without loading it.
 
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 64, 4)
@@ -178,8 +176,6 @@ def _address_space_nbytes() -> int:
 
 def _die_with_parent() -> None:
     """Ask the kernel to kill this child when the surveyor dies (it has one thread, so the request is safe)."""
-    import ctypes
-
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent or parent == 1:

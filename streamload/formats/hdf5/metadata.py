@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import attributes_from_json
 from streamload.images.image_fields import LookedAt
 from streamload.storage.files import Fingerprint
 
@@ -16,6 +18,8 @@ Beat = Callable[[int, int, int], None]
 """Told that something was done: number of the file at hand, chunks of it that are noted, and how many there are."""
 
 CONTIGUOUS, CHUNKED, COMPACT, VIRTUAL = "contiguous", "chunked", "compact", "virtual"
+CLASSES, FIELD_NAME = "classes", "field_name"
+"""Attributes of a dataset: the names of what its numbers stand for; and its path, where all of that is the name of the field."""
 RUNS = "runs"
 """Many contiguous datasets, one after the other, which are told by their places alone."""
 
@@ -101,6 +105,8 @@ class DatasetInfo:
     """Paths of the other files that a virtual dataset draws on, links resolved; absolute."""
     packing: Packing | None = None
     """How physical values were packed into these."""
+    attributes: str = ""
+    """What it says of itself, as `attributes_to_json` has it; "" for nothing."""
     ragged: str = ""
     """How records differ in length, as `Field.ragged` has it; `dtype` is then that of an element."""
     mean: float = 1.0
@@ -111,6 +117,10 @@ class DatasetInfo:
     """Records of variable length that are read together."""
     weights: tuple[int, ...] = ()
     """Elements of each such span; () where nobody has counted."""
+
+    def attribute(self, name: str) -> Any:
+        """What it says of itself under a name; None for nothing."""
+        return attributes_from_json(self.attributes).get(name) if self.attributes else None
 
     @property
     def key(self) -> str:
@@ -129,8 +139,10 @@ class DatasetInfo:
 
     @property
     def written(self) -> bool:
-        """Whether anything was ever written to it: elsewhere every element is the fill value."""
-        return not ((self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks))
+        """Whether anything was ever written to it: elsewhere every element is the fill value. Where there are none, nothing is to write."""
+        return 0 in self.shape[1:] or not (
+            (self.layout == CONTIGUOUS and self.offset is None) or (self.layout == CHUNKED and not self.chunks)
+        )
 
     @property
     def together(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.attributes import attributes_from_json
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
 from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Packing, Piece
 from streamload.images.headers import ImageHeader
@@ -19,10 +20,10 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV09"
+MAGIC = b"SLSURV10"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
-_PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", *_COUNTS)
+_PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", "attributes", *_COUNTS)
 _NUMBERS: tuple[tuple[str, str], ...] = (("offsets", "<i8"), ("nbytes", "<i8"), ("masks", "<u4"))
 
 
@@ -249,6 +250,7 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
         path=str(said["path"]),
         alias=str(said["alias"]),
         layout=str(said["layout"]),
+        attributes=_attributes(said["attributes"]),
         raw=bool(said["raw"]),
         packed=bool(said["packed"]),
         listed=bool(said["listed"]),
@@ -270,6 +272,12 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
     )
 
 
+def _attributes(said: Any) -> str:
+    if said:
+        attributes_from_json(str(said))
+    return str(said)
+
+
 def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
     if dtype not in ("f4", "f8"):
         raise ValueError("values are unpacked into no floats")
@@ -277,8 +285,8 @@ def _packing(scale: Any, offset: Any, missing: Any, dtype: Any) -> Packing:
 
 
 def _dtype(said: str) -> np.dtype:
-    """A type of plain numbers or of text of a fixed length."""
+    """A type of plain numbers, of moments, or of text of a fixed length."""
     dtype = np.dtype(str(said))
-    if dtype.kind not in "biufcS":
+    if dtype.kind not in "biufcSMm":
         raise ValueError(f"{dtype} is no type of a field")
     return dtype

@@ -32,7 +32,7 @@ def with_lists(tables: Sequence[Table]) -> list[Table]:
 
     def finish(table: Table, name: str, values: ArrowValues | RaggedValues, lengths: ListLengths) -> FileColumn:
         was = table.columns[name]
-        stored = stored_of(replace(was.detail, values=values), table.records, was.classes)
+        stored = replace(stored_of(replace(was.detail, values=values), table.records, was.classes), attributes=was.attributes)
         records = sum(one.records for one in tables)
         if stored.ragged or lengths.records >= records:
             return stored

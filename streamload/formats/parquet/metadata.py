@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
-from streamload.formats import arrow_ragged_types, arrow_types
+from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
 from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.arrow_ragged_types import RaggedValues
 from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
@@ -22,7 +22,7 @@ from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table_fields import FileColumn, Table, Wanted
+from streamload.formats.table_fields import FileColumn, Table, WantedColumns
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -86,7 +86,7 @@ class ParquetColumnInfo:
     """For people."""
 
 
-def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
+def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     """The columns of a file: all of them, or those wanted."""
     was = fingerprint(path)
     try:
@@ -102,7 +102,7 @@ def read_metadata(path: str, wanted: Wanted, shapes: Shapes) -> Table:
     return table
 
 
-def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wanted, shapes: Shapes) -> Table:
+def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     schema = file.schema_arrow
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
@@ -110,7 +110,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
     numbers: dict[str, list[int]] = {}
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
-    classes = arrow_types.classes_in(schema)
+    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -128,7 +128,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
         except SkippedColumnError as error:
             aside[key] = error.why
         else:
-            columns[key] = stored_of(facts, footer.records, classes.get(key, ()))
+            columns[key] = replace(stored_of(facts, footer.records, classes.get(key, ())), attributes=said.get(key, {}))
     return Table(path=path, fingerprint=was, records=footer.records, columns=columns, aside=aside, refused=refused)
 
 

@@ -22,7 +22,7 @@ from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
 from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, Table, TablePart, Wanted, refuse_unknown_columns
+from streamload.formats.table_fields import Fields, Table, TablePart, WantedColumns, refuse_unknown_columns
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -40,7 +40,7 @@ PAGE_NBYTES = 1024**2
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any, verify: bool) -> Source:
     """A source over Parquet files of one schema."""
-    wanted = Wanted(fields)
+    wanted = WantedColumns(fields)
     tables = with_lists([read_metadata(path, wanted, shapes) for path in paths])
     refuse_unknown_columns(tables[0], shapes, "shapes")
     refuse_unknown_columns(tables[0], fill, "fill", fields)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, Stretch, scratch_nbytes
+from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles
@@ -37,11 +37,11 @@ class RaggedRowGroupReader(RaggedRowsReader):
         self._sizes = column.elements * column.field.nbytes / np.maximum(1, np.diff(self._cuts))
         """Bytes of a record on average, in each row group."""
 
-    def _stretches(self, block: int) -> Iterator[Stretch]:
+    def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         from streamload.formats.arrow_ragged_types import to_ragged
 
         self._rows.require_file(block)
         for first, (values, offsets), wrong in self._rows.stretches(
             block, max(1, int(STRETCH_NBYTES / max(1.0, self._sizes[block]))), to_ragged
         ):
-            yield Stretch(first, values, offsets, wrong)
+            yield RaggedSlice(first, values, offsets, wrong)

@@ -2,8 +2,8 @@
 
 Rules of this room:
 
-1. A kernel is a function of (address of the frame, address of its parameters) in a module's `KERNELS`; the plain module beside
-   it has the same names, and the same results: to the bit for integers, to 1 ulp for floats.
+1. A kernel is a function of (address of the frame, address of its parameters) in a module's `KERNELS`; the module of the same
+   name in `plain` has the same names, and the same results: to the bit for integers, to 1 ulp for floats.
 2. Kernels raise nothing and check nothing: whoever makes their parameters has checked them.
 3. A new operation is a kernel, its plain twin, and a line of `MODULES`.
 4. Machine code is kept in a folder named by the sources of this room: numba looks at the file of a kernel alone, and kernels
@@ -41,6 +41,8 @@ MODULES = {
     "affine_nearest": "affine",
     "erase": "erase",
     "mix_rows": "mix",
+    "volume": "volumes",
+    "volume_elements": "volumes",
     "float_box": "floats",
     "float_affine": "floats",
     "float_chw": "floats",
@@ -59,7 +61,7 @@ def digest() -> str:
     return sources.hexdigest()
 
 
-def compiled(names: Sequence[str]) -> tuple[Any, list[Any]]:
+def compiled_kernels(names: Sequence[str]) -> tuple[Any, list[Any]]:
     """The compiled loop's module, and the compiled kernels of these names; numba's folder must be set."""
     numba: Any = import_module("numba")
     run = import_module(f"{__name__}.run")
@@ -72,9 +74,9 @@ def compiled(names: Sequence[str]) -> tuple[Any, list[Any]]:
     return run, found
 
 
-def plain(name: str) -> Callable[..., None]:
+def plain_kernel(name: str) -> Callable[..., None]:
     """The plain kernel of a name."""
-    return import_module(f"{__name__}.{MODULES[name]}_plain").KERNELS[name]
+    return import_module(f"{__name__}.plain.{MODULES[name]}").KERNELS[name]
 
 
 _compiled: dict[str, Any] = {}

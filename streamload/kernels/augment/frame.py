@@ -32,14 +32,14 @@ RECORD = 16
 """Number of the record, for noise."""
 WORDS = 17
 """Address of the eight words of the key, uint32, for noise."""
-SOURCE_DEPTH, DEPTH = 18, 19
-"""Of volumes."""
 FRAME_WORDS = 32
 
 KINDS = ("uint8", "uint16", "int16", "float16", "bfloat16", "float32")
 
 HORIZONTAL, VERTICAL, TRANSPOSED = 1, 2, 4
 """Orientation, as bits: what comes out is the region, transposed first, then flipped upside down, then left to right."""
+TURNED_OVER = 4
+"""Of volumes, which are never transposed: the first plane comes last."""
 
 CONSTANT, REFLECT, EDGE, SYMMETRIC = 0, 1, 2, 3
 """What stands outside of the source."""

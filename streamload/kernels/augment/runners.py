@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment import run_plain
 from streamload.kernels.augment.frame import FRAME_WORDS, ITEM_NBYTES, KINDS, OUT_KIND, PLANES, SOURCE_KIND, SPARE, STREAM, TABLE, WORDS
+from streamload.kernels.augment.plain import run as run_plain
 from streamload.scratch import Scratch
 
 
@@ -31,7 +31,7 @@ class Steps:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Format:
+class PixelFormat:
     """What records look like as they are stored and as they come out."""
 
     dtype: np.dtype
@@ -54,7 +54,7 @@ class Runner(Protocol):
         self,
         steps: Steps,
         records: NDArray[np.int64],
-        form: Format,
+        form: PixelFormat,
         *,
         words: NDArray[np.uint32],
         past_caches: bool,
@@ -91,7 +91,7 @@ class CompiledRunner:
         self,
         steps: Steps,
         records: NDArray[np.int64],
-        form: Format,
+        form: PixelFormat,
         *,
         words: NDArray[np.uint32],
         past_caches: bool,
@@ -121,7 +121,7 @@ class PlainRunner:
         self,
         steps: Steps,
         records: NDArray[np.int64],
-        form: Format,
+        form: PixelFormat,
         *,
         words: NDArray[np.uint32],
         past_caches: bool,

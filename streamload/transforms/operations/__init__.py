@@ -39,5 +39,7 @@ OPERATIONS: dict[str, str] = {
     "MixUp": "batch",
     "CutMix": "batch",
     "OneHot": "batch",
+    "PadRagged": "ragged",
+    "PackRagged": "ragged",
 }
 """The module of each."""

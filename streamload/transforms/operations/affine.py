@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.transforms.chain import GEOMETRY, Chain
-from streamload.transforms.operations.arguments import fill_of, number, range_of, refuse
+from streamload.transforms.operations.arguments import chance_of, fill_of, number, range_of, refuse
 
 INTERPOLATIONS = ("nearest", "bilinear")
 
@@ -87,9 +87,12 @@ class RandomRotation:
     """The point that stays, (x, y) from the upper left corner. None: the middle."""
     fill: Any = 0
     """The level outside, or one for each channel."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (GEOMETRY, GEOMETRY)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         if self.expand:
             hint = "Leave it out; pad before it if nothing may be lost."
             raise refuse(self, "expand", self.expand, "would give every record a size of its own", hint)
@@ -100,6 +103,10 @@ class RandomRotation:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         angle, none = chain.draws.uniform(*self.degrees), np.zeros(1)
         inverse = inverse_map(
             angle=-angle, shift=(none, none), scale=np.ones(1), shear=(none, none), center=from_center(chain, self.center)
@@ -137,9 +144,12 @@ class RandomAffine:
     """The level outside, or one for each channel."""
     center: Any = None
     """The point that stays, (x, y) from the upper left corner. None: the middle."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (GEOMETRY, GEOMETRY)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         object.__setattr__(self, "degrees", degrees_of(self, "degrees", self.degrees))
         object.__setattr__(self, "center", center_of(self, self.center))
         if self.translate is not None:
@@ -158,6 +168,10 @@ class RandomAffine:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         draws, (height, width) = chain.draws, chain.sizes
         angle, (tx, ty) = draws.uniform(*self.degrees), draws.fractions(2) * 2 - 1
         scale = draws.uniform(*(self.scale or (1.0, 1.0)))

@@ -48,6 +48,24 @@ def size_of(operation: object, value: Any, *, name: str = "size") -> Size:
     return int(pair[0]), int(pair[1])
 
 
+def crop_size_of(operation: object, value: Any) -> tuple[int, ...]:
+    """Height and width as `size_of` takes them; or, of a volume, depth, height and width."""
+    sides: Any = tuple(value) if isinstance(value, Sequence) else ()
+    if len(sides) == 3 and all(whole(side) and side > 0 for side in sides):
+        return tuple(map(int, sides))
+    return size_of(operation, value)
+
+
+def plane_of(operation: object, sides: tuple[int, ...], *, volume: bool, name: str = "size") -> tuple[int, ...]:
+    """What of an argument is of height and width. Raises ConfigError where volumes have to be told the depth too, and images not."""
+    if volume != (len(sides) in (3, 6)):
+        hint = "Give depth, height and width: size=(64, 64, 64)." if volume else "Give height and width: size=(224, 224)."
+        if name == "padding":
+            hint = "Give (left, top, front, right, bottom, back)." if volume else "Give (left, top, right, bottom)."
+        raise refuse(operation, name, sides, f"is not for {'a volume' if volume else 'an image'}", hint)
+    return (sides[0], sides[1], sides[3], sides[4]) if len(sides) == 6 else sides[1:] if len(sides) == 3 else sides
+
+
 def chance_of(operation: object, value: Any) -> float:
     """A probability."""
     if not number(value) or not 0 <= value <= 1:
@@ -88,10 +106,13 @@ def padding_of(operation: object, mode: Any, fill: Any) -> Padding:
     return Padding(PADDING_MODES[mode], fill_of(operation, fill))
 
 
-def borders_of(operation: object, value: Any) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom: of one number, of (left and right, top and bottom), or of all four."""
+def borders_of(operation: object, value: Any) -> tuple[int, ...]:
+    """Left, top, right and bottom: of one number, of (left and right, top and bottom), or of all four.
+
+    Of volumes left, top, front, right, bottom and back: of those six, or of (left and right, top and bottom, front and back).
+    """
     borders: Any = (value,) if whole(value) else tuple(value) if isinstance(value, Sequence) else ()
-    borders = {1: borders * 4, 2: borders * 2, 4: borders}.get(len(borders), ())
+    borders = {1: borders * 4, 2: borders * 2, 3: borders * 2, 4: borders, 6: borders}.get(len(borders), ())
     if not borders or not all(whole(border) and border >= 0 for border in borders):
         hint = "Give pixels: one number, (left and right, top and bottom), or (left, top, right, bottom)."
         raise refuse(operation, "padding", value, "is no padding", hint)

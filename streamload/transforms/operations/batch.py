@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.kernels.augment.frame import KINDS
-from streamload.kernels.augment.runners import Format, Runner, Steps
+from streamload.kernels.augment.runners import PixelFormat, Runner, Steps
 from streamload.schema import Field, Schema
 from streamload.transforms.operations.arguments import chance_of, number, refuse, whole
 
@@ -194,7 +194,7 @@ def mix_rows(rows: NDArray[Any], share: float, runner: Runner) -> None:
     steps = Steps(
         kernels=("mix_rows",), columns=np.zeros(1, np.int64), values=np.array([[share]]), order=np.zeros((1, 1), np.int64), elements=0
     )
-    form = Format(dtype=rows.dtype, channels=1, planar=False, plane_nbytes=0, out_nbytes=saved.nbytes, out_kind=rows.dtype.name)
+    form = PixelFormat(dtype=rows.dtype, channels=1, planar=False, plane_nbytes=0, out_nbytes=saved.nbytes, out_kind=rows.dtype.name)
     assert rows.dtype.name in KINDS
     runner.run(steps, records, form, words=np.zeros(8, np.uint32), past_caches=False, start=0, stop=1)
 

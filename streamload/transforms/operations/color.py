@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import COLOR, Chain, Group, Step
@@ -52,20 +51,27 @@ class ColorJitter:
     """A factor's range, or how far it may be from 1."""
     hue: Any = None
     """Parts of a turn, from -0.5 to 0.5: a range, or how far it may be from 0."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (COLOR, COLOR)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         for name in ("brightness", "contrast", "saturation", "hue"):
             object.__setattr__(self, name, factors_of(self, name, getattr(self, name), hue=name == "hue"))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         check_channels(self, chain, 1, 3)
         order, parts = chain.draws.permutations(4), chain.draws.fractions(4)
         kinds = [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation), ("hue", self.hue)]
         steps: list[Step] = []
         places: list[int] = []
-        noted: dict[str, NDArray[np.float64]] = {}
+        noted: dict[str, Any] = {}
         for place, ((name, limits), part) in enumerate(zip(kinds, parts, strict=True)):
             if limits is None:
                 continue
@@ -129,10 +135,19 @@ class RandomGrayscale:
 class RandomChannelPermutation:
     """Channels in random order, however many there are."""
 
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (COLOR, COLOR)
+
+    def __post_init__(self) -> None:
+        chance_of(self, self.p)
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         order = chain.draws.permutations(chain.channels)
         chain.note(permutation=order)
         chain.color("permute_channels", *order.T)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import GEOMETRY, Chain
-from streamload.transforms.operations.arguments import borders_of, filter_of, padding_of, range_of, size_of
+from streamload.transforms.operations.arguments import borders_of, crop_size_of, filter_of, padding_of, plane_of, range_of, size_of
 from streamload.transforms.placement import Filter, Padding, Size, Whole
 
+NOTHING = Padding(0, (0.0,))
+"""Zeros outside."""
 TRIES = 10
 """Boxes drawn before a random-resized crop falls back to the middle."""
 
@@ -22,6 +24,13 @@ def cut(chain: Chain, top: Whole, left: Whole, size: Size) -> None:
     """A crop of a size that is the same for all."""
     chain.placement.crop(top, left, *size, chain.where)
     chain.placement.known = size
+
+
+def cut_depth(chain: Chain, front: Whole, depth: int) -> None:
+    """The same of a volume's planes."""
+    assert chain.depth is not None
+    chain.depth.crop(front, 0, depth, 1)
+    chain.depth.known = (depth, 1)
 
 
 def check_fits(operation: object, chain: Chain, size: Size, height: Whole, width: Whole) -> None:
@@ -43,24 +52,36 @@ class CenterCrop:
     """The middle of an image. One that is smaller is padded with 0 first."""
 
     size: Any
-    """Height and width, or one number for both."""
+    """Height and width, or one number for both; of volumes depth, height and width."""
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", size_of(self, self.size))
+        object.__setattr__(self, "size", crop_size_of(self, self.size))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
-        placement = chain.placement
+        placement, size = chain.placement, plane_of(self, self.size, volume=chain.depth is not None)
         height, width = chain.sizes
-        if placement.known is None or placement.known[0] < self.size[0] or placement.known[1] < self.size[1]:
-            more_h, more_w = np.maximum(self.size[0] - height, 0), np.maximum(self.size[1] - width, 0)
-            padding = Padding(0, (0.0,))
-            placement.pad(padding, -(more_h // 2), -(more_w // 2), height + more_h, width + more_w, chain.where)
+        if placement.known is None or placement.known[0] < size[0] or placement.known[1] < size[1]:
+            more_h, more_w = np.maximum(size[0] - height, 0), np.maximum(size[1] - width, 0)
+            placement.pad(NOTHING, -(more_h // 2), -(more_w // 2), height + more_h, width + more_w, chain.where)
             height, width = height + more_h, width + more_w
-        top, left = np.rint((height - self.size[0]) / 2.0).astype(np.int64), np.rint((width - self.size[1]) / 2.0).astype(np.int64)
-        chain.note(top=top, left=left, height=self.size[0], width=self.size[1])
-        cut(chain, top, left, self.size)
+        top, left = np.rint((height - size[0]) / 2.0).astype(np.int64), np.rint((width - size[1]) / 2.0).astype(np.int64)
+        chain.note(top=top, left=left, height=size[0], width=size[1], **self._cut_depth(chain))
+        cut(chain, top, left, (size[0], size[1]))
+
+    def _cut_depth(self, chain: Chain) -> dict[str, Any]:
+        """Of a volume, the planes in the middle."""
+        if chain.depth is None or chain.depth.known is None:
+            return {}
+        planes, wanted = chain.depth.known[0], self.size[0]
+        if planes < wanted:
+            chain.depth.pad(NOTHING, -((wanted - planes) // 2), 0, wanted, 1)
+            planes = wanted
+        front = round((planes - wanted) / 2)
+        cut_depth(chain, front, wanted)
+        return {"front": front, "depth": wanted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +89,10 @@ class RandomCrop:
     """A rectangle of one size, anywhere."""
 
     size: Any
-    """Height and width, or one number for both."""
+    """Height and width, or one number for both; of volumes depth, height and width."""
     padding: Any = None
-    """Pixels around the image before it is cut: one number, (left and right, top and bottom), or (left, top, right, bottom)."""
+    """Pixels around the image before it is cut: one number, (left and right, top and bottom), or (left, top, right, bottom); of
+    volumes (left, top, front, right, bottom, back), or (left and right, top and bottom, front and back)."""
     pad_if_needed: bool = False
     """Whether an image that is smaller is padded; without it, that is an error."""
     fill: Any = 0
@@ -78,28 +100,49 @@ class RandomCrop:
     padding_mode: str = "constant"
     """"constant", "edge", "reflect" (without the edge) or "symmetric" (with it)."""
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", size_of(self, self.size))
+        object.__setattr__(self, "size", crop_size_of(self, self.size))
         padding_of(self, self.padding_mode, self.fill)
         if self.padding is not None:
             object.__setattr__(self, "padding", borders_of(self, self.padding))
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
-        placement, draws = chain.placement, chain.draws
+        placement, draws, volume = chain.placement, chain.draws, chain.depth is not None
+        size = plane_of(self, self.size, volume=volume)
         height, width = chain.sizes
-        left, top, right, bottom = self.padding or (0, 0, 0, 0)
+        left, top, right, bottom = (0, 0, 0, 0) if self.padding is None else plane_of(self, self.padding, volume=volume, name="padding")
         above, before, height, width = top, left, height + top + bottom, width + left + right
         if self.pad_if_needed:
-            more_h, more_w = np.maximum(self.size[0] - height, 0), np.maximum(self.size[1] - width, 0)
+            more_h, more_w = np.maximum(size[0] - height, 0), np.maximum(size[1] - width, 0)
             above, before, height, width = above + more_h, before + more_w, height + 2 * more_h, width + 2 * more_w
         if self.pad_if_needed or self.padding is not None:
             placement.pad(padding_of(self, self.padding_mode, self.fill), -above, -before, height, width, chain.where)
-        check_fits(self, chain, self.size, height, width)
-        y, x = draws.below(np.maximum(height - self.size[0], 0) + 1), draws.below(np.maximum(width - self.size[1], 0) + 1)
-        chain.note(top=y - above, left=x - before, height=self.size[0], width=self.size[1])
-        cut(chain, y, x, self.size)
+        check_fits(self, chain, (size[0], size[1]), height, width)
+        y, x = draws.below(np.maximum(height - size[0], 0) + 1), draws.below(np.maximum(width - size[1], 0) + 1)
+        chain.note(top=y - above, left=x - before, height=size[0], width=size[1], **self._cut_depth(chain))
+        cut(chain, y, x, (size[0], size[1]))
+
+    def _cut_depth(self, chain: Chain) -> dict[str, Any]:
+        """Of a volume, planes that stand next to each other."""
+        if chain.depth is None or chain.depth.known is None:
+            return {}
+        planes, wanted = chain.depth.known[0], self.size[0]
+        front, back = (0, 0) if self.padding is None else (self.padding[2], self.padding[5])
+        more = max(wanted - planes - front - back, 0) if self.pad_if_needed else 0
+        before, planes = front + more, planes + front + back + 2 * more
+        if self.pad_if_needed or self.padding is not None:
+            chain.depth.pad(padding_of(self, self.padding_mode, self.fill), -before, 0, planes, 1)
+        if planes < wanted:
+            raise ConfigError(
+                f"RandomCrop(size={self.size}) is larger than the volume, which has {planes} planes there.",
+                hint="Ask for a smaller size, or pad with padding= or pad_if_needed=True.",
+            )
+        z = chain.draws.below(np.int64(planes - wanted + 1))
+        cut_depth(chain, z, wanted)
+        return {"front": z - before, "depth": wanted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +177,7 @@ class RandomResizedCrop:
         chain.note(top=top, left=left, height=height, width=width)
         placement = chain.placement
         placement.crop(top, left, height, width, chain.where)
-        placement.resize(*self.size, self.filter, chain.where)
+        placement.resize(self.size[0], self.size[1], self.filter, chain.where)
         placement.known = self.size
 
     def _boxes(

@@ -29,9 +29,12 @@ class GaussianBlur:
     """Pixels across and down, both odd, or one number for both."""
     sigma: Any = (0.1, 2.0)
     """A range of the bell's width in pixels, or one."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (COLOR, COLOR)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         size = size_of(self, self.kernel_size, name="kernel_size")
         if not size[0] % 2 or not size[1] % 2:
             raise refuse(self, "kernel_size", self.kernel_size, "is even", "Give odd numbers of pixels, such as 5.")
@@ -41,6 +44,10 @@ class GaussianBlur:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         known, (wide, tall) = chain.placement.known, self.kernel_size
         if known is not None and (tall // 2 >= known[0] or wide // 2 >= known[1]):
             raise ConfigError(

@@ -37,6 +37,7 @@ class Normalize:
     std: Any
     """Of each channel, or one for all."""
     phases = (NORMALIZE, NORMALIZE)
+    volumes = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", numbers_of(self, "mean", self.mean))

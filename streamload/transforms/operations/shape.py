@@ -9,8 +9,8 @@ import numpy as np
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import GEOMETRY, Chain
-from streamload.transforms.operations.arguments import borders_of, chance_of, filter_of, padding_of, refuse, size_of, whole
-from streamload.transforms.placement import Filter, Size
+from streamload.transforms.operations.arguments import borders_of, chance_of, filter_of, padding_of, plane_of, refuse, size_of, whole
+from streamload.transforms.placement import Filter, Padding, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,14 @@ class Pad:
     """Pixels around an image."""
 
     padding: Any
-    """One number, (left and right, top and bottom), or (left, top, right, bottom)."""
+    """One number, (left and right, top and bottom), or (left, top, right, bottom); of volumes (left, top, front, right, bottom, back),
+    or (left and right, top and bottom, front and back)."""
     fill: Any = 0
     """The level outside, or one for each channel, with the padding mode "constant"."""
     padding_mode: str = "constant"
     """"constant", "edge", "reflect" (without the edge) or "symmetric" (with it)."""
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "padding", borders_of(self, self.padding))
@@ -32,12 +34,21 @@ class Pad:
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
         placement = chain.placement
-        left, top, right, bottom = self.padding
+        left, top, right, bottom = plane_of(self, self.padding, volume=chain.depth is not None, name="padding")
         height, width = chain.sizes
         padding, known = padding_of(self, self.padding_mode, self.fill), placement.known
         placement.pad(padding, -top, -left, height + top + bottom, width + left + right, chain.where)
         placement.known = None if known is None else (known[0] + top + bottom, known[1] + left + right)
-        chain.note(left=left, top=top, right=right, bottom=bottom)
+        chain.note(left=left, top=top, right=right, bottom=bottom, **self._pad_depth(chain, padding))
+
+    def _pad_depth(self, chain: Chain, padding: Padding) -> dict[str, Any]:
+        """Of a volume, planes before and behind."""
+        if chain.depth is None or chain.depth.known is None:
+            return {}
+        planes, front, back = chain.depth.known[0], self.padding[2], self.padding[5]
+        chain.depth.pad(padding, -front, 0, planes + front + back, 1)
+        chain.depth.known = (planes + front + back, 1)
+        return {"front": front, "back": back}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ class RandomHorizontalFlip:
 
     p: float = 0.5
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
@@ -123,6 +135,7 @@ class RandomVerticalFlip:
 
     p: float = 0.5
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
@@ -142,6 +155,7 @@ class RandomFlip:
     axes: str = "W"
     """Letters of axes: "W" (left to right), "H" (upside down), of volumes also "D"."""
     phases = (GEOMETRY, GEOMETRY)
+    volumes = True
 
     def __post_init__(self) -> None:
         chance_of(self, self.p)
@@ -150,14 +164,18 @@ class RandomFlip:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
-        if "D" in self.axes:
+        if "D" in self.axes and chain.depth is None:
             raise ConfigError(
                 f"RandomFlip(axes={self.axes!r}): an image has no axis D.", hint='Only volumes have one: say stored="DHW" in Augment.'
             )
         for axis in self.axes:
             where = chain.chance(self.p)
             chain.note(where, axis=axis)
-            chain.placement.flip({"W": "horizontal", "H": "vertical"}[axis], where)
+            if axis == "D":
+                assert chain.depth is not None
+                chain.depth.flip("vertical", where)
+            else:
+                chain.placement.flip({"W": "horizontal", "H": "vertical"}[axis], where)
 
 
 @dataclass(frozen=True, slots=True)

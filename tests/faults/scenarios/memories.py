@@ -163,7 +163,7 @@ def scribbled(where: str) -> dict[str, Any]:
         try:
             next(iterator)
         except Exception as again:
-            outcome["again"] = again is error
+            outcome["again"] = driver.told(again) == outcome["error"]
     loader.close()
     return outcome
 

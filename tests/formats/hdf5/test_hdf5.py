@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from streamload.formats.hdf5.inspection import inspect_files
+from streamload.formats.hdf5.discovery.inspection import inspect_files
 from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.source import Source

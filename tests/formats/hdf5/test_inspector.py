@@ -20,10 +20,10 @@ from misbehaving_disk import misbehaving
 from time_limits import GUARD_SECONDS, Deadline
 
 from streamload.errors import CorruptDataError
+from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.inspector import Inspector
 from streamload.formats.hdf5.metadata import no_progress
 from streamload.formats.hdf5.metadata_json import metadata_from_json, metadata_to_json
-from streamload.formats.hdf5.planning import examined
 from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.storage.files import fingerprint

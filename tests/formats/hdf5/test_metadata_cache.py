@@ -19,8 +19,8 @@ from hdf5_files import WRITTEN, images, labels, refused, write
 
 from streamload.errors import SourceBusyError
 from streamload.formats.hdf5 import metadata_cache
+from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.metadata import no_progress
-from streamload.formats.hdf5.planning import examined
 from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
 from streamload.storage import disk_cache

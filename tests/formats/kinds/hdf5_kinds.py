@@ -23,6 +23,8 @@ FIXED: dict[str, Any] = {
     "S1": np.dtype("S1"),
     "S5": np.dtype("S5"),
     "S70": np.dtype("S70"),
+    "opaque": np.dtype("V6"),
+    **{f"opaque {kind}": h5py.opaque_dtype(np.dtype(kind)) for kind in ("<M8[s]", ">M8[ns]", "<m8[25us]")},
     "structure": np.dtype([("a", ">i4"), ("b", "S3"), ("c", "<f2", (2,)), ("d", [("e", "<c8"), ("f", "?")])]),
 }
 """By name, the dtype of records that all have one length."""
@@ -31,7 +33,7 @@ RAGGED: dict[str, Any] = {
     "bytes": h5py.vlen_dtype(np.dtype("u1")),
     **{
         f"ragged {kind}": h5py.vlen_dtype(np.dtype(kind))
-        for kind in ("?", "i1", "<i2", ">i4", "<u8", "<f2", ">f4", "<f8", "<c8", ">c16", "g")
+        for kind in ("?", "i1", "<i2", ">i4", "<u8", "<f2", ">f4", "<f8", "<c8", ">c16", "g", "S3")
     },
     "ragged enum": h5py.vlen_dtype(h5py.enum_dtype({"CAT": 0, "DOG": -7}, "<i2")),
 }
@@ -51,6 +53,8 @@ def arrays(*, records: int = values.RECORDS, seed: int = 0, large: bool = False)
     for name, dtype in FIXED.items():
         for shape in shapes_of(name, dtype, large=large):
             found[f"{name} {'x'.join(map(str, shape))}".strip()] = values.fixed(dtype, shape, records=records, seed=seed), dtype
+    if not large:
+        found |= {"empty": (np.zeros((records, 0), "f4"), "f4"), "empty rows": (np.zeros((records, 3, 0), "u1"), "u1")}
     for name, dtype in {} if large else RAGGED.items():
         inner = h5py.check_vlen_dtype(dtype)
         if name == "text":
@@ -71,6 +75,8 @@ def write(path: Path, held: Mapping[str, tuple[Any, Any]], **keywords: Any) -> N
             if "chunks" in options:
                 shape = given.shape[1:] if fixed else ()
                 options["chunks"] = (options["chunks"], *((side + 1) // 2 if boxes else side for side in shape))
+            if fixed and not given[0].size:
+                options = {}  # A chunk holds something.
             if not fixed:
                 options.pop("fletcher32", None)  # HDF5 has no checksums of variable lengths.
             dataset = file.create_dataset(name, (len(given), *(given.shape[1:] if fixed else ())), dtype, **options)
@@ -109,6 +115,8 @@ def expected(path: Path) -> dict[str, Any]:
 
 
 def _members(name: str, table: np.ndarray) -> dict[str, np.ndarray]:
+    if table.dtype.kind == "V" and table.dtype.names is None:
+        return {name: np.ascontiguousarray(table[..., None]).view(np.uint8)}
     if table.dtype.names is None:
         return {name: table}
     return {key: one for member in table.dtype.names for key, one in _members(f"{name}.{member}", table[member]).items()}

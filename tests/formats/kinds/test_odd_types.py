@@ -14,7 +14,7 @@ import pytest
 import streamload as sl
 from kinds.hdf5_kinds import WRITTEN
 from kinds.values import difference, native
-from streamload.formats.hdf5 import planning
+from streamload.formats.hdf5.columns import field_columns
 
 
 def brain_float(kind: Any) -> Any:
@@ -59,7 +59,7 @@ TYPES: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", TYPES)
 def test_types_that_numpy_does_not_have(name: str, chunks: tuple[int, ...] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The same bytes as from h5py, in a window and record by record."""
-    monkeypatch.setattr(planning, "RESIDENT_RECORD_NBYTES", -1)
+    monkeypatch.setattr(field_columns, "RESIDENT_RECORD_NBYTES", -1)
     make, given = TYPES[name]
     values = np.arange(50 * 40).reshape(50, 40).astype(given)
     with h5py.File(tmp_path / "a.h5", "w", **WRITTEN) as file:

@@ -13,12 +13,10 @@ import pytest
 import streamload as sl
 from kinds import storages
 from kinds.pairs import Choice, name_of, pairs
-from kinds.refused import TRANSFORM
 from kinds.storages import PICTURE, STORAGES, Expected, Library
 from kinds.values import RECORDS, difference
-from streamload.errors import SchemaMismatchError
 from streamload.formats import table
-from streamload.formats.hdf5 import planning
+from streamload.formats.hdf5.columns import field_columns
 from streamload.storage import disk_cache
 
 ORDERS: dict[str, Any] = {"sequential": False, "exact": sl.Exact(), "block": sl.Block()}
@@ -35,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No field is so small that it is held in memory: all go the way of large ones."""
     monkeypatch.setattr(table, "RESIDENT_RECORD_NBYTES", -1)
-    monkeypatch.setattr(planning, "RESIDENT_RECORD_NBYTES", -1)
+    monkeypatch.setattr(field_columns, "RESIDENT_RECORD_NBYTES", -1)
 
 
 @contextmanager
@@ -87,15 +85,10 @@ def same(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def without_refused(record: dict[str, Any]) -> dict[str, Any]:
-    """The same without what a function cannot return."""
-    return {name: value for name, value in record.items() if name not in TRANSFORM}
-
-
 def transformed(choice: Choice, library: Library) -> None:
     """Through a function of the user's."""
     data, _, expected = opened(choice, library)
-    deliver(data, choice, {name: one for name, one in expected.items() if name not in TRANSFORM}, transform=without_refused)
+    deliver(data, choice, expected, transform=same)
 
 
 def _with_bad_records(choice: Choice, library: Library, policy: str) -> None:
@@ -213,13 +206,3 @@ def test_every_kind_through_every_path(choice: Choice, library: Library, request
         monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
         monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
     PATHS[choice["path"]](choice, library)
-
-
-@pytest.mark.parametrize("name", TRANSFORM)
-def test_what_a_function_cannot_return_is_refused_by_name(name: str, library: Library):
-    """Until it is delivered: `refused.TRANSFORM` is then to lose a line."""
-    data, expected = library.source("hdf5 contiguous")
-    choice = {"order": "sequential", "workers": 0}
-    with pytest.raises(SchemaMismatchError) as caught:
-        deliver(data, choice, {name: expected[name]}, transform=lambda record: {name: record[name]})
-    assert TRANSFORM[name] in str(caught.value)

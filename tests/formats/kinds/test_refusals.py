@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import streamload as sl
-from kinds import values
 from kinds.hdf5_kinds import WRITTEN
 from kinds.refused import OPEN
 from streamload.errors import StreamloadError
@@ -32,11 +31,7 @@ def _ragged(dtype: Any, shape: tuple[int, ...] = ()) -> Callable[[h5py.File], No
 
 
 HDF5: dict[str, Callable[[h5py.File], object]] = {
-    "opaque": lambda file: file.create_dataset("x", data=values.fixed("V6", records=COUNT)),
-    "opaque moments": lambda file: file.create_dataset("x", data=np.arange(COUNT).astype("M8[s]").astype(h5py.opaque_dtype("M8[s]"))),
-    "no bytes": lambda file: file.create_dataset("x", (COUNT, 0), "f4"),
     "references": lambda file: file.create_dataset("x", data=np.array([file.ref] * COUNT, h5py.ref_dtype)),
-    "ragged strings of one length": _ragged("S3"),
     "ragged structures": _ragged([("a", "i4"), ("b", "f4")]),
     "rows of ragged": _ragged("i4", (2,)),
 }

@@ -15,7 +15,10 @@ from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
 def make(config: Config) -> Any:
-    """The images read into memory once, or `records` of `record_nbytes` made there; `scattered` asks for them in random order."""
+    """The images read into memory once, or `records` of `record_nbytes` made there.
+
+    `scattered`, of the configuration or of a pass, asks for them in random order.
+    """
     if "path" in config:
         with h5py.File(config["path"]) as file:
             images = file["image"][:]
@@ -32,8 +35,9 @@ def make(config: Config) -> Any:
 
     def one_pass(request: Config) -> dict[str, Any]:
         clock = Clock(sink, request)
+        scattered = request.get("scattered", config.get("scattered"))
         for start in range(0, len(images), batch):
-            if config.get("scattered"):
+            if scattered:
                 chosen = offsets[start : start + batch]
                 copy_rows(images.ctypes.data, chosen, nbytes, gathered.ctypes.data, rows[: len(chosen)])
                 sink.records, sink.nbytes = sink.records + len(chosen), sink.nbytes + len(chosen) * nbytes

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, TEXT, Field, Schema
-from streamload.source import Source
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.open import RecordSource
+from streamload.schema import BYTES, Field, Schema
+from streamload.tools.convert.record_source import RecordSource
+from streamload.tools.convert.record_source_defaults import ForwardingSource
 from streamload.tools.convert.writers.registry import WriteOptions
 
 QUALITY = 90
@@ -23,15 +22,21 @@ QUALITY = 90
 
 def stored(origin: RecordSource, style: WriteOptions, *, threads: int = 1) -> RecordSource:
     """The origin itself, or one that gives its images as they are to be stored."""
-    if isinstance(origin, Source) and (style.store == "keep" or origin.schema.ragged):
-        from streamload.tools.convert.readers.encoded_source import StoredImages, image_names, refuse_ragged
+    if style.store == "keep":
+        return KeptImages(origin)
+    refuse_unlike_images(origin)
+    return origin if style.store == "raw" else ReencodedImages(origin, style, threads=threads)
 
-        if style.store == "keep":
-            return Kept(StoredImages(origin), own=True)
-        refuse_ragged(origin.schema, origin.title, image_names(origin))
-    if style.store == "raw":
-        return origin
-    return Kept(origin) if style.store == "keep" else ReencodedImages(origin, style, threads=threads)
+
+def refuse_unlike_images(origin: RecordSource) -> None:
+    """Raise UnsupportedFeatureError for images of different sizes, which are pixels of one shape in no file."""
+    for field in origin.schema.ragged:
+        if field.name in origin.encoded_fields and len(origin):
+            raise UnsupportedFeatureError(
+                f"{origin.title}: '{field.name}' holds images of different sizes ({field}).",
+                hint="Give --size HEIGHTxWIDTH, or --store keep.",
+                path=origin.title,
+            )
 
 
 def is_image(field: Field) -> bool:
@@ -41,11 +46,11 @@ def is_image(field: Field) -> bool:
     return whole and colours and min(field.shape[:2]) > 0
 
 
-class ReencodedImages:
+class ReencodedImages(ForwardingSource):
     """Records whose images are encoded when they are taken."""
 
     def __init__(self, origin: RecordSource, style: WriteOptions, *, threads: int) -> None:
-        self._origin = origin
+        super().__init__(origin)
         self._style = style
         self._images = [field for field in origin.schema if is_image(field)]
         if not self._images:
@@ -54,27 +59,29 @@ class ReencodedImages:
             )
         for field in self._images:
             self._kind(field)
-        self.title = origin.title
-        self.record_nbytes = origin.schema.record_nbytes
+        _refuse_other_bytes(origin.schema, (), style.store)
         self.schema = _with_bytes(origin.schema, [field.name for field in self._images])
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-
-    def __len__(self) -> int:
-        return len(self._origin)
-
-    @property
-    def addressable(self) -> bool:
-        """Whether any record can be had without decoding others."""
-        return bool(getattr(self._origin, "addressable", True))
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The given records, images as bytes."""
         return self.encoded(self._origin.take(records))
 
+    def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
+        """The same; the origin is under way."""
+        begun = self._origin.begin_take(records)
+        return lambda: self.encoded(begun())
+
+    def values(self, name: str, records: NDArray[np.int64]) -> Any:
+        """One field, encoded if it is an image."""
+        return self.encoded({name: self._origin.values(name, records)})[name]
+
     def encoded(self, taken: Mapping[str, Any]) -> dict[str, Any]:
         """Records that were taken, their images as bytes."""
         done = dict(taken)
         for field in self._images:
+            if field.name not in taken:
+                continue
             kind = self._kind(field)
             images = taken[field.name]
             made = self._pool.map(kind, images) if self._pool is not None else map(kind, images)
@@ -85,7 +92,7 @@ class ReencodedImages:
         """What encodes an image of a field. Raises ConfigError for what JPEG cannot hold."""
         import imagecodecs
 
-        if self._style.store == "png" or field.name in MASKS:
+        if self._style.store == "png" or self._style.is_mask(field.name):
             level = self._style.quality
             return lambda image: bytes(imagecodecs.png_encode(np.ascontiguousarray(image), level=level))
         if field.dtype != np.uint8 or field.shape[2:] == (4,):
@@ -102,40 +109,33 @@ class ReencodedImages:
             self._pool.shutdown()
 
 
-class Kept:
+class KeptImages(ForwardingSource):
     """Records whose images stay the bytes that they are; each must decode all the same."""
 
-    def __init__(self, origin: Any, *, own: bool = False) -> None:
-        self._origin = origin
-        self._own = own
-        self._images = tuple(origin.encoded_fields()) if hasattr(origin, "encoded_fields") else ()
-        if not self._images:
+    def __init__(self, origin: RecordSource) -> None:
+        super().__init__(origin)
+        self.encoded_fields = origin.encoded_fields
+        if not self.encoded_fields:
             raise ConfigError(
                 f"--store keep: {origin.title} holds no encoded images that could be kept.", hint="Give --store png, or leave it out."
             )
-        self.title = origin.title
-        self.record_nbytes = origin.schema.record_nbytes
-        self.schema = _with_bytes(origin.schema, self._images)
-        strange = next((field for field in self.schema if field.ragged and field.ragged != TEXT and field.name not in self._images), None)
-        if strange is not None:
-            raise ConfigError(f"--store keep: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
-
-    def __len__(self) -> int:
-        return len(self._origin)
-
-    @property
-    def addressable(self) -> bool:
-        """Whether any record can be had without decoding others."""
-        return bool(getattr(self._origin, "addressable", True))
+        self.schema = _with_bytes(origin.schema, self.encoded_fields)
+        _refuse_other_bytes(self.schema, self.encoded_fields, "keep")
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The given records, images as bytes."""
-        return dict(self._origin.take_kept(records))
+        return self._origin.take_encoded(records)
 
-    def close(self) -> None:
-        """Let go of the origin, if nobody else holds it."""
-        if self._own:
-            self._origin.close()
+    def values(self, name: str, records: NDArray[np.int64]) -> Any:
+        """One field, as bytes if it is an image."""
+        return self.take(records)[name] if name in self.encoded_fields else self._origin.values(name, records)
+
+
+def _refuse_other_bytes(schema: Schema, images: Sequence[str], store: str) -> None:
+    """Raise ConfigError for bytes of any length that are no images: beside images, they would be taken for some."""
+    strange = next((field for field in schema if field.ragged == BYTES and field.name not in images), None)
+    if strange is not None:
+        raise ConfigError(f"--store {store}: '{strange}' is neither image nor text.", hint="Choose --fields without it.")
 
 
 def bytes_of(images: list[bytes]) -> Ragged:

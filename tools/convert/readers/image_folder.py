@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.formats.image_folder.masks import mask_folders, mask_stem, refuse_masks
+from streamload.formats.image_names import SUFFIXES
 from streamload.formats.partitions import SPLITS, files_below
 from streamload.tools.console import counted
-from streamload.tools.container import Raw
-from streamload.tools.convert.readers.images import SUFFIXES, file_bytes
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
+from streamload.tools.convert.readers.images import file_bytes
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.mask_folders import mask_folders, mask_stem, refuse_masks
 
 TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv", "labels.jsonl")
 OTHERS = (".h5", ".hdf5", ".parquet", ".arrow", ".feather", ".npy", ".npz", ".tar", ".tfrecord", ".mdb", ".idx", ".bin", ".json", ".xml")

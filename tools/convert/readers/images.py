@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from streamload.errors import SourceError
 from streamload.images import MOST_PIXELS, Decode, ImageDecoder, ImageError, format_of, read_header
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_FILE_NBYTES = 1 << 30
 
 HINT = "Leave it out with --on-bad skip, or replace it."

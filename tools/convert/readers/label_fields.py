@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.source import Source
 from streamload.tools.console import clean, meant
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, open_records
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.record_source import RecordSource
 
 STRETCH_RECORDS = 65_536
 """Records are read so many at a time."""
@@ -27,7 +28,7 @@ class SmallFields:
         self._origin = origin
         chosen = request.fields or {}
         stored = {name: chosen.get(name, name) for name in self._names}
-        if self._names and (isinstance(origin, Source) or not set(self._names) <= set(origin.schema.names) or not self._direct()):
+        if not set(self._names) <= set(origin.schema.names):
             try:
                 self._own = self._origin = open_records(replace(request, fields=stored, size=None, mode="rgb"))
             except ConfigError:
@@ -43,26 +44,17 @@ class SmallFields:
                     hint=meant(name, small) + quoted + " Fields with other signs in their names can be renamed: --fields a=x/y.",
                 )
 
-    def _direct(self) -> bool:
-        return hasattr(self._origin, "values")
-
     @property
     def classes(self) -> dict[str, Sequence[str]]:
         """What numbers of a field stand for, where the origin says so."""
-        if isinstance(self._origin, Source):
-            return dict(self._origin.classes)
-        return dict(facts_of(self._origin).get("classes") or {})
+        return dict(self._origin.classes)
 
     def take(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The fields of these records."""
         if not self._names or not len(numbers):
             schema = self._origin.schema
             return {name: np.zeros(0, schema[name].dtype) for name in self._names}
-        values = getattr(self._origin, "values", None)
-        if values is not None:
-            return {name: values(name, numbers) for name in self._names}
-        taken = self._origin.take(numbers)
-        return {name: taken[name] for name in self._names}
+        return {name: self._origin.values(name, numbers) for name in self._names}
 
     def passes(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Stretches of record numbers, and their fields."""

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.tools.container import Raw
+from streamload.errors import CorruptDataError, SourceError
+from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.lmdb.pages import LmdbPages, ValuePlace
+from streamload.formats.lmdb.records import COUNTS, IMAGES, NUMBERED
+from streamload.formats.lmdb.values import as_text, identified, key_text
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import kind_of
-from streamload.tools.convert.readers.labels import LabelValues, values_of
-from streamload.tools.convert.readers.open import OpenRequest
 from streamload.tools.convert.readers.records import ContainerReader
 
 DATA = "data.mdb"
 MAGIC = b"\xde\xc0\xef\xbe"
 """At byte 16 of a database that was written on a machine like this one."""
-_NUMBERED = re.compile(rb"(image|img)-?([0-9]+)")
-LABELLED = {b"image": b"label", b"img": b"label"}
-COUNTS = (b"num-samples", b"num_samples", b"length", b"__len__", b"__keys__", b"classnames", b"meta")
-"""Keys that stand beside records and are none."""
 _LOOKED_AT = 64
-_OPEN: dict[str, tuple[Any, int]] = {}
-"""Databases that are open, and for how many: the library allows each only once in a process."""
-_LOCK = threading.Lock()
 
 
 def matches(path: str) -> bool:
@@ -47,12 +43,12 @@ def opened(request: OpenRequest, threads: int) -> ContainerReader:
 
 
 class LmdbImages:
-    """Encoded images by key. Labels are those that keys say: the folder in them, or a second key with the same number."""
+    """Encoded images by key. Other values of a record are those of keys with the same number; a label is also the folder in a key."""
 
     format_name = "LMDB"
     addressable = True
-    images = frozenset(("image",))
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
 
     def __init__(self, request: OpenRequest) -> None:
         self.title = request.path
@@ -62,9 +58,8 @@ class LmdbImages:
         self.left_out: dict[str, str] = {}
         self.members_left_out: dict[str, tuple[int, list[str]]] = {}
         self.damage: SourceError | None = None
-        self._labels: LabelValues | None = None
-        self._environment = _environment(self._data)
-        self._closed = False
+        self._held: dict[str, LabelValues] = {}
+        self._pages = LmdbPages(self._data)
         try:
             self._look(set((request.fields or {}).values()))
         except BaseException:
@@ -72,69 +67,84 @@ class LmdbImages:
             raise
 
     def _look(self, wanted: set[str]) -> None:
-        keys = list(self._keys())
-        numbered = [key for key in keys if _NUMBERED.fullmatch(key)]
-        labels: list[Any]
-        if numbered and len(numbered) >= len(keys) // 2 - len(COUNTS):
-            self._records = numbered
-            beside = [self._label_key(key) for key in numbered]
-            labels = [self._text(key) for key in beside]
-            others = sorted(set(keys) - {*numbered, *beside, *COUNTS})
-            if others:
-                named = [key.decode("utf-8", "backslashreplace")[:200] for key in others[:_LOOKED_AT]]
-                self.members_left_out = {"a key of no image, nor of a label": (len(others), named)}
+        """Make records of keys: all keys of a number, where most have one and some are images, else each by itself."""
+        places = dict(self._pages.entries())
+        self._leave_out("a database of its own", [key for key, place in places.items() if place is None])
+        found = {key: place for key, place in places.items() if place is not None and key not in COUNTS}
+        numbered = {key: match for key in found if (match := NUMBERED.fullmatch(key))}
+        prefixes = Counter(match[1].decode() for match in numbered.values())
+        if any(name in prefixes for name in IMAGES) and 2 * len(numbered) > len(found):
+            others = [key for key in found if key not in numbered]
+            self._leave_out("a key without the number of a record", others)
+            self._by_number(found, numbered, wanted)
         else:
-            self._records = [key for key in keys if key not in COUNTS]
-            folders = [key.rpartition(b"/")[0].rpartition(b"/")[2] for key in self._records]
-            labels = [folder.decode("utf-8", "surrogateescape") or None for folder in folders]
-            # The folder of all of them is no label.
-            labels = labels if len(set(labels)) > 1 else []
-        self._refuse_others()
-        if any(label is not None for label in labels):
-            self._labels = values_of(labels, **({"most_classes": len(labels)} if "label" in wanted else {}))
-            if self._labels.array is None:
-                self.left_out["label"] = self._labels.why
-            elif self._labels.classes is not None:
-                self.classes["label"] = self._labels.classes
+            self._by_key(found, wanted)
 
-    def _keys(self) -> Iterator[bytes]:
-        with self._reading() as transaction, transaction.cursor() as cursor:
-            yield from cursor.iternext(keys=True, values=False)
+    def _leave_out(self, why: str, keys: Sequence[bytes]) -> None:
+        if keys:
+            self.members_left_out[why] = (len(keys), [key_text(key) for key in keys[:_LOOKED_AT]])
 
-    def _reading(self) -> Any:
-        return self._environment.begin(buffers=False)
+    def _by_number(self, found: dict[bytes, ValuePlace], numbered: dict[bytes, re.Match[bytes]], wanted: set[str]) -> None:
+        """A record for each number, in the order of their images; a field for each beginning of keys."""
+        stored: dict[str, dict[bytes, ValuePlace]] = {}
+        for key, match in numbered.items():
+            stored.setdefault(match[1].decode(), {})[match[2]] = found[key]
+        if {"image", "img"} <= stored.keys():
+            names = {name: name for name in stored}
+        else:
+            names = {name: IMAGES.get(name, name) for name in stored}
+        first = next(name for name in stored if name in IMAGES)
+        numbers = list(dict.fromkeys([*stored[first], *(number for one in stored.values() for number in one)]))
+        self._titles = [first.encode() + number for number in numbers]
+        self._places = {names[name]: [one.get(number) for number in numbers] for name, one in stored.items()}
+        self.images = frozenset(names[name] for name in stored if name in IMAGES)
+        for name in [name for name in self._places if name not in self.images]:
+            self._settle(name, wanted)
+        for name in sorted(self.images):
+            self._refuse_others(name)
 
-    def _value(self, key: bytes) -> bytes | None:
-        import lmdb
+    def _settle(self, name: str, wanted: set[str]) -> None:
+        """What a field beside the images is: images too, or texts, which are held; others are left out, and why is said."""
+        places = self._places[name]
+        first = [self._pages.read(place) for place in places[:_LOOKED_AT] if place is not None]
+        if any(kind_of(value) for value in first):
+            self.images |= {name}
+            return
+        texts = [None if place is None else as_text(self._pages.read(place)) for place in places]
+        del self._places[name]
+        if all(text is None for text in texts):
+            self.left_out[name] = identified(first[0])[1] if first else "nothing in the first records"
+            return
+        self._hold(name, texts, wanted)
 
-        try:
-            with self._reading() as transaction:
-                found = transaction.get(key)
-        except lmdb.Error as error:
-            raise CorruptDataError(f"{self.title}: {key!r} cannot be read: {error}.", hint="Fetch it again.", path=self.title) from error
-        return None if found is None else bytes(found)
+    def _by_key(self, found: dict[bytes, ValuePlace], wanted: set[str]) -> None:
+        """A record for each key; the folders in them are labels."""
+        self._titles = list(found)
+        self._places = {"image": list(found.values())}
+        self.images = frozenset(("image",))
+        self._refuse_others("image")
+        folders = [key.rpartition(b"/")[0].rpartition(b"/")[2] for key in found]
+        labels = [folder.decode("utf-8", "surrogateescape") or None for folder in folders]
+        # The folder of all of them is no label.
+        if len(set(labels)) > 1:
+            self._hold("label", labels, wanted)
 
-    @staticmethod
-    def _label_key(key: bytes) -> bytes:
-        name = _NUMBERED.fullmatch(key)
-        assert name is not None
-        return LABELLED[name[1]] + key[len(name[1]) :]
+    def _hold(self, name: str, values: Sequence[str | None], wanted: set[str]) -> None:
+        made = values_of(values, **({"most_classes": len(values)} if name in wanted else {}))
+        if made.array is None:
+            self.left_out[name] = made.why
+            return
+        self._held[name] = made
+        if made.classes is not None:
+            self.classes[name] = made.classes
 
-    def _text(self, key: bytes) -> str | None:
-        """A label as text; what is no text is none, and refused when its record is taken."""
-        value = self._value(key)
-        try:
-            return None if value is None else value.decode()
-        except UnicodeDecodeError:
-            return None
-
-    def _refuse_others(self) -> None:
-        """Raise where the values are not images."""
-        values = [self._value(key) or b"" for key in self._records[:_LOOKED_AT]]
+    def _refuse_others(self, name: str) -> None:
+        """Raise where the first values are not images."""
+        values = [b"" if place is None else self._pages.read(place) for place in self._places[name][:_LOOKED_AT]]
         if not values or any(kind_of(value) for value in values):
             return
-        kind, what, hint = _identified(values[0])
-        raise kind(f"{self.title}: the value of {self._records[0][:80]!r} is {what}.", hint=hint, path=self.title)
+        kind, what, hint = identified(values[0])
+        raise kind(f"{self.title}: the value of {self._titles[0][:80]!r} is {what}.", hint=hint, path=self.title)
 
     @property
     def files(self) -> Sequence[str]:
@@ -142,7 +152,7 @@ class LmdbImages:
         return self.paths
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._titles)
 
     @property
     def identity(self) -> list[Any]:
@@ -152,82 +162,45 @@ class LmdbImages:
 
     def where(self, number: int) -> str:
         """The database, and the key of the record."""
-        return f"{self.title}: {self._records[number].decode('utf-8', 'backslashreplace')[:200]}"
+        return f"{self.title}: {key_text(self._titles[number])}"
 
     def named(self, number: int, stored: str) -> str:
         """The name of one thing in a record."""
         return f"{self.where(number)}: {stored}"
 
     def begin(self, number: int, stored: str, most: int) -> bytes | None:
-        """Of a database, which gives out whole values, what it maps."""
-        value = self._value(self._records[number]) if stored == "image" else None
-        return None if value is None else value[:most]
+        """The first bytes of an image."""
+        place = self._places[stored][number] if stored in self._places else None
+        return None if place is None else self._pages.read(place._replace(nbytes=min(most, place.nbytes)))
 
     def image_nbytes(self) -> dict[str, int]:
-        """Not known: nothing but the records themselves says it."""
-        return {}
+        """Bytes of all images, by field."""
+        return {name: sum(place.nbytes for place in places if place is not None) for name, places in self._places.items()}
 
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field of all records that is in memory."""
-        labels = self._labels
-        return labels.array if stored == "label" and labels is not None and labels.there.all() else None
+        values = self._held.get(stored)
+        return values.array if values is not None and values.there.all() else None
 
     def raw(self, number: int) -> Raw:
-        """The image as bytes, and the label."""
-        value = self._value(self._records[number])
-        if value is None or kind_of(value) is None:
-            _, what, _ = _identified(value or b"")
-            raise CorruptDataError(
-                f"{self.where(number)} is {what}, and no image.", hint="Leave it out with --on-bad skip.", path=self.title
-            )
-        found: dict[str, bytes | NDArray[Any]] = {"image": value}
-        labels = self._labels
-        if labels is not None and labels.array is not None and labels.there[number]:
-            found["label"] = labels.array[number]
+        """Images as bytes, and what is held."""
+        found: dict[str, bytes | NDArray[Any]] = {}
+        for name, places in self._places.items():
+            place = places[number]
+            if place is None:
+                continue
+            value = self._pages.read(place)
+            if kind_of(value) is None:
+                what = identified(value)[1]
+                raise CorruptDataError(
+                    f"{self.where(number)} is {what}, and no image.", hint="Leave it out with --on-bad skip.", path=self.title
+                )
+            found[name] = value
+        for name, held in self._held.items():
+            if held.array is not None and held.there[number]:
+                found[name] = held.array[number]
         return found
 
     def close(self) -> None:
-        """Let go of the database."""
-        if not self._closed:
-            self._closed = True
-            _let_go(self._data)
-
-
-def _environment(path: str) -> Any:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ConfigError(f"{path} is an LMDB database, and lmdb is not installed.", hint="pip install 'streamload[lmdb]'") from error
-    with _LOCK:
-        if path not in _OPEN:
-            try:
-                # Without its lock file: nothing is written, not even beside it.
-                made = lmdb.open(path, subdir=False, readonly=True, lock=False, readahead=False, create=False, max_readers=1)
-            except lmdb.Error as error:
-                raise CorruptDataError(f"{path} cannot be opened as an LMDB database: {error}.", hint="Is it whole?", path=path) from error
-            _OPEN[path] = (made, 0)
-        _OPEN[path] = (_OPEN[path][0], _OPEN[path][1] + 1)
-        return _OPEN[path][0]
-
-
-def _let_go(path: str) -> None:
-    with _LOCK:
-        environment, users = _OPEN[path]
-        _OPEN[path] = (environment, users - 1)
-        if users == 1:
-            del _OPEN[path]
-            environment.close()
-
-
-def _identified(value: bytes) -> tuple[type[SourceError], str, str]:
-    """What a value is that is no image, and what to do."""
-    if len(value) > 2 and value[0] == 0x80 and value[1] in (2, 3, 4, 5) and value.endswith(b"."):
-        return UnsafeSourceError, "a pickle, which could run anything", "Save the arrays as HDF5 where you trust it."
-    if value[:1] == b"\x08" and b"\x18" in value[:12]:
-        return UnsupportedFeatureError, "a Datum of Caffe", "Save its images as they are encoded, or the arrays as HDF5."
-    if value[:1] and (value[0] & 0xF0 in (0x80, 0x90) or value[0] in (0xDC, 0xDE)):
-        return UnsupportedFeatureError, "an object of MessagePack", "Save its images as they are encoded."
-    if value.startswith(b"ARROW1") or value[:4] == b"\xff\xff\xff\xff":
-        return UnsupportedFeatureError, "an object of Arrow", "Save its images as they are encoded."
-    start = value[:8].hex(" ") or "nothing"
-    return UnsupportedFeatureError, f"of a kind that is not known here: it begins with {start}", "Images as they are encoded are read."
+        """Let go of the file."""
+        self._pages.close()

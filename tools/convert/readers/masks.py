@@ -6,14 +6,12 @@ import struct
 import zlib
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
+from streamload.images import nearest
 from streamload.tools.convert.readers.images import image_in
 
-NAMES = ("mask", "masks", "seg", "segmentation")
-"""Fields of such names are masks, where names are all that says so."""
 _PALETTE = 3
 
 
@@ -54,14 +52,3 @@ def _as_numbers(data: bytes, title: str) -> bytes:
     if at > len(data):
         raise CorruptDataError(f"{title} is cut short: a part of it lacks bytes.", hint="Replace the file.", path=title)
     return b"".join(parts)
-
-
-def nearest(mask: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """The middle of a mask, as large as `size` (height, width) by leaving out pixels or repeating them."""
-    height, width = mask.shape[:2]
-    scale = min(height / size[0], width / size[1])
-    tall, wide = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    top, left = (height - tall) // 2, (width - wide) // 2
-    rows = top + ((np.arange(size[0]) + 0.5) * tall / size[0]).astype(np.int64)
-    columns = left + ((np.arange(size[1]) + 0.5) * wide / size[1]).astype(np.int64)
-    return np.ascontiguousarray(mask[rows[:, None], columns[None, :]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.formats.names import plain_names
+from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
-from streamload.tools.container import Container, Raw
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
+from streamload.tools.convert.readers.field_guesses import is_text, shape_said
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
-from streamload.tools.convert.readers.masks import NAMES, mask_in
-from streamload.tools.convert.readers.open import OpenRequest
-from streamload.tools.field_guesses import is_text, plain_names, shape_said
+from streamload.tools.convert.readers.masks import mask_in
+from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 from streamload.tools.files.direct_io import aligned_empty
 
 TOGETHER = 8
@@ -42,15 +44,17 @@ class FieldPlan:
     field: Field
 
 
-class ContainerReader:
+class ContainerReader(RecordSourceDefaults):
     """An origin over a container. Images are decoded to the shape of the first, on several threads."""
 
     def __init__(self, container: Container, request: OpenRequest, *, threads: int) -> None:
         self._container = container
         self._request = request
         self.title = container.title
+        self.format_name = container.format_name
         self.left_out = dict(container.left_out)
         self.damage = container.damage
+        self.notes = container.notes
         self.addressable = container.addressable
         self.paths = list(container.paths)
         try:
@@ -65,12 +69,15 @@ class ContainerReader:
         return len(self._container)
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it: what labels mean, and what was not taken."""
+    def classes(self) -> dict[str, list[str]]:
+        """What labels mean, of fields that are taken."""
         stored = {plan.stored: plan.field.name for plan in self._plans}
-        classes = {stored[name]: texts for name, texts in self._container.classes.items() if name in stored}
-        facts: dict[str, Any] = {"format": self._container.format_name, "files": [os.path.basename(one) for one in self._container.paths]}
-        return facts | ({"classes": classes} if classes else {}) | ({"left_out": self.left_out} if self.left_out else {})
+        return {stored[name]: texts for name, texts in self._container.classes.items() if name in stored}
+
+    @property
+    def guessed_from(self) -> int:
+        """The first records say what fields there are."""
+        return min(SURVEYED, len(self))
 
     @property
     def files(self) -> Sequence[str]:
@@ -81,11 +88,6 @@ class ContainerReader:
     def set_aside(self) -> Mapping[str, Sequence[str]]:
         """Files that are not taken, by reason."""
         return self._container.set_aside
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What was found out about it that people should know."""
-        return getattr(self._container, "notes", ())
 
     @property
     def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
@@ -125,13 +127,14 @@ class ContainerReader:
                 found = shape_in(self._container.begin(number, plan.stored, MOST_FILE_NBYTES) or b"", title, mode=self._request.mode)
             yield plan.field, title, found
 
+    @property
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are stored as the bytes of an image."""
         return tuple(plan.field.name for plan in self._plans if plan.kind == "image")
 
-    def take_kept(self, records: NDArray[np.int64]) -> dict[str, Any]:
+    def take_encoded(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The same as `take`, images as the bytes that are stored. Each is decoded, too, so that none is damaged."""
-        names = self.encoded_fields()
+        names = self.encoded_fields
         kept: dict[str, list[bytes]] = {name: [] for name in names}
         fixed = [plan for plan in self._plans if plan.kind != "image"]
         out: dict[str, Any] = {plan.field.name: np.empty((len(records), *plan.field.shape), plan.field.dtype) for plan in fixed}
@@ -156,9 +159,9 @@ class ContainerReader:
 
     def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
-        return self.begun(records)()
+        return self.begin_take(records)()
 
-    def begun(self, records: NDArray[np.int64]) -> Callable[[], dict[str, NDArray[Any]]]:
+    def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, NDArray[Any]]]:
         """The same, under way: what is returned waits for it. Threads are never without work where the next is begun before that."""
         out = {field.name: aligned_empty((len(records), *field.shape), field.dtype) for field in self.schema}
         waiting: list[Callable[[], None]] = []
@@ -320,7 +323,7 @@ class ContainerReader:
             return FieldPlan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
         texts = [value for _, value in values if isinstance(value, bytes)]
         if stored in self._container.images or any(kind_of(value) for value in texts):
-            kind = "mask" if stored in NAMES else "image"
+            kind = "mask" if self._request.is_mask(name) or (self._request.masks is None and named_as_mask(stored)) else "image"
             image = self._first(kind, stored, values)
             return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
         nbytes = len(texts[0])

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.images import nearest
 from streamload.images.color_modes import to_mode
 from streamload.images.resize import fitted
 from streamload.schema import Field, Schema
-from streamload.tools.commands.open_arguments import batch_records, image_axes
-from streamload.tools.convert.readers.masks import NAMES as MASKS
-from streamload.tools.convert.readers.masks import nearest
-from streamload.tools.convert.readers.open import OpenRequest, RecordSource, facts_of, identity_of, paths_of
+from streamload.tools.convert.image_axes import image_axes
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.record_source import RecordSource, batch_records
+from streamload.tools.convert.record_source_defaults import ForwardingSource
 
 
 def sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:
@@ -45,30 +46,25 @@ def wanted(field: Field, request: OpenRequest) -> Field:
     assert axes is not None
     height, width = request.size or (field.shape[axes[0]], field.shape[axes[1]])
     channels = field.shape[axes[2]] if len(axes) == 3 else 0
-    if not channels or (request.mode == "grey" and channels > 1 and field.name not in MASKS):
+    if not channels or (request.mode == "grey" and channels > 1 and not request.is_mask(field.name)):
         return replace(field, shape=(height, width))
     return replace(field, shape=(height, width, channels) if axes[2] == 2 else (channels, height, width))
 
 
-class ResizedSource:
+class ResizedSource(ForwardingSource):
     """Records of another origin, whose images are scaled when they are taken."""
 
     def __init__(self, origin: RecordSource, request: OpenRequest, schema: Schema, threads: int) -> None:
-        self._origin = origin
+        super().__init__(origin)
+        self._request = request
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._batch = batch_records(origin)
-        self.title = origin.title
         self.schema = schema
-        self.addressable = bool(getattr(origin, "addressable", True))
-        self.facts: dict[str, Any] = facts_of(origin)
-        self.identity: list[Any] = identity_of(origin)
-        self.paths = paths_of(origin, request)
-        self.left_out: dict[str, str] = getattr(origin, "left_out", {})
-        self.damage = getattr(origin, "damage", None)
-        self.unsized = origin
 
-    def __len__(self) -> int:
-        return len(self._origin)
+    @property
+    def record_nbytes(self) -> int:
+        """Of a record as it is delivered: larger ones are read a few at a time, but where there are ragged fields."""
+        return self._origin.record_nbytes if self.schema.ragged else self.schema.record_nbytes
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """Arrays of the given records: read as many at a time as the origin's own size allows."""
@@ -82,13 +78,19 @@ class ResizedSource:
                 made[name][start : start + self._batch] = values
         return made
 
+    def values(self, name: str, records: NDArray[np.int64]) -> Any:
+        """One field, scaled if it holds images."""
+        if self.schema[name] != self._origin.schema[name]:
+            return self.take(records)[name]
+        return self._origin.values(name, records)
+
     def _scaled(self, taken: dict[str, Any]) -> dict[str, Any]:
         for before, after in zip(self._origin.schema, self.schema, strict=True):
             if before != after:
                 images = taken[before.name]
 
                 def one(image: NDArray[Any], before: Field = before, after: Field = after) -> NDArray[Any]:
-                    return scaled(image, before, after)
+                    return scaled(image, before, after, mask=self._request.is_mask(before.name))
 
                 made = list(self._pool.map(one, images) if self._pool is not None else map(one, images))
                 taken[before.name] = np.stack(made) if made else np.empty((0, *after.shape), after.dtype)
@@ -101,13 +103,16 @@ class ResizedSource:
         self._origin.close()
 
 
-def scaled(image: NDArray[Any], before: Field, after: Field) -> NDArray[Any]:
-    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle."""
+def scaled(image: NDArray[Any], before: Field, after: Field, *, mask: bool) -> NDArray[Any]:
+    """One image of a field as another says it: grey first, then scaled until the size is filled, and cut to the middle.
+
+    Of a mask, every pixel is one that was there.
+    """
     axes, there = image_axes(before.shape), image_axes(after.shape) or (0, 1)
     assert axes is not None
     pixels = image.transpose(axes)
     size = (after.shape[there[0]], after.shape[there[1]])
-    if before.name in MASKS:
+    if mask:
         pixels = nearest(pixels, size)
     else:
         pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceError
 from streamload.kernels import checksum_kernels, crc32c_plain
-from streamload.tools.container import Raw
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.records import ContainerReader
 from streamload.tools.convert.readers.tf_example import features_of
 from streamload.tools.convert.readers.webdataset import paths_of
@@ -113,6 +113,7 @@ class TFRecords:
     format_name = "TFRecord"
     images: frozenset[str] = frozenset()
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
     members_left_out: ClassVar[dict[str, tuple[int, list[str]]]] = {}
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:

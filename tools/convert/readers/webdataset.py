@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import glob
-import io
-import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -14,25 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.errors import CorruptDataError, SourceError
+from streamload.formats.label_values import LabelValues, values_of
 from streamload.formats.names import natural_key
-from streamload.tools.container import Raw
+from streamload.formats.tar.archive import MOST_NAMED, Archive, field_of, held_fields, image_fields, kind_of_member
+from streamload.formats.tar.members import BLOCK, is_head
+from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES
-from streamload.tools.convert.readers.images import SUFFIXES as IMAGES
-from streamload.tools.convert.readers.labels import LabelValues, values_of
-from streamload.tools.convert.readers.open import OpenRequest
+from streamload.tools.convert.readers.npy_bytes import array_in
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.convert.readers.tar import BLOCK, Member, is_head, members
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
 SUFFIXES = (".tar", *(".tar" + packed for packed in PACKED), ".tgz", ".tzst")
-TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
-NAMES = {"cls": "label"}
-"""How fields are called that are called otherwise in archives."""
-MOST_NAMED = 1000
-"""Members that are not taken are named up to here, and counted beyond."""
-PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
+KEPT_NBYTES = 1 << 28
 
 
 def matches(path: str) -> bool:
@@ -72,94 +65,14 @@ def opened(request: OpenRequest, threads: int) -> ContainerReader:
     return ContainerReader(WebDataset(paths_of(request.path, SUFFIXES), request), request, threads=threads)
 
 
-class Archive:
-    """The records of one archive: where the images of each stand, and what else belongs to it."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.damage: SourceError | None = None
-        self.keys: list[str] = []
-        self.places: dict[str, NDArray[np.int64]] = {}
-        """By what follows the key: offset and length for each record; -1 where it has none."""
-        self.values: dict[tuple[str, str], dict[int, Any]] = {}
-        """Numbers, texts and what JSON holds: by what follows the key, field and record."""
-        self.bad: dict[int, SourceError] = {}
-        self.left_out: dict[str, list[str]] = {}
-        """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
-        self.counts: Counter[str] = Counter()
-        """How many, by reason."""
-        file = bytes_of(path)
-        try:
-            self._go_through(file)
-        except CorruptDataError as error:
-            self.damage = error
-        finally:
-            file.close()
-
-    def _go_through(self, file: StoredFile) -> None:
-        rows: dict[str, int] = {}
-        places: dict[str, list[tuple[int, int, int]]] = {}
-        seen: dict[str, bytearray] = {}
-        try:
-            for member in members(file, self.path, lambda name: _kind(_split(name)[1]) in ("text", "json"), self._leave_out):
-                key, name = _split(member.name)
-                if not name:
-                    self._leave_out(member.name, "no ending says what it is")
-                    continue
-                if _kind(name) == "other":
-                    # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
-                    pickle = name.rpartition(".")[2] in PICKLES
-                    why = "a pickle, which could run anything" if pickle else "not read here"
-                    self._leave_out(member.name, f".{name} is {why}")
-                    continue
-                row = rows.setdefault(key, len(self.keys))
-                if row == len(self.keys):
-                    self.keys.append(key)
-                elif not file.addressable and row != len(self.keys) - 1:
-                    raise SchemaMismatchError(
-                        f"{self.path} is packed, and the files of record {key!r} do not follow each other.",
-                        hint="Unpack it, or pack it sorted: tar --sort=name.",
-                        path=self.path,
-                    )
-                had = seen.setdefault(name, bytearray())
-                had.extend(bytes(max(0, row + 1 - len(had))))
-                if had[row]:
-                    raise SchemaMismatchError(
-                        f"{self.path} holds {member.name!r} twice.", hint="Write it anew, each name once.", path=self.path
-                    )
-                had[row] = 1
-                self._add(member, row, name, places)
-        finally:
-            for name, found in places.items():
-                self.places[name] = np.full((len(self.keys), 2), -1, np.int64)
-                for row, offset, nbytes in found:
-                    self.places[name][row] = offset, nbytes
-
-    def _leave_out(self, name: str, why: str) -> None:
-        self.counts[why] += 1
-        names = self.left_out.setdefault(why, [])
-        if len(names) < MOST_NAMED:
-            names.append(name)
-
-    def _add(self, member: Member, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
-        if member.data is None:
-            places.setdefault(name, []).append((row, member.offset, member.nbytes))
-        else:
-            try:
-                found = _small(name, member.data)
-            except ValueError as error:
-                self.bad[row] = CorruptDataError(
-                    f"{self.path}: {member.name} cannot be read: {error}.", hint="Leave it out with --on-bad skip.", path=self.path
-                )
-                return
-            for field, value in found.items():
-                self.values.setdefault((name, field), {})[row] = value
-
-
 @lru_cache(maxsize=1024)
 def _archive(path: str, nbytes: int, mtime_ns: int) -> Archive:
     """An archive that was gone through before, in this process, is not gone through again."""
-    return Archive(path)
+    file = bytes_of(path)
+    try:
+        return Archive(path, file)
+    finally:
+        file.close()
 
 
 class WebDataset:
@@ -167,6 +80,7 @@ class WebDataset:
 
     format_name = "WebDataset"
     set_aside: ClassVar[dict[str, list[str]]] = {}
+    notes: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:
         self.paths = paths
@@ -178,13 +92,15 @@ class WebDataset:
         # The rest of a damaged archive counts as one record, which cannot be read.
         self._starts = np.cumsum([0] + [len(archive.keys) + (archive.damage is not None) for archive in archives])
         self._file: tuple[int, StoredFile] | None = None
+        self._kept: dict[int, bytes] = {}
+        """Of the open archive, if it is packed: members that stand in more than one record, by offset, up to KEPT_NBYTES."""
         files = [bytes_of(path) for path in paths]
         self.addressable = all(file.addressable for file in files)
         for file in files:
             file.close()
-        self._images = _image_names(archives)
-        pictures = [name for archive in archives for name in archive.places if _kind(name) == "image"]
-        self.images = frozenset(self._images.get(name, _stem(name)) for name in pictures)
+        self._images = image_fields(archives)
+        pictures = [name for archive in archives for name in archive.places if kind_of_member(name) == "image"]
+        self.images = frozenset(self._images.get(name, field_of(name)) for name in pictures)
         self.classes: dict[str, list[str]] = {}
         self.left_out: dict[str, str] = {}
         self._held: dict[str, LabelValues] = {}
@@ -206,7 +122,7 @@ class WebDataset:
 
     def _hold(self, wanted: set[str]) -> None:
         """Make the fields that are held: numbers and texts, and what JSON holds."""
-        for source, name in self._held_names().items():
+        for source, name in held_fields(self._archives, self.title).items():
             column: list[Any] = [None] * len(self)
             for start, archive in zip(self._starts.tolist(), self._archives, strict=False):
                 for row, value in archive.values.get(source, {}).items():
@@ -231,41 +147,6 @@ class WebDataset:
         names = {why: [name for archive in self._archives for name in archive.left_out.get(why, ())] for why in reasons}
         return {why: (sum(archive.counts[why] for archive in self._archives), names[why][:MOST_NAMED]) for why in reasons}
 
-    def _held_names(self) -> dict[tuple[str, str], str]:
-        """The names of fields that are held, by where their values come from: the same for all records, whatever stands first in one.
-
-        Raises SchemaMismatchError where a file that is a field would have the name of another.
-        """
-        files = {field: names[0] for field, names in self._file_names().items()}
-        found = list(dict.fromkeys(one for archive in self._archives for one in archive.values))
-        names: dict[tuple[str, str], str] = {}
-        # Files of texts first: what JSON holds besides can have a longer name.
-        for source, field in sorted(found, key=lambda one: (_kind(one[0]) != "text", one)):
-            other = files.get(field) or next((one for (one, _), name in names.items() if name == field), None)
-            if other is not None and _kind(source) == "text":
-                raise self._one_name(source, other, field)
-            names[source, field] = field if other is None else f"{source}.{field}"
-        return {one: names[one] for one in found}
-
-    def _file_names(self) -> dict[str, list[str]]:
-        """What follows the keys of files that are read when they are asked for, by the names of their fields: one in each record."""
-        found: dict[str, list[str]] = {}
-        for name in dict.fromkeys(name for archive in self._archives for name in archive.places):
-            found.setdefault(self._images.get(name, _stem(name)), []).append(name)
-        for field, names in found.items():
-            for archive in self._archives if len(names) > 1 else ():
-                there = [archive.places[name][:, 0] >= 0 for name in names if name in archive.places]
-                if there and int(np.sum(there, axis=0).max(initial=0)) > 1:
-                    raise self._one_name(*names[:2], field)
-        return found
-
-    def _one_name(self, one: str, other: str, field: str) -> SchemaMismatchError:
-        return SchemaMismatchError(
-            f"{self.title}: files of one key that end in .{one} and .{other} would both be the field '{field}'.",
-            hint="A key goes up to the first point of a name, and what follows names the field: rename one of them.",
-            path=self.title,
-        )
-
     def named(self, number: int, stored: str) -> str:
         """The name of one thing in a record."""
         return f"{self.where(number)}: {stored}"
@@ -282,7 +163,7 @@ class WebDataset:
         if not self.addressable or row >= len(archive.keys):
             return None
         for name, places in archive.places.items():
-            if self._images.get(name, _stem(name)) == stored and places[row, 0] >= 0:
+            if self._images.get(name, field_of(name)) == stored and places[row, 0] >= 0:
                 return self._read(at, f"{archive.keys[row]}.{name}", int(places[row, 0]), min(most, int(places[row, 1])))
         return None
 
@@ -290,7 +171,7 @@ class WebDataset:
         """Bytes of all images, by field."""
         found: dict[str, int] = {}
         for name, places in ((name, places) for archive in self._archives for name, places in archive.places.items()):
-            field = self._images.get(name, _stem(name))
+            field = self._images.get(name, field_of(name))
             found[field] = found.get(field, 0) + int(places[places[:, 0] >= 0, 1].sum())
         return found
 
@@ -308,7 +189,8 @@ class WebDataset:
         for name, offset, nbytes in sorted(standing, key=lambda one: one[1]):
             if offset >= 0:
                 data = self._read(at, f"{archive.keys[row]}.{name}", offset, nbytes)
-                found[self._images.get(name, _stem(name))] = data if _kind(name) == "image" else _array(data, self.where(number))
+                is_image = kind_of_member(name) == "image"
+                found[self._images.get(name, field_of(name))] = data if is_image else array_in(data, self.where(number))
         for field, held in self._held.items():
             if held.there[number] and held.array is not None:
                 found[field] = held.array[number]
@@ -323,70 +205,18 @@ class WebDataset:
         if self._file is None or self._file[0] != at:
             self.close()  # records come archive by archive: one is open at a time
             self._file = (at, bytes_of(path))
-        return self._file[1].read(offset, nbytes)
+        if offset in self._kept:
+            return self._kept[offset]
+        data = self._file[1].read(offset, nbytes)
+        # To go back in a packed archive is to unpack it all again.
+        again = offset in self._archives[at].linked and not self._file[1].addressable
+        if again and sum(map(len, self._kept.values())) + nbytes <= KEPT_NBYTES:
+            self._kept[offset] = data
+        return data
 
     def close(self) -> None:
         """Let go of files."""
         if self._file is not None:
             self._file[1].close()
         self._file = None
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The key of a member, and the rest of its name, which says what it is."""
-    folder, slash, last = name.rpartition("/")
-    key, _, rest = last.partition(".")
-    return (folder + slash + key, rest.lower()) if key and "__MACOSX" not in folder else ("", "")
-
-
-def _kind(name: str) -> str:
-    last = name.rpartition(".")[2]
-    if "." + last in IMAGES:
-        return "image"
-    return "text" if last in TEXTS else last if last in ("json", "npy") else "other"
-
-
-def _stem(name: str) -> str:
-    """The name of a field: "left" for left.jpg, "label" for cls."""
-    name = name.rpartition(".")[0] or name
-    return NAMES.get(name, name)
-
-
-def _image_names(archives: Sequence[Archive]) -> dict[str, str]:
-    """Names of fields of images: "image" where a record has one, whatever its kind; else the kinds."""
-    bare = {name for archive in archives for name in archive.places if "." + name in IMAGES}
-    for archive in archives:
-        there = [places[:, 0] >= 0 for name, places in archive.places.items() if name in bare]
-        if there and np.sum(there, axis=0).max(initial=0) > 1:
-            return {}
-    return dict.fromkeys(sorted(bare), "image")
-
-
-def _small(name: str, data: bytes) -> dict[str, Any]:
-    """Values by the names of their fields."""
-    if _kind(name) == "text":
-        return {_stem(name): data.decode().strip()}
-    try:
-        held = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-    if not isinstance(held, dict):
-        return {_stem(name): held}
-    return {str(field): value for field, value in held.items() if value is not None}
-
-
-def _array(data: bytes, title: str) -> NDArray[Any]:
-    """The array of a .npy file, which may say nothing that its bytes do not hold."""
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except ValueError as error:
-        raise CorruptDataError(f"{title} is no .npy: {error}.", hint="Leave it out with --on-bad skip.", path=title) from error
-    if dtype.hasobject:
-        raise UnsafeSourceError(f"{title} holds pickled objects, which could run anything.", hint="Save plain arrays.", path=title)
-    rest = memoryview(data)[file.tell() :]
-    if len(rest) != int(np.prod(shape, dtype=object)) * dtype.itemsize or dtype.kind not in "biuf":
-        raise CorruptDataError(f"{title} holds {len(rest):,} bytes, which are no {dtype} {shape}.", hint="Write it again.", path=title)
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+        self._kept.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import create_file
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.arrow_fields import annotated_schema, arrow_array
+from streamload.tools.convert.writers.record_groups import RecordGroups
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 
 BATCH_NBYTES = 16 * 1024**2
 """Record batches hold about so much, where nothing else was asked for."""
@@ -21,25 +22,22 @@ BATCH_NBYTES = 16 * 1024**2
 class ArrowWriter:
     """Record batches, one after the other; records wait until one is full."""
 
-    def __init__(self, path: str, schema: Schema, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, style: WriteOptions, said: Annotations) -> None:
         self._fields = list(schema)
-        self._schema = pa.schema([arrow_field(field) for field in self._fields])
-        self._batch = style.chunk_records or max(1, min(1_000_000, BATCH_NBYTES // max(1, schema.record_nbytes)))
-        self._waiting = self._schema.empty_table()
+        self._schema = annotated_schema(schema, said)
+        self._groups = RecordGroups(schema, self._schema, records=style.chunk_records, nbytes=BATCH_NBYTES, most=1_000_000)
         self._file = os.fdopen(create_file(path), "wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
 
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
         """Write records behind those that are there, as far as they fill batches."""
         columns = [arrow_array(taken[field.name], field) for field in self._fields]
-        self._waiting = pa.concat_tables([self._waiting, pa.Table.from_arrays(columns, schema=self._schema)])
-        while len(self._waiting) >= self._batch:
-            self._write(self._batch)
+        for group in self._groups.add(columns, taken):
+            self._write(group)
 
-    def _write(self, records: int) -> None:
-        for batch in self._waiting.slice(0, records).combine_chunks().to_batches():
+    def _write(self, group: Any) -> None:
+        for batch in group.combine_chunks().to_batches():
             self._writer.write_batch(batch)
-        self._waiting = self._waiting.slice(records)
 
     def settled(self) -> list[tuple[int, int]]:
         """Nothing: all goes through the page cache."""
@@ -47,14 +45,14 @@ class ArrowWriter:
 
     def close(self) -> None:
         """Write what waits, and the footer."""
-        if len(self._waiting):
-            self._write(len(self._waiting))
+        for group in self._groups.rest():
+            self._write(group)
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> ArrowWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ArrowWriter:
     """A writer of one file."""
-    return ArrowWriter(path, schema, style)
+    return ArrowWriter(path, schema, style, said)

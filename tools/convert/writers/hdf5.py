@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.formats.hdf5.discovery.vlen_elements import DTYPE, LISTS, SHAPE
+from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.memory.limits import usable_cores
-from streamload.schema import Field, Schema
-from streamload.tools.convert.writers.registry import CODED_NBYTES, WriteOptions
+from streamload.ragged import Ragged
+from streamload.schema import ARRAY, TEXT, Field, Schema
+from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 
 CHUNK_NBYTES = 1024**2
@@ -35,7 +39,7 @@ class ContiguousDataset:
         creation = _creation()
         creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         space = h5py.h5s.create_simple((records, *self.field.shape))
-        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        kind = _type_of(self.field.dtype)
         name = self.field.name.encode()
         dataset = h5py.h5d.create(file.id, name, kind, space, dcpl=creation, lcpl=_parents())
         self._at = dataset.get_offset() or 0
@@ -87,8 +91,12 @@ class ChunkedDataset:
             # Optional, since the library here may lack the filter: chunks are compressed before it sees them.
             creation.set_filter(ZSTD, h5py.h5z.FLAG_OPTIONAL, (level,))
         space = h5py.h5s.create_simple((records, *self.field.shape))
-        kind = h5py.h5t.py_create(self.field.dtype, logical=True)
+        kind = _type_of(self.field.dtype)
         self._dataset = h5py.h5d.create(file.id, self.field.name.encode(), kind, space, dcpl=creation, lcpl=_parents())
+
+    def reopen(self, file: h5py.File) -> None:
+        """The same in a file that was opened again."""
+        self._dataset = file[self.field.name].id
 
     def append(self, values: NDArray[Any]) -> None:
         """Take records, and write the chunks that they fill."""
@@ -118,21 +126,70 @@ class ChunkedDataset:
         self._dataset = None
 
 
+class RaggedDataset:
+    """A field whose records differ in length, in the library's heap: text and bytes, or numbers."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._at = 0
+        self._dataset: Any = None
+        self._base = np.dtype(f"i{field.dtype.itemsize}") if field.dtype.kind in "Mm" else field.dtype
+        self._kind = h5py.string_dtype() if field.ragged == TEXT else h5py.vlen_dtype(self._base)
+
+    def create(self, file: h5py.File, records: int) -> None:
+        """Set it up."""
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_obj_track_times(False)
+        space = h5py.h5s.create_simple((records,))
+        name = self.field.name.encode()
+        made = h5py.h5d.create(file.id, name, h5py.h5t.py_create(self._kind, logical=True), space, dcpl=creation, lcpl=_parents())
+        self._dataset = h5py.Dataset(made)
+        if self.field.ragged == ARRAY:
+            said = {LISTS: ARRAY, SHAPE: self.field.shape, DTYPE: self.field.dtype.str if self._base != self.field.dtype else ""}
+            self._dataset.attrs.update({name: one for name, one in said.items() if len(one)})
+
+    def reopen(self, file: h5py.File) -> None:
+        """The same in a file that was opened again."""
+        self._dataset = file[self.field.name]
+
+    def append(self, values: Ragged) -> None:
+        """Write records behind those that are there."""
+        held = np.empty(len(values), self._kind)
+        for at, (start, stop) in enumerate(pairwise(values.offsets.tolist())):
+            one = values.values[start:stop]
+            held[at] = one.tobytes() if self.field.ragged == TEXT else one.reshape(-1).view(self._base)
+        if len(values):
+            place = self._dataset.id.get_space()
+            place.select_hyperslab((self._at,), (len(values),))
+            # Not by h5py's own way, which makes one array of records that happen to be as long as each other.
+            self._dataset.id.write(h5py.h5s.create_simple((len(values),)), place, held, h5py.h5t.py_create(self._kind))
+        self._at += len(values)
+
+    def finish(self) -> None:
+        """Let go of it."""
+        self._dataset = None
+
+
 class Hdf5Writer:
     """One file: datasets beside each other, one a field."""
 
-    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> None:
         self._pool = ThreadPoolExecutor(max(1, usable_cores()))
         self._open: list[int] = []
         """Descriptors."""
         chunked = records > 0 and (style.codec != "none" or style.chunk_records is not None)
-        self._chunked = [ChunkedDataset(f, style, self._pool) for f in schema if chunked and f.nbytes >= CODED_NBYTES]
+        fixed = [field for field in schema if not field.ragged]
+        self._chunked: list[ChunkedDataset | RaggedDataset] = [
+            ChunkedDataset(f, style, self._pool) for f in fixed if chunked and f.nbytes >= CODED_NBYTES
+        ]
         coded = {one.field.name for one in self._chunked}
-        self._contiguous = [ContiguousDataset(field) for field in schema if field.name not in coded]
+        self._contiguous = [ContiguousDataset(field) for field in fixed if field.name not in coded]
+        self._chunked += [RaggedDataset(field) for field in schema.ragged]
         # Large fields begin where a direct write, and a direct read, may begin.
         self._file = h5py.File(path, "x", libver=("earliest", "v110"), alignment_threshold=LEAST_NBYTES, alignment_interval=ALIGNMENT)
-        for contiguous in self._contiguous:
-            contiguous.create(self._file, records)
+        for dataset in (*self._contiguous, *self._chunked):
+            dataset.create(self._file, records)
+            _annotate(self._file, dataset.field, said)
         self._file.close()
         self._fd = os.open(path, os.O_RDWR)
         self._open.append(self._fd)
@@ -148,9 +205,9 @@ class Hdf5Writer:
         if self._chunked:
             self._file = h5py.File(path, "r+", libver=("earliest", "v110"), locking=False)
             for one in self._chunked:
-                one.create(self._file, records)
+                one.reopen(self._file)
 
-    def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
+    def append(self, taken: Mapping[str, Any]) -> None:
         """Write records behind those that are there."""
         for contiguous in self._contiguous:
             contiguous.append(taken[contiguous.field.name])
@@ -181,12 +238,30 @@ class Hdf5Writer:
         self._let_go()
 
 
+def _type_of(dtype: np.dtype) -> Any:
+    """The type of a dataset: moments and durations as h5py has them, opaque and with their dtype in a tag."""
+    return h5py.h5t.py_create(h5py.opaque_dtype(dtype) if dtype.kind in "Mm" else dtype, logical=True)
+
+
 def _creation() -> Any:
     """Properties of a dataset: no times, since the same records are to give the same bytes."""
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_obj_track_times(False)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     return creation
+
+
+def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
+    """Say of a dataset what its numbers mean, what else is known of it, and its name where that is more than the end of its path."""
+    attributes = dict(said.attributes.get(field.name, {}))
+    words = said.classes.get(field.name)
+    if words and field.dtype.kind in "iu" and not field.ragged:
+        attributes[CLASSES] = list(words)
+    if "/" in field.name:
+        attributes[FIELD_NAME] = field.name
+    for name, value in attributes.items():
+        texts = isinstance(value, (list, tuple))
+        file[field.name].attrs.create(name, np.array(value, h5py.string_dtype()) if texts else value)
 
 
 def _parents() -> Any:
@@ -213,6 +288,6 @@ def _encoder(style: WriteOptions, itemsize: int) -> Callable[[NDArray[Any]], byt
     return lambda chunk: chunk.tobytes()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> Hdf5Writer:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> Hdf5Writer:
     """A writer of one file."""
-    return Hdf5Writer(path, schema, records, style)
+    return Hdf5Writer(path, schema, records, style, said)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+import struct
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.schema import Schema
 from streamload.storage.owned_files import create_file
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 
 
 class NpyWriter:
@@ -26,7 +27,7 @@ class NpyWriter:
         kind = dtype if self._single else np.dtype(self._fields)
         self._file = os.fdopen(create_file(path), "wb")
         header = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": whole}
-        npy.write_array_header_2_0(self._file, header)
+        _write_header(self._file, header)
         self._dtype = kind
         self._name = name
 
@@ -51,6 +52,19 @@ class NpyWriter:
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> NpyWriter:
+def _write_header(file: BinaryIO, header: dict[str, Any]) -> None:
+    """The header of an array: of version 3, which NumPy writes by an array alone, where names of fields need it."""
+    text = "{" + "".join(f"'{key}': {value!r}, " for key, value in sorted(header.items())) + "}"
+    try:
+        text.encode("latin1")
+    except UnicodeEncodeError:
+        data, magic = text.encode(), npy.magic(3, 0)
+        padding = -(len(magic) + 4 + len(data) + 1) % npy.ARRAY_ALIGN
+        file.write(magic + struct.pack("<I", len(data) + padding + 1) + data + b" " * padding + b"\n")
+    else:
+        npy.write_array_header_2_0(file, header)
+
+
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> NpyWriter:
     """A writer of one file."""
     return NpyWriter(path, schema, records)

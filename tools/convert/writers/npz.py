@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from streamload.formats.npy import CLASSES
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 
 TIME = (1980, 1, 1, 0, 0, 0)
 """Members have no time: the same records are to give the same bytes."""
@@ -24,9 +25,11 @@ COPIED_NBYTES = 1 << 22
 class NpzWriter:
     """The first field goes to its place at once, the others to files of their own beside it until the first is whole."""
 
-    def __init__(self, path: str, schema: Schema, records: int) -> None:
+    def __init__(self, path: str, schema: Schema, records: int, said: Annotations) -> None:
         self._file = os.fdopen(create_file(path), "w+b")
         self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+        named = [field.name for field in schema if field.dtype.kind in "iu" and said.classes.get(field.name)]
+        self._classes = {name: list(said.classes[name]) for name in named if name + CLASSES not in schema}
         # The largest is written once, the others twice.
         fields = sorted(schema, key=lambda field: -field.nbytes)
         self._files: dict[str, Any] = {}
@@ -58,6 +61,9 @@ class NpzWriter:
             with self._archive.open(_member(name), "w", force_zip64=True) as member:
                 shutil.copyfileobj(file, member, COPIED_NBYTES)
             file.close()
+        for name, words in self._classes.items():
+            with self._archive.open(_member(name + CLASSES), "w") as member:
+                npy.write_array(member, np.array(words, np.str_), allow_pickle=False)
         self._archive.close()
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -68,6 +74,6 @@ def _member(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name + ".npy", TIME)
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> NpzWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> NpzWriter:
     """A writer of one file."""
-    return NpzWriter(path, schema, records)
+    return NpzWriter(path, schema, records, said)

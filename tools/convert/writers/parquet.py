@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from streamload.schema import Schema
-from streamload.tools.convert.writers.arrow_fields import arrow_array, arrow_field
-from streamload.tools.convert.writers.registry import WriteOptions
+from streamload.tools.convert.writers.arrow_fields import annotated_schema, arrow_array
+from streamload.tools.convert.writers.record_groups import RecordGroups
+from streamload.tools.convert.writers.registry import Annotations, WriteOptions
 from streamload.tools.files.direct_io import DirectFile
 
 GROUP_NBYTES = 64 * 1024**2
@@ -24,13 +25,12 @@ PAGE_NBYTES = 1024**2
 class ParquetWriter:
     """Row groups, one after the other; records wait until a group is full."""
 
-    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions) -> None:
+    def __init__(self, path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> None:
         self._fields = list(schema)
-        self._schema = pa.schema([arrow_field(field) for field in self._fields])
+        self._schema = annotated_schema(schema, said)
         raw = style.codec == "none"
-        room = GROUP_NBYTES if raw else CODED_GROUP_NBYTES
-        self._group = style.chunk_records or max(1, min(1_000_000, room // max(1, schema.record_nbytes)))
-        self._waiting = self._schema.empty_table()
+        room = GROUP_NBYTES if raw and not schema.ragged else CODED_GROUP_NBYTES
+        self._groups = RecordGroups(schema, self._schema, records=style.chunk_records, nbytes=room, most=1_000_000)
         self._file = DirectFile(path)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._file, mode="w"),
@@ -48,11 +48,8 @@ class ParquetWriter:
     def append(self, taken: Mapping[str, NDArray[Any]]) -> None:
         """Write records behind those that are there, as far as they fill row groups."""
         columns = [arrow_array(taken[field.name], field) for field in self._fields]
-        # Tables are only put behind each other: no record is copied before Arrow writes it.
-        self._waiting = pa.concat_tables([self._waiting, pa.Table.from_arrays(columns, schema=self._schema)])
-        while len(self._waiting) >= self._group:
-            self._writer.write_table(self._waiting.slice(0, self._group), row_group_size=self._group)
-            self._waiting = self._waiting.slice(self._group)
+        for group in self._groups.add(columns, taken):
+            self._writer.write_table(group, row_group_size=len(group))
 
     def settled(self) -> list[tuple[int, int]]:
         """Bytes of the file that were written since this was last asked."""
@@ -60,12 +57,12 @@ class ParquetWriter:
 
     def close(self) -> None:
         """Write what waits, and the footer."""
-        if len(self._waiting):
-            self._writer.write_table(self._waiting, row_group_size=self._group)
+        for group in self._groups.rest():
+            self._writer.write_table(group, row_group_size=len(group))
         self._writer.close()
         self._file.close()
 
 
-def writer(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]]) -> ParquetWriter:
+def writer(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations) -> ParquetWriter:
     """A writer of one file."""
-    return ParquetWriter(path, schema, records, style)
+    return ParquetWriter(path, schema, records, style, said)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.schema import Schema
+from streamload.images import named_as_mask
+from streamload.schema import Field, Schema
 from streamload.tools.console import meant
 
 FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
@@ -53,6 +54,22 @@ class WriteOptions:
     """What is kept of images: "raw" pixels, "jpeg" or "png" of them, or, with "keep", the bytes that the source holds."""
     quality: int | None = None
     """Of JPEG, 1 to 100, or how hard PNG is packed, 1 to 9; None for the usual."""
+    masks: Sequence[str] | None = None
+    """Fields of images whose pixels are numbers, which JPEG would mix: stored as PNG. None: those whose names say so."""
+
+    def is_mask(self, name: str) -> bool:
+        """Whether a field of images holds masks."""
+        return named_as_mask(name) if self.masks is None else name in self.masks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotations:
+    """What is said of fields besides their values, by field."""
+
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    """What the numbers of labels mean."""
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Units and the like: texts, lists of texts, numbers."""
 
 
 class Writer(Protocol):
@@ -122,25 +139,43 @@ def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
 
 def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     """Raise ConfigError for a field that files of the format cannot hold, before anything is written."""
-    empty = [field for field in schema if not field.ragged and not field.nbytes]
-    if empty and style.format not in ("npy", "npz"):
-        others = [field.name for field in schema if field not in empty]
-        without = f"Choose --fields {','.join(others)}, or write" if others else "Write"
-        raise ConfigError(
-            f"{title}: '{empty[0].name}' holds no values ({empty[0].dtype} {empty[0].shape}), and {style.format} files cannot hold that.",
-            hint=f"{without} .npy or .npz, which can.",
-        )
-    times = [field for field in schema if field.dtype.kind in "Mm"]
-    if times and style.format == "hdf5":
-        raise ConfigError(
-            f"{title}: '{times[0].name}' holds {times[0].dtype}, and HDF5 has no such type.",
-            hint="Write Parquet, Arrow, .npy or .npz, which can hold it.",
-        )
+    found = [(one, why) for one in schema if (why := _not_held(one, style.format))]
+    if not found:
+        return
+    lacking, why = found[0]
+    others = [one.name for one in schema if one.name not in {lost.name for lost, _ in found}]
+    without = f", or choose --fields {','.join(others)}" if others else ""
+    raise ConfigError(f"{title}: '{lacking.name}' {why}.", hint=f"Write Parquet or Arrow, which can{without}.")
 
 
-def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, classes: Mapping[str, Sequence[str]] | None = None) -> Writer:
-    """A writer of one file with so many records; `classes` are what the numbers of labels mean, for formats that can say it."""
+def _not_held(one: Field, format_name: str) -> str:
+    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read."""
+    if one.ragged and format_name in ("npy", "npz"):
+        return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
+    if one.ragged and not one.nbytes and format_name == "hdf5":
+        return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
+    return ""
+
+
+def not_kept(schema: Schema, said: Annotations, style: WriteOptions) -> list[str]:
+    """What files of the format have no place for, in sentences: values are as they were."""
+    lost: list[str] = []
+    attributes = [name for name in schema.names if said.attributes.get(name)] if style.format in ("npy", "npz") else []
+    if attributes:
+        lost.append(f"attributes of {', '.join(map(repr, attributes))} are not kept: .{style.format} files have no place for them")
+    classes = [name for name in schema.names if said.classes.get(name)] if style.format == "npy" else []
+    if classes:
+        where = "are in the manifest only, and gone where the file is without it: .npy files have no place for them"
+        lost.append(f"names of the classes of {', '.join(map(repr, classes))} {where}")
+    return lost
+
+
+def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations | None = None) -> Writer:
+    """A writer of one file with so many records; `said` is what is kept of fields besides, where the format has a place for it.
+
+    Raises ConfigError, before anything is created, for fields that the format cannot hold.
+    """
+    require_held(schema, os.path.basename(path), style)
     name = "hugging_face" if style.store != "raw" else style.format
-    return cast(
-        Writer, importlib.import_module(f"streamload.tools.convert.writers.{name}").writer(path, schema, records, style, classes or {})
-    )
+    module = importlib.import_module(f"streamload.tools.convert.writers.{name}")
+    return cast(Writer, module.writer(path, schema, records, style, said or Annotations()))

@@ -1,0 +1,195 @@
+"""Stored chunks: where each lies, and bringing their bytes in by offset."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.formats.columns.chunk_grid import together
+from streamload.formats.columns.read_ahead import ReadAhead
+from streamload.kernels import gather_kernels
+from streamload.scratch import Scratch
+from streamload.source import ReadStats
+from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable
+
+READ_NBYTES = 1024**2
+"""Chunks that are neighbours in the file are read together, up to so many bytes."""
+PROBES = 8
+"""Chunks looked up in the page cache before advice is given for all of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChunkedFile:
+    """The chunks of one array, in one file or in files of their own."""
+
+    number: int
+    """The file, as an index into `Source.fingerprints`."""
+    records: int
+    """Records in this file."""
+    chunk_shape: tuple[int, ...]
+    """Shape of a chunk, the number of records first."""
+    offsets: NDArray[np.int64]
+    """The byte at which each chunk lies, in C order of the grid of chunks; -1 where none is allocated: fill values."""
+    nbytes: NDArray[np.int64]
+    """Bytes of each chunk as stored."""
+    masks: NDArray[np.uint32]
+    """For each chunk, the filters that were not applied to it: bit i is filter i."""
+    filters: tuple[tuple[int, tuple[int, ...]], ...]
+    """HDF5's number of each filter and its values, in the order in which they were applied."""
+    stored: np.dtype
+    """An element as it lies in the file."""
+    fill: bytes
+    """One element of the fill value, as `stored`; b"" for zeros."""
+    axis: int = 0
+    """Where the axis that counts records, which is first here, stands in a chunk as it is stored."""
+    numbers: NDArray[np.int32] | None = None
+    """The file of each chunk, where they lie in several; those without bytes have any. None: all lie in `number`."""
+
+    def by_file(self, chunks: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
+        """For each file that holds some of the chunks: its number, and which of them these are."""
+        if self.numbers is None:
+            yield self.number, slice(None)
+            return
+        numbers = self.numbers[chunks]
+        order = np.argsort(numbers, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(chosen):
+                yield int(numbers[chosen[0]]), chosen
+
+    def file_of(self, chunk: int) -> int:
+        """The number of the file that holds a chunk."""
+        return self.number if self.numbers is None else int(self.numbers[chunk])
+
+
+class ChunkReader:
+    """Reads the stored bytes of one dataset's chunks: when they are asked for, or ahead and past the page cache."""
+
+    def __init__(self, parts: Sequence[ChunkedFile], name: str, files: OpenFiles, meter: ReadStats, ring_nbytes: int) -> None:
+        self._parts = parts
+        self._name = name
+        self._files = files
+        self._meter = meter
+        self._buffer = Scratch()
+        self._ahead: ReadAhead | None = None
+        self._ring_nbytes = ring_nbytes if files.past_cache else 0
+
+    @property
+    def ahead(self) -> bool:
+        """Whether chunks are to be read ahead and past the page cache."""
+        return self._ring_nbytes > 0
+
+    def advise(self, index: int, chunks: NDArray[np.int64]) -> None:
+        """Ask the kernel to begin reading chunks of a file, unless it seems to hold them already."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        part = self._parts[index]
+        chunks = chunks[part.offsets[chunks] >= 0]
+        for number, chosen in part.by_file(chunks):
+            self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])
+
+    def _advise(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64]) -> None:
+        fd = self._files.descriptor(number)
+        if all(is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
+            return
+        firsts, stops = together(offsets, nbytes, READ_NBYTES)
+        for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
+            length = int(offsets[stop - 1] + nbytes[stop - 1] - offsets[first])
+            os.posix_fadvise(fd, int(offsets[first]), length, os.POSIX_FADV_WILLNEED)
+
+    def expect(self, index: int, chunks: NDArray[np.int64]) -> bool:
+        """Begin to read chunks of a file past the page cache, after those said before; False where that is not wanted, or cannot be."""
+        part = self._parts[index]
+        if self._ahead is None and self._ring_nbytes:
+            self._ahead = ReadAhead.create(self._ring_nbytes, self._files.direct)
+        first = part.file_of(int(chunks[0])) if len(chunks) else part.number
+        if self._ahead is None or self._files.direct(first) is None:
+            self._ring_nbytes = 0
+            return False
+        if all((index, chunk) in self._ahead for chunk in chunks.tolist()):
+            return True
+        chunks = chunks[part.offsets[chunks] >= 0]
+        places = zip(chunks.tolist(), part.offsets[chunks].tolist(), part.nbytes[chunks].tolist(), strict=True)
+        self._ahead.expect(((index, chunk), (part.file_of(chunk), offset, nbytes)) for chunk, offset, nbytes in places)
+        return True
+
+    def take(self, index: int, chunk: int) -> NDArray[np.uint8]:
+        """The stored bytes of a chunk that is being read ahead; where that failed they are read anew, and the reason found."""
+        part, began = self._parts[index], time.perf_counter_ns()
+        number = part.file_of(chunk)
+        self._files.descriptor(number)
+        stored = self._ahead.take((index, chunk)) if self._ahead is not None else None
+        if stored is None:
+            return self.read(number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
+        self._meter.read_ns += time.perf_counter_ns() - began
+        self._meter.read_nbytes += len(stored)
+        return stored
+
+    def done(self, index: int, chunk: int) -> None:
+        """Let go of a chunk that was expected."""
+        if self._ahead is not None:
+            self._ahead.done((index, chunk))
+
+    def read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
+        """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel; until the next read."""
+        began = time.perf_counter_ns()
+        room = self._room(len(offsets) * stride)
+        rows = np.arange(len(offsets))
+        fd = self._files.descriptor(number)
+        first = 0
+        while first < len(offsets):
+            failed = gather_kernels().read_rows(fd, offsets[first:], stride, room.ctypes.data, rows[first:])
+            if failed < 0:
+                break
+            # What follows the last chunk of a file may be too short for a stride: only its own bytes have to be there.
+            first += failed
+            self.read(number, int(offsets[first]), int(nbytes[first]), room[first * stride :])
+            first += 1
+        self._meter.read_nbytes += int(nbytes.sum())
+        self._meter.read_ns += time.perf_counter_ns() - began
+        return room
+
+    def read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Bytes of a file, in a buffer that serves the next read too, or in a room for them."""
+        began = time.perf_counter_ns()
+        if room is None:
+            room = self._room(nbytes)
+        stored = room[:nbytes]
+        fd = self._files.descriptor(number)
+        done = 0
+        while done < nbytes:
+            try:
+                got = _read_into(fd, stored[done:] if done else stored, offset + done)
+            except OSError as error:
+                raise unreadable(self._files.fingerprints[number], self._name, offset, nbytes, error) from error
+            if got == 0:
+                raise short_read(self._files.fingerprints[number], offset, nbytes)
+            done += got
+        self._meter.read_nbytes += nbytes
+        self._meter.read_ns += time.perf_counter_ns() - began
+        return stored
+
+    def close(self) -> None:
+        """Let go of the buffers."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+        self._buffer.close()
+
+    def _room(self, nbytes: int) -> NDArray[np.uint8]:
+        """The buffer for stored bytes, at least so many of them."""
+        return self._buffer.room(max(nbytes, min(2 * nbytes, READ_NBYTES)))
+
+
+def _read_into(fd: int, target: NDArray[np.uint8], offset: int) -> int:
+    """Read into `target`; the number of bytes that came."""
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [target.data], offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    data = os.read(fd, len(target))
+    target[: len(data)] = np.frombuffer(data, np.uint8)
+    return len(data)

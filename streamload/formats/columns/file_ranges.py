@@ -1,0 +1,132 @@
+"""Records of any length in runs of bytes that an index knows: members of archives, messages in files of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.column_defaults import ColumnDefaults
+from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
+from streamload.nulls import null_error
+from streamload.schema import Field
+from streamload.source import Lengths, ReadStats
+from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES
+from streamload.storage.files import OpenFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FileRanges(ColumnDefaults):
+    """One ragged field of bytes or of text, each record of which is a stretch of a file: 16 bytes of index a record."""
+
+    field: Field
+    """As it is delivered."""
+    column: str
+    """Its name in the files."""
+    starts: NDArray[np.int64]
+    """The first record of each file, and the number of records: shape (files + 1,)."""
+    numbers: NDArray[np.int32]
+    """The file of each of these stretches of records: shape (files,)."""
+    offsets: NDArray[np.int64]
+    """The byte at which each record begins; -1 where it has no value: shape (records,)."""
+    sizes: NDArray[np.int64]
+    """Bytes of each record, 0 where it has no value: shape (records,)."""
+    lengths: Lengths
+    label: str
+    """How it is stored, for people."""
+    fill: bytes | None = None
+    """What stands for records without a value; None: asking for one is an error."""
+
+    @property
+    def addressable(self) -> bool:
+        """Always: a record is read by its offset."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """None: a block may begin at any record."""
+        return None
+
+    @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """None: there are no blocks."""
+        return None
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None worth counting: records go straight to where they are wanted."""
+        return 0
+
+    @property
+    def direct_nbytes(self) -> int:
+        """The memory of one reader that reads past the page cache; 0 where records are mostly too small for that."""
+        return RING_NBYTES if self.lengths.mean >= LEAST_RECORD_NBYTES else 0
+
+    @property
+    def mappable(self) -> bool:
+        """Always: a mapped record is copied from where it is."""
+        return True
+
+    @property
+    def file_nbytes(self) -> int:
+        """Of the records alone."""
+        return int(self.sizes.sum())
+
+    def filled(self) -> FileRanges:
+        """The same with no bytes at all in the place of records without a value."""
+        return replace(self, fill=b"") if self.fill is None else self
+
+    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
+        """The records without a value for which nothing stands."""
+        return np.flatnonzero(self.offsets < 0) if self.fill is None else np.zeros(0, np.int64)
+
+    def reader(self, files: OpenFiles, meter: ReadStats) -> FileRangeReader:
+        """A reader by offset."""
+        return FileRangeReader(self, files, meter)
+
+    def describe(self) -> str:
+        """How it is stored."""
+        return self.label
+
+
+class FileRangeReader(ByteRangeReader):
+    """Gathers records by their places in files."""
+
+    def __init__(self, column: FileRanges, files: OpenFiles, meter: ReadStats) -> None:
+        super().__init__(column.field.name, files, meter, direct=column.direct_nbytes > 0)
+        self._column = column
+        self._fill = np.frombuffer(column.fill or b"", np.uint8)
+
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Bytes of each record. Raises NullValueError for one that has no value, where nothing stands for it."""
+        column = self._column
+        sizes, missing = column.sizes[records], column.offsets[records] < 0
+        if missing.any():
+            if column.fill is None:
+                record = int(records[int(missing.argmax())])
+                run = int(np.searchsorted(column.starts, record, side="right")) - 1
+                path = self._files.fingerprints[int(column.numbers[run])].path
+                raise null_error(path, column.column, record - int(column.starts[run]), column.field)
+            sizes[missing] = len(self._fill)
+        return sizes
+
+    def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
+        """Put the bytes of record `records[k]` into `values[starts[k]:]`. Raises as the system does, with file and field."""
+        out, there = values.view(np.uint8), self._column.offsets[records] >= 0
+        if not there.all():
+            self.lengths(records)
+            for start in starts[~there].tolist():
+                out[start : start + len(self._fill)] = self._fill
+            records, starts = records[there], starts[there]
+        if len(records):
+            self._read(self._ranges(records), out, np.ascontiguousarray(starts))
+
+    def _ranges(self, records: NDArray[np.int64]) -> Ranges:
+        column = self._column
+        numbers = column.numbers[np.searchsorted(column.starts, records, side="right") - 1]
+        return numbers, column.offsets[records], column.sizes[records]
+
+    def _likely(self, records: NDArray[np.int64]) -> Ranges | None:
+        there = records[self._column.offsets[records] >= 0]
+        return self._ranges(there) if len(there) else None

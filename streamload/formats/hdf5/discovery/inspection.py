@@ -1,0 +1,100 @@
+"""The HDF5 library's part of planning, in one call: paths in, plain values out, every file closed again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import ConfigError
+from streamload.formats.hdf5.discovery import field_selection
+from streamload.formats.hdf5.discovery.collecting import Collected, Wish
+from streamload.formats.hdf5.discovery.finding import found_wishes
+from streamload.formats.hdf5.discovery.links import Tree
+from streamload.formats.hdf5.discovery.series import FieldPieces
+from streamload.formats.hdf5.discovery.source_files import SourceFiles
+from streamload.formats.hdf5.discovery.wanted import asked_wishes
+from streamload.formats.hdf5.metadata import Beat, Columns, FilesInfo, Piece, no_progress
+from streamload.formats.hdf5.open_file import guarded
+from streamload.formats.hdf5.request import Request
+from streamload.storage.files import recheck
+
+
+def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
+    """What is stored in the files, and which datasets are the fields.
+
+    The first file decides on the fields; the others must have the same datasets, of the same types and shapes.
+    """
+    notes: list[str] = []
+    files = SourceFiles(request.paths)
+    collected: Collected | None = None
+    wishes: list[Wish] = []
+    for number, path in enumerate(request.paths):
+        beat(number, 0, 0)
+        with guarded(path), Tree(path) as tree:
+            if collected is None:
+                wishes = found_wishes(tree, request, notes, beat) if request.fields is None else asked_wishes(tree, request, notes, beat)
+                _refuse_twice([wish.name for wish in wishes])
+                collected = Collected(wishes, files, request.paths, named=request.fields is not None)
+            collected.take(tree, number, partial(beat, number), notes)
+        recheck(files.found[number])
+    assert collected is not None
+    return _survey(wishes, collected, files, notes)
+
+
+def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes: list[str]) -> FilesInfo:
+    made = {number: collected.finished(number) for number in collected.series}
+    _refuse_unequal(wishes, made, collected)
+    per_file = collected.records_per_file(made)
+    values: dict[int, NDArray[np.generic]] = {}
+    classes: dict[str, tuple[str, ...]] = {}
+    fields: list[tuple[Piece, ...]] = []
+    dense = {number: wish.matrix for number, wish in enumerate(wishes) if wish.dense and wish.matrix is not None}
+    for number, wish in enumerate(wishes):
+        if number in made:
+            fields.append(made[number].pieces)
+            continue
+        fields.append(())
+        values[number], classes[wish.name] = collected.groups_of_records(number, made)
+    return FilesInfo(
+        names=tuple(wish.name for wish in wishes),
+        asked=tuple(map(_asked, wishes)),
+        files=tuple(files.found),
+        records=per_file,
+        fields=tuple(fields),
+        notes=tuple(notes),
+        values=values,
+        starts={number: pieces.starts for number, pieces in made.items() if pieces.starts is not None},
+        ragged={number: pieces.ragged for number, pieces in made.items() if pieces.ragged},
+        sparse={number: Columns(count=matrix.columns, pieces=collected.minor[number].finish().pieces) for number, matrix in dense.items()},
+        classes=classes,
+    )
+
+
+def _asked(wish: Wish) -> str:
+    """The path or pattern that asks for a field."""
+    if wish.matrix is not None and wish.dense:
+        return wish.matrix.path
+    return ".".join((wish.path, *(wish.first.member if wish.first is not None else ())))
+
+
+def _refuse_twice(names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise ConfigError(f"Two fields would be called {twice!r}.", hint="Rename them with fields={name: path}.")
+
+
+def _refuse_unequal(wishes: list[Wish], made: dict[int, FieldPieces], collected: Collected) -> None:
+    """Raise SchemaMismatchError unless all fields have one length."""
+    path = collected.paths[0]
+    if not made:
+        raise ConfigError(
+            f"{path}: fields names groups alone, which tell records apart but hold none.",
+            hint='Name a dataset too: fields={"x": "*/x", "group": "*"}.',
+            path=path,
+        )
+    collected.refuse_uneven(made)
+    lengths = {wishes[number].name: pieces.records for number, pieces in made.items()}
+    if len(set(lengths.values())) > 1:
+        raise field_selection.unequal(lengths, path)

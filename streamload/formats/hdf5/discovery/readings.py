@@ -1,0 +1,171 @@
+"""Ways in which a file could be read, where more than one is likely: each with the arguments that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from streamload.errors import ConfigError
+from streamload.formats.hdf5.discovery.families import Family, families, star_of
+from streamload.formats.hdf5.discovery.field_selection import Found, argument, named_fields
+from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, names_in
+from streamload.formats.hdf5.request import Axis
+from streamload.formats.names import matches
+
+MOST_FIELDS = 12
+"""Fields that an argument lists; a reading of more is not shown."""
+MOST_READINGS = 4
+GROUP = "group"
+"""What a field that names groups is called."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """One way to read a file."""
+
+    fields: Mapping[str, str] | Sequence[str]
+    record_axis: Axis
+    records: int
+    about: bool = False
+    """Whether the number of records is an estimate."""
+
+    def __str__(self) -> str:
+        axis = "" if self.record_axis == 0 else f", record_axis={self.record_axis}"
+        return f"fields={self.fields}{axis} ({'about ' * self.about}{self.records:,} record{'s' * (self.records != 1)})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileContents:
+    """What a file holds, as far as it was looked at."""
+
+    tree: Tree
+    arrays: Sequence[Found]
+    """Datasets that have axes."""
+    singles: Sequence[Found]
+    """Datasets of a single value."""
+
+
+def refuse_unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> None:
+    """Raise ConfigError, with all readings, unless it is safe to read the datasets `chosen` along their first axis, and no others."""
+    why = _unsafe(layout, chosen, left_out)
+    if why:
+        alike = {id(one) for family in families(layout.arrays) for one in family.members.values()}
+        others = [one for one in layout.arrays if id(one) not in alike]
+        raise refusal(layout, why, [*stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
+
+
+def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
+    """Why a guess is not safe; "" where it is."""
+    records = chosen[0].stored.records
+    if layout.tree.crowded:
+        return "it holds more than was looked at"
+    found = families(layout.arrays)
+    within: dict[tuple[str, ...], set[int]] = {}
+    for family in found:
+        within.setdefault(family.before, set()).update(map(id, family.members.values()))
+    ours = {id(one) for one in chosen}
+    for family in found:
+        inside = [one for one in family.members.values() if id(one) in ours]
+        alike = len({one.stored.shape for one in inside}) == 1
+        if family.after and len(inside) > 1 and alike and ours <= within[family.before]:
+            return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, lie in sibling groups"
+        if not family.after and len(inside) > max(records, 2) and len(inside[0].stored.shape) > 1:
+            return f"'{inside[0].stored.key}' and {len(inside) - 1:,} datasets like it have {records:,} along their first axis"
+    lost, kept = (sum(one.stored.nbytes for one in some if one.stored.written) for some in (left_out, chosen))
+    if lost > kept:
+        return f"{lost / (lost + kept):.0%} of its bytes would be left out if the longest set of fields were read alone"
+    last = next(iter(_sets(layout.arrays, -1)), [])
+    if len(last) > max(1, len(chosen)):
+        counts = last[0].stored.shape[-1]
+        if counts > max(1, records) or (counts > 1 and any(len(one.stored.shape) > 1 and one.stored.records == 1 for one in last)):
+            return f"{len(last)} datasets have {counts:,} along their last axis"
+    return ""
+
+
+def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> ConfigError:
+    """The error that lists readings."""
+    path = layout.tree.path
+    distinct = list({str(reading): reading for reading in readings if reading.records}.values())[:MOST_READINGS]
+    listed = "; or ".join(map(str, distinct))
+    return ConfigError(
+        f"{path}: what a record is cannot be told: {why}.",
+        hint=f"Say it: {listed}." if distinct else "Say it with fields= and record_axis=.",
+        path=path,
+        readings=[
+            {"fields": reading.fields, "record_axis": reading.record_axis, "records": reading.records, "about": reading.about}
+            for reading in distinct
+        ],
+    )
+
+
+def stacks_and_joins(layout: FileContents) -> list[Reading]:
+    """Datasets in sibling groups, each one record, and joined along their first axis."""
+    found = families([*layout.arrays, *layout.singles])
+    readings: list[Reading] = []
+    for before in dict.fromkeys(family.before for family in found):
+        some = [family for family in found if family.before == before]
+        names = some[0].names
+        together = [family for family in some if family.names == names and bool(family.after) == bool(some[0].after)]
+        readings += _of(layout, [family for family in together if len(family.after) == len(some[0].after)] or together)
+    return readings
+
+
+def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
+    first = together[0]
+    siblings, count = _siblings(layout.tree, first)
+    star = star_of(list(first.members), [name for name in siblings if name not in first.members])
+    total = sum(matches(name, star) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
+    about = total != count
+    stacked = [family for family in together if len({one.stored.shape for one in family.members.values()}) == 1 or _can_be_ragged(family)]
+    joined = [family for family in together if all(one.stored.axis == 0 for one in family.members.values())]
+    lengths = [[one.stored.records for one in family.members.values()] for family in joined]
+    joined = [family for family, length in zip(joined, lengths, strict=True) if length == lengths[0]]
+    group = {GROUP: "/".join((*first.before, star))} if first.after else {}
+    readings: list[Reading] = []
+    if stacked:
+        readings.append(Reading(fields=_fields(stacked, star), record_axis=None, records=total))
+    if joined:
+        records = sum(lengths[0]) * total // max(1, count)
+        readings.append(Reading(fields=_fields(joined, star) | group, record_axis=0, records=records, about=about))
+    several = len({one.stored.records for one in first.members.values()}) > 1
+    return readings[::-1] if several else readings
+
+
+def _can_be_ragged(family: Family) -> bool:
+    return all(one.stored.axis == 0 and not one.stored.ragged for one in family.members.values())
+
+
+def _fields(some: Sequence[Family], star: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for family in some:
+        name = family.field if family.field not in fields else "/".join(family.after)
+        fields[name or "x"] = family.path(star)
+    return fields
+
+
+def _siblings(tree: Tree, family: Family) -> tuple[list[str], int]:
+    """The names that stand where the names of a family differ, and how many of them it has."""
+    try:
+        group = tree.locate("/".join(family.before)).node
+    except MissingPathError:
+        return list(family.members), len(family.members)
+    return [name.decode(errors="replace") for name in names_in(group)], len(family.members)  # pyright: ignore[reportArgumentType]
+
+
+def _sets(arrays: Sequence[Found], axis: int) -> list[list[Found]]:
+    """Datasets that agree on the length of an axis, those of most bytes first."""
+    sets: dict[int, list[Found]] = {}
+    for one in arrays:
+        if not one.stored.ragged or axis == 0:
+            sets.setdefault(one.stored.shape[: len(one.dataset.shape)][axis], []).append(one)
+    return sorted(sets.values(), key=lambda group: -sum(one.stored.nbytes for one in group))
+
+
+def _by_length(arrays: Sequence[Found], axis: int) -> list[Reading]:
+    readings: list[Reading] = []
+    for group in _sets(arrays, axis)[:2]:
+        several = len(group) > 1 and any(len(one.stored.shape) > 1 and one.stored.shape[0] != one.stored.shape[-1] for one in group)
+        if len(group) <= MOST_FIELDS and (axis == 0 or several):
+            records = group[0].stored.shape[: len(group[0].dataset.shape)][axis]
+            readings.append(Reading(fields=argument(named_fields(group)), record_axis=axis, records=records))
+    return readings

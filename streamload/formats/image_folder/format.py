@@ -1,0 +1,67 @@
+"""Whether a folder is one of images, and a source over such."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from streamload.formats.image_names import SUFFIXES
+from streamload.formats.partitions import files_below
+from streamload.source import Source
+
+NAME = "Images"
+"""For people."""
+OTHERS = (
+    ".h5",
+    ".hdf5",
+    ".hdf",
+    ".nc",
+    ".parquet",
+    ".arrow",
+    ".feather",
+    ".npy",
+    ".npz",
+    ".tar",
+    ".tgz",
+    ".tfrecord",
+    ".tfrecords",
+    ".mdb",
+)
+"""Endings of data of which images may be a part: a folder is what most of its first files are."""
+LOOKED_AT = 1000
+"""Files that decide whether a folder is one of images."""
+
+
+def matches(head: bytes, path: str) -> bool:
+    """Never: a single image is not a set of records."""
+    return False
+
+
+def matches_folder(path: str) -> bool:
+    """Whether it holds images at any depth, and no more files of other data: as far as the first files tell."""
+    images = others = 0
+    for name in islice(files_below(path, skipped=(".",)), LOOKED_AT):
+        ending = os.path.splitext(name)[1].lower()
+        images += ending in SUFFIXES
+        others += ending in OTHERS
+    return images > others
+
+
+def plan(
+    paths: Sequence[str],
+    fields: Sequence[str] | Mapping[str, str | Sequence[str]] | None,
+    *,
+    split: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    fill: Any = None,
+) -> Source:
+    """A source over folders of images with the same classes; see `streamload.formats.open.open_source`.
+
+    `split` names one of the folders train, val, test, ... where there are such; `labels` is a CSV, JSON-lines or Parquet file with
+    a row for each image; `fill` is what stands for values that a table lacks, and for masks that are not there, by field.
+    """
+    from streamload.formats.image_folder.planning import plan_folders
+
+    return plan_folders(paths, fields, split=split, labels=None if labels is None else os.fspath(labels), fill=fill)

@@ -1,0 +1,106 @@
+"""What a table says of images: a row for each, by the name of its file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "labels.csv", "labels.jsonl", "labels.parquet")
+"""Tables that are taken where they lie in the folder."""
+NAME_COLUMNS = ("file_name", "filename", "file", "image", "path", "name")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelTable:
+    """The rows of a table."""
+
+    names: list[str]
+    """Files relative to the folder, in the order of the table."""
+    values: dict[str, list[Any]]
+    """By column, a value for each row; None where there is none."""
+
+
+def table_in(folder: str) -> str | None:
+    """The table that lies in a folder; None where there is none."""
+    return next((path for name in TABLES if os.path.exists(path := os.path.join(folder, name))), None)
+
+
+def read_table(folder: str, table: str) -> LabelTable:
+    """The rows of a CSV, JSON-lines or Parquet file. Empty cells of CSV are no values.
+
+    Raises CorruptDataError for what is no table, ConfigError where no column names files, UnsafeSourceError for files outside of the
+    folder, SchemaMismatchError where rows name one file twice.
+    """
+    rows = _rows(table)
+    if not rows:
+        return LabelTable(names=[], values={})
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    column = next((name for name in NAME_COLUMNS if name in rows[0]), None)
+    if column is None:
+        raise ConfigError(
+            f"{table} has no column with names of files; it has {', '.join(rows[0])}.", hint=f"Call it {NAME_COLUMNS[0]}.", path=table
+        )
+    root = os.path.realpath(folder)
+    names = [str(row.get(column)) for row in rows]
+    for name in names:
+        real = os.path.realpath(os.path.join(root, name))
+        if os.path.isabs(name) or not real.startswith(root + os.sep):
+            raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
+    names = [os.path.normpath(name) for name in names]
+    _refuse_repeats(table, names)
+    empty = ("",) if table.lower().endswith(".csv") else ()
+    values = {
+        name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column and name is not None
+    }
+    return LabelTable(names=names, values=values)
+
+
+def _refuse_repeats(table: str, names: Sequence[str]) -> None:
+    """Raise SchemaMismatchError where rows name an image again: it would be several records."""
+    often = [(name, count) for name, count in Counter(names).items() if count > 1]
+    if often:
+        (name, count), others = often[0], len(often) - 1
+        more = f", and {others:,} other{'' if others == 1 else 's'} more than once" if others else ""
+        raise SchemaMismatchError(
+            f"{table} names {name} in {count:,} rows{more}.",
+            hint="Give one row for each image; a row for each box or caption is no label of an image.",
+            path=table,
+        )
+
+
+def _rows(table: str) -> list[dict[str, Any]]:
+    try:
+        if table.lower().endswith(".parquet"):
+            return _parquet_rows(table)
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            if table.lower().endswith(".csv"):
+                return cast("list[dict[str, Any]]", list(csv.DictReader(file)))
+            rows = [json.loads(line) for line in file if line.strip()]
+    except OSError as error:
+        raise SourceError(f"{table} cannot be read: {error.strerror or error}.", hint="Check its permissions.", path=table) from error
+    except (ValueError, csv.Error) as error:
+        raise CorruptDataError(
+            f"{table} cannot be read: {error}.", hint="It is to be CSV with a header, JSON lines, or Parquet.", path=table
+        ) from error
+    if not all(isinstance(row, dict) for row in rows):
+        raise CorruptDataError(
+            f"{table} holds lines that are no JSON objects.", hint='Write lines such as {"file_name": "1.png"}.', path=table
+        )
+    return rows
+
+
+def _parquet_rows(table: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(table).to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,193 @@
+"""A source over folders of images: files looked at side by side, labels from folders or tables, masks by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, SchemaMismatchError
+from streamload.formats.columns.whole_files import WholeFiles
+from streamload.formats.image_folder.label_tables import read_table, table_in
+from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
+from streamload.formats.image_folder.scanning import Listing, labelled_folders, listing_of, split_folder
+from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
+from streamload.formats.table_fields import Fields
+from streamload.omissions import Omission
+from streamload.schema import BYTES, Field
+from streamload.source import Lengths, Source
+from streamload.storage.file_table import FileTable, joined_tables, sizes_of, table_of
+
+IMAGE, LABEL, MASK = "image", "label", "mask"
+
+
+@dataclass(kw_only=True, slots=True)
+class FolderRecords:
+    """What one folder holds: which files are its records, and what is known of each."""
+
+    root: str
+    files: FileTable
+    files_of: dict[str, NDArray[np.int32]]
+    """The file of each record, -1 where there is none, of images and of masks: shape (records,)."""
+    values: dict[str, LabelValues] = field(default_factory=dict[str, LabelValues])
+    """Labels and what else tables say, by field."""
+    aside: dict[str, str] = field(default_factory=dict[str, str])
+    """Columns of tables that are no fields, and why."""
+    notes: list[str] = field(default_factory=list[str])
+    omissions: list[Omission] = field(default_factory=list[Omission])
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self.files_of[IMAGE])
+
+
+def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | None, labels: str | None, fill: Any) -> Source:
+    """The source over all images of some folders, which have the same fields and classes."""
+    parts = [_records_of(split_folder(path, split), labels) for path in paths]
+    first = parts[0]
+    for part in parts[1:]:
+        _refuse_unlike(first, part)
+    table, starts = joined_tables([part.files for part in parts]), np.cumsum([0, *(part.count for part in parts)])
+    if not starts[-1]:
+        raise CorruptDataError(f"{first.root} holds no images.", hint="Is it the right folder?", path=first.root)
+    found = {name: _of_files(name, parts, table) for name in first.files_of}
+    # The number of a record is that of its image, as far as there is one: errors name it.
+    alone = np.arange(int(starts[-1]) + 1) if not any((part.files_of[IMAGE] != np.arange(part.count)).any() for part in parts) else starts
+    for name in first.values:
+        found[name] = held_field(name, [part.values[name] for part in parts], alone)
+    return planned_source(
+        found,
+        fields,
+        format_name="Images",
+        title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} folders)",
+        path=first.root,
+        fingerprints=table,
+        starts=starts,
+        fill=fill,
+        aside=first.aside,
+        notes=[note for part in parts for note in part.notes],
+        omissions=[one for part in parts for one in part.omissions],
+    )
+
+
+def _of_files(key: str, parts: Sequence[FolderRecords], files: FileTable) -> PlannedField:
+    """A field of whole files: images, or masks."""
+    firsts = np.cumsum([0, *(len(part.files) for part in parts)]).tolist()
+    own = zip((part.files_of[key] for part in parts), firsts, strict=False)
+    numbers = np.concatenate([np.where(one < 0, one, one + first) for one, first in own]).astype(np.int32)
+    sizes = sizes_of(files, numbers[numbers >= 0])
+
+    def make(field: Field, stands: Any) -> Made:
+        column = WholeFiles(
+            field=field,
+            numbers=numbers,
+            title=parts[0].root,
+            lengths=Lengths.of(sizes),
+            stored_nbytes=int(sizes.sum()),
+            label="a file a record",
+            fill=stands,
+        )
+        return column, int((numbers < 0).sum()) if stands is None else 0
+
+    return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=BYTES, make=make, is_mask=key == MASK)
+
+
+def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
+    """Raise SchemaMismatchError where folders have other fields, or other classes."""
+    here, there = ({**dict.fromkeys(one.files_of), **one.values} for one in (first, other))
+    if list(here) != list(there):
+        raise SchemaMismatchError(
+            f"{first.root} has the fields {', '.join(here)}, and {other.root} {', '.join(there)}.", hint="Open them apart.", path=other.root
+        )
+    for name in first.values:
+        if first.values[name].classes != other.values[name].classes:
+            raise SchemaMismatchError(
+                f"The classes of '{name}' in {first.root} are not those in {other.root}.",
+                hint="Give both the same folders, empty ones too, or open them apart.",
+                path=other.root,
+            )
+
+
+def _records_of(root: str, labels: str | None) -> FolderRecords:
+    pair = None if labels else mask_folders(root)
+    table = labels or (table_in(root) if pair is None else None)
+    found = listing_of(root)
+    real = os.path.realpath(root)
+    files, refused = table_of([os.path.join(real, folder) if folder else real for folder in found.folders], found.names)
+    if pair is not None:
+        made = _pairs(found, files, *pair)
+    elif table is not None:
+        made = _from_table(found, files, table)
+        if not labels:
+            made.notes.append(f"labels are those of {os.path.basename(table)}, which lies in the folder")
+    else:
+        made = _by_folder(found, files)
+    used = None if table is None else os.path.relpath(os.path.realpath(table), os.path.realpath(root))
+    for why, names in found.others.items():
+        made.omissions += _omitted(why, [name for name in names if name != used])
+    for why in dict.fromkeys(why for _, why in refused):
+        made.omissions += _omitted(why, [os.path.relpath(path, os.path.realpath(root)) for path, reason in refused if reason == why])
+    return made
+
+
+def _omitted(why: str, names: Sequence[str]) -> Iterator[Omission]:
+    if names:
+        yield Omission.of("file", why, names)
+
+
+def _by_folder(found: Listing, files: FileTable) -> FolderRecords:
+    """Every image a record, its label the folder in the root that it lies in."""
+    made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
+    numbers = labelled_folders(found)
+    if numbers is not None:
+        if any(name.lower() in MASK_FOLDERS for name in found.classes):
+            refuse_masks(found.root, found.paths())
+        array = np.array(numbers, np.int64)[files.folder_numbers]
+        made.values[LABEL] = LabelValues(array=array, there=np.ones(len(array), bool), classes=found.classes)
+    return made
+
+
+def _numbers_by_name(found: Listing, files: FileTable) -> dict[str, int]:
+    """The number of each file in the table, by its path relative to the root."""
+    beginning = os.path.join(os.path.realpath(found.root), "")
+    return {files.path(number).removeprefix(beginning): number for number in range(len(files))}
+
+
+def _pairs(found: Listing, files: FileTable, images: str, masks: str) -> FolderRecords:
+    """Images in one folder, and the mask of each in another."""
+    numbers = _numbers_by_name(found, files)
+    names, own, alone = paired(found.root, images, masks)
+    files_of = {IMAGE: [numbers.get(name, -1) for name in names], MASK: [numbers.get(name or "", -1) for name in own]}
+    made = FolderRecords(root=found.root, files=files, files_of={name: np.array(one, np.int32) for name, one in files_of.items()})
+    made.omissions += _omitted("a mask without an image", alone)
+    known = {*names, *alone, *(name for name in own if name is not None)}
+    made.omissions += _omitted("deeper than images and masks are looked for", [name for name in found.paths() if name not in known])
+    return made
+
+
+def _from_table(found: Listing, files: FileTable, table: str) -> FolderRecords:
+    """The images that a table names, in its order, and what it says of them."""
+    numbers, read = _numbers_by_name(found, files), read_table(found.root, table)
+    of_images = np.array([numbers.get(name, -1) for name in read.names], np.int32)
+    made = FolderRecords(root=found.root, files=files, files_of={IMAGE: of_images})
+    for name, column in read.values.items():
+        key = name if name != IMAGE else f"{name}_column"
+        values = values_of(column, most_classes=max(1000, len(column)) if name == LABEL else 1000)
+        if values.array is None:
+            made.aside[key] = f"holds {values.why}" if values.why != "no record has one" else "has no values"
+        else:
+            made.values[key] = values
+    lacking = [name for name, number in zip(read.names, of_images.tolist(), strict=True) if number < 0]
+    if lacking:
+        listed = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+        made.notes.append(f"{table} names {len(lacking):,} file{'' if len(lacking) == 1 else 's'} of which there is no image: {listed}")
+    named = set(read.names)
+    why = f"an image that {os.path.basename(table)} does not name"
+    made.omissions += _omitted(why, [name for name in numbers if name not in named])
+    return made

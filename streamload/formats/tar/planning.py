@@ -1,0 +1,139 @@
+"""A source over tar archives: members found by their heads, labels held, images and texts read by offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError, StreamloadError
+from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
+from streamload.formats.table_fields import Fields
+from streamload.formats.tar.archive import Archive, file_fields, held_fields, kind_of_member
+from streamload.formats.tar.arrays import array_field
+from streamload.images import named_as_mask
+from streamload.omissions import MOST_NAMED, Omission
+from streamload.schema import BYTES, Field
+from streamload.source import Lengths, Source
+from streamload.storage.files import Fingerprint, fingerprint, recheck
+from streamload.storage.plain_file import PlainFile
+
+CLASSES = ("label", "cls", "cls2")
+"""Fields whose texts are names of classes, however many there are."""
+
+
+def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None) -> Source:
+    """The source, planned anew."""
+    fingerprints = [fingerprint(path) for path in paths]
+    archives = [_archive(path, was) for path, was in zip(paths, fingerprints, strict=True)]
+    starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
+    omissions = _omissions(archives)
+    if not starts[-1]:
+        told = "; ".join(map(str, omissions))
+        raise CorruptDataError(
+            f"{paths[0]} holds no member that could be a field of a record{f': {told}' if told else ''}.",
+            hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
+            path=paths[0],
+        )
+    found: dict[str, PlannedField] = {}
+    aside: dict[str, str] = {}
+    title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
+    for field, names in file_fields(archives, title).items():
+        _add(field, _of_members(field, names, archives, fingerprints, starts), found, aside)
+    for source, field in held_fields(archives, title).items():
+        column: list[Any] = [None] * int(starts[-1])
+        for start, archive in zip(starts.tolist(), archives, strict=False):
+            for row, value in archive.values.get(source, {}).items():
+                column[start + row] = value
+        _add(field, field_of_values(field, column, starts, as_classes=True if field in CLASSES else None), found, aside)
+    return planned_source(
+        found,
+        fields,
+        format_name="tar",
+        title=title,
+        path=paths[0],
+        fingerprints=fingerprints,
+        starts=starts,
+        fill=fill,
+        aside=aside,
+        notes=[],
+        omissions=omissions,
+    )
+
+
+def _archive(path: str, was: Fingerprint) -> Archive:
+    """The members of an archive. Raises CorruptDataError where it is damaged: what follows is lost."""
+    file = PlainFile(was.path)
+    try:
+        archive = Archive(path, file)
+    finally:
+        file.close()
+    recheck(was)
+    if archive.damage is not None:
+        raise archive.damage
+    return archive
+
+
+def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], aside: dict[str, str]) -> None:
+    if isinstance(made, str):
+        aside[name] = f"holds {made}" if made != "no record has one" else "has no values"
+    else:
+        found[name] = made
+
+
+def _omissions(archives: Sequence[Archive]) -> list[Omission]:
+    """Members that are not taken, by reason; and records of which something cannot be read."""
+    found: list[Omission] = []
+    for why in dict.fromkeys(why for archive in archives for why in archive.counts):
+        names = [name for archive in archives for name in archive.left_out.get(why, ())]
+        found.append(Omission.of("member", why, names[:MOST_NAMED], count=sum(archive.counts[why] for archive in archives)))
+    bad: list[StreamloadError] = [error for archive in archives for error in archive.bad.values()]
+    if bad:
+        found.append(Omission.of("member", "text or JSON that cannot be read", [error.message for error in bad]))
+    return found
+
+
+def _places(names: Sequence[str], archives: Sequence[Archive]) -> NDArray[np.int64]:
+    """Where a field lies in each record, under any of its names: offset and length, -1 and 0 where nowhere; shape (records, 2)."""
+    parts: list[NDArray[np.int64]] = []
+    for archive in archives:
+        places = np.full((len(archive.keys), 2), -1, np.int64)
+        for name in names:
+            own = archive.places.get(name)
+            if own is not None:
+                places[own[:, 0] >= 0] = own[own[:, 0] >= 0]
+        parts.append(places)
+    found = np.concatenate(parts)
+    found[found[:, 0] < 0, 1] = 0
+    return found
+
+
+def _of_members(
+    key: str, names: Sequence[str], archives: Sequence[Archive], fingerprints: Sequence[Fingerprint], starts: NDArray[np.int64]
+) -> PlannedField | str:
+    """A field of members that are read when they are asked for; or why it can be none."""
+    places = _places(names, archives)
+    kinds = {kind_of_member(name) for name in names}
+    if kinds == {"npy"}:
+        return array_field(key, places, fingerprints, starts)
+    if kinds != {"image"}:
+        return f"members of several kinds, .{' and .'.join(names[:3])}"
+
+    def make(field: Field, stands: Any) -> Made:
+        column = FileRanges(
+            field=field,
+            column=key,
+            starts=starts,
+            numbers=np.arange(len(archives), dtype=np.int32),
+            offsets=np.ascontiguousarray(places[:, 0]),
+            sizes=np.ascontiguousarray(places[:, 1]),
+            lengths=Lengths.of(places[places[:, 0] >= 0, 1]),
+            label="a member a record",
+            fill=stands,
+        )
+        return column, int((places[:, 0] < 0).sum()) if stands is None else 0
+
+    return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=BYTES, make=make, is_mask=named_as_mask(key))

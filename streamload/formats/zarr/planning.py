@@ -1,0 +1,126 @@
+"""From stores to a source: their arrays as columns, and where the chunks of these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
+from streamload.formats.columns.chunked import ChunkedColumn
+from streamload.formats.table import assemble
+from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.zarr.columns import StoredArray, column_of
+from streamload.formats.zarr.metadata import ArrayInfo
+from streamload.formats.zarr.places import places_of
+from streamload.formats.zarr.selection import Chosen, guessed, key_in, named
+from streamload.formats.zarr.stores import Store, open_store
+from streamload.formats.zarr.tree import Nodes, nodes_of
+from streamload.omissions import Omission
+from streamload.sizes import format_nbytes
+from streamload.source import Column, Source
+from streamload.storage.files import Fingerprint
+
+MOST_CHUNK_NBYTES = 1 << 32
+"""Of a chunk that must be decoded; more than any codec of Zarr's own writes."""
+
+
+def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Source:
+    """The source, of a format of this name, over stores of one schema.
+
+    Without `fields`, those arrays of one length are taken that hold the most bytes; groups in groups give names with "_" for "/".
+    """
+    stores: list[Store] = []
+    try:
+        for path in paths:
+            stores.append(open_store(path))
+        held = [nodes_of(store) for store in stores]
+        first = next((at for at, nodes in enumerate(held) if any(one.shape[0] for one in nodes.arrays.values())), 0)
+        notes: list[str] = []
+        strays: list[Omission] = []
+        chosen = guessed(stores[first], held[first], notes) if fields is None else named(stores[first], held[first], fields)
+        read: list[Fingerprint] = []
+        tables: list[Table] = []
+        for store, nodes in zip(stores, held, strict=True):
+            tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes, strays))
+            read += store.files
+    finally:
+        for store in stores:
+            store.close()
+    if fields is None:
+        _refuse_unwritten(tables[first], chosen)
+    source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read)
+    asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
+    return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked, omissions=strays)
+
+
+def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes: list[str], strays: list[Omission]) -> Table:
+    """What a store holds; only the chunks of arrays that are wanted are looked for."""
+    chosen = {key: info for key, info in nodes.arrays.items() if key in wanted}
+    lengths = {key: info.shape[0] for key, info in chosen.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{key}: {count:,}" for key, count in lengths.items())
+        raise ConfigError(
+            f"{store.path}: the arrays differ in their number of records ({listed}).", hint="Choose those of one length.", path=store.path
+        )
+    columns = {
+        key: FileColumn(
+            dtype=info.stored.newbyteorder("="),
+            shape=info.shape[1:],
+            kind=f"{info.stored if info.stored.isnative else info.stored.str} {info.shape[1:]}",
+            detail=_located(store, info, first, notes, strays) if key in chosen else None,
+        )
+        for key, info in nodes.arrays.items()
+    }
+    return Table(
+        path=store.path,
+        fingerprint=store.files[0],
+        records=next(iter(lengths.values()), 0),
+        columns=columns,
+        aside=nodes.aside | nodes.unsafe,
+        refused={},
+    )
+
+
+def _located(store: Store, info: ArrayInfo, first: int, notes: list[str], strays: list[Omission]) -> StoredArray:
+    """Where the chunks of an array lie; what is odd about them is noted."""
+    key = key_in(info)
+    try:
+        places = places_of(store, info)
+    except UnsupportedFeatureError as error:
+        if error.path is not None:
+            raise
+        raise UnsupportedFeatureError(f"{store.path}: '{key}' {error.message}.", hint="Choose other arrays.", path=store.path) from error
+    array = StoredArray(info=info, places=places, first=first)
+    if not array.raw and array.chunk_nbytes > MOST_CHUNK_NBYTES:
+        raise UnsupportedFeatureError(
+            f"{store.path}: '{key}' lies in chunks of {format_nbytes(array.chunk_nbytes)}, which are decoded whole; "
+            f"up to {format_nbytes(MOST_CHUNK_NBYTES)} are.",
+            hint="Write it again in smaller chunks.",
+            path=store.path,
+            dataset=key,
+        )
+    missing = int((places.offsets < 0).sum())
+    if missing:
+        what = f"{missing:,} of {len(places.offsets):,} chunks are not there"
+        notes.append(f"'{key}': {what}, and their records have the fill value, in {store.path}")
+    if places.strays:
+        strays.append(Omission.of("file", f"no chunk of '{key}'", places.strays, places.stray_count))
+    return array
+
+
+def _refuse_unwritten(table: Table, chosen: Chosen) -> None:
+    """Raise CorruptDataError for a store of which nothing but fill values is there, where nobody asked for these."""
+    details: list[StoredArray] = [one.detail for one in table.columns.values() if one.detail is not None]
+    if table.records and not any((one.places.offsets >= 0).any() for one in details):
+        raise CorruptDataError(
+            f"{table.path} claims {table.records:,} records, and not one chunk of them is there.",
+            hint=f"Was all of it fetched? fields={list(chosen)} delivers fill values.",
+            path=table.path,
+        )
+
+
+def _costs(column: Column) -> list[str]:
+    """What a reader of `repr` should know about the price of a field."""
+    if isinstance(column, ChunkedColumn) and column.amplification > 1:
+        times = f"{column.amplification:,.3g}"
+        return [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
+    return []

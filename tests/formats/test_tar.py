@@ -1,0 +1,226 @@
+"""Tar archives: which members are one record, what they become, what is left out, and what is damaged or lacking."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from examples.tar import npy, png, write
+from PIL import Image
+
+import streamload as sl
+from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
+from streamload.formats import plan_cache
+from streamload.formats.columns.file_ranges import FileRanges
+from streamload.omissions import Omission
+from streamload.ragged import Ragged
+from streamload.storage import disk_cache
+
+
+def image(number: int) -> np.ndarray:
+    """An image that no other number has."""
+    return np.random.default_rng(number).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+
+
+def as_webdataset(path: Path) -> list[dict[str, bytes]]:
+    """What webdataset's group_by_keys makes of neighbouring members: by what follows the first point of the last part of a name."""
+    records: list[dict[str, bytes]] = []
+    with tarfile.open(path) as archive:
+        for member in archive:
+            folder, slash, last = member.name.rpartition("/")
+            stem, _, ending = last.partition(".")
+            data = archive.extractfile(member)
+            if not member.isreg() or data is None or not ending:
+                continue
+            key = folder + slash + stem
+            if not records or records[-1]["__key__"] != key.encode():
+                records.append({"__key__": key.encode()})
+            records[-1][ending.lower()] = data.read()
+    return records
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_records_are_those_of_webdataset(form: int, tmp_path: Path):
+    """Names with folders and several points, long ones, in any form of archive."""
+    names = ["a/1", "a/b.c/2", "x" * 90, f"{'long' * 20}/{'name' * 15}", "ü/3"]
+    with tarfile.open(tmp_path / "x.tar", "w", format=form) as archive:
+        for number, name in enumerate(names):
+            for ending, data in (
+                ("left.png", png(image(number))),
+                ("right.PNG", png(image(number + 50))),
+                ("cls", str(number % 2).encode()),
+            ):
+                head = tarfile.TarInfo(f"{name}.{ending}")
+                head.size = len(data)
+                archive.addfile(head, io.BytesIO(data))
+    expected = as_webdataset(tmp_path / "x.tar")
+    with sl.open(tmp_path / "x.tar", decode=False) as source:
+        assert source.schema.names == ("left", "right", "label")
+        taken = source[:]
+    assert len(expected) == 5
+    assert list(taken["left"]) == [one["left.png"] for one in expected]
+    assert list(taken["right"]) == [one["right.png"] for one in expected]
+    assert taken["label"].tolist() == [int(one["cls"]) for one in expected]
+
+
+def test_texts_are_classes_where_they_are_called_so_or_repeat(tmp_path: Path):
+    """Numbers stay numbers, lists of one length arrays; what can be no field is said."""
+    members: list[tuple[str, bytes]] = []
+    for number in range(8):
+        said = {"kind": "ab"[number % 2], "caption": f"no {number}", "box": [1, 2, number], "tags": list(range(number)), "ok": number > 3}
+        members += [(f"{number}.png", png(image(number))), (f"{number}.cls", f"class {number}".encode())]
+        members += [(f"{number}.json", json.dumps(said).encode())]
+    write(tmp_path / "x.tar", members)
+    with sl.open(tmp_path / "x.tar") as source:
+        taken = source[:]
+        assert source.classes == {"label": tuple(f"class {number}" for number in range(8)), "kind": ("a", "b")}
+        assert "'tags' left out: it holds lists of different lengths" in source.notes
+    assert taken["label"].tolist() == list(range(8))
+    assert list(taken["caption"]) == [f"no {number}" for number in range(8)]
+    assert taken["box"].tolist() == [[1, 2, number] for number in range(8)]
+    assert taken["ok"].dtype == bool
+
+
+def test_archives_of_a_folder_follow_each_other_in_natural_order(tmp_path: Path):
+    """2 before 10; a class that one of them lacks has its number all the same."""
+    for number, (name, label) in enumerate((("2", "owl"), ("10", "cat"))):
+        write(tmp_path / f"part-{name}.tar", [("0.png", png(image(number))), ("0.cls", label.encode())])
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": ("cat", "owl")}
+        np.testing.assert_array_equal(source[:]["image"], np.stack([image(0), image(1)]))
+        assert source[:]["label"].tolist() == [1, 0]
+
+
+def test_a_record_that_lacks_a_member_is_a_null(tmp_path: Path):
+    """Said at open, an error when it is asked for, left out where that is wanted."""
+    write(tmp_path / "x.tar", [("0.png", png(image(0))), ("0.cls", b"1"), ("1.cls", b"2"), ("2.png", png(image(2)))])
+    source = sl.open(tmp_path / "x.tar", decode=False)
+    assert {name: one.count for name, one in source.nulls.items()} == {"image": 1, "label": 1}
+    with pytest.raises(NullValueError, match=re.escape(f"{tmp_path / 'x.tar'}: null at row 1 of column 'image'.")):
+        source[1]
+    source.close()
+    with sl.open(tmp_path / "x.tar") as source, pytest.warns(UserWarning, match="1 of 3 records are left out"):
+        loader = sl.Loader(source, batch_size=3, num_workers=0, on_bad_record="skip")
+    with loader:
+        (batch,) = loader
+        assert batch["label"].tolist() == [1]
+    with sl.open(tmp_path / "x.tar", decode=False, fill={"label": -1, "image": b""}) as source:
+        assert source[:]["label"].tolist() == [1, 2, -1]
+        assert source[1]["image"] == b""
+
+
+def test_what_is_no_field_is_counted_and_named(tmp_path: Path):
+    """Links to nowhere, devices, other endings, pickles, texts that are none; a hard link is what it leads to."""
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+
+        def add(name: str, data: bytes = b"", **said: object) -> None:
+            head = tarfile.TarInfo(name)
+            head.size = len(data)
+            for key, value in said.items():
+                setattr(head, key, value)
+            archive.addfile(head, io.BytesIO(data))
+
+        add("folder", type=tarfile.DIRTYPE)
+        add("0.png", png(image(0)))
+        add("1.png", type=tarfile.LNKTYPE, linkname="0.png")
+        add("2.png", type=tarfile.SYMTYPE, linkname="0.png")
+        add("0.xml", b"<x/>")
+        add("0.pkl", pickle.dumps([1]))
+        add("README", b"hello")
+        add("0.json", b"{")
+    with sl.open(tmp_path / "x.tar") as source:
+        np.testing.assert_array_equal(source[:]["image"], np.stack([image(0), image(0)]))
+        reasons = {one.why: (one.count, one.names) for one in source.omissions}
+        assert reasons == {
+            "a symbolic link": (1, ("2.png",)),
+            ".xml is not read here": (1, ("0.xml",)),
+            ".pkl is a pickle, which could run anything": (1, ("0.pkl",)),
+            "no ending says what it is": (1, ("README",)),
+            "text or JSON that cannot be read": (1, reasons["text or JSON that cannot be read"][1]),
+        }
+        assert all(one.what == "member" for one in source.omissions)
+    assert isinstance(source.omissions[0], Omission)
+
+
+WRONG: dict[str, tuple[Sequence[tuple[str, bytes]], type[Exception], str]] = {
+    "twice": ([("0.png", b"x"), ("0.png", b"y")], SchemaMismatchError, "holds '0.png' twice"),
+    "one field": ([("0.cls", b"1"), ("0.label", b"2")], SchemaMismatchError, "end in .label and .cls would both be the field 'label'"),
+    "nothing": (
+        [("LICENSE", b"words")],
+        CorruptDataError,
+        "holds no member that could be a field of a record: left out: 1 member",
+    ),
+    "pickled": ([("0.npy", npy(np.array([{}], object)))], UnsafeSourceError, "holds pickled objects, which could run anything"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_archives_that_cannot_be_records_are_refused(what: str, tmp_path: Path):
+    """With their names."""
+    members, error, said = WRONG[what]
+    write(tmp_path / "x.tar", members)
+    with pytest.raises(error, match=re.escape(said)) as caught:
+        sl.open(tmp_path / "x.tar")
+    assert str(tmp_path / "x.tar") in str(caught.value)
+
+
+def test_a_packed_archive_is_refused_with_what_helps(tmp_path: Path):
+    """Its records lie in one order, that of the file."""
+    write(tmp_path / "x.tar", [("0.cls", b"1")])
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress((tmp_path / "x.tar").read_bytes()))
+    with pytest.raises(CorruptDataError, match=r"is a tar archive packed with gzip, .* `streamload convert"):
+        sl.open(tmp_path / "x.tar.gz")
+
+
+def test_arrays_that_differ_are_no_field(tmp_path: Path):
+    """Said at open; the others are delivered."""
+    write(tmp_path / "x.tar", [("0.x.npy", npy(np.zeros(3))), ("0.cls", b"1"), ("1.x.npy", npy(np.zeros(4))), ("1.cls", b"0")])
+    with sl.open(tmp_path / "x.tar") as source:
+        assert source.schema.names == ("label",)
+        assert source.notes == ("'x' left out: it holds arrays that differ: float64 (3,) and float64 (4,)",)
+    with pytest.raises(ConfigError, match="Did you mean 'label'"):
+        sl.open(tmp_path / "x.tar", fields=["labl"])
+
+
+def test_masks_in_archives_keep_their_numbers(tmp_path: Path):
+    """Indices of a palette, by the name of the member."""
+    numbers = np.random.default_rng(0).integers(0, 4, (6, 5), dtype=np.uint8)
+    indexed, file = Image.fromarray(numbers, mode="P"), io.BytesIO()
+    indexed.putpalette([9, 8, 7] * 4)
+    indexed.save(file, "png")
+    write(tmp_path / "x.tar", [("0.jpg", png(image(0))), ("0.mask.png", file.getvalue())])
+    with sl.open(tmp_path / "x.tar") as source:
+        np.testing.assert_array_equal(source[0]["mask"][:, :, 0], numbers)
+
+
+def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With what was left out and which fields are masks; an index that leads out of its file is made anew."""
+    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
+    write(tmp_path / "x.tar", [("0.png", png(image(0))), ("0.mask.png", png(image(0)[:, :, 0])), ("1.xml", b""), ("1.png", png(image(1)))])
+    planned = sl.open(tmp_path / "x.tar", decode=False)
+    with monkeypatch.context() as forbidden:
+        forbidden.setattr("streamload.formats.tar.planning.plan_files", None)
+        known = sl.open(tmp_path / "x.tar", decode=False)
+        assert repr(known) == repr(planned)
+        assert known.omissions == planned.omissions
+        assert known.masks == planned.masks == {"mask"}
+        assert list(known[:1]["image"]) == [png(image(0))]
+    assert isinstance(known[:1]["image"], Ragged)
+    (column, *_), nbytes = planned.columns, os.path.getsize(tmp_path / "x.tar")
+    assert isinstance(column, FileRanges)
+    with pytest.raises(ValueError, match="records lie behind the end of their file"):
+        plan_cache._refuse_outside(replace(column, offsets=column.offsets + nbytes), planned)  # pyright: ignore[reportPrivateUsage]
+    known.close()
+    planned.close()
