@@ -76,7 +76,7 @@ name = "Floors of the tools"
 type = "layers"
 containers = ["streamload.tools"]
 exhaustive = true
-layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files", "progress", "console"]
+layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file", "progress", "console"]
 """
 
 
@@ -182,9 +182,9 @@ def test_a_rule_that_is_broken_is_told_by_file():
         kept([ROOT / "tests" / "order" / "__init__.py"], rule)
 
 
-def test_importing_the_library_loads_numpy_and_nothing_heavier():
-    """`import streamload` costs NumPy; a file format or a compiler is loaded when it is needed."""
-    code = "import json, sys, streamload; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+def test_the_library_loads_numpy_and_nothing_heavier():
+    """What opens files costs NumPy; a file format or a compiler is loaded when it is needed."""
+    code = "import json, sys, streamload; streamload.open; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd="/", capture_output=True, text=True, check=True, env=environment())
     loaded = set(json.loads(done.stdout))
     assert "numpy" in loaded

@@ -21,6 +21,7 @@ from streamload.loader.batch import Batch
 from streamload.sizes import format_nbytes
 from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
 from streamload.tools.benchmark.memory_usage import MemoryWatch, below
+from streamload.tools.chain_file import chain_in
 from streamload.workers.launcher import Launcher
 
 MOST_MOMENTS = 120
@@ -187,6 +188,7 @@ def _loader_of(data: sl.Source, config: dict[str, Any]) -> sl.Loader:
         memory=config.get("memory"),
         io=config.get("io", "auto"),
         indices=np.arange(config["records"]) if config.get("records") and config["records"] < len(data) else None,
+        augment=chain_in(config["augment"]) if config.get("augment") else None,
     )
 
 

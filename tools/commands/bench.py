@@ -13,12 +13,14 @@ from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
+from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries
 from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
+from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
@@ -37,6 +39,7 @@ HELP = (
     ("--cold", "empty the page cache before each pass, verified"),
     ("--limit-memory SIZE", 'a ceiling that the kernel holds, as "1 GB"'),
     ("--contenders NAMES", "all, or some: other loaders on the same records"),
+    ("--augment CHAIN.py:NAME", "augmented, beside torchvision, albumentations"),
     ("--model NAME", "resnet50, unet3d, cosmoflow, or seconds a step"),
     ("--html FILE", "write a page with pictures there"),
     ("--fields NAMES --shape A=H,W", "which fields, and shapes that no file says"),
@@ -62,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each pass, verified")
     parser.add_argument("--limit-memory", metavar="SIZE", help='a ceiling that the kernel holds, as "1 GB"')
     parser.add_argument("--contenders", metavar="NAMES", help="all, or some: other loaders on the same records")
+    parser.add_argument("--augment", metavar="CHAIN.py:NAME", help="with the augmentation of that name in a file, beside other libraries")
     parser.add_argument("--model", metavar="NAME", help="resnet50, unet3d, cosmoflow, or seconds a step")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures there")
     add_choice(parser)
@@ -75,7 +79,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, at most 3600.")
     model = workload(arguments.model, arguments.batch or 256) if arguments.model else None
-    names = chosen_peers(arguments.contenders) if arguments.contenders else []
+    if arguments.augment:
+        first_augment(chain_in(arguments.augment))
+        names = chosen_libraries(arguments.contenders)
+    else:
+        names = chosen_peers(arguments.contenders) if arguments.contenders else []
     counts = worker_counts(arguments.workers)
     source = opened(arguments.path, arguments)
     try:
@@ -120,6 +128,7 @@ def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[
         "memory": arguments.memory,
         "io": arguments.io,
         "seconds": arguments.seconds,
+        "augment": os.path.abspath(arguments.augment) if getattr(arguments, "augment", None) else None,
     }
 
 
@@ -156,7 +165,19 @@ def _measured(
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
         _say_model(document["model"], console)
-    if names:
+    if arguments.augment and names:
+        ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
+        console.say(f"  the image alone, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+        document["contenders"] = augmented_beside(
+            source,
+            ours["augment"],
+            names,
+            ours=ours,
+            stored=fields_in(arguments.fields) or {},
+            folder=cache_folder(),
+            say=lambda text: console.say(f"    {text}"),
+        )
+    elif names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
         limit = next(one for one in limits if one["how"] == "in order")
         document["contenders"] = _contenders(arguments, source, names, ours, limit, console)

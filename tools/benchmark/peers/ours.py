@@ -11,6 +11,7 @@ import numpy as np
 
 import streamload as sl
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from streamload.tools.chain_file import chain_in, first_augment, of_images_alone
 
 
 def wait_until_quiet(loader: sl.Loader) -> None:
@@ -22,14 +23,14 @@ def wait_until_quiet(loader: sl.Loader) -> None:
 
 
 def make(config: Config) -> Any:
-    """A loader that has handed out `settle` epochs (0: one batch, after which it begins anew).
+    """A loader that has handed out `settle` epochs (0: one batch, after which it begins anew); augmented, where a chain is named.
 
     Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
     """
     warnings.simplefilter("ignore")  # small windows are meant here
     loader, data = _loader_of(config)
     labelled = "label" in data.schema.names
-    sink = Sink(config["batch"], data.schema["image"].nbytes)
+    sink = Sink(config["batch"], loader.schema["image"].nbytes)
     numbers = itertools.count()
     consume = config.get("consume", True)
     begin = loader.state_dict()
@@ -72,5 +73,6 @@ def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
         memory=config.get("memory"),
         io=config.get("io", "auto"),
         indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
+        augment=of_images_alone(first_augment(chain_in(config["chain"])), "image") if "chain" in config else None,
     )
     return loader, data

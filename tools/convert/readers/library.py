@@ -47,7 +47,10 @@ class LibraryRecords(RecordSourceDefaults):
         named = [one for one in source.omissions if one.what == "field" and len(one.names) == one.count]
         self.left_out, unnamed = fields_left_out(source.notes)
         self.left_out |= {name: one.why for one in named for name in one.names}
-        self.omissions = (*(one for one in source.omissions if one not in named), *unnamed)
+        others = [one for one in source.omissions if one not in named]
+        if self._store is not None:  # Its files, as members of one, lie in something that is counted as one.
+            others = [one._replace(what="member") if one.what == "file" else one for one in others]
+        self.omissions = (*others, *unnamed)
 
     def __len__(self) -> int:
         return len(self._source)

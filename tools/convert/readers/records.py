@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.formats.field_guesses import is_text, shape_said
 from streamload.formats.names import plain_names
 from streamload.images import named_as_mask
 from streamload.omissions import Omission
@@ -20,7 +21,6 @@ from streamload.tools.console import counted, meant
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
-from streamload.tools.convert.readers.field_guesses import is_text, shape_said
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
 from streamload.tools.convert.readers.masks import mask_in
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
