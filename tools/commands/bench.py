@@ -165,22 +165,9 @@ def _measured(
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
         _say_model(document["model"], console)
-    if arguments.augment and names:
+    if names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        console.say(f"  the image alone, page cache warm, {ours['workers']} workers each, in turns with streamload:")
-        document["contenders"] = augmented_beside(
-            source,
-            ours["augment"],
-            names,
-            ours=ours,
-            stored=fields_in(arguments.fields) or {},
-            folder=cache_folder(),
-            say=lambda text: console.say(f"    {text}"),
-        )
-    elif names:
-        ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        limit = next(one for one in limits if one["how"] == "in order")
-        document["contenders"] = _contenders(arguments, source, names, ours, limit, console)
+        document["contenders"] = _contenders(arguments, source, names, ours, limits, console)
     document["other_work"] = work.found()
     _say_verdict(document, console)
     return document
@@ -210,16 +197,25 @@ def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], 
 
 
 def _contenders(
-    arguments: argparse.Namespace, source: Any, names: Sequence[str], ours: dict[str, Any], limit: dict[str, Any], console: Console
+    arguments: argparse.Namespace,
+    source: Any,
+    names: Sequence[str],
+    ours: dict[str, Any],
+    limits: Sequence[dict[str, Any]],
+    console: Console,
 ) -> list[dict[str, Any]]:
-    """Other loaders in turns with the best pass."""
-    console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
-    stored = fields_in(arguments.fields) or {}
+    """Others in turns with the best pass: loaders, or libraries that augment."""
+    stored, folder = fields_in(arguments.fields) or {}, cache_folder()
+    what = "the image alone" if arguments.augment else "contenders"
+    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
 
     def say(text: str) -> None:
         console.say(f"    {text}")
 
-    return compared(source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=say)
+    if arguments.augment:
+        return augmented_beside(source, ours["augment"], names, ours=ours, stored=stored, folder=folder, say=say)
+    limit = next(one for one in limits if one["how"] == "in order")
+    return compared(source, names, ours=ours, stored=stored, folder=folder, limit=limit, say=say)
 
 
 def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: bool) -> dict[str, Any]:
