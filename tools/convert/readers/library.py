@@ -48,7 +48,7 @@ class LibraryRecords(RecordSourceDefaults):
         self.left_out, unnamed = fields_left_out(source.notes)
         self.left_out |= {name: one.why for one in named for name in one.names}
         others = [one for one in source.omissions if one not in named]
-        if self._store is not None:  # Its files, as members of one, lie in something that is counted as one.
+        if self._store is not None:  # Its files lie in something that is counted as one.
             others = [one._replace(what="member") if one.what == "file" else one for one in others]
         self.omissions = (*others, *unnamed)
 
