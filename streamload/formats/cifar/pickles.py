@@ -6,7 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +51,8 @@ class HarmlessUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsag
         except KeyError as error:
             code = error.args[0] if error.args else None
             if isinstance(code, int) and code in _FORBIDDEN:
-                step = next(one.name for one in pickletools.opcodes if one.code == chr(code))
                 raise UnsafeSourceError(
-                    f"its pickle takes a step that data do not need ({step}).",
+                    f"its pickle takes a step that data do not need ({cast(Any, pickletools).code2op[chr(code)].name}).",
                     hint="Only arrays, lists, dicts and bytes are read. Save the arrays as HDF5 where you trust it.",
                 ) from error
             raise

@@ -88,7 +88,6 @@ def array_of_v3(said: Mapping[str, Any], key: str) -> ArrayInfo:
     chunk = _lengths(grid["configuration"]["chunk_shape"], 1)
     _refuse_odd(shape, chunk, stored)
     chain, sharding, order = chain_of_v3(said["codecs"], chunk, stored)
-    stored = stored.newbyteorder(cast(Any, order))
     encoding: Any = said.get("chunk_key_encoding") or {"name": "default"}
     plain = encoding["name"] == "v2"
     if not plain and encoding["name"] != "default":
@@ -99,11 +98,11 @@ def array_of_v3(said: Mapping[str, Any], key: str) -> ArrayInfo:
     return ArrayInfo(
         key=key,
         shape=shape,
-        stored=stored,
+        stored=stored.newbyteorder(order),
         chunk=chunk if sharding is None else sharding.chunk,
         chain=chain,
         sharding=sharding,
-        fill=fill_bytes(said.get("fill_value"), stored),
+        fill=fill_bytes(said.get("fill_value"), stored.newbyteorder(order)),
         prefix="" if plain else "c",
         separator=separator,
     )
