@@ -89,11 +89,11 @@ def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("command", ["plan", "tune", "bench"])
 def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The error says the command to type, quotes and all."""
-    path = tfrecord(tmp_path / "my images", [{"image": png(noise()), "label": [4]}])
+    path = webdataset(tmp_path / "my images.tgz", noise((2, 6, 5, 3)), [0, 1], "gz")
     code, document = answer(capsys, command, path)
     assert code == 1
-    assert document["error"]["message"].endswith("my images is nothing that a loader reads; info, head, show and convert do.")
-    assert f"`streamload convert '{tmp_path}/my images' train.h5`" in document["error"]["hint"]
+    assert document["error"]["message"].endswith("my images.tgz is nothing that a loader reads; info, head, show and convert do.")
+    assert f"`streamload convert '{path}' train.h5`" in document["error"]["hint"]
 
 
 def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

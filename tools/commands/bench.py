@@ -166,8 +166,9 @@ def _measured(
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
         _say_model(document["model"], console)
     if names:
+        ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
         with copies_folder() as folder:
-            document["contenders"] = _beside_others(arguments, source, names, config, best, limits, folder, console)
+            document["contenders"] = _contenders(arguments, source, names, ours, limits, folder, console)
             copies = format_decimal(size_of(folder))
             console.say(f"    copies for other loaders took {copies} in {folder} (STREAMLOAD_CACHE_DIR moves it), and are deleted")
     document["other_work"] = work.found()
@@ -198,27 +199,25 @@ def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], 
     }
 
 
-def _beside_others(
+def _contenders(
     arguments: argparse.Namespace,
     source: Any,
     names: Sequence[str],
-    config: dict[str, Any],
-    best: dict[str, Any],
+    ours: dict[str, Any],
     limits: Sequence[dict[str, Any]],
     folder: Path,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """Other loaders on the same records, in turns with the best pass; their copies lie in the folder."""
-    ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-    stored, beside_whom = fields_in(arguments.fields) or {}, f"page cache warm, {ours['workers']} workers each, in turns with streamload:"
+    """Others in turns with the best pass: loaders, or libraries that augment."""
+    stored = fields_in(arguments.fields) or {}
+    what = "the image alone" if arguments.augment else "contenders"
+    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
 
     def say(text: str) -> None:
         console.say(f"    {text}")
 
     if arguments.augment:
-        console.say(f"  the image alone, {beside_whom}")
         return augmented_beside(source, ours["augment"], names, ours=ours, stored=stored, folder=folder, say=say)
-    console.say(f"  contenders, {beside_whom}")
     limit = next(one for one in limits if one["how"] == "in order")
     return compared(source, names, ours=ours, stored=stored, folder=folder, limit=limit, say=say)
 

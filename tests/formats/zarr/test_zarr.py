@@ -20,7 +20,10 @@ from zarr.core.sync import cleanup_resources
 
 import streamload as sl
 from streamload import testing
+from streamload.errors import SourceChangedError
 from streamload.formats.open import open_source
+from streamload.formats.zarr import planning
+from streamload.storage.file_table import FileTable
 
 numcodecs.Blosc().encode(b"0123456789")  # it makes a lock that lasts as long as the process: before the first test
 
@@ -269,3 +272,20 @@ def test_chunks_are_read_ahead_past_the_page_cache(shards: tuple[int, ...] | Non
                 seen += batch.records.tolist()
             assert sorted(seen) == list(range(1100))
     data.close()
+
+
+def test_very_many_chunks_are_files_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Which say of each file what was found, and notice one that changes."""
+    write(tmp_path / "a.zarr", held(), chunks=(1, 8, 6, 3))
+    few = open_source(tmp_path / "a.zarr")
+    monkeypatch.setattr(planning, "MANY_FILES", 10)
+    many = open_source(tmp_path / "a.zarr")
+    assert isinstance(many.fingerprints, FileTable)
+    assert list(many.fingerprints) == list(few.fingerprints)
+    testing.check_source(many, held(), num_workers=(0,))
+    many.close()
+    chunk = tmp_path / "a.zarr" / "image" / "c" / "3" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes())
+    with pytest.raises(SourceChangedError, match="image/c/3/0/0/0 was written to after it was opened"):
+        many[3]
+    many.close()
