@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from streamload.errors import ConfigError, UnsupportedFeatureError
 from streamload.schema import Field
 from streamload.sizes import format_decimal, format_rate
 from streamload.source import Source
-from streamload.storage.owned_files import Folder, finished_file
+from streamload.storage.owned_files import cache_folder, finished_file, temporary_folder
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
 from streamload.tools.console import meant
 
@@ -74,10 +74,19 @@ def chosen_peers(asked: str) -> list[str]:
     return found
 
 
-def cache_folder() -> Path:
-    """Where copies and other formats are kept."""
-    with Folder.named(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamload-bench", make=0o777) as folder:
-        return Path(folder.path)
+@contextmanager
+def copies_folder() -> Generator[Path]:
+    """Where copies and other formats lie while loaders are compared: in the folder of what is kept, and gone afterwards."""
+    kept = cache_folder("bench")
+    if kept is not None:
+        kept.close()
+    with temporary_folder("bench-", None if kept is None else kept.path) as made:
+        yield Path(made)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder and below it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> CopiedRecords:
