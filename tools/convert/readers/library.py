@@ -44,6 +44,8 @@ class LibraryRecords(RecordSourceDefaults):
         self.title = source.title
         self.format_name = source.format_name
         self.left_out, self.more_left_out = fields_left_out(source.notes)
+        self.set_aside = {one.why: one.names for one in source.omissions if one.what == "file"}
+        self.members_left_out = {one.why: (one.count, one.names) for one in source.omissions if one.what == "member"}
 
     def __len__(self) -> int:
         return len(self._source)
