@@ -95,14 +95,29 @@ class Plan:
         lines = "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
         return lines if collation is None else f"{lines}  {collation}\n  becomes {collation.schema}\n"
 
-    def explain(self, epoch: int, record: int) -> Explanation:
-        """What augmentation draws for a record. Raises IndexError for one that is not there."""
-        if not 0 <= record < len(self.data):
-            raise IndexError(f"record {record} is out of range for {len(self.data):,} records")
+    def explain(self, epoch: int, record: int, part: str | None) -> Explanation:
+        """What augmentation draws for a record. Raises IndexError for one that is not there, ConfigError for a part that is not."""
+        number = self._part_number(part, record)
+        data, seed = self.parts[number].data, self.parts[number].order.seed
+        if not 0 <= record < len(data):
+            raise IndexError(f"record {record} is out of range for {len(data):,} records")
         plans = self.job.augmentation.plans if self.job.augmentation is not None else ()
         unlike = [plan.images[0].name for plan in plans if plan.images[0].size is None]
-        sizes = sizes_of(self.job, record, unlike) if unlike else None
-        return explain(plans, seed=self.seed, epoch=epoch, record=record, sizes=sizes)
+        sizes = sizes_of(self.job, record, unlike, stream=number) if unlike else None
+        return explain(plans, seed=seed, epoch=epoch, record=record, sizes=sizes)
+
+    def _part_number(self, part: str | None, record: int) -> int:
+        """Which source a name means; None means the only one."""
+        names = [one.name for one in self.parts if one.name]
+        if part in names or (part is None and not names):
+            return names.index(part) if part is not None else 0
+        if not names:
+            raise ConfigError(f"explain() is asked for the part {part!r}, and there is one source.", hint="Leave part= out.")
+        raise ConfigError(
+            f"explain() is asked for record {record:,} of {'no part' if part is None else repr(part)}, and this mixture has the parts "
+            f"{', '.join(names)}.",
+            hint=f"Say which: loader.explain(epoch, record, part={names[0]!r}); a part counts records and epochs of its own.",
+        )
 
 
 def plan_of(
@@ -129,20 +144,7 @@ def plan_of(
         drop_last=options.drop_last,
         pad_last=options.pad_last,
     )
-    job = Job(
-        streams=_streams(parts, shares),
-        layout=None,
-        transform=options.transform,
-        workers=max(1, workers),
-        mapped=False,
-        direct=False,
-        on_bad=options.on_bad_record,
-        fills=ranks.world_size > 1 or options.pad_last,
-        augmentation=parts[0].augmentation,
-        batch_transform=options.batch_transform,
-    )
-    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
-    job = replace(job, collation=collation_of(options.collate, job.batched))
+    job = _job_of(parts, shares, options, workers)
     schema = job.batched if job.collation is None else job.collation.schema
     memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
 
@@ -166,6 +168,24 @@ def plan_of(
         shape=shape,
         warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
     )
+
+
+def _job_of(parts: Sequence[Part], shares: SharedSteps, options: Options, workers: int) -> Job:
+    """What workers have to know, but for the sizes of slots and arenas: what transforms return has been found out."""
+    job = Job(
+        streams=_streams(parts, shares),
+        layout=None,
+        transform=options.transform,
+        workers=max(1, workers),
+        mapped=False,
+        direct=False,
+        on_bad=options.on_bad_record,
+        fills=shares.ranks > 1 or options.pad_last,
+        augmentation=parts[0].augmentation,
+        batch_transform=options.batch_transform,
+    )
+    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    return replace(job, collation=collation_of(options.collate, job.batched))
 
 
 def _sized(

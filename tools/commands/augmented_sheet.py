@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-import runpy
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import streamload
 from streamload.contents import spread
-from streamload.errors import ConfigError
+from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
 from streamload.tools.convert.image_axes import image_axes
 from streamload.transforms.augment import Augment
@@ -26,27 +23,12 @@ TINTS = np.array([(0, 0, 0), (230, 60, 60), (60, 160, 250), (80, 200, 80), (240,
 """Colours of masks, by number; others turn back to the second."""
 
 
-def chain_in(text: str) -> list[Any]:
-    """What stands in a Python file under a name: `chain.py:AUGMENT`; the name may be left out."""
-    path, _, name = text.partition(".py:")
-    path, name = (path + ".py", name) if name else (text, "AUGMENT")
-    if not os.path.isfile(path):
-        raise ConfigError(f"{path} is not there.", hint="Give a Python file, and the name of the augmentation in it: chain.py:AUGMENT")
-    held = runpy.run_path(path)
-    if name not in held:
-        raise ConfigError(f"{path} has no {name}.", hint=f'Say there: {name} = sl.Augment("image", ...)')
-    chain = held[name]
-    return list(cast("Sequence[Any]", chain)) if isinstance(chain, list | tuple) else [chain]
-
-
 def augmented(
     arguments: argparse.Namespace, *, seen: Any, stretched: Any
 ) -> tuple[str, list[NDArray[np.uint8]], list[str], list[dict[str, Any]]]:
     """The field, a row of pictures for each record (as stored, then by epoch), their texts, and what was drawn for each."""
     chain = chain_in(arguments.augment)
-    first = next((one for one in chain if isinstance(one, Augment)), None)
-    if first is None:
-        raise ConfigError("there is no Augment in it.", hint='Say: AUGMENT = sl.Augment("image", ...)')
+    first = first_augment(chain)
     name = arguments.image or first.fields[0]
     augment = next((one for one in chain if isinstance(one, Augment) and name in one.fields), first)
     with opened(arguments.path, arguments) as source:

@@ -13,12 +13,14 @@ from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
-from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
+from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries
+from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, size_of
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
+from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
@@ -37,6 +39,7 @@ HELP = (
     ("--cold", "empty the page cache before each pass, verified"),
     ("--limit-memory SIZE", 'a ceiling that the kernel holds, as "1 GB"'),
     ("--contenders NAMES", "all, or some: other loaders on the same records"),
+    ("--augment CHAIN.py:NAME", "augmented, beside torchvision, albumentations"),
     ("--model NAME", "resnet50, unet3d, cosmoflow, or seconds a step"),
     ("--html FILE", "write a page with pictures there"),
     ("--fields NAMES --shape A=H,W", "which fields, and shapes that no file says"),
@@ -62,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each pass, verified")
     parser.add_argument("--limit-memory", metavar="SIZE", help='a ceiling that the kernel holds, as "1 GB"')
     parser.add_argument("--contenders", metavar="NAMES", help="all, or some: other loaders on the same records")
+    parser.add_argument("--augment", metavar="CHAIN.py:NAME", help="with the augmentation of that name in a file, beside other libraries")
     parser.add_argument("--model", metavar="NAME", help="resnet50, unet3d, cosmoflow, or seconds a step")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures there")
     add_choice(parser)
@@ -75,7 +79,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not 0 < arguments.seconds <= 3600:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, at most 3600.")
     model = workload(arguments.model, arguments.batch or 256) if arguments.model else None
-    names = chosen_peers(arguments.contenders) if arguments.contenders else []
+    if arguments.augment:
+        first_augment(chain_in(arguments.augment))
+        names = chosen_libraries(arguments.contenders)
+    else:
+        names = chosen_peers(arguments.contenders) if arguments.contenders else []
     counts = worker_counts(arguments.workers)
     source = opened(arguments.path, arguments)
     try:
@@ -120,6 +128,7 @@ def pass_config(arguments: argparse.Namespace, source: Any, batch: int) -> dict[
         "memory": arguments.memory,
         "io": arguments.io,
         "seconds": arguments.seconds,
+        "augment": os.path.abspath(arguments.augment) if getattr(arguments, "augment", None) else None,
     }
 
 
@@ -145,15 +154,7 @@ def _measured(
         passes.append(one)
         _say(one, console)
     best = max(passes, key=lambda one: one["rate"])
-    document: dict[str, Any] = {
-        "command": "bench",
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "machine": about,
-        "path": arguments.path,
-        "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
-        "schema": str(source.schema),
-        "batch": batch,
+    document: dict[str, Any] = _setting(arguments, source, about, batch) | {
         "order": best["order"],
         "limits": limits,
         "passes": passes,
@@ -166,19 +167,59 @@ def _measured(
         _say_model(document["model"], console)
     if names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        stored = fields_in(arguments.fields) or {}
-        console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
-        limit = next(one for one in limits if one["how"] == "in order")
-        document["contenders"] = compared(
-            source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
-        )
+        with copies_folder() as folder:
+            document["contenders"] = _contenders(arguments, source, names, ours, limits, folder, console)
+            copies = format_decimal(size_of(folder))
+            console.say(f"    copies for other loaders took {copies} in {folder} (STREAMLOAD_CACHE_DIR moves it), and are deleted")
     document["other_work"] = work.found()
+    _say_verdict(document, console)
+    return document
+
+
+def _say_verdict(document: dict[str, Any], console: Console) -> None:
+    """What the figures come to, what else the machine did meanwhile, and what would make it faster."""
     console.say(f"  {document['verdict']}", "bold")
     if told(document["other_work"]):
         console.found(told(document["other_work"]))
     for change in document["changes"]:
         console.advise(change)
-    return document
+
+
+def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], batch: int) -> dict[str, Any]:
+    """When, where and of what data figures are."""
+    return {
+        "command": "bench",
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "machine": about,
+        "path": arguments.path,
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "schema": str(source.schema),
+        "batch": batch,
+    }
+
+
+def _contenders(
+    arguments: argparse.Namespace,
+    source: Any,
+    names: Sequence[str],
+    ours: dict[str, Any],
+    limits: Sequence[dict[str, Any]],
+    folder: Path,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """Others in turns with the best pass: loaders, or libraries that augment."""
+    stored = fields_in(arguments.fields) or {}
+    what = "the image alone" if arguments.augment else "contenders"
+    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+
+    def say(text: str) -> None:
+        console.say(f"    {text}")
+
+    if arguments.augment:
+        return augmented_beside(source, ours["augment"], names, ours=ours, stored=stored, folder=folder, say=say)
+    limit = next(one for one in limits if one["how"] == "in order")
+    return compared(source, names, ours=ours, stored=stored, folder=folder, limit=limit, say=say)
 
 
 def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: bool) -> dict[str, Any]:

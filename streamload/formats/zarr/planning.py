@@ -17,8 +17,11 @@ from streamload.formats.zarr.tree import Nodes, nodes_of
 from streamload.omissions import Omission
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
+from streamload.storage.file_table import table_from
 from streamload.storage.files import Fingerprint
 
+MANY_FILES = 1000
+"""More files than these are kept as a table."""
 MOST_CHUNK_NBYTES = 1 << 32
 """Of a chunk that must be decoded; more than any codec of Zarr's own writes."""
 
@@ -47,7 +50,7 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
             store.close()
     if fields is None:
         _refuse_unwritten(tables[first], chosen)
-    source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read)
+    source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read if len(read) <= MANY_FILES else table_from(read))
     asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
     return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked, omissions=strays)
 

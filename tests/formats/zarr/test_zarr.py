@@ -20,7 +20,10 @@ from zarr.core.sync import cleanup_resources
 
 import streamload as sl
 from streamload import testing
+from streamload.errors import SourceChangedError
 from streamload.formats.open import open_source
+from streamload.formats.zarr import planning
+from streamload.storage.file_table import FileTable
 
 numcodecs.Blosc().encode(b"0123456789")  # it makes a lock that lasts as long as the process: before the first test
 
@@ -248,3 +251,41 @@ def test_any_chunks_and_shards_give_what_zarr_reads(data: st.DataObject, tmp_pat
     assert_same(source[order]["data"], given_shape[order])
     assert_same(source[:]["data"], given_shape)
     source.close()
+
+
+@pytest.mark.parametrize("shards", [None, (160, 64, 192)], ids=["chunks in files of their own", "shards"])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:A window mixes only")
+def test_chunks_are_read_ahead_past_the_page_cache(shards: tuple[int, ...] | None, workers: int, tmp_path: Path):
+    """The same records, from whichever file a chunk is in."""
+    values = np.random.default_rng(7).integers(0, 256, (1100, 64, 192), np.uint8)
+    array = zarr.create_array(tmp_path / "a", shape=values.shape, dtype="u1", chunks=(16, 64, 192), shards=shards)
+    array[...] = values
+    cleanup_resources()
+    data = open_source(tmp_path / "a")
+    for shuffle in (sl.Block(window="4 MB"), False):
+        with sl.Loader(data, batch_size=50, shuffle=shuffle, num_workers=workers, io="direct", memory="900 MB", seed=5) as loader:
+            assert "read past the page cache" in repr(loader)
+            seen: list[int] = []
+            for batch in loader:
+                assert (batch["data"] == values[batch.records]).all()
+                seen += batch.records.tolist()
+            assert sorted(seen) == list(range(1100))
+    data.close()
+
+
+def test_very_many_chunks_are_files_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Which say of each file what was found, and notice one that changes."""
+    write(tmp_path / "a.zarr", held(), chunks=(1, 8, 6, 3))
+    few = open_source(tmp_path / "a.zarr")
+    monkeypatch.setattr(planning, "MANY_FILES", 10)
+    many = open_source(tmp_path / "a.zarr")
+    assert isinstance(many.fingerprints, FileTable)
+    assert list(many.fingerprints) == list(few.fingerprints)
+    testing.check_source(many, held(), num_workers=(0,))
+    many.close()
+    chunk = tmp_path / "a.zarr" / "image" / "c" / "3" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes())
+    with pytest.raises(SourceChangedError, match="image/c/3/0/0/0 was written to after it was opened"):
+        many[3]
+    many.close()

@@ -11,6 +11,7 @@ import numpy as np
 
 import streamload as sl
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from streamload.tools.chain_file import chain_in, first_augment, of_images_alone
 
 
 def wait_until_quiet(loader: sl.Loader) -> None:
@@ -22,26 +23,14 @@ def wait_until_quiet(loader: sl.Loader) -> None:
 
 
 def make(config: Config) -> Any:
-    """A loader that has handed out `settle` epochs (0: one batch, after which it begins anew).
+    """A loader that has handed out `settle` epochs (0: one batch, after which it begins anew); augmented, where a chain is named.
 
     Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
     """
     warnings.simplefilter("ignore")  # small windows are meant here
-    names = config.get("names", {"image": "image", "label": "label"})
-    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    loader, data = _loader_of(config)
     labelled = "label" in data.schema.names
-    order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
-    shuffle = order(window=config["window"]) if "window" in config else order()
-    loader = sl.Loader(
-        data,
-        batch_size=config["batch"],
-        shuffle=shuffle,
-        num_workers=config["workers"],
-        memory=config.get("memory"),
-        io=config.get("io", "auto"),
-        indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
-    )
-    sink = Sink(config["batch"], data.schema["image"].nbytes)
+    sink = Sink(config["batch"], loader.schema["image"].nbytes)
     numbers = itertools.count()
     consume = config.get("consume", True)
     begin = loader.state_dict()
@@ -69,3 +58,21 @@ def make(config: Config) -> Any:
         loader.load_state_dict(begin)
         wait_until_quiet(loader)
     return one_pass
+
+
+def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
+    names = config.get("names", {"image": "image", "label": "label"})
+    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
+    shuffle = order(window=config["window"]) if "window" in config else order()
+    loader = sl.Loader(
+        data,
+        batch_size=config["batch"],
+        shuffle=shuffle,
+        num_workers=config["workers"],
+        memory=config.get("memory"),
+        io=config.get("io", "auto"),
+        indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
+        augment=of_images_alone(first_augment(chain_in(config["chain"])), "image") if "chain" in config else None,
+    )
+    return loader, data

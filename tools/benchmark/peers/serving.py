@@ -95,6 +95,10 @@ def missing_module(error: ModuleNotFoundError) -> str:
     return f"{error.name} is not installed (pip install {PACKAGES.get(module, module)})"
 
 
+class NoCounterpart(Exception):
+    """What is to be compared does not exist in a library; the text says what."""
+
+
 def serve(make: Callable[[Config], Any], configuration: str) -> None:
     """Make a peer from its configuration, in JSON, then a pass for every line of standard input.
 
@@ -107,6 +111,10 @@ def serve(make: Callable[[Config], Any], configuration: str) -> None:
     except ImportError as error:
         missing = missing_module(error) if isinstance(error, ModuleNotFoundError) else f"it cannot be imported here ({error})"
         answers.write(json.dumps({"missing": missing}) + "\n")
+        answers.flush()
+        return
+    except NoCounterpart as lacking:
+        answers.write(json.dumps({"missing": str(lacking)}) + "\n")
         answers.flush()
         return
     one_pass, about = peer if isinstance(peer, Peer) else (peer, {})
