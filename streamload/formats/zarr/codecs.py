@@ -19,7 +19,7 @@ Endian = Literal["<", ">"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chain:
+class CodecChain:
     """Filters in the order in which they were applied, as `codecs.FilterPipeline` takes them."""
 
     filters: tuple[Filter, ...]
@@ -120,16 +120,16 @@ def _turned(order: Sequence[int], chunk: tuple[int, ...]) -> list[Filter]:
     return [] if long == sorted(long) else [(TRANSPOSE, (*order, *chunk))]
 
 
-def chain_of_v2(filters: Any, compressor: Any, chunk: tuple[int, ...], stored: np.dtype, *, fortran: bool) -> Chain:
+def chain_of_v2(filters: Any, compressor: Any, chunk: tuple[int, ...], stored: np.dtype, *, fortran: bool) -> CodecChain:
     """What .zarray says; raises as `metadata.array_of_v2` does."""
     names: list[str] = ["Fortran order"] if fortran and len(chunk) > 1 else []
     made = _turned(range(len(chunk))[::-1], chunk) if fortran else []
     for one in (*(filters or ()), *((compressor,) if compressor is not None else ())):
         made += _filter(one["id"], one, stored, names)
-    return Chain(filters=tuple(made), names=tuple(names))
+    return CodecChain(filters=tuple(made), names=tuple(names))
 
 
-def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding | None, Endian]:
+def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[CodecChain, Sharding | None, Endian]:
     """What zarr.json says of codecs, and the order of bytes, "<" or ">"; raises as `metadata.array_of_v3` does."""
     codecs = [(one, {}) if isinstance(one, str) else (one["name"], one.get("configuration") or {}) for one in said]
     if any(name == "sharding_indexed" for name, _ in codecs):
@@ -154,7 +154,7 @@ def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Ch
             made += _filter(name, more, stored.newbyteorder(order), names)
     if not as_bytes:
         raise UnsupportedFeatureError("is turned to bytes in a way that is not known here")
-    return Chain(filters=tuple(made), names=tuple(names)), None, order
+    return CodecChain(filters=tuple(made), names=tuple(names)), None, order
 
 
 def _transposed(said: Any, shape: tuple[int, ...]) -> list[Filter]:
@@ -163,7 +163,7 @@ def _transposed(said: Any, shape: tuple[int, ...]) -> list[Filter]:
     return _turned([int(one) for one in said], shape)
 
 
-def _sharded(said: Codec, shard: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding, Endian]:
+def _sharded(said: Codec, shard: tuple[int, ...], stored: np.dtype) -> tuple[CodecChain, Sharding, Endian]:
     chunk = tuple(said["chunk_shape"])
     if len(chunk) != len(shard) or any(type(one) is not int or one < 1 or side % one for one, side in zip(chunk, shard, strict=True)):
         raise ValueError(f"chunks of {chunk} in shards of {shard}")

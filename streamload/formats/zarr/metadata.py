@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats.zarr.codecs import Chain, Sharding, chain_of_v2, chain_of_v3
+from streamload.formats.zarr.codecs import CodecChain, Sharding, chain_of_v2, chain_of_v3
 
 MOST_AXES = 32
 KINDS = "biufcSMm"
@@ -32,7 +32,7 @@ class ArrayInfo:
     """An element as it lies in chunks, once these are decoded."""
     chunk: tuple[int, ...]
     """Shape of a chunk; of the inner ones where these lie in shards."""
-    chain: Chain
+    chain: CodecChain
     """What chunks are packed with."""
     sharding: Sharding | None
     """How chunks lie in shards; None where each has a key of its own."""
