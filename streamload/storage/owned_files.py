@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO, BinaryIO
 
 from streamload.errors import UnsafeSourceError
+from streamload.storage.renaming import EXCHANGING, WITHOUT_REPLACING, renamed
 
 BY_DESCRIPTOR = {os.open, os.mkdir, os.unlink, os.rmdir, os.rename, os.stat} <= os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether names can be looked up in a folder that is held open."""
@@ -33,8 +34,6 @@ IN_MEMORY = "/dev/shm"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSED_IN_CHILDREN
 _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _CLOSED_IN_CHILDREN
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOSED_IN_CHILDREN
-_WITHOUT_REPLACING, _EXCHANGING = 1, 2
-"""Flags of the system call renameat2."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -182,7 +181,7 @@ class Folder:
         (here, within), (there, beyond) = self._at(name), into._at(new)
         if new in into._ours:
             os.replace(here, there, src_dir_fd=within, dst_dir_fd=beyond)
-        elif not _renamed(here, within, there, beyond, _WITHOUT_REPLACING):
+        elif not renamed(here, within, there, beyond, WITHOUT_REPLACING):
             if into.status(new) is not None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), into.path_of(new))
             os.rename(here, there, src_dir_fd=within, dst_dir_fd=beyond)
@@ -197,7 +196,7 @@ class Folder:
         self._require_ours(name)
         beyond._require_ours(other)
         (here, within), (there, outside) = self._at(name), beyond._at(other)
-        if _renamed(here, within, there, outside, _EXCHANGING):
+        if renamed(here, within, there, outside, EXCHANGING):
             return
         aside = f"{name}.old"
         beyond.move(other, aside, self)
@@ -272,24 +271,6 @@ class Folder:
             os.close(fd)
             self.delete(name)
         return ours.st_uid == theirs.st_uid and not theirs.st_mode & _OTHERS_WRITE & ~ours.st_mode
-
-
-def _renamed(here: str, within: int | None, there: str, beyond: int | None, flags: int) -> bool:
-    """Rename as flags say, where the kernel can; whether it could. Raises OSError."""
-    if within is None or beyond is None:
-        return False
-    import ctypes
-
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return False
-    if call(within, os.fsencode(here), beyond, os.fsencode(there), flags) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS):
-        return False
-    raise OSError(number, os.strerror(number), here, None, there)
 
 
 def cache_folder(name: str) -> Folder | None:
