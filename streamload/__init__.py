@@ -10,11 +10,9 @@ from streamload import interrupts
 interrupts.hold()  # before anything that takes its time
 
 from streamload import errors  # noqa: E402
-from streamload.formats.open import open_source as open  # noqa: E402
-from streamload.schema import Field, Schema  # noqa: E402
-from streamload.source import Source  # noqa: E402
 
 if TYPE_CHECKING:
+    from streamload.formats.open import open_source as open
     from streamload.frameworks.jax import for_jax
     from streamload.frameworks.keras import for_keras
     from streamload.frameworks.tensorflow import for_tf
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from streamload.mixtures import Mixture, mix
     from streamload.order import Block, Exact, Listed, Order, Sequential
     from streamload.ragged import Ragged
+    from streamload.schema import Field, Schema
+    from streamload.source import Source
     from streamload.splits import split
     from streamload.transforms import augment
     from streamload.transforms.augment import Augment
@@ -37,20 +37,24 @@ _LATER = {
     "Block": "streamload.order",
     "Decode": "streamload.images",
     "Exact": "streamload.order",
+    "Field": "streamload.schema",
     "Listed": "streamload.order",
     "Loader": "streamload.loader.loader",
     "Mixture": "streamload.mixtures",
     "Order": "streamload.order",
     "Ragged": "streamload.ragged",
+    "Schema": "streamload.schema",
     "Sequential": "streamload.order",
+    "Source": "streamload.source",
     "for_jax": "streamload.frameworks.jax",
     "for_keras": "streamload.frameworks.keras",
     "for_tf": "streamload.frameworks.tensorflow",
     "for_torch": "streamload.frameworks.torch",
     "mix": "streamload.mixtures",
+    "open": "streamload.formats.open:open_source",
     "split": "streamload.splits",
 }
-"""Names whose modules are imported when they are first asked for: `import streamload` loads NumPy and nothing heavier."""
+"""Where names are defined whose modules are imported when they are first asked for: `import streamload` takes no time to speak of."""
 
 __all__ = [
     "Augment",
@@ -85,7 +89,8 @@ def __getattr__(name: str) -> Any:
     if name in errors.FAMILY:
         return errors.FAMILY[name]
     if name in _LATER:
-        value = getattr(importlib.import_module(_LATER[name]), name)
+        module, _, attribute = _LATER[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute or name)
     elif name.startswith("_") or not (name == "augment" or name[0].isupper()):
         raise AttributeError(f"module 'streamload' has no attribute {name!r}")
     else:

@@ -203,6 +203,22 @@ class Column(Protocol):
         ...
 
     @property
+    def single_threaded(self) -> bool:
+        """Whether records are decoded by a library that lets in one thread of a process at a time."""
+        ...
+
+    def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
+        """The least and the greatest value of all records but nulls, where files say it beside the records; None where they do not."""
+        ...
+
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """Where records [start, stop) lie in files byte for byte as they are delivered, in their order; None where they do not.
+
+        Shape (runs, 3): of each run the number of its file, and the bytes [start, stop) in it.
+        """
+        ...
+
+    @property
     def measured(self) -> Measured | None:
         """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
         ...

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.source import Column, Fault, Measured, RaggedColumn
+from streamload.storage.files import OpenFiles
 
 
 class ColumnDefaults:
@@ -56,6 +57,19 @@ class ColumnDefaults:
     @property
     def page_starts(self) -> NDArray[np.int64] | None:
         """No parts of blocks are read for themselves."""
+        return None
+
+    @property
+    def single_threaded(self) -> bool:
+        """Threads do not wait for each other."""
+        return False
+
+    def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
+        """No file says it."""
+        return None
+
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """None: records are made of what is stored."""
         return None
 
     @property

@@ -6,7 +6,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -205,8 +205,9 @@ def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
     return Ragged(values, offsets, field.ragged)
 
 
-COLUMN_MEMBERS = ("direct_nbytes", "mappable", "encoded", "held", "amplification", "file_nbytes")
-FORWARDED = {member: attrgetter(member) for member in ("addressable", "direct_nbytes", "mappable", "amplification", "file_nbytes")}
+SAID = ("direct_nbytes", "mappable", "amplification", "file_nbytes", "single_threaded")
+COLUMN_MEMBERS = (*SAID, "encoded", "held", "value_range", "byte_runs")
+FORWARDED = {member: attrgetter(member) for member in ("addressable", *SAID)}
 READER_MEMBERS = ("advise", "expect", "collect_faults", "close")
 WITH_DEFAULTS = "let its class inherit from streamload.column_defaults."
 
@@ -247,6 +248,7 @@ def check_promises(source: Source, arrays: Arrays) -> None:
         assert column.file_nbytes is None or column.file_nbytes >= 0, f"'{name}' claims to take {column.file_nbytes} bytes in its files"
         if held is not None:
             _same(held if column.field.ragged else np.asarray(held), arrays[name], f"what '{name}' holds in memory")
+        _check_stored(source, column, arrays[name])
         if encoded is not None:
             assert encoded.field.ragged == BYTES, f"the stored bytes of '{name}' are {encoded.field}, where ragged bytes are expected"
             for member, said_by in FORWARDED.items():
@@ -254,6 +256,19 @@ def check_promises(source: Source, arrays: Arrays) -> None:
                 assert ours == theirs, f"'{name}' says {member} = {ours}, and its stored bytes {theirs}"
             _check_reading(source, encoded)
         _check_reading(source, column)
+
+
+def _check_stored(source: Source, column: Column, array: Any) -> None:
+    """Bytes and values that files are said to hold are those of the records."""
+    name, runs = column.field.name, column.byte_runs(0, len(source))
+    if runs is not None:
+        parts = [np.fromfile(source.fingerprints[at].path, np.uint8, end - start, offset=start) for at, start, end in runs.tolist()]
+        found = b"".join(part.tobytes() for part in parts)
+        assert found == np.ascontiguousarray(array).tobytes(), f"'{name}' does not lie in its files where byte_runs() says"
+    with closing(OpenFiles(source.fingerprints)) as files:
+        said = column.value_range(files)
+    if said is not None:
+        assert array.min() <= said[0] <= said[1] <= array.max(), f"values of '{name}' are not within what value_range() says: {said}"
 
 
 def _check_reading(source: Source, column: Column) -> None:

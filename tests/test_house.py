@@ -62,6 +62,37 @@ def test_a_room_imports_only_from_floors_below():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+TOOLS_FLOORS = """
+[tool.importlinter]
+root_package = "streamload"
+
+[[tool.importlinter.contracts]]
+name = "No import cycle between the modules of a folder of the tools, nor between folders"
+type = "acyclic_siblings"
+ancestors = ["streamload.tools", "streamload.tools.**"]
+
+[[tool.importlinter.contracts]]
+name = "Floors of the tools"
+type = "layers"
+containers = ["streamload.tools"]
+exhaustive = true
+layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files", "progress", "console"]
+"""
+
+
+def test_tools_import_without_cycles_and_only_from_floors_below(tmp_path: Path):
+    """As they are installed, inside the library: in the tree, where they lie beside it, the linter does not find them."""
+    (tmp_path / "streamload").mkdir()
+    for path in (*(ROOT / "streamload").iterdir(), ROOT / "tools"):
+        (tmp_path / "streamload" / path.name).symlink_to(path)
+    (tmp_path / "pyproject.toml").write_text(TOOLS_FLOORS)
+    command = "import sys; from importlinter.cli import lint_imports_command as main; sys.exit(main())"
+    there = os.environ | {"PYTHONPATH": str(tmp_path)}
+    lint = [sys.executable, "-c", command, "--no-cache"]
+    done = subprocess.run(lint, cwd=tmp_path, env=there, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def kept(paths: list[Path], rule: Callable[[Path, str, ast.Module], Iterator[str]]) -> None:
     """Fail with everything that breaks a rule: `rule` says for a file, its text and its syntax tree what is wrong."""
     broken = [f"{name_of(path)}: {wrong}" for path in paths for wrong in rule(path, *parsed(path))]
@@ -151,9 +182,9 @@ def test_a_rule_that_is_broken_is_told_by_file():
         kept([ROOT / "tests" / "order" / "__init__.py"], rule)
 
 
-def test_importing_the_library_loads_numpy_and_nothing_heavier():
-    """`import streamload` costs NumPy; a file format or a compiler is loaded when it is needed."""
-    code = "import json, sys, streamload; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+def test_the_library_loads_numpy_and_nothing_heavier():
+    """What opens files costs NumPy; a file format or a compiler is loaded when it is needed."""
+    code = "import json, sys, streamload; streamload.open; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd="/", capture_output=True, text=True, check=True, env=environment())
     loaded = set(json.loads(done.stdout))
     assert "numpy" in loaded

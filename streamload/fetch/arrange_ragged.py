@@ -17,7 +17,7 @@ from streamload.fetch.job import Job
 from streamload.schema import PADDED, ROWS, Field
 from streamload.source import Fault, ReadStats
 from streamload.transforms.collation import Collation
-from streamload.transforms.operations.ragged import Arrangement, RaggedOperation, fill_of
+from streamload.transforms.operations.ragged import RaggedArrangement, RaggedOperation, fill_of
 
 FILL_NBYTES = 4096
 """Of what gaps are filled with, in one piece."""
@@ -37,7 +37,7 @@ class ArrangeRagged:
                 self._fills[name] = np.repeat(fill_of(operation, field), max(1, FILL_NBYTES // max(field.nbytes, 1)), axis=0)
         self._chosen: NDArray[np.int64] = np.empty(0, np.int64)
         """For each row of the batch, the row of the pass before that it is made of; -1 where it is made of none."""
-        self._found: list[Arrangement] = []
+        self._found: list[RaggedArrangement] = []
 
     def measure(self, draft: BatchDraft) -> None:
         """Work out where each record goes; settle what becomes of those that there is no room for."""
@@ -99,7 +99,7 @@ class ArrangeRagged:
                 )
         return lengths
 
-    def _lay_out(self, draft: BatchDraft, name: str, found: Arrangement) -> None:
+    def _lay_out(self, draft: BatchDraft, name: str, found: RaggedArrangement) -> None:
         """The elements of one field, from where the pass before put them to where they go."""
         field, fill, target = self._collation.given[name], self._fills[name], draft.target.fields[name]
         if not field.nbytes:

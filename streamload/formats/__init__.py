@@ -19,6 +19,7 @@ FORMATS = (
     "streamload.formats.lmdb.format",
     "streamload.formats.image_folder.format",
     "streamload.formats.tar.format",
+    "streamload.formats.tfrecord.format",
 )
 """Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
 

@@ -100,6 +100,11 @@ class FilesAsRecords(ColumnDefaults):
         """A reader for the calling process."""
         return FilesAsRecordsReader(self.elements.reader(files, meter), self.length, self.elements.field.shape)
 
+    @property
+    def single_threaded(self) -> bool:
+        """As the other is."""
+        return self.elements.single_threaded
+
     def describe(self) -> str:
         """As the other is stored."""
         return self.elements.describe()

@@ -79,6 +79,11 @@ class Grouped(ColumnDefaults):
         """A reader for the calling process."""
         return GroupedReader(self, files, meter)
 
+    @property
+    def single_threaded(self) -> bool:
+        """As elements are."""
+        return self.elements.single_threaded
+
     def describe(self) -> str:
         """As elements are stored."""
         return f"{self.elements.describe()}, records of different lengths"

@@ -100,6 +100,20 @@ class JoinedColumn(ColumnDefaults):
         """As the column's."""
         return self.column.file_nbytes
 
+    @property
+    def single_threaded(self) -> bool:
+        """As the column is."""
+        return self.column.single_threaded
+
+    def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
+        """As the column's."""
+        return self.column.value_range(cast(OpenFiles, FileRange(files, self.first, self.files)))
+
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """As the column's, in files by their numbers here."""
+        runs = self.column.byte_runs(start, stop)
+        return None if runs is None else np.add(runs, (self.first, 0, 0))
+
     def file_of(self, record: int) -> int | None:
         """As the column says, counted here."""
         number = self.column.file_of(record)

@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
@@ -62,27 +62,13 @@ def open_source(
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
     paths = _expanded(path)
     wanted = [fields] if isinstance(fields, str) else fields
-    if wanted is not None and not len(wanted):
-        raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
-    stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
-    for name in _names_in(wanted):
-        if not isinstance(name, str):
-            raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
-    chosen: Format | None = None
-    for name in paths:
-        found = _format_at(name, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else name)
-        if chosen is not None and found.NAME != chosen.NAME:
-            raise SchemaMismatchError(
-                f"{paths[0]} is {chosen.NAME}, {name} is {found.NAME}: the files of a source are of one format.",
-                hint="Open them as two sources.",
-                path=name,
-            )
-        chosen = found
-    assert chosen is not None
+    _refuse_nameless(wanted)
+    chosen = _format_of_all(paths, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
     _refuse_unknown(options, chosen)
+    stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
     if stacked and not getattr(chosen, "STACKS", False):
         raise ConfigError(
             f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
@@ -94,6 +80,29 @@ def open_source(
     source = _decoded(one_each_file(source) if by_file else source, decode)
     source = partitions.with_partitions(source, said, named) if named else source
     return as_numbers(source, options.get("shapes") or ())
+
+
+def _refuse_nameless(fields: Fields | None) -> None:
+    """Raise ConfigError where no field is asked for, or one by something else than a name."""
+    if fields is not None and not len(fields):
+        raise ConfigError("fields is empty: a record needs at least one field.", hint="Leave `fields` out to have them found.")
+    for name in _names_in(fields):
+        if not isinstance(name, str):
+            raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
+
+
+def _format_of_all(paths: Sequence[str], *, asked: str | None) -> Format:
+    """The format of all files. Raises SchemaMismatchError where they are of several; `asked` is what a user gave for them all."""
+    chosen = _format_at(paths[0], asked=asked or paths[0])
+    for path in paths[1:]:
+        found = _format_at(path, asked=asked or path)
+        if found.NAME != chosen.NAME:
+            raise SchemaMismatchError(
+                f"{paths[0]} is {chosen.NAME}, {path} is {found.NAME}: the files of a source are of one format.",
+                hint="Open them as two sources.",
+                path=path,
+            )
+    return chosen
 
 
 def _names_in(fields: Fields | None) -> list[object]:

@@ -53,6 +53,11 @@ class Scaled(ColumnDefaults):
         """A reader for the calling process."""
         return ScaledReader(self, files, meter)
 
+    @property
+    def single_threaded(self) -> bool:
+        """As the packed field is."""
+        return self.packed.single_threaded
+
     def describe(self) -> str:
         """How it is stored, and that it is unpacked."""
         return f"{self.packed.describe()}, {self.packed.field.dtype} unpacked"

@@ -104,6 +104,19 @@ class Numbers(ColumnDefaults):
         """As the column's."""
         return self.column.file_nbytes
 
+    @property
+    def single_threaded(self) -> bool:
+        """As the column is."""
+        return self.column.single_threaded
+
+    def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
+        """As the column's."""
+        return self.column.value_range(files)
+
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """As the column's: the shape of a record is nothing that is stored."""
+        return self.column.byte_runs(start, stop)
+
     def filled(self) -> Numbers:
         """The same with something in the place of nulls, for whoever will not ask for them."""
         return replace(self, column=cast(NullableColumn, self.column).filled())

@@ -53,6 +53,11 @@ class SparseRows(ColumnDefaults):
         """A reader for the calling process."""
         return SparseRowsReader(self, files, meter)
 
+    @property
+    def single_threaded(self) -> bool:
+        """As what rows are made of."""
+        return self.values.single_threaded
+
     def describe(self) -> str:
         """How values are stored."""
         return f"sparse: {self.values.elements.describe()}, {self.values.lengths.mean:,.1f} of {self.field.shape[0]:,} a record"

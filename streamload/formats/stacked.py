@@ -65,6 +65,11 @@ class Stacked(ColumnDefaults):
         """A reader of all columns."""
         return StackedReader(self, files, meter)
 
+    @property
+    def single_threaded(self) -> bool:
+        """If one of the columns is."""
+        return any(column.single_threaded for column in self.columns)
+
     def describe(self) -> str:
         """How they are stored: as the first one is."""
         return f"{len(self.columns):,} columns side by side: {self.columns[0].describe()}"

@@ -98,6 +98,11 @@ class EncodedImages(ColumnDefaults):
         """A reader for the calling process."""
         return ImageReader(self, files, meter)
 
+    @property
+    def single_threaded(self) -> bool:
+        """As of the stored bytes."""
+        return self.inner.single_threaded
+
     def describe(self) -> str:
         """What is stored, and what it becomes."""
         spec = self.spec

@@ -91,6 +91,11 @@ class FixedBytes(ColumnDefaults):
         """A reader for the calling process."""
         return FixedBytesReader(self.column.field, self.column.reader(files, meter))
 
+    @property
+    def single_threaded(self) -> bool:
+        """As the column is."""
+        return self.column.single_threaded
+
     def describe(self) -> str:
         """As the column does."""
         return f"padded to {self.column.field.nbytes:,} bytes, {self.column.describe()}"

@@ -206,12 +206,9 @@ def sizing_of(
     least = demand.footprint(few, mapped=io == "mmap", direct=io == "direct")
     _check_fits(least, orders, available, fitting_window)
     half = (available - least.total) // 2 if workers and mappable else 0
-    mapped = mapped_nbytes > 0 and (io == "mmap" or (io == "auto" and mapped_nbytes <= half and _fits(demand.footprint(few, mapped=True))))
-    beyond = io == "auto" and not mapped and stored_nbytes > DIRECT_FROM * available and any(_scattered(one, orders) for one in columns)
-    direct = demand.rings > 0 and (io == "direct" or (beyond and _fits(demand.footprint(few, direct=True))))
-    most, room = (MOST_DECODED_SLOTS, DECODED_SLOTS_NBYTES) if arena_nbytes else (MOST_SLOTS, SLOTS_NBYTES)
-    around = max(2 * workers + 1, min(most, room // slot_nbytes)) if workers else 1
-    wanted = SPARE_SLOTS + around
+    beyond = stored_nbytes > DIRECT_FROM * available and any(_scattered(one, orders) for one in columns)
+    mapped, direct = _ways_to_read(demand, io, few, half_nbytes=half, beyond=beyond)
+    wanted = SPARE_SLOTS + _slots_in_use(slot_nbytes, workers, decoded=arena_nbytes > 0)
     while wanted > few and demand.footprint(wanted, mapped=mapped, direct=direct).total > min(memory_nbytes, available):
         wanted -= 1
     ahead = _ahead(orders, record_nbytes, available) if any(one.addressable and one.held is None for one in columns) else 0
@@ -224,6 +221,24 @@ def sizing_of(
         advised=min(-(-ahead // processes), ADVISED_NBYTES // max(1, record_nbytes)),
         footprint=demand.footprint(wanted, mapped=mapped, direct=direct),
     )
+
+
+def _slots_in_use(slot_nbytes: int, workers: int, *, decoded: bool) -> int:
+    """Slots that are being filled or wait to be handed out, where there is memory for all that help."""
+    most, room = (MOST_DECODED_SLOTS, DECODED_SLOTS_NBYTES) if decoded else (MOST_SLOTS, SLOTS_NBYTES)
+    return max(2 * workers + 1, min(most, room // slot_nbytes)) if workers else 1
+
+
+def _ways_to_read(demand: MemoryDemand, io: str, few: int, *, half_nbytes: int, beyond: bool) -> tuple[bool, bool]:
+    """Whether files are mapped, and whether large reads pass the page cache by.
+
+    `few` is the least number of slots; `half_nbytes` is the memory that mapped files may fill; `beyond` says that files are larger
+    than memory and read from all over.
+    """
+    fits = io == "auto" and demand.mapped <= half_nbytes and _fits(demand.footprint(few, mapped=True))
+    mapped = demand.mapped > 0 and (io == "mmap" or fits)
+    pays = io == "auto" and not mapped and beyond and _fits(demand.footprint(few, direct=True))
+    return mapped, demand.rings > 0 and (io == "direct" or pays)
 
 
 def _scattered(column: Column, orders: Sequence[BoundOrder]) -> bool:

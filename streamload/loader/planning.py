@@ -129,20 +129,7 @@ def plan_of(
         drop_last=options.drop_last,
         pad_last=options.pad_last,
     )
-    job = Job(
-        streams=_streams(parts, shares),
-        layout=None,
-        transform=options.transform,
-        workers=max(1, workers),
-        mapped=False,
-        direct=False,
-        on_bad=options.on_bad_record,
-        fills=ranks.world_size > 1 or options.pad_last,
-        augmentation=parts[0].augmentation,
-        batch_transform=options.batch_transform,
-    )
-    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
-    job = replace(job, collation=collation_of(options.collate, job.batched))
+    job = _job_of(parts, shares, options, workers)
     schema = job.batched if job.collation is None else job.collation.schema
     memory_nbytes = parse_nbytes(options.memory, name="memory") if options.memory is not None else default_memory_nbytes()
 
@@ -166,6 +153,24 @@ def plan_of(
         shape=shape,
         warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
     )
+
+
+def _job_of(parts: Sequence[Part], shares: SharedSteps, options: Options, workers: int) -> Job:
+    """What workers have to know, but for the sizes of slots and arenas: what transforms return has been found out."""
+    job = Job(
+        streams=_streams(parts, shares),
+        layout=None,
+        transform=options.transform,
+        workers=max(1, workers),
+        mapped=False,
+        direct=False,
+        on_bad=options.on_bad_record,
+        fills=shares.ranks > 1 or options.pad_last,
+        augmentation=parts[0].augmentation,
+        batch_transform=options.batch_transform,
+    )
+    job = _delivered(job, workers=workers, timeout=options.timeout_s, empty=not parts[0].order.n)
+    return replace(job, collation=collation_of(options.collate, job.batched))
 
 
 def _sized(

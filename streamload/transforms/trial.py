@@ -12,7 +12,7 @@ from streamload.ragged import Ragged
 from streamload.schema import ARRAY, BYTES, TEXT, Field, Schema
 
 
-class Form(NamedTuple):
+class ReturnedForm(NamedTuple):
     """What a function returned under one name, for one record."""
 
     dtype: np.dtype[Any]
@@ -24,14 +24,14 @@ class Form(NamedTuple):
 class Trial(NamedTuple):
     """What a function returned for one record."""
 
-    forms: Mapping[str, Form]
+    forms: Mapping[str, ReturnedForm]
     lengths: Mapping[str, int]
     """Elements of each ragged field of the record that it was given."""
     real: bool
     """Whether the record is one that is stored, as it is; else it was shortened to see what follows its length."""
 
 
-def form_of(name: str, value: Any, stored: Schema) -> Form:
+def form_of(name: str, value: Any, stored: Schema) -> ReturnedForm:
     """What is returned under a name. Raises ConfigError for what cannot lie in shared memory."""
     if isinstance(value, Ragged):
         if len(value) != 1:
@@ -39,18 +39,18 @@ def form_of(name: str, value: Any, stored: Schema) -> Form:
                 f"the transform's field {name!r} is a Ragged of {len(value):,} records, where one was expected.",
                 hint="Return sl.Ragged.of([array]), or the array itself.",
             )
-        return Form(value.values.dtype.newbyteorder("="), value.values.shape[1:], value.kind)
+        return ReturnedForm(value.values.dtype.newbyteorder("="), value.values.shape[1:], value.kind)
     if (width := stored_width(name, value, stored)) is not None:
-        return Form(width, np.shape(value), "")
+        return ReturnedForm(width, np.shape(value), "")
     if isinstance(text := scalar_of(value), (str, bytes)):
-        return Form(np.dtype(np.uint8), (), TEXT if isinstance(text, str) else BYTES)
+        return ReturnedForm(np.dtype(np.uint8), (), TEXT if isinstance(text, str) else BYTES)
     array = np.asarray(value)
     if array.dtype.hasobject:
         raise ConfigError(
             f"the transform's field {name!r} is of dtype {array.dtype}, which cannot lie in shared memory.",
             hint="Return numbers, arrays of numbers, or fixed-length bytes.",
         )
-    return Form(array.dtype.newbyteorder("="), array.shape, "")
+    return ReturnedForm(array.dtype.newbyteorder("="), array.shape, "")
 
 
 def trial_of(result: Mapping[str, Any], given: Mapping[str, Any], stored: Schema, *, real: bool = True) -> Trial:
@@ -69,7 +69,7 @@ def schema_of(trials: Sequence[Trial], stored: Schema) -> Schema:
     return Schema(tuple(_field(name, form, trials, stored) for name, form in trials[0].forms.items()))
 
 
-def _field(name: str, form: Form, trials: Sequence[Trial], stored: Schema) -> Field:
+def _field(name: str, form: ReturnedForm, trials: Sequence[Trial], stored: Schema) -> Field:
     if form.kind or not form.shape:
         return Field(name, form.dtype, form.shape, form.kind)
     same_name = name in stored and stored[name].ragged == ARRAY

@@ -288,69 +288,6 @@ def test_the_contract_names_the_promise_that_is_broken(fault: str):
     assert FAULTS[fault] in str(caught.value)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Wrapping(ColumnDefaults):
-    """A column that wraps another, and forgets to say what that one says."""
-
-    column: Any
-
-    @property
-    def field(self) -> Field:
-        """As the column's."""
-        return self.column.field
-
-    @property
-    def addressable(self) -> bool:
-        """As the column is."""
-        return self.column.addressable
-
-    @property
-    def cuts(self) -> Any:
-        """As the column's."""
-        return self.column.cuts
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.scratch_nbytes
-
-    def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
-        """The column's."""
-        return self.column.reader(files, meter)
-
-    def describe(self) -> str:
-        """As the column does."""
-        return self.column.describe()
-
-
-class WrappingMapped(Wrapping):
-    """One that forgets only that records are read directly."""
-
-    mappable = True
-
-
-class Lacking:
-    """A column, or a reader, that has nothing of what the defaults would give it."""
-
-    field = Field("n", np.dtype("i8"), ())
-
-
-def test_the_contract_finds_a_wrapper_that_does_not_say_what_it_wraps(tmp_path: Path):
-    """It would be read slowly, and nobody would know why."""
-    np.save(tmp_path / "x.npy", np.zeros((20, 40_000), np.uint8))
-    source = open_source(tmp_path / "x.npy")
-    arrays, (column,) = source[:], source.columns
-    testing.check_promises(source, arrays)
-    for wrapped, text in (
-        (Wrapping(column=column), "'x' is read from a mapped file, and its column does not say so (mappable)"),
-        (WrappingMapped(column=column), "'x' is read past the page cache, and its column does not say so (direct_nbytes)"),
-        (Lacking(), "the column of 'n' lacks direct_nbytes, mappable, encoded, held, amplification, file_nbytes: let its class inherit"),
-    ):
-        with pytest.raises(AssertionError, match=re.escape(text)):
-            testing.check_promises(with_columns(source, wrapped), arrays)
-    source.close()
-
-
 def test_the_contract_finds_a_column_that_promises_too_much():
     """What it says it does must be done."""
     source = counted("mapped")
@@ -358,11 +295,6 @@ def test_the_contract_finds_a_column_that_promises_too_much():
         AssertionError, match=re.escape("the column of 'n' says that it is read from a mapped file (mappable), and it is not")
     ):
         testing.check_promises(source, source[:])
-
-
-def with_columns(source: Source, *columns: Any) -> Source:
-    """The source with other columns."""
-    return Source(format_name="x", title="x", columns=columns, fingerprints=source.fingerprints, file_starts=source.file_starts)
 
 
 def test_the_contract_compares_with_what_is_expected():

@@ -94,11 +94,25 @@ def test_a_joined_column_says_of_itself_what_the_column_says(tmp_path: Path):
     testing.check_promises(source, source[:])
     for column in source.columns:
         alone = open_source(paths[column.field.name])
-        for member in testing.COLUMN_MEMBERS:
+        for member in (*testing.SAID, "held"):
             joined, own = (operator.attrgetter(member)(one) for one in (column, alone.columns[0]))
-            assert joined == own or member == "encoded", f"{column.field.name}: {member}"
+            assert joined == own, f"{column.field.name}: {member}"
         assert (column.encoded is None) == (alone.columns[0].encoded is None)
         alone.close()
     assert {column.field.name for column in source.columns if column.mappable} == {"padded", "text", "pixels"}
     assert {column.field.name for column in source.columns if column.direct_nbytes} == {"padded", "text", "noise"}
+    source.close()
+
+
+def test_joined_columns_say_where_their_bytes_lie(tmp_path: Path):
+    """In files by their numbers in the whole."""
+    np.save(tmp_path / "a.npy", np.arange(60, dtype=np.int32).reshape(20, 3))
+    np.save(tmp_path / "b.npy", np.arange(20, dtype=np.int64) - 5)
+    pq.write_table(pa.table({"c": np.arange(20) + 100}), tmp_path / "c.parquet", row_group_size=6)
+    source = open_source({name: tmp_path / f"{name}.{end}" for name, end in (("a", "npy"), ("c", "parquet"), ("b", "npy"))})
+    testing.check_promises(source, source[:])
+    runs = {column.field.name: column.byte_runs(3, 17) for column in source.columns}
+    place = {Path(was.path).name: number for number, was in enumerate(source.fingerprints)}
+    assert runs["a"].tolist() == [[place["a.npy"], 128 + 3 * 12, 128 + 17 * 12]]
+    assert runs["b"].tolist() == [[place["b.npy"], 128 + 3 * 8, 128 + 17 * 8]]
     source.close()

@@ -13,19 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.order import (
-    Block,
-    Exact,
-    Layout,
-    Order,
-    Sequential,
-    choose,
-    layout_of,
-    restricted,
-    subset,
-    window_advice,
-    window_beyond_memory,
-)
+from streamload.order import Block, Exact, Layout, Order, Sequential, choose, layout_of, restricted, subset
+from streamload.order.block_shuffle import window_advice, window_beyond_memory
 
 KB, MB, GB = 1024, 1024**2, 1024**3
 

@@ -15,6 +15,7 @@ from foreign_files import taken
 
 import streamload as sl
 from streamload.errors import CorruptDataError, SchemaMismatchError, UnsafeSourceError
+from streamload.omissions import Omission
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import decoded, image_in
 from streamload.tools.convert.readers.open import open_records
@@ -133,7 +134,7 @@ class TestMasks:
             for name in names:
                 (tmp_path / folder / f"{name}.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 4), np.uint8)))
         origin = open_records(OpenRequest(path=str(tmp_path)))
-        assert {why: names for why, names in origin.set_aside.items() if names} == {"a mask without an image": ["masks/c.png"]}
+        assert origin.omissions == [Omission("file", "a mask without an image", 1, ("masks/c.png",))]
         with pytest.raises(CorruptDataError, match=r"images/b.png has no mask. Leave it out with --on-bad skip"):
             origin.take(np.array([1]))
 

@@ -120,6 +120,16 @@ class TestZarr:
         with pytest.raises(ConfigError, match=r"the arrays differ in their number of records \(image: 4, mean: 3\)"):
             taken(path, fields={"image": "image", "mean": "mean"})
 
+    def test_files_that_are_no_chunks_are_counted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """A store is one thing; what lies in it and is not taken is named."""
+        path = zarr_store(tmp_path / "a.zarr", arrays(8), chunks=(2, 8, 8, 3))
+        code, document = answer(capsys, "info", path, "--no-measure")
+        assert (code, document["account"]) == (0, {"unit": "store", "found": 1, "taken": 1, "left_out": []})
+        (path / "image" / "c" / "old.bak").write_bytes(b"?")
+        code, document = answer(capsys, "info", path, "--no-measure")
+        left_out = {"what": "member", "why": "no chunk of 'image'", "count": 1, "expected": False, "names": ["c/old.bak"]}
+        assert (code, document["account"]) == (1, {"unit": "store", "found": 1, "taken": 1, "left_out": [left_out]})
+
     def test_a_damaged_chunk_is_named_by_its_records(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """And only they are left out, where that is asked for."""
         zarr_store(tmp_path / "a.zarr", arrays(8, labels=100), chunks=(2, 8, 8, 3))

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ChecksumError, ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
+from streamload.formats.tfrecord.example import features_of, varints
+from streamload.formats.tfrecord.framing import masked
 from streamload.kernels import checksum_kernels, crc32c_plain
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.readers.tf_example import features_of, varints
-from streamload.tools.convert.readers.tfrecord import masked
 
 GOLDEN = (
     b"\nR\n\x14\n\x08feature2\x12\x08\n\x06\n\x04goat\n\x14\n\x08feature3\x12\x08\x12\x06\n\x04[\xd3|?"

@@ -19,6 +19,7 @@ import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.label_values import values_of
 from streamload.formats.tar.members import Members
+from streamload.omissions import Omission
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.files.decompress import bytes_of
@@ -128,10 +129,10 @@ def test_labels_and_what_json_holds_become_fields(tmp_path: Path):
     assert records["jpg"].shape == (4, 4, 4, 3)
     assert origin.facts["classes"] == {"kind": ["a", "b"], "label": ["cat", "dog"]}
     assert origin.left_out == {"nested": "values that are neither numbers nor texts", "list": "lists of different lengths"}
-    assert origin.members_left_out == {
-        ".mp3 is not read here": (4, [f"{at}.mp3" for at in range(4)]),
-        ".x.pyd is a pickle, which could run anything": (4, [f"{at}.x.pyd" for at in range(4)]),
-    }
+    assert origin.omissions == [
+        Omission.of("member", ".mp3 is not read here", [f"{at}.mp3" for at in range(4)]),
+        Omission.of("member", ".x.pyd is a pickle, which could run anything", [f"{at}.x.pyd" for at in range(4)]),
+    ]
     chosen = taken(tmp_path / "a.tar", fields={"y": "kind", "x": "jpg"})[1]
     assert list(chosen) == ["y", "x"]
     with pytest.raises(ConfigError, match=r"has no field 'nested' that can be stored: values that are neither"):
@@ -144,7 +145,8 @@ def test_files_that_are_nobodys_are_no_records(tmp_path: Path):
     (tmp_path / "a.tar").write_bytes(tar_of(files))
     origin, records = taken(tmp_path / "a.tar")
     assert len(records["image"]) == 2
-    assert origin.members_left_out == {".csv is not read here": (1, ["boxes.csv"]), "no ending says what it is": (1, ["LICENSE"])}
+    told = {one.why: one.names for one in origin.omissions}
+    assert told == {".csv is not read here": ("boxes.csv",), "no ending says what it is": ("LICENSE",)}
 
 
 def test_two_images_of_a_record_are_two_fields(tmp_path: Path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import streamload
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.shuffle import Arrangement
+from streamload.tools.convert.shuffle import WrittenOrder
 from streamload.tools.convert.tasks import perform
 from streamload.tools.convert.writers.registry import WriteOptions
 from streamload.tools.files.direct_io import ALIGNMENT, DirectFile, DirectStream, aligned_empty, aligned_records, direct_descriptor
@@ -115,7 +115,7 @@ def test_a_conversion_that_fails_leaves_no_descriptor(target: str, tmp_path: Pat
     task: dict[str, Any] = {"streamload": streamload.__version__, "request": OpenRequest(path=str(folder)).plain(), "kind": "write"}
     task |= {"style": asdict(WriteOptions(format=target, codec="none", level=None, chunk_records=None)), "nbytes": 0, "threads": 2}
     task |= {"start": 0, "stop": 30, "part": "", "part_start": 0, "scattered": None, "total": 30, "buckets": 1}
-    task |= {"order": Arrangement(ends=(30,), shuffle="no", seed=0).plain(), "path": str(tmp_path / "out")}
+    task |= {"order": WrittenOrder(ends=(30,), shuffle="no", seed=0).plain(), "path": str(tmp_path / "out")}
 
     def descriptors() -> set[str]:
         gc.collect()

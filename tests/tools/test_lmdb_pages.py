@@ -119,7 +119,7 @@ class TestFields:
         origin, found = taken(database(tmp_path / "a.mdb", held), fields={"image": "image", "depth": "depth", "label": "label"})
         np.testing.assert_array_equal(found["depth"][..., 0], [noise((4, 4), seed=at) for at in range(1, 4)])
         assert found["label"].tolist() == [1, 2, 3]
-        assert origin.members_left_out == {}
+        assert list(origin.omissions) == []
         with pytest.raises(CorruptDataError, match=r"image-000000003 has no angle"):
             taken(tmp_path / "a.mdb")
 
@@ -133,7 +133,7 @@ class TestFields:
         """One that is called as a numbered image does not make the others none."""
         held = {b"image-000000001": png(noise())} | {b"cat/%d.png" % at: png(noise(seed=at)) for at in range(9)}
         origin, found = taken(database(tmp_path / "a.mdb", held), fields={"image": "image"})
-        assert (len(origin), len(found["image"]), origin.members_left_out) == (10, 10, {})
+        assert (len(origin), len(found["image"]), list(origin.omissions)) == (10, 10, [])
 
     def test_what_cannot_be_a_field_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """With what it is; and a key without a number."""

@@ -18,12 +18,12 @@ from command_line import answer, arrays, environment, hdf5_file, mounts, names_i
 from foreign_files import noise, png, taken, tar_of
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
+from streamload.formats.field_guesses import plain_names
+from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.field_guesses import plain_names
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.convert.readers.tfrecord import HEAD, TAIL, masked
 from streamload.tools.convert.writers.registry import write_options
 
 

@@ -16,6 +16,7 @@ from test_convert_stores import _end_threads  # noqa: F401 - a fixture
 
 from streamload.errors import CorruptDataError
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.tools.convert.chosen_records import ChosenRecords
@@ -41,7 +42,7 @@ def wrapped(origin: RecordSource) -> Iterator[ForwardingSource]:
     if origin.encoded_fields:
         yield KeptImages(origin)
     smaller = [Field(field.name, field.dtype, (4, 4, *field.shape[2:])) if field.name == "image" else field for field in origin.schema]
-    yield ResizedSource(origin, Schema(tuple(smaller)), 1)
+    yield ResizedSource(origin, OpenRequest(path=origin.title), Schema(tuple(smaller)), 1)
 
 
 def plain(values: Any) -> list[Any]:
@@ -125,14 +126,13 @@ class Unusual(RecordSourceDefaults):
     schema = Schema((Field("image", np.dtype(np.uint8), (6, 5, 3)), Field("label", np.dtype(np.int64), ())))
     addressable = False
     classes = {"label": ["a", "b"]}  # noqa: RUF012 - nobody changes what it says
+    attributes = {"label": {"units": "class"}}  # noqa: RUF012
     nulls = {"label": Nulls("label", 1)}  # noqa: RUF012
     identity = ["the same"]  # noqa: RUF012
     paths = ("/there/a.x",)
     files = ("/there/a.x", "/there/b.x")
     left_out = {"x": "it is a graph"}  # noqa: RUF012
-    more_left_out = {"datasets": 3}  # noqa: RUF012
-    set_aside = {"no pair": ["a.y"]}  # noqa: RUF012
-    members_left_out = {"a link": (2, ["b"])}  # noqa: RUF012
+    omissions = (Omission("field", "datasets", 3), Omission("file", "no pair", 1, ("a.y",)), Omission("member", "a link", 2, ("b",)))
     notes, cautions = ("noted",), ("take care",)
     damage = CorruptDataError("cut short.", hint="Fetch it again.")
     stored = {"image": "PNG"}  # noqa: RUF012
@@ -204,8 +204,8 @@ def test_chosen_records_are_asked_for_by_their_own_numbers():
 def test_the_bases_say_all_of_the_protocol_and_nothing_else():
     """What is added to one is added to the others."""
     needed = {"schema", "title", "format_name", "paths", "identity", "take"}
-    assert {name for name in vars(RecordSourceDefaults) if not name.startswith("_")} == MEMBERS - needed
-    assert {name for name in vars(ForwardingSource) if not name.startswith("_")} == MEMBERS - {"schema", "take"}
+    assert {name for name in dir(RecordSourceDefaults) if not name.startswith("_")} == MEMBERS - needed
+    assert {name for name in dir(ForwardingSource) if not name.startswith("_")} == MEMBERS - {"schema", "take"}
 
 
 def test_notes_of_the_library_say_what_is_left_out():
@@ -221,7 +221,7 @@ def test_notes_of_the_library_say_what_is_left_out():
         "1,003 more datasets of other lengths left out",
         "'g' was never written: its records are fill values",
     ]
-    named, more = fields_left_out(notes)
+    named, unnamed = fields_left_out(notes)
     assert named == {
         "a": "in x.parquet, not in y.parquet",
         "b": "in x.parquet, not in y.parquet",
@@ -231,4 +231,4 @@ def test_notes_of_the_library_say_what_is_left_out():
         "/f": "holds 2,000 groups: only the first 1,000 were looked into",
         "the file": "holds more than 9 objects: only the first were looked at; choose with fields=[...]",
     }
-    assert more == {"datasets of other lengths": 1003}
+    assert unnamed == [Omission("field", "datasets of other lengths", 1003)]

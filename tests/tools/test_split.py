@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import streamload as sl
 from streamload.errors import ConfigError
 from streamload.order.split import Labels, by_group, hashed
-from streamload.tools.convert.shuffle import Arrangement, Numbers
+from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.split import arranged
 
 
@@ -34,13 +34,13 @@ def passes(kept: list[int], labels: int, groups: int, size: int = 7) -> Any:
     return batches
 
 
-def made(folder: Path, kept: list[int], *, labels: int = 3, groups: int = 40, **more: Any) -> tuple[Arrangement, np.ndarray]:
+def made(folder: Path, kept: list[int], *, labels: int = 3, groups: int = 40, **more: Any) -> tuple[WrittenOrder, np.ndarray]:
     """An arrangement of some of the records, and the whole order."""
     path = folder / "kept"
     path.write_bytes(np.array(kept, np.int64).tobytes())
     options: dict[str, Any] = {"shares": [1.0], "shuffle": False, "seed": 0, "label": None, "group": None} | more
     order = arranged(len(kept), passes(kept, labels, groups), path=str(folder / "order"), kept=str(path), **options)
-    return order, Numbers(order).at(0, len(order))
+    return order, WrittenOrderIndex(order).at(0, len(order))
 
 
 class TestParts:
@@ -82,20 +82,20 @@ class TestParts:
         shares = [0.6, 0.4] if split else [1.0]
         names = {"label": "label" if dealt == "label" and split else None, "group": "id" if dealt == "id" and split else None}
         order, numbers = made(tmp_path, kept, shares=shares, shuffle=shuffle, **names)
-        found = np.concatenate(list(Numbers(order).positions((at, min(at + batch, 151)) for at in range(0, 151, batch))))
+        found = np.concatenate(list(WrittenOrderIndex(order).positions((at, min(at + batch, 151)) for at in range(0, 151, batch))))
         assert np.flatnonzero(found >= 0).tolist() == kept
         np.testing.assert_array_equal(numbers[found[kept]], kept)
 
     def test_without_a_file_the_order_is_the_loaders_own(self):
         """Exact order, worked out a stretch at a time."""
-        order = Arrangement(ends=(800, 1000), shuffle="whole", seed=3)
-        numbers = Numbers(order)
+        order = WrittenOrder(ends=(800, 1000), shuffle="whole", seed=3)
+        numbers = WrittenOrderIndex(order)
         together = np.concatenate([numbers.at(at, min(at + 77, 1000)) for at in range(0, 1000, 77)])
         from streamload.order import layout_of
 
         layout = layout_of([0, 1000], cuts=None, record_nbytes=1, addressable=True)
         np.testing.assert_array_equal(together, sl.Exact().bind(layout, 3).records(0, 0, 1000))
-        assert Arrangement.of(order.plain()) == order
+        assert WrittenOrder.of(order.plain()) == order
 
     @given(seed=st.integers(0, 20))
     def test_groups_stay_together(self, tmp_path: Path, seed: int):
@@ -181,12 +181,12 @@ def test_where_may_ask_for_fields_that_are_not_written(tmp_path: Path, capsys: p
 MEASURE = """
 import resource, sys
 import numpy as np
-from streamload.tools.convert.shuffle import Arrangement, Numbers
+from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.split import arranged
 from streamload.tools.convert.readers.label_fields import stretches
 count = int(sys.argv[1])
-order = Arrangement(ends=(count,), shuffle="whole", seed=0)
-numbers = Numbers(order)
+order = WrittenOrder(ends=(count,), shuffle="whole", seed=0)
+numbers = WrittenOrderIndex(order)
 for start in range(0, count, count // 20):
     numbers.at(start, start + 1000)
 next(numbers.positions(iter([(0, 1000)])))

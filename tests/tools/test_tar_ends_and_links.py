@@ -39,7 +39,7 @@ def test_hard_links_are_what_they_link_to(form: int, packing: str, tmp_path: Pat
     """Whether or not what they lead to is a link too; names may be longer than a head has room for."""
     (tmp_path / "a.tar").write_bytes(packed(linked(form=form, prefix="" if form == tarfile.USTAR_FORMAT else "d" * 120 + "/"), packing))
     origin, records = taken(tmp_path / "a.tar")
-    assert (len(origin), origin.members_left_out) == (4, {})
+    assert (len(origin), list(origin.omissions)) == (4, [])
     np.testing.assert_array_equal(records["image"], np.stack([noise(seed=seed) for seed in (0, 1, 0, 0)]))
     assert records["label"].tolist() == [7, 8, 8, 8]
 

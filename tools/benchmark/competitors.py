@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
+from streamload.schema import Field
 from streamload.sizes import format_decimal, format_rate
 from streamload.source import Source
 from streamload.storage.owned_files import Folder, finished_file
@@ -84,8 +85,6 @@ def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> Cop
 
     Raises UnsupportedFeatureError where the records have no field of a fixed size.
     """
-    import h5py
-
     fixed = [field for field in data.schema.fields if not field.ragged and field.nbytes > 0]
     if not fixed:
         raise UnsupportedFeatureError(
@@ -100,18 +99,7 @@ def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> Cop
     path = folder / f"copy-{image.nbytes}-{records}-{digest}.h5"
     began = time.perf_counter()
     if not path.exists():
-        shape = image.shape if image.dtype == np.uint8 and image.shape else (image.nbytes,)
-        with finished_file(path) as partial, h5py.File(partial, "x") as file:
-            images = file.create_dataset("image", (records, *shape), np.uint8)
-            numbers = file.create_dataset("label", (records,), np.int64)
-            step = max(1, (16 << 20) // image.nbytes)
-            for start in range(0, records, step):
-                taken = data.take(np.arange(start, min(start + step, records)))
-                whole = np.ascontiguousarray(taken[image.name])
-                count = len(whole)
-                images[start : start + count] = whole.reshape(count, -1).view(np.uint8).reshape(count, *shape)
-                if label is not None:
-                    numbers[start : start + count] = taken[label]
+        _write_copy(data, path, image, label, records)
     return CopiedRecords(
         path=path,
         records=records,
@@ -120,6 +108,24 @@ def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> Cop
         label=label,
         written_seconds=time.perf_counter() - began,
     )
+
+
+def _write_copy(data: Source, path: Path, image: Field, label: str | None, records: int) -> None:
+    """Images as the bytes that they are, of shape (records, *image.shape) where they are bytes; zeros where there is no label."""
+    import h5py
+
+    shape = image.shape if image.dtype == np.uint8 and image.shape else (image.nbytes,)
+    with finished_file(path) as partial, h5py.File(partial, "x") as file:
+        images = file.create_dataset("image", (records, *shape), np.uint8)
+        numbers = file.create_dataset("label", (records,), np.int64)
+        step = max(1, (16 << 20) // image.nbytes)
+        for start in range(0, records, step):
+            taken = data.take(np.arange(start, min(start + step, records)))
+            whole = np.ascontiguousarray(taken[image.name])
+            count = len(whole)
+            images[start : start + count] = whole.reshape(count, -1).view(np.uint8).reshape(count, *shape)
+            if label is not None:
+                numbers[start : start + count] = taken[label]
 
 
 def hdf5_names(data: Source, made: CopiedRecords, stored: dict[str, str]) -> dict[str, str] | None:
@@ -148,21 +154,10 @@ def compared(
 ) -> list[dict[str, Any]]:
     """Every contender beside streamload and a limit, warm; `ours` is the configuration of a pass, `say` hears of each as it is done."""
     made = copied(data, folder)
-    own = {"image": stored.get(made.image, made.image)} | ({"label": stored.get(made.label, made.label)} if made.label else {})
     config = {"batch": ours["batch"], "workers": ours["workers"]}
     theirs = {**config, "path": str(made.path), "folder": str(folder), "settle": 1}
     hdf5 = hdf5_names(data, made, stored)
-    mine = {
-        **config,
-        "path": ours["paths"][0] if len(ours["paths"]) == 1 else ours["paths"],
-        "names": own,
-        "pairs": True,
-        "records": made.records,
-        "settle": 2,
-        "order": ours["order"],
-        **{key: ours[key] for key in ("memory", "io") if ours.get(key)},
-        **({"window": ours["window"]} if ours.get("window") and ours["order"] == "block" else {}),
-    }
+    mine = config | _own_config(ours, made, stored)
     found: list[dict[str, Any]] = []
     with Competitor("streamload", "ours", mine) as loader:
         for name in names:
@@ -177,6 +172,21 @@ def compared(
             found.append(_against(name, peer, asked, loader, limit))
             say(found[-1].get("missing") or found[-1]["text"])
     return found
+
+
+def _own_config(ours: dict[str, Any], made: CopiedRecords, stored: dict[str, str]) -> dict[str, Any]:
+    """What streamload is told, beside whom contenders run: the user's own files, and only the records that were copied for them."""
+    names = {"image": stored.get(made.image, made.image)} | ({"label": stored.get(made.label, made.label)} if made.label else {})
+    return {
+        "path": ours["paths"][0] if len(ours["paths"]) == 1 else ours["paths"],
+        "names": names,
+        "pairs": True,
+        "records": made.records,
+        "settle": 2,
+        "order": ours["order"],
+        **{key: ours[key] for key in ("memory", "io") if ours.get(key)},
+        **({"window": ours["window"]} if ours.get("window") and ours["order"] == "block" else {}),
+    }
 
 
 def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor, limit: dict[str, Any]) -> dict[str, Any]:

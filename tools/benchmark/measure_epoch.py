@@ -140,8 +140,35 @@ def _end_processes() -> None:
 
 
 def _passed(config: dict[str, Any]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    options |= config.get("options") or {}
+    """Open the data, hand out batches until the time is over, and count what that took."""
+    began = time.perf_counter()
+    data = _opened(config)
+    opened = time.perf_counter()
+    loader = _loader_of(data, config)
+    consumer = Consumer(config.get("compute_seconds", 0.0))
+    batches = _endless(loader, once=bool(config.get("once")))
+    first = next(batches)
+    found = {
+        "workers": config["workers"],
+        "title": data.title,
+        "call": f"{loader!r}".splitlines()[0],
+        "open_seconds": opened - began,
+        "first_batch_seconds": time.perf_counter() - opened,
+        "first_records": len(first.records),
+    }
+    consumer.take(first)
+    del first
+    steady = Steady(least_records=STEADY_EPOCHS * (config.get("records") or len(data)))
+    found |= _timed(batches, consumer, config["seconds"], steady)
+    found |= _loader_figures(loader)
+    loader.close()
+    data.close()
+    return found
+
+
+def _opened(config: dict[str, Any]) -> sl.Source:
+    """The data as a configuration, which came as JSON, says it."""
+    options: dict[str, Any] = dict(config.get("options") or {})
     if config.get("fill"):
         options["fill"] = {name: ast.literal_eval(text) for name, text in config["fill"].items()}
     if options.get("shapes"):
@@ -149,10 +176,11 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("decode") is not None:
         options["decode"] = tuple(config["decode"]) if isinstance(config["decode"], list) else config["decode"]
     paths = config["paths"]
-    began = time.perf_counter()
-    data = sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **options)
-    opened = time.perf_counter()
-    loader = sl.Loader(
+    return sl.open(paths[0] if len(paths) == 1 else paths, config.get("fields"), **options)
+
+
+def _loader_of(data: sl.Source, config: dict[str, Any]) -> sl.Loader:
+    return sl.Loader(
         data,
         batch_size=config["batch"],
         shuffle=spec_of(config.get("order", "auto"), config.get("window")),
@@ -162,55 +190,45 @@ def _passed(config: dict[str, Any]) -> dict[str, Any]:
         indices=np.arange(config["records"]) if config.get("records") and config["records"] < len(data) else None,
         augment=chain_in(config["augment"]) if config.get("augment") else None,
     )
-    consumer = Consumer(config.get("compute_seconds", 0.0))
-    steady = Steady(least_records=STEADY_EPOCHS * (config.get("records") or len(data)))
+
+
+def _timed(batches: Iterator[Batch], consumer: Consumer, most_seconds: float, steady: Steady) -> dict[str, Any]:
+    """Take batches until so many seconds are over, or their rate stands still; what they held and took, and how long each step waited."""
     waits: list[float] = []
-    batches = _endless(loader, once=bool(config.get("once")))
-    first = next(batches)
-    first_seconds = time.perf_counter() - opened
-    before = len(first.records)
-    consumer.take(first)
-    del first
+    records, used = 0, consumer.nbytes
     cpu, device, start = _cpu_seconds(), _device_nbytes(), time.perf_counter()
-    used = consumer.nbytes
-    records, asked = 0, start
+    asked = start
     for batch in batches:
-        came = time.perf_counter()
-        waits.append(came - asked)
+        waits.append(time.perf_counter() - asked)
         records += len(batch.records)
         consumer.take(batch)
         del batch
         asked = time.perf_counter()
-        if asked - start > config["seconds"] or steady.is_reached(asked - start, records):
+        if asked - start > most_seconds or steady.is_reached(asked - start, records):
             break
-    stop = time.perf_counter()
-    cpu, device = _cpu_seconds() - cpu, _device_nbytes() - device
-    stats = loader.stats
-    found = {
-        "workers": config["workers"],
-        "order": loader.state_dict()["mode"],
-        "title": data.title,
-        "call": f"{loader!r}".splitlines()[0],
-        "open_seconds": opened - began,
-        "first_batch_seconds": first_seconds,
-        "seconds": stop - start,
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": _cpu_seconds() - cpu,
+        "device_nbytes": _device_nbytes() - device,
         "steps": len(waits),
         "records": records,
         "nbytes": consumer.nbytes - used,
-        "first_records": before,
-        "cpu_seconds": cpu,
-        "device_nbytes": device,
-        "read_nbytes": stats.read_nbytes,
         "used_nbytes": consumer.nbytes,
+        "waits": _spread(waits),
+    }
+
+
+def _loader_figures(loader: sl.Loader) -> dict[str, Any]:
+    """What a loader says of itself after a pass."""
+    stats = loader.stats
+    return {
+        "order": loader.state_dict()["mode"],
+        "read_nbytes": stats.read_nbytes,
         "budget_nbytes": loader.footprint().total,
         "stats": {name: getattr(stats, name) for name in ("disk_seconds", "decode_seconds", "transport_seconds", "copies")},
         "bottleneck": stats.bottleneck,
         "verdict": f"{stats.bottleneck}: {stats.cause}",
-        "waits": _spread(waits),
     }
-    loader.close()
-    data.close()
-    return found
 
 
 def _endless(loader: sl.Loader, *, once: bool) -> Iterator[Batch]:

@@ -154,15 +154,7 @@ def _measured(
         passes.append(one)
         _say(one, console)
     best = max(passes, key=lambda one: one["rate"])
-    document: dict[str, Any] = {
-        "command": "bench",
-        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "machine": about,
-        "path": arguments.path,
-        "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
-        "schema": str(source.schema),
-        "batch": batch,
+    document: dict[str, Any] = _setting(arguments, source, about, batch) | {
         "order": best["order"],
         "limits": limits,
         "passes": passes,
@@ -187,19 +179,47 @@ def _measured(
         )
     elif names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        stored = fields_in(arguments.fields) or {}
-        console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
         limit = next(one for one in limits if one["how"] == "in order")
-        document["contenders"] = compared(
-            source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=lambda text: console.say(f"    {text}")
-        )
+        document["contenders"] = _contenders(arguments, source, names, ours, limit, console)
     document["other_work"] = work.found()
+    _say_verdict(document, console)
+    return document
+
+
+def _say_verdict(document: dict[str, Any], console: Console) -> None:
+    """What the figures come to, what else the machine did meanwhile, and what would make it faster."""
     console.say(f"  {document['verdict']}", "bold")
     if told(document["other_work"]):
         console.found(told(document["other_work"]))
     for change in document["changes"]:
         console.advise(change)
-    return document
+
+
+def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], batch: int) -> dict[str, Any]:
+    """When, where and of what data figures are."""
+    return {
+        "command": "bench",
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "machine": about,
+        "path": arguments.path,
+        "records": len(source),
+        "record_nbytes": source.schema.record_nbytes,
+        "schema": str(source.schema),
+        "batch": batch,
+    }
+
+
+def _contenders(
+    arguments: argparse.Namespace, source: Any, names: Sequence[str], ours: dict[str, Any], limit: dict[str, Any], console: Console
+) -> list[dict[str, Any]]:
+    """Other loaders in turns with the best pass."""
+    console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+    stored = fields_in(arguments.fields) or {}
+
+    def say(text: str) -> None:
+        console.say(f"    {text}")
+
+    return compared(source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=say)
 
 
 def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: bool) -> dict[str, Any]:

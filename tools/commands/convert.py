@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -98,70 +99,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Convert, or say what would be done; exit code 1 where records were left out."""
     request, style, shares = _request(arguments), _style(arguments), shares_in(arguments.split)
-    for name in ("stratify", "group"):
-        if getattr(arguments, name) and len(shares) == 1:
-            raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
-    if arguments.seed is not None and not arguments.shuffle and len(shares) == 1:
-        raise ConfigError("--seed means something with --shuffle or --split only.", hint="Leave it out, or give --shuffle.")
+    _refuse_meaningless(arguments, request, parts=len(shares))
     arguments.seed = arguments.seed or 0
-    if arguments.labels and not is_image_folder(request.path):
-        raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
-    if arguments.labels and not os.path.exists(arguments.labels):
-        raise missing(arguments.labels)
-    workers = arguments.workers if arguments.workers is not None else usable_cores()
-    if workers < 1:
-        raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
-    share = _share(arguments)
-    origin = open_records(request)
-    try:
-        _refuse_same(origin, arguments.target)
-        account = account_of(origin, request, leave_out=arguments.leave_out)
-        _tell_of_limits(origin, arguments, console)
-        _tell_of_masks(origin, request, style, console)
-        _refuse_store(origin, arguments, style)
-        require_held(origin.schema, origin.title, style)
-        for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
-            console.advise(clean(note))
-        refuse_nulls(origin, arguments.on_bad)
+    workers, share = _workers(arguments), _share(arguments)
+    with closing(open_records(request)) as origin:
+        account = _require_convertible(origin, request, arguments, style, console)
         one_file = _one_file(arguments, shares)
+        free_nbytes(arguments.target)
         if arguments.dry_run:
-            free_nbytes(arguments.target)
             require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
             return _dry_run(origin, arguments, style, shares, account, console, one_file=one_file)
-        free_nbytes(arguments.target)
         with engine_of(arguments.engine, workers) as engine, Staging(arguments.target, shared=share is not None) as staging:
             job = Conversion(arguments, request, style, shares, origin, staging, engine=engine, one_file=one_file, account=account)
             if share is not None:
                 return _do_share(job, share, arguments.target, console)
             manifest = _done(job, merge=arguments.merge)
         filtered = len(origin) - len(job.bad) - manifest["records"]
-    finally:
-        origin.close()
-    bad = job.bad
     account = account.also(
-        left_out("record", "cannot be read", (f"{number:,}" for number, _ in bad), count=len(bad), expected=True),
+        left_out("record", "cannot be read", (f"{number:,}" for number, _ in job.bad), count=len(job.bad), expected=True),
         left_out("record", f"--where {arguments.where!r}", count=filtered, expected=True),
     )
-    console.title(f"{clean(arguments.target)}: {counted(manifest['records'], 'record')}, verified" + lacking(account))
-    files = manifest["files"]
-    console.pairs(
-        [
-            ("files", f"{len(files):,}, {format_nbytes(sum(file['nbytes'] for file in files))}"),
-            ("left out", counted(len(bad), "record") + (f", listed in {arguments.target}.bad.jsonl" if arguments.on_bad == "log" else "")),
-        ][: 2 if bad else 1]
-    )
+    _show(arguments, job, manifest, account, console)
+    return FOUND if job.bad or account.is_lacking else GOOD
+
+
+def _refuse_meaningless(arguments: argparse.Namespace, request: OpenRequest, *, parts: int) -> None:
+    """Raise ConfigError for arguments that would be without effect."""
+    for name in ("stratify", "group"):
+        if getattr(arguments, name) and parts == 1:
+            raise ConfigError(f"--{name} means something with --split only.", hint="Leave it out, or give --split.")
+    if arguments.seed is not None and not arguments.shuffle and parts == 1:
+        raise ConfigError("--seed means something with --shuffle or --split only.", hint="Leave it out, or give --shuffle.")
+    if arguments.labels and not is_image_folder(request.path):
+        raise ConfigError(f"--labels says the labels of a folder of images, and {arguments.source} is none.", hint="Leave it out.")
+    if arguments.labels and not os.path.exists(arguments.labels):
+        raise missing(arguments.labels)
+
+
+def _workers(arguments: argparse.Namespace) -> int:
+    workers = arguments.workers if arguments.workers is not None else usable_cores()
+    if workers < 1:
+        raise ConfigError(f"--workers {workers} leaves nobody to work.", hint="Give at least 1.")
+    return workers
+
+
+def _require_convertible(
+    origin: RecordSource, request: OpenRequest, arguments: argparse.Namespace, style: WriteOptions, console: Console
+) -> Account:
+    """What of the source is taken. Raises StreamloadError where it cannot be written as was asked for, before anything is."""
+    _refuse_same(origin, arguments.target)
+    account = account_of(origin, request, leave_out=arguments.leave_out)
+    _tell_of_limits(origin, arguments, console)
+    _tell_of_masks(origin, request, style, console)
+    _refuse_store(origin, arguments, style)
+    require_held(origin.schema, origin.title, style)
+    for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
+        console.advise(clean(note))
+    refuse_nulls(origin, arguments.on_bad)
+    return account
+
+
+def _show(arguments: argparse.Namespace, job: Conversion, manifest: dict[str, Any], account: Account, console: Console) -> None:
+    """What was written, and what was not."""
+    target, bad, files = arguments.target, job.bad, manifest["files"]
+    console.title(f"{clean(target)}: {counted(manifest['records'], 'record')}, verified" + lacking(account))
+    pairs = [("files", f"{len(files):,}, {format_nbytes(sum(file['nbytes'] for file in files))}")]
+    if bad:
+        pairs.append(("left out", counted(len(bad), "record") + (f", listed in {target}.bad.jsonl" if arguments.on_bad == "log" else "")))
+    console.pairs(pairs)
     if job.aside is not None:
-        console.advise(f"what was put into the old {clean(arguments.target)} meanwhile is in {clean(job.aside)}")
+        console.advise(f"what was put into the old {clean(target)} meanwhile is in {clean(job.aside)}")
     for part in dict.fromkeys(file["part"] for file in files):
         if not sum(file["records"] for file in files if file["part"] == part) and manifest["records"]:
             console.advise(f"{part} holds no records: --split {arguments.split} leaves it none of {manifest['records']:,}")
     for number, why in bad[:10]:
         console.found(f"record {number:,}: {clean(why)}")
-    console.say(f"  sl.open({pattern_of(arguments.target)!r})")
+    console.say(f"  sl.open({pattern_of(target)!r})")
     show_account(account, console, listed=arguments.list_left_out)
-    document = {"target": arguments.target, "records": manifest["records"], "files": files, "left_out": bad, "account": account.plain()}
+    document = {"target": target, "records": manifest["records"], "files": files, "left_out": bad, "account": account.plain()}
     console.answer(document)
-    return FOUND if bad or account.is_lacking else GOOD
 
 
 def _share(arguments: argparse.Namespace) -> tuple[int, int] | None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes
@@ -190,7 +189,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
     convert = f"streamload convert {shlex.quote(document['path'])} new.h5"
     for column, field in zip(source.columns, document["fields"], strict=True):
         times = field["amplification"]
-        if isinstance(column, H5pyColumn):
+        if column.single_threaded:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (

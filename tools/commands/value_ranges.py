@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.contents import spread
 from streamload.errors import StreamloadError
-from streamload.formats.columns.raw import InMemory
-from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.nulls import HeldWithNulls
-from streamload.formats.parquet.row_groups import RowGroups
 from streamload.schema import BYTES, TEXT
-from streamload.source import Column, ReadStats, Source, read_records
+from streamload.source import Column, NullableColumn, ReadStats, Source, read_records
 from streamload.storage.files import OpenFiles
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.record_source import batch_records
@@ -56,7 +52,7 @@ def ranges(source: Source) -> dict[str, dict[str, Any]]:
         for column in source.columns if len(source) else ():
             if column.field.ragged in (BYTES, TEXT) or column.encoded is not None:
                 continue
-            seen = _of_all(column, files)
+            seen = _of_all(column, files, nullable=column.field.name in source.nulls)
             count = len(source)
             if seen is None:
                 seen, count = _of_some(column, files, some), len(some)
@@ -67,32 +63,15 @@ def ranges(source: Source) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _of_all(column: Column, files: OpenFiles) -> dict[str, Any] | None:
-    """The range of all records, where they are in memory, or where statistics say it."""
-    if isinstance(column, HeldWithNulls):
-        held = column.stored
-        return range_of(np.delete(held.values, column.nulls, axis=0)) if isinstance(held, InMemory) else range_of(held.values)
-    if isinstance(column, (InMemory, InMemoryRagged)):
-        return range_of(column.values)
-    return _by_statistics(column, files) if isinstance(column, RowGroups) else None
-
-
-def _by_statistics(column: RowGroups, files: OpenFiles) -> dict[str, Any] | None:
-    """What the footers say of whole numbers, in all row groups; of fractions they do not say whether there are NaN."""
-    from streamload.formats.parquet.open_files import parquet_files
-
-    if column.field.shape or column.field.dtype.kind not in "iu":
-        return None
-    ends: list[int] = []
-    for part in column.parts:
-        metadata = parquet_files(files).file(part.number, files.fingerprints[part.number].path).metadata
-        number = next((at for at in range(metadata.num_columns) if metadata.schema.column(at).path == part.leaf), None)
-        for group in np.flatnonzero(part.groups).tolist() if number is not None else ():
-            statistics = metadata.row_group(group).column(number).statistics
-            if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
-                return None
-            ends += [statistics.min, statistics.max]
-    return range_of(np.array(ends, column.field.dtype)) if ends else None
+def _of_all(column: Column, files: OpenFiles, *, nullable: bool) -> dict[str, Any] | None:
+    """The range of all records but nulls, where they are in memory, or where files say it."""
+    said = column.value_range(files)
+    if said is not None:
+        return range_of(np.array(said, column.field.dtype))
+    held = (cast(NullableColumn, column).filled() if nullable else column).held
+    if held is None or column.field.ragged:
+        return None if held is None else range_of(held.values)
+    return range_of(np.delete(held, cast(NullableColumn, column).null_records(files), axis=0) if nullable else np.asarray(held))
 
 
 def _of_some(column: Column, files: OpenFiles, records: NDArray[np.int64]) -> dict[str, Any] | None:

@@ -72,29 +72,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.against and not os.path.exists(arguments.against) and not glob.has_magic(arguments.against):
         raise missing(arguments.against)
     findings, checked, against = Findings(), [], None
-    where = manifest_path(arguments.path)
-    manifest = read_manifest(where) if os.path.exists(where) else None
-    if manifest is not None and os.path.isfile(arguments.path) and len(manifest["files"]) != 1:
-        raise CorruptDataError(
-            f"{where} is the manifest of {counted(len(manifest['files']), 'file')}, and not of {arguments.path}.",
-            hint="Take it away, or put the one there that belongs to it.",
-            path=where,
-        )
-    if manifest is None and os.path.isdir(arguments.path) and folder_format_of(arguments.path) is None:
-        if container_kind(arguments.path) is not None:
-            raise ConfigError(
-                f"{arguments.path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
-                hint=f"`streamload convert {shlex.quote(arguments.path)} train.h5 --on-bad log` finds records that cannot be read.",
-                path=arguments.path,
-            )
-        raise CorruptDataError(
-            f"{arguments.path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
-            hint="Name a data file, or finish the conversion.",
-            path=arguments.path,
-        )
+    manifest = _manifest(arguments.path)
     sound = True
     if manifest is not None:
-        _require_provenance(manifest, where, arguments)
+        _require_provenance(manifest, manifest_path(arguments.path), arguments)
         before = findings.counts.total()
         checked.append(_check_bytes(arguments.path, manifest, findings))
         sound = findings.counts.total() == before
@@ -114,6 +95,31 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         show_account(one, console, listed=arguments.list_left_out, of=arguments.against if name != "account" else "")
     console.answer(document | {"counts": findings.counts} | {name: one.plain() for name, one in accounts.items()})
     return FOUND if findings.counts or any(one.is_lacking for one in accounts.values()) else GOOD
+
+
+def _manifest(path: str) -> dict[str, Any] | None:
+    """What says what is there; None of a file that has none. Raises StreamloadError for a folder without one, and one of other files."""
+    where = manifest_path(path)
+    manifest = read_manifest(where) if os.path.exists(where) else None
+    if manifest is not None and os.path.isfile(path) and len(manifest["files"]) != 1:
+        raise CorruptDataError(
+            f"{where} is the manifest of {counted(len(manifest['files']), 'file')}, and not of {path}.",
+            hint="Take it away, or put the one there that belongs to it.",
+            path=where,
+        )
+    if manifest is not None or not os.path.isdir(path) or folder_format_of(path) is not None:
+        return manifest
+    if container_kind(path) is not None:
+        raise ConfigError(
+            f"{path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
+            hint=f"`streamload convert {shlex.quote(path)} train.h5 --on-bad log` finds records that cannot be read.",
+            path=path,
+        )
+    raise CorruptDataError(
+        f"{path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
+        hint="Name a data file, or finish the conversion.",
+        path=path,
+    )
 
 
 def _require_provenance(manifest: dict[str, Any], where: str, arguments: argparse.Namespace) -> None:

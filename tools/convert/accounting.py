@@ -27,7 +27,7 @@ MOST_SAID = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class AccountEntry:
     """Things that are there and are not taken, for one reason."""
 
     what: str
@@ -52,7 +52,7 @@ class Account:
     """What is counted: "file", or "store" where a folder is one thing."""
     found: int
     taken: int
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[AccountEntry, ...]
 
     @property
     def is_lacking(self) -> bool:
@@ -80,15 +80,17 @@ class Account:
         ]
         return {"unit": self.unit, "found": self.found, "taken": self.taken, "left_out": listed}
 
-    def also(self, *more: LeftOut) -> Account:
+    def also(self, *more: AccountEntry) -> Account:
         """The same with more that was left out."""
         return replace(self, left_out=(*self.left_out, *(one for one in more if one.count)))
 
 
-def left_out(what: str, why: str, names: Iterable[str] = (), *, count: int | None = None, expected: bool = False) -> LeftOut:
+def left_out(what: str, why: str, names: Iterable[str] = (), *, count: int | None = None, expected: bool = False) -> AccountEntry:
     """Things of one reason, by their names."""
     listed = list(names)
-    return LeftOut(what=what, why=why, names=tuple(listed[:MOST_NAMED]), count=len(listed) if count is None else count, expected=expected)
+    return AccountEntry(
+        what=what, why=why, names=tuple(listed[:MOST_NAMED]), count=len(listed) if count is None else count, expected=expected
+    )
 
 
 def lacking(account: Account) -> str:
@@ -122,20 +124,21 @@ def account_when_made(manifest: Mapping[str, Any]) -> Account:
 
 def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequence[str] = ()) -> Account:
     """What of a path an origin takes; `leave_out` are patterns of names that the user does not want."""
-    inside = (*_fields_of(origin, expected=request.fields is not None), *_members_of(origin, leave_out))
+    inside = (*_fields_of(origin, expected=request.fields is not None), *_contents_of(origin, leave_out))
     if origin.files is None:
         return Account(unit="store", found=1, taken=1, left_out=inside)
     taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
-    files: list[LeftOut] = []
-    for why, names in origin.set_aside.items():
-        files += _split([name for name in names if rest.pop(name, None) is not None], why, leave_out)
+    files: list[AccountEntry] = []
+    for one in origin.omissions:
+        if one.what == "file":
+            files += _split("file", [name for name in one.names if rest.pop(name, None) is not None], one.why, leave_out)
     reasons: dict[tuple[str, bool], list[str]] = {}
     for name in rest:
         reasons.setdefault(_why(name, origin), []).append(name)
     for (why, expected), names in sorted(reasons.items()):
-        files += _split(names, why, leave_out, expected=expected)
+        files += _split("file", names, why, leave_out, expected=expected)
     taken_count = len(listed) - sum(one.count for one in files)
     circles = left_out("link", "leads back to a folder above it", _circles(request.path), expected=True)
     return Account(unit="file", found=len(listed), taken=taken_count, left_out=(*files, *inside)).also(circles)
@@ -159,14 +162,17 @@ def _circles(path: str) -> Iterator[str]:
                 yield os.path.relpath(link, path)
 
 
-def _split(names: Sequence[str], why: str, patterns: Sequence[str], *, expected: bool = False) -> Iterator[LeftOut]:
-    """Files of one reason, those apart that the user wanted to leave out."""
+def _split(
+    what: str, names: Sequence[str], why: str, patterns: Sequence[str], *, count: int | None = None, expected: bool = False
+) -> Iterator[AccountEntry]:
+    """Things of one reason, those apart that the user wanted to leave out; `count` where the names are not all."""
     wanted = [name for name in names if _matches(name, patterns)]
     others = [name for name in names if not _matches(name, patterns)]
+    more = 0 if count is None else count - len(names)
     if wanted:
-        yield left_out("file", "by --leave-out", wanted, expected=True)
-    if others:
-        yield left_out("file", why, others, expected=expected)
+        yield left_out(what, "by --leave-out", wanted, expected=True)
+    if len(others) + more:
+        yield left_out(what, why, others, count=len(others) + more, expected=expected)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -199,23 +205,21 @@ def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
     return f"{ending} is not read here" if ending else "no ending says what it is", False
 
 
-def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[LeftOut]:
+def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[AccountEntry]:
     """Fields that are not taken: all but those that were chosen, where some were."""
     reasons: dict[str, list[str]] = {}
     for name, why in origin.left_out.items():
         reasons.setdefault(why, []).append(name)
-    for why, count in origin.more_left_out.items():
-        yield left_out("field", why, count=count, expected=expected)
+    for one in origin.omissions:
+        if one.what == "field":
+            yield left_out("field", one.why, one.names, count=one.count, expected=expected)
     for why, names in reasons.items():
         listed = ", ".join(f"'{clean(name)}'" for name in names[:MOST_SAID]) + (", ..." if len(names) > MOST_SAID else "")
         yield left_out("field", f"{listed} ({why})", names, expected=expected)
 
 
-def _members_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[LeftOut]:
-    """What lies in a container and is not taken."""
-    for why, (count, names) in origin.members_left_out.items():
-        wanted = sum(_matches(name, patterns) for name in names) if patterns else 0
-        if wanted:
-            yield left_out("member", "by --leave-out", [name for name in names if _matches(name, patterns)], count=wanted, expected=True)
-        if count > wanted:
-            yield left_out("member", why, [name for name in names if not _matches(name, patterns)], count=count - wanted)
+def _contents_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[AccountEntry]:
+    """What lies in files that are read, and is not taken: members of containers, and records."""
+    for one in origin.omissions:
+        if one.what not in ("file", "field"):
+            yield from _split(one.what, one.names, one.why, patterns, count=one.count)

@@ -15,14 +15,14 @@ from streamload.tools.convert.chosen_records import sound_numbers
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, stretches
 from streamload.tools.convert.record_source import RecordSource
-from streamload.tools.convert.shuffle import Arrangement, Numbers
+from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex
 
 MOST_NUMBERS = 10_000
 """Records that were left out are named in a manifest, if they are no more than this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class RecordSelection:
     """What of a source to compare with what was made of it."""
 
     numbers: NDArray[np.int64] | None
@@ -32,24 +32,24 @@ class Comparison:
     """What was considered, for people."""
 
 
-def as_converted(origin: RecordSource, request: OpenRequest, made: Mapping[str, Any]) -> Comparison:
+def as_converted(origin: RecordSource, request: OpenRequest, made: Mapping[str, Any]) -> RecordSelection:
     """How to compare an origin with what a conversion made, `made` being the provenance that its manifest says.
 
     An origin that is not the one that it was made from is compared as it is.
     """
     source = made.get("source")
     if not isinstance(source, dict) or origin.facts["files"] != source.get("files"):
-        return Comparison(numbers=None, in_order=True, notes=())
+        return RecordSelection(numbers=None, in_order=True, notes=())
     numbers, notes = _kept(origin, request, made)
     if not made.get("shuffle") and len(made.get("shares") or [1.0]) == 1:
-        return Comparison(numbers=numbers, in_order=True, notes=notes)
+        return RecordSelection(numbers=numbers, in_order=True, notes=notes)
     if not made.get("shuffle") or made.get("stratify") or made.get("group") or not origin.addressable:
         how = f"in any order, since it was {'shuffled' if made.get('shuffle') else 'split'}"
-        return Comparison(numbers=numbers, in_order=False, notes=(*notes, how))
+        return RecordSelection(numbers=numbers, in_order=False, notes=(*notes, how))
     count = len(origin) if numbers is None else len(numbers)
-    places = Numbers(Arrangement(ends=(count,), shuffle="whole", seed=int(made.get("seed") or 0))).at(0, count)
+    places = WrittenOrderIndex(WrittenOrder(ends=(count,), shuffle="whole", seed=int(made.get("seed") or 0))).at(0, count)
     shuffled = places if numbers is None else numbers[places]
-    return Comparison(numbers=shuffled, in_order=True, notes=(*notes, "in the order into which it was shuffled"))
+    return RecordSelection(numbers=shuffled, in_order=True, notes=(*notes, "in the order into which it was shuffled"))
 
 
 def _kept(origin: RecordSource, request: OpenRequest, made: Mapping[str, Any]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

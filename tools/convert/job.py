@@ -30,7 +30,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.label_fields import SmallFields, filed, stretches
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_source import RecordSource
-from streamload.tools.convert.shuffle import Arrangement, Numbers, bucket_count
+from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex, bucket_count
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
@@ -98,7 +98,7 @@ class Conversion:
         self._account = account
         self._condition = Condition(arguments.where, said="--where") if arguments.where else None
         self.bad: list[tuple[int, str]] = []
-        self.order = Arrangement(ends=(0,), shuffle="no", seed=0)
+        self.order = WrittenOrder(ends=(0,), shuffle="no", seed=0)
         self._asked = {
             "streamload": streamload.__version__,
             "request": request.plain(),
@@ -141,7 +141,7 @@ class Conversion:
         if self._condition is None:
             require_alike(self._origin)
         else:
-            require_alike(ChosenRecords(self._origin, np.sort(Numbers(self.order).at(0, len(self.order)))))
+            require_alike(ChosenRecords(self._origin, np.sort(WrittenOrderIndex(self.order).at(0, len(self.order)))))
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
@@ -156,7 +156,7 @@ class Conversion:
                 self._scatter(order)
             if self.needs_preparing:
                 self._staging.keep("prepared", known)
-        self.order = Arrangement.of(known["order"])
+        self.order = WrittenOrder.of(known["order"])
         self.bad = [(int(number), str(why)) for number, why in known["bad"]]
 
     def _require_some(self, count: int) -> None:
@@ -286,7 +286,7 @@ class Conversion:
         staging = {"folder": self._staging.folder, "inode": self._staging.inode}
         return {"streamload": streamload.__version__, "request": self._request.plain(), "staging": staging}
 
-    def _arranged(self) -> Arrangement:
+    def _arranged(self) -> WrittenOrder:
         """Which records are written, in what order, and where parts end."""
         arguments, condition = self._arguments, self._condition
         left_out = np.array([number for number, _ in self.bad], np.int64)
@@ -334,7 +334,7 @@ class Conversion:
         """Whether records must be moved through files, since taking them one by one would decode blocks again and again."""
         return bool(self._arguments.shuffle) and not self._origin.addressable
 
-    def _scatter(self, order: Arrangement) -> None:
+    def _scatter(self, order: WrittenOrder) -> None:
         """Move all records into files of neighbouring positions."""
         self._staging.renew_folder("buckets")
         nbytes = moved_nbytes(self._origin, len(order))

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import IO, Any
 
 from streamload.errors import ConversionError, from_plain
@@ -57,45 +58,50 @@ class Children:
 
     def _child(self, waiting: queue.SimpleQueue[dict[str, Any]], done: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         """Start a process, and give it tasks until there are none."""
-        environment = KEEPING | os.environ | ALONE
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        with anonymous_file() as complaints:
-            with self._lock:
+        with anonymous_file() as complaints, self._started(complaints) as child:
+            while True:
+                try:
+                    task = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                message = self._talk(child, task)
+                if "answer" in message:
+                    done(task, message["answer"])
+                    continue
                 if self._ending:
                     raise _EndedError
-                child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", MODULE],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=complaints,
-                    text=True,
-                    env=environment,
-                )
-                self._alive.append(child)
-            try:
-                while True:
-                    try:
-                        task = waiting.get_nowait()
-                    except queue.Empty:
-                        return
-                    message = self._talk(child, task)
-                    if "answer" in message:
-                        done(task, message["answer"])
-                        continue
-                    if self._ending:
-                        raise _EndedError
-                    if "error" in message:
-                        raise from_plain(message["error"])
-                    complaints.seek(0)
-                    raise _crashed(task, child.wait(), complaints.read()[-2000:].decode(errors="replace"))
-            finally:
-                child.kill()
-                child.wait()
-                with self._lock:
-                    self._alive.remove(child)
-                for stream in (child.stdin, child.stdout):
-                    if stream is not None:
-                        _close(stream)
+                if "error" in message:
+                    raise from_plain(message["error"])
+                complaints.seek(0)
+                raise _crashed(task, child.wait(), complaints.read()[-2000:].decode(errors="replace"))
+
+    @contextmanager
+    def _started(self, complaints: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
+        """A process that does tasks; it is ended on the way out, whatever it is doing."""
+        environment = KEEPING | os.environ | ALONE
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        with self._lock:
+            if self._ending:
+                raise _EndedError
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", MODULE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                env=environment,
+            )
+            self._alive.append(child)
+        try:
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+            with self._lock:
+                self._alive.remove(child)
+            for stream in (child.stdin, child.stdout):
+                if stream is not None:
+                    _close(stream)
 
     def _talk(self, child: subprocess.Popen[str], task: dict[str, Any]) -> dict[str, Any]:
         """Give a task, listen until the child answers or ends; its answer, or nothing."""

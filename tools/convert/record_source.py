@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.schema import Field, Schema
 
 BATCH_NBYTES = 16 * 1024**2
@@ -90,18 +91,8 @@ class RecordSource(Protocol):
         ...
 
     @property
-    def more_left_out(self) -> Mapping[str, int]:
-        """How many fields are not delivered besides, by reason, where nobody kept their names."""
-        ...
-
-    @property
-    def set_aside(self) -> Mapping[str, Sequence[str]]:
-        """Files in the folder that are not taken, by reason; names relative to it."""
-        ...
-
-    @property
-    def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
-        """How many things in its files are not taken, by reason, and the names of some."""
+    def omissions(self) -> Sequence[Omission]:
+        """What else is there and not taken: files, by names relative to the folder, members of files, and fields without a name."""
         ...
 
     @property

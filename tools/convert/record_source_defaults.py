@@ -14,13 +14,32 @@ from numpy.typing import NDArray
 
 from streamload.errors import SourceError
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.schema import Field
 from streamload.tools.convert.record_source import RecordSource
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
-class RecordSourceDefaults:
+class TakenWhole:
+    """What every way to take records comes to where whole records are taken: a base of the two below."""
+
+    encoded_fields: tuple[str, ...] = ()
+
+    def take_encoded(self: RecordSource, records: NDArray[np.int64]) -> dict[str, Any]:
+        """As `take`: no field is encoded."""
+        return self.take(records)
+
+    def begin_take(self: RecordSource, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
+        """Everything is done when it is waited for."""
+        return partial(self.take, records)
+
+    def values(self: RecordSource, name: str, records: NDArray[np.int64]) -> Any:
+        """One of the fields that are taken."""
+        return self.take(records)[name]
+
+
+class RecordSourceDefaults(TakenWhole):
     """A base for sources: their own are `schema`, `title`, `format_name`, `paths`, `identity`, `take` and the number of records."""
 
     addressable = True
@@ -28,14 +47,11 @@ class RecordSourceDefaults:
     attributes: Mapping[str, Mapping[str, Any]] = NOTHING
     nulls: Mapping[str, Nulls] = NOTHING
     left_out: Mapping[str, str] = NOTHING
-    more_left_out: Mapping[str, int] = NOTHING
-    set_aside: Mapping[str, Sequence[str]] = NOTHING
-    members_left_out: Mapping[str, tuple[int, Sequence[str]]] = NOTHING
+    omissions: Sequence[Omission] = ()
     notes: Sequence[str] = ()
     damage: SourceError | None = None
     stored: Mapping[str, str] = NOTHING
     stored_nbytes: Mapping[str, int] = NOTHING
-    encoded_fields: tuple[str, ...] = ()
     guessed_from = 0
 
     @property
@@ -60,18 +76,6 @@ class RecordSourceDefaults:
         """All notes."""
         return self.notes
 
-    def take_encoded(self: RecordSource, records: NDArray[np.int64]) -> dict[str, Any]:
-        """As `take`: no field is encoded."""
-        return self.take(records)
-
-    def begin_take(self: RecordSource, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
-        """Everything is done when it is waited for."""
-        return partial(self.take, records)
-
-    def values(self: RecordSource, name: str, records: NDArray[np.int64]) -> Any:
-        """One of the fields that are taken."""
-        return self.take(records)[name]
-
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
         """Nothing."""
         return iter(())
@@ -93,13 +97,11 @@ def _forwarded(name: str) -> Any:
     return property(attrgetter(f"_origin.{name}"))
 
 
-class ForwardingSource:
+class ForwardingSource(TakenWhole):
     """A base for sources that change records of another (`_origin`): their own are `schema` and `take`, and all that follows from them.
 
     Encoded images are made into something else by most, so that none are delivered as they are, unless a wrapper says so.
     """
-
-    encoded_fields: tuple[str, ...] = ()
 
     title = _forwarded("title")
     format_name = _forwarded("format_name")
@@ -113,9 +115,7 @@ class ForwardingSource:
     paths = _forwarded("paths")
     files = _forwarded("files")
     left_out = _forwarded("left_out")
-    more_left_out = _forwarded("more_left_out")
-    set_aside = _forwarded("set_aside")
-    members_left_out = _forwarded("members_left_out")
+    omissions = _forwarded("omissions")
     notes = _forwarded("notes")
     cautions = _forwarded("cautions")
     damage = _forwarded("damage")
@@ -131,18 +131,6 @@ class ForwardingSource:
 
     def __len__(self) -> int:
         return len(self._origin)
-
-    def take_encoded(self: RecordSource, records: NDArray[np.int64]) -> dict[str, Any]:
-        """As `take`: no field is encoded."""
-        return self.take(records)
-
-    def begin_take(self: RecordSource, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
-        """Everything is done when it is waited for."""
-        return partial(self.take, records)
-
-    def values(self: RecordSource, name: str, records: NDArray[np.int64]) -> Any:
-        """One of the fields that are taken."""
-        return self.take(records)[name]
 
     def close(self) -> None:
         """The source beneath is its owner's."""

@@ -22,7 +22,7 @@ MOST_BUCKETS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arrangement:
+class WrittenOrder:
     """Which record stands at each position: worked out where it is asked for, so that it takes no memory for any number of records."""
 
     ends: tuple[int, ...]
@@ -38,7 +38,7 @@ class Arrangement:
         return asdict(self)
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Arrangement:
+    def of(cls, plain: Mapping[str, Any]) -> WrittenOrder:
         """What `plain` wrote down."""
         return cls(**{**plain, "ends": tuple(plain["ends"])})
 
@@ -46,10 +46,10 @@ class Arrangement:
         return self.ends[-1]
 
 
-class Numbers:
-    """Looks up positions and records of an arrangement."""
+class WrittenOrderIndex:
+    """Looks up positions and records of an order in which records are written."""
 
-    def __init__(self, arrangement: Arrangement) -> None:
+    def __init__(self, arrangement: WrittenOrder) -> None:
         self._arrangement = arrangement
         filed = arrangement.file is not None and len(arrangement) > 0
         self._held: NDArray[np.int64] | None = np.memmap(arrangement.file, np.int64, mode="r") if filed else None

@@ -12,7 +12,7 @@ import numpy as np
 from streamload.errors import ConfigError
 from streamload.order.split import Batches, Dealt, dealer, ends_of
 from streamload.storage.owned_files import anonymous_file, replace_file
-from streamload.tools.convert.shuffle import Arrangement
+from streamload.tools.convert.shuffle import WrittenOrder
 
 PART_NAMES = {1: ("",), 2: ("train", "test"), 3: ("train", "validation", "test")}
 
@@ -61,14 +61,14 @@ def arranged(
     seed: int,
     label: str | None,
     group: str | None,
-) -> Arrangement:
+) -> WrittenOrder:
     """The order of `count` records, and their parts; `kept` is a file of their numbers, where these are not 0, 1, 2 and so on.
 
     A file is written at `path` where the arithmetic of an order does not tell which records a part has.
     """
     if not count or len(shares) == 1 or (shuffle and label is None and group is None):
         ends = tuple(int(end) for end in ends_of(shares, count))
-        return Arrangement(ends=ends, shuffle="whole" if shuffle and count else "no", seed=seed, file=kept)
+        return WrittenOrder(ends=ends, shuffle="whole" if shuffle and count else "no", seed=seed, file=kept)
     dealt = dealer(shares, count, batches, seed=seed, label=label, group=group, said=f"--stratify {label}")
     ends = write_parts(path, batches, len(shares), dealt)
-    return Arrangement(ends=ends, shuffle="parts" if shuffle else "no", seed=seed, file=path)
+    return WrittenOrder(ends=ends, shuffle="parts" if shuffle else "no", seed=seed, file=path)

@@ -30,7 +30,7 @@ from streamload.tools.convert.readers.encode_images import ReencodedImages, stor
 from streamload.tools.convert.readers.open import open_records
 from streamload.tools.convert.record_hashes import Content
 from streamload.tools.convert.record_source import RecordSource, batch_records
-from streamload.tools.convert.shuffle import Arrangement, Buckets, Numbers
+from streamload.tools.convert.shuffle import Buckets, WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions, writer_of
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
@@ -63,14 +63,14 @@ def perform(task: dict[str, Any], *, saw: Callable[[int], None] = lambda count: 
                 f"This worker has streamload {streamload.__version__}, and the conversion was begun with {task['streamload']}.",
                 hint="Install one version everywhere.",
             )
-        return {"answer": KINDS[task["kind"]](task, Progress(saw))}
+        return {"answer": KINDS[task["kind"]](task, ProgressReporter(saw))}
     except StreamloadError as error:
         return {"error": to_plain(error)}
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         return {"error": to_plain(_explained(error, task))}
 
 
-class Progress:
+class ProgressReporter:
     """Counts records, and tells of them now and then."""
 
     def __init__(self, saw: Callable[[int], None]) -> None:
@@ -125,7 +125,7 @@ def _explained(error: BaseException, task: dict[str, Any]) -> StreamloadError:
     )
 
 
-def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def scan(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Take a stretch of records, and say which cannot be had: one by one only where several could not."""
     origin = open_records(OpenRequest.of(task["request"]))
     style = WriteOptions(**task["style"])
@@ -152,7 +152,7 @@ def scan(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"bad": bad}
 
 
-def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def scatter(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Read all records as they are stored, and put each into the bucket of the place where it will stand."""
     origin = open_records(OpenRequest.of(task["request"]), threads=task["threads"])
     folder = _folder(task, "buckets")
@@ -160,7 +160,9 @@ def scatter(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     batch = batch_records(origin)
     stretches = [(start, min(start + batch, len(origin))) for start in range(0, len(origin), batch)]
     try:
-        for (start, stop), places in zip(stretches, Numbers(Arrangement.of(task["order"])).positions(iter(stretches)), strict=True):
+        for (start, stop), places in zip(
+            stretches, WrittenOrderIndex(WrittenOrder.of(task["order"])).positions(iter(stretches)), strict=True
+        ):
             numbers = np.arange(start, stop, dtype=np.int64)[places >= 0]
             if len(numbers):
                 buckets.scatter(places[places >= 0], origin.take(numbers))
@@ -180,7 +182,7 @@ def _folder(task: dict[str, Any], name: str) -> Folder:
         return held.folder(name)
 
 
-def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def write(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
     """Write one file, read it again, and say what a manifest says of it."""
     name = os.path.basename(task["path"])
     with _folder(task, "out") as folder:
@@ -197,7 +199,7 @@ def write(task: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return answer
 
 
-def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress) -> dict[str, Any]:
+def _written(task: dict[str, Any], folder: Folder, half: str, progress: ProgressReporter) -> dict[str, Any]:
     path, records, style = folder.held_path(half), task["stop"] - task["start"], WriteOptions(**task["style"])
     with ExitStack() as held:
         origin = held.enter_context(closing(open_records(OpenRequest.of(task["request"]), threads=task["threads"])))
@@ -240,7 +242,7 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
             for start, taken in buckets.gathered(task["start"], task["stop"], batch):
                 yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
-    order = Numbers(Arrangement.of(task["order"]))
+    order = WrittenOrderIndex(WrittenOrder.of(task["order"]))
     coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
         following = start, kept.begin_take(order.at(start, min(start + batch, task["stop"])))
@@ -260,7 +262,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-KINDS: dict[str, Callable[[dict[str, Any], Progress], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
+KINDS: dict[str, Callable[[dict[str, Any], ProgressReporter], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
 
 if __name__ == "__main__":
     main()

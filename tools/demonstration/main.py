@@ -31,7 +31,7 @@ TESTED_CROPS = 2400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pass:
+class StreamingResult:
     """What one run over the data came to."""
 
     title: str
@@ -61,7 +61,9 @@ class Pass:
         )
 
 
-def stream(title: str, data: sl.Source, *, epochs: int, options: dict[str, Any], test: Crops | None, seconds: float | None = None) -> Pass:
+def stream(
+    title: str, data: sl.Source, *, epochs: int, options: dict[str, Any], test: Crops | None, seconds: float | None = None
+) -> StreamingResult:
     """Stream `data` for some epochs, or until `seconds` are over; with `test`, a model learns from it and is tested on that."""
     started = time.monotonic()
     with MemoryWatch() as watch, sl.Loader(data, **options) as loader:
@@ -78,7 +80,7 @@ def stream(title: str, data: sl.Source, *, epochs: int, options: dict[str, Any],
                 if seconds is not None and time.monotonic() - started > seconds:
                     break
         stats, footprint = loader.stats, loader.footprint()
-    return Pass(
+    return StreamingResult(
         title=title,
         stats=stats,
         footprint=footprint,
@@ -88,7 +90,7 @@ def stream(title: str, data: sl.Source, *, epochs: int, options: dict[str, Any],
     )
 
 
-def table(passes: Sequence[Pass]) -> str:
+def table(passes: Sequence[StreamingResult]) -> str:
     """The figures of all passes, one a line."""
     lines = [("", "records/s", "MB/s", "waited", "budgeted", "processes", "page cache", "accuracy"), *(each.row for each in passes)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -173,7 +175,7 @@ def demonstrate_file(arguments: argparse.Namespace) -> None:
     report([one], group=None)
 
 
-def report(passes: Sequence[Pass], *, group: MemoryCeiling | None) -> None:
+def report(passes: Sequence[StreamingResult], *, group: MemoryCeiling | None) -> None:
     """Print what was measured."""
     print("\n" + table(passes) + "\n")
     print("what each loop waited for:")

@@ -6,7 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,18 @@ _FORBIDDEN = frozenset(
 """Steps that make objects of classes, look outside the file, or make what is neither list nor dict."""
 
 
-class HarmlessUnpickler(pickle._Unpickler):
+class HarmlessUnpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
     """A reader of pickles that admits arrays, lists, dicts, numbers, text and bytes: it calls no function that a file names.
 
     It is the one in Python, not the one in C, which a file can make take all memory by numbering its memos from a billion on.
     Steps that data do not need are unknown to it.
     """
 
-    dispatch: ClassVar[dict[int, Any]] = {code: step for code, step in pickle._Unpickler.dispatch.items() if code not in _FORBIDDEN}
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: step
+        for code, step in pickle._Unpickler.dispatch.items()  # pyright: ignore[reportPrivateUsage]
+        if code not in _FORBIDDEN
+    }
 
     def load_bytes_to_change(self) -> None:
         """Bytes that may be written to, as protocol 5 has arrays: the length that is said takes no memory before they were read."""
@@ -48,7 +52,7 @@ class HarmlessUnpickler(pickle._Unpickler):
             code = error.args[0] if error.args else None
             if isinstance(code, int) and code in _FORBIDDEN:
                 raise UnsafeSourceError(
-                    f"its pickle takes a step that data do not need ({pickletools.code2op[chr(code)].name}).",
+                    f"its pickle takes a step that data do not need ({cast(Any, pickletools).code2op[chr(code)].name}).",
                     hint="Only arrays, lists, dicts and bytes are read. Save the arrays as HDF5 where you trust it.",
                 ) from error
             raise

@@ -77,6 +77,18 @@ class RawRecords(ColumnDefaults):
         """Of the records alone."""
         return self.field.nbytes * int(self.starts[-1])
 
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """The runs, where records lie in them side by side and in native byte order: shape (runs, 3)."""
+        nbytes = self.field.nbytes
+        if not self.stored.isnative or not nbytes or (self.strides != nbytes).any():
+            return None
+        runs = slice(max(0, int(np.searchsorted(self.starts, start, side="right")) - 1), int(np.searchsorted(self.starts, stop)))
+        begins = self.starts[runs]
+        firsts = np.maximum(begins, start)
+        counts = np.minimum(self.starts[runs.start + 1 : runs.stop + 1], stop) - firsts
+        offsets = self.offsets[runs] + (firsts - begins) * nbytes
+        return np.stack([self.numbers[runs], offsets, offsets + counts * nbytes], axis=1).astype(np.int64)[counts > 0]
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset, without the library of the format."""
         return RawReader(self, files, meter)

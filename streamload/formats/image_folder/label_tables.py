@@ -41,7 +41,7 @@ def read_table(folder: str, table: str) -> LabelTable:
     rows = _rows(table)
     if not rows:
         return LabelTable(names=[], values={})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name in row if cast(object, name) is not None))  # None: cells beyond the header.
     column = next((name for name in NAME_COLUMNS if name in rows[0]), None)
     if column is None:
         raise ConfigError(
@@ -56,9 +56,7 @@ def read_table(folder: str, table: str) -> LabelTable:
     names = [os.path.normpath(name) for name in names]
     _refuse_repeats(table, names)
     empty = ("",) if table.lower().endswith(".csv") else ()
-    values = {
-        name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column and name is not None
-    }
+    values = {name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column}
     return LabelTable(names=names, values=values)
 
 

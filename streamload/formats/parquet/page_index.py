@@ -53,7 +53,7 @@ class ColumnChunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pages:
+class RawPages:
     """The data pages of one column in one file."""
 
     firsts: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Pages:
     """CRC-32 of its body, or -1."""
 
 
-def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional: bool) -> Pages:
+def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional: bool) -> RawPages:
     """The pages of a column, chunk after chunk.
 
     Raises NotRawError where a page is encoded, or holds nulls; PageError where headers and footer disagree.
@@ -108,7 +108,7 @@ def walk(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: int, optional
         require_end(at, chunk.offset, chunk.nbytes, dictionary=False)
         start += rows
     arrays = (np.array(numbers, np.int64) for numbers in (firsts, offsets, bodies, sizes, checksums))
-    return Pages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
+    return RawPages(**dict(zip(("firsts", "offsets", "bodies", "nbytes", "checksums"), arrays, strict=True)))
 
 
 def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, compressed: bool) -> int:

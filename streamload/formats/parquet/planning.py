@@ -17,7 +17,7 @@ from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compr
 from streamload.formats.parquet.compressed_pages import CompressedPages
 from streamload.formats.parquet.lists import with_lists
 from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group_file, read_metadata
-from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, Pages
+from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, RawPages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
@@ -150,7 +150,7 @@ def _packed(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verif
     )
 
 
-def _pages(field: Field, part: TablePart, files: OpenFiles) -> Pages:
+def _pages(field: Field, part: TablePart, files: OpenFiles) -> RawPages:
     return _walked(part, files, page_index.walk, part.stored.detail.chunks)
 
 

@@ -111,6 +111,21 @@ class RowGroups(ColumnDefaults):
         """As stored, of all files."""
         return sum(int(part.nbytes.sum()) for part in self.parts)
 
+    def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
+        """What footers say of whole numbers, in all row groups; of fractions they do not say whether there are NaN."""
+        if self.field.shape or self.field.ragged or self.field.dtype.kind not in "iu":
+            return None
+        ends: list[int] = []
+        for part in self.parts:
+            metadata = parquet_files(files).file(part.number, files.fingerprints[part.number].path).metadata
+            number = next((at for at in range(metadata.num_columns) if metadata.schema.column(at).path == part.leaf), None)
+            for group in np.flatnonzero(part.groups).tolist() if number is not None else ():
+                statistics = metadata.row_group(group).column(number).statistics
+                if statistics is None or not statistics.has_min_max or not isinstance(statistics.min, int):
+                    return None
+                ends += [statistics.min, statistics.max]
+        return (min(ends), max(ends)) if ends else None
+
     def filled(self) -> RowGroups:
         """The same with something in the place of nulls, for whoever will not ask for them."""
         return replace(self, fill=without_refusals(self.field, self.fill))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
 from streamload.formats.image_names import SUFFIXES as IMAGES
-from streamload.formats.tar.members import Member, Members
+from streamload.formats.tar.members import Members, TarMember
 from streamload.storage.plain_file import StoredFile
 
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
@@ -92,7 +92,7 @@ class Archive:
         if len(names) < MOST_NAMED:
             names.append(name)
 
-    def _add(self, member: Member, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
+    def _add(self, member: TarMember, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
         if member.is_linked:
             self.linked.add(member.offset)
         if member.data is None:

@@ -27,7 +27,7 @@ _ZEROS = bytes(BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """One regular file of an archive."""
 
     name: str
@@ -63,7 +63,7 @@ class Members:
         self._held: dict[int, bytes] = {}
         """What packed archives hold of wanted members, by offset: there is no going back in them."""
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[TarMember]:
         at, ended = 0, 0
         while True:
             head = self._file.read(at, BLOCK)
@@ -110,19 +110,19 @@ class Members:
         elif kind in (b"L", b"K"):
             self._said["path" if kind == b"L" else "linkpath"] = _text(data.rstrip(b"\0"))
 
-    def _member(self, head: bytes, offset: int, nbytes: int) -> Iterator[Member]:
+    def _member(self, head: bytes, offset: int, nbytes: int) -> Iterator[TarMember]:
         """The member that a head describes, if it is a file; `left_out` hears of others."""
         kind, name = head[156:157], self._said.get("path") or _name(head)
         if (kind in REGULAR or (kind == HARD_LINK and nbytes)) and not any(said.startswith("GNU.sparse") for said in self._said):
             self._seen[name] = offset, nbytes
-            yield Member(name, offset, nbytes, self._data(name, offset, nbytes))
+            yield TarMember(name, offset, nbytes, self._data(name, offset, nbytes))
             return
         target = self._seen.get(self._said.get("linkpath") or _text(head[157:257].split(b"\0", 1)[0])) if kind == HARD_LINK else None
         if target is not None:
             self._seen[name] = target
             # What is not held was found to be whole, where it stands.
             data = self._data(name, *target) if self._wanted(name) else None
-            yield Member(name, *target, data, is_linked=True)
+            yield TarMember(name, *target, data, is_linked=True)
         elif kind != FOLDER:
             self._left_out(name, "a sparse file" if kind in REGULAR else OTHERS.get(kind, "no regular file"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ SHUFFLE, FLETCHER32, BLOSC, ZLIB, ZSTD = 2, 3, 32001, 1, 32015
 """HDF5's numbers."""
 Filter = tuple[int, tuple[int, ...]]
 Codec = Mapping[str, Any]
+Endian = Literal["<", ">"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +129,7 @@ def chain_of_v2(filters: Any, compressor: Any, chunk: tuple[int, ...], stored: n
     return Chain(filters=tuple(made), names=tuple(names))
 
 
-def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding | None, str]:
+def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding | None, Endian]:
     """What zarr.json says of codecs, and the order of bytes, "<" or ">"; raises as `metadata.array_of_v3` does."""
     codecs = [(one, {}) if isinstance(one, str) else (one["name"], one.get("configuration") or {}) for one in said]
     if any(name == "sharding_indexed" for name, _ in codecs):
@@ -137,7 +138,8 @@ def chain_of_v3(said: Any, chunk: tuple[int, ...], stored: np.dtype) -> tuple[Ch
         return _sharded(codecs[0][1], chunk, stored)
     made: list[Filter] = []
     names: list[str] = []
-    order, shape, as_bytes = "<", chunk, False
+    order: Endian = "<"
+    shape, as_bytes = chunk, False
     for name, more in codecs:
         if name == "bytes":
             endian = more.get("endian")
@@ -161,7 +163,7 @@ def _transposed(said: Any, shape: tuple[int, ...]) -> list[Filter]:
     return _turned([int(one) for one in said], shape)
 
 
-def _sharded(said: Codec, shard: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding, str]:
+def _sharded(said: Codec, shard: tuple[int, ...], stored: np.dtype) -> tuple[Chain, Sharding, Endian]:
     chunk = tuple(said["chunk_shape"])
     if len(chunk) != len(shard) or any(type(one) is not int or one < 1 or side % one for one, side in zip(chunk, shard, strict=True)):
         raise ValueError(f"chunks of {chunk} in shards of {shard}")

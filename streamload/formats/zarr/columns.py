@@ -51,11 +51,12 @@ def column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Colum
 def label_of(arrays: Sequence[StoredArray]) -> str:
     """How they are stored, for people."""
     info = arrays[0].info
+    records = info.chunk[0]
     box = f" {tuple(info.chunk[1:])}" if len(info.chunk) > 1 else ""
-    shards = f" in shards of {info.sharding.shard[0]:,}" if info.sharding is not None else ""
+    shards = "" if info.sharding is None else f" in shards of {info.sharding.shard[0]:,}"
     packed = " + ".join(info.chain.names) or "not packed"
     more = f", and {len(arrays) - 1:,} stores more" if len(arrays) > 1 else ""
-    return f"chunks of {info.chunk[0]:,} records{box}{shards}, {packed}{more}"
+    return f"chunks of {records:,} records{box}{shards}, {packed}{more}"
 
 
 def _raw(field: Field, arrays: Sequence[StoredArray]) -> RawRecords:

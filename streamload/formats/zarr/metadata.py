@@ -88,7 +88,7 @@ def array_of_v3(said: Mapping[str, Any], key: str) -> ArrayInfo:
     chunk = _lengths(grid["configuration"]["chunk_shape"], 1)
     _refuse_odd(shape, chunk, stored)
     chain, sharding, order = chain_of_v3(said["codecs"], chunk, stored)
-    encoding = said.get("chunk_key_encoding") or {"name": "default"}
+    encoding: Any = said.get("chunk_key_encoding") or {"name": "default"}
     plain = encoding["name"] == "v2"
     if not plain and encoding["name"] != "default":
         raise UnsupportedFeatureError(f"names its chunks in a way that is not known here ({encoding['name']!r})")

@@ -95,7 +95,7 @@ def _add_shard(store: Store, info: ArrayInfo, sharding: Sharding, place: tuple[i
     firsts = [at * count for at, count in zip(place, inner, strict=True)]
     sides = [min(count, all_of - first) for count, all_of, first in zip(inner, whole, firsts, strict=True)]
     within = np.indices(sides).reshape(len(sides), -1)
-    chunks = np.ravel_multi_index(tuple(within + np.array(firsts)[:, None]), whole)
+    chunks: NDArray[np.int64] = np.asarray(np.ravel_multi_index(tuple(within + np.array(firsts)[:, None]), whole), np.int64)
     offsets, nbytes = index[np.ravel_multi_index(tuple(within), inner)].T
     there = (offsets != MISSING) | (nbytes != MISSING)
     ends = offsets.astype(np.float64) + nbytes.astype(np.float64)

@@ -140,7 +140,7 @@ class RandomCrop:
                 f"RandomCrop(size={self.size}) is larger than the volume, which has {planes} planes there.",
                 hint="Ask for a smaller size, or pad with padding= or pad_if_needed=True.",
             )
-        z = chain.draws.below(np.int64(planes - wanted + 1))
+        z = chain.draws.below(int(planes - wanted + 1))
         cut_depth(chain, z, wanted)
         return {"front": z - before, "depth": wanted}
 

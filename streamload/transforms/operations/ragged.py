@@ -17,7 +17,7 @@ from streamload.transforms.operations.arguments import refuse, whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Arrangement:
+class RaggedArrangement:
     """Where the records of a batch go in rows of one width. Pieces are in the order in which they lie there."""
 
     rows: int
@@ -107,16 +107,17 @@ class PadRagged:
         """The records that there is no room for."""
         return np.flatnonzero(lengths > self.length) if self.length is not None and self.longer == "raise" else np.empty(0, np.int64)
 
-    def arranged(self, lengths: NDArray[np.int64], counting: NDArray[np.bool_]) -> Arrangement:
+    def arranged(self, lengths: NDArray[np.int64], counting: NDArray[np.bool_]) -> RaggedArrangement:
         """Where records of these lengths go."""
         longest = int(lengths.max(initial=0))
         width = -(-longest // self.multiple) * self.multiple if self.length is None else self.length
         counts = np.minimum(lengths, width)
         owners = np.arange(len(lengths))
         targets = owners * width + (width - counts if self.side == "left" else 0)
-        return Arrangement(rows=len(lengths), width=width, owners=owners, sources=np.zeros_like(counts), counts=counts, targets=targets)
+        sources = np.zeros_like(counts)
+        return RaggedArrangement(rows=len(lengths), width=width, owners=owners, sources=sources, counts=counts, targets=targets)
 
-    def marked(self, found: Arrangement) -> dict[str, NDArray[Any]]:
+    def marked(self, found: RaggedArrangement) -> dict[str, NDArray[Any]]:
         """The fields that it adds, as arrays of all elements, or of all records."""
         made: dict[str, NDArray[Any]] = {}
         if self.mask is not None:
@@ -197,7 +198,7 @@ class PackRagged:
         """The records that there is no room for."""
         return np.flatnonzero(lengths > self.length) if self.longer == "raise" else np.empty(0, np.int64)
 
-    def arranged(self, lengths: NDArray[np.int64], counting: NDArray[np.bool_]) -> Arrangement:
+    def arranged(self, lengths: NDArray[np.int64], counting: NDArray[np.bool_]) -> RaggedArrangement:
         """Where records of these lengths go, if they count."""
         wanted = np.where(counting, np.minimum(lengths, self.length) if self.longer != "split" else lengths, 0)
         pieces = np.maximum(-(-wanted // self.length), 1)
@@ -211,11 +212,11 @@ class PackRagged:
         rising = np.argsort(targets, kind="stable")
         rising = rising[counts[order][rising] > 0]
         chosen = order[rising]
-        return Arrangement(
+        return RaggedArrangement(
             rows=used, width=self.length, owners=owners[chosen], sources=sources[chosen], counts=counts[chosen], targets=targets[rising]
         )
 
-    def marked(self, found: Arrangement) -> dict[str, NDArray[Any]]:
+    def marked(self, found: RaggedArrangement) -> dict[str, NDArray[Any]]:
         """The fields that it adds, as arrays of all elements."""
         segments, positions = np.empty((2, found.rows * found.width), np.int32)
         kernels.collate_kernels().mark_segments(found.counts, found.targets, (found.owners + 1).astype(np.int32), segments, positions)

@@ -248,3 +248,24 @@ def test_any_chunks_and_shards_give_what_zarr_reads(data: st.DataObject, tmp_pat
     assert_same(source[order]["data"], given_shape[order])
     assert_same(source[:]["data"], given_shape)
     source.close()
+
+
+@pytest.mark.parametrize("shards", [None, (160, 64, 192)], ids=["chunks in files of their own", "shards"])
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:A window mixes only")
+def test_chunks_are_read_ahead_past_the_page_cache(shards: tuple[int, ...] | None, workers: int, tmp_path: Path):
+    """The same records, from whichever file a chunk is in."""
+    values = np.random.default_rng(7).integers(0, 256, (1100, 64, 192), np.uint8)
+    array = zarr.create_array(tmp_path / "a", shape=values.shape, dtype="u1", chunks=(16, 64, 192), shards=shards)
+    array[...] = values
+    cleanup_resources()
+    data = open_source(tmp_path / "a")
+    for shuffle in (sl.Block(window="4 MB"), False):
+        with sl.Loader(data, batch_size=50, shuffle=shuffle, num_workers=workers, io="direct", memory="900 MB", seed=5) as loader:
+            assert "read past the page cache" in repr(loader)
+            seen: list[int] = []
+            for batch in loader:
+                assert (batch["data"] == values[batch.records]).all()
+                seen += batch.records.tolist()
+            assert sorted(seen) == list(range(1100))
+    data.close()

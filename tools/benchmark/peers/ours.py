@@ -28,21 +28,8 @@ def make(config: Config) -> Any:
     Each pass is one epoch by itself: nothing is prepared before the clock starts, and nothing ahead of its end.
     """
     warnings.simplefilter("ignore")  # small windows are meant here
-    names = config.get("names", {"image": "image", "label": "label"})
-    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    loader, data = _loader_of(config)
     labelled = "label" in data.schema.names
-    order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
-    shuffle = order(window=config["window"]) if "window" in config else order()
-    loader = sl.Loader(
-        data,
-        batch_size=config["batch"],
-        shuffle=shuffle,
-        num_workers=config["workers"],
-        memory=config.get("memory"),
-        io=config.get("io", "auto"),
-        indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
-        augment=of_images_alone(first_augment(chain_in(config["chain"])), "image") if "chain" in config else None,
-    )
     sink = Sink(config["batch"], loader.schema["image"].nbytes)
     numbers = itertools.count()
     consume = config.get("consume", True)
@@ -71,3 +58,21 @@ def make(config: Config) -> Any:
         loader.load_state_dict(begin)
         wait_until_quiet(loader)
     return one_pass
+
+
+def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
+    names = config.get("names", {"image": "image", "label": "label"})
+    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
+    shuffle = order(window=config["window"]) if "window" in config else order()
+    loader = sl.Loader(
+        data,
+        batch_size=config["batch"],
+        shuffle=shuffle,
+        num_workers=config["workers"],
+        memory=config.get("memory"),
+        io=config.get("io", "auto"),
+        indices=np.arange(config["records"]) if config.get("records", len(data)) < len(data) else None,
+        augment=of_images_alone(first_augment(chain_in(config["chain"])), "image") if "chain" in config else None,
+    )
+    return loader, data

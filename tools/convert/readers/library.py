@@ -16,6 +16,7 @@ import streamload
 from streamload.formats.partitions import NOT_DATA
 from streamload.images import Decode
 from streamload.nulls import Nulls
+from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Schema
 from streamload.source import Source, kept_column, stored_nbytes
@@ -43,7 +44,13 @@ class LibraryRecords(RecordSourceDefaults):
         self._encoded_fields: tuple[str, ...] | None = None
         self.title = source.title
         self.format_name = source.format_name
-        self.left_out, self.more_left_out = fields_left_out(source.notes)
+        named = [one for one in source.omissions if one.what == "field" and len(one.names) == one.count]
+        self.left_out, unnamed = fields_left_out(source.notes)
+        self.left_out |= {name: one.why for one in named for name in one.names}
+        others = [one for one in source.omissions if one not in named]
+        if self._store is not None:  # Its files lie in something that is counted as one.
+            others = [one._replace(what="member") if one.what == "file" else one for one in others]
+        self.omissions = (*others, *unnamed)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -189,13 +196,13 @@ def _begins_as_image(source: Source, name: str) -> bool:
     return kind_of(bytes(first[0])) is not None
 
 
-def fields_left_out(notes: Sequence[str]) -> tuple[dict[str, str], dict[str, int]]:
-    """What a source's notes say of fields that are not delivered: why, by name; and how many more there are, by reason."""
+def fields_left_out(notes: Sequence[str]) -> tuple[dict[str, str], list[Omission]]:
+    """What a source's notes say of fields that are not delivered: why, by name; and those that they only count."""
     named: dict[str, str] = {}
-    more: dict[str, int] = {}
+    unnamed: list[Omission] = []
     for note in notes:
         if several := _MORE.fullmatch(note):
-            more[several[2]] = more.get(several[2], 0) + int(several[1].replace(",", ""))
+            unnamed.append(Omission("field", several[2], int(several[1].replace(",", ""))))
         elif found := _NAMED.fullmatch(note) or _ONE.fullmatch(note):
             named |= dict.fromkeys(re.findall(r"'([^']*)'", found[1]) or [found[1]], found[2].removesuffix(": left out"))
-    return named, more
+    return named, unnamed

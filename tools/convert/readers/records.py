@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
+from streamload.formats.field_guesses import is_text, shape_said
 from streamload.formats.names import plain_names
 from streamload.images import named_as_mask
+from streamload.omissions import Omission
 from streamload.schema import Field, Schema
 from streamload.tools.console import counted, meant
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Container, Raw
 from streamload.tools.convert.readers.encode_images import bytes_of
-from streamload.tools.convert.readers.field_guesses import is_text, shape_said
 from streamload.tools.convert.readers.images import MOST_FILE_NBYTES, image_in, kind_of, shape_in
 from streamload.tools.convert.readers.masks import mask_in
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
@@ -85,14 +86,10 @@ class ContainerReader(RecordSourceDefaults):
         return self._container.files
 
     @property
-    def set_aside(self) -> Mapping[str, Sequence[str]]:
-        """Files that are not taken, by reason."""
-        return self._container.set_aside
-
-    @property
-    def members_left_out(self) -> Mapping[str, tuple[int, Sequence[str]]]:
-        """What lies in the files and is not taken."""
-        return self._container.members_left_out
+    def omissions(self) -> Sequence[Omission]:
+        """Files in the folder, and what lies in files, that is not taken."""
+        files = [Omission("file", why, len(names), tuple(names)) for why, names in self._container.set_aside.items() if names]
+        return [*files, *(Omission.of("member", why, names, count) for why, (count, names) in self._container.members_left_out.items())]
 
     @property
     def identity(self) -> list[Any]:
@@ -269,23 +266,7 @@ class ContainerReader(RecordSourceDefaults):
 
     def _planned(self) -> list[FieldPlan]:
         """What the first records say the fields are; what cannot be a field is left out, or refused where it was asked for."""
-        surveyed: list[tuple[int, Raw]] = []
-        failed: SourceError | None = None
-        for number in range(min(SURVEYED, len(self._container))):
-            try:
-                surveyed.append((number, self._container.raw(number)))
-            except SourceError as error:
-                failed = failed or error
-        if not surveyed:
-            if failed is not None:
-                raise failed
-            if self.left_out or self.members_left_out:
-                raise self._nothing()
-            raise CorruptDataError(
-                f"{self.title} ({self._container.format_name}) holds no records.",
-                hint="Is it the right file, and was all of it fetched?",
-                path=self.title,
-            )
+        surveyed = self._surveyed()
         stored = list(dict.fromkeys(name for _, raw in surveyed for name in raw))
         wanted = self._request.fields
         chosen = plain_names(stored) if wanted is None else wanted
@@ -309,8 +290,27 @@ class ContainerReader(RecordSourceDefaults):
             raise self._nothing()
         return plans
 
+    def _surveyed(self) -> list[tuple[int, Raw]]:
+        """Those of the first records that can be read, and their numbers. Raises SourceError where there are none."""
+        surveyed: list[tuple[int, Raw]] = []
+        failed: SourceError | None = None
+        for number in range(min(SURVEYED, len(self._container))):
+            try:
+                surveyed.append((number, self._container.raw(number)))
+            except SourceError as error:
+                failed = failed or error
+        if surveyed:
+            return surveyed
+        if failed is not None:
+            raise failed
+        if self.left_out or self._container.members_left_out:
+            raise self._nothing()
+        raise CorruptDataError(
+            f"{self.title} ({self.format_name}) holds no records.", hint="Is it the right file, and was all of it fetched?", path=self.title
+        )
+
     def _nothing(self) -> UnsupportedFeatureError:
-        members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self.members_left_out.items()]
+        members = [f"{counted(count, 'member')}: {why}" for why, (count, _) in self._container.members_left_out.items()]
         told = "; ".join([*(f"{name} holds {why}" for name, why in self.left_out.items()), *members])
         return UnsupportedFeatureError(f"{self.title} holds nothing that can be stored: {told}.", hint="See --fields.", path=self.title)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -13,26 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceError
+from streamload.formats.tfrecord.example import features_of
+from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels import checksum_kernels, crc32c_plain
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.convert.readers.tf_example import features_of
 from streamload.tools.convert.readers.webdataset import paths_of
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
 SUFFIXES = tuple(end + packed for end in (".tfrecord", ".tfrecords", ".tfrec") for packed in ("", *PACKED))
 _SHARD = re.compile(r"-[0-9]+-of-[0-9]+$")
-HEAD = struct.Struct("<QI")
-"""The length of a record, and the checksum of these eight bytes."""
-TAIL = struct.Struct("<I")
 _FETCH = "Fetch it again; --on-bad skip takes what is whole."
-
-
-def masked(checksum: int) -> int:
-    """A checksum as these files store it: turned and shifted, since checksums of data with checksums in it are no good."""
-    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def matches(path: str) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 
 import streamload
 from streamload.errors import ChecksumError, ConversionError
-from streamload.formats.columns.raw import RawRecords
 from streamload.schema import Schema
 from streamload.source import Column, Source
 from streamload.tools.files.checksums import record_checksums
@@ -63,20 +62,13 @@ def read_back(path: str, schema: Schema, stretches: Sequence[Stretch], behind: R
 
 
 def _pieces(column: Column, stretches: Sequence[Stretch]) -> list[Piece] | None:
-    """Where the bytes of a field lie that a checksum is over, in its order; None where they are no bytes of the file."""
-    if not isinstance(column, RawRecords) or column.stored.newbyteorder("<") != column.stored or not column.field.nbytes:
-        return None
-    nbytes = column.field.nbytes
-    if (column.strides != nbytes).any() or column.numbers.any() or len(column.offsets) > MOST_RUNS * max(1, len(stretches)):
-        return None
+    """Where the bytes of a field lie that a checksum is over, in its order; None where they are no bytes of the file, or lie scattered."""
     pieces: list[Piece] = []
     for number, (start, stop, _) in enumerate(stretches):
-        run = int(np.searchsorted(column.starts, start, side="right")) - 1
-        while start < stop:
-            end = min(stop, int(column.starts[run + 1]))
-            at = int(column.offsets[run]) + (start - int(column.starts[run])) * nbytes
-            pieces.append((at, at + (end - start) * nbytes, number))
-            start, run = end, run + 1
+        runs = column.byte_runs(start, stop)
+        if runs is None or len(pieces) + len(runs) > MOST_RUNS * len(stretches):
+            return None
+        pieces += [(begin, end, number) for _, begin, end in runs.tolist()]
     return pieces
 
 

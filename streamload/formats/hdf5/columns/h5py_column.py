@@ -84,6 +84,11 @@ class H5pyColumn(ColumnDefaults):
         span = max((part.span for part in self.parts), default=0)
         return (SPANS_KEPT + 1) * span * self.stride_nbytes + min(MOST_FILES, len(self.parts)) * self.cache_nbytes
 
+    @property
+    def single_threaded(self) -> bool:
+        """Always: the HDF5 library lets in one thread at a time."""
+        return True
+
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
         return H5pyReader(self, files, meter)

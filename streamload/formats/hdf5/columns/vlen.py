@@ -30,6 +30,11 @@ class VlenColumn(RaggedRows):
         return self.rows.looked_at
 
     @property
+    def single_threaded(self) -> bool:
+        """As rows are."""
+        return self.rows.single_threaded
+
+    @property
     def scratch_nbytes(self) -> int:
         """A span as the library's objects, put together, and one that is kept."""
         return self.largest_nbytes + scratch_nbytes(self.largest_nbytes) + self.rows.scratch_nbytes

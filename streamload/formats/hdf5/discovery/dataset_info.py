@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.discovery import vlen_lengths
 from streamload.formats.hdf5.discovery.attributes import attributes_of
-from streamload.formats.hdf5.discovery.member_types import element_of, is_raw, members
+from streamload.formats.hdf5.discovery.member_types import Member, element_of, is_raw, members
 from streamload.formats.hdf5.discovery.packing import packing_of
 from streamload.formats.hdf5.discovery.virtual import virtual_sources
 from streamload.formats.hdf5.discovery.vlen_elements import elements_said
@@ -46,19 +46,30 @@ def examine(
     where = f"{file_path}: dataset '{path}'"
     _check_internal(file_path, path, plist)
     sources = virtual_sources(file_path, path, plist, 0) if layout == VIRTUAL else ()
-    extent = dataset.get_space().get_simple_extent_type()
-    if extent != h5py.h5s.SIMPLE and not (single and extent == h5py.h5s.SCALAR):
-        raise ConfigError(
-            f"{where} holds a single value (or none), not one a record.",
-            hint="Choose a dataset whose first axis counts records; record_axis=None takes each dataset for one.",
-            path=file_path,
-            dataset=path,
-        )
+    dims, axis = _extent(dataset, file_path, path, single=single)
     kind = dataset.get_type()
-    filters = tuple(FilterInfo(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters()))
     chunk = tuple(map(int, plist.get_chunk())) if layout == CHUNKED else ()
     offset = dataset.get_offset() if layout == CONTIGUOUS else None
-    dims, axis = (tuple(map(int, dataset.shape)), 0) if extent == h5py.h5s.SIMPLE else ((1,), None)
+    whole = DatasetInfo(
+        path=path,
+        member=(),
+        shape=dims,
+        dtype=np.dtype(np.uint8),
+        layout=layout,
+        axis=axis,
+        raw=False,
+        packed=True,
+        offset=None if offset is None else int(offset),
+        member_offset=0,
+        stride_nbytes=kind.get_size() * math.prod(dims[1:]),
+        stored_nbytes=int(dataset.get_storage_size()),
+        listed=is_listed(dataset, chunk),
+        chunk=chunk,
+        chunks=int(dataset.get_num_chunks()) if chunk else 0,
+        filters=tuple(FilterInfo(*_filter(plist.get_filter(number))) for number in range(plist.get_nfilters())),
+        fill=b"",
+        sources=sources,
+    )
     found: list[DatasetInfo] = []
     odd: list[tuple[str, str]] = []
     parts = list(members(kind))
@@ -69,35 +80,47 @@ def examine(
         if one.why or several or (one.ragged and one.names and len(dims) != 1):
             odd.append((".".join((path, *one.names)), one.why or _several(one.ragged, math.prod(dims[1:]))))
             continue
-        own = elements_said(dataset, one) if one.ragged else None
-        shape = (dims[0], *own.shape) if own is not None else (*dims, *(one.dtype.subdtype or (None, ()))[1])
-        laid = DatasetInfo(
-            path=path,
-            member=one.names,
-            shape=shape,
-            dtype=one.dtype.base if own is None else own.dtype,
-            layout=layout,
-            axis=axis,
-            raw=as_stored and is_raw(element_of(one.kind), one.dtype.base),
-            packed=not one.names or len(dims) == 1,
-            offset=None if offset is None else int(offset),
-            member_offset=one.at,
-            stride_nbytes=kind.get_size() * math.prod(dims[1:]),
-            stored_nbytes=int(dataset.get_storage_size()),
-            listed=is_listed(dataset, chunk),
-            chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
-            chunks=int(dataset.get_num_chunks()) if chunk else 0,
-            filters=filters,
-            fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
-            sources=sources,
-            packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
-            attributes="" if one.names else attributes_of(dataset),
-        )
-        found.append(laid if own is None else _measured(laid, own.ragged, file_path, dataset))
+        raw = as_stored and is_raw(element_of(one.kind), one.dtype.base)
+        found.append(_member_info(replace(whole, raw=raw), one, file_path, dataset, plist))
     if not found and odd:
         raise _unsupported(odd[0][1], where, file_path, path)
     left_out.extend(odd)
     return found
+
+
+def _extent(dataset: h5d.DatasetID, file_path: str, path: str, *, single: bool) -> tuple[tuple[int, ...], int | None]:
+    """The shape, and the axis that counts records: None for a single value, which is one record. Raises ConfigError for others."""
+    extent = dataset.get_space().get_simple_extent_type()
+    if extent == h5py.h5s.SIMPLE:
+        return tuple(map(int, dataset.shape)), 0
+    if single and extent == h5py.h5s.SCALAR:
+        return (1,), None
+    raise ConfigError(
+        f"{file_path}: dataset '{path}' holds a single value (or none), not one a record.",
+        hint="Choose a dataset whose first axis counts records; record_axis=None takes each dataset for one.",
+        path=file_path,
+        dataset=path,
+    )
+
+
+def _member_info(whole: DatasetInfo, one: Member, file_path: str, dataset: h5d.DatasetID, plist: h5p.PropDCID) -> DatasetInfo:
+    """What is known of a member of a dataset, or of the only value of its records; `whole` says what holds for all members."""
+    dims, chunk = whole.shape, whole.chunk
+    own = elements_said(dataset, one) if one.ragged else None
+    shape = (dims[0], *own.shape) if own is not None else (*dims, *(one.dtype.subdtype or (None, ()))[1])
+    info = replace(
+        whole,
+        member=one.names,
+        shape=shape,
+        dtype=one.dtype.base if own is None else own.dtype,
+        packed=not one.names or len(dims) == 1,
+        member_offset=one.at,
+        chunk=() if not chunk else chunk[:1] if one.ragged else (*chunk, *shape[len(dims) :]),
+        fill=b"" if one.names or one.dtype.subdtype or one.ragged else _fill(plist, one.dtype),
+        packing=None if one.names or one.ragged else packing_of(dataset, one.dtype.base),
+        attributes="" if one.names else attributes_of(dataset),
+    )
+    return info if own is None else _measured(info, own.ragged, file_path, dataset)
 
 
 def _several(ragged: str, count: int) -> str:

@@ -17,7 +17,12 @@ Feature = list[bytes] | NDArray[Any]
 
 def features_of(data: bytes) -> dict[str, Feature]:
     """The features of an Example by name: lists of bytes, float32 or int64. Raises ValueError for what is no whole Example."""
-    found: dict[str, Feature] = {}
+    return {name: [bytes(one) for one in made] if isinstance(made, list) else made for name, made in viewed(memoryview(data)).items()}
+
+
+def viewed(data: memoryview) -> dict[str, list[memoryview] | NDArray[Any]]:
+    """The same, bytes as views of where they lie in `data`."""
+    found: dict[str, list[memoryview] | NDArray[Any]] = {}
     for number, wire, value in _parts(data):
         if number == 2 and wire == LENGTH:
             raise ValueError("it is a SequenceExample, whose records are of many lengths")
@@ -30,29 +35,29 @@ def features_of(data: bytes) -> dict[str, Feature]:
     return found
 
 
-def _entry(entry: Any) -> tuple[str, Feature]:
+def _entry(entry: Any) -> tuple[str, list[memoryview] | NDArray[Any]]:
     """A name and its feature."""
-    name, feature = "", b""
+    name, feature = "", memoryview(b"")
     for number, wire, value in _parts(_message(entry, LENGTH)):
         if number == 1:
-            name = _message(value, wire).decode("utf-8", "surrogateescape")
+            name = bytes(_message(value, wire)).decode("utf-8", "surrogateescape")
         elif number == 2:
             feature = _message(value, wire)
-    made: Feature = []
+    made: list[memoryview] | NDArray[Any] = []
     for number, wire, value in _parts(feature):
         if number in FEATURE:
             made = _KINDS[number](_message(value, wire))
     return name, made
 
 
-def _message(value: Any, wire: int) -> bytes:
-    if wire != LENGTH or not isinstance(value, bytes):
+def _message(value: Any, wire: int) -> memoryview:
+    if wire != LENGTH or not isinstance(value, memoryview):
         raise ValueError(f"a message was expected, and wire type {wire} found")
     return value
 
 
-def _parts(data: bytes) -> Iterator[tuple[int, int, Any]]:
-    """The parts of a message: field number, wire type, and the value: an integer, or bytes."""
+def _parts(data: memoryview) -> Iterator[tuple[int, int, Any]]:
+    """The parts of a message: field number, wire type, and the value: an integer, or a view of bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -73,7 +78,7 @@ def _parts(data: bytes) -> Iterator[tuple[int, int, Any]]:
         at += nbytes
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """A number of 7 bits a byte, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
@@ -87,12 +92,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number has more than 10 bytes")
 
 
-def _texts(data: bytes) -> list[bytes]:
+def _texts(data: memoryview) -> list[memoryview]:
     return [_message(value, wire) for number, wire, value in _parts(data) if number == 1]
 
 
-def _floats(data: bytes) -> NDArray[np.float32]:
-    parts: list[bytes] = []
+def _floats(data: memoryview) -> NDArray[np.float32]:
+    parts: list[memoryview] = []
     for number, wire, value in _parts(data):
         if number == 1:
             if wire not in (LENGTH, FOUR) or len(value) % 4:
@@ -101,7 +106,7 @@ def _floats(data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(b"".join(parts), "<f4").astype(np.float32)
 
 
-def _integers(data: bytes) -> NDArray[np.int64]:
+def _integers(data: memoryview) -> NDArray[np.int64]:
     lists: list[NDArray[np.uint64]] = []
     for number, wire, value in _parts(data):
         if number == 1:
@@ -111,7 +116,7 @@ def _integers(data: bytes) -> NDArray[np.int64]:
     return (np.concatenate(lists) if lists else np.zeros(0, np.uint64)).view(np.int64)
 
 
-def varints(data: bytes) -> NDArray[np.uint64]:
+def varints(data: bytes | memoryview) -> NDArray[np.uint64]:
     """Numbers of 7 bits a byte, one behind the other. Raises ValueError where the last is cut short, or one too long."""
     held = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(held < 0x80)

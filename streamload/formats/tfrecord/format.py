@@ -1,0 +1,34 @@
+"""Whether files are TFRecord files, and a source over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streamload.formats.plan_cache import cached_or_planned
+from streamload.formats.table_fields import checked_shapes
+from streamload.formats.tfrecord.framing import HEAD, masked
+from streamload.kernels.crc32c_plain import crc32c
+from streamload.source import Source
+
+NAME = "TFRecord"
+
+
+def matches(head: bytes, path: str) -> bool:
+    """Whether it begins with the length of a record and the right checksum of that length."""
+    return len(head) >= HEAD.size and masked(crc32c(head[:8])) == HEAD.unpack(head[: HEAD.size])[1]
+
+
+def plan(
+    paths: Sequence[str],
+    fields: Sequence[str] | Mapping[str, str | Sequence[str]] | None,
+    *,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    fill: Any = None,
+) -> Source:
+    """A source over files of tf.train.Example messages; see `streamload.formats.open.open_source`.
+
+    They are gone through once, and every checksum verified; where values lie is kept from one run to the next. `shapes` gives the
+    shape of raw pixels where no numbers beside them say it; `fill` is what stands for features that a record lacks, by field.
+    """
+    return cached_or_planned("streamload.formats.tfrecord.planning", paths, fields, shapes=checked_shapes(shapes or {}), fill=fill)

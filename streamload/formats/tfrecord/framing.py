@@ -1,0 +1,59 @@
+"""How TFRecord files frame their records: a length, its checksum, the record, and its checksum."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from streamload.errors import ChecksumError, CorruptDataError
+from streamload.kernels import checksum_kernels
+from streamload.storage.plain_file import PlainFile
+
+HEAD = struct.Struct("<QI")
+"""The length of a record, and the checksum of these eight bytes."""
+TAIL = struct.Struct("<I")
+PIECE_NBYTES = 16 * 1024**2
+"""Files are gone through so much at a time, or a record, if it is larger."""
+HINT = "Fetch it again, or make records of what is whole: `streamload convert SRC train.h5 --on-bad skip`."
+
+
+def masked(checksum: int) -> int:
+    """A checksum as these files store it: turned and shifted, since checksums of data with checksums in it are no good."""
+    return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tuple[int, memoryview]]:
+    """Every record of a file: the byte at which it begins, and a view of it, good until the next; its checksums are right.
+
+    Raises CorruptDataError for a file that ends within a record, ChecksumError for a length or a record that is not what was written.
+    """
+    checksum = checksum_kernels().crc32c
+    piece, start, at, number = memoryview(b""), 0, 0, 0
+    while True:
+        name = f"{path}: record {number:,} at byte {at:,}"
+        piece, start = _reaching(file, file_nbytes, piece, start, at, HEAD.size)
+        head = piece[at - start : at - start + HEAD.size]
+        if not head:
+            return
+        if len(head) < HEAD.size:
+            raise CorruptDataError(f"{name} is cut short: {len(head)} bytes are there.", hint=HINT, path=path)
+        nbytes, said = HEAD.unpack(head)
+        if masked(checksum(head[:8])) != said:
+            raise ChecksumError(f"{name}: the checksum of its length is wrong.", hint=HINT, path=path)
+        begin, whole = at + HEAD.size, nbytes + TAIL.size
+        piece, start = _reaching(file, file_nbytes, piece, start, begin, whole)
+        data = piece[begin - start : begin - start + whole]
+        if len(data) < whole:
+            raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=HINT, path=path)
+        if masked(checksum(data[:nbytes])) != TAIL.unpack(data[nbytes:])[0]:
+            raise ChecksumError(f"{name}: its checksum is wrong.", hint=HINT, path=path, records=(number, number + 1))
+        yield begin, data[:nbytes]
+        at, number = begin + whole, number + 1
+
+
+def _reaching(file: PlainFile, file_nbytes: int, piece: memoryview, start: int, at: int, nbytes: int) -> tuple[memoryview, int]:
+    """A piece of the file that holds so many bytes from `at`, as far as there are any, and where it begins."""
+    if at >= start and at + nbytes <= start + len(piece):
+        return piece, start
+    # What a length claims that the file has not is not asked for.
+    return memoryview(file.read(at, min(max(nbytes, PIECE_NBYTES), max(0, file_nbytes - at)))), at

@@ -1,0 +1,164 @@
+"""A source over TFRecord files: numbers held, bytes read by where they lie in their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.errors import CorruptDataError
+from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.columns.raw import RawRecords
+from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.field_guesses import shape_said
+from streamload.formats.label_values import LabelValues
+from streamload.formats.names import plain_names
+from streamload.formats.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
+from streamload.formats.table_fields import Fields
+from streamload.formats.tfrecord.features import BytesFeature, Features, NumbersFeature, numbers_beside
+from streamload.images import format_of, named_as_mask
+from streamload.schema import ARRAY, BYTES, TEXT, Field
+from streamload.source import Lengths, Source
+from streamload.storage.files import fingerprint
+
+Shapes = Mapping[str, tuple[int | None, ...]]
+
+
+def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any = None) -> Source:
+    """The source, planned anew."""
+    features = Features()
+    fingerprints = [fingerprint(path) for path in paths]
+    for path, was in zip(paths, fingerprints, strict=True):
+        features.add_file(path, was)
+    if not features.count:
+        raise CorruptDataError(f"{paths[0]} holds no records.", hint="Was all of it fetched?", path=paths[0])
+    starts = np.array(features.starts, np.int64)
+    planner = _Planner(features, starts, shapes)
+    found: dict[str, PlannedField] = {}
+    names = plain_names(list(features.found))
+    for name, stored in names.items():
+        made = planner.field(name, stored)
+        if isinstance(made, str):
+            features.aside[name] = made
+        else:
+            found[name] = made
+    return planned_source(
+        found,
+        _by_plain_names(fields, names),
+        format_name="TFRecord",
+        title=paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)",
+        path=paths[0],
+        fingerprints=fingerprints,
+        starts=starts,
+        fill=fill,
+        aside=features.aside,
+        notes=[f"'{name}' is the feature {stored!r}" for name, stored in names.items() if name != stored and name in found],
+        omissions=[],
+    )
+
+
+def _by_plain_names(fields: Fields | None, names: Mapping[str, str]) -> Fields | None:
+    """What is asked for by the names of features, by the names that these have as fields; delivered as it was asked for."""
+    if fields is None:
+        return None
+    plain = {stored: name for name, stored in names.items()}
+    pairs = list(fields.items()) if isinstance(fields, Mapping) else [(name, name) for name in fields]
+    asked = {name: plain.get(key, key) if isinstance(key, str) and key not in names else key for name, key in pairs}
+    renamed = any(name != key for name, key in asked.items())
+    return asked if isinstance(fields, Mapping) or (renamed and len(asked) == len(pairs)) else fields
+
+
+class _Planner:
+    """Makes fields of features."""
+
+    def __init__(self, features: Features, starts: NDArray[np.int64], shapes: Shapes) -> None:
+        self._features, self._starts, self._shapes = features, starts, shapes
+        self._beside = numbers_beside(list(features.found.items()))
+
+    def field(self, name: str, stored: str) -> PlannedField | str:
+        """The field of a feature, or why it can be none."""
+        feature = self._features.found[stored]
+        if isinstance(feature, NumbersFeature):
+            return self._of_numbers(name, feature)
+        shape = self._shapes.get(name, self._shapes.get(stored))
+        is_image = format_of(feature.first) is not None
+        if not is_image and shape is None and feature.is_text and feature.short is not None:
+            values: list[str | None] = [None] * self._features.count
+            for record, value in zip(feature.records, feature.short, strict=True):
+                values[record] = value.decode()
+            made = field_of_values(name, values, self._starts)
+            # A number that was written as text stays one: tf.data has it so, too.
+            return self._as_texts(name, feature) if isinstance(made, str) or not (made.classes or made.ragged == TEXT) else made
+        if not is_image and len(set(feature.sizes)) == 1 and len(feature.records) == self._features.count and not feature.is_text:
+            said = shape or shape_said(self._beside, feature.sizes[0]) or (feature.sizes[0],)
+            if np.prod([axis or 0 for axis in said], dtype=object) == feature.sizes[0]:
+                return self._raw(feature, tuple(axis or 0 for axis in said))
+            return f"holds {feature.sizes[0]:,} bytes a record, which are no {said}"
+        return self._as_texts(name, feature) if feature.is_text and not is_image else self._ranges(name, feature, BYTES)
+
+    def _as_texts(self, name: str, feature: BytesFeature) -> PlannedField:
+        return self._ranges(name, feature, TEXT)
+
+    def _ranges(self, key: str, feature: BytesFeature, ragged: str) -> PlannedField:
+        """Bytes, or texts, read where they lie."""
+        offsets, sizes = np.full(self._features.count, -1, np.int64), np.zeros(self._features.count, np.int64)
+        offsets[feature.records], sizes[feature.records] = feature.offsets, feature.sizes
+
+        def make(field: Field, stands: Any) -> Made:
+            column = FileRanges(
+                field=field,
+                column=key,
+                starts=self._starts,
+                numbers=np.arange(len(self._starts) - 1, dtype=np.int32),
+                offsets=offsets,
+                sizes=sizes,
+                lengths=Lengths.of(sizes[offsets >= 0]),
+                label="messages, checksums verified at open",
+                fill=stands.encode() if isinstance(stands, str) else stands,
+            )
+            return column, int((offsets < 0).sum()) if stands is None else 0
+
+        return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=ragged, make=make, is_mask=ragged == BYTES and named_as_mask(key))
+
+    def _raw(self, feature: BytesFeature, shape: tuple[int, ...]) -> PlannedField:
+        """Raw pixels of one shape, read where they lie."""
+        offsets = np.array(feature.offsets, np.int64)
+
+        def make(field: Field, stands: Any) -> Made:
+            column = RawRecords(
+                field=field,
+                stored=np.dtype(np.uint8),
+                starts=np.arange(len(offsets) + 1, dtype=np.int64),
+                numbers=np.repeat(np.arange(len(self._starts) - 1, dtype=np.int32), np.diff(self._starts)),
+                offsets=offsets,
+                strides=np.full(len(offsets), field.nbytes, np.int64),
+                blocks=False,
+                label="messages, checksums verified at open",
+            )
+            return column, 0
+
+        return PlannedField(dtype=np.dtype(np.uint8), shape=shape, ragged="", make=make)
+
+    def _of_numbers(self, name: str, feature: NumbersFeature) -> PlannedField | str:
+        """Numbers, arrays of one length, or ragged arrays, held in memory."""
+        lengths = np.array([len(one) for one in feature.values], np.int64)
+        there = np.zeros(self._features.count, bool)
+        there[feature.records] = True
+        if len(set(lengths.tolist())) == 1:
+            values = np.stack(feature.values)
+            array = np.zeros((len(there), *values.shape[1:]), feature.dtype)
+            array[there] = values
+            return held_field(name, [LabelValues(array=array[:, 0] if values.shape[1] == 1 else array, there=there)], self._starts)
+        # A list without numbers is not written at all: records without one have none.
+        offsets = np.zeros(len(there) + 1, np.int64)
+        counts = np.zeros(len(there), np.int64)
+        counts[there] = lengths
+        np.cumsum(counts, out=offsets[1:])
+        flat = np.concatenate(feature.values)
+
+        def make(field: Field, stands: Any) -> Made:
+            return InMemoryRagged(field=field, values=flat, offsets=offsets, label="lists"), 0
+
+        return PlannedField(dtype=feature.dtype, shape=(), ragged=ARRAY, make=make)

@@ -1,0 +1,150 @@
+"""TFRecord files of Examples: what features become, what they lack, what is damaged, and what is kept from one run to the next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from examples.tar import png
+from foreign_files import framed, part, tf_example, tfrecord
+
+import streamload as sl
+from streamload.errors import ChecksumError, ConfigError, CorruptDataError, NullValueError
+from streamload.formats.tfrecord import framing
+from streamload.ragged import Ragged
+from streamload.storage import disk_cache
+
+
+def image(number: int) -> np.ndarray:
+    """An image that no other number has."""
+    return np.random.default_rng(number).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+
+
+RECORDS: list[dict[str, Any]] = [
+    {
+        "image/encoded": [png(image(k))],
+        "image/class/label": [k % 3],
+        "image/class/text": [b"ab"[k % 2 : k % 2 + 1]],
+        "id": [f"n{k}".encode()],
+    }
+    for k in range(7)
+]
+
+
+def test_well_known_names_are_those_that_people_use(tmp_path: Path):
+    """They can be asked for by either name; texts that repeat are classes."""
+    tfrecord(tmp_path / "x.tfrecord", RECORDS)
+    with sl.open(tmp_path / "x.tfrecord") as source:
+        assert source.schema.names == ("image", "label", "image_class_text", "id")
+        assert source.classes == {"image_class_text": ("a", "b")}
+        assert "'image' is the feature 'image/encoded'" in source.notes
+        taken = source[:]
+        np.testing.assert_array_equal(taken["image"], np.stack([image(k) for k in range(7)]))
+        assert taken["label"].tolist() == [k % 3 for k in range(7)]
+        assert list(taken["id"]) == [f"n{k}" for k in range(7)]
+    with sl.open(tmp_path / "x.tfrecord", fields=["image/class/label"]) as source:
+        assert source.schema.names == ("image/class/label",)
+        assert source[2]["image/class/label"] == 2
+    with sl.open(tmp_path / "x.tfrecord", fields={"y": "image/class/label", "x": "image"}, decode=False) as source:
+        assert source.schema.names == ("y", "x")
+        assert list(source[:2]["x"]) == [png(image(0)), png(image(1))]
+
+
+def test_files_of_a_folder_follow_each_other(tmp_path: Path):
+    """As TensorFlow numbers them, without an ending."""
+    for number in range(11):
+        tfrecord(tmp_path / f"x-{number:05}-of-00011", [{"n": [number]}])
+    with sl.open(tmp_path) as source:
+        assert source[:]["n"].tolist() == list(range(11))
+    with sl.open(str(tmp_path / "x-0000[23]-*")) as source:
+        assert source[:]["n"].tolist() == [2, 3]
+
+
+def test_a_record_that_lacks_a_feature_is_a_null(tmp_path: Path):
+    """Of one number, of fractions, of bytes; of lists that differ it is one without numbers."""
+    rows = [{"n": [1], "x": [1.5], "b": [bytes(3)], "ids": [1, 2]}, {"ids": [3]}, {"n": [3], "x": [2.5], "b": [b"\x00" * 4], "ids": [5]}]
+    tfrecord(tmp_path / "x", rows)
+    source = sl.open(tmp_path / "x")
+    assert {name: one.count for name, one in source.nulls.items()} == {"n": 1, "b": 1}
+    for name in ("n", "b"):
+        with sl.open(tmp_path / "x", fields=[name]) as one, pytest.raises(NullValueError, match=f"null at row 1 of column '{name}'"):
+            one[:]
+    source.close()
+    with sl.open(tmp_path / "x", fill={"n": -1, "b": b"none"}) as source:
+        taken = source[:]
+        assert taken["n"].tolist() == [1, -1, 3]
+        np.testing.assert_array_equal(taken["x"], np.array([1.5, np.nan, 2.5], np.float32))
+        assert list(taken["b"]) == [bytes(3), b"none", bytes(4)]
+        assert [one.tolist() for one in taken["ids"]] == [[1, 2], [3], [5]]
+
+
+def test_raw_pixels_take_the_shape_that_is_given(tmp_path: Path):
+    """Else they are flat; one that does not fit is refused with the bytes that there are."""
+    tfrecord(tmp_path / "x", [{"pixels": [image(k).tobytes()]} for k in range(3)])
+    with sl.open(tmp_path / "x") as source:
+        assert source.schema["pixels"].shape == (90,)
+    with sl.open(tmp_path / "x", shapes={"pixels": (6, 5, 3)}) as source:
+        np.testing.assert_array_equal(source[:]["pixels"], np.stack([image(k) for k in range(3)]))
+    with pytest.raises(ConfigError, match=r"'pixels' holds 90 bytes a record, which are no \(7, 5, 3\)"):
+        sl.open(tmp_path / "x", shapes={"pixels": (7, 5, 3)})
+
+
+def test_what_is_no_field_is_said(tmp_path: Path):
+    """Lists of bytes, and features that change their type."""
+    tfrecord(tmp_path / "x", [{"n": [1], "many": [b"a", b"b"], "odd": [1]}, {"n": [2], "many": [b"c"], "odd": [1.5]}])
+    with sl.open(tmp_path / "x") as source:
+        assert source.schema.names == ("n",)
+        assert source.notes == (
+            "'many' left out: it holds lists of bytes",
+            "'odd' left out: it holds whole numbers in some records, and fractions in others",
+        )
+
+
+DAMAGED: dict[str, tuple[Any, type[Exception], str]] = {
+    "a byte of a record": (lambda data: data[:20] + b"?" + data[21:], ChecksumError, "record 0 at byte 0: its checksum is wrong"),
+    "a byte of a length": (
+        lambda data: data + b"\x05" + data[1:],
+        ChecksumError,
+        "at byte {nbytes}: the checksum of its length is wrong",
+    ),
+    "cut in a record": (lambda data: data + data[:30], CorruptDataError, "record 1 at byte {nbytes} is cut short: it has"),
+    "cut in a length": (lambda data: data + data[:7], CorruptDataError, "record 1 at byte {nbytes} is cut short: 7 bytes are there"),
+    "no Example": (lambda data: data + framed(b"\xff\xff"), CorruptDataError, "record 1 is no tf.train.Example that can be read"),
+    "a sequence": (
+        lambda data: data + framed(part(2, b"x")),
+        CorruptDataError,
+        "it is a SequenceExample, whose records are of",
+    ),
+}
+
+
+@pytest.mark.parametrize("piece_nbytes", [1, 16 * 1024**2])
+@pytest.mark.parametrize("what", DAMAGED)
+def test_damage_is_named_at_open(what: str, piece_nbytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the record and its place, however much is read at a time; nothing before it is delivered as if it were all."""
+    monkeypatch.setattr(framing, "PIECE_NBYTES", piece_nbytes)
+    change, error, said = DAMAGED[what]
+    data = framed(tf_example({"n": [1], "x": [b"some bytes that are long enough"]}))
+    (tmp_path / "x").write_bytes(change(data))
+    with pytest.raises(error, match=re.escape(said.format(nbytes=len(data)))) as caught:
+        sl.open(tmp_path / "x")
+    assert str(tmp_path / "x") in str(caught.value)
+
+
+def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is gone through twice."""
+    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
+    tfrecord(tmp_path / "x", RECORDS)
+    planned = sl.open(tmp_path / "x")
+    monkeypatch.setattr("streamload.formats.tfrecord.planning.plan_files", None)
+    known = sl.open(tmp_path / "x")
+    assert repr(known) == repr(planned)
+    for name, values in planned[:].items():
+        assert list(known[:][name]) == list(values) if isinstance(values, Ragged) else np.array_equal(known[:][name], values)
+    known.close()
+    planned.close()
