@@ -8,7 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import noise, png, tfrecord, webdataset
+from foreign_files import noise, png, tar_of, tfrecord, webdataset
 
 from streamload.schema import Field
 from streamload.tools.commands.captions import STRIP, _font_for, can_write, has_letter
@@ -94,6 +94,21 @@ def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: 
     assert code == 1
     assert document["error"]["message"].endswith("my images.tgz is nothing that a loader reads; info, head, show and convert do.")
     assert f"`streamload convert '{path}' train.h5`" in document["error"]["hint"]
+
+
+def test_what_lies_there_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Folders of images, of splits those for training, tars and TFRecord: planned, looked at, and accounted for."""
+    image_folder(tmp_path / "photos" / "train", {"ant": 2, "bee": 1})
+    image_folder(tmp_path / "photos" / "test", {"ant": 1, "bee": 1})
+    tfrecord(tmp_path / "x.tfrecord", [{"label": [1]}, {"label": [2]}])
+    (tmp_path / "x.tar").write_bytes(tar_of([("0.cls", b"1"), ("1.cls", b"2"), ("1.csv", b"x")]))
+    for name, records in (("photos", 3), ("x.tfrecord", 2), ("x.tar", 2)):
+        code, document = answer(capsys, "plan", tmp_path / name)
+        assert (code, document["records"]) == (0, records)
+    code, document = answer(capsys, "info", tmp_path / "x.tfrecord", "--no-measure")
+    assert document["advice"][0].startswith(f"`sl.open('{tmp_path}/x.tfrecord')` reads it as it is; `streamload convert ")
+    code, text = said(capsys, "verify", tmp_path / "x.tar")
+    assert "accounted for: 1 file found, 1 taken; left out: 1 member: .csv is not read here" in text
 
 
 def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
