@@ -29,8 +29,7 @@ BY_DESCRIPTOR = {os.open, os.mkdir, os.unlink, os.rmdir, os.rename, os.stat} <= 
 """Whether names can be looked up in a folder that is held open."""
 _CLOSED_IN_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-IN_MEMORY = "/dev/shm"
-"""A folder whose files are in memory, on Linux."""
+IN_MEMORY = "/dev/shm"  # files in it are in memory, on Linux
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSED_IN_CHILDREN
 _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _CLOSED_IN_CHILDREN
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOSED_IN_CHILDREN
@@ -291,10 +290,7 @@ def cache_folder(name: str) -> Folder | None:
 
 
 def replace_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """A new file, to be written and read, in a folder that this run holds or made; one of an earlier try is deleted.
-
-    Of a link that stands there the link goes, and what it leads to stays.
-    """
+    """A new file, to be written and read, in a folder that this run holds or made; one of an earlier try, or a link, is deleted."""
     folder, name = os.path.split(os.fspath(path))
     with Folder.named(folder or ".") as whole:
         whole.claim(name)
@@ -326,28 +322,21 @@ def anonymous_file(folder: str | None = None) -> IO[bytes]:
     """A file without a name, in a folder or where temporary files are, else in memory; it goes when it is closed."""
     try:
         return tempfile.TemporaryFile(dir=folder)
-    except FileNotFoundError:  # No folder for temporary files can be written to.
-        if folder is not None or not hasattr(os, "memfd_create"):
+    except FileNotFoundError:  # no folder for temporary files can be written to
+        if folder is not None:
             raise
         return os.fdopen(os.memfd_create("streamload", os.MFD_CLOEXEC), "w+b")
 
 
 @contextmanager
 def temporary_folder(prefix: str, within: str | os.PathLike[str] | None = None) -> Generator[str]:
-    """A new folder that only this user can look into, gone afterwards with all that is in it.
-
-    Where nothing is said, it lies where temporary files are, or in memory where no such folder can be written to. Raises
-    FileNotFoundError where that cannot be, either.
-    """
+    """A new folder that only this user can look into, gone afterwards with all that is in it; FileNotFoundError where there can be none."""
     try:
         made = tempfile.mkdtemp(prefix=prefix, dir=within)
-    except FileNotFoundError:
-        if within is not None:
+    except FileNotFoundError:  # none for temporary files can be written to
+        if within is not None or not os.access(IN_MEMORY, os.W_OK):
             raise
-        try:
-            made = tempfile.mkdtemp(prefix=prefix, dir=IN_MEMORY)
-        except OSError as error:
-            raise FileNotFoundError(errno.ENOENT, "no folder for temporary files can be written to") from error
+        made = tempfile.mkdtemp(prefix=prefix, dir=IN_MEMORY)
     try:
         yield made
     finally:
