@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -47,26 +48,66 @@ def write(path: Path, shape: tuple[int, ...], records: int) -> None:
         file["label"] = np.arange(records)
 
 
-def seconds(batches: Iterable) -> float:
-    """Of one pass in which nothing is done with a batch."""
+class Pass(NamedTuple):
+    """What one pass took, in which nothing is done with a batch, in seconds."""
+
+    begin: float
+    """Until the first batch was there: some frameworks make a machinery of their own for each pass."""
+    rest: float
+    """From the first batch to the end."""
+
+
+def timed(batches: Iterable) -> Pass:
+    """Go through a pass."""
     start = time.perf_counter()
-    for _ in batches:
+    rest = iter(batches)
+    next(rest)
+    first = time.perf_counter()
+    for _ in rest:
         pass
-    return time.perf_counter() - start
+    return Pass(first - start, time.perf_counter() - first)
 
 
-def compare(path: Path, records: int, make: Callable[[sl.Loader], Iterable], *, pairs: int, workers: int) -> tuple[float, float]:
-    """The share of the bare loader's speed, and the microseconds that are added to a batch: medians of pairs."""
+class Cost(NamedTuple):
+    """Of an adapter beside the bare loader: medians of pairs of passes."""
+
+    share: float
+    """Of the bare loader's records a second, from the first batch of a pass on."""
+    added_us: float
+    """Microseconds that are added to a batch."""
+    begin_ms: float
+    """Milliseconds that are added to the begin of a pass."""
+
+
+def compare(path: Path, records: int, make: Callable[[sl.Loader], Iterable], *, pairs: int, workers: int) -> Cost:
+    """Passes over the bare loader and through an adapter, in turns."""
     with sl.Loader(sl.open(path), batch_size=BATCH, num_workers=workers) as loader:
         batches = make(loader)
-        seconds(loader), seconds(batches)
-        times = [(seconds(loader), seconds(batches)) for _ in range(pairs)]
-        steps = len(loader)
-    return median(bare / with_it for bare, with_it in times), median((with_it - bare) / steps * 1e6 for bare, with_it in times)
+        timed(loader), timed(batches)
+        times = [(timed(loader), timed(batches)) for _ in range(pairs)]
+        steps = len(loader) - 1
+    return Cost(
+        share=median(bare.rest / through.rest for bare, through in times),
+        added_us=median((through.rest - bare.rest) / steps * 1e6 for bare, through in times),
+        begin_ms=median((through.begin - bare.begin) * 1e3 for bare, through in times),
+    )
 
 
-def lightning_epochs(path: Path, *, pairs: int) -> float:
-    """The time of a Lightning epoch of an empty model, as a multiple of one over a list of as many tensors."""
+class Held:
+    """Batches that lie in memory. Lightning takes a bare list for as many data loaders."""
+
+    def __init__(self, batches: list) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self):
+        return iter(self._batches)
+
+
+def lightning_epochs(path: Path, *, pairs: int) -> tuple[float, float]:
+    """The time of a Lightning epoch of an empty model, as a multiple of one over as many tensors in memory; the same of processor time."""
     import pytorch_lightning as lightning
     import torch
 
@@ -77,18 +118,19 @@ def lightning_epochs(path: Path, *, pairs: int) -> float:
 
         def configure_optimizers(self) -> None: ...
 
-    def epoch(batches: object) -> float:
+    def epoch(batches: object) -> tuple[float, float]:
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
         trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=1, **quiet)
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         trainer.fit(Empty(), batches)
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - processor
 
     with sl.Loader(sl.open(path), batch_size=BATCH, num_workers=1) as loader:
-        held = [(torch.zeros(BATCH, 32, 32, 3, dtype=torch.uint8), torch.zeros(BATCH, dtype=torch.int64))] * len(loader)
+        held = Held([(torch.zeros(BATCH, 32, 32, 3, dtype=torch.uint8), torch.zeros(BATCH, dtype=torch.int64))] * len(loader))
         batches = sl.for_torch(loader, FIELDS)
         epoch(batches), epoch(held)
-        return median(epoch(batches) / epoch(held) for _ in range(pairs))
+        found = [(epoch(batches), epoch(held)) for _ in range(pairs)]
+    return median(a[0] / b[0] for a, b in found), median(a[1] / b[1] for a, b in found)
 
 
 def main() -> None:
@@ -109,12 +151,16 @@ def main() -> None:
                 if importlib.util.find_spec(module) is None:
                     print(f"{size:>7}  {name:<28} {module} is not installed")
                     continue
-                share, added_us = compare(path, records, make, pairs=given.pairs, workers=given.workers)
-                print(f"{size:>7}  {name:<28} {share:.2f} of the bare loader's records/s, {added_us:+.0f} us a batch", flush=True)
+                cost = compare(path, records, make, pairs=given.pairs, workers=given.workers)
+                print(
+                    f"{size:>7}  {name:<28} {cost.share:.2f} of the bare loader's records/s, {cost.added_us:+.0f} us a batch, "
+                    f"{cost.begin_ms:+.1f} ms a pass",
+                    flush=True,
+                )
         if importlib.util.find_spec("pytorch_lightning") is not None and given.only in "Lightning":
-            print(
-                f"Lightning: an epoch of an empty model takes {lightning_epochs(path, pairs=given.pairs):.2f} of one over tensors in a list"
-            )
+            times, processor = lightning_epochs(path, pairs=given.pairs)
+            said = f"{times:.2f} of one over tensors in memory, {processor:.2f} of its processor time"
+            print(f"Lightning: an epoch of an empty model takes {said}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main() -> None:
     batches = iter(loader)
     next(batches)
     started = time.perf_counter()
-    state = {**loader.state_dict(), "position": len(loader) // 2 * config["batch"]}
+    state = {**loader.state_dict(), "position": len(loader) // 2 * config["batch"], "step": len(loader) // 2}
     loader.load_state_dict(state)
     asked = time.perf_counter()
     batches = iter(loader)

@@ -215,12 +215,12 @@ def decoded_whole(column: EncodedImages, reader: Any, record: NDArray[np.int64],
         raise reader.error_of(int(record[0]), error) from error.__cause__
 
 
-def sizes_of(job: Job, record: int, names: Sequence[str]) -> dict[str, Sizes]:
-    """The sizes of a record's images, of the fields of these names: read from its headers."""
-    stream, found = job.streams[0], dict[str, Sizes]()
-    files = OpenFiles(stream.fingerprints)
+def sizes_of(job: Job, record: int, names: Sequence[str], *, stream: int) -> dict[str, Sizes]:
+    """The sizes of a record's images, of the fields of these names: read from its headers. The record is counted in that stream."""
+    source, found = job.streams[stream], dict[str, Sizes]()
+    files = OpenFiles(source.fingerprints)
     try:
-        for column in stream.columns:
+        for column in source.columns:
             if column.field.name in names:
                 reader = cast(EncodedImages, column).reader(files, ReadStats())
                 (stored,) = reader.pieces(np.array([record], np.int64))

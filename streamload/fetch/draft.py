@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,8 +35,7 @@ class Overflow(NamedTuple):
     """Elements that it has room for, by field: it is laid out as a slot with these."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FilledStep:
+class FilledStep(NamedTuple):
     """What came of filling a step."""
 
     count: int
@@ -179,7 +177,7 @@ class BatchDraft:
 
     def outcome(self) -> FilledStep:
         """What came of it."""
-        return FilledStep(count=len(self.records), bad=self.bad, overflow=self.overflow, valid=self.valid)
+        return FilledStep(len(self.records), self.bad, self.overflow, self.valid)
 
 
 def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:
@@ -192,6 +190,8 @@ def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -
 
 def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:
     """Neighbouring pieces of one stream put together."""
+    if len(pieces) == 1:
+        return [StreamRows(pieces[0].stream, pieces[0].start, pieces[0].stop)]
     found: list[StreamRows] = []
     for stream, _, _, start, stop in pieces:
         if found and found[-1].stream == stream:

@@ -155,16 +155,17 @@ def pack_step(task: StepTask) -> bytes:
     return frame.pack(frame.size - _FRAME.size, Kind.STEP, *head, *packed)
 
 
-def _step(payload: bytes) -> StepTask:
-    """The task of a frame for a step."""
-    number, slot, epoch, step, count, advised, _ = _STEP.unpack_from(payload)
-    end = _STEP.size + (count + advised) * _PIECE.size
-    pieces = tuple(
-        StepPiece(stream, lane, of_epoch, start, start + length)
-        for stream, lane, of_epoch, start, length in _PIECE.iter_unpack(payload[_STEP.size : end])
-    )
-    segments = tuple(SegmentRows._make(one) for one in _SEGMENT.iter_unpack(payload[end:]))
-    return StepTask(number, slot, epoch, step, pieces[:count], pieces[count:], segments)
+def _step(held: bytes, at: int, end: int) -> StepTask:
+    """The task of a frame for a step that lies there."""
+    number, slot, epoch, step, count, advised, _ = _STEP.unpack_from(held, at)
+    at += _STEP.size
+    pieces: list[StepPiece] = []
+    for _ in range(count + advised):
+        stream, lane, of_epoch, start, length = _PIECE.unpack_from(held, at)
+        pieces.append(StepPiece(stream, lane, of_epoch, start, start + length))
+        at += _PIECE.size
+    segments = () if at == end else tuple(SegmentRows._make(one) for one in _SEGMENT.iter_unpack(held[at:end]))
+    return StepTask(number, slot, epoch, step, tuple(pieces[:count]), tuple(pieces[count:]), segments)
 
 
 def pack_window(task: WindowTask) -> bytes:
@@ -217,7 +218,7 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is Kind.FILLED:
         return Filled(*_FILLED.unpack_from(held, begin))
     if kind is Kind.STEP:
-        return _step(held[begin : begin + length])
+        return _step(held, begin, begin + length)
     if kind is Kind.WINDOW:
         return WindowTask._make(_WINDOW.unpack_from(held, begin))
     content = json.loads(held[begin : begin + length])

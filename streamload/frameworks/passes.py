@@ -62,7 +62,9 @@ class Passes:
     def _plain(self) -> Generator[Any]:
         begin, finish = self._form.begin, self._form.finish
         for batch in self.loader:
-            yield finish(begin(batch))
+            made = [finish(begin(batch))]
+            del batch  # What is handed out is all that holds the batch's memory.
+            yield made.pop()
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()

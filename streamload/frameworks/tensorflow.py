@@ -6,7 +6,7 @@ from typing import Any
 
 from streamload.frameworks.fields import Fields, chosen_fields
 from streamload.frameworks.missing import framework
-from streamload.frameworks.passes import Passes, stands_within
+from streamload.frameworks.passes import Passes, allow_copies, stands_within
 from streamload.loader.loader import Loader
 
 
@@ -30,13 +30,16 @@ def for_tf(loader: Loader, fields: Fields = None) -> Any:
     | text, bytes, strings of one length | a tensor of `tf.string`, text as UTF-8 |
     | dates and times, float128, records of several parts | ConfigError: name other fields |
 
-    tf.data copies every batch. Its number of batches is that of an epoch; where the loader stands within an epoch when the data
-    set is made (so load a state first), it is left open, because the first pass is shorter. Under `tf.distribute` nothing is
-    dealt out a second time. Raises ConfigError where TensorFlow is not installed, and for fields that it has no tensors for.
+    Tensors of numbers share the memory of the batch, which nobody writes to as long as they are there; where many batches are held
+    at once, the loader copies further ones. The number of batches is that of an epoch; where the loader stands within an epoch
+    when the data set is made (so load a state first), it is left open, because the first pass is shorter. Under `tf.distribute`
+    nothing is dealt out a second time. Raises ConfigError where TensorFlow is not installed, and for fields that it has no
+    tensors for.
     """
     framework("tensorflow", asked="sl.for_tf", extra="tensorflow")
     choice = chosen_fields(loader, fields, asked="sl.for_tf", with_place=True)
     from streamload.frameworks.tensorflow_form import TensorFlowForm, dataset_of
 
     form = TensorFlowForm(choice)
+    allow_copies(loader)
     return dataset_of(form, lambda: iter(Passes(loader, form)), length=None if stands_within(loader) else len(loader))

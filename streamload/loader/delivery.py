@@ -155,7 +155,7 @@ class Delivery:
             if step is None:
                 return None
             self._counters.handed(len(step.records), asked_ns)
-            if self.live.pipeline.copies and not self._said_copies:
+            if not self._said_copies and self.live.pipeline.copies:
                 self._say_copies()
             return self._batch(step)
 
@@ -163,14 +163,19 @@ class Delivery:
         """The next step that has records, or None at the end of the epoch."""
         progress = self.progress
         try:
-            while not progress.finished and (step := self.live.pipeline.step()) is not None:
+            pipeline = self.live.pipeline
+            while (step := pipeline.step()) is not None:
                 if step.bad:
                     self.ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
-                progress.reach(step.planned.end, handed=bool(len(step.records)))
-                if len(step.records):
+                handed = len(step.records) > 0
+                progress.reach(step.planned.end, handed=handed)
+                if handed:
                     return step
-                if progress.finished and progress.whole and not progress.handed:
+                if not progress.finished:
+                    continue
+                if progress.whole and not progress.handed:
                     raise none_left(self.plan.n, step.epoch, step.bad[-1])
+                return None
         except BaseException as error:
             if self._closed and isinstance(error, Exception):
                 raise _closed() from error
@@ -179,17 +184,19 @@ class Delivery:
         return None
 
     def _batch(self, step: FinishedStep) -> Batch:
-        planned = step.planned
+        planned, plan = step.planned, self.plan
+        epoch, number, total_step, *_ = planned.begin
+        mixed = len(plan.parts) > 1
         return Batch(
             step.fields,
             records=step.records,
-            epoch=step.epoch,
-            step=step.step,
-            total_step=planned.begin.total_step,
-            state=partial(self._state_at, self.plan.shares, planned.end),
+            epoch=epoch,
+            step=number,
+            total_step=total_step,
+            state=partial(self._state_at, plan.shares, planned.end),
             valid=partial(valid_rows, planned, step.valid) if step.valid or planned.short else None,
-            source=partial(source_rows, planned) if len(self.plan.parts) > 1 else None,
-            source_names=tuple(part.name for part in self.plan.parts) if len(self.plan.parts) > 1 else (),
+            source=partial(source_rows, planned) if mixed else None,
+            source_names=tuple(part.name for part in plan.parts) if mixed else (),
         )
 
     def allow_copies(self) -> None:

@@ -266,9 +266,9 @@ class Loader:
         """
         return list(self._delivery.ledger.first)
 
-    def explain(self, epoch: int, record: int) -> Explanation:
-        """What augmentation draws for a record in an epoch, in words and numbers: print it."""
-        return self._plan.explain(epoch, record)
+    def explain(self, epoch: int, record: int, *, part: str | None = None) -> Explanation:
+        """What augmentation draws for a record in an epoch, in words and numbers: print it. Of a mixture, `part` says whose record."""
+        return self._plan.explain(epoch, record, part)
 
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""
@@ -348,11 +348,9 @@ def shared_blocks(part: Part, ranks: int) -> str:
     if mode != "block" or not shared_lanes(part.count * ranks, lanes=lanes, ranks=ranks):
         return ""
     wanted = lanes if lanes % ranks == 0 else ranks
-    return (
-        f"blocks are decoded by several ranks: lanes={wanted} and a batch_size that is a multiple of {wanted // ranks} avoid it · "
-        if wanted != lanes or wanted // ranks > 1
-        else "blocks are decoded by several ranks · "
-    )
+    if (each := wanted // ranks) == 1:
+        return f"blocks are decoded by several ranks: lanes={wanted} avoids it · "
+    return f"blocks are decoded by several ranks: lanes={wanted} and a batch_size that is a multiple of {each} avoid it · "
 
 
 def _copied(kind: type[Loader], data: Source | Mixture, options: Options, progress: Progress) -> Loader:

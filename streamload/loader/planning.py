@@ -95,14 +95,29 @@ class Plan:
         lines = "" if augmentation is None else f"  {augmentation}\n  becomes {augmentation.schema}\n"
         return lines if collation is None else f"{lines}  {collation}\n  becomes {collation.schema}\n"
 
-    def explain(self, epoch: int, record: int) -> Explanation:
-        """What augmentation draws for a record. Raises IndexError for one that is not there."""
-        if not 0 <= record < len(self.data):
-            raise IndexError(f"record {record} is out of range for {len(self.data):,} records")
+    def explain(self, epoch: int, record: int, part: str | None) -> Explanation:
+        """What augmentation draws for a record. Raises IndexError for one that is not there, ConfigError for a part that is not."""
+        number = self._part_number(part, record)
+        data, seed = self.parts[number].data, self.parts[number].order.seed
+        if not 0 <= record < len(data):
+            raise IndexError(f"record {record} is out of range for {len(data):,} records")
         plans = self.job.augmentation.plans if self.job.augmentation is not None else ()
         unlike = [plan.images[0].name for plan in plans if plan.images[0].size is None]
-        sizes = sizes_of(self.job, record, unlike) if unlike else None
-        return explain(plans, seed=self.seed, epoch=epoch, record=record, sizes=sizes)
+        sizes = sizes_of(self.job, record, unlike, stream=number) if unlike else None
+        return explain(plans, seed=seed, epoch=epoch, record=record, sizes=sizes)
+
+    def _part_number(self, part: str | None, record: int) -> int:
+        """Which source a name means; None means the only one."""
+        names = [one.name for one in self.parts if one.name]
+        if part in names or (part is None and not names):
+            return names.index(part) if part is not None else 0
+        if not names:
+            raise ConfigError(f"explain() is asked for the part {part!r}, and there is one source.", hint="Leave part= out.")
+        raise ConfigError(
+            f"explain() is asked for record {record:,} of {'no part' if part is None else repr(part)}, and this mixture has the parts "
+            f"{', '.join(names)}.",
+            hint=f"Say which: loader.explain(epoch, record, part={names[0]!r}); a part counts records and epochs of its own.",
+        )
 
 
 def plan_of(

@@ -38,7 +38,7 @@ class Progress:
     @property
     def finished(self) -> bool:
         """Whether nothing is left of the epoch."""
-        return self.steps.left(self.at) <= 0
+        return self.steps.is_over(self.at)
 
     def begin(self, at: Standing) -> None:
         """A pass begins here."""

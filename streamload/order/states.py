@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -154,8 +155,8 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
             hint="Resume with the same parts, in the same order.",
             difference="parts",
         )
-    limits = {"epoch": _MOST, "step": _MOST_STEPS, "total_step": _MOST_STEPS}
-    numbers = {name: _number(given, name, least=0, most=most) for name, most in limits.items()}
+    numbers = {name: _number(given, name, least=0, most=_MOST) for name in ("epoch", "step")}
+    numbers["total_step"] = _number(given, "total_step", least=0, most=(numbers["epoch"] + 1) * _MOST)
     ranks = _number(given, "world_size", least=1, most=_MOST)
     places, said, counts = list[Place](), list[str](), list[tuple[int, int]]()
     for number, (part, one) in enumerate(zip(parts.values(), run.parts, strict=True)):
@@ -164,6 +165,11 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
         said += heard
         counts.append((_number(part, "batch_size", least=0, most=_MOST), _number(part, "built_batch_size", least=0, most=_MOST)))
     lead = 0 if run.single else _number(given, "lead", least=0, most=len(places) - 1)
+    if run.single and (numbers["step"] == 0) != (places[0].position == 0):
+        raise StateError(
+            f"the state stands at step {numbers['step']:,} and at position {places[0].position:,}: an epoch begins at 0 of both.",
+            hint="It is damaged.",
+        )
     # A loader that was made as that one was goes on as that one did; one that was made otherwise was meant to be.
     as_built = tuple(built for _, built in counts) == run.counts
     present = tuple(count for count, _ in counts)
@@ -191,8 +197,8 @@ def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Pla
     _check_same(part, "mode", ours.mode, where)
     _check_same(part, "schema", ours.schema, where)
     _check_same(part, "lanes", ours.lanes, where)
-    contents = part["contents"]
-    if contents is not None and ours.contents is not None and _text(part, "contents") != ours.contents:
+    contents, weights = _digest(part, "contents"), _digest(part, "weights")
+    if contents is not None and ours.contents is not None and contents != ours.contents:
         raise StateError(
             f"the data{where} has as many records as that of the state, and others: a spread of them differs.",
             hint="Resume with the data that it was written for, or begin anew.",
@@ -201,7 +207,6 @@ def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Pla
     epoch = _number(part, "epoch", least=0, most=_MOST_STEPS)
     positions = _number(part, "positions", least=0, most=_MOST)
     position = _number(part, "position", least=0, most=positions)
-    weights = None if part["weights"] is None else _text(part, "weights")
     if (weights is None) == (ours.weights is None):
         _check_same(part, "order", ours.order, where)
     if weights == ours.weights:
@@ -345,11 +350,12 @@ def _index(value: object) -> int | None:
         return None
 
 
-def _text(given: Mapping[str, Any], name: str) -> str:
+def _digest(given: Mapping[str, Any], name: str) -> str | None:
+    """Sixteen hexadecimal digits, or None where nobody took a digest. Raises StateError for any other value."""
     value = given[name]
-    if not isinstance(value, str):
-        raise StateError(f"the state's {name} is {_shown(value)}, which is no text.", hint="It is damaged.")
-    return str(value)
+    if value is None or (isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value)):
+        return None if value is None else str(value)
+    raise StateError(f"the state's {name} is {_shown(value)}, which is no digest of 16 hexadecimal digits.", hint="It is damaged.")
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -69,12 +69,16 @@ class PlannedStep(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether some of its rows do not count."""
-        return any(segment.valid < segment.rows for segment in self.segments)
+        segments = self.segments
+        if len(segments) == 1:
+            return segments[0].valid < segments[0].rows
+        return any(segment.valid < segment.rows for segment in segments)
 
     @property
     def rows(self) -> int:
         """Records of the batch, those that do not count among them."""
-        return sum(segment.rows for segment in self.segments)
+        segments = self.segments
+        return segments[0].rows if len(segments) == 1 else sum(segment.rows for segment in segments)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +103,14 @@ class SharedSteps:
     """Whether a step is left out that would be short."""
     pad_last: bool
     """Whether such a step is filled up to the batch size."""
+    _length: int = field(init=False, repr=False, compare=False)
+    _plain: PartSize | None = field(init=False, repr=False, compare=False)
+    """The one source, where there is one, in one lane: no time is to be lost then, since a step is a stretch."""
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "_length", max((self._steps_of(part, part.n) for part in self.parts if part.count), default=0))
+        set_field(self, "_plain", self.parts[0] if len(self.parts) == 1 and self.parts[0].lanes == 1 else None)
 
     @property
     def batch_size(self) -> int:
@@ -107,7 +119,7 @@ class SharedSteps:
 
     def __len__(self) -> int:
         """SharedSteps of a whole epoch."""
-        return max((self._steps_of(part, part.n) for part in self.parts if part.count), default=0)
+        return self._length
 
     def _steps_of(self, part: PartSize, left: int) -> int:
         size = part.count * self.ranks
@@ -117,6 +129,12 @@ class SharedSteps:
         """SharedSteps that are left of the epoch."""
         lead = self.parts[at.lead]
         return self._steps_of(lead, lead.n - at.places[at.lead].position)
+
+    def is_over(self, at: Standing) -> bool:
+        """Whether no step is left of the epoch."""
+        lead = self.parts[at.lead]
+        left = lead.n - at.places[at.lead].position
+        return left <= 0 or (self.drop_last and left < lead.count * self.ranks)
 
     def begin(self, epoch: int = 0, step: int = 0) -> Standing:
         """Where a run stands after `step` steps of an epoch, if it has had these counts and ranks from the beginning."""
@@ -145,11 +163,9 @@ class SharedSteps:
 
     def step(self, at: Standing) -> PlannedStep | None:
         """The next step of the epoch; None at its end."""
-        if len(self.parts) == 1 and self.parts[0].lanes == 1:
-            return self._plain_step(at, self.parts[0])
-        lead = self.parts[at.lead]
-        left = lead.n - at.places[at.lead].position
-        if left <= 0 or (self.drop_last and left < lead.count * self.ranks):
+        if self._plain is not None:
+            return self._plain_step(at, self._plain)
+        if self.is_over(at):
             return None
         segments: list[Segment] = []
         places: list[Place] = []
@@ -162,17 +178,26 @@ class SharedSteps:
         return PlannedStep(at, end, tuple(segments))
 
     def _plain_step(self, at: Standing, part: PartSize) -> PlannedStep | None:
-        """The same of one source in one lane, where no time is to be lost: a step is then a stretch."""
-        epoch, start = at.places[0]
-        size = min(part.count * self.ranks, part.n - start)
-        if size <= 0 or (self.drop_last and size < part.count * self.ranks):
-            return None
-        rows = part.count if self.pad_last else -(-size // self.ranks)
-        low = self.rank * rows
-        valid = rows if low + rows <= size else max(0, size - low)
-        piece = StepPiece(0, 0, epoch, start + low, start + low + valid) if valid else StepPiece(0, 0, epoch, start, start + 1)
-        end = Standing(at.epoch, at.step + 1, at.total_step + 1, 0, (Place(epoch, start + size),))
-        return PlannedStep(at, end, (Segment(0, (piece,), valid, rows),))
+        """The same of one source in one lane."""
+        count, ranks = part.count, self.ranks
+        ((epoch, start),) = at.places
+        whole = count * ranks
+        size = min(whole, part.n - start)
+        if size < whole:
+            if size <= 0 or self.drop_last:
+                return None
+            rows = count if self.pad_last else -(-size // ranks)
+            low = self.rank * rows
+            valid = rows if low + rows <= size else max(0, size - low)
+        else:
+            rows = valid = count
+            low = self.rank * count
+        first, last = (start + low, start + low + valid) if valid else (start, start + 1)
+        # As the classes would be called, in half the time: this is done for every step.
+        made = tuple.__new__
+        piece = made(StepPiece, (0, 0, epoch, first, last))
+        end = made(Standing, (at[0], at[1] + 1, at[2] + 1, 0, (made(Place, (epoch, start + size)),)))
+        return made(PlannedStep, (at, end, (made(Segment, (0, (piece,), valid, rows)),)))
 
     def _segment(self, number: int, part: PartSize, stretches: Sequence[Stretch]) -> Segment:
         """This rank's rows of the stretches that all ranks take together."""

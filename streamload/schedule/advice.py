@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from streamload.order import PlannedStep, SharedSteps, Standing, StepPiece
+
+MOST_UNTOLD = 4096
+"""Records by which telling may stay behind `ahead`: small steps are told of several at once, which costs each of them less."""
 
 
 class Advice:
     """How far the kernel has been told of what will be read.
 
-    With every step that is asked for, it is told of whole steps up to `ahead` records behind that one; of at most about `most`
+    With a step that is asked for, it is told of whole steps up to `ahead` records behind that one; of at most about `most`
     records at once, since a step waits for its own advice.
     """
 
@@ -18,8 +22,11 @@ class Advice:
         self._steps = steps
         self._ahead = ahead
         self._most = most
+        self._untold = min(ahead // 8, most // 2, MOST_UNTOLD)
         self._at: Standing | None = None
         """Where the steps begin of which nothing has been told."""
+        self._planned = deque[PlannedStep]()
+        """Steps that were told of, in order: they are asked for later, and need not be worked out again."""
         self._missed: list[StepPiece] = []
         self._beyond = 0
         """Records that were told of, and not asked for."""
@@ -27,11 +34,27 @@ class Advice:
     def begin(self, at: Standing, missed: Sequence[StepPiece] = ()) -> None:
         """Tell everything from here on, and `missed` before it."""
         self._at, self._beyond = at, 0
+        self._planned.clear()
         self._missed = list(missed) if self._ahead else []
+
+    def planned(self, at: Standing) -> PlannedStep | None:
+        """The step that begins here, where it was told of; steps before it are forgotten."""
+        planned = self._planned
+        while planned:
+            if (step := planned.popleft()).begin == at:
+                return step
+        return None
+
+    def put_back(self, step: PlannedStep) -> None:
+        """This step is asked for another time."""
+        self._planned.appendleft(step)
 
     def due(self, step: PlannedStep, until: int, may_use: Callable[[Sequence[StepPiece]], bool]) -> tuple[StepPiece, ...]:
         """What the kernel should hear of with this step; nothing of epoch `until` or a later one, nor what `may_use` refuses."""
         if not self._ahead:
+            return ()
+        self._beyond -= step.rows
+        if not self._missed and self._beyond > self._ahead - self._untold:
             return ()
         told: list[StepPiece] = []
         most = self._most
@@ -42,16 +65,16 @@ class Advice:
                 piece = piece._replace(stop=piece.start + most)
             most -= piece.stop - piece.start
             told.append(piece)
-        self._beyond -= step.rows
         while not self._missed and most > 0 and self._beyond < self._ahead:
             following = self._following(step, until)
             if following is None or not may_use(following.pieces):
                 break
             told += following.pieces
+            self._planned.append(following)
             most -= following.rows
             self._beyond += following.rows
             self._at = following.end
-        return tuple(_joined(told))
+        return tuple(told) if len(told) < 2 else tuple(_joined(told))
 
     def _following(self, step: PlannedStep, until: int) -> PlannedStep | None:
         """The next step that nothing was told of, through epochs: that of the step which is asked for, and the one after it."""
@@ -59,20 +82,19 @@ class Advice:
         assert at is not None
         if at.epoch < step.begin.epoch:
             at, self._beyond = step.begin, -step.rows
-        following = self._steps.step(at)
+        following = step if at == step.begin else self._steps.step(at)
         if following is None and at.epoch + 1 < until and at.epoch == step.begin.epoch:
             following = self._steps.step(self._steps.next_epoch(at))
         return following
 
 
-def _joined(pieces: Sequence[StepPiece]) -> Iterator[StepPiece]:
+def _joined(pieces: Sequence[StepPiece]) -> list[StepPiece]:
     """The same positions in fewer pieces: neighbours of a lane are put together."""
-    found: dict[tuple[int, int, int], list[StepPiece]] = {}
-    for piece in pieces:
-        ours = found.setdefault(piece[:3], [])
-        if ours and ours[-1].stop == piece.start:
-            ours[-1] = ours[-1]._replace(stop=piece.stop)
+    found: dict[tuple[int, int, int], list[list[int]]] = {}
+    for stream, lane, epoch, start, stop in pieces:
+        ours = found.setdefault((stream, lane, epoch), [])
+        if ours and ours[-1][1] == start:
+            ours[-1][1] = stop
         else:
-            ours.append(piece)
-    for ours in found.values():
-        yield from ours
+            ours.append([start, stop])
+    return [StepPiece(*key, start, stop) for key, ours in found.items() for start, stop in ours]

@@ -90,6 +90,8 @@ class WindowSchedule:
     def due(self, until: int) -> list[WindowTask]:
         """Windows to be decoded now, lane by lane in turn, while parts are free; none whose steps are of epoch `until` or later."""
         due: list[WindowTask] = []
+        if not self._lanes:
+            return due
         lanes = [lane for lane in self._next if self._free[lane]]
         if lanes:
             limits = self._limits(until)
@@ -153,13 +155,16 @@ class WindowSchedule:
 
     def may_use(self, pieces: Sequence[StepPiece]) -> bool:
         """Whether the tables that pieces need are there, or may take the place of older ones."""
-        return all(self._may_use(piece[:2], piece.epoch) for piece in pieces if piece[:2] in self._uses)
+        return not self._lanes or all(self._may_use(piece[:2], piece.epoch) for piece in pieces if piece[:2] in self._uses)
 
     def _may_use(self, lane: LaneKey, epoch: int) -> bool:
         return all(used >= epoch - 1 for used in self._uses[lane])
 
     def ask(self, pieces: Sequence[StepPiece], end: Standing) -> None:
         """A step is asked for, and those that follow begin at `end`."""
+        if not self._lanes:
+            self._standing = end
+            return
         self.use(pieces)
         for key in self._touched(pieces):
             self._users[key] += 1
@@ -169,7 +174,7 @@ class WindowSchedule:
 
     def use(self, pieces: Sequence[StepPiece]) -> None:
         """See to it that the tables of pieces are there, and stay."""
-        for piece in pieces:
+        for piece in pieces if self._lanes else ():
             lane = piece[:2]
             if lane in self._uses:
                 self._table_of(lane, piece.epoch)
@@ -177,6 +182,8 @@ class WindowSchedule:
 
     def leave(self, pieces: Sequence[StepPiece], advice: Sequence[StepPiece]) -> None:
         """A step was answered: windows that no other will touch are closed."""
+        if not self._lanes:
+            return
         for key in list(self._touched(pieces)):
             self._users[key] -= 1
             if self._users[key] <= 0:

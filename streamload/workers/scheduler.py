@@ -263,18 +263,21 @@ class Scheduler:
         for window in self._windows.due(until):
             self._pool.send_window(window)
         slots, pool, queue, waiting, windows = self._slots, self._pool, self._queue, self._waiting, self._windows
-        while self._at.epoch < until and len(waiting) < self._capacity:
-            planned = self._steps.step(self._at)
+        while self._at.epoch < until and len(waiting) < self._capacity and slots.available:
+            planned = self._advice.planned(self._at) or self._steps.step(self._at)
             if planned is None:
                 self._at = self._steps.next_epoch(self._at)
                 continue
             pieces = planned.pieces
             if not windows.may_use(pieces) or (slot := slots.ask()) is None:
+                self._advice.put_back(planned)
                 break
             windows.ask(pieces, planned.end)
             advice = self._advice.due(planned, until, windows.may_use)
             windows.use(advice)
-            task = StepTask(self._number, slot, planned.begin.epoch, planned.begin.step, pieces, advice, self._filled_up(planned))
+            epoch, step, *_ = planned.begin
+            segments = self._filled_up(planned) if self._fills or planned.short else ()
+            task = StepTask(self._number, slot, epoch, step, pieces, advice, segments)
             self._number += 1
             asked = waiting[task.number] = _Asked(planned, task)
             queue.append(asked)
@@ -283,7 +286,5 @@ class Scheduler:
         pool.flush()
 
     def _filled_up(self, planned: PlannedStep) -> tuple[SegmentRows, ...]:
-        """What a worker must know of a step's segments: nothing where every row counts and no record is made up for."""
-        if not self._fills and all(one.valid == one.rows for one in planned.segments):
-            return ()
+        """What a worker must know of a step's segments, where not every row counts, or one is made up for that is left out."""
         return tuple(SegmentRows(one.stream, one.valid, one.rows) for one in planned.segments)

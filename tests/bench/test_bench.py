@@ -102,6 +102,14 @@ def test_a_pass_under_a_limit_shows_the_peak_of_its_group(folder: Path):
 
 
 @pytest.mark.slow
+def test_ranks_weights_and_mixtures_are_set_beside_plain_runs(folder: Path):
+    """Each beside what it stands for, with an interval of the ratio; ranks run in processes of their own."""
+    said, figures = command("streams", "--case", "gzip", folder=folder)
+    assert ratios(figures) == ["one rank of two workers", "unweighted", "gzip alone"]
+    assert said.count("95 % interval") == 3
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_a_disk")
 def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path):
     """Kernels cached, and the first run ever."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_memory_of_mpi() -> None:
+    """What Open MPI shares between ranks lies in the folder of this run: Lightning starts it, and a killed process leaves it behind."""
+    os.environ.setdefault("OMPI_MCA_btl_sm_backing_directory", tempfile.gettempdir())
 
 
 def slots_and_workers() -> set[str]:

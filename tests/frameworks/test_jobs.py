@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -63,17 +64,22 @@ def test_torchrun(data: Path, tmp_path: Path, ranks: int) -> None:
         assert (one["rank"], one["world"], one["counted"]) == (rank, ranks, N)
         assert one["steps"] == -(-N // (16 * ranks))
         assert sorted(record for records in one["gathered"] for record in records) == list(range(N))
+        assert one["evaluated"][1] == one["alone"][1] == N
+        assert one["evaluated"][0] == pytest.approx(one["alone"][0], rel=1e-12)
 
 
 def test_mpiexec(data: Path, tmp_path: Path) -> None:
     """Three ranks, each of which knows by its launcher's variables."""
-    mpiexec = shutil.which("mpiexec")
+    mpiexec = shutil.which("mpiexec", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     if mpiexec is None:
         pytest.skip("mpiexec is not installed")
+    pytest.importorskip("mpi4py")
     version = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=60).stdout
     more = ["--oversubscribe", "--allow-run-as-root"] if "Open" in version else []
-    finished([mpiexec, *more, "-n", "3", sys.executable, str(JOB), "run", str(tmp_path / "out"), str(data)], TMPDIR=str(tmp_path))
-    check_once(answers(tmp_path / "out", 3))
+    finished([mpiexec, *more, "-n", "3", sys.executable, str(JOB), "mpi", str(tmp_path / "out"), str(data)], TMPDIR=str(tmp_path))
+    found = answers(tmp_path / "out", 3)
+    check_once(found)
+    assert all(one["gathered"] == [other["records"] for other in found] for one in found)
 
 
 def test_jax_distributed(data: Path, tmp_path: Path) -> None:
@@ -88,6 +94,17 @@ def test_jax_distributed(data: Path, tmp_path: Path) -> None:
     found = answers(tmp_path / "out", 2)
     check_once(found)
     assert set(found[0]["sizes"]) == {16}
+    assert found[0]["sums"] == found[1]["sums"]
+    assert np.sum(found[0]["sums"], axis=0).tolist() == [N * (N - 1) // 2, N]
+
+
+def test_ray_train(data: Path, tmp_path: Path) -> None:
+    """Two workers of Ray Train, on a cluster of this machine."""
+    pytest.importorskip("ray.train")
+    pytest.importorskip("torch")
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as short:  # the names of sockets have room for 107 bytes
+        finished([sys.executable, str(JOB.with_name("ray_job.py")), str(data), str(tmp_path / "out"), short])
+    check_once(answers(tmp_path / "out", 2))
 
 
 def test_a_rank_that_is_killed_leaves_nothing(data: Path) -> None:

@@ -12,7 +12,9 @@ from streamload.order import PartIdentity, PartSize, RunIdentity, SharedSteps, r
 
 RUN = RunIdentity(
     seed=7,
-    parts=(PartIdentity(name="", mode="exact", order="abc", lanes=1, records=1000, schema="def", contents="123", weights=None),),
+    parts=(
+        PartIdentity(name="", mode="exact", order="abc", lanes=1, records=1000, schema="def", contents="0123012301230123", weights=None),
+    ),
     counts=(64,),
 )
 STEPS = SharedSteps(parts=(PartSize(n=1000, lanes=1, count=64),), rank=0, ranks=2, drop_last=False, pad_last=False)

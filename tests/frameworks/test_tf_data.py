@@ -79,6 +79,25 @@ def test_what_each_kind_of_field_becomes(tmp_path: Path) -> None:
     assert first["tokens"].to_list() == [list(range(k % 4)) for k in range(BATCH)]
 
 
+def test_tensors_share_the_batchs_memory(path: Path) -> None:
+    """Nothing is copied, and a tensor stays as it is however far the loader has gone on since."""
+    x, _ = values()
+    with loader_of(path, num_workers=1) as loader:
+        held = [(batch["x"], batch["number"]) for batch in sl.for_tf(loader)]
+        assert loader.stats.copies == len(held) - loader._plan.shape.spare
+    for array, numbers in held:
+        assert np.array_equal(array.numpy(), x[numbers.numpy()])
+
+
+def test_a_pass_that_is_let_go_of_is_over(path: Path) -> None:
+    """The next one is the next epoch, and no batch of the first is held."""
+    with loader_of(path, num_workers=1) as loader:
+        dataset = sl.for_tf(loader, "number")
+        for _ in dataset:
+            break
+        assert [numbers.numpy().tolist() for numbers in dataset] == expected(path, 2)[1]
+
+
 def test_nothing_is_dealt_out_a_second_time(path: Path) -> None:
     """Under a strategy of tf.distribute each record still comes once."""
     with loader_of(path) as loader:

@@ -57,7 +57,7 @@ def epoch_of(data: sl.Source, *, chain: Any = CHAIN, skip: int = 0, **keywords: 
     """Every record of epoch 1, by number."""
     found: dict[int, dict[str, bytes]] = {}
     with sl.Loader(data, **{"batch_size": 16, "seed": 3, "num_workers": 0, "augment": chain, **keywords}) as loader:
-        loader.load_state_dict(loader.state_dict() | {"epoch": 1, "position": 16 * skip})
+        loader.seek(1, skip)
         for batch in loader:
             for row, record in enumerate(batch.records.tolist()):
                 found[record] = {name: batch[name][row].tobytes() for name in loader.schema.names}
@@ -77,6 +77,14 @@ def expected(chain: Any = CHAIN) -> dict[int, dict[str, bytes]]:
 def test_every_record_is_what_its_arrays_give(path: Path, workers: int, shuffle: Any) -> None:
     """Raw fields from files, others out of the arena, boxes held in memory."""
     assert epoch_of(sl.open(path), num_workers=workers, shuffle=shuffle) == expected()
+
+
+@pytest.mark.parametrize("shuffle", [sl.Exact(), sl.Block(window="100 KB", lanes=4)], ids=["exact", "4 lanes"])
+def test_ranks_give_what_one_process_gives(path: Path, shuffle: Any) -> None:
+    """Also where a rank reads blocks that are not its own, as in the last step, and with lanes that ranks do not divide."""
+    data = sl.open(path)
+    found = [epoch_of(data, shuffle=shuffle, batch_size=5, distributed=(rank, 3)) for rank in range(3)]
+    assert {record: fields for one in found for record, fields in one.items()} == expected()
 
 
 @pytest.mark.parametrize("io", ["mmap", "read", "direct"])
@@ -119,6 +127,31 @@ def test_a_function_of_the_users_is_given_what_was_augmented(path: Path) -> None
             image = np.frombuffer(whole[record]["image"], np.float32).reshape(3, 24, 24)
             assert np.frombuffer(fields["mean"])[0] == image.mean(dtype=np.float64)
             assert fields["packed"] == whole[record]["packed"][: len(fields["packed"])]
+
+
+def test_what_was_drawn_for_a_record_of_a_mixture(path: Path) -> None:
+    """Each part draws by a seed of its own, and counts records of its own."""
+    data = sl.open(path)
+    chain = sl.Augment("image", sl.RandomFlip())
+    with sl.Loader(sl.mix({"a": (data, 8), "b": (data, 8)}), batch_size=16, seed=3, num_workers=0, augment=chain) as loader:
+        pixels = arrays()["image"]
+        batch = next(iter(loader))
+        for image, record, source in zip(batch["image"], batch.records.tolist(), batch.source.tolist(), strict=True):
+            (flip,) = loader.explain(0, record, part=batch.source_names[source])
+            assert (image == pixels[record][:, :: -1 if flip.applied else 1]).all()
+        with pytest.raises(sl.ConfigError) as caught:
+            loader.explain(0, 1_000)
+        assert str(caught.value) == (
+            "explain() is asked for record 1,000 of no part, and this mixture has the parts a, b. Say which: "
+            "loader.explain(epoch, record, part='a'); a part counts records and epochs of its own."
+        )
+        with pytest.raises(sl.ConfigError, match=r"record 3 of 'c', and this mixture has the parts a, b\."):
+            loader.explain(0, 3, part="c")
+        with pytest.raises(IndexError, match="record 90 is out of range for 90 records"):
+            loader.explain(0, 90, part="b")
+    alone = r"explain\(\) is asked for the part 'a', and there is one source. Leave part= out."
+    with sl.Loader(data, batch_size=16, num_workers=0, augment=chain) as loader, pytest.raises(sl.ConfigError, match=alone):
+        loader.explain(0, 3, part="a")
 
 
 def test_the_loader_says_what_comes_out_and_what_was_drawn(path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -110,10 +112,20 @@ def test_every_rank_has_as_many_steps_and_records(tmp_path: Path, name: str, how
     assert len(counted) == len(set(counted)) == (72 if how == "drop_last" else N)
 
 
+def write_zstd(path: Path, n: int, *, chunk: int) -> sl.Source:
+    """The same in zstd Parquet, as many records a row group."""
+    numbers = np.arange(n, dtype=np.int64)
+    pairs = pa.FixedSizeListArray.from_arrays(pa.array(np.stack([numbers, numbers * 3], 1).ravel()), 2)
+    table = pa.table({"x": pairs, "y": numbers})
+    pq.write_table(table, path, compression="zstd", row_group_size=chunk, use_dictionary=False)
+    return sl.open(path)
+
+
+@pytest.mark.parametrize("codec", ["gzip HDF5", "zstd Parquet"])
 @pytest.mark.parametrize("ranks", [2, 4, 8])
-def test_lanes_of_their_own_decode_each_block_once(tmp_path: Path, ranks: int) -> None:
-    """Apart from the last step, all ranks together decode what one does."""
-    data = write(tmp_path / "a.h5", 512, chunk=4)
+def test_lanes_of_their_own_decode_each_block_once(tmp_path: Path, ranks: int, codec: str) -> None:
+    """Apart from the last step, all ranks together decode what one does, within 2 %: a rank may have begun the next epoch."""
+    data = write(tmp_path / "a.h5", 512, chunk=4) if codec == "gzip HDF5" else write_zstd(tmp_path / "a.parquet", 512, chunk=4)
     counts: list[int] = []
     for rank, world in [(0, 1), *((rank, ranks) for rank in range(ranks))]:
         order = sl.Block(window=1024, lanes=8)
@@ -121,7 +133,8 @@ def test_lanes_of_their_own_decode_each_block_once(tmp_path: Path, ranks: int) -
             list(batches(next(loader.epochs(1))))
             counts.append(loader._live.work()["blocks"])
             assert "decoded by several" not in repr(loader)
-    assert all(abs(decoded - 128) <= 2 for decoded in (counts[0], sum(counts[1:]))), "but for what was begun of the next epoch"
+    assert abs(counts[0] - 128) <= 0.02 * 128
+    assert abs(sum(counts[1:]) - counts[0]) <= 0.02 * counts[0]
     assert max(counts[1:]) <= 128 // ranks + 2
 
 
@@ -132,7 +145,9 @@ def test_numbers_that_do_not_divide_are_named(tmp_path: Path) -> None:
         with sl.Loader(data, num_workers=0, **asked) as loader:
             return repr(loader)
 
-    shared = "blocks are decoded by several ranks: lanes=3 and a batch_size that is a multiple of 1 avoid it"
+    both = "blocks are decoded by several ranks: lanes=8 and a batch_size that is a multiple of 4 avoid it · "
+    assert both in said(batch_size=6, shuffle=sl.Block(window=400, lanes=8), distributed=(0, 2))
+    shared = "blocks are decoded by several ranks: lanes=3 avoids it · "
     assert shared in said(batch_size=4, shuffle=sl.Block(window=400, lanes=2), distributed=(0, 3))
     assert "every rank decodes every block: shuffle=Block(...) shares them out" in said(batch_size=4, shuffle=False, distributed=(0, 3))
 

@@ -285,9 +285,10 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sl.Loader]:
         yield loader
 
 
+@pytest.mark.filterwarnings("ignore:The state was made with")
 @given(st.data())
 def test_hostile_states_are_refused_or_right(standing: sl.Loader, data: st.DataObject) -> None:
-    """Whatever a state holds: a StateError, and the loader as it was; or a place in an epoch from which it goes on."""
+    """Whatever a state holds: a StateError, and the loader as it was; or a place in an epoch from which it goes on to its end."""
     good = standing.state_dict()
     state = copy.deepcopy(good)
     for name in data.draw(st.lists(st.one_of(st.sampled_from(sorted(good)), st.text(max_size=5)), min_size=1, max_size=3)):
@@ -303,8 +304,30 @@ def test_hostile_states_are_refused_or_right(standing: sl.Loader, data: st.DataO
         at = standing.state_dict()
         epoch = iter(standing)
         assert epoch.index == at["epoch"]
-        assert [batch.step for batch in epoch] == list(range(-(-at["position"] // 30), 4))
+        records = standing._plan.order.records(at["epoch"], at["position"], 100).tolist()
+        size = standing.batch_size
+        batches = [(batch.step, batch.records.tolist()) for batch in epoch]
+        assert batches == [(at["step"] + k, records[size * k : size * (k + 1)]) for k in range(-(-len(records) // size))]
         standing.load_state_dict(good)
+
+
+DAMAGED = [
+    *(("contents", value) for value in ("", "0" * 15, "0" * 17, "G" * 16, "2FBDAD0B6C65DF9F", 5, b"0" * 16, True)),
+    *(("weights", value) for value in ("", "x" * 10_000_000, 0, "none")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), DAMAGED, ids=lambda value: str(value)[:20])
+def test_a_digest_that_is_none_is_refused_by_name(standing: sl.Loader, name: str, value: object) -> None:
+    """Also where there is nothing here that it could be compared with."""
+    with pytest.raises(sl.StateError, match=f"the state's {name} is .*, which is no digest of 16 hexadecimal digits. It is damaged."):
+        standing.load_state_dict({**standing.state_dict(), name: value})
+
+
+@pytest.mark.parametrize(("step", "position"), [(0, 30), (1, 0), (20, 0)])
+def test_a_step_and_a_position_that_cannot_be_are_refused(standing: sl.Loader, step: int, position: int) -> None:
+    with pytest.raises(sl.StateError, match=f"the state stands at step {step} and at position {position}: an epoch begins at 0 of both."):
+        standing.load_state_dict({**standing.state_dict(), "step": step, "position": position})
 
 
 @pytest.mark.parametrize("position", [0, 30, 90, 100])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from streamload.errors import StateError
 from streamload.order import PartIdentity, PartSize, RunIdentity, SharedSteps, read_state, state_lanes, state_of
 
-ONE = PartIdentity(name="", mode="block", order="abc", lanes=4, records=1000, schema="def", contents="123", weights=None)
+CONTENTS, WEIGHTS = "0123012301230123", "9876987698769876"
+ONE = PartIdentity(name="", mode="block", order="abc", lanes=4, records=1000, schema="def", contents=CONTENTS, weights=None)
 RUN = RunIdentity(seed=7, parts=(ONE,), counts=(64,))
 
 
@@ -145,9 +146,13 @@ def test_states_of_version_1_go_on(position: int, drop_last: bool, step: int, to
             "records",
             "the data had 1,000 records when the state was made, and has 1,200 now. Resume with the data that it was written for",
         ),
-        (replace(RUN, parts=(replace(ONE, contents="124"),)), "contents", "the data has as many records as that of the state, and others"),
         (
-            replace(RUN, parts=(replace(ONE, weights="w"),)),
+            replace(RUN, parts=(replace(ONE, contents="0124012401240124"),)),
+            "contents",
+            "the data has as many records as that of the state, and others",
+        ),
+        (
+            replace(RUN, parts=(replace(ONE, weights=WEIGHTS),)),
             "weights",
             "stands at position 640 of 1,000 of an epoch that was drawn by other weights",
         ),
@@ -164,7 +169,7 @@ def test_a_state_of_another_run_is_refused_by_name(run: RunIdentity, difference:
 
 def test_contents_that_nobody_has_looked_at_are_no_difference() -> None:
     """A source that cannot be read just now is not another one."""
-    for contents in (None, "123"):
+    for contents in (None, CONTENTS):
         state = state_of(replace(RUN, parts=(replace(ONE, contents=contents),)), STEPS, STEPS.begin(3, 5))
         assert read_state(state, RUN, STEPS).standing == STEPS.begin(3, 5)
         assert read_state(MIDDLE, replace(RUN, parts=(replace(ONE, contents=contents),)), STEPS).standing == STEPS.begin(3, 5)
@@ -173,7 +178,7 @@ def test_contents_that_nobody_has_looked_at_are_no_difference() -> None:
 @pytest.mark.parametrize(("step", "position"), [(0, 0), (8, 1500)])
 def test_weights_may_change_between_epochs(step: int, position: int) -> None:
     """Also with them the number of draws: what was at its end stays there."""
-    drawn = replace(RUN, parts=(replace(ONE, weights="w", order="other"),))
+    drawn = replace(RUN, parts=(replace(ONE, weights=WEIGHTS, order="other"),))
     found = read_state(state_of(RUN, STEPS, STEPS.begin(3, step)), drawn, steps_of(64, n=(1500,)))
     assert found.standing.places == ((3, position),)
     assert found.said == ("The state was made with other weights: from now on, records are drawn by those given here.",)
@@ -190,7 +195,7 @@ DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"step": None}, "the state's step is None"),
     ({"epoch": 10**5000}, "the state's epoch is"),
     ({"positions": 999}, "the state's positions are 999, and an epoch has 1,000"),
-    ({"contents": 5}, "the state's contents is 5, which is no text"),
+    ({"contents": 5}, "the state's contents is 5, which is no digest of 16 hexadecimal digits"),
     ({"lanes": "4"}, "its number of lanes is 4"),
     ({"mode": []}, "its kind of order is []"),
     ({"batch_size": 0}, "the state's batch size is 0"),
