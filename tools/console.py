@@ -7,9 +7,12 @@ import errno
 import importlib.util
 import json
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -19,6 +22,8 @@ GOOD, FOUND, USAGE, RESOURCES = 0, 1, 2, 3
 INTERRUPTED = 130
 """What a command's exit code means: all is well; it found something wrong; it was asked wrongly; something ran out."""
 
+LEAST_COLUMNS = 20
+CALLS = ("sl.open(", "sl.Loader(")
 MOST_CHARACTERS = 300
 """Names and values that stand in files are cut there."""
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -41,10 +46,11 @@ class Console:
         """Whether text may be coloured."""
         return self._rich is not None
 
-    def say(self, text: str = "", style: str = "") -> None:
-        """One line for people."""
+    def say(self, text: str = "", style: str = "", *, hanging: int = 0) -> None:
+        """One line for people, or several where it is wider than the terminal; all but the first begin with `hanging` spaces or more."""
         if self.as_json:
             return
+        text = wrapped(text, width_of(sys.stdout), hanging)
         if self._rich is None:
             print(text)
             return
@@ -61,7 +67,7 @@ class Console:
         listed = [(name, value) for name, value in pairs if value]
         width = max((len(name) for name, _ in listed), default=0)
         for name, value in listed:
-            self.say(f"  {name:<{width}}  {value}")
+            self.say(f"  {name:<{width}}  {value}", hanging=width + 4)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns of text; numbers are to be given as text too."""
@@ -90,9 +96,29 @@ class Console:
             self.answer({"error": told})
             return
         message, hint = (error.message, error.hint) if isinstance(error, StreamloadError) else (_told(error), "")
-        print(f"streamload: {clean(message, most=2000)}", file=sys.stderr)
+        width = width_of(sys.stderr)
+        print(wrapped(f"streamload: {clean(message, most=2000)}", width), file=sys.stderr)
         if hint:
-            print(f"  {clean(hint, most=2000)}", file=sys.stderr)
+            print(wrapped(f"  {clean(hint, most=2000)}", width), file=sys.stderr)
+
+
+def width_of(stream: TextIO) -> int | None:
+    """Columns of the terminal that a stream leads to, or what COLUMNS says; None where lines may have any width."""
+    if not stream.isatty() and not os.environ.get("COLUMNS", "").isdecimal():
+        return None
+    return max(LEAST_COLUMNS, shutil.get_terminal_size().columns)
+
+
+def wrapped(text: str, width: int | None, hanging: int = 0) -> str:
+    """The same in lines of a width, broken between words; what is to be pasted, a call of Python or a command, stays in one piece."""
+    if width is None or len(text) <= width or any(call in text for call in CALLS):
+        return text
+    hanging = max(hanging, len(text) - len(text.lstrip()) + 2) if hanging + LEAST_COLUMNS <= width else 4
+    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        whole, width, subsequent_indent=" " * hanging, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def _told(error: BaseException) -> str:

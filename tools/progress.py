@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 WIDTH = 30
 PERIOD_SECONDS = 0.1
+PIPED_SECONDS = 60.0
+"""Between two lines where nobody looks at a terminal."""
 
 
 class Bar(Protocol):
@@ -34,8 +36,9 @@ class PlainBar:
     def __init__(self, title: str, *, total: int) -> None:
         # Of nothing, everything is done.
         self._title, self._total = title, max(1, total)
-        self._done, self._note, self._shown = int(total <= 0), "", 0.0
+        self._done, self._note = int(total <= 0), ""
         self._live = sys.stderr.isatty()
+        self._shown = 0.0 if self._live else time.monotonic()
 
     def __enter__(self) -> PlainBar:
         return self
@@ -50,6 +53,9 @@ class PlainBar:
         if self._live and time.monotonic() - self._shown > PERIOD_SECONDS:
             self._shown = time.monotonic()
             print("\r" + self._line() + "\033[K", end="", file=sys.stderr, flush=True)
+        elif not self._live and time.monotonic() - self._shown > PIPED_SECONDS:
+            self._shown = time.monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         print(("\r" if self._live else "") + self._line() + ("\033[K" if self._live else ""), file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,23 @@ class LabelValues:
     classes: list[str] | None = None
     """What the numbers mean, where they were texts."""
     why: str = ""
-    """What keeps the values from being a field."""
+    """What keeps the values from being a field of numbers."""
+    texts: tuple[str | None, ...] | None = None
+    """The values, where they are texts, and no names of classes."""
+
+
+def labels_or_texts(values: Sequence[Any], *, as_classes: bool | None = None) -> LabelValues:
+    """As `values_of`, but that texts are numbered only where they are names of classes; else they stay texts.
+
+    They are classes where `as_classes` says so, or says nothing and they repeat: no more than 1,000 of them, each twice on average.
+    """
+    given = [value for value in values if value is not None]
+    texts = bool(given) and all(isinstance(value, str) for value in given)
+    distinct = len(set(given)) if texts else 0
+    if as_classes is None:
+        as_classes = distinct <= min(MOST_CLASSES, len(given) // 2)
+    found = values_of(values, most_classes=distinct if as_classes else 0)
+    return replace(found, texts=tuple(values)) if texts and found.array is None else found
 
 
 def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> LabelValues:

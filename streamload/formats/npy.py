@@ -172,9 +172,12 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, aside: dict[str, str
         if why:
             aside[key] = why
             continue
-        if element.kind == "V":
-            record_shape, element = (*record_shape, element.itemsize), np.dtype(np.uint8)
-        array = NpyArray(offset=offset + at, stride=stride, dtype=element, fortran=fortran, shape=record_shape, values=None)
+        opaque = element.itemsize if element.kind == "V" else 0
+        if opaque:
+            record_shape, element = (*record_shape, opaque), np.dtype(np.uint8)
+        array = NpyArray(
+            offset=offset + at, stride=stride, dtype=element, fortran=fortran, shape=record_shape, values=None, opaque_nbytes=opaque
+        )
         columns[key] = _stored(array, leaf)
     if not columns and not member:
         listed = "; ".join(f"'{key}' {why}" for key, why in aside.items())

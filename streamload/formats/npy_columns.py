@@ -38,14 +38,19 @@ class NpyArray:
     """Of a record."""
     values: np.ndarray | None
     """The array itself, where it was stored compressed."""
+    opaque_nbytes: int = 0
+    """Of an element whose bytes are delivered as they are, along the last axis; 0 where elements are numbers."""
 
 
 def decoded(stored: FileColumn, data: bytes, records: int) -> FileColumn:
     """A field of a compressed member, with its values."""
     array: NpyArray = stored.detail
     if array.fortran:
-        flat = np.frombuffer(data, array.dtype, records * math.prod(array.shape), array.offset)
-        values = flat.reshape((records, *array.shape), order="F")
+        opaque = array.opaque_nbytes
+        shape, kind = (array.shape[:-1], np.dtype(f"V{opaque}")) if opaque else (array.shape, array.dtype)
+        flat = np.frombuffer(data, kind, records * math.prod(shape), array.offset)
+        values = np.ascontiguousarray(flat.reshape((records, *shape), order="F"))
+        values = values.view(np.uint8).reshape((records, *array.shape)) if opaque else values
     else:
         inner = np.dtype(array.dtype).itemsize
         strides = (array.stride, *(inner * math.prod(array.shape[axis + 1 :]) for axis in range(len(array.shape))))
@@ -78,6 +83,7 @@ def column_of(field: Field, parts: Sequence[TablePart], fingerprints: list[Finge
                     stored=array.dtype,
                     fortran=array.fortran,
                     stride=array.stride,
+                    opaque_nbytes=array.opaque_nbytes,
                 )
                 for part, array in zip(parts, arrays, strict=True)
             ),

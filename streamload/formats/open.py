@@ -16,6 +16,7 @@ from streamload.formats import Fields, Format, folder_format_of, format_of, join
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
+from streamload.formats.split_choice import by_split
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -246,7 +247,7 @@ def _matching(path: str) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key)
+        return [path] if folder_format_of(path) is not None else _datasets_in(path) or partitions.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
         there = glob.glob(path, recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
@@ -254,3 +255,28 @@ def _matching(path: str) -> list[str]:
             raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
         return [name for name in found if partitions.is_data(name)] or found
     return [path]
+
+
+def _datasets_in(folder: str) -> list[str]:
+    """The folders in a folder, where it holds no data but folders that are datasets as a whole; [] where it holds anything else.
+
+    Raises ConfigError where their names are those of several splits.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            held = sorted((entry for entry in entries if not entry.name.startswith((".", "_"))), key=lambda entry: natural_key(entry.name))
+    except OSError:
+        return []
+    if any(not entry.is_dir() and partitions.is_data(entry.path) for entry in held):
+        return []
+    found = [entry.path for entry in held if entry.is_dir()]
+    if not all(folder_format_of(one) is not None for one in found):
+        return []
+    splits = [name for name in by_split(found) if name]
+    if len(splits) > 1:
+        raise ConfigError(
+            f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",
+            hint=f"Open one of them: {found[0]}.",
+            path=folder,
+        )
+    return found

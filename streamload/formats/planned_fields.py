@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.nulls import HeldWithNulls, fill_for
 from streamload.formats.table_fields import Fields, FileColumn, Table, chosen_in
 from streamload.nulls import Nulls
@@ -36,6 +36,8 @@ class PlannedField:
     """Makes its column, under a name, with what stands for its nulls, or None."""
     classes: tuple[str, ...] = ()
     is_mask: bool = False
+    as_nan: int = 0
+    """Records without a value that NaN stands for, unless something else is to."""
 
 
 def planned_source(
@@ -66,8 +68,11 @@ def planned_source(
         one = fields_there[key]
         field = Field(name, one.dtype, one.shape, one.ragged)
         given = {key: fill[name]} if isinstance(fill, Mapping) and key not in fill and name in fill else fill
-        column, count = one.make(field, fill_for(given, key, field))
+        stands = fill_for(given, key, field)
+        column, count = one.make(field, stands)
         columns.append(column)
+        if one.as_nan and stands is None:
+            said.append(f"'{name}' holds {one.as_nan:,} null{'s' if one.as_nan != 1 else ''}, delivered as NaN")
         if count:
             nulls[name] = Nulls(key, count)
     return Source(
@@ -91,21 +96,14 @@ def field_of_values(key: str, values: Sequence[Any], starts: NDArray[np.int64], 
     says nothing and they repeat: no more than 1,000 of them, each twice on average; else they are texts. `starts` are the records
     with which files begin, for errors.
     """
-    given = [value for value in values if value is not None]
-    texts = bool(given) and all(isinstance(value, str) for value in given)
-    distinct = len(set(given)) if texts else 0
-    if as_classes is None:
-        as_classes = distinct <= min(1000, len(given) // 2)
-    found = values_of(values, most_classes=distinct if as_classes else 0)
-    if found.array is not None:
-        return held_field(key, [found], starts)
-    if not texts:
-        return found.why
-    return _held_texts(key, values, starts)
+    found = labels_or_texts(values, as_classes=as_classes)
+    return held_field(key, [found], starts) if found.array is not None or found.texts is not None else found.why
 
 
 def held_field(key: str, parts: Sequence[LabelValues], starts: NDArray[np.int64]) -> PlannedField:
-    """A field held in memory, its values in some parts that follow each other and have the same classes."""
+    """A field held in memory, its values in some parts that follow each other: texts, or numbers of the same classes."""
+    if parts[0].texts is not None:
+        return _held_texts(key, [text for part in parts for text in part.texts or ()], starts)
     array = np.concatenate([one.array for one in parts if one.array is not None])
     missing = np.flatnonzero(~np.concatenate([one.there for one in parts])).astype(np.int64)
     classes = tuple(parts[0].classes or ())
@@ -121,7 +119,8 @@ def held_field(key: str, parts: Sequence[LabelValues], starts: NDArray[np.int64]
             return whole, 0
         return HeldWithNulls(stored=whole, column=key, nulls=missing, starts=starts), len(missing)
 
-    return PlannedField(dtype=array.dtype, shape=array.shape[1:], ragged="", make=make, classes=classes)
+    as_nan = len(missing) if array.dtype.kind == "f" else 0
+    return PlannedField(dtype=array.dtype, shape=array.shape[1:], ragged="", make=make, classes=classes, as_nan=as_nan)
 
 
 def _held_texts(key: str, values: Sequence[Any], starts: NDArray[np.int64]) -> PlannedField:

@@ -63,7 +63,7 @@ def assemble(
     notes.extend(extra_columns(first, tables))
     columns: list[Column] = []
     largest = max(chosen, key=lambda one: first.columns[one.keys[0]].record_nbytes * len(one.keys)).name
-    read = [table.fingerprint for table in tables] if fingerprints is None else list(fingerprints)
+    read = [table.fingerprint for table in tables] if fingerprints is None else fingerprints
     assembly = _Assembly(tables, first, column_of, nullable, fill, OpenFiles(read))
     try:
         for one in chosen:

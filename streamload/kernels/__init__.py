@@ -25,6 +25,10 @@ _missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
 
 
+NO_PLACE = "no folder can be written to in which compiled kernels could lie"
+NO_FOLDER = f"Set STREAMLOAD_CACHE_DIR to a folder that you may write to, such as {owned_files.IN_MEMORY}/streamload."
+
+
 def cache_folder() -> Path | None:
     """The folder that keeps compiled kernels: in `$STREAMLOAD_CACHE_DIR`, else in the user's cache folder.
 
@@ -54,7 +58,7 @@ def announce_compiling() -> None:
             return
     except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # `compile_kernels` will say what is wrong.
-    kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
+    kept = "once" if folder is not None else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
     print(f"streamload: compiling its kernels, which takes some 5 seconds, {kept}.", file=sys.stderr, flush=True)
 
 
@@ -87,9 +91,13 @@ def _load(names: Sequence[str], folder: Path | None) -> bool:
     finally:
         if disabled is not None:
             os.environ["NUMBA_DISABLE_JIT"] = disabled
-    with _kept_in(folder):
-        for name in names:
-            import_module(f"{__name__}.{name}")
+    try:
+        with _kept_in(folder):
+            for name in names:
+                import_module(f"{__name__}.{name}")
+    except FileNotFoundError:
+        do_without(NO_PLACE)
+        return False
     return True
 
 
@@ -117,7 +125,8 @@ def do_without(why: str) -> None:
     if _missing is None:
         _missing = why
         warnings.warn(
-            f"numba cannot be imported ({why}): streamload works without compiled kernels, many times slower. Reinstall numba.",
+            f"{why if why == NO_PLACE else f'numba cannot be imported ({why})'}: "
+            f"streamload works without compiled kernels, many times slower. {NO_FOLDER if why == NO_PLACE else 'Reinstall numba.'}",
             stacklevel=3,
         )
 
@@ -200,7 +209,7 @@ def prepare_augment_kernels(names: Sequence[str]) -> None:
         return  # Whoever runs them will say what is wrong.
     if not lacking:
         return
-    kept = "once" if folder is not None else "every time, since there is no cache folder of your own: set STREAMLOAD_CACHE_DIR"
+    kept = "once" if folder is not None else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
     said = f"streamload: compiling {len(lacking)} kernels of augmentation, a second or two each, {kept}."
     print(said, file=sys.stderr, flush=True)
     if folder is not None and _load((), folder):

@@ -106,6 +106,24 @@ def table_of(folders: Sequence[str], names: Sequence[Sequence[str]]) -> tuple[Fi
     ), refused
 
 
+def table_from(files: Sequence[Fingerprint]) -> FileTable:
+    """Files that were looked at already, as a table, in their order."""
+    folders: dict[str, int] = {}
+    split = [os.path.split(was.path) for was in files]
+    numbers = np.array([folders.setdefault(folder, len(folders)) for folder, _ in split], np.int32)
+    encoded = [os.fsencode(name) for _, name in split]
+    return FileTable(
+        folders=tuple(folders),
+        folder_numbers=numbers,
+        names=np.frombuffer(b"".join(encoded), np.uint8),
+        name_starts=np.cumsum([0, *map(len, encoded)]).astype(np.int64),
+        devices=np.array([was.device for was in files], np.int64),
+        inodes=np.array([was.inode for was in files], np.uint64),
+        nbytes=np.array([was.nbytes for was in files], np.int64),
+        mtimes_ns=np.array([was.mtime_ns for was in files], np.int64),
+    )
+
+
 def joined_tables(tables: Sequence[FileTable]) -> FileTable:
     """Tables as one, whose files follow each other."""
     if len(tables) == 1:

@@ -28,6 +28,8 @@ BY_DESCRIPTOR = {os.open, os.mkdir, os.unlink, os.rmdir, os.rename, os.stat} <= 
 """Whether names can be looked up in a folder that is held open."""
 _CLOSED_IN_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+IN_MEMORY = "/dev/shm"
+"""A folder whose files are in memory, on Linux."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSED_IN_CHILDREN
 _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _CLOSED_IN_CHILDREN
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOSED_IN_CHILDREN
@@ -340,14 +342,31 @@ def write_report(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def anonymous_file(folder: str | None = None) -> IO[bytes]:
-    """A file without a name, in a folder or where temporary files are; it goes when it is closed."""
-    return tempfile.TemporaryFile(dir=folder)
+    """A file without a name, in a folder or where temporary files are, else in memory; it goes when it is closed."""
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except FileNotFoundError:  # No folder for temporary files can be written to.
+        if folder is not None or not hasattr(os, "memfd_create"):
+            raise
+        return os.fdopen(os.memfd_create("streamload", os.MFD_CLOEXEC), "w+b")
 
 
 @contextmanager
 def temporary_folder(prefix: str, within: str | os.PathLike[str] | None = None) -> Generator[str]:
-    """A new folder that only this user can look into, gone afterwards with all that is in it."""
-    made = tempfile.mkdtemp(prefix=prefix, dir=within)
+    """A new folder that only this user can look into, gone afterwards with all that is in it.
+
+    Where nothing is said, it lies where temporary files are, or in memory where no such folder can be written to. Raises
+    FileNotFoundError where that cannot be, either.
+    """
+    try:
+        made = tempfile.mkdtemp(prefix=prefix, dir=within)
+    except FileNotFoundError:
+        if within is not None:
+            raise
+        try:
+            made = tempfile.mkdtemp(prefix=prefix, dir=IN_MEMORY)
+        except OSError as error:
+            raise FileNotFoundError(errno.ENOENT, "no folder for temporary files can be written to") from error
     try:
         yield made
     finally:

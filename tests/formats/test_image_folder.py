@@ -159,6 +159,22 @@ def test_a_table_in_the_folder_is_taken_and_rows_without_an_image_are_nulls(tmp_
     source.close()
 
 
+def test_texts_of_tables_stay_texts_where_they_are_no_names_of_classes(tmp_path: Path):
+    """Captions, few or many, with one that is missing; what repeats is classes, and so is whatever is called label."""
+    write(tmp_path, [f"{at}.png" for at in range(6)])
+    rows = [{"file_name": f"{at}.png", "label": f"l{at}", "kind": "ab"[at % 2], "caption": f"picture {at}"} for at in range(6)]
+    written_table(tmp_path / "metadata.csv", rows)
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": tuple(f"l{at}" for at in range(6)), "kind": ("a", "b")}
+        assert str(source.schema["caption"]) == "caption text (ragged)"
+        assert source[:]["caption"].to_list() == [f"picture {at}" for at in range(6)]
+    written_table(tmp_path / "metadata.csv", [row | {"caption": None if row["label"] == "l3" else row["caption"]} for row in rows])
+    with sl.open(tmp_path, ["caption"]) as source, pytest.raises(NullValueError, match=r"3\.png: null at row 0 of column 'caption'"):
+        source[:]
+    with sl.open(tmp_path, ["caption"], fill={"caption": "?"}) as source:
+        assert source[2:5]["caption"].to_list() == ["picture 2", "?", "picture 4"]
+
+
 WRONG: dict[str, tuple[str, type[Exception], str]] = {
     "twice": ("file_name,x\na.png,1\na.png,2\n", SchemaMismatchError, "names a.png in 2 rows"),
     "outside": ("file_name,x\n../a.png,1\n", UnsafeSourceError, "names '../a.png', which lies outside"),

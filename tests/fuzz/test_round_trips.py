@@ -12,6 +12,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 import streamload as sl
+from fuzz import foreign
 from fuzz.amount import say_seed, tried
 from fuzz.datasets import Records, count_of, datasets, differences, schema_of, some
 from streamload.errors import ConfigError
@@ -58,9 +59,9 @@ def write(path: Path, records: Records, style: WriteOptions, batch: int) -> None
     writer.close()
 
 
-def convert(source: Path, target: Path, style: WriteOptions, order: Any, batch: int) -> None:
+def convert(source: Path, target: Path, style: WriteOptions, order: Any, batch: int, names: list[str] | None = None) -> None:
     """As a task of a conversion does it."""
-    origin = open_records(OpenRequest(path=str(source)))
+    origin = open_records(OpenRequest(path=str(source), fields=None if names is None else {name: name for name in names}))
     try:
         kept = stored(origin, style)
         writer = writer_of(str(target), kept.schema, len(order), style)
@@ -71,9 +72,9 @@ def convert(source: Path, target: Path, style: WriteOptions, order: Any, batch: 
         origin.close()
 
 
-def read(path: Path, order: Any) -> Records:
-    """Some records of a file, in an order of one's own; and each of them alone."""
-    with sl.open(path, decode=False) as data:
+def read(path: Path, order: Any, names: list[str] | None = None) -> Records:
+    """Some records of a file, in an order of one's own; and the last of them alone."""
+    with sl.open(path, None if names is None else {name: name for name in names}, decode=False) as data:
         found = data.take(order)
         if len(order):
             alone = data[int(order[-1])]
@@ -82,7 +83,7 @@ def read(path: Path, order: Any) -> Records:
         return found
 
 
-@tried(60, 1.0)
+@tried(40, 1.0)
 @given(records=datasets(), first=styles(), then=styles(), batch=st.integers(1, 50), seed=st.integers(0, 9))
 def test_records_come_back_from_any_two_formats(
     records: Records, first: WriteOptions, then: WriteOptions, batch: int, seed: int, tmp_path: Path
@@ -102,3 +103,26 @@ def test_records_come_back_from_any_two_formats(
     held = {name: some(one, order) for name, one in records.items()}
     again = rng.integers(0, max(1, len(order)), len(order))
     assert differences(read(there, again), {name: some(one, again) for name, one in held.items()}) == {}
+
+
+@pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
+@tried(40, 1.0)
+@given(records=datasets(), way=st.sampled_from(foreign.WAYS), then=styles(), batch=st.integers(1, 50), seed=st.integers(0, 10**6))
+def test_records_come_out_of_what_other_libraries_write(
+    records: Records, way: str, then: WriteOptions, batch: int, seed: int, tmp_path: Path
+) -> None:
+    """Read in any order, and converted."""
+    number, rng, held = next(NUMBERS), np.random.default_rng(seed), foreign.held(records, way)
+    if not held or (way == "h5py" and not count_of(held)):
+        return
+    schema = schema_of(held)
+    note(f"{count_of(held)} records of {schema}: {way}, {then.format} {then.codec}")
+    here, there = tmp_path / f"{number}a{foreign.ENDINGS.get(way, '')}", tmp_path / f"{number}b{FORMATS[then.format]}"
+    foreign.write(here, held, way, rng)
+    order = rng.permutation(count_of(held))
+    wanted = {name: some(one, order) for name, one in held.items()}
+    assert differences(read(here, order, list(held)), wanted) == {}
+    if refused(schema, then, there):
+        return
+    convert(here, there, then, order, batch, list(held))
+    assert differences(read(there, np.arange(len(order))), wanted) == {}

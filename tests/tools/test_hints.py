@@ -117,7 +117,7 @@ def test_what_open_says_of_what_it_does_not_read_leads_to_a_source(kind: str, he
         hint = error.hint
     (command,) = COMMANDS.findall(hint)
     assert run(command) == 0, capsys.readouterr().err
-    with sl.open("train.h5") as source:
+    with sl.open("train.h5" if " convert " in command else shlex.split(command)[2]) as source:
         assert len(source) >= 3
     if kind != "one photograph":
         capsys.readouterr()

@@ -132,6 +132,19 @@ def test_text_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["verify", str(tmp_path / "c.h5"), "--against", str(tmp_path / "a.h5")]) == 0, capsys.readouterr().out
 
 
+def test_text_that_hdf5_would_cut_short_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The first such record is named, and nothing is left behind; tables hold it."""
+    pq.write_table(pa.table({"text": ["a", "", "b\0c", "\0"]}), tmp_path / "a.parquet")
+    assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5")]) == 1
+    said = capsys.readouterr().err
+    assert "Record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
+    assert "Write Parquet or Arrow, which can hold it, or leave the field out: --fields." in said
+    assert not (tmp_path / "b.h5").exists()
+    assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "c.arrow")]) == 0
+    with sl.open(tmp_path / "c.arrow") as made:
+        assert made[:]["text"].to_list() == ["a", "", "b\0c", "\0"]
+
+
 def test_bytes_that_are_said_to_be_big_endian_are_refused_by_name(tmp_path: Path):
     """They were delivered as if they were little-endian."""
     said = {"shape": "[]", "dtype": ">i4"}

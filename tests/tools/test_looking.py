@@ -8,9 +8,11 @@ import imagecodecs
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import noise, png, tfrecord, webdataset
+from foreign_files import noise, png, tar_of, tfrecord, webdataset
 
-from streamload.tools.commands.captions import STRIP
+from streamload.schema import Field
+from streamload.tools.commands.captions import STRIP, _font_for, can_write, has_letter
+from streamload.tools.commands.show import COLOURS, pictures, stretched
 
 
 def test_head_reads_what_a_loader_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -87,11 +89,26 @@ def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("command", ["plan", "tune", "bench"])
 def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The error says the command to type, quotes and all."""
-    image_folder(tmp_path / "my images", {"ant": 1})
-    code, document = answer(capsys, command, tmp_path / "my images")
+    path = webdataset(tmp_path / "my images.tgz", noise((2, 6, 5, 3)), [0, 1], "gz")
+    code, document = answer(capsys, command, path)
     assert code == 1
-    assert document["error"]["message"].endswith("my images is nothing that a loader reads; info, head, show and convert do.")
-    assert f"`streamload convert '{tmp_path}/my images' train.h5`" in document["error"]["hint"]
+    assert document["error"]["message"].endswith("my images.tgz is nothing that a loader reads; info, head, show and convert do.")
+    assert f"`streamload convert '{path}' train.h5`" in document["error"]["hint"]
+
+
+def test_what_lies_there_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Folders of images, of splits those for training, tars and TFRecord: planned, looked at, and accounted for."""
+    image_folder(tmp_path / "photos" / "train", {"ant": 2, "bee": 1})
+    image_folder(tmp_path / "photos" / "test", {"ant": 1, "bee": 1})
+    tfrecord(tmp_path / "x.tfrecord", [{"label": [1]}, {"label": [2]}])
+    (tmp_path / "x.tar").write_bytes(tar_of([("0.cls", b"1"), ("1.cls", b"2"), ("1.csv", b"x")]))
+    for name, records in (("photos", 3), ("x.tfrecord", 2), ("x.tar", 2)):
+        code, document = answer(capsys, "plan", tmp_path / name)
+        assert (code, document["records"]) == (0, records)
+    code, document = answer(capsys, "info", tmp_path / "x.tfrecord", "--no-measure")
+    assert document["advice"][0].startswith(f"`sl.open('{tmp_path}/x.tfrecord')` reads it as it is; `streamload convert ")
+    code, text = said(capsys, "verify", tmp_path / "x.tar")
+    assert "accounted for: 1 file found, 1 taken; left out: 1 member: .csv is not read here" in text
 
 
 def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -121,3 +138,58 @@ def test_a_manifest_of_somebody_elses_hides_no_images(tmp_path: Path, capsys: py
     (tmp_path / "in" / "manifest.json").write_text("{}")
     for words in (("info",), ("head",), ("show",), ("convert", tmp_path / "out.h5")):
         assert answer(capsys, words[0], tmp_path / "in", *words[1:])[0] == 0
+
+
+class TestSheets:
+    """What show makes of numbers that are no photographs."""
+
+    def test_masks_have_a_colour_for_each_class(self):
+        """And shades have none."""
+        mask = np.zeros((2, 20, 20), np.uint8)
+        mask[:, 5:15, 5:15] = 2
+        first, second = pictures(mask, Field("mask", np.dtype(np.uint8), (20, 20)))
+        assert first[10, 10].tolist() == second[10, 10].tolist() == COLOURS[2].tolist()
+        assert first[0, 0].tolist() == [0, 0, 0]
+        grey = noise((1, 20, 20))
+        assert (pictures(grey, Field("grey", np.dtype(np.uint8), (20, 20)))[0] == grey[0][..., None]).all()
+
+    def test_a_few_hot_pixels_do_not_make_the_rest_black(self):
+        """Of 16 bits, and of fractions."""
+        values = np.random.default_rng(0).integers(100, 200, (2, 64, 64)).astype(np.uint16)
+        values[0, 3, 3] = 65535
+        shown = stretched(values)
+        assert shown[0, 3, 3] == 255
+        assert 100 < shown.mean() < 155
+
+    @pytest.mark.parametrize("shape", [(24, 30, 13), (13, 24, 30)], ids=["bands last", "bands first"])
+    def test_of_many_bands_three_are_shown(self, shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """The first three."""
+        path = hdf5_file(tmp_path / "a.h5", arrays(4, shape))
+        assert said(capsys, "show", path, "-o", tmp_path / "a.png")[0] == 0
+        bands = np.moveaxis(arrays(4, shape)["image"], 1 if shape[0] == 13 else 3, 3)
+        shown = pictures(arrays(4, shape)["image"], Field("image", np.dtype(np.uint8), shape))
+        assert (shown[0] == bands[0, :, :, :3]).all()
+
+    @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")], ids=["NO_COLOR", "TERM=dumb"])
+    def test_no_colours_where_none_are_wanted(
+        self, variable: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ):
+        """Text instead; with FORCE_COLOR alone there is a picture."""
+        path = hdf5_file(tmp_path / "a.h5", arrays(3))
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+        assert "\033[38;2;" in said(capsys, "show", path)[1]
+        monkeypatch.setenv(*variable)
+        text = said(capsys, "show", path)[1]
+        assert "\033" not in text
+        assert "record 2: 2" in text
+
+    @pytest.mark.skipif(not can_write(), reason="Pillow is missing")
+    @pytest.mark.parametrize("text", ["é", "日本", "\U0001f98a"])
+    def test_letters_are_drawn_or_spelt_and_never_boxes(self, text: str):
+        """Whatever fonts this machine has."""
+        font, shown = _font_for(text)
+        assert all(has_letter(font, letter) for letter in shown)
+        assert shown == text or shown == ascii(text)[1:-1]
+        assert not has_letter(font, "\ufffe")

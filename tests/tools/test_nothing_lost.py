@@ -18,7 +18,7 @@ from command_line import answer, arrays, environment, hdf5_file, mounts, names_i
 from foreign_files import noise, png, taken, tar_of
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
-from streamload.formats.field_guesses import plain_names
+from streamload.formats.names import plain_names
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes

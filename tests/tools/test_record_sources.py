@@ -19,6 +19,7 @@ from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
+from streamload.tools.convert.accounting import account_of
 from streamload.tools.convert.chosen_records import ChosenRecords
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import KeptImages, ReencodedImages, bytes_of
@@ -199,6 +200,28 @@ def test_chosen_records_are_asked_for_by_their_own_numbers():
     assert [chosen.where(number) for number in range(2)] == ["record number 4", "record number 2"]
     assert [title for _, title, _ in chosen.image_shapes(1)] == ["image 2"]
     assert chosen.take_encoded(np.array([1, 0]))["image"].to_list() == [b"image 2", b"image 4"]
+
+
+class UnusualStore(Unusual):
+    """The same as one thing, whatever files it consists of."""
+
+    files = None
+    omissions = (*Unusual.omissions, Omission("record", "a null stands in it", 4))
+
+
+@pytest.mark.parametrize("fields", [None, {"label": "label"}], ids=["all fields", "chosen fields"])
+def test_whatever_a_source_leaves_out_is_accounted_for(fields: dict[str, str] | None):
+    """Fields, which nobody misses who chose others; what lies in files, by name or not; and records."""
+    account = account_of(UnusualStore(), OpenRequest(path="/there", fields=fields), leave_out=["b"])
+    told = {(one.what, one.why, one.count, one.names, one.expected) for one in account.left_out}
+    assert told == {
+        ("field", "'x' (it is a graph)", 1, ("x",), fields is not None),
+        ("field", "datasets", 3, (), fields is not None),
+        ("member", "by --leave-out", 1, ("b",), True),
+        ("member", "a link", 1, (), False),
+        ("record", "a null stands in it", 4, (), False),
+    }
+    assert (account.unit, account.found, account.is_lacking) == ("store", 1, True)
 
 
 def test_the_bases_say_all_of_the_protocol_and_nothing_else():

@@ -15,6 +15,7 @@ from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, 
 from streamload.tools.benchmark.competitors import copied
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.console import meant
+from streamload.transforms.augment import Augment
 from streamload.transforms.images import stored_image
 
 LIBRARIES = {
@@ -54,14 +55,7 @@ def augmented_beside(
     Raises ConfigError and UnsupportedFeatureError where the chain's images cannot be handed to other libraries as arrays.
     """
     augment = first_augment(chain_in(text))
-    name = augment.fields[0]
-    if name not in data.schema:
-        raise ConfigError(f"{text} augments '{name}', which is no field here.", hint=f"The fields are {', '.join(data.schema.names)}.")
-    field = data.schema[name]
-    if field.ragged or field.dtype != np.uint8:
-        raise UnsupportedFeatureError(
-            f"'{name}' is {field}, and other libraries are given arrays of uint8 here.", hint="Convert it first: streamload convert --size."
-        )
+    name = _image_field(data, augment, text)
     made = copied(data.replaced(columns=[data.columns[data.schema.names.index(name)]]), folder)
     config = {"batch": ours["batch"], "workers": ours["workers"]}
     mine = {
@@ -73,7 +67,7 @@ def augmented_beside(
         "settle": 2,
     }
     theirs = {**config, "path": str(made.path), "records": min(made.records, MOST_RECORDS), "settle": 1, "chain": text}
-    theirs["layout"] = stored_image(field, augment.stored).layout
+    theirs["layout"] = stored_image(data.schema[name], augment.stored).layout
     found: list[dict[str, Any]] = []
     with Competitor("streamload", "ours", {**mine, "chain": text}) as loader:
         for library in libraries:
@@ -81,6 +75,19 @@ def augmented_beside(
             found.append(_against(LIBRARIES[library], peer, asked, loader))
             say(found[-1].get("missing") or found[-1]["text"])
     return found
+
+
+def _image_field(data: Source, augment: Augment, text: str) -> str:
+    """The field that a chain augments, where it can be handed to others."""
+    name = augment.fields[0]
+    if name not in data.schema:
+        raise ConfigError(f"{text} augments '{name}', which is no field here.", hint=f"The fields are {', '.join(data.schema.names)}.")
+    field = data.schema[name]
+    if field.ragged or field.dtype != np.uint8:
+        raise UnsupportedFeatureError(
+            f"'{name}' is {field}, and other libraries are given arrays of uint8 here.", hint="Convert it first: streamload convert --size."
+        )
+    return name
 
 
 def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor) -> dict[str, Any]:

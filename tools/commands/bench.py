@@ -14,7 +14,7 @@ from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries
-from streamload.tools.benchmark.competitors import cache_folder, chosen_peers, compared
+from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, size_of
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
@@ -165,22 +165,12 @@ def _measured(
     if model is not None:
         document["model"] = _fed(model, best, {**config, "workers": best["workers"]}, cold=arguments.cold)
         _say_model(document["model"], console)
-    if arguments.augment and names:
+    if names:
         ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        console.say(f"  the image alone, page cache warm, {ours['workers']} workers each, in turns with streamload:")
-        document["contenders"] = augmented_beside(
-            source,
-            ours["augment"],
-            names,
-            ours=ours,
-            stored=fields_in(arguments.fields) or {},
-            folder=cache_folder(),
-            say=lambda text: console.say(f"    {text}"),
-        )
-    elif names:
-        ours = {**config, "workers": max(1, best["workers"]), "order": best["order"]}
-        limit = next(one for one in limits if one["how"] == "in order")
-        document["contenders"] = _contenders(arguments, source, names, ours, limit, console)
+        with copies_folder() as folder:
+            document["contenders"] = _contenders(arguments, source, names, ours, limits, folder, console)
+            copies = format_decimal(size_of(folder))
+            console.say(f"    copies for other loaders took {copies} in {folder} (STREAMLOAD_CACHE_DIR moves it), and are deleted")
     document["other_work"] = work.found()
     _say_verdict(document, console)
     return document
@@ -210,16 +200,26 @@ def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], 
 
 
 def _contenders(
-    arguments: argparse.Namespace, source: Any, names: Sequence[str], ours: dict[str, Any], limit: dict[str, Any], console: Console
+    arguments: argparse.Namespace,
+    source: Any,
+    names: Sequence[str],
+    ours: dict[str, Any],
+    limits: Sequence[dict[str, Any]],
+    folder: Path,
+    console: Console,
 ) -> list[dict[str, Any]]:
-    """Other loaders in turns with the best pass."""
-    console.say(f"  contenders, page cache warm, {ours['workers']} workers each, in turns with streamload:")
+    """Others in turns with the best pass: loaders, or libraries that augment."""
     stored = fields_in(arguments.fields) or {}
+    what = "the image alone" if arguments.augment else "contenders"
+    console.say(f"  {what}, page cache warm, {ours['workers']} workers each, in turns with streamload:")
 
     def say(text: str) -> None:
         console.say(f"    {text}")
 
-    return compared(source, names, ours=ours, stored=stored, folder=cache_folder(), limit=limit, say=say)
+    if arguments.augment:
+        return augmented_beside(source, ours["augment"], names, ours=ours, stored=stored, folder=folder, say=say)
+    limit = next(one for one in limits if one["how"] == "in order")
+    return compared(source, names, ours=ours, stored=stored, folder=folder, limit=limit, say=say)
 
 
 def worked_out(one: dict[str, Any], limits: Sequence[dict[str, Any]], *, stored: bool) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import streamload
+from streamload.kernels import cache_folder
 from streamload.memory.limits import available_nbytes, group_limits, usable_cores
 from streamload.sizes import format_nbytes, format_rate
-from streamload.storage.owned_files import anonymous_file
+from streamload.storage.owned_files import IN_MEMORY, anonymous_file
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.console import FOUND, GOOD, Console
 
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "shm_nbytes": _free("/dev/shm"),
         "descriptors": _descriptors(),
         "dirty_nbytes": _dirty_nbytes(),
+        "cache": _cache(),
     }
     document["disk"] = {"folder": os.path.abspath(arguments.disk), "free_nbytes": _free(arguments.disk)}
     work = OtherWork()
@@ -95,6 +97,12 @@ def _free(folder: str) -> int | None:
     except OSError:
         return None
     return status.f_bavail * status.f_frsize
+
+
+def _cache() -> dict[str, Any]:
+    """The folder of what is kept from run to run, and whether there can be one."""
+    found = cache_folder()
+    return {"folder": None if found is None else str(found), "writable": found is not None}
 
 
 def _descriptors() -> dict[str, int] | None:
@@ -158,6 +166,11 @@ def _wrong(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     available = document["memory"]["available_nbytes"]
     if available < LEAST_MEMORY_NBYTES:
         yield f"{format_nbytes(available)} of memory are free", "end other programs, or raise the limit of the control group"
+    if not document["cache"]["writable"]:
+        yield (
+            "no folder of your own can be written to for what is kept from run to run: kernels are compiled every time",
+            f"export STREAMLOAD_CACHE_DIR={IN_MEMORY}/streamload, or another folder that you may write to",
+        )
     if not sys.platform.startswith("linux"):
         yield f"worker processes need Linux, this is {sys.platform}", "use num_workers=0"
     if document["disk"]["free_nbytes"] is None:

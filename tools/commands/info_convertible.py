@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.contents import spread
-from streamload.errors import SourceError
+from streamload.errors import SourceError, StreamloadError
 from streamload.sizes import format_nbytes
 from streamload.storage.files import is_cached
 from streamload.tools.commands.open_arguments import fields_in, options_in
@@ -22,7 +22,7 @@ from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.accounting import account_of
 from streamload.tools.convert.image_sizes import sizes_of
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.open import container_kind, open_records
+from streamload.tools.convert.readers.open import container_kind, open_records, open_training
 from streamload.tools.convert.record_source import RecordSource, batch_records
 
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
@@ -58,8 +58,21 @@ def container_document(path: str, arguments: argparse.Namespace) -> dict[str, An
     finally:
         origin.close()
     size = f" --size {document['size'][0]}x{document['size'][1]}" if "size" in document else ""
-    document["advice"] = [f"`streamload convert {shlex.quote(path)} train.h5{size}` makes it a dataset that a loader reads, and fast"]
+    convert = f"`streamload convert {shlex.quote(path)} train.h5{size}`"
+    if _is_read_by_loaders(path):
+        document["advice"] = [f"`sl.open({path!r})` reads it as it is; {convert} makes a file of it that is read faster"]
+    else:
+        document["advice"] = [f"{convert} makes it a dataset that a loader reads, and fast"]
     return document
+
+
+def _is_read_by_loaders(path: str) -> bool:
+    """Whether the library opens it."""
+    try:
+        open_training(path, None)[0].close()
+    except StreamloadError:
+        return False
+    return True
 
 
 def _layout(origin: RecordSource, arguments: argparse.Namespace) -> dict[str, str]:

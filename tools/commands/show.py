@@ -33,6 +33,18 @@ MOST_COLUMNS = 6
 SHEET_PIXELS = 160
 """Images on a PNG are made at most so wide, by leaving out pixels; small ones are doubled until they can be seen."""
 GAP = 2
+MOST_CLASSES, ALIKE = 64, 0.8
+"""Masks hold so many classes at most, and so large a share of neighbours of one class at least."""
+FAR_OFF = 0.1
+"""Percent of values at either end that do not count when images are stretched."""
+COLOURS = np.array(
+    [
+        *([0, 0, 0], [230, 75, 60], [60, 140, 230], [70, 190, 90], [240, 190, 50]),
+        *([160, 90, 210], [60, 200, 200], [240, 130, 180], [150, 150, 150]),
+    ],
+    np.uint8,
+)
+"""Of classes; nothing is black."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +70,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.augment:
         return _augmented(arguments, console)
     field, numbers, taken, classes, bad = _chosen(arguments)
-    images = [seen(image) for image in stretched(taken.pop(field.name))]
+    images = pictures(taken.pop(field.name), field)
     labels = {
         name: _label_list(values, classes.get(name)) for name, values in taken.items() if isinstance(values, Ragged) or values.ndim == 1
     }
@@ -124,14 +136,24 @@ def _label_list(values: Any, words: Sequence[str] | None) -> list[Any]:
     return values.to_list() if values.kind == TEXT else [f"{length:,} {unit}" for length in values.lengths]
 
 
+def band_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """The axes of an image of many bands, to be put as height, width, bands; None if a shape is none of one. The first three are shown."""
+    if len(shape) != 3 or image_axes(shape) is not None:
+        return None
+    if 3 < shape[2] < min(shape[:2]):
+        return (0, 1, 2)
+    return (1, 2, 0) if 3 < shape[0] < min(shape[1:]) else None
+
+
 def _image_field(source: RecordSource, name: str | None) -> Field:
     fields = image_fields(list(source.schema))
     if name is not None:
         if name not in source.schema:
             raise ConfigError(f"There is no field {name!r}.", hint=meant(name, source.schema.names))
-        if image_axes(source.schema[name].shape) is None:
+        if image_axes(source.schema[name].shape) is None and band_axes(source.schema[name].shape) is None:
             raise ConfigError(f"'{name}' has records of shape {source.schema[name].shape}, which is none of an image.", hint="")
         return source.schema[name]
+    fields = fields or [one for one in source.schema if band_axes(one.shape) is not None and one.dtype.kind in "buif"]
     if not fields:
         raise SchemaMismatchError(
             f"{source.title}: no field looks like an image; it has {clean(source.schema)}.",
@@ -140,15 +162,36 @@ def _image_field(source: RecordSource, name: str | None) -> Field:
     return fields[0]
 
 
+def pictures(values: NDArray[Any], field: Field) -> list[NDArray[np.uint8]]:
+    """Records of images as they are shown, each of height, width and three colours; masks of classes in a colour for each class."""
+    axes = band_axes(field.shape)
+    if axes is not None:
+        values = values.transpose(0, *(axis + 1 for axis in axes))[..., :3]
+    if is_mask(values):
+        return list(COLOURS[values.reshape(values.shape[:3]).astype(np.int64) % len(COLOURS)])
+    return [seen(image) for image in stretched(values)]
+
+
+def is_mask(values: NDArray[Any]) -> bool:
+    """Whether images of one channel hold the numbers of a few classes, in large areas, and no shades."""
+    if values.dtype.kind not in "biu" or not values.size or values.ndim not in (3, 4) or values.shape[3:] not in ((), (1,)):
+        return False
+    numbers = values.reshape(values.shape[:3])
+    if len(np.unique(numbers)) > MOST_CLASSES or int(numbers.max()) == int(numbers.min()):
+        return False
+    flat = numbers[:, :, 1:] == numbers[:, :, :-1]
+    return bool(flat.mean() >= ALIKE) if flat.size else False
+
+
 def stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images as bytes: others than uint8 are stretched from their least to their greatest value; shape kept."""
+    """Images as bytes: others than uint8 are stretched from their least to their greatest value, but for a few that lie far off."""
     if values.dtype == np.uint8:
         return values
     numbers = np.nan_to_num(values.astype(np.float64))
-    least, greatest = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 0.0)
+    least, greatest = map(float, np.percentile(numbers, (FAR_OFF, 100 - FAR_OFF))) if numbers.size else (0.0, 0.0)
     if values.dtype.kind == "f" and least >= 0 and greatest <= 1:
         least, greatest = 0.0, 1.0
-    return ((numbers - least) * (255 / (greatest - least or 1))).round().astype(np.uint8)
+    return ((numbers - least) * (255 / (greatest - least or 1))).round().clip(0, 255).astype(np.uint8)
 
 
 def seen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -224,7 +267,7 @@ def _draw(images: list[NDArray[np.uint8]], numbers: NDArray[np.int64], labels: d
     wide = max(4, min(32, (width + GAP) // columns - GAP))
     for first in range(0, len(images), columns):
         row = images[first : first + columns]
-        if not sys.stdout.isatty() and "FORCE_COLOR" not in os.environ:
+        if not _has_colours():
             break
         height = max(2, round(wide * row[0].shape[0] / row[0].shape[1]))
         for line in half_blocks(sheet(row, columns, size=(height, wide))):
@@ -232,9 +275,16 @@ def _draw(images: list[NDArray[np.uint8]], numbers: NDArray[np.int64], labels: d
         print("".join(f"{_caption(numbers, labels, at)[:wide]:<{wide + GAP}}" for at in range(first, first + len(row))).rstrip())
     else:
         return
-    console.say("The output is no terminal: no picture. Write one with -o sheet.png.")
+    console.say("The output is no terminal with colours: no picture. Write one with -o sheet.png.")
     for at in range(len(images)):
         console.say(f"  record {_caption(numbers, labels, at)}")
+
+
+def _has_colours() -> bool:
+    """Whether pictures can be drawn: at a terminal that has colours, and where nobody asked for none."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty() or "FORCE_COLOR" in os.environ
 
 
 def _caption(numbers: NDArray[np.int64], labels: dict[str, list[Any]], at: int) -> str:

@@ -209,9 +209,9 @@ class RawReader(ReaderDefaults):
         if (numbers == first).all():
             yield first, offsets, None
             return
-        for number in np.unique(numbers).tolist():
-            chosen = np.flatnonzero(numbers == number)
-            yield number, offsets[chosen], chosen
+        order = np.argsort(numbers, kind="stable")
+        for chosen in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            yield int(numbers[chosen[0]]), offsets[chosen], chosen
 
     def _fetch_direct(self, number: int, offsets: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> bool:
         """Read large records past the page cache, where that is wanted; False where it is not."""

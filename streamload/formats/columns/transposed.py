@@ -34,6 +34,8 @@ class TransposedFile:
     """Whether it is in Fortran order, or in C order beside files that differ."""
     stride: int
     """Bytes from record to record, in C order."""
+    opaque_nbytes: int = 0
+    """Of an element whose bytes are delivered along the last axis, and lie together; 0 where elements are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -112,15 +114,18 @@ class TransposedReader(ReaderDefaults):
         column, part = self._column, self._part(block)
         which = int(np.searchsorted(self._starts, self._cuts[block], side="right")) - 1
         first, count = int(self._cuts[block] - self._starts[which]), int(self._cuts[block + 1] - self._cuts[block])
-        elements = math.prod(column.field.shape)
         began = time.perf_counter_ns()
-        nbytes = part.stored.itemsize
         if part.fortran:
-            raw = np.empty((elements, count), part.stored)
+            stored, shape = part.stored, column.field.shape
+            if part.opaque_nbytes:
+                stored, shape = np.dtype(f"V{part.opaque_nbytes}"), shape[:-1]
+            elements, nbytes = math.prod(shape), stored.itemsize
+            raw = np.empty((elements, count), stored)
             offsets = part.offset + (np.arange(elements, dtype=np.int64) * part.records + first) * nbytes
             self._fetch(part, offsets, count * nbytes, raw)
-            shape = column.field.shape
             values = raw.reshape((*reversed(shape), count)).transpose(range(len(shape), -1, -1))
+            if part.opaque_nbytes:
+                values = np.ascontiguousarray(values).view(np.uint8).reshape((count, *column.field.shape))
         else:
             values = np.empty((count, *column.field.shape), part.stored)
             offsets = part.offset + (np.arange(count, dtype=np.int64) + first) * part.stride

@@ -15,7 +15,7 @@ from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import read_table, table_in
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
 from streamload.formats.image_folder.scanning import Listing, labelled_folders, listing_of, split_folder
-from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.formats.table_fields import Fields
 from streamload.omissions import Omission
@@ -106,7 +106,8 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
             f"{first.root} has the fields {', '.join(here)}, and {other.root} {', '.join(there)}.", hint="Open them apart.", path=other.root
         )
     for name in first.values:
-        if first.values[name].classes != other.values[name].classes:
+        ours, theirs = first.values[name], other.values[name]
+        if ours.classes != theirs.classes or (ours.texts is None) != (theirs.texts is None):
             raise SchemaMismatchError(
                 f"The classes of '{name}' in {first.root} are not those in {other.root}.",
                 hint="Give both the same folders, empty ones too, or open them apart.",
@@ -178,8 +179,8 @@ def _from_table(found: Listing, files: FileTable, table: str) -> FolderRecords:
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: of_images})
     for name, column in read.values.items():
         key = name if name != IMAGE else f"{name}_column"
-        values = values_of(column, most_classes=max(1000, len(column)) if name == LABEL else 1000)
-        if values.array is None:
+        values = labels_or_texts(column, as_classes=True if name == LABEL else None)
+        if values.array is None and values.texts is None:
             made.aside[key] = f"holds {values.why}" if values.why != "no record has one" else "has no values"
         else:
             made.values[key] = values

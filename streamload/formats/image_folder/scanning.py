@@ -93,6 +93,8 @@ def split_folder(root: str, split: str | None) -> str:
                 f"{root} holds splits ({', '.join(parts)}), whose records would be mixed.",
                 hint=f'Choose one: split="{parts[-1] if "train" not in parts else "train"}".',
                 path=root,
+                option="split",
+                splits=parts,
             )
         return root
     others = next((names for names in ALIKE if split.lower() in names), ())
@@ -103,6 +105,7 @@ def split_folder(root: str, split: str | None) -> str:
         f"{root} has no split {split!r}." if not chosen else f"{root} has several splits that {split!r} could be: {', '.join(chosen)}.",
         hint=f"It has {', '.join(parts)}." if parts else "It has none: leave split= out.",
         path=root,
+        option="split",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,34 +58,32 @@ def places_of(store: Store, info: ArrayInfo) -> Places:
     grid = grid_of(info.shape, outer)
     strays: list[str] = []
     stray_count = 0
-    for key, stored in store.chunks(info.key):
-        place = _place(key, info, grid)
-        if place is None:
+    found: list[tuple[int, ...]] = []
+    stored: list[Stored] = []
+    is_chunk = _pattern(info, len(grid)).fullmatch
+    skipped = len(info.prefix) + len(info.separator) if info.prefix else 0
+    for key, one in store.chunks(info.key):
+        place = tuple(map(int, key[skipped:].split(info.separator))) if is_chunk(key) else None
+        if place is None or any(at >= side for at, side in zip(place, grid, strict=True)):
             stray_count += 1
             strays += [key] if len(strays) < MOST_NAMED else []
-        elif info.sharding is None:
-            at = int(np.ravel_multi_index(place, grid))
-            numbers[at], offsets[at], nbytes[at] = stored
         else:
-            _add_shard(store, info, info.sharding, place, stored, table)
+            found.append(place)
+            stored.append(one)
+    if info.sharding is not None:
+        for place, one in zip(found, stored, strict=True):
+            _add_shard(store, info, info.sharding, place, one, table)
+    elif found:
+        at = np.ravel_multi_index(tuple(np.array(found, np.int64).T), grid)
+        numbers[at], offsets[at], nbytes[at] = np.array(stored, np.int64).T
     return Places(numbers=numbers, offsets=offsets, nbytes=nbytes, strays=tuple(sorted(strays)), stray_count=stray_count)
 
 
-def _place(key: str, info: ArrayInfo, grid: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Where in the grid the key of a chunk says that it lies; None for the key of anything else."""
-    parts = key.split(info.separator)
-    if info.prefix:
-        if parts[0] != info.prefix:
-            return None
-        parts = parts[1:]
-    if len(parts) != len(grid) or not all(map(_is_number, parts)):
-        return None
-    place = tuple(map(int, parts))
-    return place if all(at < count for at, count in zip(place, grid, strict=True)) else None
-
-
-def _is_number(part: str) -> bool:
-    return len(part) <= 18 and part.isdecimal() and part.isascii() and str(int(part)) == part
+def _pattern(info: ArrayInfo, axes: int) -> re.Pattern[str]:
+    """What the keys of chunks look like below their array."""
+    separator = re.escape(info.separator)
+    numbers = separator.join(["(?:0|[1-9][0-9]{0,17})"] * axes)
+    return re.compile(f"{info.prefix}{separator}{numbers}" if info.prefix else numbers)
 
 
 def _add_shard(store: Store, info: ArrayInfo, sharding: Sharding, place: tuple[int, ...], stored: Stored, table: Table) -> None:

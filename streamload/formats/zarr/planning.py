@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
+from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.table import assemble
 from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
@@ -17,8 +17,11 @@ from streamload.formats.zarr.tree import Nodes, nodes_of
 from streamload.omissions import Omission
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
+from streamload.storage.file_table import table_from
 from streamload.storage.files import Fingerprint
 
+MANY_FILES = 1000
+"""More files than these are kept as a table."""
 MOST_CHUNK_NBYTES = 1 << 32
 """Of a chunk that must be decoded; more than any codec of Zarr's own writes."""
 
@@ -42,12 +45,16 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
         for store, nodes in zip(stores, held, strict=True):
             tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes, strays))
             read += store.files
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename or paths[0]} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=paths[0]
+        ) from error
     finally:
         for store in stores:
             store.close()
     if fields is None:
         _refuse_unwritten(tables[first], chosen)
-    source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read)
+    source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read if len(read) <= MANY_FILES else table_from(read))
     asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
     return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked, omissions=strays)
 

@@ -20,7 +20,10 @@ from zarr.core.sync import cleanup_resources
 
 import streamload as sl
 from streamload import testing
+from streamload.errors import ConfigError, SourceChangedError
 from streamload.formats.open import open_source
+from streamload.formats.zarr import planning
+from streamload.storage.file_table import FileTable
 
 numcodecs.Blosc().encode(b"0123456789")  # it makes a lock that lasts as long as the process: before the first test
 
@@ -197,6 +200,16 @@ def test_several_stores_are_one_source(tmp_path: Path):
         start = (0, 20, 20)[number]
         write(tmp_path / f"part-{9 + number}.zarr", {"image": images[start:stop], "label": labels[start:stop]}, **options)
     assert_delivers(str(tmp_path / "part-*.zarr"), {"image": images, "label": labels})
+    (tmp_path / "README.md").write_text("three stores")
+    assert_delivers(tmp_path, {"image": images, "label": labels})
+    (tmp_path / "part-9.zarr").rename(tmp_path / "train.zarr")
+    (tmp_path / "part-10.zarr").rename(tmp_path / "test.zarr")
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds datasets of several splits (test, train), whose records would be mixed. "
+        f"Open one of them: {tmp_path / 'part-11.zarr'}."
+    )
 
 
 @pytest.mark.filterwarnings("ignore:A window mixes only")
@@ -269,3 +282,20 @@ def test_chunks_are_read_ahead_past_the_page_cache(shards: tuple[int, ...] | Non
                 seen += batch.records.tolist()
             assert sorted(seen) == list(range(1100))
     data.close()
+
+
+def test_very_many_chunks_are_files_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Which say of each file what was found, and notice one that changes."""
+    write(tmp_path / "a.zarr", held(), chunks=(1, 8, 6, 3))
+    few = open_source(tmp_path / "a.zarr")
+    monkeypatch.setattr(planning, "MANY_FILES", 10)
+    many = open_source(tmp_path / "a.zarr")
+    assert isinstance(many.fingerprints, FileTable)
+    assert list(many.fingerprints) == list(few.fingerprints)
+    testing.check_source(many, held(), num_workers=(0,))
+    many.close()
+    chunk = tmp_path / "a.zarr" / "image" / "c" / "3" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes())
+    with pytest.raises(SourceChangedError, match="image/c/3/0/0/0 was written to after it was opened"):
+        many[3]
+    many.close()

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ class LibraryRecords(RecordSourceDefaults):
         self.left_out |= {name: one.why for one in named for name in one.names}
         others = [one for one in source.omissions if one not in named]
         if self._store is not None:  # Its files lie in something that is counted as one.
-            others = [replace(one, what="member") if one.what == "file" else one for one in others]
+            others = [one._replace(what="member") if one.what == "file" else one for one in others]
         self.omissions = (*others, *unnamed)
 
     def __len__(self) -> int:
