@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,32 @@ def compressed(folder: Path, *, codec: str, chunk_records: int, nbytes: int) -> 
 
     options = {"chunks": (chunk_records, *SMALL), "compression": codec} if codec else {}
     return _made(folder / f"{codec or 'smooth'}-{chunk_records}-{records}.h5", records, SMALL, options, pieces)
+
+
+def zarr_store(folder: Path, *, compressor: str, chunk_records: int, nbytes: int) -> Made:
+    """The same images in a Zarr store of version 2, packed by Blosc with this compressor; `zarr` writes it."""
+    import numcodecs
+    import zarr
+
+    record_nbytes = int(np.prod(SMALL))
+    records = max(chunk_records, nbytes // record_nbytes // chunk_records * chunk_records)
+    path = folder / f"blosc-{compressor}-{chunk_records}-{records}.zarr"
+    if not path.exists():
+        rng = np.random.default_rng(7)
+        pool, half = smooth_images(rng, POOL), path.with_name(f".{path.name}.part")
+        shutil.rmtree(half, ignore_errors=True)
+        group = zarr.open_group(half, mode="w", zarr_format=2)
+        packed = numcodecs.Blosc(cname=compressor, clevel=5, shuffle=numcodecs.Blosc.NOSHUFFLE)
+        how = {"dtype": "u1", "chunks": (chunk_records, *SMALL), "compressors": packed}
+        images = group.create_array("image", shape=(records, *SMALL), **how)
+        step = chunk_records * max(1, 4_096 // chunk_records)
+        for start in range(0, records, step):
+            stop = min(start + step, records)
+            images[start:stop] = noisy_images(rng, pool, stop - start)
+        group.create_array("label", data=np.arange(records) % CLASSES)
+        half.rename(path)
+    stored = sum(file.stat().st_size for file in (path / "image").iterdir() if not file.name.startswith("."))
+    return Made(path=path, records=records, shape=SMALL, stored_nbytes=stored)
 
 
 def noisy_images(rng: np.random.Generator, pool: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

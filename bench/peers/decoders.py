@@ -5,6 +5,7 @@ No format, no order, no batches, no handing over: nothing that decodes these byt
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -21,14 +22,15 @@ DECODERS: dict[str, dict[str, Callable[..., Any]]] = {
     "gzip": {"zlib": imagecodecs.zlib_decode, "libdeflate": imagecodecs.deflate_decode},
     "lzf": {"lzf": imagecodecs.lzf_decode},
     "zstd": {"zstd": imagecodecs.zstd_decode},
+    "blosc": {"blosc": imagecodecs.blosc_decode},
 }
 
 
 class Stored(NamedTuple):
     """What there is to decode."""
 
-    places: list[tuple[int, int]]
-    """Offset and stored bytes of each chunk or page."""
+    places: list[tuple[str, int, int]]
+    """File, offset and stored bytes of each chunk or page."""
     most_nbytes: int
     """Of one of them, decoded."""
     records: int
@@ -40,8 +42,8 @@ def chunks_of(path: str) -> Stored:
     """The chunks of an HDF5 file's images."""
     with h5py.File(path) as file:
         images = file["image"]
-        places: list[tuple[int, int]] = []
-        images.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
+        places: list[tuple[str, int, int]] = []
+        images.id.chunk_iter(lambda chunk: places.append((path, chunk.byte_offset, chunk.size)))
         return Stored(places, int(np.prod(images.chunks)), len(images), int(np.prod(images.shape)))
 
 
@@ -50,7 +52,7 @@ def pages_of(path: str) -> Stored:
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
-    places: list[tuple[int, int]] = []
+    places: list[tuple[str, int, int]] = []
     most = width = 0
     with open(path, "rb") as file:
         for number in range(metadata.num_row_groups):
@@ -60,19 +62,32 @@ def pages_of(path: str) -> Stored:
             while at < stop:
                 file.seek(at)
                 header, nbytes = read_struct(file.read(1 << 16))
-                places.append((at + nbytes, header[3]))
+                places.append((path, at + nbytes, header[3]))
                 most = max(most, header[2])
                 at += nbytes + header[3]
             width = metadata.schema.column(metadata.schema.names.index("image")).length
     return Stored(places, most, metadata.num_rows, metadata.num_rows * width)
 
 
-def work(path: str, places: list[tuple[int, int]], nbytes: int, decode: Callable[..., Any], connection: Any) -> None:
-    """A process: decode its chunks whenever it is told to."""
-    fd = os.open(path, os.O_RDONLY)
+def files_of(path: str) -> Stored:
+    """The chunks of a Zarr store's images, of version 2, each a file of its own."""
+    with open(os.path.join(path, "image", ".zarray"), encoding="utf-8") as file:
+        said = json.load(file)
+    entries = [entry for entry in os.scandir(os.path.join(path, "image")) if not entry.name.startswith(".")]
+    places = [(entry.path, 0, entry.stat().st_size) for entry in entries]
+    return Stored(places, int(np.prod(said["chunks"])), said["shape"][0], int(np.prod(said["shape"])))
+
+
+def work(places: list[tuple[str, int, int]], nbytes: int, decode: Callable[..., Any], connection: Any) -> None:
+    """A process: decode its chunks whenever it is told to; a file stays open until the next one is."""
     out = np.empty(nbytes, np.uint8)
+    last, fd = "", -1
     while connection.recv():
-        for offset, stored in places:
+        for path, offset, stored in places:
+            if path != last:
+                if fd >= 0:
+                    os.close(fd)
+                last, fd = path, os.open(path, os.O_RDONLY)
             decode(os.pread(fd, stored, offset), out=out)
         connection.send(True)
     os._exit(0)
@@ -80,14 +95,15 @@ def work(path: str, places: list[tuple[int, int]], nbytes: int, decode: Callable
 
 def make(config: Config) -> Any:
     """Processes forked and waiting, each with every other chunk."""
-    stored = (pages_of if config["path"].endswith(".parquet") else chunks_of)(config["path"])
+    path = config["path"]
+    stored = (pages_of if path.endswith(".parquet") else files_of if path.endswith(".zarr") else chunks_of)(path)
     context = get_context("fork")
     decode = DECODERS[config["codec"]][config["decoder"]]
     connections = []
     for which in range(config["workers"]):
         ours, theirs = context.Pipe()
         share = stored.places[which :: config["workers"]]
-        context.Process(target=work, args=(config["path"], share, stored.most_nbytes, decode, theirs), daemon=True).start()
+        context.Process(target=work, args=(share, stored.most_nbytes, decode, theirs), daemon=True).start()
         connections.append(ours)
     sink = Sink(1, 1)
 

@@ -59,6 +59,7 @@ def open_source(
 
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
+    _refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
     paths = _expanded(path)
@@ -207,6 +208,24 @@ def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
 
 
+def _refuse_opened(path: object) -> None:
+    """Raise ConfigError for what is no path but data, or an open file of another library: nothing of it is read."""
+    kind = f"{type(path).__module__.partition('.')[0]}.{type(path).__name__}"
+    file = getattr(path, "filename", None) or getattr(getattr(path, "file", None), "filename", None)
+    if kind in ("h5py.File", "h5py.Group", "h5py.Dataset"):
+        name = str(getattr(path, "name", None) or "").strip("/")
+        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "")
+        where = f"sl.open({file!r}{inside})" if file else f"sl.open(path{inside}) with the path of its file"
+        raise ConfigError(f"This is a {kind}, where a path is wanted: workers open files themselves.", hint=f"Give it: {where}.")
+    if isinstance(path, Source):
+        raise ConfigError("This is a source already.", hint="Give it to sl.Loader; fields are chosen where it is opened.")
+    if hasattr(path, "__array__") or hasattr(path, "__dataframe__"):
+        raise ConfigError(
+            f"This is a {kind}, where a path is wanted: what is in memory has no file that workers could read.",
+            hint='Save it, np.save("x.npy", array), and give the path.',
+        )
+
+
 def _expanded(path: Path | Iterable[Path]) -> list[str]:
     if isinstance(path, (str, bytes, os.PathLike)):
         paths = _matching(_local(path))
@@ -236,6 +255,18 @@ def _local(path: object) -> str:
     return name
 
 
+def _as_pattern(path: str) -> str:
+    """A pattern in which folders that exist stand for themselves, whatever signs are in their names."""
+    drive, rest = os.path.splitdrive(path)
+    parts, there = rest.split(os.sep), drive
+    for number, part in enumerate(parts[:-1]):
+        name = os.path.join(there, part) if there else part or os.sep
+        if glob.has_magic(part) and not os.path.isdir(name):
+            return os.path.join(glob.escape(there), *parts[number:]) if there else os.path.join(*parts[number:])
+        there = name
+    return os.path.join(glob.escape(there), parts[-1]) if there else parts[-1]
+
+
 def _matching(path: str) -> list[str]:
     """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
@@ -249,10 +280,13 @@ def _matching(path: str) -> list[str]:
     if os.path.isdir(path):
         return [path] if folder_format_of(path) is not None else _datasets_in(path) or partitions.data_files(path, natural_key)
     if glob.has_magic(path) and not os.path.lexists(path):
-        there = glob.glob(path, recursive=True)
+        there = glob.glob(_as_pattern(path), recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
         if not found:
-            raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
+            raise ConfigError(
+                f"No file matches {path}.",
+                hint="Check the pattern and the folder it is relative to; a name that holds *, ? or [ is given through glob.escape(path).",
+            )
         return [name for name in found if partitions.is_data(name)] or found
     return [path]
 

@@ -140,6 +140,15 @@ def test_compressed_passes_are_set_beside_bare_decoders(folder: Path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_disk")
+def test_zarr_stores_are_set_beside_bare_decoders(folder: Path):
+    """Of both compressors."""
+    said, figures = command("stores", "--window", "1 MB", folder=folder)
+    assert ratios(figures) == ["2 bare decoders"] * 2
+    assert "warm Zarr, Blosc zstd, chunks of 64" in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_a_disk")
 def test_other_formats_are_set_beside_raw_hdf5_and_bare_decoders(folder: Path):
     """Parquet warm and cold, Arrow, npy; compressed Parquet beside its pages decoded, and beside pyarrow."""
     said, figures = command("formats", "--window", "4 MB", "--cold-pairs", "1", "--peer-pairs", "1", folder=folder)
