@@ -56,17 +56,21 @@ def open_source(
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
     looked at (up to 64) have one size, and stay bytes, with a note in `repr`, where they differ.
 
+    `split="train"` chooses the files of a folder that are of one split, where their names, or those of its folders, say several.
+
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
-    paths = _expanded(path)
+    paths = _expanded(path, options.get("split"))
     wanted = [fields] if isinstance(fields, str) else fields
     _refuse_nameless(wanted)
     chosen = _format_of_all(paths, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
+    if isinstance(path, (str, os.PathLike)) and paths != [os.path.expanduser(path)] and os.path.isdir(os.path.expanduser(path)):
+        options = {name: value for name, value in options.items() if name != "split"}  # It has chosen the files.
     _refuse_unknown(options, chosen)
     stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
     if stacked and not getattr(chosen, "STACKS", False):
@@ -206,9 +210,9 @@ def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
 
 
-def _expanded(path: Path | Iterable[Path]) -> list[str]:
+def _expanded(path: Path | Iterable[Path], split: Any) -> list[str]:
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = _matching(_local(path))
+        paths = _matching(_local(path), split)
     else:
         try:
             listed = list(path)
@@ -235,8 +239,8 @@ def _local(path: object) -> str:
     return name
 
 
-def _matching(path: str) -> list[str]:
-    """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
+def _matching(path: str, split: Any = None) -> list[str]:
+    """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
         copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
@@ -246,7 +250,7 @@ def _matching(path: str) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key)
+        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key, split)
     if glob.has_magic(path) and not os.path.lexists(path):
         there = glob.glob(path, recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)

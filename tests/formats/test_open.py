@@ -135,11 +135,6 @@ CONTENTS = {
         "(34 B) is an HDF4 file, the format before HDF5. Convert it with the `h4toh5` tool of the HDF Group.",
     ),
     "tar": (bytes(257).replace(b"\0", b"x") + b"ustar\0", CorruptDataError, f"(263 B) is a tar archive. {RECORDS}"),
-    "TFRecord": (
-        b"\x04\0\0\0\0\0\0\0" + bytes.fromhex("42455204") + b"abcd" + bytes(4),
-        CorruptDataError,
-        f"(20 B) is a TFRecord file. {RECORDS}",
-    ),
     "WebP": (b"RIFF\x10\0\0\0WEBPVP8 ", CorruptDataError, f"(16 B) is a WebP image. {ONE}"),
     "JPEG": (b"\xff\xd8\xff\xe0", CorruptDataError, f"(4 B) is a JPEG image. {ONE}"),
     "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {PIXELS}"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
-from streamload.formats.tfrecord.framing import HINT, framed_records
+from streamload.formats.tfrecord.framing import framed_records
 from streamload.storage.files import Fingerprint, recheck
 from streamload.storage.plain_file import PlainFile
 
@@ -87,9 +87,8 @@ class Features:
                 for name, value in features.items():
                     self._add(name, value, offset, base)
                 self.count += 1
-        except SourceError as error:
-            if error.hint == HINT:
-                recheck(was)
+        except SourceError:
+            recheck(was)
             raise
         finally:
             file.close()
