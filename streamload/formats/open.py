@@ -16,6 +16,7 @@ from streamload.formats import Fields, Format, folder_format_of, format_of, join
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
+from streamload.formats.split_choice import WORDS, by_split
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -250,7 +251,9 @@ def _matching(path: str, split: Any = None) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return [path] if folder_format_of(path) is not None else partitions.data_files(path, natural_key, split)
+        if folder_format_of(path) is not None:
+            return [path]
+        return _datasets_in(path, split) or partitions.data_files(path, natural_key, split)
     if glob.has_magic(path) and not os.path.lexists(path):
         there = glob.glob(path, recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
@@ -258,3 +261,36 @@ def _matching(path: str, split: Any = None) -> list[str]:
             raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
         return [name for name in found if partitions.is_data(name)] or found
     return [path]
+
+
+def _datasets_in(folder: str, split: Any) -> list[str]:
+    """The folders in a folder, where it holds no data but folders that are datasets as a whole; [] where it holds anything else.
+
+    Of a split, where one is given, that one. Raises ConfigError where names are those of several splits, or of none that is asked for.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            held = sorted((entry for entry in entries if not entry.name.startswith((".", "_"))), key=lambda entry: natural_key(entry.name))
+    except OSError:
+        return []
+    if any(not entry.is_dir() and partitions.is_data(entry.path) for entry in held):
+        return []
+    found = [entry.path for entry in held if entry.is_dir()]
+    if not all(folder_format_of(one) is not None for one in found):
+        return []
+    parts = by_split(found)
+    splits = [name for name in parts if name]
+    if split is not None and found:
+        chosen = parts.get(WORDS.get(split, split))
+        if not chosen:
+            raise ConfigError(
+                f"{folder} has no split {split!r}.", hint=f"It has {', '.join(splits) or 'none'}.", path=folder, option="split"
+            )
+        return chosen
+    if len(splits) > 1:
+        raise ConfigError(
+            f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",
+            hint=f"Open one of them: {found[0]}.",
+            path=folder,
+        )
+    return found

@@ -36,6 +36,8 @@ class PlannedField:
     """Makes its column, under a name, with what stands for its nulls, or None."""
     classes: tuple[str, ...] = ()
     is_mask: bool = False
+    as_nan: int = 0
+    """Records without a value that NaN stands for, unless something else is to."""
 
 
 def planned_source(
@@ -66,8 +68,11 @@ def planned_source(
         one = fields_there[key]
         field = Field(name, one.dtype, one.shape, one.ragged)
         given = {key: fill[name]} if isinstance(fill, Mapping) and key not in fill and name in fill else fill
-        column, count = one.make(field, fill_for(given, key, field))
+        stands = fill_for(given, key, field)
+        column, count = one.make(field, stands)
         columns.append(column)
+        if one.as_nan and stands is None:
+            said.append(f"'{name}' holds {one.as_nan:,} null{'s' if one.as_nan != 1 else ''}, delivered as NaN")
         if count:
             nulls[name] = Nulls(key, count)
     return Source(
@@ -114,7 +119,8 @@ def held_field(key: str, parts: Sequence[LabelValues], starts: NDArray[np.int64]
             return whole, 0
         return HeldWithNulls(stored=whole, column=key, nulls=missing, starts=starts), len(missing)
 
-    return PlannedField(dtype=array.dtype, shape=array.shape[1:], ragged="", make=make, classes=classes)
+    as_nan = len(missing) if array.dtype.kind == "f" else 0
+    return PlannedField(dtype=array.dtype, shape=array.shape[1:], ragged="", make=make, classes=classes, as_nan=as_nan)
 
 
 def _held_texts(key: str, values: Sequence[Any], starts: NDArray[np.int64]) -> PlannedField:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import xml.etree.ElementTree as ET
@@ -301,3 +302,28 @@ def test_seconds_have_their_unit(value: float, text: str):
     """From nanoseconds to seconds."""
     assert seconds(value) == text
     assert math.isfinite(value)
+
+
+def test_the_page_answers_first_which_loader_to_use():
+    """In plain words: the fastest other loader, by how much, and whether it reads a copy; no backticks are left in the text."""
+    document = copy.deepcopy(DOCUMENTS["bench"])
+    document["best"] = document["passes"][0]["workers"]
+    document["passes"][0]["rate"] = 100.0
+    document["changes"] = ["`streamload convert a.h5 b.h5`: faster"]
+    for rate, reads, words in (
+        (50.0, "your files, 9 MB", "Use streamload: streamload with num_workers="),
+        (50.0, "your files, 9 MB", "2.0 times what the fastest other loader does (X)."),
+        (
+            300.0,
+            "a decoded copy, 9 MB",
+            "X is 3.0 times as fast as streamload here, over a decoded copy, 9 MB, which has to be written first: ",
+        ),
+    ):
+        document["contenders"] = [document["contenders"][0] | {"name": "X", "rate": rate, "reads": reads}]
+        text = page([document])
+        assert words in text
+        assert "`" not in text
+        assert "<code>streamload convert a.h5 b.h5</code>: faster" in text
+        assert "PSS counts it once for all" in text
+    document["contenders"] = []
+    assert "No other loader was measured beside it" in page([document])

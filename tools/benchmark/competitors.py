@@ -6,7 +6,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Their names, the module of `peers` that runs each, and what it is told beside the case."""
 
+COPY = "streamload, the decoded copy"
+"""The line of streamload over what contenders read that cannot decode the user's files."""
 MOST_NBYTES = 256 << 20
 """Contenders read so much of the data at most: its first records. Streamload then reads the same."""
 SLOW = ("torch_h5py",)
@@ -161,14 +163,27 @@ def compared(
     limit: dict[str, Any],
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Every contender beside streamload and a limit, warm; `ours` is the configuration of a pass, `say` hears of each as it is done."""
+    """Every contender beside streamload and a limit, warm; `ours` is the configuration of a pass, `say` hears of each as it is done.
+
+    Where records must be decoded, contenders that read a copy with nothing left to decode run beside streamload over that copy, which
+    is a line of its own.
+    """
     made = copied(data, folder)
     config = {"batch": ours["batch"], "workers": ours["workers"]}
     theirs = {**config, "path": str(made.path), "folder": str(folder), "settle": 1}
     hdf5 = hdf5_names(data, made, stored)
     mine = config | _own_config(ours, made, stored)
+    copy = {"path": str(made.path), "names": {"image": "image"} | ({"label": "label"} if made.label else {})}
+    kind, whole = "plain" if data.addressable else "decoded", sum(was.nbytes for was in data.fingerprints)
+    reads = {True: f"your files, {format_decimal(whole)}", False: f"a {kind} copy, {format_decimal(made.path.stat().st_size)}"}
     found: list[dict[str, Any]] = []
-    with Competitor("streamload", "ours", mine) as loader:
+    with ExitStack() as held:
+        loader = held.enter_context(Competitor("streamload", "ours", mine))
+        over_copy = loader
+        if not data.addressable:
+            over_copy = held.enter_context(Competitor(COPY, "ours", mine | copy))
+            found.append(_measured(COPY, loader, over_copy, limit, reads[False]))
+            say(found[-1]["text"])
         for name in names:
             peer, more = PEERS[name]
             asked = {**theirs, **more}
@@ -178,7 +193,8 @@ def compared(
                     say(found[-1]["missing"])
                     continue
                 asked |= {"path": data.fingerprints[0].path, "names": hdf5, "records": min(made.records, SLOW_RECORDS), "settle": 0}
-            found.append(_against(name, peer, asked, loader, limit))
+            own = peer in SLOW
+            found.append(_against(name, peer, asked, loader if own else over_copy, limit, reads[own]))
             say(found[-1].get("missing") or found[-1]["text"])
     return found
 
@@ -198,13 +214,17 @@ def _own_config(ours: dict[str, Any], made: CopiedRecords, stored: dict[str, str
     }
 
 
-def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor, limit: dict[str, Any]) -> dict[str, Any]:
+def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor, limit: dict[str, Any], reads: str) -> dict[str, Any]:
     try:
         with Competitor(name, peer, config) as contender:
-            pairs = in_turns(loader.run, contender.run, PAIRS)
-            about = contender.about
+            return _measured(name, loader, contender, limit, reads)
     except (NotInstalled, CompetitorFailed) as reason:
         return {"name": name, "missing": str(reason)}
+
+
+def _measured(name: str, loader: Competitor, contender: Competitor, limit: dict[str, Any], reads: str) -> dict[str, Any]:
+    """Figures of passes in turns: medians of both, and of the ratios."""
+    pairs, about = in_turns(loader.run, contender.run, PAIRS), contender.about
     race = Comparison(what="the user's records", ours="streamload", theirs=name, pairs=pairs, cache="warm")
     written = {key: about[key] for key in ("written_seconds", "written_nbytes") if key in about}
     byte_rate = statistics.median(run.byte_rate for _, run in pairs)
@@ -217,16 +237,23 @@ def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor, l
         "limit_ratio": byte_rate / limit["byte_rate"],
         "our_rate": statistics.median(run.rate for run, _ in pairs),
         "order": about.get("order", "full shuffle"),
+        "reads": reads,
         **written,
     }
     return found | {"text": told(found)}
+
+
+def _over(found: dict[str, Any]) -> str:
+    """What streamload read beside a contender."""
+    return "over that copy" if found["reads"].startswith("a decoded") and found["name"] != COPY else "over your files"
 
 
 def told(found: dict[str, Any]) -> str:
     """A contender in a line: its rates, its limit, streamload beside it, its order, and what its own format took to write and takes."""
     text = (
         f"{found['name']}: {found['rate']:,.0f} records/s, {format_rate(found['byte_rate'])}, {100 * found['limit_ratio']:.1f} % of "
-        f"{found['limit']}; streamload is {found['ratio']:.2f} times as fast; its order: {found['order']}"
+        f"{found['limit']}; streamload {_over(found)} is {found['ratio']:.2f} times as fast; "
+        f"it reads {found['reads']}; its order: {found['order']}"
     )
     if "written_seconds" not in found:
         return text

@@ -13,6 +13,8 @@ from streamload.tools.benchmark.comparison import Competitor
 COPIED_NBYTES = 128 << 20
 """More than caches hold."""
 BATCH_NBYTES = 32 << 20
+RING_NBYTES = 13 << 19
+"""What small batches of a loader lie in, and come out of: caches hold it, so that copying them is faster than copying the data."""
 READ_NBYTES = 48 << 20
 """Read at each size and depth."""
 DEPTHS = (4, 16, 64)
@@ -24,12 +26,16 @@ TIMED_SHARE = 0.1
 
 
 def copy_limits(record_nbytes: int, batch: int, *, copied_nbytes: int = COPIED_NBYTES) -> list[dict[str, Any]]:
-    """One core copying records of this size from memory to memory: in order, and at random."""
+    """One core copying records of this size from memory to memory: in order, out of a ring of batches, and at random."""
     batch = max(1, min(batch, BATCH_NBYTES // max(1, record_nbytes)))
     config = {"record_nbytes": record_nbytes, "records": max(batch, copied_nbytes // max(1, record_nbytes)), "batch": batch}
     found: list[dict[str, Any]] = []
     with Competitor("copying", "copying", config) as peer:
-        rates = {how: [peer.run(scattered=how == "at random").byte_rate for _ in range(3)] for how in ("in order", "at random")}
+        ring = max(2 * batch, RING_NBYTES // max(1, record_nbytes))
+        rates = {
+            "in order": [peer.run(ring_records=ring).byte_rate for _ in range(3)],
+            "at random": [peer.run(scattered=True).byte_rate for _ in range(3)],
+        }
     for how, measured in rates.items():
         rate = statistics.median(measured)
         found.append({"name": f"one core copying {record_nbytes:,} B {how}", "kind": "copy", "how": how, "byte_rate": rate})

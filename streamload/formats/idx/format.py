@@ -30,7 +30,10 @@ def matches(head: bytes, path: str) -> bool:
 
 def matches_folder(path: str) -> bool:
     """Whether files lie in it that are called as MNIST's are, and begin so."""
-    return any(_is_idx(os.path.join(path, name)) for name in os.listdir(path) if is_images(name))
+    try:
+        return any(_is_idx(os.path.join(path, name)) for name in os.listdir(path) if is_images(name))
+    except OSError:
+        return False
 
 
 def plan(paths: Sequence[str], fields: Fields | None, *, split: str | None = None) -> Source:

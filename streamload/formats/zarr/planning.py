@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
+from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.table import assemble
 from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
@@ -45,6 +45,10 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
         for store, nodes in zip(stores, held, strict=True):
             tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes, strays))
             read += store.files
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename or paths[0]} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=paths[0]
+        ) from error
     finally:
         for store in stores:
             store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,15 @@ def test_a_folder_has_splits(tmp_path: Path):
 
 
 def test_a_folder_of_one_split_needs_no_choice(tmp_path: Path):
-    """Nor do two files that are named."""
-    held = mnist(tmp_path, t10k=7)["t10k"]
+    """Nor do two files that are named; and the folder may lie alone in another, as torchvision leaves it."""
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    assert_delivers(tmp_path / "MNIST", mnist(tmp_path / "MNIST" / "raw", t10k=7, train=9)["train"], split="train")
+    (tmp_path / "MNIST" / "raw").rename(tmp_path / "raw")
+    (tmp_path / "MNIST").rmdir()
+    for name in ("images-idx3", "labels-idx1"):
+        (tmp_path / "raw" / f"train-{name}-ubyte").unlink()
+        (tmp_path / "raw" / f"t10k-{name}-ubyte").rename(tmp_path / f"t10k-{name}-ubyte")
+    held = {"image": images(7), "label": (np.arange(7) % 10).astype(np.uint8)}
     assert_delivers(tmp_path, held)
     (tmp_path / "more").mkdir()
     other = mnist(tmp_path / "more", train=5)["train"]
@@ -151,3 +159,15 @@ def test_no_more_is_unpacked_than_may_be_held(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(CorruptDataError, match="holds 43 bytes of values, and its head says 42"):
         open_source(tmp_path / "y")
     assert max(asked) == 43
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whichever format looks into it first."""
+
+    def refuse(*_: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match="holds no data file"):
+        open_source(tmp_path)

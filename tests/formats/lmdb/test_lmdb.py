@@ -78,8 +78,12 @@ def test_a_record_that_lacks_a_value_is_a_null(tmp_path: Path):
     held |= {b"label-%d" % at: b"%d" % at for at in range(4)} | {
         b"text-%d" % at: (b"one", b"two", b"three", b"four", b"five")[at] for at in range(5)
     }
+    held |= {b"angle-%d" % at: b"%.1f" % (at / 2) for at in range(3)}
     path = database(tmp_path / "a.mdb", held)
     source = open_source(path)
+    np.testing.assert_array_equal(source[:4]["angle"], [0, 0.5, 1, np.nan])
+    assert "'angle' holds 2 nulls, delivered as NaN" in repr(source)
+    assert "NaN" not in repr(open_source(path, fill={"angle": -1.0}))
     assert source[:4]["label"].tolist() == [0, 1, 2, 3]
     assert list(source[:4]["text"]) == ["one", "two", "three", "four"]
     with pytest.raises(NullValueError, match="null at row 4 of column 'label'"):

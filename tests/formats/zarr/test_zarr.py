@@ -20,7 +20,7 @@ from zarr.core.sync import cleanup_resources
 
 import streamload as sl
 from streamload import testing
-from streamload.errors import SourceChangedError
+from streamload.errors import ConfigError, SourceChangedError
 from streamload.formats.open import open_source
 from streamload.formats.zarr import planning
 from streamload.storage.file_table import FileTable
@@ -200,6 +200,19 @@ def test_several_stores_are_one_source(tmp_path: Path):
         start = (0, 20, 20)[number]
         write(tmp_path / f"part-{9 + number}.zarr", {"image": images[start:stop], "label": labels[start:stop]}, **options)
     assert_delivers(str(tmp_path / "part-*.zarr"), {"image": images, "label": labels})
+    (tmp_path / "README.md").write_text("three stores")
+    assert_delivers(tmp_path, {"image": images, "label": labels})
+    (tmp_path / "part-9.zarr").rename(tmp_path / "train.zarr")
+    (tmp_path / "part-10.zarr").rename(tmp_path / "test.zarr")
+    with pytest.raises(ConfigError) as caught:
+        open_source(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds datasets of several splits (test, train), whose records would be mixed. "
+        f"Open one of them: {tmp_path / 'part-11.zarr'}."
+    )
+    assert_delivers(tmp_path, {"image": images[:20], "label": labels[:20]}, split="train")
+    with pytest.raises(ConfigError, match=r"has no split 'val'\. It has (test, train|train, test)\."):
+        open_source(tmp_path, split="val")
 
 
 @pytest.mark.filterwarnings("ignore:A window mixes only")

@@ -30,6 +30,7 @@ from streamload.errors import (
     ConfigError,
     CorruptDataError,
     SchemaMismatchError,
+    SourceError,
     StreamloadError,
     UnsafeSourceError,
     UnsupportedFeatureError,
@@ -315,4 +316,16 @@ def test_a_zip_file_that_packs_its_members_is_refused(tmp_path: Path):
         data[archive.getinfo("label/c/1").header_offset] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptDataError, match="label/c/1 is cut short, or does not begin where it should"):
+        open_source(path)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As the system says it."""
+    path = plain_array(tmp_path / "a", np.arange(40).reshape(20, 2))
+
+    def refuse(name: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(name))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"a cannot be read: Permission denied\. Check its permissions"):
         open_source(path)

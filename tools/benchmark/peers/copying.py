@@ -17,7 +17,8 @@ from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 def make(config: Config) -> Any:
     """The images read into memory once, or `records` of `record_nbytes` made there.
 
-    `scattered`, of the configuration or of a pass, asks for them in random order.
+    `scattered`, of the configuration or of a pass, asks for them in random order; `ring_records` of a pass copies only so many, again
+    and again.
     """
     if "path" in config:
         with h5py.File(config["path"]) as file:
@@ -36,13 +37,14 @@ def make(config: Config) -> Any:
     def one_pass(request: Config) -> dict[str, Any]:
         clock = Clock(sink, request)
         scattered = request.get("scattered", config.get("scattered"))
+        ring = max(1, min(len(images), request.get("ring_records", len(images))) // batch) * batch
         for start in range(0, len(images), batch):
             if scattered:
                 chosen = offsets[start : start + batch]
                 copy_rows(images.ctypes.data, chosen, nbytes, gathered.ctypes.data, rows[: len(chosen)])
                 sink.records, sink.nbytes = sink.records + len(chosen), sink.nbytes + len(chosen) * nbytes
             else:
-                sink.take(images[start : start + batch])
+                sink.take(images[start % ring : start % ring + batch])
         return clock.stop()
 
     one_pass({})
