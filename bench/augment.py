@@ -6,7 +6,7 @@ import argparse
 
 from bench.command import Report, arguments
 from bench.data import Made, raw
-from streamload.tools.benchmark.comparison import Comparison, Competitor, NotInstalled, in_turns
+from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
 from streamload.tools.files.page_cache import make_warm
 
 CHAINS = {"crop": 224, "resized": 224, "jitter": 224, "small": 32}
@@ -39,7 +39,7 @@ def compare(report: Report, options: argparse.Namespace, chain: str, made: Made)
             try:
                 with Competitor(name, peer, settings) as other:
                     pairs = in_turns(loader.run, other.run, options.pairs)
-            except NotInstalled as missing:
+            except (NotInstalled, CompetitorFailed) as missing:
                 report.say(str(missing))
                 continue
             target = AIMS[chain].get(name)

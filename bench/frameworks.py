@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import tempfile
 import time
 import warnings
@@ -142,6 +143,8 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
+        # Lightning starts MPI where it is installed, and Open MPI leaves its shared memory behind: here it goes with the folder.
+        os.environ.setdefault("OMPI_MCA_btl_sm_backing_directory", folder)
         for size, (shape, records) in SIZES.items():
             path = Path(folder) / f"{records}.h5"
             write(path, shape, records)

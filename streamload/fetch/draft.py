@@ -38,7 +38,7 @@ class Overflow(NamedTuple):
 class FilledStep(NamedTuple):
     """What came of filling a step."""
 
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (a tuple counts values; nobody counts those of this one)
     """Records that are in it; with some left out, fewer than its task asked for."""
     bad: tuple[BadRow, ...]
     """Records that could not be delivered."""

@@ -22,6 +22,6 @@ def shape_said(first: Mapping[str, Any], nbytes: int) -> tuple[int, ...] | None:
 def is_text(values: list[bytes]) -> bool:
     """Whether bytes are text: then they are no pixels."""
     try:
-        return all(value.decode().isprintable() for value in values)
+        return all("".join(value.decode().split()).isprintable() for value in values)
     except UnicodeDecodeError:
         return False

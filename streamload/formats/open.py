@@ -16,7 +16,7 @@ from streamload.formats import Fields, Format, folder_format_of, format_of, join
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
-from streamload.formats.split_choice import by_split
+from streamload.formats.split_choice import WORDS, by_split
 from streamload.source import Source
 from streamload.storage.files import fingerprint
 
@@ -57,17 +57,22 @@ def open_source(
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
     looked at (up to 64) have one size, and stay bytes, with a note in `repr`, where they differ.
 
+    `split="train"` chooses the files of a folder that are of one split, where their names, or those of its folders, say several.
+
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
+    _refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
-    paths = _expanded(path)
+    paths = _expanded(path, options.get("split"))
     wanted = [fields] if isinstance(fields, str) else fields
     _refuse_nameless(wanted)
     chosen = _format_of_all(paths, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
+    if isinstance(path, (str, os.PathLike)) and paths != [os.path.expanduser(path)] and os.path.isdir(os.path.expanduser(path)):
+        options = {name: value for name, value in options.items() if name != "split"}  # It has chosen the files.
     _refuse_unknown(options, chosen)
     stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
     if stacked and not getattr(chosen, "STACKS", False):
@@ -207,9 +212,27 @@ def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
 
 
-def _expanded(path: Path | Iterable[Path]) -> list[str]:
+def _refuse_opened(path: object) -> None:
+    """Raise ConfigError for what is no path but data, or an open file of another library: nothing of it is read."""
+    kind = f"{type(path).__module__.partition('.')[0]}.{type(path).__name__}"
+    file = getattr(path, "filename", None) or getattr(getattr(path, "file", None), "filename", None)
+    if kind in ("h5py.File", "h5py.Group", "h5py.Dataset"):
+        name = str(getattr(path, "name", None) or "").strip("/")
+        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "")
+        where = f"sl.open({file!r}{inside})" if file else f"sl.open(path{inside}) with the path of its file"
+        raise ConfigError(f"This is a {kind}, where a path is wanted: workers open files themselves.", hint=f"Give it: {where}.")
+    if isinstance(path, Source):
+        raise ConfigError("This is a source already.", hint="Give it to sl.Loader; fields are chosen where it is opened.")
+    if hasattr(path, "__array__") or hasattr(path, "__dataframe__"):
+        raise ConfigError(
+            f"This is a {kind}, where a path is wanted: what is in memory has no file that workers could read.",
+            hint='Save it, np.save("x.npy", array), and give the path.',
+        )
+
+
+def _expanded(path: Path | Iterable[Path], split: Any) -> list[str]:
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = _matching(_local(path))
+        paths = _matching(_local(path), split)
     else:
         try:
             listed = list(path)
@@ -236,8 +259,20 @@ def _local(path: object) -> str:
     return name
 
 
-def _matching(path: str) -> list[str]:
-    """The file itself, or the files that a folder holds or a pattern matches, in natural order."""
+def _as_pattern(path: str) -> str:
+    """A pattern in which folders that exist stand for themselves, whatever signs are in their names."""
+    drive, rest = os.path.splitdrive(path)
+    parts, there = rest.split(os.sep), drive
+    for number, part in enumerate(parts[:-1]):
+        name = os.path.join(there, part) if there else part or os.sep
+        if glob.has_magic(part) and not os.path.isdir(name):
+            return os.path.join(glob.escape(there), *parts[number:]) if there else os.path.join(*parts[number:])
+        there = name
+    return os.path.join(glob.escape(there), parts[-1]) if there else parts[-1]
+
+
+def _matching(path: str, split: Any = None) -> list[str]:
+    """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
         copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
@@ -247,20 +282,25 @@ def _matching(path: str) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        return [path] if folder_format_of(path) is not None else _datasets_in(path) or partitions.data_files(path, natural_key)
+        if folder_format_of(path) is not None:
+            return [path]
+        return _datasets_in(path, split) or partitions.data_files(path, natural_key, split)
     if glob.has_magic(path) and not os.path.lexists(path):
-        there = glob.glob(path, recursive=True)
+        there = glob.glob(_as_pattern(path), recursive=True)
         found = sorted((name for name in there if not os.path.isdir(name) or folder_format_of(name) is not None), key=natural_key)
         if not found:
-            raise ConfigError(f"No file matches {path}.", hint="Check the pattern and the folder it is relative to.")
+            raise ConfigError(
+                f"No file matches {path}.",
+                hint="Check the pattern and the folder it is relative to; a name that holds *, ? or [ is given through glob.escape(path).",
+            )
         return [name for name in found if partitions.is_data(name)] or found
     return [path]
 
 
-def _datasets_in(folder: str) -> list[str]:
+def _datasets_in(folder: str, split: Any) -> list[str]:
     """The folders in a folder, where it holds no data but folders that are datasets as a whole; [] where it holds anything else.
 
-    Raises ConfigError where their names are those of several splits.
+    Of a split, where one is given, that one. Raises ConfigError where names are those of several splits, or of none that is asked for.
     """
     try:
         with os.scandir(folder) as entries:
@@ -272,7 +312,15 @@ def _datasets_in(folder: str) -> list[str]:
     found = [entry.path for entry in held if entry.is_dir()]
     if not all(folder_format_of(one) is not None for one in found):
         return []
-    splits = [name for name in by_split(found) if name]
+    parts = by_split(found)
+    splits = [name for name in parts if name]
+    if split is not None and found:
+        chosen = parts.get(WORDS.get(split, split))
+        if not chosen:
+            raise ConfigError(
+                f"{folder} has no split {split!r}.", hint=f"It has {', '.join(splits) or 'none'}.", path=folder, option="split"
+            )
+        return chosen
     if len(splits) > 1:
         raise ConfigError(
             f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",

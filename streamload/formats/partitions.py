@@ -30,6 +30,10 @@ SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", 
 """Words at the beginning of names that tell apart what is learnt from and what is tested with."""
 
 
+ALIKE = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing", "eval", "evaluation"))
+"""Names of one split, which may be asked for by any of them."""
+
+
 STORES = (
     ("_delta_log", "a Delta Lake table, whose log says which files count", "Write it anew as Parquet: DeltaTable(path).to_pandas()."),
     ("_versions", "a Lance dataset", "Write it anew as Parquet: lance.dataset(path).to_table()."),
@@ -39,11 +43,11 @@ STORES = (
 """What tells a folder that is more than its files: a name in it, what it is, and the cure."""
 
 
-def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
+def data_files(folder: str, key: Callable[[str], Any], split: str | None = None) -> list[str]:
     """The data files in a folder and the folders below it, sorted by `key`; links to folders are followed, each folder once.
 
-    Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits, and
-    UnsupportedFeatureError for folders in which not every file counts.
+    Left out by rule: see `is_data`. Raises ConfigError where nothing is left, or where files belong to several splits and none of
+    them, or none that is there, is asked for; and UnsupportedFeatureError for folders in which not every file counts.
     """
     for mark, what, hint in STORES:
         if os.path.lexists(os.path.join(folder, mark)):
@@ -51,12 +55,20 @@ def data_files(folder: str, key: Callable[[str], Any]) -> list[str]:
     found = [name for name in files_below(folder, skipped=(".", "_")) if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")
-    splits = Counter(split for name in found if (split := _split_of(os.path.relpath(name, folder))))
+    words = [_split_of(os.path.relpath(name, folder)) for name in found]
+    splits = Counter(word for word in words if word)
+    if split is not None:
+        chosen = alike(split, list(splits))
+        if len(chosen) != 1:
+            there = f"It has {', '.join(sorted(splits))}." if splits else "The names of its files say none: leave split= out."
+            raise ConfigError(f"{folder} has no split {split!r}.", hint=there, path=folder, option="split")
+        return sorted((name for name, word in zip(found, words, strict=True) if word == chosen[0]), key=key)
     if len(splits) > 1:
         listed = ", ".join(f"{split}: {count:,}" for split, count in sorted(splits.items()))
         raise ConfigError(
             f"{folder} holds files of several splits ({listed}), whose records would be mixed.",
-            hint="Give the folder, pattern or list of one of them, or a list of all files if that is meant.",
+            hint=f"Choose one: split={'train' if 'train' in splits else min(splits)!r}. "
+            "Give the folder, pattern or list of one of them, or a list of all files if that is meant.",
         )
     return sorted(found, key=key)
 
@@ -101,6 +113,12 @@ def is_data(path: str) -> bool:
     name = os.path.basename(path)
     computed = re.fullmatch(r"cache-[0-9a-f]{8,}.*\.arrow", name)
     return not name.startswith((".", "_")) and not name.lower().endswith(NOT_DATA) and not computed
+
+
+def alike(split: str, names: Sequence[str]) -> list[str]:
+    """The names that a split which is asked for could mean: its own, where it is there, else others for it."""
+    others = next((words for words in ALIKE if split.lower() in words), ())
+    return [split] if split in names else [name for name in names if name.lower() in others]
 
 
 def _split_of(name: str) -> str:

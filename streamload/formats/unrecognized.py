@@ -90,8 +90,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a tar archive", _COMMAND
     if head[128:132] == b"DICM":
         return "a DICOM image", _PIXELS
-    if _is_tfrecord(head):
-        return "a TFRecord file", _COMMAND
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "a web page (HTML), not the data", _DOWNLOAD

@@ -17,7 +17,7 @@ from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import Fault, RaggedColumn, ReadStats
+from streamload.source import Column, Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2
@@ -113,6 +113,11 @@ class EncodedImages(ColumnDefaults):
     def place_of(self, record: int) -> str:
         """The file that holds a record."""
         return self.paths[int(np.searchsorted(self.starts, record, side="right")) - 1]
+
+
+def decode_options_of(column: Column) -> Decode | None:
+    """How the images of a column are decoded; None where it holds none that are."""
+    return column.spec if isinstance(column, EncodedImages) else None
 
 
 class ImageReader(ReaderDefaults):

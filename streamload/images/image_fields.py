@@ -87,7 +87,7 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     complete = cast(NullableColumn, column).filled() if name in source.nulls else column
     stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
     try:
-        heads, refusals = _heads(source, stored)
+        heads, refusals = _heads(source, stored, asked=isinstance(wish, Decode))
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -153,7 +153,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
         return None
     complete = cast(NullableColumn, column).filled() if name in source.nulls else column
     stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
-    heads, refusals = _heads(source, stored)
+    heads, refusals = _heads(source, stored, asked=True)
     if not heads:
         why = refusals[0] if refusals else ImageError("is no image")
         raise ConfigError(f"{source.title}: '{name}' cannot be augmented: its first record {why.why}.", hint="Name a field of images.")
@@ -162,10 +162,10 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     return _encoded(source, stored, name, Decode(size=largest, fit="exact", mode=mode, mask=mask), heads)
 
 
-def _heads(source: Source, stored: RaggedColumn) -> tuple[list[ImageHeader], list[ImageError]]:
-    """Heads of some records, and why others have none."""
+def _heads(source: Source, stored: RaggedColumn, *, asked: bool) -> tuple[list[ImageHeader], list[ImageError]]:
+    """Heads of some records, and why others have none; where images were `asked` for, one of them is enough."""
     known: LookedAt | None = stored.looked_at
-    return (look_at(stored, len(source), source.fingerprints) if known is None else known).told()
+    return (look_at(stored, len(source), source.fingerprints) if known is None else known).told(asked=asked)
 
 
 def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
@@ -192,12 +192,14 @@ class LookedAt:
     error: StreamloadError | None = None
     """Why they could not be looked at."""
 
-    def told(self) -> tuple[list[ImageHeader], list[ImageError]]:
+    def told(self, *, asked: bool) -> tuple[list[ImageHeader], list[ImageError]]:
         """The heads, and why some records have none; the error is raised."""
         if self.error is not None:
             raise self.error
         # A few bad records among images are bad images; a few that look like images among other bytes are other bytes.
-        return (list(self.heads), list(self.refusals)) if len(self.heads) > len(self.refusals) else ([], list(self.refusals))
+        # Whoever asked for images has said what the field holds, and on_bad_record= what becomes of the others.
+        enough = 0 if asked else len(self.refusals)
+        return (list(self.heads), list(self.refusals)) if len(self.heads) > enough else ([], list(self.refusals))
 
 
 def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fingerprint]) -> LookedAt:

@@ -26,34 +26,30 @@ def _mix(x):
 
 
 @njit("void(int64[::1], int64[::1], int64, uint32[::1], int64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
-def drawn_ranks(edges, guide, stride, words, draws, out):
+def drawn_ranks(edges, guide, shift, words, draws, out):
     """out[t] = the rank of draw draws[t]: the last one whose edge is not above the place that is drawn in its stretch of 2**20.
 
-    `guide` is every `stride`-th edge, the first among them: it stays in cache where the edges do not.
+    Draws [g << shift, g + 1 << shift) have ranks from guide[g] to guide[g + 1]. Numbers without a sign spare the look at whether
+    an index counts from the end.
     """
-    places, low = np.empty(RUN, np.int64), np.empty(RUN, np.int64)
-    last = len(edges) - 1
+    none, one, by = np.uint64(0), np.uint64(1), np.uint64(shift)
+    places, low, length = np.empty(RUN, np.int64), np.empty(RUN, np.uint64), np.empty(RUN, np.uint64)
     for first in range(0, len(draws), RUN):
         count = min(RUN, len(draws) - first)
+        longest = one
         for t in range(count):
             draw = np.uint64(draws[first + t])
             inner = _mix(np.uint32(np.uint32(draw) ^ words[0]))
             jitter = _mix(np.uint32(np.uint32(inner ^ np.uint32(draw >> np.uint64(32))) ^ words[1]))
             places[t] = np.int64((draw << np.uint64(20)) | np.uint64(jitter >> np.uint32(12)))
-            low[t] = 0
-        length = len(guide)
-        while length > 1:
-            half = length >> 1
+            low[t] = np.uint64(guide[draw >> by])
+            length[t] = np.uint64(guide[(draw >> by) + one]) - low[t] + one
+            longest = max(longest, length[t])
+        while longest > one:
             for t in range(count):
-                low[t] += half if guide[low[t] + half] <= places[t] else 0
-            length -= half
+                half = length[t] >> one
+                low[t] += half if edges[low[t] + half] <= places[t] else none
+                length[t] -= half
+            longest -= longest >> one
         for t in range(count):
-            low[t] *= stride
-        length = stride
-        while length > 1:
-            half = length >> 1
-            for t in range(count):
-                low[t] += half if edges[min(low[t] + half, last)] <= places[t] else 0
-            length -= half
-        for t in range(count):
-            out[first + t] = low[t]
+            out[first + t] = np.int64(low[t])

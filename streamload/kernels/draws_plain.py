@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def drawn_ranks(
     edges: NDArray[np.int64],
     guide: NDArray[np.int64],
-    stride: int,
+    shift: int,
     words: NDArray[np.uint32],
     draws: NDArray[np.int64],
     out: NDArray[np.int64],

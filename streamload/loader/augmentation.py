@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamload.images.column import EncodedImages
+from streamload.images.column import EncodedImages, decode_options_of
 from streamload.images.decode_options import MODES
 from streamload.images.image_fields import for_augmentation
 from streamload.kernels import prepare_augment_kernels
@@ -27,7 +27,7 @@ def columns_and_augmentation(data: Source, augment: object) -> tuple[tuple[Colum
         column = for_augmentation(data, name, mask=name in masks) if name in data.schema else None
         if column is not None:
             columns[name] = column
-    alike = {column.field.name for column in data.columns if isinstance(column, EncodedImages)}
+    alike = {column.field.name for column in data.columns if decode_options_of(column) is not None}
     encoded = {name: stored_as(column, alike=name in alike, mask=name in masks) for name, column in columns.items()}
     augmentation = augmentation_of(augment, data.schema, encoded)
     prepare_augment_kernels(augmentation.kernels)

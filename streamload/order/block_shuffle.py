@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.kernels import permute_kernels
+from streamload.lru import LRU
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
-from streamload.order.permutation import BLOCKS, LRU, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
+from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
 from streamload.order.window_table import Deal, Pieces, WindowTable, table_arrays
 from streamload.sizes import enough_nbytes, format_nbytes
 
@@ -109,7 +110,7 @@ class BlockOrder:
         """Positions of an epoch."""
         self.pieces, self.block_cuts, self.block_nbytes, self.windows = lane.pieces, lane.block_cuts, lane.nbytes, lane.windows
         self.low = strata_of(len(self.block_nbytes), self.windows)
-        self._tables = LRU[WindowTable](limit=2)
+        self._tables = LRU[int, WindowTable](limit=2)
         self._fingerprint: str | None = None
 
     @property

@@ -9,11 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.lru import LRU
 from streamload.order.block_shuffle import deal_windows
 from streamload.order.digests import digest_of, within
 from streamload.order.lanes import lane_pieces, lane_seed, lane_sequence, windows_of_lane
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
-from streamload.order.permutation import LRU, WINDOW, Permutation, key
+from streamload.order.permutation import WINDOW, Permutation, key
 from streamload.order.sequential_blocks import IdentityPermutation, SequentialBlockOrder
 from streamload.order.weights import UNIT, WeightedDraws, Weights
 from streamload.order.window_table import Deal, Pieces, WindowTable
@@ -56,7 +57,7 @@ class DrawnOrder:
         self.n = base.n
         self.fingerprint = digest_of("drawn", base.fingerprint, layout.indices)
         """Knows the order of draws, and the subset; the weights have a digest of their own."""
-        self._draws = LRU[WeightedDraws](limit=2)
+        self._draws = LRU[int, WeightedDraws](limit=2)
 
     def _made_draws(self, epoch: int) -> WeightedDraws:
         return self.weights.epoch(self.seed, epoch)
@@ -98,7 +99,7 @@ class DrawnBlocks:
         self.sequence = lane_sequence(len(self.nbytes), lanes)
         self.fingerprint = digest_of("drawn block", layout.indices, self.cuts, self.windows, lanes)
         """As that of a block order; the weights have a digest of their own."""
-        self._epochs = LRU[list[DrawnPieces]](limit=2)
+        self._epochs = LRU[int, list[DrawnPieces]](limit=2)
 
     def of_epoch(self, epoch: int) -> list[DrawnPieces]:
         """The pieces of each lane in an epoch."""
@@ -159,7 +160,7 @@ class DrawnLane:
         self.most_pieces = blocks.most_pieces[lane]
         self.windows = windows_of_lane(blocks.windows, self.most_pieces)
         """The most windows of any epoch."""
-        self._tables = LRU[WindowTable](limit=2)
+        self._tables = LRU[int, WindowTable](limit=2)
 
     @property
     def fingerprint(self) -> str:
@@ -262,7 +263,7 @@ class DrawnRuns:
         self.windows = self.plain.windows
         self.fingerprint = digest_of("drawn", self.plain.fingerprint)
         """As that of the order without weights; these have a digest of their own."""
-        self._draws = LRU[WeightedDraws](limit=2)
+        self._draws = LRU[int, WeightedDraws](limit=2)
 
     @property
     def most_window_records(self) -> int:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, shortened
+from streamload.lru import LRU
 from streamload.order.block_shuffle import BlockOrder
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import WINDOW_NBYTES, Layout
-from streamload.order.permutation import EXACT, LRU, TABLE_LIMIT, Permutation, key
+from streamload.order.permutation import EXACT, TABLE_LIMIT, Permutation, key
 from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.subset import listed_numbers
 from streamload.sizes import parse_nbytes
@@ -187,7 +188,7 @@ class ExactOrder:
         self.seed = seed
         self.n = layout.n
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n)
-        self._permutations = LRU[Permutation](limit=2)
+        self._permutations = LRU[int, Permutation](limit=2)
 
     def _made_permutation(self, epoch: int) -> Permutation:
         return Permutation(self.n, key(self.seed, epoch, EXACT, 0))

@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +23,6 @@ record, draws, parts of a mixture, and the records of each label where data is s
 """
 
 _KEY_NBYTES = 32
-_Made = TypeVar("_Made")
 
 
 def key(seed: int, epoch: int, purpose: int, index: int) -> NDArray[np.uint32]:
@@ -100,33 +96,3 @@ class Permutation:
         out = np.empty(len(numbers), np.int64)
         permute_kernels().feistel_at(self.n, self._a, self._b, self._words, numbers, out, backward)
         return out
-
-
-class LRU(Generic[_Made]):
-    """The few values made last, by number: epochs and windows follow each other, and the previous ones are still in use.
-
-    Pickles as empty. Two threads may at worst make one value twice.
-    """
-
-    def __init__(self, *, limit: int) -> None:
-        self._limit = limit
-        self._made: OrderedDict[int, _Made] = OrderedDict()
-
-    def get(self, number: int, make: Callable[[int], _Made]) -> _Made:
-        """The value of a number, made if it is not one of the last.
-
-        `make` is not kept: a method of whoever holds this would close a circle, and what it holds would live until the
-        collector comes by.
-        """
-        made = self._made.get(number)
-        if made is None:
-            self._made[number] = made = make(number)
-            while len(self._made) > self._limit:
-                self._made.popitem(last=False)
-        return made
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_limit": self._limit}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _made=OrderedDict())

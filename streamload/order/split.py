@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.order.permutation import EXACT, LABELS, LRU, Permutation, key
+from streamload.lru import LRU
+from streamload.order.permutation import EXACT, LABELS, Permutation, key
 
 MOST_LABELS = 65_536
 """Values that differ more often than this are no labels."""
@@ -101,7 +102,7 @@ def by_label(shares: Sequence[float], batches: Batches, name: str, seed: int, *,
     counts = labels.counts
     seen = np.zeros(len(counts), np.int64)
     held = max(16, HELD_RECORDS * len(counts) // max(1, int(counts.sum())))
-    permutations = LRU[Permutation](limit=held)
+    permutations = LRU[int, Permutation](limit=held)
 
     def dealt(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         codes = labels.codes(taken[name])

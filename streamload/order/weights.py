@@ -23,8 +23,8 @@ from streamload.order.permutation import WEIGHTS, key
 
 UNIT = 1 << 20
 """The weight of one draw, in whole numbers."""
-STRIDE = 1024
-"""Ranks between two that a search looks at first: few enough to stay in cache, and so many less to look at in memory."""
+APART = 256
+"""Ranks, on average, between two that are known beforehand: a search begins there. They take a thirtieth of a byte a record."""
 MOST_DRAWS = (1 << 33) - 1
 """All draws together must be exact in float64."""
 _STRETCH = 1 << 20
@@ -41,12 +41,17 @@ class Weights:
     edges: NDArray[np.int64] | None
     """Rank i owns [edges[i], edges[i + 1]) of draws * UNIT, shape (n + 1,); None where every record is drawn once."""
     guide: NDArray[np.int64] | None
-    """Every STRIDE-th edge, from the first on: where a search begins."""
+    """The least rank of every 2**shift-th draw, and the number of ranks: where a search begins."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
         return sum(array.nbytes for array in (self.edges, self.guide) if array is not None)
+
+    @property
+    def shift(self) -> int:
+        """Two draws whose ranks are known beforehand are 2**shift apart."""
+        return _shift(self.n, self.draws)
 
     @cached_property
     def digest(self) -> str:
@@ -65,7 +70,7 @@ class WeightedDraws:
         self._weights = weights
         self._edges = None if weights.edges is None else _for_kernels(weights.edges)
         self._guide = None if weights.guide is None else _for_kernels(weights.guide)
-        self._draws = weights.draws
+        self._draws, self._shift = weights.draws, weights.shift
         self._words = words
 
     def ranks(self, draws: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -73,7 +78,7 @@ class WeightedDraws:
         if self._edges is None:
             return draws
         out = np.empty(len(draws), np.int64)
-        draw_kernels().drawn_ranks(self._edges, self._guide, STRIDE, self._words, np.ascontiguousarray(draws, np.int64), out)
+        draw_kernels().drawn_ranks(self._edges, self._guide, self._shift, self._words, np.ascontiguousarray(draws, np.int64), out)
         return out
 
     def cuts(self, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -128,7 +133,20 @@ def weights_of(stretches: Callable[[], Iterable[NDArray[Any]]], n: int, *, draws
     for first in range(0, n + 1, _STRETCH):
         stretch = sums[first : first + _STRETCH]
         edges[first : first + _STRETCH] = (stretch / total * float(count * UNIT)).astype(np.int64) if count else 0
-    return Weights(n=n, draws=count, edges=edges, guide=edges[::STRIDE].copy())
+    return Weights(n=n, draws=count, edges=edges, guide=_guide_of(edges, count, _shift(n, count)))
+
+
+def _shift(n: int, draws: int) -> int:
+    return max(0, (APART * draws // max(n, 1)).bit_length() - 1)
+
+
+def _guide_of(edges: NDArray[np.int64], draws: int, shift: int) -> NDArray[np.int64]:
+    """The least rank of every 2**shift-th draw, and the number of ranks: shape (ceil(draws / 2**shift) + 1,)."""
+    guide = np.empty(((draws + (1 << shift) - 1) >> shift) + 1, np.int64)
+    for start in range(0, len(guide), _STRETCH):
+        firsts = np.arange(start, min(start + _STRETCH, len(guide)), dtype=np.int64) << shift
+        guide[start : start + _STRETCH] = edges.searchsorted(np.minimum(firsts, draws) * UNIT, "right") - 1
+    return guide
 
 
 def _whole_draws(draws: int | None, n: int) -> int:

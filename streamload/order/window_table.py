@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.lru import LRU
 from streamload.order.layout import Layout
-from streamload.order.permutation import LRU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ class WindowTable:
         """Positions at which windows begin, n last, shape (windows + 1,)."""
         self.block_starts = block_starts
         """Where each window's blocks begin in `blocks`, shape (windows + 1,)."""
-        self._windows = LRU[_Window](limit=3)
+        self._windows = LRU[int, _Window](limit=3)
         self._found = (0, 0, 0)
         """Of the window that was last asked for, its positions [start, stop) and its number: most steps ask for it again."""
         self._dealt: tuple[tuple[int, int, int], NDArray[np.int64]] = (0, 0, 0), np.empty(0, np.int64)

@@ -23,18 +23,16 @@ from types import TracebackType
 from typing import IO, BinaryIO
 
 from streamload.errors import UnsafeSourceError
+from streamload.storage.renaming import EXCHANGING, WITHOUT_REPLACING, renamed
 
 BY_DESCRIPTOR = {os.open, os.mkdir, os.unlink, os.rmdir, os.rename, os.stat} <= os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether names can be looked up in a folder that is held open."""
 _CLOSED_IN_CHILDREN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-IN_MEMORY = "/dev/shm"
-"""A folder whose files are in memory, on Linux."""
+IN_MEMORY = "/dev/shm"  # files in it are in memory, on Linux
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSED_IN_CHILDREN
 _READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | _CLOSED_IN_CHILDREN
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _CLOSED_IN_CHILDREN
-_WITHOUT_REPLACING, _EXCHANGING = 1, 2
-"""Flags of the system call renameat2."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -182,7 +180,7 @@ class Folder:
         (here, within), (there, beyond) = self._at(name), into._at(new)
         if new in into._ours:
             os.replace(here, there, src_dir_fd=within, dst_dir_fd=beyond)
-        elif not _renamed(here, within, there, beyond, _WITHOUT_REPLACING):
+        elif not renamed(here, within, there, beyond, WITHOUT_REPLACING):
             if into.status(new) is not None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), into.path_of(new))
             os.rename(here, there, src_dir_fd=within, dst_dir_fd=beyond)
@@ -197,7 +195,7 @@ class Folder:
         self._require_ours(name)
         beyond._require_ours(other)
         (here, within), (there, outside) = self._at(name), beyond._at(other)
-        if _renamed(here, within, there, outside, _EXCHANGING):
+        if renamed(here, within, there, outside, EXCHANGING):
             return
         aside = f"{name}.old"
         beyond.move(other, aside, self)
@@ -274,24 +272,6 @@ class Folder:
         return ours.st_uid == theirs.st_uid and not theirs.st_mode & _OTHERS_WRITE & ~ours.st_mode
 
 
-def _renamed(here: str, within: int | None, there: str, beyond: int | None, flags: int) -> bool:
-    """Rename as flags say, where the kernel can; whether it could. Raises OSError."""
-    if within is None or beyond is None:
-        return False
-    import ctypes
-
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return False
-    if call(within, os.fsencode(here), beyond, os.fsencode(there), flags) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS):
-        return False
-    raise OSError(number, os.strerror(number), here, None, there)
-
-
 def cache_folder(name: str) -> Folder | None:
     """A folder in the user's cache folder, or in `$STREAMLOAD_CACHE_DIR`; None where it cannot be made, or is not the user's alone."""
     root = os.environ.get("STREAMLOAD_CACHE_DIR") or os.path.join(
@@ -310,10 +290,7 @@ def cache_folder(name: str) -> Folder | None:
 
 
 def replace_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """A new file, to be written and read, in a folder that this run holds or made; one of an earlier try is deleted.
-
-    Of a link that stands there the link goes, and what it leads to stays.
-    """
+    """A new file, to be written and read, in a folder that this run holds or made; one of an earlier try, or a link, is deleted."""
     folder, name = os.path.split(os.fspath(path))
     with Folder.named(folder or ".") as whole:
         whole.claim(name)
@@ -345,28 +322,21 @@ def anonymous_file(folder: str | None = None) -> IO[bytes]:
     """A file without a name, in a folder or where temporary files are, else in memory; it goes when it is closed."""
     try:
         return tempfile.TemporaryFile(dir=folder)
-    except FileNotFoundError:  # No folder for temporary files can be written to.
-        if folder is not None or not hasattr(os, "memfd_create"):
+    except FileNotFoundError:  # no folder for temporary files can be written to
+        if folder is not None:
             raise
         return os.fdopen(os.memfd_create("streamload", os.MFD_CLOEXEC), "w+b")
 
 
 @contextmanager
 def temporary_folder(prefix: str, within: str | os.PathLike[str] | None = None) -> Generator[str]:
-    """A new folder that only this user can look into, gone afterwards with all that is in it.
-
-    Where nothing is said, it lies where temporary files are, or in memory where no such folder can be written to. Raises
-    FileNotFoundError where that cannot be, either.
-    """
+    """A new folder that only this user can look into, gone afterwards with all that is in it; FileNotFoundError where there can be none."""
     try:
         made = tempfile.mkdtemp(prefix=prefix, dir=within)
-    except FileNotFoundError:
-        if within is not None:
+    except FileNotFoundError:  # none for temporary files can be written to
+        if within is not None or not os.access(IN_MEMORY, os.W_OK):
             raise
-        try:
-            made = tempfile.mkdtemp(prefix=prefix, dir=IN_MEMORY)
-        except OSError as error:
-            raise FileNotFoundError(errno.ENOENT, "no folder for temporary files can be written to") from error
+        made = tempfile.mkdtemp(prefix=prefix, dir=IN_MEMORY)
     try:
         yield made
     finally:

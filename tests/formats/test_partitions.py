@@ -73,7 +73,7 @@ def test_splits_are_never_mixed(words: str, tmp_path: Path):
         open_source(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} holds files of several splits ({words}), whose records would be mixed. "
-        "Give the folder, pattern or list of one of them, or a list of all files if that is meant."
+        "Choose one: split='train'. Give the folder, pattern or list of one of them, or a list of all files if that is meant."
     )
     assert len(open_source([tmp_path / name for name in names])) == 3 * len(names)
 

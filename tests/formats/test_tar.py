@@ -101,6 +101,21 @@ def test_archives_of_a_folder_follow_each_other_in_natural_order(tmp_path: Path)
         assert source[:]["label"].tolist() == [1, 0]
 
 
+def test_archives_of_one_split_are_chosen_by_its_name(tmp_path: Path):
+    """Never mixed; another word for it will do."""
+    for number, name in enumerate(("train-0", "train-1", "val-0")):
+        write(tmp_path / f"{name}.tar", [("0.id", str(number).encode())])
+    with pytest.raises(ConfigError, match=r"several splits .train: 2, val: 1., whose records would be mixed. Choose one: split='train'\."):
+        sl.open(tmp_path)
+    for split, expected in (("train", [0, 1]), ("validation", [2])):
+        with sl.open(tmp_path, split=split) as source:
+            assert source[:]["id"].tolist() == expected
+    with pytest.raises(ConfigError, match=r"has no split 'test'\. It has train, val\."):
+        sl.open(tmp_path, split="test")
+    with pytest.raises(ConfigError, match="split= is no option of tar files"):
+        sl.open(tmp_path / "val-0.tar", split="val")
+
+
 def test_a_record_that_lacks_a_member_is_a_null(tmp_path: Path):
     """Said at open, an error when it is asked for, left out where that is wanted."""
     write(tmp_path / "x.tar", [("0.png", png(image(0))), ("0.cls", b"1"), ("1.cls", b"2"), ("2.png", png(image(2)))])

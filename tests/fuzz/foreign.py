@@ -72,7 +72,7 @@ def _write_hdf5(path: Path, records: Records, rng: np.random.Generator) -> None:
         for name, one in records.items():
             if isinstance(one, Ragged):
                 kind = h5py.string_dtype() if one.kind == TEXT else h5py.vlen_dtype(one.dtype)
-                more = {"chunks": (int(rng.integers(1, 9)),)} if rng.integers(0, 2) and len(one) else {}
+                more = {"chunks": (int(rng.integers(1, min(8, len(one)) + 1)),)} if len(one) and rng.integers(0, 2) else {}
                 dataset = file.create_dataset(name, (len(one),), kind, **more)
                 for at, record in enumerate(one):
                     dataset[at] = np.frombuffer(record, np.uint8) if one.kind == BYTES else record

@@ -124,3 +124,19 @@ def test_a_ragged_of_several_records_is_refused(folder: Path) -> None:
         pytest.raises(ConfigError, match="the transform's field 'mz' is a Ragged of 2 records, where one was expected"),
     ):
         sl.Loader(data, batch_size=4, num_workers=0, transform=several)
+
+
+def test_numbers_of_another_package_are_the_same_at_any_number_of_workers(folder: Path) -> None:
+    """bfloat16, which NumPy has no text for."""
+    brain = pytest.importorskip("ml_dtypes").bfloat16
+
+    def halved(record: Record) -> Record:
+        return {"mz": np.resize(record["mz"], 6).astype(brain)}
+
+    found = []
+    for workers in (0, 2):
+        options: Any = {"batch_size": 7, "num_workers": workers, "transform": halved}
+        with sl.open(folder / "mixed.h5") as data, sl.Loader(data, **options) as loader:
+            assert str(loader.schema) == "mz bfloat16 (6,)"
+            found.append([batch["mz"].view(np.uint16).tolist() for batch in loader])
+    assert found[0] == found[1]

@@ -80,7 +80,7 @@ def test_draws_follow_the_definition(values: list[float], draws: int | None, see
     assert found.cuts(np.array(cuts)).tolist() == slow.cuts(cuts)
     if weights.edges is not None:
         plain = np.empty(len(numbers), np.int64)
-        draws_plain.drawn_ranks(weights.edges, weights.guide, 1024, np.array(slow.words, np.uint32), numbers, plain)
+        draws_plain.drawn_ranks(weights.edges, weights.guide, weights.shift, np.array(slow.words, np.uint32), numbers, plain)
         assert plain.tolist() == wanted
 
 
@@ -220,7 +220,7 @@ def test_weights_have_a_digest() -> None:
 def test_weights_take_eight_bytes_a_record() -> None:
     """Nothing else is held of a million of them."""
     weights = weighed(np.random.default_rng(0).random(1_000_000), stretch=1 << 16)
-    assert weights.edges.nbytes + weights.guide.nbytes < 8.01 * 1_000_001
+    assert weights.edges.nbytes + weights.guide.nbytes < 8.04 * 1_000_001
     assert len(pickle.dumps(weights, protocol=5, buffer_callback=lambda buffer: None)) < 1000
 
 

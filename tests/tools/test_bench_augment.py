@@ -47,6 +47,7 @@ def test_which_libraries(capsys: pytest.CaptureFixture[str]) -> None:
         chosen_libraries("torchvison")
 
 
+@pytest.mark.slow
 def test_a_pass_augments_and_others_stand_beside_it(
     chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,19 +34,21 @@ class TestImageFolders:
 
     @pytest.mark.parametrize("name", ["metadata.csv", "labels.jsonl"])
     def test_a_table_beside_the_images(self, name: str, tmp_path: Path):
-        """Numbers stay numbers; texts become numbers of their sorted values."""
+        """Numbers stay numbers, texts texts; where they repeat, or are called label, they are numbers of their sorted values."""
         made = image_folder(tmp_path, {"x": 3})["x"]
-        rows = [("x/002.png", "4", "no"), ("x/000.png", "5", "yes")]
+        rows = [("x/002.png", "4", "yes", "two cats", "q"), ("x/000.png", "5", "yes", "a dog", "p")]
+        names = ("file_name", "age", "kind", "caption", "label")
         if name.endswith("csv"):
-            text = "file_name,age,kind\n" + "".join(",".join(row) + "\n" for row in rows)
+            text = ",".join(names) + "\n" + "".join(",".join(row) + "\n" for row in rows)
         else:
-            text = "".join(json.dumps({"file_name": a, "age": int(b), "kind": c}) + "\n" for a, b, c in rows)
+            text = "".join(json.dumps(dict(zip(names, row, strict=True)) | {"age": int(row[1])}) + "\n" for row in rows)
         (tmp_path / name).write_text(text)
         origin, records = taken(tmp_path)
         np.testing.assert_array_equal(records["image"], [made[2], made[0]])
         assert records["age"].tolist() == [4, 5]
-        assert records["kind"].tolist() == [0, 1]
-        assert origin.facts["classes"] == {"kind": ["no", "yes"]}
+        assert (records["kind"].tolist(), records["label"].tolist()) == ([0, 0], [1, 0])
+        assert records["caption"].to_list() == ["two cats", "a dog"]
+        assert origin.facts["classes"] == {"kind": ["yes"], "label": ["p", "q"]}
 
     def test_flat_without_a_table_has_no_labels(self, tmp_path: Path):
         """Images alone."""

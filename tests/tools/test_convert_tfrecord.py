@@ -110,14 +110,14 @@ def test_images_and_numbers_become_fields(records: int, packing: str, tmp_path: 
     ]
     path = tfrecord(tmp_path / f"a.tfrecord.{packing}".rstrip("."), made, packing)
     code, document = answer(capsys, "convert", path, tmp_path / "b.h5")
-    assert (code, document["records"]) == (1, records)
-    assert [(one["what"], one["names"]) for one in document["account"]["left_out"]] == [("field", ["image/format"])]
+    assert (code, document["records"], document["account"]["left_out"]) == (0, records, [])
     source = sl.open(tmp_path / "b.h5")
     held = source[:]
     np.testing.assert_array_equal(held["image"], images)
     assert held["label"].tolist() == list(range(records))
     assert held["box"].dtype == np.float32
-    assert set(held) == {"image", "label", "image_height", "box"}
+    assert held["image_format"].to_list() == ["PNG"] * records
+    assert set(held) == {"image", "label", "image_height", "box", "image_format"}
     assert answer(capsys, "verify", tmp_path / "b.h5", "--against", path)[1]["counts"] == {}
     assert names_in(tmp_path) == {path.name, "b.h5", "b.h5.manifest.json"}
 
@@ -141,17 +141,19 @@ def test_files_of_a_folder_follow_each_other_with_or_without_an_ending(tmp_path:
     assert taken(tmp_path / "train-00001-of-00003")[1]["x"].tolist() == [1]
 
 
-def test_texts_and_lists_of_many_lengths_are_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """A text that is asked for becomes a class."""
+def test_texts_stay_texts_and_lists_of_many_lengths_are_left_out_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Texts that are asked for are classes where they repeat, or are called label."""
     made = [{"x": [at], "name": ["b", "a", "b"][at], "boxes": [1.5] * (at + 1), "texts": [b"a", b"b"], "none": []} for at in range(3)]
     path = tfrecord(tmp_path / "a.tfrecord", made)
     origin, records = taken(path)
-    assert list(records) == ["x"]
-    assert origin.left_out == {"texts": "lists of bytes", "name": "texts", "boxes": "lists of different lengths"}
+    assert {name: list(one) for name, one in records.items()} == {"x": [0, 1, 2], "name": ["b", "a", "b"]}
+    assert origin.left_out == {"texts": "lists of bytes", "boxes": "lists of different lengths"}
     assert "'boxes' (lists of different lengths)" in said(capsys, "convert", path, tmp_path / "b.h5")[1]
-    origin, records = taken(path, fields={"y": "name"})
-    assert records["y"].tolist() == [1, 0, 1]
-    assert origin.facts["classes"] == {"y": ["a", "b"]}
+    assert taken(path, fields={"y": "name"})[1]["y"].to_list() == ["b", "a", "b"]
+    often = tfrecord(tmp_path / "often.tfrecord", [{"x": [at], "name": "ba"[at % 2], "label": f"l{at}"} for at in range(4)])
+    origin, records = taken(often, fields={"y": "name", "label": "label"})
+    assert (records["y"].tolist(), records["label"].tolist()) == ([1, 0, 1, 0], [0, 1, 2, 3])
+    assert origin.facts["classes"] == {"y": ["a", "b"], "label": ["l0", "l1", "l2", "l3"]}
     with pytest.raises(UnsupportedFeatureError, match="boxes holds lists of different lengths"):
         taken(path, fields={"boxes": "boxes"})
     with pytest.raises(ConfigError, match=r"has no field 'name2'.* Did you mean 'name'"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError, UnsupportedFeatureError
+from streamload.schema import Field
 from streamload.source import Source
 from streamload.tools.benchmark.comparison import Competitor, CompetitorFailed, NotInstalled, in_turns
 from streamload.tools.benchmark.competitors import copied
@@ -40,6 +41,23 @@ def chosen_libraries(asked: str | None) -> list[str]:
     return words
 
 
+def compared_images(data: Source, text: str) -> tuple[Augment, Field]:
+    """The chain's first `Augment`, and the field of images that libraries are compared on.
+
+    Raises ConfigError and UnsupportedFeatureError for images that cannot be handed to other libraries as arrays.
+    """
+    augment = first_augment(chain_in(text))
+    name = augment.fields[0]
+    if name not in data.schema:
+        raise ConfigError(f"{text} augments '{name}', which is no field here.", hint=f"The fields are {', '.join(data.schema.names)}.")
+    field = data.schema[name]
+    if field.ragged or field.dtype != np.uint8:
+        raise UnsupportedFeatureError(
+            f"'{name}' is {field}, and other libraries are given arrays of uint8 here.", hint="Convert it first: streamload convert --size."
+        )
+    return augment, field
+
+
 def augmented_beside(
     data: Source,
     text: str,
@@ -50,12 +68,9 @@ def augmented_beside(
     folder: Path,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Every library beside streamload; `ours` is the configuration of a pass, `text` names the chain, `say` hears of each in turn.
-
-    Raises ConfigError and UnsupportedFeatureError where the chain's images cannot be handed to other libraries as arrays.
-    """
-    augment = first_augment(chain_in(text))
-    name = _image_field(data, augment, text)
+    """Every library beside streamload; `ours` is the configuration of a pass, `text` names the chain, `say` hears of each in turn."""
+    augment, field = compared_images(data, text)
+    name = field.name
     made = copied(data.replaced(columns=[data.columns[data.schema.names.index(name)]]), folder)
     config = {"batch": ours["batch"], "workers": ours["workers"]}
     mine = {

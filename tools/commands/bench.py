@@ -13,14 +13,13 @@ from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
-from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries
+from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries, compared_images
 from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, size_of
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.benchmark.runs import files_of, passed
 from streamload.tools.benchmark.workloads import Workload, utilisation, workload
-from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.commands.open_arguments import add_choice, add_decode, converted, decode_in, fields_in, opened, options_in
 from streamload.tools.commands.plan import ORDERS
@@ -80,13 +79,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"--seconds {arguments.seconds:g} is out of range.", hint="Give more than 0, at most 3600.")
     model = workload(arguments.model, arguments.batch or 256) if arguments.model else None
     if arguments.augment:
-        first_augment(chain_in(arguments.augment))
         names = chosen_libraries(arguments.contenders)
     else:
         names = chosen_peers(arguments.contenders) if arguments.contenders else []
     counts = worker_counts(arguments.workers)
     source = opened(arguments.path, arguments)
     try:
+        if arguments.augment:
+            compared_images(source, arguments.augment)
         document = _measured(arguments, source, counts, model, names, console)
     finally:
         source.close()

@@ -7,7 +7,7 @@ import numpy as np
 from streamload.contents import spread
 from streamload.errors import StreamloadError
 from streamload.images import ImageError, ImageHeader, named_as_mask, read_header
-from streamload.images.column import EncodedImages
+from streamload.images.column import decode_options_of
 from streamload.images.masks import looks_like_mask
 from streamload.schema import BYTES
 from streamload.source import Column, ReadStats, Source, read_records
@@ -41,7 +41,8 @@ def _why(source: Source, column: Column, some: np.ndarray) -> str:
     field = column.field
     if field.ragged == BYTES:
         return _by_headers(source, field.name, some) if named_as_mask(field.name) else ""
-    if isinstance(column, EncodedImages) and column.spec.mask:
+    options = decode_options_of(column)
+    if options is not None and options.mask:
         return ""
     sides = [side for side in field.shape if side != 1]
     if field.ragged or field.dtype.kind not in "iub" or len(sides) != 2 or min(sides) < LEAST_SIDE:

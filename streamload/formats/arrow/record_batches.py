@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.arrow.dictionary_values import from_stream
-from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.table import read_exactly
 from streamload.nulls import null_error
@@ -122,7 +122,7 @@ class RecordBatchReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
-        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
+        self._last = LastBlock[tuple[NDArray[np.generic], NDArray[np.bool_] | None]]()
         self._types: dict[int, Any] = {}
         self._words: dict[int, Any] = {}
 
@@ -139,17 +139,26 @@ class RecordBatchReader(ReaderDefaults):
         began, read_before = time.perf_counter_ns(), self._meter.read_ns
         for block, chosen, local in by_block(self._cuts, records):
             self._files.descriptor(self._places[block][0].number)
-            if self._kept is None or self._kept[0] != block:
-                self._kept = None
-                self._kept = block, *self._decoded(block)
-            if self._kept[2] is not None:
-                self.refuse_nulls(block, local, self._kept[2][local])
-            out[rows[chosen]] = self._kept[1][local]
+            self._put(block, *self._last.get(block, self._decoded), local, out, rows[chosen])
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
 
     def close(self) -> None:
         """Forget the batch."""
-        self._kept = None
+        self._last.clear()
+
+    def _put(
+        self,
+        block: int,
+        values: NDArray[np.generic],
+        wrong: NDArray[np.bool_] | None,
+        local: NDArray[np.int64],
+        out: NDArray[np.generic],
+        rows: NDArray[np.int64],
+    ) -> None:
+        """Copy records `local` of a batch. Raises NullValueError where one of them is `wrong`."""
+        if wrong is not None:
+            self.refuse_nulls(block, local, wrong[local])
+        out[rows] = values[local]
 
     def _decoded(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         from streamload.formats.arrow_types import to_numpy

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.ragged import Ragged
 from streamload.schema import Field
 from streamload.source import Lengths, Measured, ReadStats
@@ -57,7 +57,7 @@ class RaggedBlocks:
         self._records: NDArray[np.int64] | None = None
         self._found: list[tuple[NDArray[np.intp], NDArray[np.int64], RaggedSlice]] = []
         """Which of the records lie in a stretch, which of its records they are, and the stretch."""
-        self._kept: tuple[int, list[RaggedSlice]] | None = None
+        self._last = LastBlock[list[RaggedSlice]]()
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Elements of each record."""
@@ -73,7 +73,7 @@ class RaggedBlocks:
                 if stretch.wrong is not None:
                     self._refuse_nulls(block, local[low:high], stretch.wrong[rows])
                 lengths[where] = stretch.offsets[rows + 1] - stretch.offsets[rows]
-                if 2 * len(rows) < len(stretch.offsets) and (self._kept is None or self._kept[0] != block):
+                if 2 * len(rows) < len(stretch.offsets) and self._last.held(block) is None:
                     some = Ragged(stretch.values, stretch.offsets)[rows]
                     rows, stretch = np.arange(len(rows)), RaggedSlice(0, some.values, some.offsets)
                 self._found.append((where, rows, stretch))
@@ -95,17 +95,19 @@ class RaggedBlocks:
 
     def forget(self) -> None:
         """Let go of everything that was decoded."""
-        self._records, self._found, self._kept = None, [], None
+        self._records, self._found = None, []
+        self._last.clear()
 
     def _stretches(self, block: int, *, whole: bool) -> Iterator[RaggedSlice]:
-        if self._kept is not None and self._kept[0] == block:
-            yield from self._kept[1]
+        kept = self._last.held(block)
+        if kept is not None:
+            yield from kept
             return
         if whole:
             yield from self._decode(block)
             return
-        self._kept = None
-        kept: list[RaggedSlice] = []
+        self._last.clear()
+        kept = list[RaggedSlice]()
         room = KEPT_NBYTES
         for stretch in self._decode(block):
             room -= stretch.values.nbytes
@@ -113,7 +115,7 @@ class RaggedBlocks:
                 kept.append(stretch)
             yield stretch
         if room >= 0:
-            self._kept = block, kept
+            self._last.keep(block, kept)
 
 
 def scratch_nbytes(largest_nbytes: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
@@ -88,20 +88,17 @@ class TransposedReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._starts = np.cumsum([0, *(part.records for part in column.parts)])
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._last = LastBlock[NDArray[np.generic]]()
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
         for block, chosen, local in by_block(self._cuts, records):
             self._descriptor_of(block)
-            if self._kept is None or self._kept[0] != block:
-                self._kept = None
-                self._kept = block, self._read(block)
-            out[rows[chosen]] = self._kept[1][local]
+            out[rows[chosen]] = self._last.get(block, self._read)[local]
 
     def close(self) -> None:
         """Forget the block."""
-        self._kept = None
+        self._last.clear()
 
     def _descriptor_of(self, block: int) -> None:
         self._files.descriptor(self._part(block).number)

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_names import is_image
-from streamload.formats.partitions import SPLITS, folders_below
+from streamload.formats.partitions import SPLITS, alike, folders_below
 
 SYSTEM = ("thumbs.db", "desktop.ini")
 DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|authors)\b.*", re.IGNORECASE)
 """Files that nobody takes for data: they are not counted among those left out."""
-ALIKE = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing", "eval", "evaluation"))
-"""Names of one split, which may be asked for by any of them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,8 +95,7 @@ def split_folder(root: str, split: str | None) -> str:
                 splits=parts,
             )
         return root
-    others = next((names for names in ALIKE if split.lower() in names), ())
-    chosen = [split] if split in parts else [name for name in parts if name.lower() in others]
+    chosen = alike(split, parts)
     if len(chosen) == 1:
         return os.path.join(root, chosen[0])
     raise ConfigError(

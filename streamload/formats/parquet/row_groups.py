@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, ResourceError, StreamloadError
-from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
 from streamload.formats.parquet.page_index import PageError, tile
@@ -154,7 +154,7 @@ class RowGroupReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
-        self._kept: tuple[int, NDArray[np.generic], NDArray[np.bool_] | None] | None = None
+        self._last = LastBlock[tuple[NDArray[np.generic], NDArray[np.bool_] | None]]()
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`.
@@ -165,14 +165,9 @@ class RowGroupReader(ReaderDefaults):
         for block, chosen, local in by_block(self._cuts, records):
             self.require_file(block)
             targets = rows[chosen]
-            if self._kept is not None and self._kept[0] == block:
-                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
-                continue
             size = int(self._cuts[block + 1] - self._cuts[block])
-            if len(local) < size and size * self._column.field.nbytes <= KEPT_NBYTES:
-                self._kept = None
-                self._kept = block, *self._whole(block, size)
-                self._put(block, 0, self._kept[1], self._kept[2], local, out, targets)
+            if self._last.held(block) is not None or (len(local) < size and size * self._column.field.nbytes <= KEPT_NBYTES):
+                self._put(block, 0, *self._last.get(block, self._whole), local, out, targets)
                 continue
             for first, values, wrong in self._stretches(block):
                 low, high = np.searchsorted(local, [first, first + len(values)])
@@ -181,8 +176,9 @@ class RowGroupReader(ReaderDefaults):
                     break  # The rest of it is neither wanted nor kept.
         self._meter.decode_ns += time.perf_counter_ns() - began
 
-    def _whole(self, block: int, size: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    def _whole(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         """All records of a row group, and which of them have a null that is an error; None where none has."""
+        size = int(self._cuts[block + 1] - self._cuts[block])
         whole, nulls = np.empty((size, *self._column.field.shape), self._column.field.dtype), np.zeros(size, bool)
         for first, values, wrong in self._stretches(block):
             whole[first : first + len(values)] = values
@@ -218,7 +214,7 @@ class RowGroupReader(ReaderDefaults):
 
     def close(self) -> None:
         """Forget what was kept; the files are closed with those that the reader was given."""
-        self._kept = None
+        self._last.clear()
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
         """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""

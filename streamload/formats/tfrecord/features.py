@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
-from streamload.formats.tfrecord.framing import HINT, framed_records
+from streamload.formats.tfrecord.framing import damage_hint, framed_records
 from streamload.storage.files import Fingerprint, recheck
 from streamload.storage.plain_file import PlainFile
 
@@ -88,7 +88,7 @@ class Features:
                     self._add(name, value, offset, base)
                 self.count += 1
         except SourceError as error:
-            if error.hint == HINT:
+            if error.hint == damage_hint(path):
                 recheck(was)
             raise
         finally:

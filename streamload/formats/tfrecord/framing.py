@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Iterator
 
@@ -14,7 +15,11 @@ HEAD = struct.Struct("<QI")
 TAIL = struct.Struct("<I")
 PIECE_NBYTES = 16 * 1024**2
 """Files are gone through so much at a time, or a record, if it is larger."""
-HINT = "Fetch it again, or make records of what is whole: `streamload convert SRC train.h5 --on-bad skip`."
+
+
+def damage_hint(path: str) -> str:
+    """What to do about a file that is damaged."""
+    return f"Fetch it again, or make records of what is whole: `streamload convert {shlex.quote(path)} train.h5 --on-bad skip`."
 
 
 def masked(checksum: int) -> int:
@@ -29,6 +34,7 @@ def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tup
     """
     checksum = checksum_kernels().crc32c
     piece, start, at, number = memoryview(b""), 0, 0, 0
+    hint = damage_hint(path)
     while True:
         name = f"{path}: record {number:,} at byte {at:,}"
         piece, start = _reaching(file, file_nbytes, piece, start, at, HEAD.size)
@@ -36,17 +42,17 @@ def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tup
         if not head:
             return
         if len(head) < HEAD.size:
-            raise CorruptDataError(f"{name} is cut short: {len(head)} bytes are there.", hint=HINT, path=path)
+            raise CorruptDataError(f"{name} is cut short: {len(head)} bytes are there.", hint=hint, path=path)
         nbytes, said = HEAD.unpack(head)
         if masked(checksum(head[:8])) != said:
-            raise ChecksumError(f"{name}: the checksum of its length is wrong.", hint=HINT, path=path)
+            raise ChecksumError(f"{name}: the checksum of its length is wrong.", hint=hint, path=path)
         begin, whole = at + HEAD.size, nbytes + TAIL.size
         piece, start = _reaching(file, file_nbytes, piece, start, begin, whole)
         data = piece[begin - start : begin - start + whole]
         if len(data) < whole:
-            raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=HINT, path=path)
+            raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=hint, path=path)
         if masked(checksum(data[:nbytes])) != TAIL.unpack(data[nbytes:])[0]:
-            raise ChecksumError(f"{name}: its checksum is wrong.", hint=HINT, path=path, records=(number, number + 1))
+            raise ChecksumError(f"{name}: its checksum is wrong.", hint=hint, path=path, records=(number, number + 1))
         yield begin, data[:nbytes]
         at, number = begin + whole, number + 1
 

@@ -29,6 +29,9 @@ from streamload.kernels.augment.frame import (
 )
 from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, store, u8, u64, vector
 
+PADDED_NBYTES = 4096
+"""Of rows that are padded at a time."""
+
 
 @intrinsic
 def unweave(typing_context, source, a, b, c):
@@ -86,44 +89,62 @@ def inside(i, size, mode):
 
 
 @njit(**INNER)
-def padded_row(row, width, n, x0, w, mode, fills, out):
-    """`w` pixels from x0 on of a row (none where it is 0: all are filled), into `out`."""
-    left, right = min(w, max(0, -x0)), max(0, min(w, width - x0))
-    if row == 0 or left >= right:
-        left = right = 0
-    else:
-        copy(pointer(out.ctypes.data + left * n), pointer(row + (x0 + left) * n), np.uintp((right - left) * n))
-    pixels = carray(pointer(row), width * n, np.uint8)
-    for x in range(w):
-        if left <= x < right:
-            continue
-        at = -1 if row == 0 else inside(x0 + x, width, mode)
+def pad_pixels(row, width, n, x0, first, last, mode, fills, to):
+    """Pixels [first, last) of a row from x0 on, all of which stand outside of it."""
+    if first >= last:
+        return
+    pixels, out = carray(pointer(row), width * n, np.uint8), carray(pointer(to), last * n, np.uint8)
+    for x in range(first, last):
+        at = inside(x0 + x, width, mode)
         for c in range(n):
             out[u64(x * n + c)] = u8(fills[c]) if at < 0 else pixels[u64(at * n + c)]
 
 
 @njit(**INNER)
+def padded_row(row, width, n, x0, w, mode, fills, to):
+    """`w` pixels from x0 on of a row, to an address."""
+    left, right = min(w, max(0, -x0)), max(0, min(w, width - x0))
+    if left < right:
+        copy(pointer(to + left * n), pointer(row + (x0 + left) * n), np.uintp((right - left) * n))
+    else:
+        left = right = 0
+    pad_pixels(row, width, n, x0, 0, left, mode, fills, to)
+    pad_pixels(row, width, n, x0, right, w, mode, fills, to)
+
+
+@njit(**INNER)
 def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart):
-    """Rows [y0, y0 + h) and columns [x0, x0 + w) of a woven source into n planes, flipped as the bits say."""
-    whole, scratch = np.empty(w * n, np.uint8), np.empty((n, w), np.uint8)
+    """Rows [y0, y0 + h) and columns [x0, x0 + w) of a woven source into n planes, flipped as the bits say.
+
+    Rows that reach outside are padded some at a time: what was just written in parts is slow to be read whole.
+    """
     within = x0 >= 0 and x0 + w <= width
-    for y in range(h):
-        at = inside(y0 + y, height, mode)
-        row = 0 if at < 0 else source + at * width * n
-        target = to + (h - 1 - y if flips & VERTICAL else y) * w
-        if within and row != 0:
-            row += x0 * n
-        else:
-            padded_row(row, width, n, x0, w, mode, fills, whole)
-            row = whole.ctypes.data
-        if flips & HORIZONTAL:
-            if n > 1:
-                unwoven(row, n, w, scratch.ctypes.data, w)
-                row = scratch.ctypes.data
-            for c in range(n):
-                reversed_bytes(row + c * w, target + c * apart, w)
-        else:
-            unwoven(row, n, w, target, apart)
+    some = h if within else max(1, PADDED_NBYTES // (w * n))
+    whole, scratch = np.empty(0 if within else some * w * n, np.uint8), np.empty((n, w), np.uint8)
+    padded = whole.ctypes.data
+    for first in range(0, h, some):
+        last = min(first + some, h)
+        if not within:
+            for y in range(first, last):
+                at = inside(y0 + y, height, mode)
+                if at >= 0:
+                    padded_row(source + at * width * n, width, n, x0, w, mode, fills, padded + (y - first) * w * n)
+        for y in range(first, last):
+            at = inside(y0 + y, height, mode)
+            target = to + (h - 1 - y if flips & VERTICAL else y) * w
+            if at < 0:
+                for c in range(n):
+                    carray(pointer(target + c * apart), w, np.uint8)[:] = u8(fills[c])
+                continue
+            row = source + (at * width + x0) * n if within else padded + (y - first) * w * n
+            if flips & HORIZONTAL:
+                if n > 1:
+                    unwoven(row, n, w, scratch.ctypes.data, w)
+                    row = scratch.ctypes.data
+                for c in range(n):
+                    reversed_bytes(row + c * w, target + c * apart, w)
+            else:
+                unwoven(row, n, w, target, apart)
 
 
 @njit(**INNER)

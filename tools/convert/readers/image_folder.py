@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
 from streamload.formats.image_folder.masks import mask_folders, mask_stem, refuse_masks
 from streamload.formats.image_names import SUFFIXES
+from streamload.formats.label_values import labels_or_texts
 from streamload.formats.partitions import SPLITS, files_below
 from streamload.tools.console import counted
 from streamload.tools.convert.open_request import OpenRequest
@@ -147,7 +148,8 @@ class ImageFolder:
             except FileNotFoundError:
                 digest.update(f"{name}\0is not there\n".encode(errors="surrogateescape"))
         for column, values in self._columns.items():
-            digest.update(column.encode() + values.tobytes())
+            held = "\0".join(values).encode(errors="surrogateescape") if values.dtype.hasobject else values.tobytes()
+            digest.update(column.encode() + held)
         return [len(self._names), digest.hexdigest()]
 
     def where(self, number: int) -> str:
@@ -164,7 +166,8 @@ class ImageFolder:
         found: dict[str, bytes | NDArray[Any]] = {IMAGE: file_bytes(self.where(number))}
         if self._masks and self._masks[number] is not None:
             found[MASK] = file_bytes(self.named(number, MASK))
-        return found | {name: values[number] for name, values in self._columns.items()}
+        values = {name: column[number] for name, column in self._columns.items()}
+        return found | {name: one.encode() if isinstance(one, str) else one for name, one in values.items()}
 
     def begin(self, number: int, stored: str, most: int) -> bytes | None:
         """The first bytes of an image."""
@@ -178,7 +181,8 @@ class ImageFolder:
 
     def held(self, stored: str) -> NDArray[Any] | None:
         """A field that is in memory."""
-        return self._columns.get(stored)
+        column = self._columns.get(stored)
+        return None if column is None or column.dtype.hasobject else column
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -253,9 +257,10 @@ def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[A
         values = _numbers([row.get(name) for row in rows])
         if values is None:
             texts = [str(row.get(name)) for row in rows]
-            classes[name] = sorted(set(texts))
-            places = {text: number for number, text in enumerate(classes[name])}
-            values = np.array([places[text] for text in texts], np.int64)
+            made = labels_or_texts(texts, as_classes=True if name == LABEL else None)
+            classes |= {name: made.classes} if made.classes else {}
+            # A text that reads as a number among others that do not is text all the same.
+            values = np.array(texts, object) if made.array is None else made.array
         columns[name] = values
     return names, columns, classes
 

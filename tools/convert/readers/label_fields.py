@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.ragged import Ragged
+from streamload.schema import TEXT
 from streamload.tools.console import clean, meant
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
@@ -35,7 +37,7 @@ class SmallFields:
                 self._own = None
         schema = self._origin.schema
         for name, argument in asked.items():
-            if name not in schema or schema[name].shape != ():
+            if name not in schema or schema[name].shape != () or schema[name].ragged not in ("", TEXT):
                 self.close()
                 small = [field.name for field in origin.schema if field.shape == ()]
                 quoted = f" If it is a text, put it in quotes: '{clean(name)}'." if argument == "--where" else ""
@@ -53,8 +55,9 @@ class SmallFields:
         """The fields of these records."""
         if not self._names or not len(numbers):
             schema = self._origin.schema
-            return {name: np.zeros(0, schema[name].dtype) for name in self._names}
-        return {name: self._origin.values(name, numbers) for name in self._names}
+            return {name: np.zeros(0, np.str_ if schema[name].ragged else schema[name].dtype) for name in self._names}
+        taken = {name: self._origin.values(name, numbers) for name in self._names}
+        return {name: np.array([*one]) if isinstance(one, Ragged) else one for name, one in taken.items()}
 
     def passes(self, numbers: Iterator[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         """Stretches of record numbers, and their fields."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.lmdb.pages import LmdbPages, ValuePlace
 from streamload.formats.lmdb.records import COUNTS, IMAGES, NUMBERED
 from streamload.formats.lmdb.values import as_text, identified, key_text
@@ -130,8 +130,8 @@ class LmdbImages:
             self._hold("label", labels, wanted)
 
     def _hold(self, name: str, values: Sequence[str | None], wanted: set[str]) -> None:
-        made = values_of(values, **({"most_classes": len(values)} if name in wanted else {}))
-        if made.array is None:
+        made = labels_or_texts(values, as_classes=True if name == "label" else None)
+        if made.array is None and made.texts is None:
             self.left_out[name] = made.why
             return
         self._held[name] = made
@@ -199,6 +199,8 @@ class LmdbImages:
         for name, held in self._held.items():
             if held.array is not None and held.there[number]:
                 found[name] = held.array[number]
+            elif held.texts is not None and (text := held.texts[number]) is not None:
+                found[name] = text.encode()
         return found
 
     def close(self) -> None:

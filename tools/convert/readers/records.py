@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,8 @@ from streamload.formats.field_guesses import is_text, shape_said
 from streamload.formats.names import plain_names
 from streamload.images import named_as_mask
 from streamload.omissions import Omission
-from streamload.schema import Field, Schema
+from streamload.ragged import Ragged
+from streamload.schema import TEXT, Field, Schema
 from streamload.tools.console import counted, meant
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Container, Raw
@@ -41,7 +42,7 @@ class FieldPlan:
     stored: str
     """Its name in the container."""
     kind: str
-    """ "image", "mask", "bytes" or "numbers"."""
+    """ "image", "mask", "bytes", "text" or "numbers"."""
     field: Field
 
 
@@ -134,7 +135,7 @@ class ContainerReader(RecordSourceDefaults):
         names = self.encoded_fields
         kept: dict[str, list[bytes]] = {name: [] for name in names}
         fixed = [plan for plan in self._plans if plan.kind != "image"]
-        out: dict[str, Any] = {plan.field.name: np.empty((len(records), *plan.field.shape), plan.field.dtype) for plan in fixed}
+        out = {plan.field.name: _room(plan.field, len(records)) for plan in fixed}
         waiting: list[Any] = []
         for row, number in enumerate(records.tolist()):
             raw = self._container.raw(number)
@@ -152,15 +153,16 @@ class ContainerReader(RecordSourceDefaults):
                         waiting.append(self._pool.submit(image_in, data, title, mode="any"))
         for one in waiting:
             one.result()
-        return {field.name: out[field.name] if field.name in out else bytes_of(kept[field.name]) for field in self.schema}
+        done = _finished(out)
+        return {field.name: done[field.name] if field.name in done else bytes_of(kept[field.name]) for field in self.schema}
 
-    def take(self, records: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """Arrays of the given records, in the order given. Raises SourceError for one that is damaged or of another shape."""
         return self.begin_take(records)()
 
-    def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, NDArray[Any]]]:
+    def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
         """The same, under way: what is returned waits for it. Threads are never without work where the next is begun before that."""
-        out = {field.name: aligned_empty((len(records), *field.shape), field.dtype) for field in self.schema}
+        out = {field.name: _room(field, len(records)) for field in self.schema}
         waiting: list[Callable[[], None]] = []
         group: list[tuple[int, int, Raw]] = []
         failed: SourceError | None = None
@@ -176,16 +178,16 @@ class ContainerReader(RecordSourceDefaults):
         if group:
             waiting.append(self._put_beside(out, group))
 
-        def finish() -> dict[str, NDArray[Any]]:
+        def finish() -> dict[str, Any]:
             for one in waiting:
                 one()  # what is wrong with a record before the one that cannot be had is said first
             if failed is not None:
                 raise failed
-            return out
+            return _finished(out)
 
         return finish
 
-    def _put_beside(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> Callable[[], None]:
+    def _put_beside(self, out: dict[str, Any], group: Sequence[tuple[int, int, Raw]]) -> Callable[[], None]:
         """Make some records on another thread, if there are any; what is returned waits for them."""
         return partial(self._put_all, out, group) if self._pool is None else self._pool.submit(self._put_all, out, group).result
 
@@ -200,20 +202,20 @@ class ContainerReader(RecordSourceDefaults):
                 path=where,
             )
 
-    def _put_all(self, out: dict[str, NDArray[Any]], group: Sequence[tuple[int, int, Raw]]) -> None:
+    def _put_all(self, out: dict[str, Any], group: Sequence[tuple[int, int, Raw]]) -> None:
         for row, number, raw in group:
             self._put(out, row, number, raw, self._plans)
 
-    def values(self, name: str, records: NDArray[np.int64]) -> NDArray[Any]:
+    def values(self, name: str, records: NDArray[np.int64]) -> Any:
         """A field of the given records that is no image: nothing else of them is made."""
         plan = next(plan for plan in self._plans if plan.field.name == name)
         held = self._container.held(plan.stored)
         if held is not None:
             return held[records]
-        out = {name: np.empty((len(records), *plan.field.shape), plan.field.dtype)}
+        out = {name: _room(plan.field, len(records))}
         for row, number in enumerate(records.tolist()):
             self._put(out, row, number, self._container.raw(number), [plan])
-        return out[name]
+        return _finished(out)[name]
 
     def close(self) -> None:
         """End the threads, and let go of files."""
@@ -221,13 +223,16 @@ class ContainerReader(RecordSourceDefaults):
             self._pool.shutdown()
         self._container.close()
 
-    def _put(self, out: dict[str, NDArray[Any]], row: int, number: int, raw: Raw, plans: Sequence[FieldPlan]) -> None:
+    def _put(self, out: dict[str, Any], row: int, number: int, raw: Raw, plans: Sequence[FieldPlan]) -> None:
         self._require_known(number, raw)
         for plan in plans:
             value = raw.get(plan.stored)
             if value is None:
                 raise self._lacks(plan, number)
             field = plan.field
+            if plan.kind == "text":
+                out[field.name][row] = self._text(value, self._container.named(number, plan.stored))
+                continue
             # An image is decoded where it is to stand; only one of another shape comes back elsewhere, to be refused.
             into = out[field.name][row] if plan.kind == "image" else None
             made = self._made(plan.kind, value, self._container.named(number, plan.stored), into)
@@ -242,6 +247,20 @@ class ContainerReader(RecordSourceDefaults):
                 )
             if made is not into:
                 out[field.name][row] = made
+
+    def _text(self, value: bytes | NDArray[Any], title: str) -> bytes:
+        """A value as text. Raises SourceError for what is none."""
+        if not isinstance(value, bytes):
+            raise SchemaMismatchError(f"{title} is numbers, and text in the first record.", hint="Choose other --fields.", path=title)
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptDataError(
+                f"{title} is text that is not UTF-8: {error.reason} at byte {error.start:,}.",
+                hint="Leave it out with --on-bad skip, or choose --fields without it.",
+                path=title,
+            ) from error
+        return value
 
     def _lacks(self, plan: FieldPlan, number: int) -> CorruptDataError:
         return CorruptDataError(
@@ -322,7 +341,8 @@ class ContainerReader(RecordSourceDefaults):
                 return None, "lists of different lengths"
             return FieldPlan(stored=stored, kind="numbers", field=Field(name, arrays[0].dtype.newbyteorder("="), arrays[0].shape)), ""
         texts = [value for _, value in values if isinstance(value, bytes)]
-        if stored in self._container.images or any(kind_of(value) for value in texts):
+        is_texts = is_text(texts)
+        if stored in self._container.images or (any(kind_of(value) for value in texts) and not is_texts):
             kind = "mask" if self._request.is_mask(name) or (self._request.masks is None and named_as_mask(stored)) else "image"
             image = self._first(kind, stored, values)
             return FieldPlan(stored=stored, kind=kind, field=Field(name, image.dtype, image.shape)), ""
@@ -330,8 +350,10 @@ class ContainerReader(RecordSourceDefaults):
         shape = (self._request.shapes or {}).get(name) or shape_said(first, nbytes)
         if shape is not None and np.prod(shape, dtype=np.int64) == nbytes:
             return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), shape)), ""
-        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1 or is_text(texts):
-            return None, f"bytes that are no image ({nbytes:,} of them in the first record)" if not is_text(texts) else "texts"
+        if shape is None and is_texts:
+            return FieldPlan(stored=stored, kind="text", field=Field(name, np.dtype(np.uint8), (), TEXT)), ""
+        if shape is not None or not nbytes or len({len(value) for value in texts}) > 1:
+            return None, f"bytes that are no image ({nbytes:,} of them in the first record)"
         return FieldPlan(stored=stored, kind="bytes", field=Field(name, np.dtype(np.uint8), (nbytes,))), ""
 
     def _first(self, kind: str, stored: str, values: list[tuple[int, bytes | NDArray[Any]]]) -> NDArray[Any]:
@@ -344,3 +366,17 @@ class ContainerReader(RecordSourceDefaults):
                 failed = failed or error
         assert failed is not None
         raise failed
+
+
+def _room(field: Field, records: int) -> Any:
+    """Where records of a field are put: an array, or a list of texts."""
+    return [b""] * records if field.ragged else aligned_empty((records, *field.shape), field.dtype)
+
+
+def _finished(out: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, texts side by side."""
+    made: dict[str, Any] = {}
+    for name, one in out.items():
+        texts = bytes_of(one) if isinstance(one, list) else None
+        made[name] = one if texts is None else Ragged(texts.values, texts.offsets, TEXT)
+    return made

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceError
+from streamload.formats.label_values import MOST_CLASSES
 from streamload.formats.tfrecord.example import features_of
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels import checksum_kernels, crc32c_plain
@@ -200,8 +201,12 @@ class TFRecords:
             ) from error
 
     def _number_texts(self, name: str) -> None:
-        """Make classes of a feature that holds texts: all records must be read for that, so it is done only where asked for."""
+        """Make classes of a feature that holds texts which repeat, each twice on average, or is called label.
+
+        All records must be read for that, so it is done only where the feature was asked for.
+        """
         texts: set[str] = set()
+        count = 0
         for number in range(len(self)):
             try:
                 feature = self._features(number).get(name)
@@ -211,7 +216,8 @@ class TFRecords:
             if feature is not None and text is None:
                 return
             texts |= {text} if text is not None else set()
-        if texts:
+            count += text is not None
+        if texts and (name.rpartition("/")[2] == "label" or len(texts) <= min(MOST_CLASSES, count // 2)):
             self.classes[name] = sorted(texts)
             self._numbers[name] = {text: number for number, text in enumerate(self.classes[name])}
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.formats.label_values import LabelValues, values_of
+from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.names import natural_key
 from streamload.formats.tar.archive import MOST_NAMED, Archive, field_of, held_fields, image_fields, kind_of_member
 from streamload.formats.tar.members import BLOCK, is_head
@@ -127,8 +127,8 @@ class WebDataset:
             for start, archive in zip(self._starts.tolist(), self._archives, strict=False):
                 for row, value in archive.values.get(source, {}).items():
                     column[start + row] = value
-            made = values_of(column, **({"most_classes": len(column)} if name in wanted or name == "label" else {}))
-            if made.array is None:
+            made = labels_or_texts(column, as_classes=True if name == "label" else None)
+            if made.array is None and made.texts is None:
                 self.left_out[name] = made.why
                 continue
             self._held[name] = made
@@ -194,6 +194,8 @@ class WebDataset:
         for field, held in self._held.items():
             if held.there[number] and held.array is not None:
                 found[field] = held.array[number]
+            elif held.texts is not None and (text := held.texts[number]) is not None:
+                found[field] = text.encode()
         return found
 
     def _read(self, at: int, name: str, offset: int, nbytes: int) -> bytes:

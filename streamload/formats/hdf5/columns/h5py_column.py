@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.images.image_fields import LookedAt
+from streamload.lru import LRU
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -107,8 +107,8 @@ class H5pyReader(ReaderDefaults):
         self._meter = meter
         self._starts = np.cumsum([0, *(part.records for part in column.parts)])
         self._pid = os.getpid()
-        self._open: OrderedDict[int, Any] = OrderedDict()
-        self._spans: OrderedDict[tuple[int, int], NDArray[np.generic]] = OrderedDict()
+        self._open = LRU[int, Any](limit=MOST_FILES, discard=lambda file: file.close())
+        self._spans = LRU[tuple[int, int], NDArray[np.generic]](limit=SPANS_KEPT)
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`, reading each span once."""
@@ -120,8 +120,6 @@ class H5pyReader(ReaderDefaults):
     def close(self) -> None:
         """Close the files and forget the spans."""
         self._leave_inherited()
-        for file in self._open.values():
-            file.close()
         self._open.clear()
         self._spans.clear()
 
@@ -140,20 +138,11 @@ class H5pyReader(ReaderDefaults):
                 yield int(which[first]), span, chosen, local[chosen] - span * sizes[first]
 
     def _values(self, which: int, span: int) -> NDArray[np.generic]:
-        key = which, span
         self._leave_inherited()
         part = self._column.parts[which]
         for number in (part.number, *part.sources):
             self._files.descriptor(number)
-        if key in self._spans:
-            self._spans.move_to_end(key)
-            return self._spans[key]
-        values = self._read(part, span)
-        self._spans[key] = values
-        if len(self._spans) > SPANS_KEPT:
-            self._spans.popitem(last=False)
-        self._meter.read_nbytes += values.nbytes
-        return values
+        return self._spans.get((which, span), lambda _: self._read(part, span))
 
     def objects(self, record: int) -> Any:
         """The span that begins with a record, as the library gives it: of variable-length types an array of objects."""
@@ -167,7 +156,9 @@ class H5pyReader(ReaderDefaults):
     def _read(self, part: H5pyDataset, span: int) -> NDArray[np.generic]:
         column, values = self._column, self._stored(part, span)
         values = plain_values(values)
-        return np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(len(values), *column.field.shape))
+        values = np.ascontiguousarray(values.astype(column.field.dtype, copy=False).reshape(len(values), *column.field.shape))
+        self._meter.read_nbytes += values.nbytes
+        return values
 
     def _stored(self, part: H5pyDataset, span: int) -> Any:
         member = self._column.member
@@ -197,23 +188,18 @@ class H5pyReader(ReaderDefaults):
             raise failed from error
 
     def _file(self, number: int) -> Any:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
+        return self._open.get(number, self._opened)
+
+    def _opened(self, number: int) -> Any:
         from streamload.formats.hdf5 import filters, open_file
 
         if self._column.plugins:
             filters.register_plugins()
-        file = open_file.open_file(self._files.fingerprints[number].path, cache_nbytes=self._column.cache_nbytes)
-        self._open[number] = file
-        if len(self._open) > MOST_FILES:
-            self._open.popitem(last=False)[1].close()
-        return file
+        return open_file.open_file(self._files.fingerprints[number].path, cache_nbytes=self._column.cache_nbytes)
 
     def _leave_inherited(self) -> None:
         if self._pid != os.getpid():
-            _inherited.extend(self._open.values())
-            self._open.clear()
+            _inherited.extend(self._open.take_all())
             self._pid = os.getpid()
 
 

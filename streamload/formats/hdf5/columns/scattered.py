@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.kernels import gather_kernels
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
@@ -87,27 +87,27 @@ class ScatteredReader(ReaderDefaults):
         assert cuts is not None
         self._cuts = cuts
         self._starts = np.cumsum([0, *(part.records for part in column.parts)])
-        self._kept: tuple[int, NDArray[np.generic]] | None = None
+        self._last = LastBlock[NDArray[np.generic]]()
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
         for block, chosen, local in by_block(self._cuts, records):
-            which = int(np.searchsorted(self._starts, self._cuts[block], side="right")) - 1
-            self._files.descriptor(self._column.parts[which].number)
-            if self._kept is None or self._kept[0] != block:
-                self._kept = None
-                self._kept = block, self._read(which, block)
-            out[rows[chosen]] = self._kept[1][local]
+            self._files.descriptor(self._column.parts[self._part_of(block)].number)
+            out[rows[chosen]] = self._last.get(block, self._read)[local]
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Nothing: what is wanted lies in small pieces all over the dataset."""
 
     def close(self) -> None:
         """Forget the block."""
-        self._kept = None
+        self._last.clear()
 
-    def _read(self, which: int, block: int) -> NDArray[np.generic]:
+    def _part_of(self, block: int) -> int:
+        return int(np.searchsorted(self._starts, self._cuts[block], side="right")) - 1
+
+    def _read(self, block: int) -> NDArray[np.generic]:
         """The records of a block, one after the other and in native bytes."""
+        which = self._part_of(block)
         column, part = self._column, self._column.parts[which]
         first, count = int(self._cuts[block] - self._starts[which]), int(self._cuts[block + 1] - self._cuts[block])
         began = time.perf_counter_ns()

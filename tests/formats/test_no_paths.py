@@ -1,0 +1,53 @@
+"""What is no path is refused by its type, and a folder whose name looks like a pattern is that folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hdf5_files import images, labels, refused, write
+
+from streamload.errors import ConfigError
+from streamload.formats.open import open_source
+
+
+class TestWhatIsNoPath:
+    """Refused by its type before anything is read of it, with the call that works."""
+
+    def test_open_files_of_another_library(self, tmp_path: Path):
+        """The file, a group and a dataset: the path is in the hint."""
+        write(tmp_path / "a.h5", x=images(), y=labels())
+        with h5py.File(tmp_path / "a.h5", "r+") as file:
+            file["in/z"] = labels()
+            for given, call in (
+                (file, f"sl.open('{tmp_path}/a.h5')"),
+                (file["x"], f"sl.open('{tmp_path}/a.h5', fields=['x'])"),
+                (file["in"], f"sl.open('{tmp_path}/a.h5', fields={{'NAME': 'in/NAME'}})"),
+            ):
+                text = refused(ConfigError, given)
+                assert "where a path is wanted: workers open files themselves." in text
+                assert text.endswith(f"Give it: {call}.")
+        assert len(open_source(tmp_path / "a.h5", fields=["x"])) == 100
+
+    def test_arrays_and_sources(self, tmp_path: Path):
+        """Of any size."""
+        text = refused(ConfigError, np.zeros((10**6, 3)))
+        assert text.startswith("This is a numpy.ndarray, where a path is wanted: what is in memory has no file that workers could read.")
+        write(tmp_path / "a.h5", x=images())
+        assert refused(ConfigError, open_source(tmp_path / "a.h5")).startswith("This is a source already. Give it to sl.Loader")
+
+
+@pytest.mark.parametrize("pattern", ["run[1]/part-*.npy", "*/part-*.npy", "run[1]/sub[*]/part-?.npy"])
+@pytest.mark.parametrize("absolute", [False, True], ids=["relative", "absolute"])
+def test_folders_that_exist_are_no_patterns(pattern: str, absolute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Though their names look like one, and another folder matches it."""
+    for folder, records in (("run1", 3), ("run[1]", 5), ("run[1]/sub[*]", 7)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "part-0.npy", np.zeros((records, 2)))
+    monkeypatch.chdir(tmp_path)
+    wanted = {"run[1]/part-*.npy": 5, "*/part-*.npy": 8, "run[1]/sub[*]/part-?.npy": 7}[pattern]
+    assert len(open_source(f"{tmp_path}/{pattern}" if absolute else pattern)) == wanted
+    with pytest.raises(ConfigError, match=r"No file matches .*glob\.escape\(path\)"):
+        open_source("run[1]/nothing-*.npy")
