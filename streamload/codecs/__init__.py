@@ -22,7 +22,7 @@ SHUFFLE = 2
 """The filter that does nothing to elements of one byte."""
 MOST_PLANS = 64
 """Different filter masks for which the steps are remembered: honest files have a few, damaged ones any number."""
-NAMES = {number: step.name for number, step in STEPS.items()}
+NAMES = {number: step.name for number, step in HDF5_STEPS.items()}
 """What people call the filters that can be undone here, by HDF5's number."""
 
 
@@ -30,7 +30,7 @@ def supported(filters: Filters, dtype: np.dtype) -> bool:
     """Whether chunks of `dtype`, as it is stored, with these filters can be decoded here; if not, libhdf5 has to."""
     if dtype.hasobject or find_spec("imagecodecs") is None:
         return False
-    return all(number in STEPS and STEPS[number].accepts(tuple(values)) for number, values in filters)
+    return all(number in HDF5_STEPS and HDF5_STEPS[number].accepts(tuple(values)) for number, values in filters)
 
 
 class FilterPipeline:

@@ -71,7 +71,8 @@ def open_source(
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
-    if isinstance(path, (str, os.PathLike)) and paths != [os.path.expanduser(path)] and os.path.isdir(os.path.expanduser(path)):
+    of_folder = isinstance(path, (str, os.PathLike)) and paths != [os.path.expanduser(path)] and os.path.isdir(os.path.expanduser(path))
+    if of_folder and not _choose_inside(paths):
         options = {name: value for name, value in options.items() if name != "split"}  # It has chosen the files.
     _refuse_unknown(options, chosen)
     stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
@@ -314,7 +315,7 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
         return []
     parts = by_split(found)
     splits = [name for name in parts if name]
-    if split is not None and found:
+    if split is not None and found and not _choose_inside(found):
         chosen = parts.get(WORDS.get(split, split))
         if not chosen:
             raise ConfigError(
@@ -328,3 +329,9 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
             path=folder,
         )
     return found
+
+
+def _choose_inside(folders: list[str]) -> bool:
+    """Whether datasets, none of which is called as a split is, hold splits themselves, among which their format chooses."""
+    kind = folder_format_of(folders[0]) if os.path.isdir(folders[0]) else None
+    return kind is not None and "split" in _options_of(kind) and not any(by_split(folders))
