@@ -56,7 +56,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("tools/convert/writers/hdf5.py", "os.open O_RDWR"): "the file that was made just before",
     ("tools/convert/writers/npz.py", "zipfile.ZipFile 'w'"): "into an open file",
     ("tools/files/direct_io.py", "os.open ?"): "a file that the caller has made; never creates",
-    ("streamload/storage/file_table.py", "os.open ?"): "a folder, to look at what is in it; never creates",
     ("tools/demonstration/dataset.py", "h5py.File 'x'"): "in a temporary folder of this run, exclusively",
     ("tools/benchmark/competitors.py", "h5py.File 'x'"): "under a name that nothing has, which the module deletes or renames",
 }
