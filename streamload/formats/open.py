@@ -316,7 +316,7 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
     parts = by_split(found)
     splits = [name for name in parts if name]
     if split is not None and found and not _choose_inside(found):
-        chosen = parts.get(WORDS.get(split, split))
+        chosen = parts.get(str(WORDS.get(split, split)))
         if not chosen:
             raise ConfigError(
                 f"{folder} has no split {split!r}.", hint=f"It has {', '.join(splits) or 'none'}.", path=folder, option="split"
