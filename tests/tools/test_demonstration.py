@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from time_limits import GUARD_SECONDS
 
 from streamload.tools.benchmark.cgroup import homes
@@ -59,6 +60,17 @@ def test_the_demo_streams_a_file_of_the_users(tmp_path: Path):
     text = run("mine.h5", "--epochs", "2", "--batch-size", "50", folder=tmp_path)
     assert "500 records" in text
     assert figures("mine.h5", text)[1] != "0"
+
+
+def test_the_demo_streams_a_folder_of_photographs(tmp_path: Path):
+    """`tools/demo photos/`: of different sizes, decoded to one."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(np.full((40, 40 + number, 3), 40 * number, np.uint8)).save(tmp_path / "photos" / name / f"{number}.png")
+    text = run("photos", "--epochs", "2", "--batch-size", "5", folder=tmp_path)
+    assert "12 records · image uint8 (224, 224, 3) · label int64 ()" in text
+    assert figures("photos", text)[1] != "0"
 
 
 def test_the_demo_says_what_is_wrong_with_a_file(tmp_path: Path):

@@ -20,6 +20,7 @@ from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.storage.owned_files import Folder, temporary_folder
 from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
 from streamload.tools.benchmark.memory_usage import MemoryUsage, MemoryWatch
+from streamload.tools.convert.readers.library import image_names
 from streamload.tools.demonstration.classifier import Classifier, features
 from streamload.tools.demonstration.dataset import PHOTOGRAPHS, Crops, make_crops, records_of, write_crops
 from streamload.tools.progress import bar
@@ -28,6 +29,8 @@ from streamload.workers.launcher import Launcher
 FOR_INTERPRETERS = 256 * 1024**2
 """Memory beside the loader's own, for Python, NumPy, h5py and compiled code in all processes."""
 TESTED_CROPS = 2400
+IMAGE_SIZE = (224, 224)
+"""What images of different sizes are decoded to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,9 +167,19 @@ def demonstrate_own(arguments: argparse.Namespace) -> None:
         print(f"accuracy: on {TESTED_CROPS:,} other crops of the same {len(PHOTOGRAPHS)} photographs; guessing gives {guessing:.3f}")
 
 
+def open_own(paths: Sequence[str]) -> sl.Source:
+    """The user's data, images of different sizes decoded to IMAGE_SIZE."""
+    data = sl.open(paths)
+    differing = [name for name in image_names(data) if data.schema[name].ragged]
+    if not differing:
+        return data
+    data.close()
+    return sl.open(paths, decode=dict.fromkeys(differing, IMAGE_SIZE))
+
+
 def demonstrate_file(arguments: argparse.Namespace) -> None:
-    """Stream the user's file as it is."""
-    data = sl.open(arguments.file)
+    """Stream the user's data as they are."""
+    data = open_own(arguments.file)
     print(f"{data!r}\n")
     options: dict[str, Any] = {"batch_size": arguments.batch_size, "shuffle": True, "seed": 0, "num_workers": arguments.workers}
     if arguments.memory:
@@ -196,7 +209,7 @@ def report(passes: Sequence[StreamingResult], *, group: MemoryCeiling | None) ->
 def main(words: Sequence[str] | None = None) -> int:
     """Run the demo as the command line says; the exit status."""
     parser = argparse.ArgumentParser(prog="tools/demo", description=__doc__)
-    parser.add_argument("file", nargs="*", help="data files of your own to stream, instead of a file made for the demo")
+    parser.add_argument("file", nargs="*", help="data of your own to stream, files or a folder, instead of a file made for the demo")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
