@@ -40,6 +40,7 @@ FAILED = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a temporary folder of its own, so that what is left in it is ours, and a mark for its processes."""
+    os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and commands would fold their lines
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays where it always is
     # A run in the background may have been told to ignore these, and every program that tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
