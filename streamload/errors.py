@@ -161,9 +161,11 @@ def from_plain(plain: Mapping[str, Any]) -> StreamloadError:
 def without_frames(error: BaseException) -> BaseException:
     """An equal error that has not been raised: one that is kept must not keep alive all that it passed through."""
     try:
-        return copy.copy(error)
+        twin = copy.copy(error)
     except Exception:  # Whatever somebody else's class makes of being copied.
         return error
+    vars(twin).update(vars(error))  # What was said of it after it was made, notes among it.
+    return twin
 
 
 MOST_TEXT_NBYTES = 1 << 20

@@ -36,6 +36,8 @@ WRITTEN_AGAIN = {
     "slots.py: self.offsets[field.name]": "a slot",
     "ragged_collate.py: self._addresses": "made anew for each step",
     "runners.py: self._frame": "what kernels are told of a record, while they run",
+    "archive.py: self.places[name]": "written once, where an archive is looked at",
+    "planning.py: made.values[LABEL]": "written once, where a folder is looked at",
     "augment_images.py: self._sizes": "sizes of the images of the step at hand",
 }
 """Memory that an object holds, and why no view of it outlives what lies there. Readers have a `Scratch` instead."""

@@ -225,7 +225,7 @@ CATALOGUE: dict[str, Entry] = {
     "D5": Entry("overwritten in place", (CHANGED, CHANGES + "test_d4_d5_a_file_changed_between_opening_and_the_first_batch_is_an_error")),
     "D6": Entry(
         "a flipped bit",
-        (FLIPPED, "formats/hdf5/test_chunked.py::test_every_damaged_byte_of_a_chunk_is_named_or_harmless"),
+        (FLIPPED, "formats/columns/test_chunked.py::test_every_damaged_byte_of_a_chunk_is_named_or_harmless"),
         "Where nothing in a file checks its bytes, a flipped one is read as it stands: what the HDF5 library reads too.",
     ),
     "D7": Entry("a writer still has it open", (HDF5 + "test_d7_a_file_that_is_being_written_is_busy",)),

@@ -209,7 +209,7 @@ def test_a_transform_that_cannot_travel_is_refused_at_once(server: Server, what:
     """A20: the error names the attribute."""
     error = server.ask("unpicklable", what=what)["error"]
     assert "ConfigError" in error["kinds"]
-    assert error["text"].startswith("transform.held (")
+    assert error["text"].startswith("transform.held['image'] (" if what == "h5py file" else "transform.held (")
     assert "cannot be sent to worker processes" in error["text"]
 
 

@@ -6,7 +6,7 @@ import argparse
 import glob
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
-from streamload.errors import ConfigError, CorruptDataError
+from streamload.errors import ConfigError, CorruptDataError, StreamloadError
 from streamload.formats import folder_format_of
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
@@ -39,6 +39,7 @@ from streamload.tools.convert.manifest import (
 )
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.images import image_in
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.open import container_kind, open_records, open_training
 from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
@@ -209,7 +210,10 @@ def _check_records(
         try:
             if label and label not in source.schema:
                 raise ConfigError(f"There is no field {label!r}.", hint=f"There is {', '.join(source.schema.names)}.")
-            for first, taken in batches(LibraryRecords(source), f"records {part}".strip()):
+            records_of = LibraryRecords(source)
+            encoded = records_of.encoded_fields if manifest is None else ()  # Else checksums say that they are what they were.
+            for first, taken in batches(records_of, f"records {part}".strip()):
+                _check_images(taken, encoded, first, part, findings)
                 _check_values(taken, first, part, (label, int(limit or 0)), findings, nan=arguments.nan)
                 content.add(taken, first)
                 for number, one in enumerate(record_hashes(taken) if arguments.duplicates else [], start=first):
@@ -236,6 +240,18 @@ def _check_records(
 def _as_it_is(arguments: argparse.Namespace) -> OpenRequest:
     """What is asked for of the dataset itself."""
     return OpenRequest(path=os.path.abspath(arguments.path), fields=fields_in(arguments.fields))
+
+
+def _check_images(taken: Mapping[str, Any], names: Sequence[str], first: int, part: str, findings: Findings) -> None:
+    """Images that are delivered as bytes, since their sizes differ, are decoded all the same."""
+    for name in names:
+        if isinstance(taken[name], Ragged):
+            for number, image in enumerate(taken[name], start=first):
+                where = f"{part} record {number:,}: {clean(name)}".strip()
+                try:
+                    image_in(bytes(image), where, mode="any")
+                except StreamloadError as error:
+                    findings.add("image", error.message)
 
 
 def _check_values(taken: dict[str, NDArray[Any]], first: int, part: str, labels: tuple[str, int], findings: Findings, *, nan: bool) -> None:
