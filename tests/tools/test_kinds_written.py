@@ -120,6 +120,20 @@ def test_what_a_format_cannot_hold_is_not_begun(target: str, tmp_path: Path, cap
         assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
 
 
+@pytest.mark.parametrize("name", ["", ".", "a//b", "/a"])
+def test_a_name_that_hdf5_takes_for_a_path_is_not_begun(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Names of members of an archive may be anything."""
+    np.savez(tmp_path / "a.npz", **{name: np.zeros((5, 4)), "y": np.arange(5)})
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "x.h5")]) == 2
+    said = capsys.readouterr().err
+    assert f"a.npz: '{name}' is a name that HDF5 files cannot hold, which take it for a path." in said
+    assert "Write Parquet or Arrow, which can, or choose --fields y." in said
+    assert [one.name for one in tmp_path.iterdir()] == ["a.npz"]
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "x.parquet")]) == 0
+    with sl.open(tmp_path / "x.parquet") as made:
+        assert set(made.schema.names) == {name, "y"}
+
+
 def test_text_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """HDF5 holds any bytes and calls them text; tables do not."""
     with h5py.File(tmp_path / "a.h5", "w") as file:

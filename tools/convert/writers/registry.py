@@ -152,6 +152,8 @@ def _not_held(one: Field, format_name: str) -> str:
     """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read."""
     if one.ragged and format_name in ("npy", "npz"):
         return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
+    if format_name == "hdf5" and any(part in ("", ".") for part in one.name.split("/")):
+        return "is a name that HDF5 files cannot hold, which take it for a path"
     if one.ragged and not one.nbytes and format_name == "hdf5":
         return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
     return ""
