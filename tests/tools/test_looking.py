@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import imagecodecs
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_what_lies_there_is_read_as_it_is(tmp_path: Path, capsys: pytest.Capture
     assert document["advice"][0].startswith(f"`sl.open('{tmp_path}/x.tfrecord')` reads it as it is; `streamload convert ")
     code, text = said(capsys, "verify", tmp_path / "x.tar")
     assert "accounted for: 1 file found, 1 taken; left out: 1 member: .csv is not read here" in text
+
+
+def test_bytes_that_are_no_encoded_images_are_not_decoded(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Images that lie flat have no shape, and HDF5 files say what they have: --shape is for tables."""
+    with h5py.File(tmp_path / "flat.h5", "w") as file:
+        file["image"] = np.random.default_rng(0).integers(0, 255, (5, 64 * 64), np.uint8)
+    code, document = answer(capsys, "show", tmp_path / "flat.h5", "--output", tmp_path / "sheet.png")
+    assert code == 1
+    assert document["error"]["message"].endswith("no field looks like an image; it has image uint8 (4096,).")
+    assert document["error"]["hint"] == "`streamload head` shows records as text."
 
 
 def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.contents import spread
-from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.errors import ConfigError, SchemaMismatchError, StreamloadError
 from streamload.images.fixed_bytes import holds_bytes
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
@@ -25,11 +25,16 @@ from streamload.tools.commands.open_arguments import add_choice, add_decode, cla
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.convert.chosen_records import sound_records
 from streamload.tools.convert.image_axes import image_axes, image_fields
+from streamload.tools.convert.readers.images import kind_of
 from streamload.tools.convert.record_source import RecordSource
 
 EXAMPLE = "streamload show train.h5 -n 12"
 
 MOST_COLUMNS = 6
+SHAPED = ("Parquet", "Arrow")
+"""Formats whose files may not say the shapes of records."""
+LOOKED_AT = 8
+"""Records whose beginnings say whether bytes are encoded images."""
 SHEET_PIXELS = 160
 """Images on a PNG are made at most so wide, by leaving out pixels; small ones are doubled until they can be seen."""
 GAP = 2
@@ -110,8 +115,8 @@ Sheet = tuple[Field, NDArray[np.int64], dict[str, Any], dict[str, list[str]], li
 def _chosen(arguments: argparse.Namespace) -> Sheet:
     """What was asked for."""
     source = looked_at(arguments.path, arguments)
-    encoded = not image_fields(list(source.schema)) and any(map(holds_bytes, source.schema))
     try:
+        encoded = not image_fields(list(source.schema)) and any(_begin_as_images(source, one) for one in source.schema if holds_bytes(one))
         field = None if encoded and arguments.decode is None else _image_field(source, arguments.image)
         start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
@@ -125,6 +130,16 @@ def _chosen(arguments: argparse.Namespace) -> Sheet:
     # Images of different sizes are bytes, or refused, unless somebody gives them one.
     arguments.decode = f"{SHEET_PIXELS}x{SHEET_PIXELS}"
     return _chosen(arguments)
+
+
+def _begin_as_images(source: RecordSource, field: Field) -> bool:
+    """Whether one of the first records begins as an encoded image does, or none of them can be read."""
+    numbers = np.arange(min(len(source), LOOKED_AT), dtype=np.int64)
+    try:
+        values = source.take(numbers)[field.name]
+    except StreamloadError:
+        return True
+    return not len(numbers) or any(kind_of(bytes(one)) is not None for one in values)
 
 
 def _label_list(values: Any, words: Sequence[str] | None) -> list[Any]:
@@ -157,7 +172,8 @@ def _image_field(source: RecordSource, name: str | None) -> Field:
     if not fields:
         raise SchemaMismatchError(
             f"{source.title}: no field looks like an image; it has {clean(source.schema)}.",
-            hint="`streamload head` shows records as text; `--shape image=32,32,3` says a shape that the file does not.",
+            hint="`streamload head` shows records as text"
+            + ("; `--shape image=32,32,3` says a shape that the file does not." if source.format_name in SHAPED else "."),
         )
     return fields[0]
 
