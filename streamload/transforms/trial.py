@@ -91,7 +91,7 @@ def shortened_record(record: Mapping[str, Any], stored: Schema, trial: Trial) ->
     made = [form.shape[0] for name, form in trial.forms.items() if name in names and form.shape and not form.kind]
     longest = max((trial.lengths[name] for name in names), default=0)
     kept = min([longest // 2, *(one - 1 for one in made)])
-    if not made or kept < 1:
+    if not made or kept < 0:
         return None
     return {name: value[:kept] if name in names else value for name, value in record.items()}
 

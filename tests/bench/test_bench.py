@@ -30,6 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bench")
 
 
+def outside_xdist() -> dict[str, str]:
+    """The environment of a program that is no worker of pytest-xdist, in which nothing is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+
+
 def command(name: str, *given: str, folder: Path) -> tuple[str, list[dict]]:
     """What a benchmark printed, and the figures that it wrote."""
     results = folder / f"{name}.json"
@@ -275,7 +280,7 @@ def test_the_pytest_benchmarks_run():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "bench", "-q", "--benchmark-disable", "--bench-nbytes", "2MB", "-p", "no:cacheprovider"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
+        env=outside_xdist() | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -350,7 +355,7 @@ def test_results_of_pytest_benchmarks_can_be_compared(tmp_path: Path):
         done = subprocess.run(
             [sys.executable, *words, *more],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
+            env=outside_xdist() | {"PYTHONPATH": str(ROOT), EVICT_ONLY: "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -346,7 +346,7 @@ class TestSizes:
         _, document = answer(capsys, "info", source)
         assert "damaged" not in document
         assert document["sizes"] == [[6, 5], [6, 9], 50]
-        assert document["advice"][0].startswith(f"`streamload convert {source} train.h5 --size 6x5` makes it a dataset")
+        assert f"`streamload convert {source} train.h5 --size 6x5` makes a file of it" in document["advice"][0]
         assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
 
     def test_a_large_preview_before_the_size_does_not_matter(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
