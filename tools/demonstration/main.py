@@ -51,12 +51,13 @@ class StreamingResult:
 
     @property
     def row(self) -> tuple[str, ...]:
-        """Its line in the table."""
+        """Its line in the table; no rates of a single step, with which the clock begins."""
+        timed = self.stats.steps > 1
         return (
             self.title,
-            f"{self.stats.records / self.seconds:,.0f}",
-            f"{self.stats.nbytes / self.seconds / 1024**2:,.0f}",
-            f"{100 * self.stats.wait_seconds / self.seconds:.0f} %",
+            f"{self.stats.records / self.seconds:,.0f}" if timed else "",
+            f"{self.stats.nbytes / self.seconds / 1024**2:,.0f}" if timed else "",
+            f"{100 * self.stats.wait_seconds / self.seconds:.0f} %" if timed else "",
             format_nbytes(self.footprint.total),
             format_nbytes(self.peak.own_nbytes),
             format_nbytes(self.peak.file_nbytes),
