@@ -82,6 +82,27 @@ class ColumnDefaults:
         return None
 
 
+class AddressableDefaults(ColumnDefaults):
+    """What a column says of itself whose records are each read by themselves: a base for columns."""
+
+    __slots__ = ()
+
+    @property
+    def addressable(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """None: a block may begin at any record."""
+        return None
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """None worth counting: records go straight to where they are wanted."""
+        return 0
+
+
 class ReaderDefaults:
     """What a reader does where it does nothing special: a base for readers, ragged ones too."""
 

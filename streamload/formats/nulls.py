@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import ConfigError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
@@ -149,7 +149,7 @@ def stand_in(field: Field) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class HeldWithNulls(ColumnDefaults):
+class HeldWithNulls(AddressableDefaults):
     """A small field with nulls for which nothing stands, held in memory: asking for one of these is an error."""
 
     stored: InMemory | InMemoryRagged
@@ -167,16 +167,6 @@ class HeldWithNulls(ColumnDefaults):
         return self.stored.field
 
     @property
-    def addressable(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
-
-    @property
     def lengths(self) -> Lengths:
         """Of all records, if it is ragged."""
         assert isinstance(self.stored, InMemoryRagged)
@@ -186,11 +176,6 @@ class HeldWithNulls(ColumnDefaults):
     def weights(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """None: the values are counted with the index."""
-        return 0
 
     def filled(self) -> InMemory | InMemoryRagged:
         """The same with something in the place of nulls, for whoever will not ask for them."""

@@ -40,9 +40,11 @@ class _LastNoted:
         self.ahead = form.ahead
 
     def begin(self, batch: Batch) -> Any:
+        """What the form begins with a batch, and whether it is the last of its pass."""
         return self._form.begin(batch), at_the_end(self._loader)
 
     def finish(self, begun: Any) -> tuple[Any, bool]:
+        """What the form makes of it, and whether it is the last."""
         made, last = begun
         return self._form.finish(made), last
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.formats.columns.raw import RawRecords
 from streamload.schema import Field
 from streamload.scratch import Scratch
@@ -19,23 +19,13 @@ TOGETHER = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PlanarImages(ColumnDefaults):
+class PlanarImages(AddressableDefaults):
     """Raw records of shape (channels, height, width), delivered as (height, width, channels)."""
 
     field: Field
     """As it is delivered."""
     stored: RawRecords
     """The same records as they lie in the files."""
-
-    @property
-    def addressable(self) -> bool:
-        """Always: a record is read by its offset."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
 
     @property
     def scratch_nbytes(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults
+from streamload.column_defaults import AddressableDefaults
 from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
 from streamload.nulls import null_error
 from streamload.schema import Field
@@ -17,7 +17,7 @@ from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FileRanges(ColumnDefaults):
+class FileRanges(AddressableDefaults):
     """One ragged field of bytes or of text, each record of which is a stretch of a file: 16 bytes of index a record."""
 
     field: Field
@@ -39,24 +39,9 @@ class FileRanges(ColumnDefaults):
     """What stands for records without a value; None: asking for one is an error."""
 
     @property
-    def addressable(self) -> bool:
-        """Always: a record is read by its offset."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
-
-    @property
     def weights(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """None worth counting: records go straight to where they are wanted."""
-        return 0
 
     @property
     def direct_nbytes(self) -> int:

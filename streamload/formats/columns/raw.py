@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import AddressableDefaults, ColumnDefaults, ReaderDefaults
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES, DirectReads, direct_reads
@@ -253,7 +253,7 @@ def explain_read(files: OpenFiles, number: int, offset: int, nbytes: int, name: 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class InMemory(ColumnDefaults):
+class InMemory(AddressableDefaults):
     """A small field, decoded once and held in memory: one copy that all workers share."""
 
     field: Field
@@ -262,21 +262,6 @@ class InMemory(ColumnDefaults):
     """All of it: shape (records, *field.shape)."""
     label: str
     """How it is stored, for people."""
-
-    @property
-    def addressable(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """None: the values are counted with the index."""
-        return 0
 
     @property
     def held(self) -> NDArray[np.generic]:

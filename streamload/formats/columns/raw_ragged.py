@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import AddressableDefaults, ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
 from streamload.formats.columns.raw import RawRecords
@@ -20,7 +20,7 @@ from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class InMemoryRagged(ColumnDefaults):
+class InMemoryRagged(AddressableDefaults):
     """A small ragged field, decoded once and held in memory: one copy that all workers share."""
 
     field: Field
@@ -33,16 +33,6 @@ class InMemoryRagged(ColumnDefaults):
     """How it is stored, for people."""
 
     @property
-    def addressable(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
-
-    @property
     def lengths(self) -> Lengths:
         """Of all records."""
         return Lengths.of(np.diff(self.offsets))
@@ -51,11 +41,6 @@ class InMemoryRagged(ColumnDefaults):
     def weights(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """None: the values are counted with the index."""
-        return 0
 
     @property
     def held(self) -> Ragged:

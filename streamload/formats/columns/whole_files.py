@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import SourceError
 from streamload.nulls import null_error
 from streamload.schema import Field
@@ -29,7 +29,7 @@ OPENING_THREADS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class WholeFiles(ColumnDefaults):
+class WholeFiles(AddressableDefaults):
     """One field of bytes, each record of which is all that a file holds."""
 
     field: Field
@@ -47,24 +47,9 @@ class WholeFiles(ColumnDefaults):
     """What stands for records without a file; None: asking for one is an error."""
 
     @property
-    def addressable(self) -> bool:
-        """Always: a file is read by itself."""
-        return True
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """None: a block may begin at any record."""
-        return None
-
-    @property
     def weights(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """None worth counting: files are read straight to where they are wanted."""
-        return 0
 
     @property
     def file_nbytes(self) -> int:

@@ -38,7 +38,7 @@ def read_table(folder: str, table: str) -> LabelTable:
     Raises CorruptDataError for what is no table, ConfigError where no column names files, UnsafeSourceError for files outside of the
     folder, SchemaMismatchError where rows name one file twice.
     """
-    rows = _rows(table)
+    rows = read_rows(table)
     if not rows:
         return LabelTable(names=[], values={})
     columns = list(dict.fromkeys(name for row in rows for name in row if cast(object, name) is not None))  # None: cells beyond the header.
@@ -54,13 +54,13 @@ def read_table(folder: str, table: str) -> LabelTable:
         if os.path.isabs(name) or not real.startswith(root + os.sep):
             raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
     names = [os.path.normpath(name) for name in names]
-    _refuse_repeats(table, names)
+    refuse_repeats(table, names)
     empty = ("",) if table.lower().endswith(".csv") else ()
     values = {name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column}
     return LabelTable(names=names, values=values)
 
 
-def _refuse_repeats(table: str, names: Sequence[str]) -> None:
+def refuse_repeats(table: str, names: Sequence[str]) -> None:
     """Raise SchemaMismatchError where rows name an image again: it would be several records."""
     often = [(name, count) for name, count in Counter(names).items() if count > 1]
     if often:
@@ -73,7 +73,11 @@ def _refuse_repeats(table: str, names: Sequence[str]) -> None:
         )
 
 
-def _rows(table: str) -> list[dict[str, Any]]:
+def read_rows(table: str) -> list[dict[str, Any]]:
+    """The rows of a CSV file with a header, of JSON lines or of a Parquet file.
+
+    Raises SourceError for one that cannot be read, CorruptDataError for one that holds something else.
+    """
     try:
         if table.lower().endswith(".parquet"):
             return _parquet_rows(table)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
 import re
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -16,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.formats.image_folder.label_tables import read_rows, refuse_repeats
 from streamload.formats.image_folder.masks import mask_folders, mask_stem, refuse_masks
 from streamload.formats.image_names import SUFFIXES
 from streamload.formats.label_values import labels_or_texts
 from streamload.formats.partitions import SPLITS, files_below
-from streamload.tools.console import counted
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.images import file_bytes
@@ -233,7 +230,7 @@ def _refuse_parts(path: str, folders: Sequence[str]) -> None:
 
 
 def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[Any]], dict[str, list[str]]]:
-    rows = _rows(table)
+    rows = read_rows(table)
     if not rows:
         return [], {}, {}
     column = next((name for name in NAME_COLUMNS if name in rows[0]), None)
@@ -248,7 +245,7 @@ def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[A
         if os.path.isabs(name) or not real.startswith(root + os.sep):
             raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
     names = [os.path.normpath(name) for name in names]
-    _refuse_repeats(table, names)
+    refuse_repeats(table, names)
     columns: dict[str, NDArray[Any]] = {}
     classes: dict[str, list[str]] = {}
     for name in rows[0]:
@@ -263,37 +260,6 @@ def _from_table(folder: str, table: str) -> tuple[list[str], dict[str, NDArray[A
             values = np.array(texts, object) if made.array is None else made.array
         columns[name] = values
     return names, columns, classes
-
-
-def _refuse_repeats(table: str, names: Sequence[str]) -> None:
-    """Raise SchemaMismatchError where rows name an image again: it would be several records."""
-    often = [(name, count) for name, count in Counter(names).items() if count > 1]
-    if often:
-        (name, count), more = often[0], f", and {counted(len(often) - 1, 'other')} more than once" if len(often) > 1 else ""
-        raise SchemaMismatchError(
-            f"{table} names {name} in {count:,} rows{more}.",
-            hint="Give one row for each image; a row for each box or caption is no label of an image.",
-            path=table,
-        )
-
-
-def _rows(table: str) -> list[dict[str, Any]]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            if table.endswith(".csv"):
-                return list(csv.DictReader(file))
-            rows = [json.loads(line) for line in file if line.strip()]
-    except OSError as error:
-        raise SourceError(f"{table} cannot be read: {error.strerror}.", hint="Check its permissions.", path=table) from error
-    except (ValueError, csv.Error) as error:
-        raise CorruptDataError(
-            f"{table} cannot be read: {error}.", hint="It is to be CSV with a header, or JSON lines.", path=table
-        ) from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise CorruptDataError(
-            f"{table} holds lines that are no JSON objects.", hint='Write lines such as {"file_name": "1.png"}.', path=table
-        )
-    return rows
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[Any] | None:
