@@ -178,6 +178,11 @@ class Column(Protocol):
         ...
 
     @property
+    def decode_options(self) -> Any:
+        """How images are decoded (`images.decode_options.Decode`), where records are made of `encoded` ones; else None."""
+        ...
+
+    @property
     def held(self) -> Any:
         """All records, where they are held in memory: an array of shape (records, *field.shape), or a Ragged; else None."""
         ...

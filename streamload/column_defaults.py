@@ -32,6 +32,11 @@ class ColumnDefaults:
         return None
 
     @property
+    def decode_options(self) -> Any:
+        """No images are decoded."""
+        return None
+
+    @property
     def held(self) -> Any:
         """They are not held in memory."""
         return None

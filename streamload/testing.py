@@ -206,7 +206,7 @@ def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
 
 
 SAID = ("direct_nbytes", "mappable", "amplification", "file_nbytes", "single_threaded")
-COLUMN_MEMBERS = (*SAID, "encoded", "held", "value_range", "byte_runs")
+COLUMN_MEMBERS = (*SAID, "encoded", "decode_options", "held", "value_range", "byte_runs")
 FORWARDED = {member: attrgetter(member) for member in ("addressable", *SAID)}
 READER_MEMBERS = ("advise", "expect", "collect_faults", "close")
 WITH_DEFAULTS = "let its class inherit from streamload.column_defaults."
@@ -249,6 +249,7 @@ def check_promises(source: Source, arrays: Arrays) -> None:
         if held is not None:
             _same(held if column.field.ragged else np.asarray(held), arrays[name], f"what '{name}' holds in memory")
         _check_stored(source, column, arrays[name])
+        assert encoded is not None or column.decode_options is None, f"'{name}' decodes images, and its column has no stored bytes of them"
         if encoded is not None:
             assert encoded.field.ragged == BYTES, f"the stored bytes of '{name}' are {encoded.field}, where ragged bytes are expected"
             for member, said_by in FORWARDED.items():

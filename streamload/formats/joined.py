@@ -66,6 +66,11 @@ class JoinedColumn(ColumnDefaults):
         return JoinedColumn(field=replace(stored.field, name=self.field.name), column=stored, first=self.first, files=self.files)
 
     @property
+    def decode_options(self) -> Any:
+        """As the column's."""
+        return self.column.decode_options
+
+    @property
     def page_starts(self) -> NDArray[np.int64] | None:
         """As the column's."""
         return self.column.page_starts
