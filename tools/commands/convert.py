@@ -201,6 +201,8 @@ def _do_share(job: Conversion, share: tuple[int, int], target: str, console: Con
             hint=f"Run --task 0/{count} once, before all others.",
         )
     job.prepare()
+    if not which:
+        job.look()
     shards = job.shards()
     mine = shards[which - 1 :: count] if which else []
     written = job.write(mine)
