@@ -228,7 +228,8 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
         if kept is not origin:
             held.enter_context(closing(kept))
         schema = kept.schema
-        writer = writer_of(path, schema, records, style, Annotations(classes=origin.classes, attributes=origin.attributes))
+        said = Annotations() if style.values_only else Annotations(classes=origin.classes, attributes=origin.attributes)
+        writer = writer_of(path, schema, records, style, said)
         behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
         if style.format == "hdf5":
             Inspector.warm()

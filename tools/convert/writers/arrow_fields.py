@@ -50,13 +50,13 @@ def annotated_schema(schema: Schema, said: Annotations) -> Any:
 
 def annotated(column: Any, field: Field, said: Annotations) -> Any:
     """A column with what is said of it: texts as they are, under names that say nothing of its type, and all else as JSON."""
-    attributes, words = said.attributes.get(field.name, {}), said.classes.get(field.name)
+    attributes, words = said.attributes.get(field.name, {}), said.words(field)
     texts = {name: one for name, one in attributes.items() if isinstance(one, str) and name not in TYPED and name != ATTRIBUTES}
     texts = {name: one for name, one in texts.items() if name and not name.startswith(("ARROW:", "PARQUET:"))}
     others = {name: one for name, one in attributes.items() if name not in texts}
     more = {ATTRIBUTES: attributes_to_json(others)} if others else {}
-    if words and field.dtype.kind in "iu" and not field.ragged:
-        more[CLASSES] = json.dumps(list(words))
+    if words:
+        more[CLASSES] = json.dumps(words)
     metadata = {**texts, **more, **{key.decode(): text.decode() for key, text in (column.metadata or {}).items()}}
     return column.with_metadata(metadata) if metadata else column
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
+from streamload.tools.convert.writers.annotation_limits import HDF5_TEXTS
 from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
 from streamload.tools.convert.writers.text_limits import require_texts
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
@@ -257,9 +259,10 @@ def _creation() -> Any:
 def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
     """Say of a dataset what its numbers mean, what else is known of it, and its name where that is more than the end of its path."""
     attributes = dict(said.attributes.get(field.name, {}))
-    words = said.classes.get(field.name)
-    if words and field.dtype.kind in "iu" and not field.ragged:
-        attributes[CLASSES] = list(words)
+    words = said.words(field)
+    if words:
+        # A long list of texts is more than an attribute holds, and one text lies elsewhere.
+        attributes[CLASSES] = words if len(words) <= HDF5_TEXTS else json.dumps(words)
     if "/" in field.name:
         attributes[FIELD_NAME] = field.name
     for name, value in attributes.items():
