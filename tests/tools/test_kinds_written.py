@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 import streamload as sl
-from streamload.errors import SourceError
+from streamload.errors import ConfigError, SourceError
 from streamload.ragged import Ragged
-from streamload.schema import TEXT
+from streamload.schema import TEXT, Field, Schema
 from streamload.tools.__main__ import main
+from streamload.tools.convert.writers.registry import write_options, writer_of
 from streamload.tools.convert.writers.text_limits import unheld_text
 
 VALUES = {
@@ -135,6 +136,29 @@ def test_a_name_that_hdf5_takes_for_a_path_is_not_begun(name: str, tmp_path: Pat
     assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "x.parquet")]) == 0
     with sl.open(tmp_path / "x.parquet") as made:
         assert set(made.schema.names) == {name, "y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "why"),
+    [
+        ("a\0b", "h5", r"'a\x00b' has a name with a zero byte in it, where names in .h5 files end. Write Parquet or Arrow, which can, or"),
+        (
+            "a\0b",
+            "npz",
+            r"'a\x00b' has a name with a zero byte in it, where names in .npz files end. Write Parquet or Arrow, which can, or",
+        ),
+        ("\udcff", "h5", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
+        ("\udcff", "parquet", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
+    ],
+)
+def test_a_name_that_a_format_does_not_give_back_is_not_begun(name: str, target: str, why: str, tmp_path: Path):
+    """By whoever writes; tables hold zero bytes in names."""
+    schema = Schema((Field(name, np.dtype("i4"), ()), Field("y", np.dtype("i4"), ())))
+    style = write_options(name=None, path=f"x.{target}", codec="none", chunk_records=None)
+    with pytest.raises(ConfigError) as caught:
+        writer_of(str(tmp_path / f"x.{target}"), schema, 1, style)
+    assert f"{why} choose --fields y." in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 NOT_UTF8 = [b"abc", b"\xc3", b"\xa9", "é".encode()]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
-from streamload.tools.console import meant
+from streamload.tools.console import clean, meant
 from streamload.tools.convert.writers.annotation_limits import annotation_not_held
 
 FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
@@ -163,11 +163,16 @@ def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     lacking, why = found[0]
     others = [one.name for one in schema if one.name not in {lost.name for lost, _ in found}]
     without = f", or choose --fields {','.join(others)}" if others else ""
-    raise ConfigError(f"{title}: '{lacking.name}' {why}.", hint=f"Write Parquet or Arrow, which can{without}.")
+    instead = "Write Parquet or Arrow, which can" if _is_utf8(lacking.name) else "Rename it in the source"
+    raise ConfigError(f"{title}: '{clean(lacking.name)}' {why}.", hint=f"{instead}{without}.")
 
 
 def _not_held(one: Field, format_name: str) -> str:
-    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read."""
+    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read and has a name."""
+    if not _is_utf8(one.name):
+        return "has a name that is not UTF-8, and files of no format hold that"
+    if "\0" in one.name and format_name in ("hdf5", "npz"):
+        return f"has a name with a zero byte in it, where names in {FORMATS[format_name]} files end"
     if one.ragged and format_name in ("npy", "npz"):
         return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
     if format_name == "hdf5" and any(part in ("", ".") for part in one.name.split("/")):
@@ -175,6 +180,14 @@ def _not_held(one: Field, format_name: str) -> str:
     if one.ragged and not one.nbytes and format_name == "hdf5":
         return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
     return ""
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations | None = None) -> Writer:
