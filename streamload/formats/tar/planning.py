@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
-from streamload.formats.tar.archive import Archive, file_fields, held_fields, kind_of_member
+from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
 from streamload.omissions import MOST_NAMED, Omission
@@ -41,9 +41,12 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     found: dict[str, PlannedField] = {}
     aside: dict[str, str] = {}
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
-    for field, names in file_fields(archives, title).items():
+    files = names_of_files(archives)
+    for field in dict.fromkeys(files.values()):
+        names = [name for name, of in files.items() if of == field]
         _add(field, _of_members(field, names, archives, fingerprints, starts), found, aside)
-    for source, field in held_fields(archives, title).items():
+    held = held_fields(archives)
+    for source, field in held.items():
         column: list[Any] = [None] * int(starts[-1])
         for start, archive in zip(starts.tolist(), archives, strict=False):
             for row, value in archive.values.get(source, {}).items():
@@ -59,7 +62,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
         starts=starts,
         fill=fill,
         aside=aside,
-        notes=[],
+        notes=_notes(archives, {name: field for (name, _), field in held.items()} | files),
         omissions=omissions,
     )
 
@@ -82,6 +85,16 @@ def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], as
         aside[name] = f"holds {made}" if made != "no record has one" else "has no values"
     else:
         found[name] = made
+
+
+def _notes(archives: Sequence[Archive], names: Mapping[str, str]) -> list[str]:
+    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
+    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
+    if name is None:
+        return []
+    key = next(archive.key_with(name) for archive in archives if archive.has(name))
+    said = f"'{key}.{name}' is the field '{names[name]}' of record '{key}'"
+    return [f"as in WebDataset, the first point of a file's name ends the name of its record: {said}"]
 
 
 def _omissions(archives: Sequence[Archive]) -> list[Omission]:
