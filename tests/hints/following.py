@@ -23,7 +23,7 @@ from streamload.tools.convert import executors
 
 OUT = object()
 """In place of a value: the argument is left out."""
-NAMES: dict[str, Any] = {**vars(sl), "sl": sl}
+NAMES: dict[str, Any] = {**{name: getattr(sl, name) for name in sl.__all__}, "sl": sl}
 MENTIONED = re.compile(r"\b([a-z_]+)=(?!=)|(?<![\w-])(--[a-z][a-z-]*)")
 """Arguments and flags in a text."""
 

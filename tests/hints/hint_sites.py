@@ -76,17 +76,20 @@ def text_of(module: str) -> str:
 
 @cache
 def nodes(module: str) -> tuple[ast.AST, ...]:
-    """All parts of a module, each knowing the function that it lies in; the module itself comes first."""
+    """All parts of a module, each knowing the function and the statements that it lies in; the module itself comes first."""
     found: list[ast.AST] = []
 
-    def visit(node: ast.AST, within: ast.FunctionDef | None) -> None:
-        node.within = within  # type: ignore[attr-defined]
+    def visit(node: ast.AST, within: ast.FunctionDef | None, block: tuple[ast.AST, ...]) -> None:
+        node.within, node.block = within, block  # type: ignore[attr-defined]
         found.append(node)
         inner = node if isinstance(node, ast.FunctionDef) else within
-        for child in ast.iter_child_nodes(node):
-            visit(child, inner)
+        for value in (value for _, value in ast.iter_fields(node)):
+            children = [one for one in value if isinstance(one, ast.AST)] if isinstance(value, list) else [value]
+            statements = tuple(children) if children and isinstance(children[0], ast.stmt) else block
+            for child in children if isinstance(value, (list, ast.AST)) else ():
+                visit(child, inner, statements)
 
-    visit(ast.parse(text_of(module)), None)
+    visit(ast.parse(text_of(module)), None, ())
     return tuple(found)
 
 
@@ -145,7 +148,8 @@ def named_texts(node: ast.Name, module: str, steps: int) -> Iterator[str]:
             yield from given_texts(function, node.id, names, steps)
             return
         assigned = list(assigned_to(node.id, module, None))
-    for value in assigned:
+    beside = [one for one in assigned if one.block == node.block and one.lineno < node.lineno]  # type: ignore[attr-defined]
+    for value in beside[-1:] or assigned:
         yield from texts_of(value, module, steps)
     if not assigned:
         yield from imported_texts(node.id, module, steps)
@@ -185,7 +189,9 @@ def unpacked(value: ast.expr, at: int) -> Iterator[ast.expr]:
         yield from unpacked(value.body, at)
         yield from unpacked(value.orelse, at)
     else:
-        yield ast.Constant(value=HOLE)
+        made = ast.copy_location(ast.Constant(value=HOLE), value)
+        made.within, made.block = value.within, value.block  # type: ignore[attr-defined]
+        yield made
 
 
 def given_texts(function: ast.FunctionDef, name: str, names: list[str], steps: int) -> Iterator[str]:

@@ -6,15 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import augment_hint_cases as augment_cases
 import format_cases
+import framework_cases
 import hdf5_cases
+import loading_cases
 import pytest
 from following import Case, Given, follow, unfollowed
 from hint_sites import hint_texts
 
 AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
+    "streamload": loading_cases.cases,
     "streamload/formats": format_cases.cases,
     "streamload/formats/hdf5": hdf5_cases.cases,
+    "streamload/frameworks": framework_cases.cases,
+    "streamload/loader/ownership": framework_cases.cases,
+    "streamload/transforms": augment_cases.cases,
 }
 """Cases, by where the code is that they are about; the longest beginning counts."""
 
