@@ -17,8 +17,10 @@ _DOWNLOAD = "A download stored an answer of the server instead of the file: open
 _CONVERT = "Convert it to HDF5 first."
 _COMMAND = "Make records of it: `streamload convert {asked} train.h5`."
 _ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
-_SEVERAL = "Make records of them: `streamload convert {asked} train.h5`."
-"""Of images in a folder that was asked for."""
+_SEVERAL = "Give the folder that they lie in, which is a set of records: `streamload info {folder}`."
+"""Of images that a pattern leads to."""
+_BESIDE = "Name the data files that are meant, or move the images into a folder of their own."
+"""Of an image beside data files, in a folder that was asked for."""
 _UNPACK = "Unpack it first: `gunzip {path}`; or make records of it as it is: `streamload convert {asked} train.h5`."
 _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 _TABLE = "Write it as Parquet with what reads it."
@@ -59,7 +61,8 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     `asked` is what was to be opened: the file itself, or the folder or pattern that it was found by.
     """
     what, hint = _identify(head, nbytes)
-    hint = _SEVERAL if hint == _ONE and asked != path else hint
+    if hint == _ONE and asked != path:
+        hint = _BESIDE if os.path.isdir(asked) else _SEVERAL
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(
@@ -70,9 +73,8 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     kind = UnsupportedFeatureError if hint == _CONVERT else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
     hint = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
-    if asked != path:
-        return kind(f"{asked} holds {path} ({format_nbytes(nbytes)}), which is {what}.", hint=hint, path=path)
-    return kind(f"{path} ({format_nbytes(nbytes)}) is {what}.", hint=hint, path=path)
+    before, between = (f"{asked} holds ", ", which") if asked != path else ("", "")
+    return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=hint, path=path)
 
 
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:

@@ -148,7 +148,7 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     if given is not None:
         raise ConfigError(
             f"field '{name}' is a mask, and is decoded as an image.",
-            hint=f"Open it with decode={{{name!r}: False}} or sl.Decode(mask=True): Augment takes the numbers that they hold.",
+            hint=f"Open it with decode=False, or decode={{{name!r}: sl.Decode(mask=True)}}: Augment takes the numbers that they hold.",
         )
     if not holds_bytes(column.field) or not len(source):
         return None

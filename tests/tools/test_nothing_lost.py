@@ -121,17 +121,13 @@ class TestNames:
             (["a/b", "a_b"], ["a__b", "a_b"]),
             (["image/encoded", "image", "image_raw"], ["image_encoded", "image", "image_raw"]),
             (["image/encoded", "image/class/label"], ["image", "label"]),
+            (["a/b", "a_b", "a__b"], ["a___b", "a_b", "a__b"]),
         ],
     )
     def test_both_are_kept(self, stored: list[str], plain: list[str]):
         """Under names that do not depend on their order."""
         assert plain_names(stored) == dict(zip(plain, stored, strict=True))
         assert plain_names(stored[::-1]) == dict(zip(plain, stored, strict=True))
-
-    def test_what_cannot_be_told_apart_is_an_error(self):
-        """With what to do."""
-        with pytest.raises(SchemaMismatchError, match=r"'a/b' and 'a_b' would have one name\. Choose one of them, and name it: --fields"):
-            plain_names(["a/b", "a_b", "a__b"])
 
     def test_of_a_tfrecord(self, tmp_path: Path):
         """Each with its own values."""

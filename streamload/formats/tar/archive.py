@@ -114,9 +114,7 @@ class Archive:
             try:
                 found = small_values(name, member.data)
             except ValueError as error:
-                self.bad[row] = CorruptDataError(
-                    f"{self.path}: {member.name} cannot be read: {error}.", hint="Leave it out with --on-bad skip.", path=self.path
-                )
+                self.bad[row] = CorruptDataError(f"{self.path}: {member.name} cannot be read: {error}.", path=self.path)
                 return
             for field, value in found.items():
                 self.values.setdefault((name, field), {})[row] = value
