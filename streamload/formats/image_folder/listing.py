@@ -19,7 +19,7 @@ MAGIC = b"SLFOLD01"
 """Changes whenever the meaning of what is kept does."""
 LOOKED_AT = 256
 """Files, from all over a folder, that must be what they were for the rest to be believed."""
-_ARRAYS = {
+_ARRAYS: dict[str, Any] = {
     "folder_starts": np.int64,
     "names": np.uint8,
     "name_starts": np.int64,
@@ -92,7 +92,7 @@ def _read(root: str, data: NDArray[np.uint8]) -> tuple[Listing, Mapping[str, Any
     """What `keep_listing` wrote. Raises CorruptDataError for anything else."""
     try:
         said, (nbytes, *arrays) = disk_cache.unpack(MAGIC, data)
-        found = {name: array.view(dtype) for (name, dtype), array in zip(_ARRAYS.items(), arrays, strict=True)}
+        found: dict[str, Any] = {name: array.view(dtype) for (name, dtype), array in zip(_ARRAYS.items(), arrays, strict=True)}
         table = FileTable(
             folders=tuple(map(str, said["table_folders"])),
             nbytes=nbytes.view({"<u4": np.uint32, "<i8": np.int64}[said["nbytes"]]),

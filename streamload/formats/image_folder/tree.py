@@ -101,8 +101,8 @@ def _look_at(folders: Sequence[FolderEntries], pool: _Pool) -> None:
     """Find out what each name of some folders is, and tell files from folders."""
     total = sum(len(one.names) for one in folders)
     look = identity_kernels(many=pool.counted(total) > MANY).identities
-    parts = [(one, start) for one in folders for start in range(0, len(one.names), TOGETHER)]
-    list(pool.map(lambda part: _look_at_some(*part, look), parts))
+    parts = [(one, start, look) for one in folders for start in range(0, len(one.names), TOGETHER)]
+    list(pool.map(_look_at_some, parts))
     for one in folders:
         modes = one.identities[:, 4]
         are_folders = (modes >= 0) & (modes & 0o170000 == stat.S_IFDIR)
@@ -113,7 +113,9 @@ def _look_at(folders: Sequence[FolderEntries], pool: _Pool) -> None:
             one.identities = one.identities[~are_folders]
 
 
-def _look_at_some(folder: FolderEntries, start: int, look: Callable[..., None]) -> None:
+def _look_at_some(part: tuple[FolderEntries, int, Callable[..., None]]) -> None:
+    """Look at the next `TOGETHER` files of a folder, from one on."""
+    folder, start, look = part
     names = folder.names[start : start + TOGETHER]
     by_descriptor = os.stat in os.supports_dir_fd
     if not by_descriptor:
