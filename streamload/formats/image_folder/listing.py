@@ -28,6 +28,7 @@ _ARRAYS: dict[str, Any] = {
     "mtimes_ns": np.int64,
 }
 """Of a table of files; and `nbytes`, in one of two types."""
+_SIZES: dict[str, Any] = {"<u4": np.uint32, "<i8": np.int64}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,7 +96,7 @@ def _read(root: str, data: NDArray[np.uint8]) -> tuple[Listing, Mapping[str, Any
         found: dict[str, Any] = {name: array.view(dtype) for (name, dtype), array in zip(_ARRAYS.items(), arrays, strict=True)}
         table = FileTable(
             folders=tuple(map(str, said["table_folders"])),
-            nbytes=nbytes.view({"<u4": np.uint32, "<i8": np.int64}[said["nbytes"]]),
+            nbytes=nbytes.view(_SIZES[said["nbytes"]]),
             kept_as=(disk_cache.entry_of(said["more"]["request"], MAGIC),),
             **found,
         )
