@@ -11,7 +11,7 @@ from typing import Any
 from streamload.errors import StreamloadError
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.advice_as_flags import as_flags
@@ -101,7 +101,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(LibraryRecords(source, path=request.path), request, leave_out=arguments.leave_out)
+    records = LibraryRecords(source, path=request.path)
+    account = account_of(records, request, leave_out=arguments.leave_out)
     found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
@@ -110,7 +111,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "files": [was.path for was in source.fingerprints],
         "file_nbytes": sum(was.nbytes for was in source.fingerprints),
         "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
+        "record_nbytes": records.record_nbytes,
         "addressable": source.addressable,
         "fields": fields,
         "classes": classes_at(path, source),
@@ -193,7 +194,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (
-                f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
+                f"{field['name']}: each record costs {format_times(times)} decodes in exact order: use block shuffle (the default here), "
                 f"or `{convert} --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
@@ -220,7 +221,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
         [
             ("part", f"the first of {', '.join(parts)}" if parts else ""),
             ("size", f"{format_nbytes(document['file_nbytes'])} in {counted(len(files), 'file')}"),
-            ("a record", format_nbytes(document["record_nbytes"])),
+            ("a record", f"{'about ' * any(f['ragged'] for f in document['fields'])}{format_nbytes(document['record_nbytes'])}"),
             ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),
