@@ -336,6 +336,13 @@ class TestSizes:
         assert answer(capsys, "convert", source, tmp_path / "o.h5", "--size", "6x5")[0] == 0
         assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
 
+    def test_a_dry_run_refuses_what_a_conversion_refuses(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """With its words; what makes them alike is accepted by both."""
+        for at, (words, code) in enumerate((([], 1), (["--size", "6x5"], 0), (["--on-bad", "skip"], 0))):
+            told = [answer(capsys, "convert", source, tmp_path / f"{at}.h5", *words, *more) for more in (["--dry-run"], [])]
+            assert told[0][0] == code
+            assert told[0][1].get("error") == told[1][1].get("error")
+
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""
         _, document = answer(capsys, "info", source)
