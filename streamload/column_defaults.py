@@ -69,6 +69,11 @@ class ColumnDefaults:
         """Threads do not wait for each other."""
         return False
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """Records need not be read in stored order."""
+        return None
+
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """No file says it."""
         return None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import zlib
 
 from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
-from streamload.kernels.crc32c_plain import crc32c
 from streamload.sizes import format_nbytes
 
 HEAD_NBYTES = 4096
@@ -21,7 +19,6 @@ _SEVERAL = "Give the folder that they lie in, which is a set of records: `stream
 """Of images that a pattern leads to."""
 _BESIDE = "Name the data files that are meant, or move the images into a folder of their own."
 """Of an image beside data files, in a folder that was asked for."""
-_UNPACK = "Unpack it first: `gunzip {path}`; or make records of it as it is: `streamload convert {asked} train.h5`."
 _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 _TABLE = "Write it as Parquet with what reads it."
 _UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
@@ -96,9 +93,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return (
             (_BRANDS[head[8:12]], _UNREAD) if head[8:12] in _BRANDS else ("a video (MPEG-4), or sound", "Write its frames as images first.")
         )
-    packed = _identify_packed(head) if head.startswith(b"\x1f\x8b") else None
-    if packed is not None:
-        return packed, _UNPACK
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return what, hint
@@ -120,23 +114,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if _is_table(head, nbytes):
         return "a text table (CSV)", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out)."
     return None, ""
-
-
-def _identify_packed(head: bytes) -> str | None:
-    """What a gzip file holds, of which records can be made in order, but not in any other; None for anything else."""
-    try:
-        inner = zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
-    except zlib.error:
-        return None
-    if inner[257:262] == b"ustar":
-        return "a tar archive packed with gzip, whose records cannot be read in any order"
-    return "a TFRecord file packed with gzip, whose records cannot be read in any order" if _is_tfrecord(inner) else None
-
-
-def _is_tfrecord(head: bytes) -> bool:
-    """Whether it begins with the length of a record and the right checksum of that length."""
-    checksum = crc32c(head[:8])
-    return len(head) >= 12 and ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF == int.from_bytes(head[8:12], "little")
 
 
 def _is_table(head: bytes, nbytes: int) -> bool:

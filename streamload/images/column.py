@@ -108,6 +108,11 @@ class EncodedImages(ColumnDefaults):
         """As of the stored bytes."""
         return self.inner.single_threaded
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As of the stored bytes."""
+        return self.inner.forward_starts
+
     def describe(self) -> str:
         """What is stored, and what it becomes."""
         spec = self.options

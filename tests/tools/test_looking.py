@@ -89,15 +89,18 @@ def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("command", ["plan", "tune", "bench"])
-def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """The error says the command to type, quotes and all."""
+def test_what_cannot_be_shuffled_is_read_in_order_or_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The error says the argument to give, and the command to type, quotes and all."""
     path = webdataset(tmp_path / "my images.tgz", noise((2, 6, 5, 3)), [0, 1], "gz")
     code, document = answer(capsys, command, path)
-    assert code == 1
-    assert document["error"]["message"].endswith(
-        "my images.tgz (441 B) is a tar archive packed with gzip, whose records cannot be read in any order."
+    assert code == 2
+    assert "my images.tgz is compressed as a whole, so that its records are read in the order in" in document["error"]["message"]
+    assert document["error"]["hint"] == (
+        f"Give --order stored; or, to shuffle them, convert once: `streamload convert '{path}' 'my images.parquet' --store keep`."
     )
-    assert f"`streamload convert '{path}' train.h5`" in document["error"]["hint"]
+    if command == "plan":
+        code, document = answer(capsys, "plan", path, "--order", "stored")
+        assert (code, document["records"], "shuffle=False" in document["call"]) == (0, 2, True)
 
 
 @pytest.mark.parametrize("command", ["plan", "bench"])
