@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from streamload.errors import StreamloadError
@@ -24,21 +25,43 @@ def image_names(source: Source) -> tuple[str, ...]:
     return tuple(name for name in source.schema.names if name in encoded or name in undecided)
 
 
-def decoded_images(source: Source, request: OpenRequest) -> Source:
-    """The source, its encoded images made as large or as grey as was asked for; itself, where nothing was or it has none.
+def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[str]]:
+    """The source, its encoded images made as large or as grey as was asked for, and what must be told of that.
 
     Masks keep their numbers. Images that lie as files are made colours where nothing else is asked for, and those whose sizes differ
     stay bytes, unless the first one's is that of all.
     """
     if request.size is None and request.mode == "rgb" and source.format_name not in OF_IMAGES:
-        return source
+        return _with_masks(source, request)
     names = image_names(source)
-    if not names:
-        return source
     stored = source.replaced(columns=[_stored(source, column) for column in source.columns])
-    wishes = {name: _wish(stored, name, request) for name in names}
-    columns = [new if wishes.get(new.field.name) else old for old, new in zip(source.columns, stored.columns, strict=True)]
+    return _with(source, {name: _wish(stored, name, request) for name in names}), []
+
+
+def _with_masks(source: Source, request: OpenRequest) -> tuple[Source, list[str]]:
+    """The source, its masks decoded as the numbers that they hold; and which are taken for masks by their names, as they have a palette."""
+    decoded = [column.field.name for column in source.columns if kept_column(column) is not column]
+    said = [name for name in decoded if request.masks and name in request.masks]
+    guessed = [name for name in decoded if request.masks is None and named_as_mask(name) and _has_palette(source, name)]
+    cautions = [f"'{name}' is taken for a mask, by its name: the numbers of its palette are kept (--masks none)" for name in guessed]
+    return _with(source, dict.fromkeys([*said, *guessed], Decode(mask=True))), cautions
+
+
+def _with(source: Source, wishes: Mapping[str, Decode | bool]) -> Source:
+    """The source, some of its images decoded in another way."""
+    if not wishes:
+        return source
+    columns = [_stored(source, one) if wishes.get(one.field.name) else one for one in source.columns]
     return with_images(source.replaced(columns=columns), wishes)
+
+
+def _has_palette(source: Source, name: str) -> bool:
+    """Whether the first image of a field has numbers of a palette, which are no colours."""
+    with contextlib.suppress(StreamloadError):
+        columns = [_stored(source, column) for column in source.columns if column.field.name == name]
+        heads = _heads(source.replaced(columns=columns, nulls={}), name, asked=True)
+        return bool(heads) and heads[0].colours == "palette"
+    return False
 
 
 def _stored(source: Source, column: Column) -> Column:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from streamload.formats.image_folder.label_tables import table_of_labels
 from streamload.formats.partitions import NOT_DATA
 from streamload.images import ImageError, read_header
-from streamload.images.column import decode_options_of
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
@@ -42,7 +41,7 @@ _MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 class LibraryRecords(RecordSourceDefaults):
-    """A source of the library, which it closes; `path` is where it was opened."""
+    """A source of the library, which it closes; `path` is where it was opened, `cautions` are what must be told of how."""
 
     def __init__(
         self,
@@ -51,10 +50,12 @@ class LibraryRecords(RecordSourceDefaults):
         path: str | None = None,
         labels: str | None = None,
         nulls: Mapping[str, Nulls] | None = None,
+        cautions: Sequence[str] = (),
         threads: int = 1,
     ) -> None:
         """`labels` is the table that a folder of images was opened with; `nulls` count images, too; `threads` decode side by side."""
         self._source = source
+        self._cautions = cautions
         self.nulls = source.nulls if nulls is None else nulls
         self._store = path if source.format_name in STORES else None
         self._folder = path if source.format_name in FOLDERS and path is not None and os.path.isdir(path) else None
@@ -135,8 +136,8 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def cautions(self) -> Sequence[str]:
-        """Of a folder of images, where its labels are from; other notes are for those who open the files themselves."""
-        return [note for note in self.notes if self._folder is not None and "decode" not in note]
+        """How it was opened here, and where labels of a folder are from; other notes are for those who open the files themselves."""
+        return [*self._cautions, *(note for note in self.notes if self._folder is not None and "decode" not in note)]
 
     @property
     def stored(self) -> Mapping[str, str]:
@@ -183,7 +184,7 @@ class LibraryRecords(RecordSourceDefaults):
         Nothing of those that cannot be read by themselves. Raises SourceError for a header that is damaged.
         """
         for column in self._source.columns:
-            options = decode_options_of(column)
+            options = column.decode_options
             if options is None or options.fit != "exact" or not column.addressable:
                 continue
             title, begin = self._named(column, number), self._begin(kept_column(column), number)

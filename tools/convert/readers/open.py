@@ -37,8 +37,9 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         source = _open_folder(request, options)
     else:
         source, _ = open_training(request.path, request.fields, **options)
-    made = LibraryRecords(decoded_images(source, request), path=request.path, labels=request.labels, nulls=source.nulls, threads=threads)
-    return _sized(made, request, threads)
+    decoded, cautions = decoded_images(source, request)
+    said = {"path": request.path, "labels": request.labels, "nulls": source.nulls, "cautions": cautions}
+    return _sized(LibraryRecords(decoded, **said, threads=threads), request, threads)
 
 
 def is_image_folder(path: str) -> bool:
