@@ -153,7 +153,8 @@ def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest
     assert "001.png" in text
     assert text.count("label  0 (ant)") == 2
     assert answer(capsys, "head", tmp_path / "in")[1]["records"][1].keys() == {"record", "(damaged)"}
-    assert answer(capsys, "info", tmp_path / "in")[0] == 1
+    code, document = answer(capsys, "verify", tmp_path / "in")
+    assert (code, "001.png: record 1 of 'image' is no image" in document["error"]["message"]) == (1, True)
     path = webdataset(tmp_path / "a.tar", noise((3, 6, 5, 3)), [7, 8, 9])
     data = path.read_bytes()
     path.write_bytes(data[: 8 * 512] + data[8 * 512 :].replace(b"IDAT", b"IDXX"))
