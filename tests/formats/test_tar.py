@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -195,14 +194,6 @@ def test_archives_that_cannot_be_records_are_refused(what: str, tmp_path: Path):
     with pytest.raises(error, match=re.escape(said)) as caught:
         sl.open(tmp_path / "x.tar")
     assert str(tmp_path / "x.tar") in str(caught.value)
-
-
-def test_a_packed_archive_is_refused_with_what_helps(tmp_path: Path):
-    """Its records lie in one order, that of the file."""
-    write(tmp_path / "x.tar", [("0.cls", b"1")])
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress((tmp_path / "x.tar").read_bytes()))
-    with pytest.raises(CorruptDataError, match=r"is a tar archive packed with gzip, .* `streamload convert"):
-        sl.open(tmp_path / "x.tar.gz")
 
 
 def test_arrays_that_differ_are_no_field(tmp_path: Path):

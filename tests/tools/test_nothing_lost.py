@@ -121,17 +121,13 @@ class TestNames:
             (["a/b", "a_b"], ["a__b", "a_b"]),
             (["image/encoded", "image", "image_raw"], ["image_encoded", "image", "image_raw"]),
             (["image/encoded", "image/class/label"], ["image", "label"]),
+            (["a/b", "a_b", "a__b"], ["a___b", "a_b", "a__b"]),
         ],
     )
     def test_both_are_kept(self, stored: list[str], plain: list[str]):
         """Under names that do not depend on their order."""
         assert plain_names(stored) == dict(zip(plain, stored, strict=True))
         assert plain_names(stored[::-1]) == dict(zip(plain, stored, strict=True))
-
-    def test_what_cannot_be_told_apart_is_an_error(self):
-        """With what to do."""
-        with pytest.raises(SchemaMismatchError, match=r"'a/b' and 'a_b' would have one name\. Choose one of them, and name it: --fields"):
-            plain_names(["a/b", "a_b", "a__b"])
 
     def test_of_a_tfrecord(self, tmp_path: Path):
         """Each with its own values."""
@@ -339,6 +335,13 @@ class TestSizes:
         assert document["error"]["hint"] == "Give --size HEIGHTxWIDTH to make them alike, as 6x5; or --on-bad skip to leave them out."
         assert answer(capsys, "convert", source, tmp_path / "o.h5", "--size", "6x5")[0] == 0
         assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
+
+    def test_a_dry_run_refuses_what_a_conversion_refuses(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """With its words; what makes them alike is accepted by both."""
+        for at, (words, code) in enumerate((([], 1), (["--size", "6x5"], 0), (["--on-bad", "skip"], 0))):
+            told = [answer(capsys, "convert", source, tmp_path / f"{at}.h5", *words, *more) for more in (["--dry-run"], [])]
+            assert told[0][0] == code
+            assert told[0][1].get("error") == told[1][1].get("error")
 
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""

@@ -14,6 +14,7 @@ from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
 from streamload.formats.image_names import SUFFIXES as IMAGES
 from streamload.formats.tar.field_names import field_names, short_name
 from streamload.formats.tar.members import Members, TarMember
+from streamload.formats.unpacking_budget import UnpackingBudget
 from streamload.storage.plain_file import StoredFile
 
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
@@ -21,6 +22,8 @@ MOST_ENDINGS = 1000
 """More kinds of members are no fields: points in the names meant something else."""
 MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
+KEPT_NBYTES = 600
+"""About what Python takes for the places of a member, and its name."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -30,6 +33,8 @@ class Archive:
     def __init__(self, path: str, file: StoredFile) -> None:
         """Go through all heads, and read what is small; `file` stays open."""
         self.path = path
+        self.addressable = file.addressable
+        """Whether it is not compressed."""
         self.damage: SourceError | None = None
         self.keys: list[str] = []
         self.places: dict[str, NDArray[np.int64]] = {}
@@ -43,6 +48,7 @@ class Archive:
         """How many, by reason."""
         self.linked: set[int] = set()
         """Offsets of members that others are hard links to."""
+        self._budget = None if file.addressable else UnpackingBudget(path)
         try:
             self._go_through(file)
         except CorruptDataError as error:
@@ -54,6 +60,9 @@ class Archive:
         seen: dict[str, bytearray] = {}
         try:
             for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self._leave_out):
+                if self._budget is not None:
+                    self._budget.allow(member.name, member.nbytes)
+                    self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 key, name = key_of(member.name)
                 if not name:
                     self._leave_out(member.name, "no ending says what it is")
@@ -114,9 +123,7 @@ class Archive:
             try:
                 found = small_values(name, member.data)
             except ValueError as error:
-                self.bad[row] = CorruptDataError(
-                    f"{self.path}: {member.name} cannot be read: {error}.", hint="Leave it out with --on-bad skip.", path=self.path
-                )
+                self.bad[row] = CorruptDataError(f"{self.path}: {member.name} cannot be read: {error}.", path=self.path)
                 return
             for field, value in found.items():
                 self.values.setdefault((name, field), {})[row] = value
