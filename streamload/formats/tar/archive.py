@@ -26,11 +26,14 @@ PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 class Archive:
     """The records of one archive: where the images of each stand, and what else belongs to it."""
 
-    def __init__(self, path: str, file: StoredFile) -> None:
-        """Go through all heads, and read what is small; `file` stays open."""
+    def __init__(self, path: str, file: StoredFile | None = None) -> None:
+        """Go through all heads of a file, and read what is small; it stays open. Without one, whoever makes it fills it in."""
         self.path = path
         self.damage: SourceError | None = None
         self.keys: list[str] = []
+        """Of records; none where nobody asks for them."""
+        self.count = 0
+        """How many records there are."""
         self.places: dict[str, NDArray[np.int64]] = {}
         """By what follows the key: offset and length for each record; -1 where it has none."""
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
@@ -42,10 +45,13 @@ class Archive:
         """How many, by reason."""
         self.linked: set[int] = set()
         """Offsets of members that others are hard links to."""
+        if file is None:
+            return
         try:
             self._go_through(file)
         except CorruptDataError as error:
             self.damage = error
+        self.count = len(self.keys)
 
     def _go_through(self, file: StoredFile) -> None:
         rows: dict[str, int] = {}
@@ -55,13 +61,10 @@ class Archive:
             for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self._leave_out):
                 key, name = key_of(member.name)
                 if not name:
-                    self._leave_out(member.name, "no ending says what it is")
+                    self._leave_out(member.name, why_not(""))
                     continue
                 if kind_of_member(name) == "other":
-                    # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
-                    pickle = name.rpartition(".")[2] in PICKLES
-                    why = "a pickle, which could run anything" if pickle else "not read here"
-                    self._leave_out(member.name, f".{name} is {why}")
+                    self._leave_out(member.name, why_not(name))
                     continue
                 row = rows.setdefault(key, len(self.keys))
                 if row == len(self.keys):
@@ -122,6 +125,13 @@ def kind_of_member(name: str) -> str:
     if "." + last in IMAGES:
         return "image"
     return "text" if last in TEXTS else last if last in ("json", "npy") else "other"
+
+
+def why_not(name: str) -> str:
+    """Why what follows a key is no field: it makes no record by itself, as a LICENSE.txt would, but not a boxes.csv."""
+    if not name:
+        return "no ending says what it is"
+    return f".{name} is {'a pickle, which could run anything' if name.rpartition('.')[2] in PICKLES else 'not read here'}"
 
 
 def field_of(name: str) -> str:

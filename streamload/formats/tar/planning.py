@@ -12,24 +12,28 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
+from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, file_fields, held_fields, kind_of_member
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
 from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
+from streamload.storage.file_table import total_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 from streamload.storage.plain_file import PlainFile
 
 CLASSES = ("label", "cls", "cls2")
 """Fields whose texts are names of classes, however many there are."""
+READING_THREADS = 8
+"""Archives that are read at once."""
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None) -> Source:
     """The source, planned anew."""
     fingerprints = [fingerprint(path) for path in paths]
-    archives = [_archive(path, was) for path, was in zip(paths, fingerprints, strict=True)]
-    starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
+    archives = _archives(paths, fingerprints)
+    starts = np.cumsum([0, *(one.count for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
         told = "; ".join(map(str, omissions))
@@ -64,13 +68,30 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     )
 
 
-def _archive(path: str, was: Fingerprint) -> Archive:
+def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[Archive]:
+    """What each archive holds, several of them read at once: heads lie far apart, and each waits for the disk."""
+    large = total_nbytes(fingerprints) >= walk.WORTH_NBYTES
+    if len(paths) == 1 or not large:
+        return [_archive(path, was, large=large) for path, was in zip(paths, fingerprints, strict=True)]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(READING_THREADS, len(paths)), thread_name_prefix="streamload-tar") as pool:
+        try:
+            return list(pool.map(lambda one: _archive(*one, large=True), zip(paths, fingerprints, strict=True)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _archive(path: str, was: Fingerprint, *, large: bool) -> Archive:
     """The members of an archive. Raises CorruptDataError where it is damaged: what follows is lost."""
-    file = PlainFile(was.path)
-    try:
-        archive = Archive(path, file)
-    finally:
-        file.close()
+    archive = walk.walked(path, was.path) if large else None
+    if archive is None:
+        file = PlainFile(was.path)
+        try:
+            archive = Archive(path, file)
+        finally:
+            file.close()
     recheck(was)
     if archive.damage is not None:
         raise archive.damage
@@ -100,7 +121,7 @@ def _places(names: Sequence[str], archives: Sequence[Archive]) -> NDArray[np.int
     """Where a field lies in each record, under any of its names: offset and length, -1 and 0 where nowhere; shape (records, 2)."""
     parts: list[NDArray[np.int64]] = []
     for archive in archives:
-        places = np.full((len(archive.keys), 2), -1, np.int64)
+        places = np.full((archive.count, 2), -1, np.int64)
         for name in names:
             own = archive.places.get(name)
             if own is not None:
