@@ -202,7 +202,7 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
         if name not in known:
             raise ConfigError(
                 f"{name}= is no option of {chosen.NAME} files.",
-                hint=f"It has {', '.join(f'{one}=' for one in known)}." if known else "It has none but fields=.",
+                hint=f"It has {', '.join(f'{one}=' for one in known)}.",
                 option=name,
             )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.tar.archive import MOST_NAMED, Archive, field_of, kind_of_member, small_values, why_not
+from streamload.formats.tar.archive import MOST_NAMED, Archive, kind_of_member, small_values, why_not
 from streamload.formats.tar.members import MOST_SMALL_NBYTES
 from streamload.kernels import tar_kernels
 
@@ -36,7 +37,34 @@ class _Walk:
     def name(self, member: int, columns: ModuleType) -> str:
         """The whole name of a member."""
         start, stop = self.members[member, columns.KEY_START], self.members[member, columns.NAME_STOP]
-        return self.names[start:stop].tobytes().decode("utf-8", "surrogateescape")
+        return _text(self.names[start:stop])
+
+
+class _Keys(Sequence[str]):
+    """Keys of records, made one at a time when they are asked for."""
+
+    def __init__(self, places: NDArray[np.int64], names: NDArray[np.uint8]) -> None:
+        self._places = places
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return _Keys(self._places[index], self._names)
+        start, stop = self._places[index].tolist()
+        return _text(self._names[start:stop])
+
+
+def _text(name: NDArray[np.uint8]) -> str:
+    return name.tobytes().decode("utf-8", "surrogateescape")
 
 
 def walked(path: str, real: str) -> Archive | None:
@@ -81,18 +109,20 @@ def _records(path: str, fd: int, found: _Walk, kernels: ModuleType) -> Archive |
     # One place more, for members without an ending: its number is -1.
     taken = np.array([*(kind != "other" for kind in kinds), False])[endings]
     rows, hashes = np.full(len(endings), -1, np.int64), np.empty(len(endings), np.uint64)
-    made.count = int(kernels.group(found.names, found.members, taken, rows, hashes))
+    count = int(kernels.group(found.names, found.members, taken, rows, hashes))
     twice = np.unique(rows[taken] * len(kinds) + endings[taken])
-    if len(np.unique(hashes[: made.count])) < made.count or len(twice) < int(taken.sum()):
+    if len(np.unique(hashes[:count])) < count or len(twice) < int(taken.sum()):
         return None  # A record in several places, or a name that is there twice.
     firsts: dict[tuple[str, str], int] = {}
+    first = np.flatnonzero(taken)[np.searchsorted(rows[taken], np.arange(count))]
+    made.keys = _Keys(found.members[first][:, [kernels.KEY_START, kernels.KEY_STOP]], found.names)
     for number, (ending, kind) in enumerate(zip(found.endings, kinds, strict=True)):
         own = np.flatnonzero(endings == number)
         if kind in ("text", "json"):
             if not _take_values(made, fd, found, ending, own, rows, firsts, kernels):
                 return None
         elif kind != "other":
-            places = made.places[ending] = np.full((made.count, 2), -1, np.int64)
+            places = made.places[ending] = np.full((count, 2), -1, np.int64)
             places[rows[own]] = found.members[own][:, [kernels.OFFSET, kernels.NBYTES]]
     made.values = {source: made.values[source] for source in sorted(firsts, key=firsts.__getitem__)}
     _leave_out(made, found, np.flatnonzero(~taken), kernels)
@@ -117,7 +147,7 @@ def _take_values(
         of = rows[numbers].tolist()
         try:
             if is_text:
-                source = ending, field_of(ending)
+                source = ending, ending
                 firsts.setdefault(source, int(numbers[0]))
                 made.values.setdefault(source, {}).update(zip(of, (piece.decode().strip() for piece in pieces), strict=True))
                 continue
