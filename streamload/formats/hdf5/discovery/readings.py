@@ -89,7 +89,7 @@ def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> Conf
     listed = "; or ".join(map(str, distinct))
     return ConfigError(
         f"{path}: what a record is cannot be told: {why}.",
-        hint=f"Say it: {listed}." if distinct else "Say it with fields= and record_axis=.",
+        hint=f"Say it: {listed}.",
         path=path,
         readings=[
             {"fields": reading.fields, "record_axis": reading.record_axis, "records": reading.records, "about": reading.about}
