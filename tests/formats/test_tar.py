@@ -239,3 +239,21 @@ def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch:
         plan_cache._refuse_outside(replace(column, offsets=column.offsets + nbytes), planned)  # pyright: ignore[reportPrivateUsage]
     known.close()
     planned.close()
+
+
+def test_nothing_stands_for_a_member_that_cannot_be_read(tmp_path: Path):
+    """JSON that is cut is damage, which `fill` does not paper over; without it, its record alone is bad."""
+    path = tmp_path / "a.tar"
+    images = [png(image) for image in np.random.default_rng(0).integers(0, 256, (3, 9, 8, 3), dtype=np.uint8)]
+    write(
+        path, [(f"{at}.{end}", data) for at in range(3) for end, data in (("json", b"{" if at == 1 else b'{"a": 1}'), ("png", images[at]))]
+    )
+    with pytest.raises(CorruptDataError) as caught:
+        sl.open(path, fill={"a": 0})
+    assert caught.value.message.startswith(f"{path}: 1.json cannot be read: ")
+    assert caught.value.message.endswith(" fill= stands for values that are missing, not for those that cannot be read.")
+    assert caught.value.hint == 'Replace that member, or leave fill= out, and such records too: Loader(..., on_bad_record="skip").'
+    source = sl.open(path)
+    assert [one.why for one in source.omissions] == ["text or JSON that cannot be read"]
+    assert source[0]["a"] == 1
+    source.close()

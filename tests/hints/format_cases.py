@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from examples.zarr import write as write_store
 from following import OUT, Case, case, command
-from foreign_files import framed, noise, png, tf_example
+from foreign_files import framed, noise, png, tar_of, tf_example
 from hdf5_cases import opened
 
 import streamload as sl
@@ -154,6 +154,14 @@ def of_arrays() -> Iterator[Case]:
 
 def of_archives() -> Iterator[Case]:
     """Tars and TFRecords."""
+    bad = [(f"{at}.{end}", data) for at in range(3) for end, data in (("json", b"{" if at == 1 else b'{"a": 1}'), ("png", png(noise())))]
+    Path("bad.tar").write_bytes(tar_of(bad))
+
+    def skipped() -> None:
+        with sl.open("bad.tar") as data, sl.Loader(data, batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip") as loader:
+            assert sum(len(batch.records) for batch in loader) == 2
+
+    yield case(opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', skipped))
     good = [framed(tf_example({"x": [at]})) for at in range(3)]
     whole = b"".join(good)
     at = len(good[0])

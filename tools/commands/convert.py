@@ -21,6 +21,7 @@ from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missi
 from streamload.tools.convert.accounting import Account, account_of, lacking, left_out, show_account
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
+from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
@@ -339,6 +340,8 @@ def _dry_run(
     moved = moved_nbytes(origin, count) if arguments.shuffle and not origin.addressable else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))
+        if arguments.size is None and style.store != "keep":
+            require_alike(origin)
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [
