@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -169,7 +168,15 @@ def test_what_is_no_field_is_counted_and_named(tmp_path: Path):
 
 WRONG: dict[str, tuple[Sequence[tuple[str, bytes]], type[Exception], str]] = {
     "twice": ([("0.png", b"x"), ("0.png", b"y")], SchemaMismatchError, "holds '0.png' twice"),
-    "one field": ([("0.cls", b"1"), ("0.label", b"2")], SchemaMismatchError, "end in .label and .cls would both be the field 'label'"),
+    "a field a record": (
+        [(f"img.{number}.cls", b"1") for number in range(1001)],
+        SchemaMismatchError,
+        (
+            "the names of its files end in more than 1,000 ways after their first points, and each would be a field: "
+            ".0.cls, .1.cls, .2.cls and so on. As in WebDataset, the first point of a name ends its record's key: "
+            "rename files so that only .jpg and the like follow it."
+        ),
+    ),
     "nothing": (
         [("LICENSE", b"words")],
         CorruptDataError,
@@ -189,14 +196,6 @@ def test_archives_that_cannot_be_records_are_refused(what: str, tmp_path: Path):
     assert str(tmp_path / "x.tar") in str(caught.value)
 
 
-def test_a_packed_archive_is_refused_with_what_helps(tmp_path: Path):
-    """Its records lie in one order, that of the file."""
-    write(tmp_path / "x.tar", [("0.cls", b"1")])
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress((tmp_path / "x.tar").read_bytes()))
-    with pytest.raises(CorruptDataError, match=r"is a tar archive packed with gzip, .* `streamload convert"):
-        sl.open(tmp_path / "x.tar.gz")
-
-
 def test_arrays_that_differ_are_no_field(tmp_path: Path):
     """Said at open; the others are delivered."""
     write(tmp_path / "x.tar", [("0.x.npy", npy(np.zeros(3))), ("0.cls", b"1"), ("1.x.npy", npy(np.zeros(4))), ("1.cls", b"0")])
@@ -205,6 +204,59 @@ def test_arrays_that_differ_are_no_field(tmp_path: Path):
         assert source.notes == ("'x' left out: it holds arrays that differ: float64 (3,) and float64 (4,)",)
     with pytest.raises(ConfigError, match="Did you mean 'label'"):
         sl.open(tmp_path / "x.tar", fields=["labl"])
+
+
+@pytest.mark.parametrize(
+    ("endings", "names"),
+    [
+        (["0.5x.jpg", "0.5x.cls"], ["0.5x", "0.5x.cls"]),
+        (["left.jpg", "right.jpg", "left.cls"], ["left", "right", "left.cls"]),
+        (["left.jpg", "left.png", "left.cls", "left.txt"], ["left.jpg", "left.png", "left.cls", "left.txt"]),
+        (["jpg", "png", "cls"], ["jpg", "png", "label"]),
+        (["jpg", "image.cls", "image.json"], ["image", "image.cls", "label"]),
+        (["cls", "label", "label.txt"], ["cls", "label", "label.txt"]),
+        (["a.cls.png", "a.png", "a.cls"], ["a.cls.png", "a", "a.cls"]),
+        (["json", "label", "json.label.txt"], ["json.json.label", "label", "json.label"]),
+    ],
+    ids=lambda one: " ".join(one),
+)
+def test_what_follows_a_key_is_a_field_of_its_own(endings: list[str], names: list[str], tmp_path: Path):
+    """Each with its own values, whatever stands first; only one name twice is a collision."""
+    for number, turn in enumerate((1, -1)):
+        members: list[tuple[str, bytes]] = []
+        held: dict[str, list[object]] = {name: [] for name in names}
+        for key in range(3):
+            for at, (ending, name) in enumerate(zip(endings[::turn], names[::turn], strict=True)):
+                value = 100 * at + key
+                kind = ending.rpartition(".")[2]
+                data = {"jpg": png(image(value)), "png": png(image(value)), "json": b'{"label": %d}' % value}.get(kind, b"%d" % value)
+                members.append((f"img_{key}.{ending}", data))
+                held[name].append(image(value).tolist() if kind in ("jpg", "png") else value)
+        write(tmp_path / f"{number}.tar", members)
+        with sl.open(tmp_path / f"{number}.tar") as source:
+            taken = source[:]
+            assert {name: taken[name].tolist() for name in source.schema.names} == held
+
+
+def test_a_point_in_a_number_is_said_to_end_a_key(tmp_path: Path):
+    """As it does in WebDataset; a record that lacks what others have is a null."""
+    members = [
+        (f"img_{number}.{number // 2}x.{ending}", data)
+        for number in range(4)
+        for ending, data in (("png", png(image(number))), ("cls", b"1"))
+    ]
+    write(tmp_path / "x.tar", members)
+    expected = as_webdataset(tmp_path / "x.tar")
+    with sl.open(tmp_path / "x.tar", decode=False) as source:
+        rule = "as in WebDataset, the first point of a file's name ends the name of its record"
+        assert f"{rule}: 'img_0.0x.cls' is the field '0x.cls' of record 'img_0'" in source.notes
+        assert source.schema.names == ("0x", "1x", "0x.cls", "1x.cls")
+        assert {name: one.count for name, one in source.nulls.items()} == dict.fromkeys(source.schema.names, 2)
+        assert len(source) == len(expected) == 4
+        with pytest.raises(NullValueError, match="null at row 2 of column '0x'"):
+            source[2]
+    with sl.open(tmp_path / "x.tar", ["0x"], fill=b"") as source:
+        assert list(source[:]["0x"]) == [one.get("0x.png", b"") for one in expected]
 
 
 def test_masks_in_archives_keep_their_numbers(tmp_path: Path):

@@ -30,6 +30,19 @@ def test_a_crop_reaches_outside_in_every_mode_and_turns_eight_ways() -> None:
         assert np.array_equal(ours, plain), crop
 
 
+def test_rows_of_colour_that_reach_outside_by_any_number_of_pixels() -> None:
+    """Rows are written in vectors that overlap their neighbours: every byte is right all the same, and none beyond is touched."""
+    rng = np.random.default_rng(8)
+    for turn in range(300):
+        height, width = int(rng.integers(1, 12)), int(rng.choice([31, 32, 33, 40, 70]))
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        h, w = int(rng.integers(1, 12)), int(rng.choice([32, 33, 45, 64, 100]))
+        y, x = int(rng.integers(-h, height + 1)), int(rng.integers(-w, width + 1))
+        crop = [y, x, h, w, turn % 4, turn // 4 % 4, *rng.integers(0, 256, 3)]
+        ours, plain = both(image, [("crop", crop), ("uint8_chw", [0] * 6)], out=(3, h, w))
+        assert np.array_equal(ours, plain), crop
+
+
 @pytest.mark.parametrize("kernel", ["bilinear", "filtered"])
 def test_resampling_of_any_box_to_any_size(kernel: str) -> None:
     rng = np.random.default_rng(1)

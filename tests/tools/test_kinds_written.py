@@ -13,8 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import streamload as sl
-from streamload.errors import SourceError
+from streamload.errors import ConfigError, SourceError
+from streamload.ragged import Ragged
+from streamload.schema import TEXT, Field, Schema
 from streamload.tools.__main__ import main
+from streamload.tools.convert.writers.registry import write_options, writer_of
+from streamload.tools.convert.writers.text_limits import unheld_text
 
 VALUES = {
     "bytes": np.array([b"a", b"a\0b", b"", b"\0\xff"] * 5, "S3"),
@@ -134,29 +138,88 @@ def test_a_name_that_hdf5_takes_for_a_path_is_not_begun(name: str, tmp_path: Pat
         assert set(made.schema.names) == {name, "y"}
 
 
-def test_text_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("name", "target", "why"),
+    [
+        ("a\0b", "h5", r"'a\x00b' has a name with a zero byte in it, where names in .h5 files end. Write Parquet or Arrow, which can, or"),
+        (
+            "a\0b",
+            "npz",
+            r"'a\x00b' has a name with a zero byte in it, where names in .npz files end. Write Parquet or Arrow, which can, or",
+        ),
+        ("\udcff", "h5", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
+        ("\udcff", "parquet", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
+    ],
+)
+def test_a_name_that_a_format_does_not_give_back_is_not_begun(name: str, target: str, why: str, tmp_path: Path):
+    """By whoever writes; tables hold zero bytes in names."""
+    schema = Schema((Field(name, np.dtype("i4"), ()), Field("y", np.dtype("i4"), ())))
+    style = write_options(name=None, path=f"x.{target}", codec="none", chunk_records=None)
+    with pytest.raises(ConfigError) as caught:
+        writer_of(str(tmp_path / f"x.{target}"), schema, 1, style)
+    assert f"{why} choose --fields y." in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+NOT_UTF8 = [b"abc", b"\xc3", b"\xa9", "é".encode()]
+"""The second and third texts make a letter, side by side."""
+
+
+def test_text_that_is_none_is_named_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """HDF5 holds any bytes and calls them text; tables do not."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("text", data=[b"abc", b"\xff\xfe"], dtype=h5py.string_dtype())
-    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet")]) == 1
-    said = capsys.readouterr().err
-    assert "Field 'text' holds text that is not UTF-8, and tables hold no other" in said
-    assert "Write HDF5, which can hold it, or leave the field out: --fields." in said
+        file.create_dataset("text", data=NOT_UTF8, dtype=h5py.string_dtype())
+        file["n"] = np.arange(4)
+    for more in ([], ["--shuffle"], ["--where", "n > 0"]):
+        assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet"), *more]) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert "a.h5: record 1 of field 'text' holds text that is not UTF-8, and tables hold no other." in said
+        assert "Write HDF5, which can hold it, leave the field out, --fields, or leave such records out, --on-bad skip." in said
+        assert "writing" not in said
     assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "c.h5")]) == 0
     assert main(["verify", str(tmp_path / "c.h5"), "--against", str(tmp_path / "a.h5")]) == 0, capsys.readouterr().out
 
 
-def test_text_that_hdf5_would_cut_short_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_text_that_hdf5_would_cut_short_is_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The first such record is named, and nothing is left behind; tables hold it."""
     pq.write_table(pa.table({"text": ["a", "", "b\0c", "\0"]}), tmp_path / "a.parquet")
     assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5")]) == 1
-    said = capsys.readouterr().err
-    assert "Record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
-    assert "Write Parquet or Arrow, which can hold it, or leave the field out: --fields." in said
-    assert not (tmp_path / "b.h5").exists()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a.parquet: record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
+    assert "Write Parquet or Arrow, which can hold it, leave the field out, --fields, or leave such records out, --on-bad skip." in said
+    assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
     assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "c.arrow")]) == 0
     with sl.open(tmp_path / "c.arrow") as made:
         assert made[:]["text"].to_list() == ["a", "", "b\0c", "\0"]
+
+
+def test_records_whose_texts_have_no_place_are_left_out_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Or where a condition leaves them out anyway; they are counted."""
+    pq.write_table(pa.table({"text": ["a", "é", "b\0c", "\0"], "n": range(4)}), tmp_path / "a.parquet")
+    for more, code in ((["--on-bad", "skip"], 1), (["--where", "n < 2"], 0)):
+        assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5"), "--overwrite", *more]) == code
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("record 2: Field 'text' holds text with a zero byte in it" in said) == bool(code)
+        with sl.open(tmp_path / "b.h5") as made:
+            assert made[:]["text"].to_list() == ["a", "é"]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize(
+    ("format_name", "texts", "at"),
+    [
+        ("hdf5", [b"a", b"", b"b\0"], 2),
+        ("hdf5", NOT_UTF8, None),
+        ("parquet", NOT_UTF8, 1),
+        ("arrow", [b"\xc3\xa9", b"", b"\xa9"], 2),
+        ("arrow", [b"\0", "𝄞".encode(), b""], None),
+        ("npy", [b"\0\xff"], None),
+    ],
+)
+def test_the_first_text_that_has_no_place_is_found(format_name: str, texts: list[bytes], at: int | None, first: int):
+    """Among texts that follow others, too."""
+    held = Ragged.of([b"\0\xff"] * first + texts)
+    assert unheld_text(Ragged(held.values, held.offsets[first:], TEXT), format_name) == at
 
 
 def test_bytes_that_are_said_to_be_big_endian_are_refused_by_name(tmp_path: Path):

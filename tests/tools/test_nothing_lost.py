@@ -138,21 +138,20 @@ class TestNames:
         assert (found["a__b"][3].tolist(), found["a_b"][3].tolist()) == ([1, 3], [2, 3])
 
     @pytest.mark.parametrize(
-        ("files", "one", "other", "field"),
+        ("files", "one", "other"),
         [
-            (["left.jpg", "right.jpg", "left.cls"], "left.cls", "left.jpg", "left"),
-            (["0.5x.jpg", "0.5x.cls"], "0.5x.cls", "0.5x.jpg", "0.5x"),
-            (["left.jpg", "left.png"], "left.jpg", "left.png", "left"),
-            (["jpg", "image.cls"], "image.cls", "jpg", "image"),
+            (["left.jpg", "right.jpg", "left.cls"], "left", "left.cls"),
+            (["0.5x.jpg", "0.5x.cls"], "0.5x", "0.5x.cls"),
+            (["jpg", "image.cls"], "image", "image.cls"),
         ],
     )
-    def test_of_a_tar(self, files: list[str], one: str, other: str, field: str, tmp_path: Path):
-        """An error: one of them would take the place of the other."""
-        held = [(f"img_{at}.{name}", b"1" if name.endswith("cls") else png(noise(seed=at))) for at in range(3) for name in files]
-        with pytest.raises(SchemaMismatchError) as caught:
-            taken(tar(tmp_path / "a.tar", held))
-        assert f"files of one key that end in .{one} and .{other} would both be the field '{field}'." in str(caught.value)
-        assert "A key goes up to the first point of a name, and what follows names the field: rename one of them." in str(caught.value)
+    def test_of_a_tar(self, files: list[str], one: str, other: str, tmp_path: Path):
+        """An image and a text of one name are two fields: neither takes the place of the other."""
+        held = [(f"img_{at}.{name}", b"%d" % at if name.endswith("cls") else png(noise(seed=at))) for at in range(3) for name in files]
+        _, found = taken(tar(tmp_path / "a.tar", held))
+        assert len(found) == len(files)
+        np.testing.assert_array_equal(found[one][2], noise(seed=2))
+        assert found[other].tolist() == [0, 1, 2]
 
     def test_of_images_of_several_kinds(self, tmp_path: Path):
         """Are one field, where each record has one of them."""
@@ -336,6 +335,13 @@ class TestSizes:
         assert document["error"]["hint"] == "Give --size HEIGHTxWIDTH to make them alike, as 6x5; or --on-bad skip to leave them out."
         assert answer(capsys, "convert", source, tmp_path / "o.h5", "--size", "6x5")[0] == 0
         assert answer(capsys, "convert", source, tmp_path / "p.h5", "--on-bad", "skip")[1]["records"] == 49
+
+    def test_a_dry_run_refuses_what_a_conversion_refuses(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """With its words; what makes them alike is accepted by both."""
+        for at, (words, code) in enumerate((([], 1), (["--size", "6x5"], 0), (["--on-bad", "skip"], 0))):
+            told = [answer(capsys, "convert", source, tmp_path / f"{at}.h5", *words, *more) for more in (["--dry-run"], [])]
+            assert told[0][0] == code
+            assert told[0][1].get("error") == told[1][1].get("error")
 
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""

@@ -27,7 +27,7 @@ def as_flags(text: str, *, skip: bool = False) -> str:
         if flags is not None and stop is not None:
             parts += [text[at : found.start()], flags]
             at = stop
-    changed = "".join([*parts, text[at:]])
+    changed = "".join([*parts, text[at:]]).replace("shuffle=False", "--order stored")
     return changed.replace(SKIP, "--on-bad skip") if skip else changed.replace(f"; or leave such records out, {SKIP}.", ".")
 
 

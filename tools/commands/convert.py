@@ -32,7 +32,7 @@ from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, not_kept, require_held, write_options
+from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, require_held, require_said, write_options
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -55,6 +55,7 @@ HELP = (
     ("--stratify F --group F", "labels alike in all parts; each group in one"),
     ("--where EXPR", 'only where it holds: "label in (3, 5) and w > 9"'),
     ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
+    ("--values-only", "without names of classes and attributes"),
     ("--list-left-out", "name what is not taken; --leave-out P asks for it"),
     ("--workers N", "processes at a time (the cores there are)"),
     ("--engine dask://HOST:PORT", "on a Dask cluster that sees SRC and DST"),
@@ -91,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster that sees SRC and DST: dask://host:8786")
     parser.add_argument("--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N comes first")
     parser.add_argument("--merge", action="store_true", help="after all --task: check that all is there, and give it its name")
+    parser.add_argument("--values-only", action="store_true", help="without names of classes and attributes")
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     add_choice(parser)
@@ -154,8 +156,7 @@ def _require_convertible(
     _tell_of_masks(origin, request, style, console)
     _refuse_store(origin, arguments, style)
     require_held(origin.schema, origin.title, style)
-    for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
-        console.advise(clean(note))
+    require_said(origin.schema, origin.title, style, Annotations(classes=origin.classes, attributes=origin.attributes))
     refuse_nulls(origin, arguments.on_bad)
     return account
 
@@ -202,6 +203,8 @@ def _do_share(job: Conversion, share: tuple[int, int], target: str, console: Con
             hint=f"Run --task 0/{count} once, before all others.",
         )
     job.prepare()
+    if not which:
+        job.look()
     shards = job.shards()
     mine = shards[which - 1 :: count] if which else []
     written = job.write(mine)
@@ -255,7 +258,7 @@ def _style(arguments: argparse.Namespace) -> WriteOptions:
     style = write_options(
         name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
     )
-    return replace(style, masks=_masks(arguments))
+    return replace(style, masks=_masks(arguments), values_only=arguments.values_only)
 
 
 def _masks(arguments: argparse.Namespace) -> tuple[str, ...] | None:

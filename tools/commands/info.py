@@ -101,7 +101,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(LibraryRecords(source, path=request.path), request, leave_out=arguments.leave_out)
+    records = LibraryRecords(source, path=request.path)
+    account = account_of(records, request, leave_out=arguments.leave_out)
     found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
@@ -110,7 +111,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "files": [was.path for was in source.fingerprints],
         "file_nbytes": sum(was.nbytes for was in source.fingerprints),
         "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
+        "record_nbytes": records.record_nbytes,
         "addressable": source.addressable,
         "fields": fields,
         "classes": classes_at(path, source),
@@ -203,7 +204,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
                 f"`{convert} --codec none`"
             )
-    if source.nulls:
+    if any(one.count for one in source.nulls.values()):
         flags = as_flags(advice_on_nulls(source.nulls, source.schema), skip=True)
         yield f"nulls: {flags[:1].lower()}{flags[1:]}"
     if not len(source):
@@ -220,7 +221,10 @@ def _show(document: dict[str, Any], console: Console) -> None:
         [
             ("part", f"the first of {', '.join(parts)}" if parts else ""),
             ("size", f"{format_nbytes(document['file_nbytes'])} in {counted(len(files), 'file')}"),
-            ("a record", format_nbytes(document["record_nbytes"])),
+            (
+                "a record",
+                format_nbytes(document["record_nbytes"]) + (" on average" if any(one["ragged"] for one in document["fields"]) else ""),
+            ),
             ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from streamload.kernels.augment.curves import flush, tables
+from streamload.kernels.augment.curves import FAST_TABLES, flush, tables
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, WIDTH
 from streamload.kernels.augment.vectors import INNER, f32, fma, i32, pointer, u8, u64
 
@@ -45,9 +45,9 @@ def brighten(levels, factor):
 
 
 def brightness(frame, parameters):
-    """A factor. Where levels have to go through a table all the same, it goes in there."""
+    """A factor. Where levels have to go through a table all the same, or tables are fast, it goes in there."""
     f, factor = carray(pointer(frame), FRAME_WORDS, np.int64), f32(carray(pointer(parameters), 1, np.float64)[0])
-    if f[PENDING]:
+    if FAST_TABLES or f[PENDING]:
         brighten(tables(f).reshape(-1), factor)
     else:
         brighten(planes_of(f).reshape(-1), factor)
@@ -86,7 +86,8 @@ def contrast(frame, parameters):
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes = planes_of(f)
     total = grey_total(planes[0], planes[1], planes[2]) if planes.shape[0] == 3 else level_total(planes[0])
-    blend_all(planes.reshape(-1), f32(given), f32(total / planes.shape[1]), f32(1.0 - given))
+    levels = tables(f).reshape(-1) if FAST_TABLES else planes.reshape(-1)
+    blend_all(levels, f32(given), f32(total / planes.shape[1]), f32(1.0 - given))
 
 
 @njit(**INNER)

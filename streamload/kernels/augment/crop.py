@@ -27,23 +27,41 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, store, u8, u64, vector
+from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, spread, store, u8, u64, vector
 
 PADDED_NBYTES = 4096
 """Of rows that are padded at a time."""
 
 
+def unweaving(flipped):
+    """An intrinsic that takes 32 pixels of three channels apart, to three runs of 32 bytes; `flipped`: the last pixel first."""
+
+    @intrinsic
+    def unweave(typing_context, source, a, b, c):
+        def generate(context, b, s, a):
+            whole = load(b, a[0], vector(BYTE, 96))
+            for k in range(3):
+                lanes = range(93 + k, -1, -3) if flipped else range(k, 96, 3)
+                store(b, pick(b, whole, whole, lanes), a[1 + k])
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 4), generate
+
+    return unweave
+
+
+unweave, unweave_flipped = unweaving(flipped=False), unweaving(flipped=True)
+
+
 @intrinsic
-def unweave(typing_context, source, a, b, c):
-    """32 pixels of three channels to three runs of 32 bytes."""
+def fill_32(typing_context, level, to):
+    """32 bytes alike, to an address."""
 
     def generate(context, b, s, a):
-        whole = load(b, a[0], vector(BYTE, 96))
-        for k in range(3):
-            store(b, pick(b, whole, whole, range(k, 96, 3)), a[1 + k])
+        store(b, spread(b, a[0], 32), a[1])
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 4), generate
+    return types.void(types.uint8, types.intp), generate
 
 
 @njit(**INNER)
@@ -113,12 +131,119 @@ def padded_row(row, width, n, x0, w, mode, fills, to):
 
 
 @njit(**INNER)
+def take_apart(source, count, flipped, to, apart):
+    """`count` pixels of three channels, 32 or more, to three runs of bytes that are `apart` from each other."""
+    last = count - 32
+    if flipped:
+        for x in range(0, count, 32):
+            x = min(x, last)
+            a = to + last - x
+            unweave_flipped(source + 3 * x, a, a + apart, a + 2 * apart)
+    else:
+        for x in range(0, count, 32):
+            x = min(x, last)
+            a = to + x
+            unweave(source + 3 * x, a, a + apart, a + 2 * apart)
+
+
+@njit(**INNER)
+def inner_region(source, stride, h, w, flipped, overturned, to, apart):
+    """Rows of three channels of which nothing stands outside, `stride` bytes from each other."""
+    target, step = (to + (h - 1) * w, -w) if overturned else (to, w)
+    if flipped:
+        for y in range(h):
+            take_apart(source + y * stride, w, True, target + y * step, apart)
+    else:
+        for y in range(h):
+            take_apart(source + y * stride, w, False, target + y * step, apart)
+
+
+@njit(**INNER)
+def fill_margins(to, apart, w, left, right, fills):
+    """The first and the last bytes of three runs of `w`; what stands between may be overwritten."""
+    for c in range(3):
+        at, level = to + c * apart, u8(fills[c])
+        if 0 < left <= 32:
+            fill_32(level, at)
+        elif left:
+            carray(pointer(at), left, np.uint8)[:] = level
+        if 0 < right <= 32:
+            fill_32(level, at + w - 32)
+        elif right:
+            carray(pointer(at + w - right), right, np.uint8)[:] = level
+
+
+@njit(**INNER)
+def mirror_margins(row, width, x0, w, flipped, mode, left, right, to, apart):
+    """The first and the last bytes of three runs of `w`, from pixels inside of a row."""
+    for x in range(left + right):
+        x = x if x < left else w - right + x - left
+        at = inside(x0 + (w - 1 - x if flipped else x), width, mode)
+        for c in range(3):
+            carray(pointer(to + c * apart + x), 1, np.uint8)[0] = carray(pointer(row + 3 * at + c), 1, np.uint8)[0]
+
+
+@njit(**INNER)
+def colored_row(row, first, count, width, x0, w, flipped, mode, left, right, fills, to, apart):
+    """`w` pixels from x0 on of a row of three channels to three runs of bytes, of which `left` and `right` stand outside.
+
+    `count` pixels of the row are taken, from `first` on. Where these are more than stand inside, bytes before the runs are
+    overwritten, or behind them, on the side where nothing stands outside.
+    """
+    if mode == CONSTANT and (left or right):
+        fill_margins(to, apart, w, left, right, fills)
+    take_apart(row + 3 * first, count, flipped, to + (w - right - count if right else left), apart)
+    if mode != CONSTANT and (left or right):
+        mirror_margins(row, width, x0, w, flipped, mode, left, right, to, apart)
+
+
+@njit(**INNER)
+def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, apart):
+    """As `region`, of three channels: rows straight to where they belong.
+
+    Rows go from the first to the last, or the other way round, so that what one overwrites beside itself is written later; the
+    last of them has no such neighbour, and is put together aside.
+    """
+    flipped = flips & HORIZONTAL != 0
+    left, right = min(w, max(0, -x0)), min(w, max(0, x0 + w - width))
+    first, count = max(x0, 0), w - left - right
+    over = count < 32
+    if over:
+        first, count = 0 if left else width - 32, 32
+    if flipped:
+        left, right = right, left
+    aside = np.empty((3, w + 64) if over else (3, 0), np.uint8)
+    if not (left or right) and y0 >= 0 and y0 + h <= height:
+        inner_region(source + (y0 * width + x0) * 3, width * 3, h, w, flipped, flips & VERTICAL != 0, to, apart)
+        return aside.size
+    for k in range(h):
+        out = h - 1 - k if right else k
+        target, at = to + out * w, y0 + (h - 1 - out if flips & VERTICAL else out)
+        at = at if 0 <= at < height else inside(at, height, mode)
+        if at < 0:
+            for c in range(3):
+                carray(pointer(target + c * apart), w, np.uint8)[:] = u8(fills[c])
+        elif over and k == h - 1:
+            place, row = aside.ctypes.data + 32, source + at * width * 3
+            colored_row(row, first, count, width, x0, w, flipped, mode, left, right, fills, place, w + 64)
+            for c in range(3):
+                copy(pointer(target + c * apart), pointer(place + c * (w + 64)), np.uintp(w))
+        else:
+            colored_row(source + at * width * 3, first, count, width, x0, w, flipped, mode, left, right, fills, target, apart)
+    return aside.size  # What is not used any more is freed, whoever has its address.
+
+
+@njit(**INNER)
 def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart):
     """Rows [y0, y0 + h) and columns [x0, x0 + w) of a woven source into n planes, flipped as the bits say.
 
     Rows that reach outside are padded some at a time: what was just written in parts is slow to be read whole.
     """
     within = x0 >= 0 and x0 + w <= width
+    some_inside = x0 < width and x0 + w > 0 and (x0 >= 0 or x0 + w <= width or width >= 32)
+    if n == 3 and w >= 32 and width >= 32 and some_inside:
+        colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, apart)
+        return
     some = h if within else max(1, PADDED_NBYTES // (w * n))
     whole, scratch = np.empty(0 if within else some * w * n, np.uint8), np.empty((n, w), np.uint8)
     padded = whole.ctypes.data

@@ -115,15 +115,16 @@ def weigh(begin, end, size, antialias, one, most, first, count, weights):
     """Which pixels each output pixel is made of, and how much of each: a triangle, as wide as the scale where it antialiases."""
     scale = (end - begin) / first.size
     reach = max(scale, 1.0) if antialias else 1.0
-    longest = 0
+    longest, parts = 0, np.empty(weights.shape[1])
     for i in range(first.size):
         center = begin + (i + 0.5) * scale
         low, high = max(int(center - reach + 0.5), 0), min(int(center + reach + 0.5), size)
         total = 0.0
-        for k in range(low, high):
-            total += max(0.0, 1.0 - abs(k - center + 0.5) / reach)
-        for k in range(low, high):
-            weights[i, k - low] = min(most, int(max(0.0, 1.0 - abs(k - center + 0.5) / reach) / total * one + 0.5))
+        for k in range(high - low):
+            parts[k] = max(0.0, 1.0 - abs(low + k - center + 0.5) / reach)
+            total += parts[k]
+        for k in range(high - low):
+            weights[i, k] = min(most, int(parts[k] / total * one + 0.5))
         weights[i, high - low :] = 0
         first[i], count[i] = low, high - low
         longest = max(longest, high - low)
@@ -205,16 +206,16 @@ def resampled(source, height, width, n, box, antialias, h, w, flips, to, apart):
             for c in range(8):
                 weights[x >> 1, p, x & 1, c >> 1, c & 1] = weights_x[z, 2 * p + (c & 1)]
     columns = max((end - begin) * n, LEAST)
-    row, line = np.zeros(columns + 2 * pairs * n + LEAST, u16), np.empty(half, u64)
-    base = source + begin * n
+    row, line = np.zeros(columns + 2 * pairs * n + 2 * LEAST, u16), np.empty(half, u64)
+    base, sums = source + begin * n, -(-row.ctypes.data // 64) * 64  # Vectors that lie across lines of the cache are stored twice.
     for y in range(h):
         by = weights_y.ctypes.data + y * room * 2
-        vertical(base + first_y[y] * stride, stride, by, count_y[y], columns, row.ctypes.data)
+        vertical(base + first_y[y] * stride, stride, by, count_y[y], columns, sums)
         out = to + (h - 1 - y if flips & VERTICAL else y) * w
         for c in range(0, n, 4):
-            horizontal(row.ctypes.data + 2 * c, at, weights.ctypes.data, pairs, n, line)
+            horizontal(sums + 2 * c, at, weights.ctypes.data, pairs, n, line)
             split(line.view(u32), w, c, n, out, apart, n == 3)
-    return long.size  # What is not used any more is freed, whoever has its address.
+    return long.size + row.size  # What is not used any more is freed, whoever has its address.
 
 
 def bilinear(frame, parameters):

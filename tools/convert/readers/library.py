@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
+from streamload.errors import SourceError
 from streamload.formats.partitions import NOT_DATA
-from streamload.images import Decode
+from streamload.images import Decode, ImageError, named_as_mask, read_header
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Schema
-from streamload.source import Source, kept_column, stored_nbytes
+from streamload.source import Column, Source, kept_column, stored_nbytes
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.images import image_in, kind_of
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
@@ -34,10 +36,11 @@ _MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 class LibraryRecords(RecordSourceDefaults):
-    """A source of the library, which it closes; `path` is where it was opened."""
+    """A source of the library, which it closes; `path` is where it was opened, `cautions` are what must be told of how."""
 
-    def __init__(self, source: Source, *, path: str | None = None) -> None:
+    def __init__(self, source: Source, *, path: str | None = None, cautions: Sequence[str] = ()) -> None:
         self._source = source
+        self._cautions = cautions
         self._store = path if source.format_name in STORES else None
         self._single: dict[str, Source] = {}
         self._undecoded: Source | None = None
@@ -111,8 +114,8 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def cautions(self) -> Sequence[str]:
-        """None: the notes are for those who open the files themselves."""
-        return ()
+        """How it was opened here; its notes are for those who open the files themselves."""
+        return self._cautions
 
     @property
     def stored(self) -> Mapping[str, str]:
@@ -180,6 +183,32 @@ def fitted(source: Source, request: OpenRequest, options: Mapping[str, Any]) -> 
     mask = Decode(size=request.size, mask=True)
     wishes = {name: mask if request.is_mask(name) else image for name in names}
     return streamload.open(request.path, request.fields, decode=wishes, **options)
+
+
+def with_masks(source: Source, request: OpenRequest, options: Mapping[str, Any]) -> tuple[Source, tuple[str, ...]]:
+    """The source, its masks decoded as the numbers that they hold; and which of them were taken for masks by their names alone.
+
+    The latter are fields whose images have a palette, which are decoded as colours elsewhere.
+    """
+    decoded = [column for column in source.columns if kept_column(column) is not column]
+    said = [column.field.name for column in decoded if request.masks and column.field.name in request.masks]
+    guessed = [column.field.name for column in decoded if request.masks is None and len(source) and _has_palette(source, column)]
+    if not said and not guessed:
+        return source, ()
+    source.close()
+    wishes = dict.fromkeys([*said, *guessed], Decode(mask=True))
+    return streamload.open(request.path, request.fields, decode=wishes, **options), tuple(guessed)
+
+
+def _has_palette(source: Source, column: Column) -> bool:
+    """Whether the first image of a field called like a mask has numbers of a palette, which are no colours."""
+    name = column.field.name
+    if not named_as_mask(name):
+        return False
+    with contextlib.suppress(ImageError, SourceError):
+        first = source.replaced(columns=[kept_column(column)], nulls={}).take(np.zeros(1, np.int64))[name]
+        return read_header(bytes(first[0])).colours == "palette"
+    return False
 
 
 def image_names(source: Source) -> tuple[str, ...]:

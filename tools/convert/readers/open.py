@@ -11,7 +11,7 @@ import streamload
 from streamload.errors import ConfigError
 from streamload.source import Source
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.library import LibraryRecords, fitted
+from streamload.tools.convert.readers.library import LibraryRecords, fitted, with_masks
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
@@ -32,7 +32,9 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     source, split = open_training(request.path, request.fields, **options)
     options |= {"split": split} if split else {}
     if request.size is None and request.mode == "rgb":
-        return LibraryRecords(source, path=request.path)
+        source, guessed = with_masks(source, request, options)
+        cautions = [f"'{name}' is taken for a mask, by its name: the numbers of its palette are kept (--masks none)" for name in guessed]
+        return LibraryRecords(source, path=request.path, cautions=cautions)
     source = fitted(source, request, options)
     return _sized(LibraryRecords(source, path=request.path), request, threads)
 
