@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -158,14 +159,18 @@ def of_archives() -> Iterator[Case]:
     Path("bad.tar").write_bytes(tar_of(bad))
 
     def skipped() -> None:
-        with sl.open("bad.tar") as data, sl.Loader(data, batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip") as loader:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a record is left out
+            loader = sl.Loader(sl.open("bad.tar"), batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip")
+        with loader:
             assert sum(len(batch.records) for batch in loader) == 2
 
     yield case(opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', skipped))
     good = [framed(tf_example({"x": [at]})) for at in range(3)]
+    large = framed(tf_example({"x": list(range(500))}))
     whole = b"".join(good)
     at = len(good[0])
-    for number, data in enumerate((whole[:-4] + b"", whole + b"\x01\x02", flipped(whole, at + 1), flipped(whole, at + 14))):
+    for number, data in enumerate((good[0] + large[:20], whole[:-4], whole + b"\x01\x02", flipped(whole, at + 1), flipped(whole, at + 14))):
         path = f"damaged{number}.tfrecord"
         Path(path).write_bytes(data)
         words = f"streamload convert {path} train.h5 --on-bad skip"
