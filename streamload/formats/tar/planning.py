@@ -18,6 +18,7 @@ from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
+from streamload.nulls import SKIP
 from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
@@ -44,6 +45,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
             hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
             path=paths[0],
         )
+    if fill is not None:
+        _refuse_damaged(archives)
     found: dict[str, PlannedField] = {}
     aside: dict[str, str] = {}
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
@@ -102,6 +105,16 @@ def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
     if archive.damage is not None:
         raise archive.damage
     return archive
+
+
+def _refuse_damaged(archives: Sequence[Archive]) -> None:
+    """Raise CorruptDataError where values would be filled in for a member that is there and cannot be read."""
+    for error in (error for archive in archives for error in archive.bad.values()):
+        raise CorruptDataError(
+            f"{error.message} fill= stands for values that are missing, not for those that cannot be read.",
+            hint=f"Replace that member, or leave fill= out, and such records too: {SKIP}.",
+            **error.details,
+        )
 
 
 def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], aside: dict[str, str]) -> None:
