@@ -249,6 +249,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         mode=arguments.mode,
         size=size,
         first_size=True,
+        on_damage="raise" if arguments.on_bad == "raise" else "skip",
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         masks=_masks(arguments),
     )

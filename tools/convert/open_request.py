@@ -31,6 +31,8 @@ class OpenRequest:
     """A CSV or JSONL file that says the labels of images."""
     first_size: bool = False
     """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
+    on_damage: str = "raise"
+    """What becomes of the rest of a container that is damaged somewhere: "raise", or "skip"."""
     masks: tuple[str, ...] | None = None
     """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
 

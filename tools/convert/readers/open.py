@@ -19,7 +19,7 @@ from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("lmdb", "webdataset", "tfrecord")
+KINDS = ("lmdb", "tfrecord")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -35,8 +35,10 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         options["fill"] = request.fill
     if is_image_folder(request.path):
         source = _open_folder(request, options)
-    else:
+    elif request.on_damage == "raise":
         source, _ = open_training(request.path, request.fields, **options)
+    else:
+        source = _open_whole(request, options)
     decoded, cautions = decoded_images(source, request)
     said = {"path": request.path, "labels": request.labels, "nulls": source.nulls, "cautions": cautions}
     return _sized(LibraryRecords(decoded, **said, threads=threads), request, threads)
@@ -57,6 +59,16 @@ def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
             raise
         command = f"streamload convert {shlex.quote(os.path.join(request.path, parts[0]))} {parts[0]}.h5"
         raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
+
+
+def _open_whole(request: OpenRequest, options: Mapping[str, Any]) -> Source:
+    """What can be read of files, also where some are damaged, of formats that can leave out what is."""
+    try:
+        return open_training(request.path, request.fields, on_damage=request.on_damage, **options)[0]
+    except ConfigError as error:
+        if error.details.get("option") != "on_damage":
+            raise
+    return open_training(request.path, request.fields, **options)[0]
 
 
 def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceError
 from streamload.formats.label_values import MOST_CLASSES
+from streamload.formats.names import natural_key
 from streamload.formats.tfrecord.example import features_of
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels import checksum_kernels, crc32c_plain
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
 from streamload.tools.convert.readers.records import ContainerReader
-from streamload.tools.convert.readers.webdataset import paths_of
 from streamload.tools.files.decompress import SUFFIXES as PACKED
 from streamload.tools.files.decompress import StoredFile, bytes_of
 
@@ -55,6 +56,18 @@ def _is_tfrecord(path: str) -> bool:
         return path.lower().endswith(SUFFIXES)
     # Eight bytes: not worth the compiler.
     return masked(crc32c_plain.crc32c(head[:8])) == HEAD.unpack(head)[1] or path.lower().endswith(SUFFIXES)
+
+
+def paths_of(path: str, suffixes: Sequence[str]) -> list[str]:
+    """The file itself, or the files of certain names in a folder or of a pattern, in natural order."""
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        with os.scandir(path) as entries:
+            found = [entry.path for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    else:
+        found = [one for one in glob.glob(path, recursive=True) if os.path.isfile(one)] if glob.has_magic(path) else []
+    return sorted((one for one in found if one.lower().endswith(tuple(suffixes))), key=natural_key)
 
 
 def opened(request: OpenRequest, threads: int) -> ContainerReader:
