@@ -105,7 +105,7 @@ def test_what_cannot_be_shuffled_is_read_in_order_or_converted(command: str, tmp
 
 @pytest.mark.parametrize("command", ["plan", "bench"])
 def test_what_is_wrong_with_a_container_is_said(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """A tar that holds a member twice, and labels that name an image twice: the error is that of `sl.open`."""
+    """A tar whose members collide, and labels that name an image twice: the error is that of `sl.open`."""
     (tmp_path / "x.tar").write_bytes(tar_of([("0.a.png", png(noise())), ("0.a.png", png(noise()))]))
     image_folder(tmp_path / "photos", {"ant": 2})
     (tmp_path / "photos" / "labels.csv").write_text("file,label\nant/000.png,1\nant/000.png,2\n")

@@ -12,7 +12,7 @@ from streamload.errors import StreamloadError
 from streamload.formats.image_folder.format import NAME as IMAGES
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.advice_as_flags import as_flags
@@ -196,7 +196,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (
-                f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
+                f"{field['name']}: each record costs {format_times(times)} decodes in exact order: use block shuffle (the default here), "
                 f"or `{convert} --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
