@@ -14,6 +14,7 @@ from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
+from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
@@ -21,16 +22,19 @@ from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
 from streamload.storage.compressed_file import open_unpacked
+from streamload.storage.file_table import total_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
 CLASSES = ("label", "cls", "cls2")
 """Fields whose texts are names of classes, however many there are."""
+READING_THREADS = 8
+"""Archives that are read at once."""
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None) -> Source:
     """The source, planned anew."""
     fingerprints = [fingerprint(path) for path in paths]
-    archives = [_archive(path, was) for path, was in zip(paths, fingerprints, strict=True)]
+    archives = _archives(paths, fingerprints)
     starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
@@ -72,13 +76,29 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     )
 
 
-def _archive(path: str, was: Fingerprint) -> Archive:
-    """The members of an archive. Raises CorruptDataError where it is damaged: what follows is lost."""
-    file = open_unpacked(was.path)
-    try:
-        archive = Archive(path, file)
-    finally:
-        file.close()
+def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[Archive]:
+    """What each archive holds; of many bytes several are walked through at once: heads lie far apart, and each waits for the disk."""
+    found: list[Archive | None] = [None] * len(paths)
+    if total_nbytes(fingerprints) >= walk.WORTH_NBYTES:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(READING_THREADS, len(paths)), thread_name_prefix="streamload-tar") as pool:
+            try:
+                found = list(pool.map(walk.walked, paths, [was.path for was in fingerprints]))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return [_archive(path, was, one) for path, was, one in zip(paths, fingerprints, found, strict=True)]
+
+
+def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
+    """The members of an archive, as a walk found them, or found now. Raises CorruptDataError where it is damaged: what follows is lost."""
+    if archive is None:
+        file = open_unpacked(was.path)
+        try:
+            archive = Archive(path, file)
+        finally:
+            file.close()
     recheck(was)
     if archive.damage is not None:
         raise archive.damage
