@@ -250,6 +250,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         size=size,
         first_size=True,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
+        on_damage="raise" if arguments.on_bad == "raise" else "skip",
         masks=_masks(arguments),
     )
 

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         try:
             document = container_document(path, arguments)
             if document is None:
-                with_source = opened(path, arguments)
+                with_source = opened(path, arguments, on_damage="skip")
                 try:
                     document = _document(with_source, path, arguments)
                 finally:

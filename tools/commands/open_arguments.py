@@ -51,19 +51,19 @@ def decode_in(text: str | None) -> tuple[int, int] | bool | None:
     return int(height), int(width)
 
 
-def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
+def opened(path: str | Sequence[str], arguments: argparse.Namespace, *, on_damage: str = "raise") -> Source:
     """The source at a path, with the fields that were asked for. Raises what `streamload.open` raises."""
     options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
     files = converted(path) if isinstance(path, str) else path
-    source, arguments.split_read = open_training(files, fields_in(arguments.fields), **options)
+    source, arguments.split_read = open_training(files, fields_in(arguments.fields), on_damage=on_damage, **options)
     return source
 
 
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
     """The source at a path, or what only `convert` reads, with the fields that were asked for."""
     if container_kind(path) is None:
-        return LibraryRecords(opened(path, arguments), path=path)
+        return LibraryRecords(opened(path, arguments, on_damage="skip"), path=path)
     size = decode_in(getattr(arguments, "decode", None))
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
     return open_records(replace(request, size=size) if isinstance(size, tuple) else request)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
-from streamload.formats.tfrecord.framing import damage_hint, framed_records
+from streamload.formats.tfrecord.framing import SKIPPABLE, damage_hint, framed_records
 from streamload.formats.unpacking_budget import UnpackingBudget
 from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import Fingerprint, recheck
@@ -101,7 +101,10 @@ class Features:
             features = viewed(data)
         except ValueError as error:
             wrong = CorruptDataError(
-                f"{path}: record {number:,} is no tf.train.Example that can be read: {error}.", hint="Only those are known here.", path=path
+                f"{path}: record {number:,} is no tf.train.Example that can be read: {error}.",
+                hint="Only those are known here.",
+                path=path,
+                option=SKIPPABLE,
             )
             if not self._skips:
                 raise wrong from error

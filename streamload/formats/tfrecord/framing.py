@@ -14,6 +14,8 @@ from streamload.storage.plain_file import StoredFile
 HEAD = struct.Struct("<QI")
 """The length of a record, and the checksum of these eight bytes."""
 TAIL = struct.Struct("<I")
+SKIPPABLE = "on_damage"
+"""The option with which damaged records are left out, as errors name it."""
 PIECE_NBYTES = 16 * 1024**2
 """Files are gone through so much at a time, or a record, if it is larger."""
 
@@ -68,13 +70,14 @@ def framed_records(
                 raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=hint, path=path)
         except SourceError as error:
             if damaged is None:
+                error.details["option"] = SKIPPABLE
                 raise
             damaged(error)
             return
         if masked(checksum(data[:nbytes])) == TAIL.unpack(data[nbytes:])[0]:
             yield number, begin, data[:nbytes]
         else:
-            wrong = ChecksumError(f"{name}: its checksum is wrong.", hint=hint, path=path, records=(number, number + 1))
+            wrong = ChecksumError(f"{name}: its checksum is wrong.", hint=hint, path=path, records=(number, number + 1), option=SKIPPABLE)
             if damaged is None:
                 raise wrong
             damaged(wrong)
