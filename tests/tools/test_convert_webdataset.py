@@ -20,9 +20,9 @@ from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.formats.label_values import values_of
 from streamload.formats.tar.members import Members
 from streamload.omissions import Omission
+from streamload.storage.compressed_file import open_unpacked
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
-from streamload.tools.files.decompress import bytes_of
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 PACKINGS = ["", "gz", "zst"]
@@ -57,7 +57,7 @@ def test_members_are_what_tarfile_wrote(tmp_path: Path, names: list[str], sizes:
     """Names of any length and script; sizes of any number of blocks."""
     files = [(f"d/{name}", bytes([at + 1]) * size) for at, (name, size) in enumerate(zip(names, sizes, strict=False))]
     (tmp_path / "a.tar").write_bytes(tar_of(files, form))
-    file = bytes_of(str(tmp_path / "a.tar"))
+    file = open_unpacked(str(tmp_path / "a.tar"))
 
     def refuse(name: str, why: str) -> None:
         raise AssertionError(f"{name} is left out: {why}")

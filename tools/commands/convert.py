@@ -296,8 +296,6 @@ def _refuse_same(origin: RecordSource, target: str) -> None:
 
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
-    if origin.damage is not None and arguments.on_bad == "raise":
-        raise origin.damage
     for note in origin.cautions:
         console.advise(clean(note))
 

@@ -32,7 +32,7 @@ class OpenRequest:
     first_size: bool = False
     """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
     on_damage: str = "raise"
-    """What becomes of the rest of a container that is damaged somewhere: "raise", or "skip"."""
+    """What becomes of records that are damaged where files can be read on behind them: "raise", or "skip", which counts them."""
     masks: tuple[str, ...] | None = None
     """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
 

@@ -141,6 +141,7 @@ class Members:
 def _whole(file: StoredFile, offset: int, nbytes: int, title: str) -> bytes:
     data = file.read(offset, nbytes)
     if len(data) < nbytes:
+        file.read(offset + len(data), 1)  # It says what is wrong, if the file cannot be unpacked.
         raise CorruptDataError(f"{title} is cut short at byte {offset + len(data):,}.", hint="Fetch it again.", path=title)
     return data
 

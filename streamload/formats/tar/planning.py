@@ -37,7 +37,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
     archives = _archives(paths, fingerprints)
     damage = [archive.damage for archive in archives if archive.damage is not None]
     if damage and (on_damage == "raise" or not any(archive.keys for archive in archives)):
-        raise damage[0]
+        raise CorruptDataError(damage[0].message, hint=damage[0].hint, **damage[0].details | {"option": "on_damage"})
     starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
