@@ -194,6 +194,15 @@ def _has_statx() -> bool:
     return hasattr(ctypes.CDLL(None), "statx")
 
 
+def tar_kernels() -> ModuleType | None:
+    """What walks through tar archives: `walk`, `group`, `read_each`; None without a compiler. They are compiled by whoever asks first."""
+    if "tar_heads" not in _in_use:
+        if not hasattr(os, "pread") or not _load(["tar_heads"], cache_folder()):
+            return None
+        _in_use["tar_heads"] = import_module(f"{__name__}.tar_heads")
+    return _in_use["tar_heads"]
+
+
 def draw_kernel() -> Callable[..., None]:
     """The hash that draws numbers, in use: see `augment.run.draw`."""
     if "draw" not in _in_use:

@@ -15,15 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from examples.tar import npy, png, write
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
-from streamload.formats import plan_cache
+from streamload.formats import label_values, plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.label_values import labels_or_texts
+from streamload.formats.tar import walk
+from streamload.formats.tar.archive import Archive
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.storage import disk_cache
+from streamload.storage.plain_file import PlainFile
 
 
 def image(number: int) -> np.ndarray:
@@ -291,3 +297,94 @@ def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch:
         plan_cache._refuse_outside(replace(column, offsets=column.offsets + nbytes), planned)  # pyright: ignore[reportPrivateUsage]
     known.close()
     planned.close()
+
+
+def strange_archives() -> st.SearchStrategy[tuple[list[tuple[str, bytes]], int]]:
+    """Members by name, and the form of an archive: several of a record, in any order, some of them nothing that is read."""
+    names = st.sampled_from(["0", "1", "a/1", "a/b.c/2", "x" * 90, f"{'d' * 90}/{'n' * 60}", "ü/3", ".hidden", "__MACOSX/4"])
+    endings = st.sampled_from(["jpg", "JPG", "left.png", "cls", "txt", "json", "b.json", "csv", "pkl", "", "É.png"])
+    data = st.sampled_from([b"7", b"cat\n", b'{"x": 1, "y": "b"}', b"{", b"\xff", b"", b"z" * 700])
+    one = st.tuples(st.builds(lambda name, ending: f"{name}.{ending}" if ending else name, names, endings), data)
+    forms = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    return st.tuples(st.lists(one, max_size=8), forms)
+
+
+def everything_of(archive: Archive) -> dict[str, object]:
+    """What planning asks of an archive, in its order."""
+    names = ("values", "counts", "left_out")
+    found: dict[str, object] = {name: list(one.items()) if isinstance(one := getattr(archive, name), dict) else one for name in names}
+    return found | {"keys": [*archive.keys], "places": [(name, places.tolist()) for name, places in archive.places.items()]}
+
+
+@given(strange_archives(), st.floats(0, 1), st.binary(min_size=1, max_size=3))
+def test_a_compiled_walk_finds_the_same_or_nothing(
+    tmp_path_factory: pytest.TempPathFactory, strange: tuple[list[tuple[str, bytes]], int], where: float, damage: bytes
+):
+    """Whatever the archive holds, and wherever it is damaged: the same records, values and places, in the same order."""
+    members, form = strange
+    path = tmp_path_factory.mktemp("walk") / "x.tar"
+    with tarfile.open(path, "w", format=form) as archive:
+        for number, (name, data) in enumerate(members):
+            said = tarfile.TarInfo(name)
+            said.size, said.mtime = len(data), number + 0.5 if form == tarfile.PAX_FORMAT else number
+            archive.addfile(said, io.BytesIO(data))
+    for damaged in (False, True):
+        if damaged:
+            with path.open("r+b") as file:
+                file.seek(int(where * path.stat().st_size))
+                file.write(damage)
+        found, file = walk.walked(str(path), str(path)), PlainFile(str(path))
+        try:
+            expected = Archive(str(path), file)
+        except SchemaMismatchError:
+            expected = None
+        finally:
+            file.close()
+        if found is not None:
+            assert expected is not None
+            assert expected.damage is None
+            assert not expected.bad
+            assert everything_of(found) == everything_of(expected)
+
+
+def test_large_archives_are_walked_through_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Several with a compiled loop, whatever form they have, and one with something unusual in it without."""
+    monkeypatch.setattr(walk, "WORTH_NBYTES", 0)
+    monkeypatch.setattr(walk, "TOGETHER", 7)
+    for number, form in enumerate((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.PAX_FORMAT)):
+        with tarfile.open(tmp_path / f"{number}.tar", "w", format=form) as archive:
+            for record in range(20):
+                for ending, data in (
+                    ("png", png(image(20 * number + record))),
+                    ("cls", str(record).encode()),
+                    ("x.npy", npy(np.arange(3))),
+                ):
+                    said = tarfile.TarInfo(f"{'deep/' * 25}{record:04}.{ending}")
+                    said.size, said.mtime = len(data), record + 0.5
+                    archive.addfile(said, io.BytesIO(data))
+            if number == 3:
+                link = tarfile.TarInfo("link.png")
+                link.type, link.linkname = tarfile.SYMTYPE, "nowhere"
+                archive.addfile(link)
+    assert all(walk.walked(str(path), str(path)) is not None for path in sorted(tmp_path.iterdir())[:3])
+    assert walk.walked(str(tmp_path / "3.tar"), str(tmp_path / "3.tar")) is None
+    with sl.open(tmp_path) as source:
+        assert source[:]["label"].tolist() == [*range(20)] * 4
+        np.testing.assert_array_equal(source[:]["image"], np.stack([image(number) for number in range(80)]))
+        assert source.omissions == (Omission("member", "a symbolic link", 1, ("link.png",)),)
+
+
+def test_labels_that_repeat_are_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    """Numbers, names, texts, and records without any."""
+    for texts in (["3", "1", None], ["b", "a", None], ["1.5", "2"], [None], ["1", "x"]):
+        for as_classes in (None, True, False):
+            values = texts * 6
+            slow = labels_or_texts(values, as_classes=as_classes)
+            with monkeypatch.context() as lower:
+                lower.setattr(label_values, "MANY", 1)
+                fast = labels_or_texts(values, as_classes=as_classes)
+            assert (slow.classes, slow.why, slow.texts, slow.there.tolist()) == (fast.classes, fast.why, fast.texts, fast.there.tolist())
+            assert (slow.array is None) == (fast.array is None)
+            if slow.array is not None and fast.array is not None:
+                assert slow.array.dtype == fast.array.dtype
+                assert slow.array.tolist() == fast.array.tolist()

@@ -21,6 +21,7 @@ from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.names import plain_names
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels.crc32c_plain import crc32c
+from streamload.tools.__main__ import main
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
@@ -105,9 +106,9 @@ class TestNothingThere:
         words = [tmp_path / "b.h5"] if command == "convert" else []
         code, document = answer(capsys, command, path, *words)
         assert (code, document["error"]["kind"]) == (1, "CorruptDataError")
-        assert "holds no records. Is it the right file, and was all of it fetched?" in " ".join(
-            (document["error"]["message"] + " " + document["error"]["hint"]).split()
-        )
+        told = " ".join((document["error"]["message"] + " " + document["error"]["hint"]).split())
+        why = ": it has no row. Give it a row for each image" if kind == "table" else ". Is it the right file, and was all of it fetched?"
+        assert f"holds no records{why}" in told
         assert not (tmp_path / "b.h5").exists()
 
 
@@ -152,6 +153,16 @@ class TestNames:
         assert len(found) == len(files)
         np.testing.assert_array_equal(found[one][2], noise(seed=2))
         assert found[other].tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("command", ["info", "convert"])
+    def test_that_a_point_in_a_number_ends_a_key_is_said(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """Where many files of one key were meant to be many records."""
+        files = [(f"img_0.{at}x.{ending}", data) for at in range(3) for ending, data in (("png", png(noise(seed=at))), ("cls", b"1"))]
+        words = [str(tmp_path / "b.h5")] if command == "convert" else ["--no-measure"]
+        assert main([command, str(tar(tmp_path / "a.tar", files)), *words]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        rule = "as in WebDataset, the first point of a file's name ends the name of its record"
+        assert f"{rule}: 'img_0.0x.cls' is the field '0x.cls' of record 'img_0'" in told
 
     def test_of_images_of_several_kinds(self, tmp_path: Path):
         """Are one field, where each record has one of them."""
@@ -346,10 +357,15 @@ class TestSizes:
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""
         _, document = answer(capsys, "info", source)
-        assert "damaged" not in document
-        assert document["sizes"] == [[6, 5], [6, 9], 50]
-        assert f"`streamload convert {source} train.h5 --size 6x5` makes a file of it" in document["advice"][0]
-        assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
+        if source.suffix:
+            assert document["sizes"] == [[6, 5], [6, 9], 50]
+            assert f"`streamload convert {source} train.h5 --size 6x5` makes a file of it" in document["advice"][0]
+            assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
+            return
+        note = "'image' holds PNG 6 x 5 ... 6 x 9 (RGB or L) of different sizes, delivered as bytes; decode={'image': (224, 224)} decodes"
+        assert [one for one in document["notes"] if one.startswith(note)]
+        assert "--decode 224x224 decodes them to one size" in said(capsys, "info", source)[1]
+        assert f"`streamload convert {source} new.parquet --store keep` makes one file of them" in document["advice"][0]
 
     def test_a_large_preview_before_the_size_does_not_matter(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """A JPEG with a hundred kilobytes of comments in front."""

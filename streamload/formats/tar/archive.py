@@ -24,19 +24,22 @@ MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
 KEPT_NBYTES = 600
 """About what Python takes for the places of a member, and its name."""
+POINTS_END_KEYS = "as in WebDataset, the first point of a file's name ends the name of its record"
+"""How the note begins that says so."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
 class Archive:
     """The records of one archive: where the images of each stand, and what else belongs to it."""
 
-    def __init__(self, path: str, file: StoredFile) -> None:
-        """Go through all heads, and read what is small; `file` stays open."""
+    def __init__(self, path: str, file: StoredFile | None = None) -> None:
+        """Go through all heads of a file, and read what is small; it stays open. Without one, whoever makes it fills it in."""
         self.path = path
-        self.addressable = file.addressable
+        self.addressable = file is None or file.addressable
         """Whether it is not compressed."""
         self.damage: SourceError | None = None
-        self.keys: list[str] = []
+        self.keys: Sequence[str] = []
+        """Of records, in the order of their first members."""
         self.places: dict[str, NDArray[np.int64]] = {}
         """By what follows the key: offset and length for each record; -1 where it has none."""
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
@@ -48,7 +51,9 @@ class Archive:
         """How many, by reason."""
         self.linked: set[int] = set()
         """Offsets of members that others are hard links to."""
-        self._budget = None if file.addressable else UnpackingBudget(path)
+        self._budget = None if self.addressable else UnpackingBudget(path)
+        if file is None:
+            return
         try:
             self._go_through(file)
         except CorruptDataError as error:
@@ -56,6 +61,8 @@ class Archive:
 
     def _go_through(self, file: StoredFile) -> None:
         rows: dict[str, int] = {}
+        keys: list[str] = []
+        self.keys = keys
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
         try:
@@ -65,18 +72,15 @@ class Archive:
                     self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 key, name = key_of(member.name)
                 if not name:
-                    self._leave_out(member.name, "no ending says what it is")
+                    self._leave_out(member.name, why_not(""))
                     continue
                 if kind_of_member(name) == "other":
-                    # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
-                    pickle = name.rpartition(".")[2] in PICKLES
-                    why = "a pickle, which could run anything" if pickle else "not read here"
-                    self._leave_out(member.name, f".{name} is {why}")
+                    self._leave_out(member.name, why_not(name))
                     continue
-                row = rows.setdefault(key, len(self.keys))
-                if row == len(self.keys):
-                    self.keys.append(key)
-                elif not file.addressable and row != len(self.keys) - 1:
+                row = rows.setdefault(key, len(keys))
+                if row == len(keys):
+                    keys.append(key)
+                elif not file.addressable and row != len(keys) - 1:
                     raise SchemaMismatchError(
                         f"{self.path} is packed, and the files of record {key!r} do not follow each other.",
                         hint="Unpack it, or pack it sorted: tar --sort=name.",
@@ -94,7 +98,7 @@ class Archive:
                 self._add(member, row, name, places)
         finally:
             for name, found in places.items():
-                self.places[name] = np.full((len(self.keys), 2), -1, np.int64)
+                self.places[name] = np.full((len(keys), 2), -1, np.int64)
                 for row, offset, nbytes in found:
                     self.places[name][row] = offset, nbytes
 
@@ -153,6 +157,13 @@ def kind_of_member(name: str) -> str:
     return "text" if last in TEXTS else last if last in ("json", "npy") else "other"
 
 
+def why_not(name: str) -> str:
+    """Why what follows a key is no field: it makes no record by itself, as a LICENSE.txt would, but not a boxes.csv."""
+    if not name:
+        return "no ending says what it is"
+    return f".{name} is {'a pickle, which could run anything' if name.rpartition('.')[2] in PICKLES else 'not read here'}"
+
+
 def small_values(name: str, data: bytes) -> dict[str, Any]:
     """Values by the names of their fields; a text by its ending."""
     if kind_of_member(name) == "text":
@@ -186,6 +197,16 @@ def held_fields(archives: Sequence[Archive]) -> dict[tuple[str, str], str]:
         names[source, field] = name
         taken.add(name)
     return {one: names[one] for one in found}
+
+
+def notes_on_points(archives: Sequence[Archive]) -> list[str]:
+    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
+    names = {name: field for (name, _), field in held_fields(archives).items()} | names_of_files(archives)
+    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
+    if name is None:
+        return []
+    key = next(archive.key_with(name) for archive in archives if archive.has(name))
+    return [f"{POINTS_END_KEYS}: '{key}.{name}' is the field '{names[name]}' of record '{key}'"]
 
 
 def _names(archives: Sequence[Archive]) -> dict[str, str]:
