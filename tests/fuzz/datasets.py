@@ -32,7 +32,29 @@ KINDS = (
     "<m8[ns]",
 )
 """Dtypes of elements."""
-NAMES = ("x", "label", "image", "a b", "a.b", "a/b", "a_b", "é€", "A", "0", "x" * 70, "shape", "'q'", "-", "labels", "text")
+NAMES = (
+    "x",
+    "label",
+    "image",
+    "a b",
+    "a.b",
+    "a/b",
+    "a_b",
+    "é€",
+    "A",
+    "0",
+    "x" * 70,
+    "shape",
+    "'q'",
+    "-",
+    "labels",
+    "text",
+    "s1/x",
+    "s2/x",
+    "x1",
+    "x2",
+    "x3",
+)
 SHAPES = ((), (), (), (1,), (3,), (2, 3), (1, 1), (0,), (2, 0), (5, 4, 3))
 Records = Mapping[str, Any]
 """By field, all records."""

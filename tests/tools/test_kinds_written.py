@@ -138,27 +138,67 @@ def test_a_name_that_hdf5_takes_for_a_path_is_not_begun(name: str, tmp_path: Pat
         assert set(made.schema.names) == {name, "y"}
 
 
-@pytest.mark.parametrize(
-    ("name", "target", "why"),
-    [
-        ("a\0b", "h5", r"'a\x00b' has a name with a zero byte in it, where names in .h5 files end. Write Parquet or Arrow, which can, or"),
-        (
-            "a\0b",
-            "npz",
-            r"'a\x00b' has a name with a zero byte in it, where names in .npz files end. Write Parquet or Arrow, which can, or",
-        ),
-        ("\udcff", "h5", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
-        ("\udcff", "parquet", r"'\udcff' has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or"),
-    ],
-)
-def test_a_name_that_a_format_does_not_give_back_is_not_begun(name: str, target: str, why: str, tmp_path: Path):
-    """By whoever writes; tables hold zero bytes in names."""
-    schema = Schema((Field(name, np.dtype("i4"), ()), Field("y", np.dtype("i4"), ())))
+PATHS = "'a' is a name that HDF5 files cannot hold beside 'a/y', which makes it a group. Write Parquet or Arrow, which can, or choose"
+UNNAMED: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "a zero byte in HDF5": (
+        "h5",
+        ("a\0b", "y"),
+        r"'a\x00b' has a name with a zero byte in it, where names in .h5 files end. Write Parquet or",
+    ),
+    "a zero byte in npz": (
+        "npz",
+        ("a\0b", "y"),
+        r"'a\x00b' has a name with a zero byte in it, where names in .npz files end. Write Parquet or",
+    ),
+    "no UTF-8": (
+        "parquet",
+        ("\udcff", "y"),
+        r"has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or choose",
+    ),
+    "a path through a field": ("h5", ("a", "a/y"), PATHS),
+    "internals of PyTables": (
+        "h5",
+        ("_i_t/x", "y"),
+        "'_i_t/x' is a name under which programs keep things for themselves in HDF5 files. Write",
+    ),
+    "internals of MATLAB": (
+        "h5",
+        ("#refs#", "y"),
+        "'#refs#' is a name under which programs keep things for themselves in HDF5 files. Write",
+    ),
+    "weights": ("h5", ("a/vars/0", "b/vars/0"), "'a/vars/0' is a name that HDF5 files have for the weights of a Keras model. Write"),
+    "groups of weights": ("h5", ("model_weights/a", "y"), "is a name that HDF5 files have for the weights of a Keras model. Write"),
+    "no name in a structure": (
+        "npy",
+        ("", "y"),
+        "'' has no name, as every field of a structured .npy has. Write Parquet or Arrow, which can, or",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNNAMED)
+def test_a_name_that_a_format_does_not_give_back_is_not_begun(what: str, tmp_path: Path):
+    """By whoever writes: it was found when the file was read again."""
+    target, names, why = UNNAMED[what]
+    schema = Schema(tuple(Field(name, np.dtype("i4"), ()) for name in names))
     style = write_options(name=None, path=f"x.{target}", codec="none", chunk_records=None)
     with pytest.raises(ConfigError) as caught:
         writer_of(str(tmp_path / f"x.{target}"), schema, 1, style)
-    assert f"{why} choose --fields y." in str(caught.value)
+    assert why in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "names", [["s1/x", "s2/x"], ["s1/x", "s2/x", "y"], [f"x{at}" for at in range(9)]], ids=["siblings", "and one", "flat"]
+)
+def test_fields_that_are_alike_are_fields_again(names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Though datasets in sibling groups, or many that are numbered, may be records of one field in files of others."""
+    records = {name: np.arange(20).reshape(5, 4) + at for at, name in enumerate(names)}
+    np.savez(tmp_path / "a.npz", **records)
+    for target in ("h5", "parquet", "arrow", "npz", "npy"):
+        assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / f"b.{target}"), "--workers", "1"]) == 0, capsys.readouterr().err
+        with sl.open(tmp_path / f"b.{target}") as made:
+            assert {name: values.tolist() for name, values in made[:].items()} == {name: one.tolist() for name, one in records.items()}
 
 
 NOT_UTF8 = [b"abc", b"\xc3", b"\xa9", "é".encode()]

@@ -105,9 +105,9 @@ class TestNothingThere:
         words = [tmp_path / "b.h5"] if command == "convert" else []
         code, document = answer(capsys, command, path, *words)
         assert (code, document["error"]["kind"]) == (1, "CorruptDataError")
-        assert "holds no records. Is it the right file, and was all of it fetched?" in " ".join(
-            (document["error"]["message"] + " " + document["error"]["hint"]).split()
-        )
+        told = " ".join((document["error"]["message"] + " " + document["error"]["hint"]).split())
+        why = ": it has no row. Give it a row for each image" if kind == "table" else ". Is it the right file, and was all of it fetched?"
+        assert f"holds no records{why}" in told
         assert not (tmp_path / "b.h5").exists()
 
 
@@ -346,10 +346,15 @@ class TestSizes:
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""
         _, document = answer(capsys, "info", source)
-        assert "damaged" not in document
-        assert document["sizes"] == [[6, 5], [6, 9], 50]
-        assert f"`streamload convert {source} train.h5 --size 6x5` makes a file of it" in document["advice"][0]
-        assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
+        if source.suffix:
+            assert document["sizes"] == [[6, 5], [6, 9], 50]
+            assert f"`streamload convert {source} train.h5 --size 6x5` makes a file of it" in document["advice"][0]
+            assert "images differ: 6 to 6 high, 5 to 9 wide, of 50 records looked at" in said(capsys, "info", source)[1]
+            return
+        note = "'image' holds PNG 6 x 5 ... 6 x 9 (RGB or L) of different sizes, delivered as bytes; decode={'image': (224, 224)} decodes"
+        assert [one for one in document["notes"] if one.startswith(note)]
+        assert "--decode 224x224 decodes them to one size" in said(capsys, "info", source)[1]
+        assert f"`streamload convert {source} new.parquet --store keep` makes one file of them" in document["advice"][0]
 
     def test_a_large_preview_before_the_size_does_not_matter(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """A JPEG with a hundred kilobytes of comments in front."""

@@ -26,8 +26,7 @@ from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.image_folder import matches as is_image_folder
-from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.readers.open import is_image_folder, open_records
 from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
@@ -249,6 +248,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         **options_in(arguments),
         mode=arguments.mode,
         size=size,
+        first_size=True,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         masks=_masks(arguments),
     )

@@ -18,7 +18,7 @@ from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import container_kind, open_records, open_training
+from streamload.tools.convert.readers.open import container_kind, is_image_folder, open_records, open_training
 from streamload.tools.convert.record_source import RecordSource
 
 
@@ -81,9 +81,14 @@ def classes_at(path: str, origin: RecordSource | Source) -> dict[str, list[str]]
     return {}
 
 
+def is_converted(path: str) -> bool:
+    """Whether it is a folder that `convert` wrote; others write a file of that name among their images."""
+    return os.path.isfile(os.path.join(path, FOLDER_NAME)) and not is_image_folder(path)
+
+
 def converted(path: str) -> str | list[str]:
     """The files of the first part of a folder that `convert` wrote; any other path as it is."""
-    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+    if not is_converted(path):
         return path
     files = read_manifest(os.path.join(path, FOLDER_NAME))["files"]
     listed = sorted((one for one in files if one["part"] == files[0]["part"]), key=lambda one: one["first"])

@@ -183,6 +183,6 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.advise("--order block decodes each record once; `streamload convert --chunk-records 1` makes exact order cheap")
     if "conversion" in document:
         gain = document["conversion"]
-        console.advises(gain_text(gain) + ("; `streamload convert` writes it" if pays(gain) else ": converting does not pay"))
+        console.advise(gain_text(gain) + ("; `streamload convert` writes it" if pays(gain) else ": converting does not pay"))
     console.say()
     console.say(document["call"])

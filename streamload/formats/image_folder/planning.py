@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
-from streamload.formats.image_folder.label_tables import read_table, table_in
+from streamload.formats.image_folder.label_tables import read_table, table_of_labels
 from streamload.formats.image_folder.listing import Listing
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
@@ -118,7 +118,7 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
 
 def _records_of(root: str, labels: str | None) -> FolderRecords:
     pair = None if labels else mask_folders(root)
-    table = labels or (table_in(root) if pair is None else None)
+    table = table_of_labels(root, labels)
     found = listing_of(root)
     if pair is not None:
         made = _pairs(found, *pair)
@@ -172,6 +172,10 @@ def _pairs(found: Listing, images: str, masks: str) -> FolderRecords:
 def _from_table(found: Listing, table: str) -> FolderRecords:
     """The images that a table names, in its order, and what it says of them."""
     numbers, read = _numbers_by_name(found), read_table(found.root, table)
+    if not read.names:
+        raise CorruptDataError(
+            f"{table} holds no records: it has no row.", hint="Give it a row for each image, or take it out of the folder.", path=table
+        )
     of_images = np.array([numbers.get(name, -1) for name in read.names], np.int32)
     made = FolderRecords(root=found.root, files=found.files, files_of={IMAGE: of_images})
     for name, column in read.values.items():

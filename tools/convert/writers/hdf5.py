@@ -19,6 +19,7 @@ from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
 from streamload.tools.convert.writers.annotation_limits import HDF5_TEXTS
+from streamload.tools.convert.writers.hdf5_names import says_its_name
 from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
 from streamload.tools.convert.writers.text_limits import require_texts
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
@@ -257,13 +258,13 @@ def _creation() -> Any:
 
 
 def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
-    """Say of a dataset what its numbers mean, what else is known of it, and its name where that is more than the end of its path."""
+    """Say of a dataset what its numbers mean, what else is known of it, and its name where that could be taken otherwise."""
     attributes = dict(said.attributes.get(field.name, {}))
     words = said.words(field)
     if words:
         # A long list of texts is more than an attribute holds, and one text lies elsewhere.
         attributes[CLASSES] = words if len(words) <= HDF5_TEXTS else json.dumps(words)
-    if "/" in field.name:
+    if says_its_name(field.name):
         attributes[FIELD_NAME] = field.name
     for name, value in attributes.items():
         texts = isinstance(value, (list, tuple))

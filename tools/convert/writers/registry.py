@@ -157,7 +157,7 @@ def require_said(schema: Schema, title: str, style: WriteOptions, said: Annotati
 
 def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     """Raise ConfigError for a field that files of the format cannot hold, before anything is written."""
-    found = [(one, why) for one in schema if (why := _not_held(one, style.format))]
+    found = [(one, why) for one in schema if (why := _not_held(one, style.format, schema.names))]
     if not found:
         return
     lacking, why = found[0]
@@ -167,7 +167,7 @@ def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     raise ConfigError(f"{title}: '{clean(lacking.name)}' {why}.", hint=f"{instead}{without}.")
 
 
-def _not_held(one: Field, format_name: str) -> str:
+def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
     """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read and has a name."""
     if not _is_utf8(one.name):
         return "has a name that is not UTF-8, and files of no format hold that"
@@ -175,8 +175,13 @@ def _not_held(one: Field, format_name: str) -> str:
         return f"has a name with a zero byte in it, where names in {FORMATS[format_name]} files end"
     if one.ragged and format_name in ("npy", "npz"):
         return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
-    if format_name == "hdf5" and any(part in ("", ".") for part in one.name.split("/")):
-        return "is a name that HDF5 files cannot hold, which take it for a path"
+    if format_name == "npy" and not one.name and len(names) > 1:
+        return "has no name, as every field of a structured .npy has"
+    if format_name == "hdf5":
+        from streamload.tools.convert.writers.hdf5_names import name_not_held  # It loads h5py.
+
+        if why := name_not_held(one.name, names):
+            return why
     if one.ragged and not one.nbytes and format_name == "hdf5":
         return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
     return ""
