@@ -259,6 +259,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         mode=arguments.mode,
         size=size,
         first_size=True,
+        on_damage="raise" if arguments.on_bad == "raise" else "skip",
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         masks=_masks(arguments),
     )
@@ -305,8 +306,6 @@ def _refuse_same(origin: RecordSource, target: str) -> None:
 
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
-    if origin.damage is not None and arguments.on_bad == "raise":
-        raise origin.damage
     for note in origin.cautions:
         console.advise(clean(note))
 
