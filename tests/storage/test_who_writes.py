@@ -41,7 +41,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("streamload/memory/shared_memory.py", "os.ftruncate"): "gives memory without a name its size",
     ("streamload/formats/hdf5/inspector_process.py", "os.ftruncate"): "gives memory without a name its size",
     ("streamload/formats/hdf5/inspector_process.py", "os.open O_WRONLY"): "/dev/null",
-    ("streamload/storage/file_table.py", "os.open ?"): "folders, to be read",
     ("streamload/workers/launcher.py", "os.open O_WRONLY"): "/dev/null",
     ("tools/__main__.py", "os.open O_WRONLY"): "/dev/null",
     ("tools/__main__.py", "os.open O_RDWR"): "/dev/null",
