@@ -205,6 +205,28 @@ class TestDamage:
         assert answer(capsys, "convert", tmp_path / "a.tfrecord", tmp_path / "b.npy", "--on-bad", "skip")[0] == 1
         assert sl.open(tmp_path / "b.npy")[:]["label"].tolist() == [0, 2]
 
+    def test_info_and_head_look_at_what_is_whole(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """And say what is not, and how to open it so; verify says that it is damaged."""
+        path = tfrecord(tmp_path / "a.tfrecord", self.RECORDS)
+        path.write_bytes(path.read_bytes()[:-1])
+        code, document = answer(capsys, "info", path, "--no-measure")
+        assert (code, document["records"]) == (1, 3)
+        assert [(one["what"], one["why"], one["count"]) for one in document["account"]["left_out"]] == [("record", "damaged", 1)]
+        with eval(document["call"], {"sl": sl}) as source:
+            assert source[:]["label"].tolist() == [0, 1, 2]
+        assert [one["label"] for one in answer(capsys, "head", path)[1]["records"]] == [0, 1, 2]
+        code, document = answer(capsys, "verify", path)
+        assert (code, "record 3 at byte" in document["error"]["message"]) == (1, True)
+
+    def test_info_says_of_compressed_files_how_they_are_read(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """In stored order, for which alone a speed is told; and what leads on."""
+        path = tfrecord(tmp_path / "a.tfrecord.gz", self.RECORDS, "gz")
+        document = answer(capsys, "info", path)[1]
+        assert document["forward_only"]
+        assert {name for name in document["speed"] if name.startswith("exact")} == set()
+        assert document["advice"] == [f"they are read with shuffle=False; to shuffle them: `streamload convert {path} new.h5`"]
+        assert "unpacked in the order in which they are stored" in said(capsys, "info", path, "--no-measure")[1]
+
     @given(cut=st.integers(1, 700))
     def test_a_file_that_is_cut_short_says_so(self, tmp_path: Path, cut: int):
         """Wherever it was cut but between two records, which nothing tells."""
