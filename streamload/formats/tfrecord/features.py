@@ -78,6 +78,8 @@ class Features:
         self.damage: list[SourceError] = []
         """Records that were left out, and ends of files that cannot be read."""
         self._skips = skips
+        self.empty: set[str] = set()
+        """Features that hold no value in some record."""
 
     def add_file(self, path: str, was: Fingerprint) -> None:
         """Go through a file. Raises CorruptDataError or ChecksumError at the first record that is none, unless these are left out."""
@@ -118,7 +120,10 @@ class Features:
         self.count += 1
 
     def _add(self, name: str, value: list[memoryview] | NDArray[Any], offset: int, base: int) -> None:
-        if name in self.aside or not len(value):
+        if name in self.aside:
+            return
+        if not len(value):
+            self.empty.add(name)
             return
         if isinstance(value, list):
             feature = self.found.setdefault(name, BytesFeature())
