@@ -150,8 +150,8 @@ def test_texts_stay_texts_and_lists_of_bytes_are_left_out_by_name(tmp_path: Path
     assert records["x"].tolist() == [0, 1, 2]
     assert records["name"].to_list() == ["b", "a", "b"]
     assert [one.tolist() for one in records["boxes"]] == [[1.5], [1.5] * 2, [1.5] * 3]
-    assert origin.left_out == {"texts": "it holds lists of bytes"}
-    assert "'texts' (it holds lists of bytes)" in said(capsys, "convert", path, tmp_path / "b.h5")[1]
+    assert origin.left_out == {"texts": "it holds lists of bytes", "none": "it has no values"}
+    assert "(it holds lists of bytes)" in said(capsys, "convert", path, tmp_path / "b.h5")[1]
     assert [one.tolist() for one in sl.open(tmp_path / "b.h5")[:]["boxes"]] == [[1.5], [1.5] * 2, [1.5] * 3]
     often = tfrecord(tmp_path / "often.tfrecord", [{"x": [at], "name": "ba"[at % 2], "label": f"l{at}"} for at in range(4)])
     origin, records = taken(often, fields={"y": "name", "label": "label"})
