@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def array_in(data: bytes, title: str) -> NDArray[Any]:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:  # What NumPy makes of text that is no Python.
         raise CorruptDataError(f"{title} is no .npy: {error}.", hint="Leave it out with --on-bad skip.", path=title) from error
     if dtype.hasobject:
         raise UnsafeSourceError(f"{title} holds pickled objects, which could run anything.", hint="Save plain arrays.", path=title)
