@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from streamload.formats.columns.packed_records import PackedRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
 from streamload.formats.tar import walk
-from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files
+from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
 from streamload.nulls import SKIP
@@ -57,8 +57,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     blocks = blocks_of([(one[:, 0], one[:, 1]) for _, one in members.values()], starts) if packed and members else None
     for field, (names, places) in members.items():
         _add(field, _of_members(field, names, places, blocks, fingerprints, starts), found, aside)
-    held = held_fields(archives)
-    for source, field in held.items():
+    for source, field in held_fields(archives).items():
         column: list[Any] = [None] * int(starts[-1])
         for start, archive in zip(starts.tolist(), archives, strict=False):
             for row, value in archive.values.get(source, {}).items():
@@ -74,7 +73,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
         starts=starts,
         fill=fill,
         aside=aside,
-        notes=_notes(archives, {name: field for (name, _), field in held.items()} | files),
+        notes=notes_on_points(archives),
         omissions=omissions,
     )
 
@@ -123,16 +122,6 @@ def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], as
         aside[name] = f"holds {made}" if made != "no record has one" else "has no values"
     else:
         found[name] = made
-
-
-def _notes(archives: Sequence[Archive], names: Mapping[str, str]) -> list[str]:
-    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
-    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
-    if name is None:
-        return []
-    key = next(archive.key_with(name) for archive in archives if archive.has(name))
-    said = f"'{key}.{name}' is the field '{names[name]}' of record '{key}'"
-    return [f"as in WebDataset, the first point of a file's name ends the name of its record: {said}"]
 
 
 def _omissions(archives: Sequence[Archive]) -> list[Omission]:
