@@ -150,8 +150,8 @@ def test_texts_stay_texts_and_lists_of_bytes_are_left_out_by_name(tmp_path: Path
     assert records["x"].tolist() == [0, 1, 2]
     assert records["name"].to_list() == ["b", "a", "b"]
     assert [one.tolist() for one in records["boxes"]] == [[1.5], [1.5] * 2, [1.5] * 3]
-    assert origin.left_out == {"texts": "it holds lists of bytes"}
-    assert "'texts' (it holds lists of bytes)" in said(capsys, "convert", path, tmp_path / "b.h5")[1]
+    assert origin.left_out == {"texts": "it holds lists of bytes", "none": "it has no values"}
+    assert "(it holds lists of bytes)" in said(capsys, "convert", path, tmp_path / "b.h5")[1]
     assert [one.tolist() for one in sl.open(tmp_path / "b.h5")[:]["boxes"]] == [[1.5], [1.5] * 2, [1.5] * 3]
     often = tfrecord(tmp_path / "often.tfrecord", [{"x": [at], "name": "ba"[at % 2], "label": f"l{at}"} for at in range(4)])
     origin, records = taken(often, fields={"y": "name", "label": "label"})
@@ -204,6 +204,28 @@ class TestDamage:
         assert (code, "record 1 at byte" in told) == (1, True)
         assert answer(capsys, "convert", tmp_path / "a.tfrecord", tmp_path / "b.npy", "--on-bad", "skip")[0] == 1
         assert sl.open(tmp_path / "b.npy")[:]["label"].tolist() == [0, 2]
+
+    def test_info_and_head_look_at_what_is_whole(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """And say what is not, and how to open it so; verify says that it is damaged."""
+        path = tfrecord(tmp_path / "a.tfrecord", self.RECORDS)
+        path.write_bytes(path.read_bytes()[:-1])
+        code, document = answer(capsys, "info", path, "--no-measure")
+        assert (code, document["records"]) == (1, 3)
+        assert [(one["what"], one["why"], one["count"]) for one in document["account"]["left_out"]] == [("record", "damaged", 1)]
+        with eval(document["call"], {"sl": sl}) as source:
+            assert source[:]["label"].tolist() == [0, 1, 2]
+        assert [one["label"] for one in answer(capsys, "head", path)[1]["records"]] == [0, 1, 2]
+        code, document = answer(capsys, "verify", path)
+        assert (code, "record 3 at byte" in document["error"]["message"]) == (1, True)
+
+    def test_info_says_of_compressed_files_how_they_are_read(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """In stored order, for which alone a speed is told; and what leads on."""
+        path = tfrecord(tmp_path / "a.tfrecord.gz", self.RECORDS, "gz")
+        document = answer(capsys, "info", path)[1]
+        assert document["forward_only"]
+        assert {name for name in document["speed"] if name.startswith("exact")} == set()
+        assert document["advice"] == [f"they are read with shuffle=False; to shuffle them: `streamload convert {path} new.h5`"]
+        assert "unpacked in the order in which they are stored" in said(capsys, "info", path, "--no-measure")[1]
 
     @given(cut=st.integers(1, 700))
     def test_a_file_that_is_cut_short_says_so(self, tmp_path: Path, cut: int):

@@ -110,6 +110,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "records": len(source),
         "record_nbytes": records.record_nbytes,
         "addressable": source.addressable,
+        "forward_only": source.forward_only,
         "fields": fields,
         "classes": classes_at(path, source),
         "parts": _parts(path),
@@ -123,7 +124,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
     }
     if not arguments.no_measure and len(source):
         work = OtherWork()
-        document["speed"] = speeds(source, cold=arguments.cold)
+        document["speed"] = speeds(source, cold=arguments.cold, orders=("stored",) if source.forward_only else ("exact", "stored"))
         document["other_work"] = told(work.found())
         document["predicted"] = [name for name in document["speed"] if name.endswith("_cold") and not arguments.cold]
     document["advice"] = list(_advice(source, document))
@@ -180,12 +181,15 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     more = "".join(f", {name}={value!r}" for name, value in options_in(arguments).items())
     decode = decode_in(arguments.decode)
     wish = f", decode={decode!r}" if decode is not None else ""
-    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{more}{wish})"
+    skips = ', on_damage="skip"' if any((one.what, one.why) == ("record", "damaged") for one in source.omissions) else ""
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{more}{wish}{skips})"
 
 
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
     convert = f"streamload convert {shlex.quote(document['path'])} new.h5"
-    for column, field in zip(source.columns, document["fields"], strict=True):
+    if source.forward_only:
+        yield f"they are read with shuffle=False; to shuffle them: `{convert}`"
+    for column, field in zip(source.columns, document["fields"], strict=True) if not source.forward_only else ():
         times = field["amplification"]
         if column.single_threaded:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
@@ -213,6 +217,13 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
         yield "nothing to do: any record can be read by its offset"
 
 
+def _access(document: dict[str, Any]) -> str:
+    """How records can be had, for people."""
+    if document["forward_only"]:
+        return "unpacked in the order in which they are stored, and read in no other"
+    return "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"
+
+
 def _show(document: dict[str, Any], console: Console) -> None:
     files = document["files"]
     parts = [f"{clean(name)} {count:,}" for name, count in document["parts"].items()]
@@ -225,7 +236,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
                 "a record",
                 format_nbytes(document["record_nbytes"]) + (" on average" if any(one["ragged"] for one in document["fields"]) else ""),
             ),
-            ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
+            ("records are", _access(document)),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),
         ]
