@@ -31,7 +31,15 @@ from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, require_held, require_said, write_options
+from streamload.tools.convert.writers.registry import (
+    SUFFIXES,
+    Annotations,
+    WriteOptions,
+    require_chunks,
+    require_held,
+    require_said,
+    write_options,
+)
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -107,6 +115,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with closing(open_records(request)) as origin:
         account = _require_convertible(origin, request, arguments, style, console)
         one_file = _one_file(arguments, shares)
+        if one_file:
+            require_chunks(origin.schema, origin.title, style, len(origin))
         free_nbytes(arguments.target)
         if arguments.dry_run:
             require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
