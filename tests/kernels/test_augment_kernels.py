@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from augment_cases import both, halves, images
@@ -111,6 +116,31 @@ def test_colour(kernel: str, pending: bool) -> None:
         given = COLORS[kernel](rng, n)
         ours, plain = both(image, [*first, (kernel, given), ("uint8_chw", [0] * 2 * n)], out=(n, height, width), planar=planar)
         assert np.array_equal(ours, plain), given
+
+
+OTHER_PROCESSOR = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from augment_cases import both
+from streamload import kernels
+kernels.use(compiled=True)
+from streamload.kernels.augment import curves
+assert not curves.FAST_TABLES
+image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
+curve = np.random.default_rng(1).integers(0, 256, 256, np.uint8).view(np.float64)
+for steps in ([("brightness", [1.3])], [("curve", curve)], [("contrast", [0.6]), ("brightness", [0.7]), ("curve", curve), ("contrast", [1.7])]):
+    found = both(image, [("crop", [0, 0, 20, 33, 1, 0, 0, 0, 0]), *steps, ("uint8_chw", [0] * 6)], out=(3, 20, 33))
+    assert np.array_equal(*found), steps
+"""
+
+
+def test_processors_without_fast_tables_give_the_same(tmp_path: Path) -> None:
+    """What is compiled for the least of processors equals the plain kernels, too."""
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "STREAMLOAD_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", OTHER_PROCESSOR, str(Path(__file__).parent)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
