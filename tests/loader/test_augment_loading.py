@@ -140,9 +140,7 @@ def test_mixed_batches_are_the_same_on_resume_and_at_any_workers_of_a_rank(path:
 def test_brain_floats_are_the_same_at_any_workers(path: Path, mixing: list[Any]) -> None:
     """Rounded to even from what float32 has; the schema and the arrays are of the dtype that ml_dtypes gives."""
     brain = pytest.importorskip("ml_dtypes").bfloat16
-    chains = [
-        [sl.Augment("image", sl.RandomCrop(24), sl.Normalize(MEAN, STD), dtype=dtype), *mixing] for dtype in ("bfloat16", "float32")
-    ]
+    chains = [[sl.Augment("image", sl.RandomCrop(24), sl.Normalize(MEAN, STD), dtype=dtype), *mixing] for dtype in ("bfloat16", "float32")]
     found = epoch_of(sl.open(path), chain=chains[0])
     assert epoch_of(sl.open(path), chain=chains[0], num_workers=2) == found
     with sl.Loader(sl.open(path), batch_size=16, num_workers=0, augment=chains[0]) as loader:

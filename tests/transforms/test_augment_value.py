@@ -173,7 +173,8 @@ def test_it_is_written_down_as_it_is_made() -> None:
     )
     assert repr(chain) == (
         "Augment('image', RandomResizedCrop(size=(16, 16), scale=(0.35, 1.0), ratio=(0.75, 1.3333333333333333), interpolation='bilinear', "
-        "antialias=True), RandomFlip(p=0.5, axes='W'), Normalize(mean=(0.5,), std=(0.2,)), layout='CHW', dtype='float16', masks='mask')"
+        "antialias=True, p=1.0), RandomFlip(p=0.5, axes='W'), Normalize(mean=(0.5,), std=(0.2,)), layout='CHW', dtype='float16', "
+        "masks='mask')"
     )
     assert eval(repr(chain), {"Augment": sl.Augment, **{name: getattr(ops, name) for name in OPERATIONS}}) == chain
     assert hash(chain) == hash(eval(repr(chain), {"Augment": sl.Augment, **{name: getattr(ops, name) for name in OPERATIONS}}))

@@ -15,7 +15,14 @@ from streamload.errors import ConfigError
 from streamload.transforms import augment as ops
 from streamload.transforms.augment import Augment
 
-STORED = {"HW": (37, 41), "HWC": (37, 41, 3), "CHW": (3, 37, 41), "HWC of 2": (37, 41, 2), "HWC of 12": (37, 41, 12), "CHW of 4": (4, 37, 41)}
+STORED = {
+    "HW": (37, 41),
+    "HWC": (37, 41, 3),
+    "CHW": (3, 37, 41),
+    "HWC of 2": (37, 41, 2),
+    "HWC of 12": (37, 41, 12),
+    "CHW of 4": (4, 37, 41),
+}
 LEVELS = {"uint8": (0, 256), "uint16": (0, 60_000), "int16": (-3_000, 3_000), "float16": (-2, 3), "float32": (-2, 3)}
 MOST = {"uint8": 255.0, "uint16": 65_535.0, "int16": 32_767.0}
 NEAR = {"float32": 1e-5, "float16": 2e-3} | ({"bfloat16": 2e-2} if find_spec("ml_dtypes") else {})

@@ -39,7 +39,7 @@ GEOMETRY: dict[str, Callable[[], list[Any]]] = {
     "RandomRotation around a point": lambda: [ops.RandomRotation(40, center=(10, 12))],
     "RandomAffine": lambda: [ops.RandomAffine(20, translate=(0.1, 0.2), scale=(0.8, 1.3), shear=(-9, 9, -5, 5), interpolation="bilinear")],
     "RandomApply": lambda: [ops.RandomApply([ops.RandomCrop(20), ops.Resize((48, 64))], p=0.5), ops.RandomFlip()],
-    "RandomChoice": lambda: [ops.RandomChoice([ops.RandomRotation((20, 25)), ops.RandomVerticalFlip(p=1), ops.RandomResizedCrop((48, 64))])],
+    "RandomChoice": lambda: [ops.RandomChoice([ops.RandomRotation((20, 25)), ops.RandomVerticalFlip(1), ops.RandomResizedCrop((48, 64))])],
     "all kinds of passes": lambda: [ops.RandomAffine(9), ops.RandomFlip(), ops.Pad(4), ops.Resize((60, 80)), ops.RandomCrop(50, padding=2)],
 }
 
