@@ -10,6 +10,8 @@ import numpy as np
 
 MOST_NBYTES = 64 * 1024
 """Of all attributes of a field, as JSON: a file that says more of one is not listened to."""
+MOST_NAMES_NBYTES = 4 * 1024**2
+"""Of the names of classes of a field, as JSON, which stand among the attributes in some formats."""
 
 
 def attributes_to_json(attributes: Mapping[str, Any]) -> str:
@@ -21,7 +23,7 @@ def attributes_to_json(attributes: Mapping[str, Any]) -> str:
 def attributes_from_json(text: str) -> dict[str, Any]:
     """What `attributes_to_json` wrote down: `str`, lists of `str`, NumPy's scalars and arrays. Raises ValueError for anything else."""
     try:
-        said: Any = json.loads(text) if len(text) <= MOST_NBYTES else None
+        said: Any = json.loads(text) if len(text) <= MOST_NBYTES + MOST_NAMES_NBYTES else None
         return {str(name): _value(one) for name, one in said.items()}
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("these are no attributes") from error

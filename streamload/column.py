@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -178,6 +179,11 @@ class Column(Protocol):
         ...
 
     @property
+    def decode_options(self) -> Any:
+        """How images are decoded (`images.decode_options.Decode`), where records are made of `encoded` ones; else None."""
+        ...
+
+    @property
     def held(self) -> Any:
         """All records, where they are held in memory: an array of shape (records, *field.shape), or a Ragged; else None."""
         ...
@@ -205,6 +211,12 @@ class Column(Protocol):
     @property
     def single_threaded(self) -> bool:
         """Whether records are decoded by a library that lets in one thread of a process at a time."""
+        ...
+
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """Where records can be had in stored order alone, as in compressed files: the first of each stream that is read from its
+        beginning, and the number of records, shape (streams + 1,). None where no record costs more for those that lie before it."""
         ...
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
@@ -296,6 +308,11 @@ def kept_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or that of their stored bytes."""
     encoded = column.encoded
     return column if encoded is None else encoded
+
+
+def forward_starts(columns: Sequence[Column]) -> NDArray[np.int64] | None:
+    """Where the streams begin that a record is read from, where any of its fields is read from its stream's beginning; else None."""
+    return next((starts for column in columns if (starts := column.forward_starts) is not None), None)
 
 
 def measured_of(column: Column) -> Measured | None:

@@ -32,6 +32,11 @@ class ColumnDefaults:
         return None
 
     @property
+    def decode_options(self) -> Any:
+        """No images are decoded."""
+        return None
+
+    @property
     def held(self) -> Any:
         """They are not held in memory."""
         return None
@@ -63,6 +68,11 @@ class ColumnDefaults:
     def single_threaded(self) -> bool:
         """Threads do not wait for each other."""
         return False
+
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """Records need not be read in stored order."""
+        return None
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """No file says it."""

@@ -62,3 +62,8 @@ def format_decimal(nbytes: float) -> str:
 def format_rate(nbytes_per_second: float) -> str:
     """Bytes a second for people, in units of 1000."""
     return f"{format_decimal(nbytes_per_second)}/s"
+
+
+def format_times(times: float) -> str:
+    """How many times, for people: 1.5, 20, 5,000."""
+    return f"{times:,.0f}" if times >= 100 else f"{times:.3g}"

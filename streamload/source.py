@@ -23,6 +23,7 @@ from streamload.column import (
     Reader,
     ReadStats,
     RecordDecoder,
+    forward_starts,
     kept_column,
     measured_of,
     read_records,
@@ -49,6 +50,7 @@ __all__ = [
     "Reader",
     "RecordDecoder",
     "Source",
+    "forward_starts",
     "kept_column",
     "measured_of",
     "read_records",
@@ -138,6 +140,11 @@ class Source:
     def addressable(self) -> bool:
         """Whether any record can be had without decoding another."""
         return all(column.addressable for column in self.columns)
+
+    @property
+    def forward_only(self) -> bool:
+        """Whether records are read in the order in which they are stored, and in no other: those of compressed files."""
+        return forward_starts(self.columns) is not None
 
     def __len__(self) -> int:
         return int(self.file_starts[-1])
@@ -273,7 +280,8 @@ class Source:
         lines = [f"{self.format_name} {self.title}: {len(self):,} records · {fields}"]
         lines += [f"  {column.field.name}: {column.describe()}" for column in shown]
         lines += [f"  ... and {more:,} more fields"] if more > 0 else []
-        lines.append("  records are " + ("addressable" if self.addressable else "decoded a block at a time"))
+        how = "addressable" if self.addressable else "decoded a block at a time"
+        lines.append("  records are " + ("unpacked in the order in which they are stored" if self.forward_only else how))
         lines += [f"  {note}" for note in (*self.notes, *notes_on_nulls(self.nulls, self.schema))]
         lines += [f"  {omission}" for omission in self.omissions]
         lines += [f"  '{name}': {_listed(words)}" for name, words in self.classes.items()]

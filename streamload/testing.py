@@ -206,7 +206,7 @@ def _delivered(column: Column, reader: Any, records: NDArray[np.int64]) -> Any:
 
 
 SAID = ("direct_nbytes", "mappable", "amplification", "file_nbytes", "single_threaded")
-COLUMN_MEMBERS = (*SAID, "encoded", "held", "value_range", "byte_runs")
+COLUMN_MEMBERS = (*SAID, "forward_starts", "encoded", "decode_options", "held", "value_range", "byte_runs")
 FORWARDED = {member: attrgetter(member) for member in ("addressable", *SAID)}
 READER_MEMBERS = ("advise", "expect", "collect_faults", "close")
 WITH_DEFAULTS = "let its class inherit from streamload.column_defaults."
@@ -249,11 +249,14 @@ def check_promises(source: Source, arrays: Arrays) -> None:
         if held is not None:
             _same(held if column.field.ragged else np.asarray(held), arrays[name], f"what '{name}' holds in memory")
         _check_stored(source, column, arrays[name])
+        assert encoded is not None or column.decode_options is None, f"'{name}' decodes images, and its column has no stored bytes of them"
         if encoded is not None:
             assert encoded.field.ragged == BYTES, f"the stored bytes of '{name}' are {encoded.field}, where ragged bytes are expected"
             for member, said_by in FORWARDED.items():
                 ours, theirs = said_by(column), said_by(encoded)
                 assert ours == theirs, f"'{name}' says {member} = {ours}, and its stored bytes {theirs}"
+            alike = np.array_equal(column.forward_starts, encoded.forward_starts)  # pyright: ignore[reportArgumentType]  (None too)
+            assert alike, f"'{name}' says another forward_starts than its stored bytes"
             _check_reading(source, encoded)
         _check_reading(source, column)
 
@@ -264,7 +267,8 @@ def _check_stored(source: Source, column: Column, array: Any) -> None:
     if runs is not None:
         parts = [np.fromfile(source.fingerprints[at].path, np.uint8, end - start, offset=start) for at, start, end in runs.tolist()]
         found = b"".join(part.tobytes() for part in parts)
-        assert found == np.ascontiguousarray(array).tobytes(), f"'{name}' does not lie in its files where byte_runs() says"
+        wanted = array.values if column.field.ragged else array
+        assert found == np.ascontiguousarray(wanted).tobytes(), f"'{name}' does not lie in its files where byte_runs() says"
     with closing(OpenFiles(source.fingerprints)) as files:
         said = column.value_range(files)
     if said is not None:
@@ -309,7 +313,7 @@ def check_travel(source: Source, arrays: Arrays) -> None:
 
 def check_orders(source: Source, arrays: Arrays, *, num_workers: Sequence[int], batch_size: int, memory: int | str) -> None:
     """In every order, each record comes once an epoch with its own bytes, alike for every number of workers."""
-    for order in (Sequential(), Exact(), Block()):
+    for order in (Sequential(),) if source.forward_only else (Sequential(), Exact(), Block()):
         first: list[NDArray[np.int64]] | None = None
         for workers in num_workers:
             where = f"{order!r} with num_workers={workers}"
@@ -328,17 +332,17 @@ def check_orders(source: Source, arrays: Arrays, *, num_workers: Sequence[int], 
 
 def check_resume(source: Source, arrays: Arrays, *, num_workers: int, batch_size: int, memory: int | str) -> None:
     """A saved state, as JSON, goes on with the very next batch."""
-    with _loader(source, True, num_workers, batch_size, memory) as loader:
+    with _loader(source, not source.forward_only, num_workers, batch_size, memory) as loader:
         whole = list(_read(iter(loader), arrays, "a whole epoch"))
     if not whole:
         return
     stop = (len(whole) + 1) // 2
-    with _loader(source, True, num_workers, batch_size, memory) as loader:
+    with _loader(source, not source.forward_only, num_workers, batch_size, memory) as loader:
         epoch = _read(iter(loader), arrays, "the first half of an epoch")
         for _ in range(stop):
             next(epoch)
         state = json.loads(json.dumps(loader.state_dict()))
-    with _loader(source, True, num_workers, batch_size, memory) as loader:
+    with _loader(source, not source.forward_only, num_workers, batch_size, memory) as loader:
         loader.load_state_dict(state)
         rest = list(_read(iter(loader), arrays, "the rest of an epoch"))
     alike = len(rest) == len(whole) - stop and all(map(np.array_equal, rest, whole[stop:]))

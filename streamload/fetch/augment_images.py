@@ -60,9 +60,8 @@ class AugmentImages:
         for number, stream in enumerate(job.streams):
             for column in stream.columns:
                 if column.field.name in self.names:
-                    assert isinstance(column, EncodedImages)
-                    self._columns[number, column.field.name] = column
-                    spec, mask = column.spec, column.field.name in masks
+                    images = self._columns[number, column.field.name] = cast(EncodedImages, column)
+                    spec, mask = images.options, column.field.name in masks
                     assert spec.mode is not None
                     self._decoders[column.field.name] = ScratchDecoder(spec.mode, max_pixels=spec.max_pixels, mask=mask)
         size = job.layout.batch_size
@@ -206,8 +205,8 @@ class AugmentImages:
 
 def decoded_whole(column: EncodedImages, reader: Any, record: NDArray[np.int64], *, mask: bool) -> NDArray[Any]:
     """The pixels of a record, shape (height, width, channels), in its own size. Raises SourceError for one that cannot be decoded."""
-    assert column.spec.mode is not None
-    decoder = ScratchDecoder(column.spec.mode, max_pixels=column.spec.max_pixels, mask=mask)
+    assert column.options.mode is not None
+    decoder = ScratchDecoder(column.options.mode, max_pixels=column.options.max_pixels, mask=mask)
     (stored,) = reader.pieces(record)
     try:
         return decoder.decode(stored.values, decoder.header(stored.values))[0].copy()

@@ -65,10 +65,10 @@ class BatchDraft:
 
     __slots__ = (
         "_left_out",
+        "_pieces",
         "_replaced",
         "elements",
         "overflow",
-        "pieces",
         "records",
         "slices",
         "source",
@@ -85,12 +85,12 @@ class BatchDraft:
         """The record number of each row, counted within its stream; rows are those that are delivered: shape (count,)."""
         self.slices = slices
         """Where in the arena rows lie, rising; rows that are read from files are in none."""
-        self.pieces: list[PieceRows] = []
-        """The rows by the pieces of the step: together all of them, rising."""
-        row = 0
-        for stream, _, epoch, start, stop in task.pieces:
-            self.pieces.append(PieceRows(stream, epoch, start, row, row := row + stop - start))
-        self.streams = _by_stream(self.pieces)
+        self._pieces: list[PieceRows] | None = None
+        """The same as `pieces`, once it was asked for."""
+        if len(task.pieces) == 1:
+            self.streams = [StreamRows(task.pieces[0].stream, 0, len(records))]
+        else:
+            self.streams = _by_stream(self.pieces)
         """The rows by the streams that their records are of: together all of them, rising."""
         self.valid: tuple[int, ...] = ()
         """As in `FilledStep`."""
@@ -106,6 +106,16 @@ class BatchDraft:
         self._replaced: dict[int, BadRow] = {}
         """By row, the record that should have stood there, and the one that does."""
         self.overflow: Overflow | None = None
+
+    @property
+    def pieces(self) -> list[PieceRows]:
+        """The rows by the pieces of the step: together all of them, rising."""
+        if self._pieces is None:
+            self._pieces = []
+            row = 0
+            for stream, _, epoch, start, stop in self.task.pieces:
+                self._pieces.append(PieceRows(stream, epoch, start, row, row := row + stop - start))
+        return self._pieces
 
     @property
     def count(self) -> int:
@@ -159,7 +169,7 @@ class BatchDraft:
         """Have row k be what was row `now[k]`."""
         self.records = self.records[now]
         self.slices = [WindowSlice(one.part, one.held[held], start, stop) for one, held, start, stop in remap_slices(self.slices, now)]
-        self.pieces = [one._replace(start=start, stop=stop) for one, _, start, stop in remap_slices(self.pieces, now)]
+        self._pieces = [one._replace(start=start, stop=stop) for one, _, start, stop in remap_slices(self.pieces, now)]
         self.streams = _by_stream(self.pieces)
 
     def missing(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -177,7 +187,8 @@ class BatchDraft:
 
     def outcome(self) -> FilledStep:
         """What came of it."""
-        return FilledStep(len(self.records), self.bad, self.overflow, self.valid)
+        bad = self.bad if self._left_out or self._replaced else ()
+        return FilledStep(len(self.records), bad, self.overflow, self.valid)
 
 
 def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:

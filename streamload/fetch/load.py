@@ -101,6 +101,7 @@ class ReadFields:
         self._streams = streams
         self._windows = windows
         self._rows = rows
+        self._decoded = windows.plain
 
     def measure(self, draft: BatchDraft) -> None:
         """Nothing: a fixed field has one element a record."""
@@ -109,13 +110,17 @@ class ReadFields:
         """Put each record into its row."""
         fields = draft.target.fields
         for stream, start, stop in draft.streams:
-            for name, reader in self._readers.get(stream, ()):
-                self._streams.gather(stream, reader, draft.records[start:stop], fields[name], self._rows[start:stop])
-                reach("mid_slot_write")
-            decoded = self._windows.plain[stream]
-            rows = draft.missing(start, stop) if decoded else self._rows[:0]
-            for name, reader in decoded if len(rows) else ():
-                self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
+            readers = self._readers[stream]
+            if readers:
+                records = draft.records[start:stop]
+                rows = self._rows if stop - start == len(self._rows) else self._rows[start:stop]
+                for name, reader in readers:
+                    self._streams.gather(stream, reader, records, fields[name], rows)
+                    reach("mid_slot_write")
+            decoded = self._decoded[stream]
+            if decoded and len(rows := draft.missing(start, stop)):
+                for name, reader in decoded:
+                    self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
         if draft.slices:
             self._windows.gather_decoded(fields, draft.slices)
 

@@ -40,6 +40,9 @@ class OpenStreams:
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:
         """The record numbers of a step's pieces, each counted within its stream: shape (records,)."""
         if len(pieces) == 1:
+            stream, lane, epoch, start, stop = pieces[0]
+            if not self._tables:
+                return self._job.streams[stream].lanes[lane].records(epoch, start, stop)
             return self._records(pieces[0])
         return np.concatenate([self._records(piece) for piece in pieces])
 

@@ -18,7 +18,7 @@ from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.order import StepPiece, WindowTable
-from streamload.source import RaggedReader, Reader, RecordDecoder
+from streamload.source import RaggedReader, Reader, RecordDecoder, forward_starts
 
 ADVISED_BLOCKS = 32
 """Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
@@ -32,12 +32,15 @@ def _ended(*_: object) -> Any:
 class OpenWindow:
     """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
 
-    def __init__(self, task: WindowTask, table: WindowTable, share: range) -> None:
+    def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[Sequence[int]], index: int) -> None:
         self.task = task
         self.table = table
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
         self.rows = table.held_starts(task.window)
-        self.share = share
+        self.shares = tuple(map(len, shares))
+        """How many of the blocks each worker decodes."""
+        self.share = shares[index]
+        """Those that this one does, counted in the window."""
         self.done = 0
         self.told = 0
         """Of the share, the blocks that readers have been told of."""
@@ -102,6 +105,7 @@ class WindowDecoder:
         self._gather = gather
         self._verify = verify
         self._open: dict[WindowKey, OpenWindow] = {}
+        self._forward = [forward_starts(stream.columns) for stream in job.streams]
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
 
     def close(self) -> None:
@@ -129,8 +133,7 @@ class WindowDecoder:
         table = self._tables[task.stream, task.lane].read(task.epoch)
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
-        count = len(table.blocks_of(task.window))
-        opened = OpenWindow(task, table, self._share(self._index, task.window, count))
+        opened = OpenWindow(task, table, self._shares(task, table), self._index)
         layout = self._job.streams[task.stream].arena
         if layout is not None:
             for field, rooms in zip(layout.fields, layout.rooms, strict=True):
@@ -142,9 +145,18 @@ class WindowDecoder:
         self._board.publish(self._index, task.part, task.serial, opened.done)
         self._tell()
 
-    def _share(self, worker: int, window: int, count: int) -> range:
-        """Which of a window's `count` blocks a worker decodes: where they do not go round, another one has more in the next window."""
-        return range((worker + window) % self._job.workers, count, self._job.workers)
+    def _shares(self, task: WindowTask, table: WindowTable) -> list[Sequence[int]]:
+        """Which of a window's blocks each worker decodes: where they do not go round, another one has more in the next window.
+
+        Blocks of a file that is unpacked from its beginning are all one worker's, which goes on from where it was.
+        """
+        workers, blocks = self._job.workers, table.blocks_of(task.window)
+        streams = self._forward[task.stream]
+        if streams is None:
+            return [range((worker + task.window) % workers, len(blocks), workers) for worker in range(workers)]
+        firsts = np.array([table.block_records(block)[0] for block in blocks.tolist()], np.int64)
+        owners = (np.searchsorted(streams, firsts, side="right") - 1) % workers
+        return [np.flatnonzero(owners == worker).tolist() for worker in range(workers)]
 
     def forget(self) -> None:
         """Leave every window that was opened."""
@@ -203,8 +215,7 @@ class WindowDecoder:
             window = self._open.get(key)
             if window is None:
                 return False
-            for worker in range(self._job.workers):
-                wanted = len(self._share(worker, key[3], len(window.blocks)))
+            for worker, wanted in enumerate(window.shares):
                 if not self._board.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True

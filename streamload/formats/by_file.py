@@ -105,6 +105,12 @@ class FilesAsRecords(ColumnDefaults):
         """As the other is."""
         return self.elements.single_threaded
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """The other's, in records of so many of its own."""
+        inner = self.elements.forward_starts
+        return None if inner is None or not self.length else inner // self.length
+
     def describe(self) -> str:
         """As the other is stored."""
         return self.elements.describe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,12 @@ from streamload.errors import SchemaMismatchError
 
 
 def class_names(value: Any) -> tuple[str, ...]:
-    """Names of classes out of what a file says; () where that is no list of texts."""
+    """Names of classes out of what a file says, as a list of texts or one text of JSON; () where it is neither."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return ()
     return tuple(value) if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value) else ()
 
 

@@ -66,6 +66,11 @@ class JoinedColumn(ColumnDefaults):
         return JoinedColumn(field=replace(stored.field, name=self.field.name), column=stored, first=self.first, files=self.files)
 
     @property
+    def decode_options(self) -> Any:
+        """As the column's."""
+        return self.column.decode_options
+
+    @property
     def page_starts(self) -> NDArray[np.int64] | None:
         """As the column's."""
         return self.column.page_starts
@@ -104,6 +109,11 @@ class JoinedColumn(ColumnDefaults):
     def single_threaded(self) -> bool:
         """As the column is."""
         return self.column.single_threaded
+
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As the column's."""
+        return self.column.forward_starts
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """As the column's."""

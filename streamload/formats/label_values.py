@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 MOST_CLASSES = 1000
 """Texts that differ more often than this are no labels."""
+MANY, MANY_TIMES = 10_000, 4
+"""Of so many texts, each there so many times on average, each is looked at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,10 @@ def labels_or_texts(values: Sequence[Any], *, as_classes: bool | None = None) ->
 
     They are classes where `as_classes` says so, or says nothing and they repeat: no more than 1,000 of them, each twice on average.
     """
+    if len(values) >= MANY and set(map(type, values)) <= {str, type(None)}:
+        distinct_texts = dict.fromkeys(values)
+        if len(distinct_texts) <= len(values) // MANY_TIMES:
+            return _of_few_texts(values, list(distinct_texts), as_classes)
     given = [value for value in values if value is not None]
     texts = bool(given) and all(isinstance(value, str) for value in given)
     distinct = len(set(given)) if texts else 0
@@ -41,6 +47,20 @@ def labels_or_texts(values: Sequence[Any], *, as_classes: bool | None = None) ->
         as_classes = distinct <= min(MOST_CLASSES, len(given) // 2)
     found = values_of(values, most_classes=distinct if as_classes else 0)
     return replace(found, texts=tuple(values)) if texts and found.array is None else found
+
+
+def _of_few_texts(values: Sequence[str | None], distinct: Sequence[str | None], as_classes: bool | None) -> LabelValues:
+    """As `labels_or_texts`, of texts each of which is looked at once, however often it is there."""
+    texts = [text for text in distinct if text is not None]
+    number = {None: -1, **{text: at for at, text in enumerate(texts)}}
+    places = np.fromiter(map(number.__getitem__, values), np.int64, len(values))
+    there = places >= 0
+    if as_classes is None:
+        as_classes = len(texts) <= min(MOST_CLASSES, int(there.sum()) // 2)
+    found = replace(values_of(texts, most_classes=len(texts) if as_classes else 0), there=there)
+    if found.array is None:
+        return replace(found, texts=tuple(values)) if texts else found
+    return replace(found, array=_spread(found.array[places[there]], there))
 
 
 def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> LabelValues:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from streamload.errors import SchemaMismatchError
-
 KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
 """What well-known fields are called here."""
 
@@ -30,17 +28,12 @@ def matches(name: str, pattern: str) -> bool:
 def plain_names(stored: Sequence[str]) -> dict[str, str]:
     """The names under which fields are delivered, and those that they are stored under: without slashes, which would make groups in HDF5.
 
-    Names that differ stay different, whatever order they come in. Raises SchemaMismatchError where that cannot be.
+    Names that differ stay different, whatever order they come in.
     """
     own = {name for name in stored if name not in KNOWN and "/" not in name}
     names: dict[str, str] = {name: name for name in sorted(own)}
     for name in sorted(set(stored) - own):
-        wished = [KNOWN.get(name, ""), name.replace("/", "_"), name.replace("/", "__")]
-        plain = next((one for one in wished if one and one not in names), None)
-        if plain is None:
-            raise SchemaMismatchError(
-                f"The fields {name!r} and {names[name.replace('/', '_')]!r} would have one name.",
-                hint="Choose one of them, and name it: --fields NEW=STORED.",
-            )
+        wished = (KNOWN.get(name, ""), *(name.replace("/", "_" * count) for count in range(1, len(own) + len(stored) + 2)))
+        plain = next(one for one in wished if one and one not in names)
         names[plain] = name
     return {plain: name for name in stored for plain, other in names.items() if other == name}

@@ -12,11 +12,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
+from streamload.attributes import attributes_from_json
 from streamload.errors import (
     ChecksumError,
     ConfigError,
@@ -44,10 +46,10 @@ MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
-CLASSES = ".classes"
-"""An array of an .npz that is called like another and so holds the names of its classes."""
-MOST_NAMES_NBYTES = 16 * 1024**2
-"""Of names of classes."""
+CLASSES, ATTRIBUTES = ".classes", ".attributes"
+"""Arrays of texts in an .npz that are called like another one and so: the names of its classes, and as JSON what else is said of it."""
+MOST_SAID_NBYTES = 16 * 1024**2
+"""Of either."""
 SMALL_SHARE = 1 / 16
 """Arrays of other lengths are left out with a note where they hold no more of the bytes: a mean, names of classes."""
 MOST_VERIFIED_NBYTES = 1024**3
@@ -231,11 +233,12 @@ def _archive(
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
             words = {name: found for name in members if (found := _class_names(archive, members.get(f"{name}{CLASSES}")))}
-            for name in words:
-                if wanted.all or not wanted.within(f"{name}{CLASSES}"):
-                    del members[f"{name}{CLASSES}"]
+            said = {name: found for name in members if (found := _attributes(archive, members.get(f"{name}{ATTRIBUTES}")))}
+            for name in (*(f"{name}{CLASSES}" for name in words), *(f"{name}{ATTRIBUTES}" for name in said)):
+                if not wanted.by_name(name):
+                    del members[name]
             for name, member in members.items():
-                if not wanted.within(name):
+                if not wanted.within(name, members):
                     aside[name] = "was not asked for"
                     continue
                 try:
@@ -259,20 +262,33 @@ def _archive(
         raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
     held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
-    return chosen or 0, {
-        key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()
-    }
+    held = {key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()}
+    return chosen or 0, {key: replace(one, attributes=said[key]) if key in said else one for key, one in held.items()}
 
 
 def _class_names(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> tuple[str, ...]:
     """The names of classes in an array of texts that is called like another and ".classes"; () where there is none."""
-    if member is None or member.file_size > MOST_NAMES_NBYTES:
-        return ()
+    found = _texts(archive, member)
+    return tuple(found.tolist()) if found is not None and found.ndim == 1 else ()
+
+
+def _attributes(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> dict[str, Any]:
+    """What a single text says that is called like an array and ".attributes"; {} where there is none, or nonsense."""
+    found = _texts(archive, member)
+    try:
+        return attributes_from_json(str(found)) if found is not None and found.ndim == 0 else {}
+    except ValueError:
+        return {}
+
+
+def _texts(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> NDArray[np.str_] | None:
+    if member is None or member.file_size > MOST_SAID_NBYTES:
+        return None
     try:
         found = np.load(io.BytesIO(archive.read(member)), allow_pickle=False)
     except ValueError:
-        return ()
-    return tuple(found.tolist()) if found.dtype.kind == "U" and found.ndim == 1 else ()
+        return None
+    return found if found.dtype.kind == "U" else None
 
 
 def _of_one_length(

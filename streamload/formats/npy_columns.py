@@ -73,22 +73,31 @@ def column_of(field: Field, parts: Sequence[TablePart], fingerprints: list[Finge
         return _text(field, parts, arrays, fingerprints)
     alike = {(array.dtype, array.fortran) for array in arrays}
     if any(array.fortran for array in arrays) or len(alike) > 1:
-        return TransposedColumn(
-            field=field,
-            parts=tuple(
-                TransposedFile(
-                    number=part.number,
-                    records=part.records,
-                    offset=array.offset,
-                    stored=array.dtype,
-                    fortran=array.fortran,
-                    stride=array.stride,
-                    opaque_nbytes=array.opaque_nbytes,
-                )
-                for part, array in zip(parts, arrays, strict=True)
-            ),
-        )
+        return _transposed(field, parts, arrays)
     return _raw(field, parts, arrays)
+
+
+def _transposed(field: Field, parts: Sequence[TablePart], arrays: Sequence[NpyArray]) -> TransposedColumn:
+    """Arrays in Fortran order, or in orders of axes or of bytes that differ."""
+    files: list[TransposedFile] = []
+    for part, array in zip(parts, arrays, strict=True):
+        opaque = array.opaque_nbytes if array.fortran else 0
+        stored, shape = (np.dtype(f"V{opaque}"), field.shape[:-1]) if opaque else (array.dtype, field.shape)
+        files.append(
+            TransposedFile(
+                number=part.number,
+                records=part.records,
+                offset=array.offset,
+                stored=stored,
+                before=tuple(reversed(shape)) if array.fortran else (),
+                after=() if array.fortran else shape,
+                stride=stored.itemsize if array.fortran else array.stride,
+                fortran=array.fortran,
+                opaque_nbytes=opaque,
+            )
+        )
+    label = "Fortran order" if all(array.fortran for array in arrays) else "mixed orders"
+    return TransposedColumn(field=field, parts=tuple(files), label=label)
 
 
 def _raw(field: Field, parts: Sequence[TablePart], arrays: Sequence[NpyArray]) -> RawRecords:

@@ -11,13 +11,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from streamload.errors import ConfigError, SchemaMismatchError, SourceError, StreamloadError
+from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
 from streamload.formats import Fields, Format, folder_format_of, format_of, joined, partitions, unrecognized
 from streamload.formats.by_file import one_each_file
 from streamload.formats.names import natural_key
 from streamload.formats.single_numbers import as_numbers
 from streamload.formats.split_choice import WORDS, by_split
 from streamload.source import Source
+from streamload.storage.file_table import is_forgotten
 from streamload.storage.files import fingerprint
 
 _COPIES = {
@@ -64,10 +65,11 @@ def open_source(
     _refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
-    paths = _expanded(path, options.get("split"))
+    folders: dict[str, Format] = {}
+    paths = _expanded(path, options.get("split"), folders)
     wanted = [fields] if isinstance(fields, str) else fields
     _refuse_nameless(wanted)
-    chosen = _format_of_all(paths, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
+    chosen = _format_of_all(paths, folders, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
@@ -83,10 +85,23 @@ def open_source(
         )
     said = partitions.partitions(path, paths)
     inner, named = partitions.split(wanted, said)
-    source = chosen.plan(paths, inner, **options)
-    source = _decoded(one_each_file(source) if by_file else source, decode)
+    source = _planned(chosen, paths, inner, options, by_file, decode)
     source = partitions.with_partitions(source, said, named) if named else source
     return as_numbers(source, options.get("shapes") or ())
+
+
+def _planned(chosen: Format, paths: Sequence[str], fields: Fields | None, options: dict[str, Any], by_file: bool, decode: Any) -> Source:
+    """The source, its images decoded. What was kept of files and proves untrue as the first of them are read is found out anew."""
+    while True:
+        source = chosen.plan(paths, fields, **options)
+        fingerprints = source.fingerprints
+        try:
+            source = _decoded(one_each_file(source) if by_file else source, decode)
+        except SourceChangedError:
+            if not is_forgotten(fingerprints):
+                raise
+        if not is_forgotten(fingerprints):
+            return source
 
 
 def _refuse_nameless(fields: Fields | None) -> None:
@@ -98,11 +113,14 @@ def _refuse_nameless(fields: Fields | None) -> None:
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
 
 
-def _format_of_all(paths: Sequence[str], *, asked: str | None) -> Format:
-    """The format of all files. Raises SchemaMismatchError where they are of several; `asked` is what a user gave for them all."""
-    chosen = _format_at(paths[0], asked=asked or paths[0])
+def _format_of_all(paths: Sequence[str], folders: Mapping[str, Format], *, asked: str | None) -> Format:
+    """The format of all files. Raises SchemaMismatchError where they are of several; `asked` is what a user gave for them all.
+
+    Those of some folders are known: to find out takes a look at all names in them.
+    """
+    chosen = folders.get(paths[0]) or _format_at(paths[0], asked=asked or paths[0])
     for path in paths[1:]:
-        found = _format_at(path, asked=asked or path)
+        found = folders.get(path) or _format_at(path, asked=asked or path)
         if found.NAME != chosen.NAME:
             raise SchemaMismatchError(
                 f"{paths[0]} is {chosen.NAME}, {path} is {found.NAME}: the files of a source are of one format.",
@@ -158,7 +176,7 @@ def _refuse_unpaired(patterns: Mapping[str, str]) -> None:
         folder, _, last = os.path.expanduser(pattern).rpartition(os.sep)
         before, star, after = last.partition("*")
         if star and not glob.has_magic(folder + before + after) and not os.path.lexists(pattern):
-            found = (os.path.basename(one) for one in _matching(pattern))
+            found = (os.path.basename(one) for one in _matching(pattern, None, {}))
             stars[name] = {one[len(before) : len(one) - len(after)]: one for one in found}
     for (name, here), (other, there) in itertools.pairwise(stars.items()):
         alone = sorted((set(here) ^ set(there)), key=natural_key)
@@ -184,7 +202,7 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
         if name not in known:
             raise ConfigError(
                 f"{name}= is no option of {chosen.NAME} files.",
-                hint=f"It has {', '.join(f'{one}=' for one in known)}." if known else "It has none but fields=.",
+                hint=f"It has {', '.join(f'{one}=' for one in known)}.",
                 option=name,
             )
 
@@ -231,15 +249,16 @@ def _refuse_opened(path: object) -> None:
         )
 
 
-def _expanded(path: Path | Iterable[Path], split: Any) -> list[str]:
+def _expanded(path: Path | Iterable[Path], split: Any, folders: dict[str, Format]) -> list[str]:
+    """All paths that are meant; `folders` learns the formats of those that are datasets as a whole."""
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = _matching(_local(path), split)
+        paths = _matching(_local(path), split, folders)
     else:
         try:
             listed = list(path)
         except TypeError as error:
             raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
-        paths = [found for one in listed for found in _matching(_local(one))]
+        paths = [found for one in listed for found in _matching(_local(one), None, folders)]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
     seen: set[str] = set()
@@ -272,7 +291,7 @@ def _as_pattern(path: str) -> str:
     return os.path.join(glob.escape(there), parts[-1]) if there else parts[-1]
 
 
-def _matching(path: str, split: Any = None) -> list[str]:
+def _matching(path: str, split: Any, folders: dict[str, Format]) -> list[str]:
     """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
@@ -283,7 +302,8 @@ def _matching(path: str, split: Any = None) -> list[str]:
         raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
-        if folder_format_of(path) is not None:
+        if (found := folder_format_of(path)) is not None:
+            folders[path] = found
             return [path]
         return _datasets_in(path, split) or partitions.data_files(path, natural_key, split)
     if glob.has_magic(path) and not os.path.lexists(path):

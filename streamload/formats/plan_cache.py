@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from streamload.attributes import attributes_from_json, attributes_to_json
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
 from streamload.nulls import Nulls
@@ -26,7 +27,7 @@ from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN07"
+MAGIC = b"SLPLAN08"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -34,6 +35,9 @@ KINDS = {
     "InMemory": "streamload.formats.columns.raw",
     "InMemoryRagged": "streamload.formats.columns.raw_ragged",
     "FileRanges": "streamload.formats.columns.file_ranges",
+    "PackedBlocks": "streamload.formats.columns.packed_blocks",
+    "PackedRanges": "streamload.formats.columns.packed_records",
+    "PackedArrays": "streamload.formats.columns.packed_records",
     "HeldWithNulls": "streamload.formats.nulls",
     "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.column",
@@ -222,6 +226,8 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
             if isinstance(column, RawRagged):
                 _refuse_loose(column, source)
+            if isinstance(column, (PackedRanges, PackedArrays)):
+                _refuse_miscounted(column, source)
             if isinstance(column, FileRanges):
                 _refuse_outside(column, source)
     except disk_cache.DAMAGED as error:
@@ -260,6 +266,19 @@ def _refuse_outside(column: FileRanges, source: Source) -> None:
     there = column.offsets >= 0
     if int(column.sizes.min(initial=0)) < 0 or (column.offsets[there] + column.sizes[there] > limits[there]).any():
         raise ValueError("records lie behind the end of their file")
+
+
+def _refuse_miscounted(column: PackedRanges | PackedArrays, source: Source) -> None:
+    """Raise ValueError where blocks of compressed files, or the records in them, are no such: where they lie is seen when they are read."""
+    blocks, sizes = column.blocks, column.sizes if isinstance(column, PackedRanges) else column.offsets
+    counts = len(blocks.begins) == len(blocks.ends) == len(blocks.cuts) - 1 and len(blocks.starts) == len(blocks.numbers) + 1
+    counts = counts and 0 <= int(blocks.numbers.min(initial=0)) <= int(blocks.numbers.max(initial=0)) < len(source.fingerprints)
+    if not counts or len(column.offsets) != len(source) or len(sizes) != len(source) or int(sizes.min(initial=0)) < 0:
+        raise ValueError("records are counted wrong")
+    borders = [(blocks.cuts, int(np.diff(blocks.cuts).min(initial=1))), (blocks.starts, int(np.diff(blocks.starts).min(initial=0)) + 1)]
+    rising = all(one[0] == 0 and one[-1] == len(source) and least > 0 for one, least in borders)
+    if not rising or (blocks.ends < blocks.begins).any() or int(blocks.begins.min(initial=0)) < 0:
+        raise ValueError("blocks lie nowhere")
 
 
 def _dtype(text: str) -> np.dtype[Any]:

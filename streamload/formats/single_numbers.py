@@ -109,6 +109,11 @@ class Numbers(ColumnDefaults):
         """As the column is."""
         return self.column.single_threaded
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As the column's."""
+        return self.column.forward_starts
+
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """As the column's."""
         return self.column.value_range(files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,9 +43,13 @@ class WantedColumns:
         """Whether nobody chose."""
         return self._all
 
-    def within(self, key: str) -> bool:
-        """Whether a column, or any member of it, is asked for."""
-        return key in self or any(name.startswith(f"{key}.") for name in self._names)
+    def within(self, key: str, columns: Container[str] = ()) -> bool:
+        """Whether a column, or any member of it, is asked for; `columns` are names that are no members, whatever they begin with."""
+        return key in self or any(name.startswith(f"{key}.") and name not in columns for name in self._names)
+
+    def by_name(self, key: str) -> bool:
+        """Whether a column is asked for by its own name."""
+        return key in self._names
 
 
 class ChosenField(NamedTuple):

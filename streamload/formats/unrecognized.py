@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import zlib
 
 from streamload.errors import CorruptDataError, StreamloadError, UnsupportedFeatureError
-from streamload.kernels.crc32c_plain import crc32c
 from streamload.sizes import format_nbytes
 
 HEAD_NBYTES = 4096
@@ -17,11 +15,13 @@ _DOWNLOAD = "A download stored an answer of the server instead of the file: open
 _CONVERT = "Convert it to HDF5 first."
 _COMMAND = "Make records of it: `streamload convert {asked} train.h5`."
 _ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
-_SEVERAL = "Make records of them: `streamload convert {asked} train.h5`."
-"""Of images in a folder that was asked for."""
-_UNPACK = "Unpack it first: `gunzip {path}`; or make records of it as it is: `streamload convert {asked} train.h5`."
+_SEVERAL = "Give the folder that they lie in, which is a set of records: `streamload info {folder}`."
+"""Of images that a pattern leads to."""
+_BESIDE = "Name the data files that are meant, or move the images into a folder of their own."
+"""Of an image beside data files, in a folder that was asked for."""
 _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
 _TABLE = "Write it as Parquet with what reads it."
+_UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "Run `git lfs pull` in its repository."),
@@ -43,6 +43,11 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"GIF8", "a GIF image", _ONE),
     (b"II*\x00", "a TIFF image", _ONE),
     (b"MM\x00*", "a TIFF image", _ONE),
+    (b"\x00\x00\x00\x0cjP  \r\n", "a JPEG 2000 image", _UNREAD),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image", _UNREAD),
+    (b"\x00\x00\x00\x0cJXL \r\n", "a JPEG XL image", _UNREAD),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image", _UNREAD),
+    (b"8BPS\x00", "a Photoshop image", _UNREAD),
     (b"SQLite format 3\x00", "an SQLite database", _CONVERT),
     (b"ORC", "an ORC file", _TABLE),
     (b"Obj\x01", "an Avro file", _TABLE),
@@ -53,13 +58,18 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
+_BRANDS = {b"avif": "an AVIF image", b"avis": "an AVIF image", b"heic": "an HEIC image", b"heix": "an HEIC image", b"mif1": "an HEIF image"}
+"""What kind of image the containers of MPEG-4 hold, by their first brand."""
+
+
 def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> StreamloadError:
     """The error for a file that is of no format known here: it says what the file is instead, and what to do.
 
     `asked` is what was to be opened: the file itself, or the folder or pattern that it was found by.
     """
     what, hint = _identify(head, nbytes)
-    hint = _SEVERAL if hint == _ONE and asked != path else hint
+    if hint == _ONE and asked != path:
+        hint = _BESIDE if os.path.isdir(asked) else _SEVERAL
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(
@@ -67,12 +77,11 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
             hint="Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
             path=path,
         )
-    kind = UnsupportedFeatureError if hint == _CONVERT else CorruptDataError
+    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD) else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
     hint = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
-    if asked != path:
-        return kind(f"{asked} holds {path} ({format_nbytes(nbytes)}), which is {what}.", hint=hint, path=path)
-    return kind(f"{path} ({format_nbytes(nbytes)}) is {what}.", hint=hint, path=path)
+    before, between = (f"{asked} holds ", ", which") if asked != path else ("", "")
+    return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=hint, path=path)
 
 
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
@@ -80,9 +89,10 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
-    packed = _identify_packed(head) if head.startswith(b"\x1f\x8b") else None
-    if packed is not None:
-        return packed, _UNPACK
+    if head[4:8] == b"ftyp":
+        return (
+            (_BRANDS[head[8:12]], _UNREAD) if head[8:12] in _BRANDS else ("a video (MPEG-4), or sound", "Write its frames as images first.")
+        )
     for magic, what, hint in _MAGIC:
         if head.startswith(magic):
             return what, hint
@@ -104,23 +114,6 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if _is_table(head, nbytes):
         return "a text table (CSV)", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.csv.read_csv(path), out)."
     return None, ""
-
-
-def _identify_packed(head: bytes) -> str | None:
-    """What a gzip file holds, of which records can be made in order, but not in any other; None for anything else."""
-    try:
-        inner = zlib.decompressobj(31).decompress(head, HEAD_NBYTES)
-    except zlib.error:
-        return None
-    if inner[257:262] == b"ustar":
-        return "a tar archive packed with gzip, whose records cannot be read in any order"
-    return "a TFRecord file packed with gzip, whose records cannot be read in any order" if _is_tfrecord(inner) else None
-
-
-def _is_tfrecord(head: bytes) -> bool:
-    """Whether it begins with the length of a record and the right checksum of that length."""
-    checksum = crc32c(head[:8])
-    return len(head) >= 12 and ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF == int.from_bytes(head[8:12], "little")
 
 
 def _is_table(head: bytes, nbytes: int) -> bool:

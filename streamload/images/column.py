@@ -17,7 +17,7 @@ from streamload.images.decode_options import Decode
 from streamload.images.image_error import ImageError
 from streamload.schema import Field
 from streamload.scratch import Scratch
-from streamload.source import Column, Fault, RaggedColumn, ReadStats
+from streamload.source import Fault, RaggedColumn, ReadStats
 from streamload.storage.files import OpenFiles
 
 PIECE_NBYTES = 16 * 1024**2
@@ -43,7 +43,7 @@ class EncodedImages(ColumnDefaults):
     field: Field
     inner: RaggedColumn
     """The stored bytes."""
-    spec: Decode
+    options: Decode
     """Its size and mode are known."""
     starts: NDArray[np.int64]
     """The first record of each file, and the number of records."""
@@ -75,6 +75,11 @@ class EncodedImages(ColumnDefaults):
         return self.inner
 
     @property
+    def decode_options(self) -> Decode:
+        """How they are decoded."""
+        return self.options
+
+    @property
     def direct_nbytes(self) -> int:
         """As of the stored bytes."""
         return self.inner.direct_nbytes
@@ -103,9 +108,14 @@ class EncodedImages(ColumnDefaults):
         """As of the stored bytes."""
         return self.inner.single_threaded
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As of the stored bytes."""
+        return self.inner.forward_starts
+
     def describe(self) -> str:
         """What is stored, and what it becomes."""
-        spec = self.spec
+        spec = self.options
         how = {"crop": "scaled and cut to", "resize": "scaled to", "exact": "decoded as"}[spec.fit]
         what = f"{spec.mode}, numbers as they are" if spec.mask else spec.mode
         return f"{self.found}, {how} {spec.shape} {what}; {self.inner.describe()}"
@@ -113,11 +123,6 @@ class EncodedImages(ColumnDefaults):
     def place_of(self, record: int) -> str:
         """The file that holds a record."""
         return self.paths[int(np.searchsorted(self.starts, record, side="right")) - 1]
-
-
-def decode_options_of(column: Column) -> Decode | None:
-    """How the images of a column are decoded; None where it holds none that are."""
-    return column.spec if isinstance(column, EncodedImages) else None
 
 
 class ImageReader(ReaderDefaults):
@@ -193,7 +198,7 @@ class ImageReader(ReaderDefaults):
         """
         began = time.perf_counter_ns()
         if self._decoder is None:
-            self._decoder = ImageDecoder(self._column.spec)
+            self._decoder = ImageDecoder(self._column.options)
         decode, view = self._decoder.decode, values.data
         try:
             for record, start, length, row in zip(records.tolist(), starts.tolist(), lengths.tolist(), rows.tolist(), strict=True):

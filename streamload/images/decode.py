@@ -13,7 +13,7 @@ from streamload.images import color_modes, decoders, spark
 from streamload.images.decode_options import Decode
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
-from streamload.images.image_error import ImageError
+from streamload.images.image_error import UNLIKE, ImageError
 from streamload.images.masks import nearest, numbers
 from streamload.images.resize import fitted, upright
 
@@ -125,6 +125,6 @@ def _unlike(head: ImageHeader, size: tuple[int, int]) -> ImageError:
     tall, wide = head.size
     return ImageError(
         f"is {tall:,} x {wide:,} pixels, where {size[0]:,} x {size[1]:,} are expected",
-        hint='Say how to make all alike: Decode(size=(height, width), fit="crop") or fit="resize".',
+        hint=UNLIKE,
         kind=SchemaMismatchError,
     )

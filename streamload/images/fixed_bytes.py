@@ -96,6 +96,11 @@ class FixedBytes(ColumnDefaults):
         """As the column is."""
         return self.column.single_threaded
 
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As the column's."""
+        return self.column.forward_starts
+
     def describe(self) -> str:
         """As the column does."""
         return f"padded to {self.column.field.nbytes:,} bytes, {self.column.describe()}"

@@ -7,6 +7,7 @@ from typing import Any
 from streamload.errors import CorruptDataError, SourceError
 
 REPLACE = "Replace it, or leave it out."
+UNLIKE = 'Say how to make all alike: Decode(size=(height, width), fit="crop") or fit="resize".'
 
 
 class ImageError(Exception):

@@ -44,7 +44,7 @@ def with_images(source: Source, asked: Asked) -> Source:
     columns = [_found(source, column, wishes.get(column.field.name), notes) for column in source.columns]
     if not notes and all(new is old for new, old in zip(columns, source.columns, strict=True)):
         return source
-    decoded = {column.field.name for column in columns if isinstance(column, EncodedImages)}
+    decoded = {column.field.name for column in columns if column.decode_options is not None}
     nulls = {name: count for name, count in source.nulls.items() if name not in decoded}
     return source.replaced(columns=columns, notes=(*source.notes, *notes), nulls=nulls)
 
@@ -137,17 +137,18 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
     `decode=` gives another size, or whose bytes are no images.
     """
     column = source.columns[source.schema.names.index(name)]
-    if isinstance(column, EncodedImages) and (not mask or column.spec.mask):
-        if column.spec.fit != "exact":
+    given: Decode | None = column.decode_options
+    if given is not None and (not mask or given.mask):
+        if given.fit != "exact":
             raise ConfigError(
-                f"field '{name}' is scaled to {column.spec.size} by decode=, and augmented besides.",
+                f"field '{name}' is scaled to {given.size} by decode=, and augmented besides.",
                 hint="Leave it out of decode=: Augment decodes images of any size, as small as its crop allows.",
             )
-        return column
-    if isinstance(column, EncodedImages):
+        return cast(EncodedImages, column)
+    if given is not None:
         raise ConfigError(
             f"field '{name}' is a mask, and is decoded as an image.",
-            hint=f"Open it with decode={{{name!r}: False}} or sl.Decode(mask=True): Augment takes the numbers that they hold.",
+            hint=f"Open it with decode=False, or decode={{{name!r}: sl.Decode(mask=True)}}: Augment takes the numbers that they hold.",
         )
     if not holds_bytes(column.field) or not len(source):
         return None
@@ -174,7 +175,7 @@ def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, head
     return EncodedImages(
         field=Field(name, spec.dtype, spec.shape),
         inner=stored,
-        spec=spec,
+        options=spec,
         starts=starts,
         paths=tuple(was.path for was in source.fingerprints[: len(starts) - 1]),
         found=_described(heads),
@@ -215,7 +216,7 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     unread: list[Fault] = []
     reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
-        if (column.addressable or isinstance(column, FixedBytes)) and format_of(read_records(column, reader, records[:1])[0]) is None:
+        if format_of(read_records(column, reader, records[:1])[0]) is None:
             records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
         found: Ragged = read_records(column, reader, records)
         for start, stop in zip(found.offsets[:-1].tolist(), found.offsets[1:].tolist(), strict=True):

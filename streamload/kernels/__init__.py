@@ -177,6 +177,32 @@ def checksum_kernels() -> ModuleType:
     return _in_use["crc32c"]
 
 
+def identity_kernels(*, many: bool) -> ModuleType:
+    """What looks at files: `identities`. To load the compiled one pays where there are `many`; little-endian Linux has it."""
+    if not many or sys.platform != "linux" or sys.byteorder != "little":
+        return import_module(f"{__name__}.identities_plain")
+    if "identities" not in _in_use:
+        compiled = _has_statx() and _load(["identities"], cache_folder())
+        _in_use["identities"] = import_module(f"{__name__}.{'identities' if compiled else 'identities_plain'}")
+    return _in_use["identities"]
+
+
+def _has_statx() -> bool:
+    """Whether the C library has what the compiled kernel calls."""
+    import ctypes
+
+    return hasattr(ctypes.CDLL(None), "statx")
+
+
+def tar_kernels() -> ModuleType | None:
+    """What walks through tar archives: `walk`, `group`, `read_each`; None without a compiler. They are compiled by whoever asks first."""
+    if "tar_heads" not in _in_use:
+        if not hasattr(os, "pread") or not _load(["tar_heads"], cache_folder()):
+            return None
+        _in_use["tar_heads"] = import_module(f"{__name__}.tar_heads")
+    return _in_use["tar_heads"]
+
+
 def draw_kernel() -> Callable[..., None]:
     """The hash that draws numbers, in use: see `augment.run.draw`."""
     if "draw" not in _in_use:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamload.images.column import EncodedImages, decode_options_of
+from streamload.images.column import EncodedImages
 from streamload.images.decode_options import MODES
 from streamload.images.image_fields import for_augmentation
 from streamload.kernels import prepare_augment_kernels
@@ -27,7 +27,7 @@ def columns_and_augmentation(data: Source, augment: object) -> tuple[tuple[Colum
         column = for_augmentation(data, name, mask=name in masks) if name in data.schema else None
         if column is not None:
             columns[name] = column
-    alike = {column.field.name for column in data.columns if decode_options_of(column) is not None}
+    alike = {column.field.name for column in data.columns if column.decode_options is not None}
     encoded = {name: stored_as(column, alike=name in alike, mask=name in masks) for name, column in columns.items()}
     augmentation = augmentation_of(augment, data.schema, encoded)
     prepare_augment_kernels(augmentation.kernels)
@@ -36,7 +36,7 @@ def columns_and_augmentation(data: Source, augment: object) -> tuple[tuple[Colum
 
 def stored_as(column: EncodedImages, *, alike: bool, mask: bool) -> StoredImage:
     """Encoded images as augmentation sees them: of one size where they are `alike`, else of any."""
-    spec = column.spec
+    spec = column.options
     assert spec.size is not None
     assert spec.mode is not None
     return StoredImage(

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.order import source_rows, valid_rows
 from streamload.ragged import Ragged
+from streamload.workers.scheduler import FinishedStep
 
 UNPACKING = frozenset(dis.opmap[name] for name in ("UNPACK_SEQUENCE", "UNPACK_EX") if name in dis.opmap)
 """Instructions that take something apart into names, as `for image, label in loader` does."""
@@ -75,6 +77,23 @@ class Batch(Mapping[str, Any]):
             self._valid = valid
             self._source = source
             self.source_names = source_names
+
+    @classmethod
+    def of_step(cls, step: FinishedStep, state: Callable[[], dict[str, Any]], source_names: tuple[str, ...]) -> Batch:
+        """The batch of a step, without the arguments that making any other one takes: one is made for every step.
+
+        `source_names` are the parts of a mixture; none where there is one source.
+        """
+        planned, counted, fields, records, _ = step
+        batch = cls.__new__(cls)
+        batch._fields = fields
+        batch.records = records
+        batch.epoch, batch.step, batch.total_step = planned.begin[:3]
+        batch._state = state
+        batch._valid = partial(valid_rows, planned, counted) if counted or planned.short else None
+        batch._source = partial(source_rows, planned) if source_names else None
+        batch.source_names = source_names
+        return batch
 
     @property
     def valid(self) -> NDArray[np.bool_]:

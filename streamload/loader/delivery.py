@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from streamload.loader.planning import Plan
 from streamload.loader.progress import Progress
 from streamload.loader.state import identity_of
 from streamload.loader.stats import COUNTED, Counters, Stats
-from streamload.order import RunIdentity, SharedSteps, Standing, source_rows, state_of, valid_rows
+from streamload.order import RunIdentity, SharedSteps, Standing, state_of
 from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import FinishedStep
 
@@ -47,6 +48,8 @@ class Delivery:
         self.progress = progress
         self.built = tuple(part.count for part in plan.parts)
         """Records of each source in a batch, as the loader was made."""
+        self._mixed = tuple(part.name for part in plan.parts) if len(plan.parts) > 1 else ()
+        """The parts of a mixture."""
         self._distributed = distributed
         self._said_unshared = False
         self.owner = Owner(copied=copied)
@@ -139,25 +142,33 @@ class Delivery:
 
     def next_batch(self, epoch: Epoch) -> Batch | None:
         """The next batch of a pass, or None at its end; a pass that has not begun begins."""
-        self.check_open()
+        if self._closed:
+            raise _closed()
+        self.owner.check()
         with self._turn:
-            if not epoch.begun:
-                self.begin(epoch, self.progress.next_pass(), None)
-            if self._closed:
-                raise _closed()
             if self._current is None or self._current() is not epoch:
-                raise _newer(epoch)
-            if self.progress.finished:
-                self.progress.finish()
+                self._make_current(epoch)
+            progress, plan = self.progress, self.plan
+            if progress.steps.is_over(progress.at):
+                progress.finish()
                 return None
-            asked_ns = self._counters.asked()
+            asked_ns = time.perf_counter_ns()
             step = self._next_step()
             if step is None:
                 return None
             self._counters.handed(len(step.records), asked_ns)
             if not self._said_copies and self.live.pipeline.copies:
                 self._say_copies()
-            return self._batch(step)
+            return Batch.of_step(step, partial(self._state_at, plan.shares, step.planned.end), self._mixed)
+
+    def _make_current(self, epoch: Epoch) -> None:
+        """Begin a pass that has not begun. Raises LoaderClosedError where there is a newer one, or the loader was closed meanwhile."""
+        if not epoch.begun:
+            self.begin(epoch, self.progress.next_pass(), None)
+        if self._closed:
+            raise _closed()
+        if self._current is None or self._current() is not epoch:
+            raise _newer(epoch)
 
     def _next_step(self) -> FinishedStep | None:
         """The next step that has records, or None at the end of the epoch."""
@@ -165,10 +176,11 @@ class Delivery:
         try:
             pipeline = self.live.pipeline
             while (step := pipeline.step()) is not None:
-                if step.bad:
-                    self.ledger.note(step.epoch, [BadRow(*row) for row in step.bad])
-                handed = len(step.records) > 0
-                progress.reach(step.planned.end, handed=handed)
+                planned, _, _, records, bad = step
+                if bad:
+                    self.ledger.note(step.epoch, [BadRow(*row) for row in bad])
+                handed = len(records) > 0
+                progress.reach(planned.end, handed=handed)
                 if handed:
                     return step
                 if not progress.finished:
@@ -182,22 +194,6 @@ class Delivery:
             self._distrust(error)
             raise
         return None
-
-    def _batch(self, step: FinishedStep) -> Batch:
-        planned, plan = step.planned, self.plan
-        epoch, number, total_step, *_ = planned.begin
-        mixed = len(plan.parts) > 1
-        return Batch(
-            step.fields,
-            records=step.records,
-            epoch=epoch,
-            step=number,
-            total_step=total_step,
-            state=partial(self._state_at, plan.shares, planned.end),
-            valid=partial(valid_rows, planned, step.valid) if step.valid or planned.short else None,
-            source=partial(source_rows, planned) if mixed else None,
-            source_names=tuple(part.name for part in plan.parts) if mixed else (),
-        )
 
     def allow_copies(self) -> None:
         """Say nothing of copies: a framework holds batches for as long as it computes with them, and nobody can help it."""

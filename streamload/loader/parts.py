@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
@@ -15,7 +17,20 @@ from streamload.loader.augmentation import columns_and_augmentation
 from streamload.loader.options import Options
 from streamload.mixtures import Mixture
 from streamload.nulls import advice_on_nulls, counted
-from streamload.order import Block, LanedOrder, Layout, Listed, OrderSpec, asked_order, chosen, laned_order, layout_of, part_seed
+from streamload.order import (
+    Block,
+    LanedOrder,
+    Layout,
+    Listed,
+    OrderSpec,
+    Sequential,
+    asked_order,
+    chosen,
+    laned_order,
+    layout_of,
+    part_seed,
+)
+from streamload.schema import BYTES
 from streamload.source import Column, RaggedColumn, Source, kept_column, stored_nbytes
 from streamload.transforms.augmentation import Augmentation
 from streamload.weighing import asked_weights
@@ -119,10 +134,14 @@ def _part(
     found, augmentation = columns_and_augmentation(data, asked["augment"])
     by_name = {column.field.name: column for column in found}
     spec, layout = asked_order(asked["shuffle"], indices, _layout(data))
+    listed = asked["indices"] is not None and isinstance(spec, Listed)
+    if data.forward_only:
+        _refuse_other_orders(
+            data, spec, asked["shuffle"], weighed=asked["weights"] is not None or asked["draws"] is not None, listed=listed
+        )
     weights = asked_weights(data, asked["weights"], draws=asked["draws"], indices=layout.indices)
     several = (spec.lanes or lanes or ranks) if isinstance(spec, Block) else 1
     order = laned_order(spec, layout, seed=seed, lanes=several, weights=weights)
-    listed = asked["indices"] is not None and isinstance(spec, Listed)
     return Part(
         name=name,
         data=data,
@@ -133,6 +152,23 @@ def _part(
         listed=listed,
         augmentation=augmentation,
         left_out=left_out,
+    )
+
+
+def _refuse_other_orders(data: Source, spec: OrderSpec, shuffle: object, *, weighed: bool, listed: bool) -> None:
+    """Raise ConfigError unless records are asked for in the order in which compressed files hold them."""
+    if isinstance(spec, Sequential) and not weighed and not listed:
+        return
+    asked = "weights= and draws= draw" if weighed else "indices= in an order of their own ask" if listed else f"shuffle={shuffle!r} asks"
+    paths = [was.path for was in data.fingerprints]
+    keep = " --store keep" if any(column.encoded is not None or column.field.ragged == BYTES for column in data.columns) else ""
+    source = shlex.quote(paths[0])
+    target = shlex.quote(f"{os.path.basename(paths[0]).partition('.')[0]}.parquet")
+    each = "" if len(paths) == 1 else f", and so each of the {len(paths):,} files; open what comes of them as one list"
+    raise ConfigError(
+        f"{data.title} is compressed as a whole, so that its records are read in the order in which they are stored: {asked} for "
+        "another, in which each would be unpacked with all that lies before it.",
+        hint=f"Give shuffle=False; or, to shuffle them, convert once: `streamload convert {source} {target}{keep}`{each}.",
     )
 
 

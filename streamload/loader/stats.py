@@ -94,7 +94,8 @@ class Counters:
     """What a loader counts itself, and what was counted by machinery of its that has ended."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = dict.fromkeys((*COUNTED, "steps", "records", "start_ns", "wait_ns", "consumer_ns"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
+        self._steps = self._records = self._start_ns = self._wait_ns = self._consumer_ns = 0
         self._worked: dict[str, int] = {}
         self._handed_ns: int | None = None
 
@@ -102,21 +103,18 @@ class Counters:
         """What passes until the next batch is asked for is not the consumer's work."""
         self._handed_ns = None
 
-    def asked(self) -> int:
-        """A batch is asked for: the moment, in nanoseconds, for `handed`."""
+    def handed(self, records: int, asked_ns: int) -> None:
+        """A batch of so many records is handed out, which was asked for at that moment, in nanoseconds of `time.perf_counter_ns`."""
         now = time.perf_counter_ns()
         if self._handed_ns is not None:
-            self._counts["consumer_ns"] += now - self._handed_ns
-            self._handed_ns = None
-        return now
-
-    def handed(self, records: int, asked_ns: int) -> None:
-        """A batch of so many records is handed out, which was asked for at that moment."""
-        self._handed_ns = now = time.perf_counter_ns()
-        counts = self._counts
-        counts["wait_ns" if counts["steps"] else "start_ns"] += now - asked_ns
-        counts["steps"] += 1
-        counts["records"] += records
+            self._consumer_ns += asked_ns - self._handed_ns
+        self._handed_ns = now
+        if self._steps:
+            self._wait_ns += now - asked_ns
+        else:
+            self._start_ns += now - asked_ns
+        self._steps += 1
+        self._records += records
 
     def keep(self, counted: Mapping[str, int], worked: Mapping[str, int]) -> None:
         """Add what machinery that ends has counted: a pipeline, and its workers."""
@@ -131,19 +129,19 @@ class Counters:
         counts = {name: value + counted.get(name, 0) for name, value in self._counts.items()}
         work = {name: self._worked.get(name, 0) + worked.get(name, 0) for name in {*self._worked, *worked}}
         disk, decode = work.get("disk_ns", 0), work.get("decode_ns", 0)
-        waiting_idle = min(work.get("idle_ns", 0), counts["wait_ns"])
+        waiting_idle = min(work.get("idle_ns", 0), self._wait_ns)
         return Stats(
-            steps=counts["steps"],
-            records=counts["records"],
-            nbytes=counts["records"] * record_nbytes + counts["ragged_nbytes"],
+            steps=self._steps,
+            records=self._records,
+            nbytes=self._records * record_nbytes + counts["ragged_nbytes"],
             copies=counts["copies"],
             copied_nbytes=counts["copied_nbytes"],
             overflows=counts["overflows"],
             overflown_nbytes=counts["overflown_nbytes"],
             bad_records=bad_records,
-            start_seconds=counts["start_ns"] / 1e9,
-            wait_seconds=counts["wait_ns"] / 1e9,
-            consumer_seconds=counts["consumer_ns"] / 1e9,
+            start_seconds=self._start_ns / 1e9,
+            wait_seconds=self._wait_ns / 1e9,
+            consumer_seconds=self._consumer_ns / 1e9,
             disk_seconds=disk / 1e9,
             decode_seconds=decode / 1e9,
             transport_seconds=max(0, work.get("busy_ns", 0) - disk - decode + waiting_idle) / 1e9,

@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +53,7 @@ class SharedBlock:
         try:
             fd = _anonymous_file()
         except OSError as error:
-            raise ResourceError(
-                f"no descriptor for {purpose}: {error.strerror}.",
-                hint="Close other files or loaders, or raise `ulimit -n`.",
-                errno=error.errno,
-            ) from error
+            raise _no_descriptor(purpose, error) from error
         block: SharedBlock | None = None
         try:
             os.ftruncate(fd, max(nbytes, 1))
@@ -68,6 +65,8 @@ class SharedBlock:
                 block.close()
             else:
                 os.close(fd)
+            if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # A mapping holds a descriptor of its own.
+                raise _no_descriptor(purpose, cast(OSError, error)) from error
             raise ResourceError(
                 f"{purpose} needs {format_nbytes(nbytes)} of memory, and the system does not give it: {error}.",
                 hint="Lower `memory=`, or free memory on this machine.",
@@ -154,6 +153,14 @@ class AnonymousFile:
     def __del__(self) -> None:
         if hasattr(self, "fd"):
             self.close()
+
+
+def _no_descriptor(purpose: str, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"no descriptor for {purpose}: {error.strerror}.",
+        hint="Close other files or loaders, or raise `ulimit -n`.",
+        errno=error.errno,
+    )
 
 
 def _anonymous_file() -> int:

@@ -174,7 +174,14 @@ class Slots:
         self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
         self._canaries[:] = CANARY
         self._ragged = bool(layout.schema.ragged)
-        self._places = [(field.name, field.shape, field.dtype, at) for field, at in zip(layout.schema, layout.offsets, strict=True)]
+        places = list(zip(layout.schema, layout.offsets, strict=True))
+        self._places = [(field.name, field.shape, field.dtype, at) for field, at in places]
+        self._whole = [(field.name, (layout.batch_size, *field.shape), field.dtype, at) for field, at in places]
+        """Of each field, its name, shape, dtype and place in a slot that is full, as most are."""
+        self._records = [
+            np.ndarray((layout.batch_size,), np.int64, self.ring.bytes, slot * layout.nbytes + layout.records_offset)
+            for slot in range(count)
+        ]
         begin = self.ring.address
         self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
         self._notes = [_note_on(self._returned, slot) for slot in range(count)]
@@ -214,10 +221,10 @@ class Slots:
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FILLED
-        return bool(self._heads[slot] == task and self._canaries[slot] == CANARY)
+        return self._heads.item(slot) == task and self._canaries.item(slot) == CANARY
 
-    def failed(self, slot: int) -> None:
-        """A worker has answered without filling the slot."""
+    def leave(self, slot: int) -> None:
+        """This slot, which was taken for a task, was not filled: the task failed, or nobody was asked."""
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FREE
@@ -248,9 +255,13 @@ class Slots:
         with LENDING:
             lease = Lease(self.ring.bytes, self._interfaces[slot])
             self._deaths[slot] = weakref.ref(lease, self._notes[slot])
-        fields, records = self._arrays(np.asarray(lease), count)
+        whole = np.asarray(lease)
+        if count == layout.batch_size and not self._ragged:
+            fields = {name: np.ndarray(shape, dtype, whole, offset) for name, shape, dtype, offset in self._whole}
+        else:
+            fields, _ = self._arrays(whole, count)
         # People collect record numbers; a copy of a few bytes spares them a held slot.
-        return fields, records.copy(), False
+        return fields, self._records[slot][:count].copy(), False
 
     def overflown(
         self, slot: int, count: int, capacities: Sequence[int], memory: NDArray[np.uint8]
@@ -280,4 +291,5 @@ class Slots:
     def close(self) -> None:
         """Let go of the ring. Leased arrays stay valid: the memory goes with the last of them."""
         self._heads = self._canaries = np.empty(0, np.int64)
+        self._records = []
         self.ring.close()

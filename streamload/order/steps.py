@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from streamload.order.laned import LanedOrder
 from streamload.order.shares import StepPiece, Stretch, cut_out, part_of
 
+_made = tuple.__new__
+"""Makes a named tuple as its class would, in half the time."""
+
 
 class Place(NamedTuple):
     """Where one part of a run stands: how many positions of which of its epochs have been given, over all ranks."""
@@ -60,25 +63,18 @@ class PlannedStep(NamedTuple):
     begin: Standing
     end: Standing
     segments: tuple[Segment, ...]
+    pieces: tuple[StepPiece, ...]
+    """What is read for the step, in the order of its rows."""
+    rows: int
+    """Records of the batch, those that do not count among them."""
+    short: bool
+    """Whether some of its rows do not count."""
 
-    @property
-    def pieces(self) -> tuple[StepPiece, ...]:
-        """What is read for the step, in the order of its rows."""
-        return self.segments[0].pieces if len(self.segments) == 1 else tuple(piece for one in self.segments for piece in one.pieces)
-
-    @property
-    def short(self) -> bool:
-        """Whether some of its rows do not count."""
-        segments = self.segments
-        if len(segments) == 1:
-            return segments[0].valid < segments[0].rows
-        return any(segment.valid < segment.rows for segment in segments)
-
-    @property
-    def rows(self) -> int:
-        """Records of the batch, those that do not count among them."""
-        segments = self.segments
-        return segments[0].rows if len(segments) == 1 else sum(segment.rows for segment in segments)
+    @classmethod
+    def of(cls, begin: Standing, end: Standing, segments: tuple[Segment, ...]) -> PlannedStep:
+        """The step of these segments."""
+        pieces = tuple(piece for one in segments for piece in one.pieces)
+        return cls(begin, end, segments, pieces, sum(one.rows for one in segments), any(one.valid < one.rows for one in segments))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,13 +100,18 @@ class SharedSteps:
     pad_last: bool
     """Whether such a step is filled up to the batch size."""
     _length: int = field(init=False, repr=False, compare=False)
-    _plain: PartSize | None = field(init=False, repr=False, compare=False)
-    """The one source, where there is one, in one lane: no time is to be lost then, since a step is a stretch."""
+    _plain: tuple[int, int, int, int] | None = field(init=False, repr=False, compare=False)
+    """Of the one source, where there is one, in one lane, its positions, the rows of a batch, those of all ranks, and the first of this
+    one among them: no time is to be lost then, since a step is a stretch."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "_length", max((self._steps_of(part, part.n) for part in self.parts if part.count), default=0))
-        set_field(self, "_plain", self.parts[0] if len(self.parts) == 1 and self.parts[0].lanes == 1 else None)
+        plain = None
+        if len(self.parts) == 1 and self.parts[0].lanes == 1:
+            n, count = self.parts[0].n, self.parts[0].count
+            plain = n, count, count * self.ranks, count * self.rank
+        set_field(self, "_plain", plain)
 
     @property
     def batch_size(self) -> int:
@@ -163,8 +164,22 @@ class SharedSteps:
 
     def step(self, at: Standing) -> PlannedStep | None:
         """The next step of the epoch; None at its end."""
-        if self._plain is not None:
-            return self._plain_step(at, self._plain)
+        plain = self._plain
+        if plain is None:
+            return self._mixed_step(at)
+        n, count, whole, low = plain
+        ((epoch, start),) = at[4]
+        reached = start + whole
+        if reached > n:
+            return self._last_step(at, self.parts[0])
+        low += start
+        # As the classes would be called, in half the time: this is done for every step.
+        pieces = (_made(StepPiece, (0, 0, epoch, low, low + count)),)
+        end = _made(Standing, (at[0], at[1] + 1, at[2] + 1, 0, (_made(Place, (epoch, reached)),)))
+        return _made(PlannedStep, (at, end, (_made(Segment, (0, pieces, count, count)),), pieces, count, False))
+
+    def _mixed_step(self, at: Standing) -> PlannedStep | None:
+        """The same of several sources, or of several lanes."""
         if self.is_over(at):
             return None
         segments: list[Segment] = []
@@ -175,29 +190,39 @@ class SharedSteps:
             if part.count:
                 segments.append(self._segment(number, part, stretches))
         end = Standing(at.epoch, at.step + 1, at.total_step + 1, at.lead, tuple(places))
-        return PlannedStep(at, end, tuple(segments))
+        return PlannedStep.of(at, end, tuple(segments))
 
-    def _plain_step(self, at: Standing, part: PartSize) -> PlannedStep | None:
-        """The same of one source in one lane."""
-        count, ranks = part.count, self.ranks
+    def _last_step(self, at: Standing, part: PartSize) -> PlannedStep | None:
+        """The same of one source in one lane, where what is left of it is no whole step."""
         ((epoch, start),) = at.places
-        whole = count * ranks
-        size = min(whole, part.n - start)
-        if size < whole:
-            if size <= 0 or self.drop_last:
-                return None
-            rows = count if self.pad_last else -(-size // ranks)
-            low = self.rank * rows
-            valid = rows if low + rows <= size else max(0, size - low)
-        else:
-            rows = valid = count
-            low = self.rank * count
+        size = part.n - start
+        if size <= 0 or self.drop_last:
+            return None
+        rows = part.count if self.pad_last else part_of(size, self.ranks)
+        low = self.rank * rows
+        valid = rows if low + rows <= size else max(0, size - low)
         first, last = (start + low, start + low + valid) if valid else (start, start + 1)
-        # As the classes would be called, in half the time: this is done for every step.
-        made = tuple.__new__
-        piece = made(StepPiece, (0, 0, epoch, first, last))
-        end = made(Standing, (at[0], at[1] + 1, at[2] + 1, 0, (made(Place, (epoch, start + size)),)))
-        return made(PlannedStep, (at, end, (made(Segment, (0, (piece,), valid, rows)),)))
+        end = Standing(at.epoch, at.step + 1, at.total_step + 1, 0, (Place(epoch, start + size),))
+        return PlannedStep.of(at, end, (Segment(0, (StepPiece(0, 0, epoch, first, last),), valid, rows),))
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether what a rank reads in a step lies where what it read in the step before ended."""
+        return self._plain is not None and self.ranks == 1
+
+    def stretch(self, at: Standing, rows: int) -> PlannedStep | None:
+        """The next steps of the epoch as if they were one, of about `rows` rows together, where they lie side by side: one step of
+        another kind; None at the end."""
+        if not self.side_by_side:
+            return self.step(at)
+        part = self.parts[0]
+        ((epoch, start),) = at.places
+        steps = min(rows, part.n - start) // part.count
+        if steps < 2:
+            return self.step(at)
+        stop = start + steps * part.count
+        end = Standing(at.epoch, at.step + steps, at.total_step + steps, 0, (Place(epoch, stop),))
+        return PlannedStep.of(at, end, (Segment(0, (StepPiece(0, 0, epoch, start, stop),), stop - start, stop - start),))
 
     def _segment(self, number: int, part: PartSize, stretches: Sequence[Stretch]) -> Segment:
         """This rank's rows of the stretches that all ranks take together."""

@@ -27,6 +27,8 @@ class Advice:
         """Where the steps begin of which nothing has been told."""
         self._planned = deque[PlannedStep]()
         """Steps that were told of, in order: they are asked for later, and need not be worked out again."""
+        self._remembers = not steps.side_by_side
+        """Whether steps are told of one by one: elsewhere many are as one, and each is quickly worked out."""
         self._missed: list[StepPiece] = []
         self._beyond = 0
         """Records that were told of, and not asked for."""
@@ -38,11 +40,15 @@ class Advice:
         self._missed = list(missed) if self._ahead else []
 
     def planned(self, at: Standing) -> PlannedStep | None:
-        """The step that begins here, where it was told of; steps before it are forgotten."""
+        """The step that begins here, where it was told of; steps before it are forgotten, and those after it are still to come."""
         planned = self._planned
-        while planned:
-            if (step := planned.popleft()).begin == at:
-                return step
+        while planned:  # Where nothing was told of in steps, this is all.
+            begin = planned[0].begin
+            if begin is at or begin == at:
+                return planned.popleft()
+            if begin.total_step >= at.total_step and begin.epoch >= at.epoch:
+                break
+            planned.popleft()
         return None
 
     def put_back(self, step: PlannedStep) -> None:
@@ -66,25 +72,27 @@ class Advice:
             most -= piece.stop - piece.start
             told.append(piece)
         while not self._missed and most > 0 and self._beyond < self._ahead:
-            following = self._following(step, until)
+            following = self._following(step, until, min(most, self._ahead - self._beyond))
             if following is None or not may_use(following.pieces):
                 break
             told += following.pieces
-            self._planned.append(following)
+            if self._remembers:
+                self._planned.append(following)
             most -= following.rows
             self._beyond += following.rows
             self._at = following.end
         return tuple(told) if len(told) < 2 else tuple(_joined(told))
 
-    def _following(self, step: PlannedStep, until: int) -> PlannedStep | None:
-        """The next step that nothing was told of, through epochs: that of the step which is asked for, and the one after it."""
+    def _following(self, step: PlannedStep, until: int, rows: int) -> PlannedStep | None:
+        """The next steps that nothing was told of, of about `rows` rows, through epochs: that of the step which is asked for, and
+        the one after it."""
         at = self._at
         assert at is not None
         if at.epoch < step.begin.epoch:
             at, self._beyond = step.begin, -step.rows
-        following = step if at == step.begin else self._steps.step(at)
+        following = self._steps.stretch(at, rows)
         if following is None and at.epoch + 1 < until and at.epoch == step.begin.epoch:
-            following = self._steps.step(self._steps.next_epoch(at))
+            following = self._steps.stretch(self._steps.next_epoch(at), rows)
         return following
 
 

@@ -51,6 +51,8 @@ class WindowSchedule:
         self._uses: dict[LaneKey, Counter[int]] = {lane: Counter() for lane in lanes}
         """By lane, how much of what is under way needs the tables of an epoch."""
         self._serial = 0
+        self.needed = bool(lanes)
+        """Whether there are lanes that go by windows: without any, nothing of this has to be asked or told."""
 
     @property
     def has_room(self) -> bool:

@@ -112,6 +112,30 @@ def store(
         _prune(where)
 
 
+def entry_of(asked: list[Any], magic: bytes) -> str:
+    """What the entry is called that answers a request."""
+    return _name(asked, magic)
+
+
+def forget(entry: str) -> None:
+    """Throw an entry away that proved to be untrue, if it is there."""
+    where = folder() if _ENTRY.fullmatch(entry) else None
+    if where is None:
+        return
+    with where, suppress(OSError, UnsafeSourceError):
+        where.claim(entry)
+        where.delete(entry)
+
+
+def is_kept(entry: str) -> bool:
+    """Whether there is such an entry."""
+    where = folder()
+    if where is None:
+        return False
+    with where:
+        return where.status(entry) is not None
+
+
 def pack(magic: bytes, said: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> Pieces:
     """JSON and arrays in pieces, to be written one after the other, with a checksum; `magic` are eight bytes."""
     text = json.dumps({**said, "arrays": [array.nbytes for array in arrays]}).encode()

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint, recheck
-
-LOOKING_THREADS = 8
-"""Threads that ask the system for sizes and times: what they wait for is a disk, or a server."""
-TOGETHER = 4096
-"""Files that a thread looks at before it takes the next ones; fewer than that are looked at by the caller alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FileTable(Sequence[Fingerprint]):
-    """Fingerprints of files, made one at a time when they are asked for. Files lie in folders; 24 bytes each, and their names."""
+    """Fingerprints of files, made one at a time when they are asked for. Files lie in folders; 20 bytes each, and their names."""
 
     folders: tuple[str, ...]
-    """Absolute."""
-    folder_numbers: NDArray[np.int32]
-    """The folder of each file: shape (files,)."""
+    """Absolute; one may stand there several times."""
+    folder_starts: NDArray[np.int64]
+    """The first file in each folder, and the number of files: shape (folders + 1,)."""
     names: NDArray[np.uint8]
     """Names in their folders, one after the other, in the bytes of the file system."""
     name_starts: NDArray[np.int64]
@@ -34,8 +30,11 @@ class FileTable(Sequence[Fingerprint]):
     devices: NDArray[np.int64]
     """Of each file, shape (files,), or of all of them, shape (1,)."""
     inodes: NDArray[np.uint64]
-    nbytes: NDArray[np.int64]
+    nbytes: NDArray[np.int64] | NDArray[np.uint32]
+    """As narrow as they fit: four bytes each unless a file has 4 GB."""
     mtimes_ns: NDArray[np.int64]
+    kept_as: tuple[str, ...] = ()
+    """Entries of the disk cache that say the same of them, to be dropped where one of the files proves to be another."""
 
     def __len__(self) -> int:
         return len(self.inodes)
@@ -60,128 +59,97 @@ class FileTable(Sequence[Fingerprint]):
     def path(self, number: int) -> str:
         """The path of a file."""
         name = self.names[self.name_starts[number] : self.name_starts[number + 1]].tobytes()
-        return os.path.join(self.folders[self.folder_numbers[number]], os.fsdecode(name))
+        folder = self.folders[int(self.folder_starts.searchsorted(number, side="right")) - 1]
+        return os.path.join(folder, os.fsdecode(name))
+
+    def name_list(self) -> list[str]:
+        """The names of all files in their folders, in order."""
+        names, starts = self.names.tobytes(), self.name_starts.tolist()
+        return [os.fsdecode(names[start:stop]) for start, stop in pairwise(starts)]
 
     def _some(self, index: slice) -> FileTable:
         start, stop, step = index.indices(len(self))
         if step != 1:
             raise IndexError("files are taken side by side")
         stop = max(start, stop)
-        arrays = {name: getattr(self, name)[start:stop] for name in ("folder_numbers", "inodes", "nbytes", "mtimes_ns")}
+        arrays = {name: getattr(self, name)[start:stop] for name in ("inodes", "nbytes", "mtimes_ns")}
+        folder_starts = np.clip(self.folder_starts - start, 0, stop - start)
         devices = self.devices[start:stop] if len(self.devices) > 1 else self.devices
-        return replace(self, **arrays, name_starts=self.name_starts[start : stop + 1], devices=devices)
+        return replace(self, **arrays, folder_starts=folder_starts, name_starts=self.name_starts[start : stop + 1], devices=devices)
 
 
-def table_of(folders: Sequence[str], names: Sequence[Sequence[str]]) -> tuple[FileTable, list[tuple[str, str]]]:
-    """Look at files, by folder, on several threads where there are many; `folders` are absolute, links to files are followed.
+def table_of(folders: Sequence[str], names: Sequence[Sequence[bytes]], identities: Sequence[NDArray[np.int64]]) -> FileTable:
+    """Files by folder, in order: their names, and of each folder device, inode, size and time of change, shape (files, 4 or more).
 
-    Returns the table of those that are regular files, in order, and of the others the path, and why they are not there.
+    `folders` are absolute.
     """
-    parts = [(folders[at], one[start : start + TOGETHER]) for at, one in enumerate(names) for start in range(0, len(one), TOGETHER)]
-    if sum(map(len, names)) > TOGETHER:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(LOOKING_THREADS) as pool:
-            looked = list(pool.map(_identities, *zip(*parts, strict=True)))
-    else:
-        looked = [_identities(*part) for part in parts]
-    refused = [one for _, lacking in looked for one in lacking]
-    table = np.concatenate([*(found for found, _ in looked), np.zeros((0, 4), np.int64)])
-    numbers = np.repeat(np.arange(len(folders), dtype=np.int32), [len(one) for one in names])
-    encoded = [os.fsencode(name) for one in names for name in one]
-    if refused:
-        there = table[:, 2] >= 0
-        table, numbers = table[there], numbers[there]
-        encoded = [name for name, is_there in zip(encoded, there.tolist(), strict=True) if is_there]
-    devices = np.unique(table[:, 0])
-    return FileTable(
-        folders=tuple(folders),
-        folder_numbers=numbers,
-        names=np.frombuffer(b"".join(encoded), np.uint8),
-        name_starts=np.concatenate([[0], np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))]).astype(np.int64),
-        devices=devices if len(devices) == 1 else table[:, 0].copy(),
-        inodes=table[:, 1].copy().view(np.uint64),
-        nbytes=table[:, 2].copy(),
-        mtimes_ns=table[:, 3].copy(),
-    ), refused
+    table = np.concatenate([*(one[:, :4] for one in identities), np.zeros((0, 4), np.int64)])
+    return _table(folders, [len(one) for one in names], [name for one in names for name in one], table)
 
 
 def table_from(files: Sequence[Fingerprint]) -> FileTable:
     """Files that were looked at already, as a table, in their order."""
-    folders: dict[str, int] = {}
     split = [os.path.split(was.path) for was in files]
-    numbers = np.array([folders.setdefault(folder, len(folders)) for folder, _ in split], np.int32)
-    encoded = [os.fsencode(name) for _, name in split]
+    runs = [(folder, len([*run])) for folder, run in groupby(folder for folder, _ in split)]
+    table = np.zeros((len(files), 4), np.int64)
+    for column, values in enumerate(zip(*(was.identity for was in files), strict=True)):
+        table[:, column] = np.array(values, np.uint64 if column == 1 else np.int64).view(np.int64)
+    return _table([folder for folder, _ in runs], [count for _, count in runs], [os.fsencode(name) for _, name in split], table)
+
+
+def _table(folders: Sequence[str], counts: Sequence[int], names: Sequence[bytes], table: NDArray[np.int64]) -> FileTable:
+    devices = np.unique(table[:, 0])
     return FileTable(
         folders=tuple(folders),
-        folder_numbers=numbers,
-        names=np.frombuffer(b"".join(encoded), np.uint8),
-        name_starts=np.cumsum([0, *map(len, encoded)]).astype(np.int64),
-        devices=np.array([was.device for was in files], np.int64),
-        inodes=np.array([was.inode for was in files], np.uint64),
-        nbytes=np.array([was.nbytes for was in files], np.int64),
-        mtimes_ns=np.array([was.mtime_ns for was in files], np.int64),
+        folder_starts=np.cumsum([0, *counts]).astype(np.int64),
+        names=np.frombuffer(b"".join(names), np.uint8),
+        name_starts=_starts(np.fromiter(map(len, names), np.int64, len(names))),
+        devices=devices if len(devices) == 1 else table[:, 0].copy(),
+        inodes=table[:, 1].copy().view(np.uint64),
+        nbytes=_narrow(table[:, 2].copy()),
+        mtimes_ns=table[:, 3].copy(),
     )
+
+
+def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=found[1:])
+    return found
+
+
+def _narrow(sizes: NDArray[np.int64]) -> NDArray[np.int64] | NDArray[np.uint32]:
+    """Sizes in four bytes each, where they fit."""
+    return sizes.astype(np.uint32) if int(sizes.max(initial=0)) <= np.iinfo(np.uint32).max else sizes
 
 
 def joined_tables(tables: Sequence[FileTable]) -> FileTable:
     """Tables as one, whose files follow each other."""
     if len(tables) == 1:
         return tables[0]
-    above = np.cumsum([0, *(len(one.folders) for one in tables)])
-    ends = np.cumsum([0, *(int(one.name_starts[-1] - one.name_starts[0]) for one in tables)])
-    starts = [one.name_starts[:-1] - one.name_starts[0] + end for one, end in zip(tables, ends[:-1], strict=True)]
     return FileTable(
         folders=tuple(folder for one in tables for folder in one.folders),
-        folder_numbers=np.concatenate([one.folder_numbers + np.int32(first) for one, first in zip(tables, above[:-1], strict=True)]),
+        folder_starts=_starts(np.concatenate([np.diff(one.folder_starts) for one in tables])),
         names=np.concatenate([one.names[one.name_starts[0] : one.name_starts[-1]] for one in tables]),
-        name_starts=np.concatenate([*starts, ends[-1:]]).astype(np.int64),
+        name_starts=_starts(np.concatenate([np.diff(one.name_starts) for one in tables])),
         devices=np.concatenate([np.broadcast_to(one.devices, (len(one),)) for one in tables]),
         inodes=np.concatenate([one.inodes for one in tables]),
-        nbytes=np.concatenate([one.nbytes for one in tables]),
+        nbytes=_narrow(np.concatenate([one.nbytes.astype(np.int64) for one in tables])),
         mtimes_ns=np.concatenate([one.mtimes_ns for one in tables]),
+        kept_as=tuple(entry for one in tables for entry in one.kept_as),
     )
-
-
-def _identities(folder: str, names: Sequence[str]) -> tuple[NDArray[np.int64], list[tuple[str, str]]]:
-    """Device, inode, size and time of each file, shape (files, 4), the size -1 of those that are no files; these, and why."""
-    found: list[tuple[int, int, int, int]] = []
-    refused: list[tuple[str, str]] = []
-    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(folder, flags) if os.stat in os.supports_dir_fd else None
-    try:
-        for name in names:
-            try:
-                status = os.stat(name if fd is not None else os.path.join(folder, name), dir_fd=fd)
-            except OSError as error:
-                refused.append((os.path.join(folder, name), f"cannot be looked at: {error.strerror}"))
-                found.append((0, 0, -1, 0))
-                continue
-            if stat.S_ISREG(status.st_mode):
-                found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
-            else:
-                refused.append((os.path.join(folder, name), "no regular file"))
-                found.append((0, 0, -1, 0))
-    finally:
-        if fd is not None:
-            os.close(fd)
-    table = np.empty((len(found), 4), np.int64)
-    for column, values in enumerate(zip(*found, strict=True)):
-        table[:, column] = np.array(values, np.uint64 if column == 1 else np.int64).view(np.int64)
-    return table, refused
 
 
 def sizes_of(fingerprints: Sequence[Fingerprint], numbers: NDArray[np.integer]) -> NDArray[np.int64]:
     """Bytes of some files: shape (len(numbers),)."""
     if isinstance(fingerprints, FileTable):
-        return fingerprints.nbytes[numbers]
+        return fingerprints.nbytes[numbers].astype(np.int64)
     return np.fromiter((fingerprints[number].nbytes for number in numbers.tolist()), np.int64, len(numbers))
 
 
 def total_nbytes(fingerprints: Sequence[Fingerprint]) -> int:
     """Bytes of all files together."""
     if isinstance(fingerprints, FileTable):
-        return int(fingerprints.nbytes.sum())
+        return int(fingerprints.nbytes.sum(dtype=np.int64))
     return sum(was.nbytes for was in fingerprints)
 
 
@@ -189,3 +157,14 @@ def recheck_files(fingerprints: Sequence[Fingerprint]) -> None:
     """Raise SourceChangedError unless all files are what they were; those of a table are looked at when they are read."""
     for was in fingerprints if not isinstance(fingerprints, FileTable) else ():
         recheck(was)
+
+
+def forget_kept(fingerprints: Sequence[Fingerprint]) -> None:
+    """Drop what is kept of files one of which proved to be another: whoever opens them again finds out anew."""
+    for entry in fingerprints.kept_as if isinstance(fingerprints, FileTable) else ():
+        disk_cache.forget(entry)
+
+
+def is_forgotten(fingerprints: Sequence[Fingerprint]) -> bool:
+    """Whether what these files are known by was kept, and was dropped since."""
+    return isinstance(fingerprints, FileTable) and not all(map(disk_cache.is_kept, fingerprints.kept_as))

@@ -103,7 +103,11 @@ class Launcher:
         self._ready = False
         self._closed = False
         self._stderr = AnonymousFile()
-        self.control, theirs = _pair()
+        try:
+            self.control, theirs = _pair()
+        except ResourceError:
+            self._stderr.close()
+            raise
         try:
             stderr = os.dup(2)
         except OSError:

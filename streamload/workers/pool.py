@@ -108,7 +108,7 @@ class ProcessPool:
 
     def send_step(self, task: StepTask) -> None:
         """Give a step to the worker that has the least to do; `flush` sends it."""
-        hand = self._idlest()
+        hand = self._hands[0] if len(self._hands) == 1 else self._idlest()
         hand.tasks[task.number] = task
         hand.unsent += pack_step(task)
 

@@ -111,7 +111,8 @@ class Worker:
 
     def _do(self, task: StepTask) -> None:
         try:
-            self._filler.advise(task.advice)
+            if task.advice:
+                self._filler.advise(task.advice)
             filled = self._filler.fill(task)
         except StreamloadError as error:
             self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))

@@ -256,6 +256,7 @@ def test_sibling_groups_beside_a_field_of_the_same_length_are_fields(tmp_path: P
     ("options", "text"),
     [
         ({"fields": {"x": "demo_*/x"}}, "nothing in it matches 'demo_*/x'; it holds 'data', 'more'. "),
+        ({"fields": {"x": "zz_*/x"}}, "nothing in it matches 'zz_*/x'; it holds 'data', 'more'. \"*\" stands for letters within "),
         (
             {"fields": {"x": "data/*/actions", "y": "more/*/z"}},
             "'data/*/actions' leads to 11 datasets, and for 10 of them 'more/*/z' leads to none: ",

@@ -16,7 +16,7 @@ import pytest
 from hdf5_files import images, labels, refused, write
 
 import streamload
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.formats.names import natural_key
 from streamload.formats.open import open_source
 
@@ -108,6 +108,7 @@ UNKNOWN = "Is it complete, and is it the file you mean? Known formats begin with
 RECORDS = "Make records of it: `streamload convert {path} train.h5`."
 ONE = "A single image is not a set of records; a folder of images is: `streamload info {folder}`."
 PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmread(path).pixel_array for path in paths]).'
+UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
 CONTENTS = {
     "Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
@@ -139,6 +140,10 @@ CONTENTS = {
     "WebP": (b"RIFF\x10\0\0\0WEBPVP8 ", CorruptDataError, f"(16 B) is a WebP image. {ONE}"),
     "JPEG": (b"\xff\xd8\xff\xe0", CorruptDataError, f"(4 B) is a JPEG image. {ONE}"),
     "DICOM": (b"x" * 128 + b"DICM", CorruptDataError, f"(132 B) is a DICOM image. {PIXELS}"),
+    "AVIF": (b"\0\0\0 ftypavif", UnsupportedFeatureError, f"(12 B) is an AVIF image. {UNREAD}"),
+    "HEIC": (b"\0\0\0 ftypheic", UnsupportedFeatureError, f"(12 B) is an HEIC image. {UNREAD}"),
+    "video": (b"\0\0\0 ftypisom", CorruptDataError, "(12 B) is a video (MPEG-4), or sound. Write its frames as images first."),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n", UnsupportedFeatureError, f"(10 B) is a JPEG 2000 image. {UNREAD}"),
     "ORC": (b"ORC\x01", CorruptDataError, "(4 B) is an ORC file. Write it as Parquet with what reads it."),
     "Avro": (b"Obj\x01\x02", CorruptDataError, "(5 B) is an Avro file. Write it as Parquet with what reads it."),
     "Feather 1": (

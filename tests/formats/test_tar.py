@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -16,15 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from examples.tar import npy, png, write
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
-from streamload.formats import plan_cache
+from streamload.formats import label_values, plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.label_values import labels_or_texts
+from streamload.formats.tar import walk
+from streamload.formats.tar.archive import Archive
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.storage import disk_cache
+from streamload.storage.plain_file import PlainFile
 
 
 def image(number: int) -> np.ndarray:
@@ -169,7 +174,15 @@ def test_what_is_no_field_is_counted_and_named(tmp_path: Path):
 
 WRONG: dict[str, tuple[Sequence[tuple[str, bytes]], type[Exception], str]] = {
     "twice": ([("0.png", b"x"), ("0.png", b"y")], SchemaMismatchError, "holds '0.png' twice"),
-    "one field": ([("0.cls", b"1"), ("0.label", b"2")], SchemaMismatchError, "end in .label and .cls would both be the field 'label'"),
+    "a field a record": (
+        [(f"img.{number}.cls", b"1") for number in range(1001)],
+        SchemaMismatchError,
+        (
+            "the names of its files end in more than 1,000 ways after their first points, and each would be a field: "
+            ".0.cls, .1.cls, .2.cls and so on. As in WebDataset, the first point of a name ends its record's key: "
+            "rename files so that only .jpg and the like follow it."
+        ),
+    ),
     "nothing": (
         [("LICENSE", b"words")],
         CorruptDataError,
@@ -189,14 +202,6 @@ def test_archives_that_cannot_be_records_are_refused(what: str, tmp_path: Path):
     assert str(tmp_path / "x.tar") in str(caught.value)
 
 
-def test_a_packed_archive_is_refused_with_what_helps(tmp_path: Path):
-    """Its records lie in one order, that of the file."""
-    write(tmp_path / "x.tar", [("0.cls", b"1")])
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress((tmp_path / "x.tar").read_bytes()))
-    with pytest.raises(CorruptDataError, match=r"is a tar archive packed with gzip, .* `streamload convert"):
-        sl.open(tmp_path / "x.tar.gz")
-
-
 def test_arrays_that_differ_are_no_field(tmp_path: Path):
     """Said at open; the others are delivered."""
     write(tmp_path / "x.tar", [("0.x.npy", npy(np.zeros(3))), ("0.cls", b"1"), ("1.x.npy", npy(np.zeros(4))), ("1.cls", b"0")])
@@ -205,6 +210,59 @@ def test_arrays_that_differ_are_no_field(tmp_path: Path):
         assert source.notes == ("'x' left out: it holds arrays that differ: float64 (3,) and float64 (4,)",)
     with pytest.raises(ConfigError, match="Did you mean 'label'"):
         sl.open(tmp_path / "x.tar", fields=["labl"])
+
+
+@pytest.mark.parametrize(
+    ("endings", "names"),
+    [
+        (["0.5x.jpg", "0.5x.cls"], ["0.5x", "0.5x.cls"]),
+        (["left.jpg", "right.jpg", "left.cls"], ["left", "right", "left.cls"]),
+        (["left.jpg", "left.png", "left.cls", "left.txt"], ["left.jpg", "left.png", "left.cls", "left.txt"]),
+        (["jpg", "png", "cls"], ["jpg", "png", "label"]),
+        (["jpg", "image.cls", "image.json"], ["image", "image.cls", "label"]),
+        (["cls", "label", "label.txt"], ["cls", "label", "label.txt"]),
+        (["a.cls.png", "a.png", "a.cls"], ["a.cls.png", "a", "a.cls"]),
+        (["json", "label", "json.label.txt"], ["json.json.label", "label", "json.label"]),
+    ],
+    ids=lambda one: " ".join(one),
+)
+def test_what_follows_a_key_is_a_field_of_its_own(endings: list[str], names: list[str], tmp_path: Path):
+    """Each with its own values, whatever stands first; only one name twice is a collision."""
+    for number, turn in enumerate((1, -1)):
+        members: list[tuple[str, bytes]] = []
+        held: dict[str, list[object]] = {name: [] for name in names}
+        for key in range(3):
+            for at, (ending, name) in enumerate(zip(endings[::turn], names[::turn], strict=True)):
+                value = 100 * at + key
+                kind = ending.rpartition(".")[2]
+                data = {"jpg": png(image(value)), "png": png(image(value)), "json": b'{"label": %d}' % value}.get(kind, b"%d" % value)
+                members.append((f"img_{key}.{ending}", data))
+                held[name].append(image(value).tolist() if kind in ("jpg", "png") else value)
+        write(tmp_path / f"{number}.tar", members)
+        with sl.open(tmp_path / f"{number}.tar") as source:
+            taken = source[:]
+            assert {name: taken[name].tolist() for name in source.schema.names} == held
+
+
+def test_a_point_in_a_number_is_said_to_end_a_key(tmp_path: Path):
+    """As it does in WebDataset; a record that lacks what others have is a null."""
+    members = [
+        (f"img_{number}.{number // 2}x.{ending}", data)
+        for number in range(4)
+        for ending, data in (("png", png(image(number))), ("cls", b"1"))
+    ]
+    write(tmp_path / "x.tar", members)
+    expected = as_webdataset(tmp_path / "x.tar")
+    with sl.open(tmp_path / "x.tar", decode=False) as source:
+        rule = "as in WebDataset, the first point of a file's name ends the name of its record"
+        assert f"{rule}: 'img_0.0x.cls' is the field '0x.cls' of record 'img_0'" in source.notes
+        assert source.schema.names == ("0x", "1x", "0x.cls", "1x.cls")
+        assert {name: one.count for name, one in source.nulls.items()} == dict.fromkeys(source.schema.names, 2)
+        assert len(source) == len(expected) == 4
+        with pytest.raises(NullValueError, match="null at row 2 of column '0x'"):
+            source[2]
+    with sl.open(tmp_path / "x.tar", ["0x"], fill=b"") as source:
+        assert list(source[:]["0x"]) == [one.get("0x.png", b"") for one in expected]
 
 
 def test_masks_in_archives_keep_their_numbers(tmp_path: Path):
@@ -239,3 +297,94 @@ def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch:
         plan_cache._refuse_outside(replace(column, offsets=column.offsets + nbytes), planned)  # pyright: ignore[reportPrivateUsage]
     known.close()
     planned.close()
+
+
+def strange_archives() -> st.SearchStrategy[tuple[list[tuple[str, bytes]], int]]:
+    """Members by name, and the form of an archive: several of a record, in any order, some of them nothing that is read."""
+    names = st.sampled_from(["0", "1", "a/1", "a/b.c/2", "x" * 90, f"{'d' * 90}/{'n' * 60}", "ü/3", ".hidden", "__MACOSX/4"])
+    endings = st.sampled_from(["jpg", "JPG", "left.png", "cls", "txt", "json", "b.json", "csv", "pkl", "", "É.png"])
+    data = st.sampled_from([b"7", b"cat\n", b'{"x": 1, "y": "b"}', b"{", b"\xff", b"", b"z" * 700])
+    one = st.tuples(st.builds(lambda name, ending: f"{name}.{ending}" if ending else name, names, endings), data)
+    forms = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+    return st.tuples(st.lists(one, max_size=8), forms)
+
+
+def everything_of(archive: Archive) -> dict[str, object]:
+    """What planning asks of an archive, in its order."""
+    names = ("values", "counts", "left_out")
+    found: dict[str, object] = {name: list(one.items()) if isinstance(one := getattr(archive, name), dict) else one for name in names}
+    return found | {"keys": [*archive.keys], "places": [(name, places.tolist()) for name, places in archive.places.items()]}
+
+
+@given(strange_archives(), st.floats(0, 1), st.binary(min_size=1, max_size=3))
+def test_a_compiled_walk_finds_the_same_or_nothing(
+    tmp_path_factory: pytest.TempPathFactory, strange: tuple[list[tuple[str, bytes]], int], where: float, damage: bytes
+):
+    """Whatever the archive holds, and wherever it is damaged: the same records, values and places, in the same order."""
+    members, form = strange
+    path = tmp_path_factory.mktemp("walk") / "x.tar"
+    with tarfile.open(path, "w", format=form) as archive:
+        for number, (name, data) in enumerate(members):
+            said = tarfile.TarInfo(name)
+            said.size, said.mtime = len(data), number + 0.5 if form == tarfile.PAX_FORMAT else number
+            archive.addfile(said, io.BytesIO(data))
+    for damaged in (False, True):
+        if damaged:
+            with path.open("r+b") as file:
+                file.seek(int(where * path.stat().st_size))
+                file.write(damage)
+        found, file = walk.walked(str(path), str(path)), PlainFile(str(path))
+        try:
+            expected = Archive(str(path), file)
+        except SchemaMismatchError:
+            expected = None
+        finally:
+            file.close()
+        if found is not None:
+            assert expected is not None
+            assert expected.damage is None
+            assert not expected.bad
+            assert everything_of(found) == everything_of(expected)
+
+
+def test_large_archives_are_walked_through_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Several with a compiled loop, whatever form they have, and one with something unusual in it without."""
+    monkeypatch.setattr(walk, "WORTH_NBYTES", 0)
+    monkeypatch.setattr(walk, "TOGETHER", 7)
+    for number, form in enumerate((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.PAX_FORMAT)):
+        with tarfile.open(tmp_path / f"{number}.tar", "w", format=form) as archive:
+            for record in range(20):
+                for ending, data in (
+                    ("png", png(image(20 * number + record))),
+                    ("cls", str(record).encode()),
+                    ("x.npy", npy(np.arange(3))),
+                ):
+                    said = tarfile.TarInfo(f"{'deep/' * 25}{record:04}.{ending}")
+                    said.size, said.mtime = len(data), record + 0.5
+                    archive.addfile(said, io.BytesIO(data))
+            if number == 3:
+                link = tarfile.TarInfo("link.png")
+                link.type, link.linkname = tarfile.SYMTYPE, "nowhere"
+                archive.addfile(link)
+    assert all(walk.walked(str(path), str(path)) is not None for path in sorted(tmp_path.iterdir())[:3])
+    assert walk.walked(str(tmp_path / "3.tar"), str(tmp_path / "3.tar")) is None
+    with sl.open(tmp_path) as source:
+        assert source[:]["label"].tolist() == [*range(20)] * 4
+        np.testing.assert_array_equal(source[:]["image"], np.stack([image(number) for number in range(80)]))
+        assert source.omissions == (Omission("member", "a symbolic link", 1, ("link.png",)),)
+
+
+def test_labels_that_repeat_are_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    """Numbers, names, texts, and records without any."""
+    for texts in (["3", "1", None], ["b", "a", None], ["1.5", "2"], [None], ["1", "x"]):
+        for as_classes in (None, True, False):
+            values = texts * 6
+            slow = labels_or_texts(values, as_classes=as_classes)
+            with monkeypatch.context() as lower:
+                lower.setattr(label_values, "MANY", 1)
+                fast = labels_or_texts(values, as_classes=as_classes)
+            assert (slow.classes, slow.why, slow.texts, slow.there.tolist()) == (fast.classes, fast.why, fast.texts, fast.there.tolist())
+            assert (slow.array is None) == (fast.array is None)
+            if slow.array is not None and fast.array is not None:
+                assert slow.array.dtype == fast.array.dtype
+                assert slow.array.tolist() == fast.array.tolist()

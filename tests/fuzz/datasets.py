@@ -13,9 +13,48 @@ from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 
 NUMBERS = ("?", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
-KINDS = (*NUMBERS, ">i4", ">f8", "S1", "S5", "S70", "<M8[D]", "<M8[s]", "<M8[ms]", "<M8[25us]", "<M8[ns]", "<m8[s]", "<m8[ns]")
+KINDS = (
+    *NUMBERS,
+    ">i4",
+    ">f8",
+    ">f2",
+    ">c16",
+    "g",
+    "S1",
+    "S5",
+    "S70",
+    "<M8[D]",
+    "<M8[s]",
+    "<M8[ms]",
+    "<M8[25us]",
+    "<M8[ns]",
+    "<m8[s]",
+    "<m8[ns]",
+)
 """Dtypes of elements."""
-NAMES = ("x", "label", "image", "a b", "a.b", "a/b", "a_b", "é€", "A", "0", "x" * 70, "shape", "'q'", "-", "labels", "text")
+NAMES = (
+    "x",
+    "label",
+    "image",
+    "a b",
+    "a.b",
+    "a/b",
+    "a_b",
+    "é€",
+    "A",
+    "0",
+    "x" * 70,
+    "shape",
+    "'q'",
+    "-",
+    "labels",
+    "text",
+    "s1/x",
+    "s2/x",
+    "x1",
+    "x2",
+    "x3",
+)
 SHAPES = ((), (), (), (1,), (3,), (2, 3), (1, 1), (0,), (2, 0), (5, 4, 3))
 Records = Mapping[str, Any]
 """By field, all records."""

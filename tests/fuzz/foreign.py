@@ -15,23 +15,35 @@ from fuzz.datasets import Records
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT
 
-WAYS = ("npy", "npz", "npz compressed", "h5py", "pyarrow parquet", "pyarrow arrow")
+WAYS = ("npy", "npz", "npz compressed", "h5py", "h5py compound", "pyarrow parquet", "pyarrow arrow")
+TABLE = "table"
+"""What the dataset of a compound is called."""
 ENDINGS = {"npy": ".npy", "npz": ".npz", "npz compressed": ".npz"}
 
 
 def held(records: Records, way: str) -> dict[str, Any]:
-    """The fields that a library has a type for, and a single one a name."""
+    """The fields that a library has a type for, and a single one a name; members of a compound under the name of its dataset."""
     found = {name: one for name, one in records.items() if _has(one, way)}
+    if way == "h5py compound":
+        return {f"{TABLE}.{name}": one for name, one in found.items()}
     return {} if way == "npy" and len(found) < 2 else found
 
 
 def _has(one: Any, way: str) -> bool:
     if way.startswith(("npy", "npz")):
-        return not isinstance(one, Ragged)
+        return not isinstance(one, Ragged) or one.kind == TEXT
+    if way == "h5py compound":
+        return not isinstance(one, Ragged) and one.dtype.kind in "biufcS" and 0 not in one.shape[1:]
     if way == "h5py":
-        plain = one.dtype.kind in "biufcS"
-        return plain and (not isinstance(one, Ragged) or one.kind != "array" or (one.values.ndim == 1 and one.dtype != np.uint8))
-    numbers = one.dtype.kind in "biuf" or (one.dtype.kind in "Mm" and np.datetime_data(one.dtype)[0] in ("s", "ms", "us", "ns"))
+        plain = one.dtype.kind in "biufcSMm"
+        return plain and (
+            not isinstance(one, Ragged)
+            or one.kind != "array"
+            or (one.values.ndim == 1 and one.dtype.kind not in "Mm" and one.dtype != np.uint8)
+        )
+    numbers = (one.dtype.kind in "biuf" and one.dtype.itemsize <= 8) or (
+        one.dtype.kind in "Mm" and np.datetime_data(one.dtype)[0] in ("s", "ms", "us", "ns")
+    )
     numbers = numbers and not (one.dtype.kind in "Mm" and (np.datetime_data(one.dtype)[1] != 1 or "parquet" in way))
     if isinstance(one, Ragged):
         return one.kind != "array" or (numbers and one.values.ndim == 1 and len(set(one.lengths.tolist())) > 1)
@@ -42,14 +54,20 @@ def write(path: Path, records: Records, way: str, rng: np.random.Generator) -> N
     """Such records, each field in a way of its own."""
     if way == "h5py":
         _write_hdf5(path, records, rng)
+    elif way == "h5py compound":
+        _write_compound(path, records, rng)
     elif way.startswith("pyarrow"):
         _write_arrow(path, records, way, rng)
     else:
         _write_numpy(path, records, way, rng)
 
 
-def _turned(one: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same values in either order of bytes."""
+def _turned(one: Any, rng: np.random.Generator) -> np.ndarray:
+    """The same values in either order of bytes; texts of one width; sometimes bytes that mean nothing."""
+    if isinstance(one, Ragged):
+        return np.array(one.to_list(), f"{'<>'[rng.integers(0, 2)]}U{max(1, one.lengths.max(initial=0))}")
+    if one.dtype == np.uint8 and one.ndim == 2 and one.size and rng.integers(0, 2):
+        return np.ascontiguousarray(one).view(f"V{one.shape[1]}")[:, 0]
     return one.astype(one.dtype.newbyteorder()) if rng.integers(0, 3) == 0 else one
 
 
@@ -77,11 +95,25 @@ def _write_hdf5(path: Path, records: Records, rng: np.random.Generator) -> None:
                 for at, record in enumerate(one):
                     dataset[at] = np.frombuffer(record, np.uint8) if one.kind == BYTES else record
                 continue
-            turned = _turned(one, rng)
+            turned, kind = _turned(one, rng), None
+            if turned.dtype.kind in "Mm":
+                kind = h5py.opaque_dtype(turned.dtype)
+            elif turned.dtype.kind in "iu" and rng.integers(0, 4) == 0:
+                kind = h5py.enum_dtype({"CAT": 0, "DOG": 1}, turned.dtype)
             chunked = bool(rng.integers(0, 3)) and one.size > 0
-            shape = tuple(int(rng.integers(1, max(1, side) + 1)) for side in one.shape)
+            shape = tuple(int(rng.integers(1, max(1, side) + 1)) for side in turned.shape)
             more = {"chunks": shape, **filters[int(rng.integers(0, len(filters)))]} if chunked else {}
-            file.create_dataset(name, data=turned, **more)
+            file.create_dataset(name, data=turned if kind is None else turned.astype(kind), dtype=kind, **more)
+
+
+def _write_compound(path: Path, records: Records, rng: np.random.Generator) -> None:
+    turned = {name.removeprefix(f"{TABLE}."): _turned(one, rng) for name, one in records.items()}
+    table = np.zeros(len(next(iter(turned.values()))), [(name, one.dtype, one.shape[1:]) for name, one in turned.items()])
+    for name, one in turned.items():
+        table[name] = one
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        more = {"chunks": (int(rng.integers(1, len(table) + 1)),), "compression": "gzip"} if rng.integers(0, 2) else {}
+        file.create_dataset(TABLE, data=table, **more)
 
 
 def _write_arrow(path: Path, records: Records, way: str, rng: np.random.Generator) -> None:
@@ -100,7 +132,8 @@ def _write_arrow(path: Path, records: Records, way: str, rng: np.random.Generato
 
 def _arrow(one: Any) -> pa.Array:
     if not isinstance(one, Ragged):
-        return column(one)
+        made = column(one)
+        return made.dictionary_encode() if one.ndim == 1 and one.dtype.kind in "iu" and len(one) % 4 == 1 else made
     if one.kind != "array":
         return pa.array(one.to_list(), pa.string() if one.kind == TEXT else pa.binary())
     return pa.ListArray.from_arrays(pa.array(one.offsets, pa.int32()), column(one.values))

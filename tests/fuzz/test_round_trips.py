@@ -113,7 +113,7 @@ def test_records_come_out_of_what_other_libraries_write(
 ) -> None:
     """Read in any order, and converted."""
     number, rng, held = next(NUMBERS), np.random.default_rng(seed), foreign.held(records, way)
-    if not held or (way == "h5py" and not count_of(held)):
+    if not held or (way.startswith("h5py") and not count_of(held)):
         return
     schema = schema_of(held)
     note(f"{count_of(held)} records of {schema}: {way}, {then.format} {then.codec}")

@@ -98,7 +98,7 @@ class RingAgainstTwin(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.asked)))
         del self.asked[slot]
-        self.slots.failed(slot)
+        self.slots.leave(slot)
 
     @precondition(lambda self: self.filled)
     @rule(data=st.data())

@@ -64,6 +64,41 @@ def test_the_kernel_is_told_each_position_once_and_neither_late_nor_too_early(
     assert told == [(1, position) for position in range(begin, end)] + [(2, position) for position in range(end)]
 
 
+def test_steps_that_were_told_of_are_not_worked_out_again() -> None:
+    """Where several ranks take turns, a step is told of and remembered until it is asked for, across the ends of epochs too."""
+    steps = shared(10, 330, rank=1, ranks=4)
+    advice = Advice(steps, ahead=40, most=40)
+    at = steps.begin()
+    advice.begin(at)
+    remembered: list[bool] = []
+    while at.epoch < 3:
+        planned = advice.planned(at)
+        if (step := planned or steps.step(at)) is None:
+            at = steps.next_epoch(at)
+            continue
+        remembered.append(planned is not None)
+        advice.due(step, 4, always)
+        at = step.end
+    assert remembered == [False] + [True] * (3 * len(steps) - 1)
+
+
+@given(size=sizes, rows=st.integers(1, 200), place=st.integers(0, 89), drop_last=st.booleans())
+def test_a_stretch_is_the_steps_that_it_stands_for(size: tuple[int, int], rows: int, place: int, drop_last: bool) -> None:
+    steps = shared(*size, drop_last=drop_last)
+    at = steps.begin(0, place % max(1, len(steps)))
+    stretch = steps.stretch(at, rows)
+    if stretch is None:
+        assert steps.step(at) is None
+        return
+    alone: list[PlannedStep] = []
+    while (step := steps.step(alone[-1].end if alone else at)) is not None and len(alone) < stretch.end.step - at.step:
+        alone.append(step)
+    assert (stretch.begin, stretch.end) == (at, alone[-1].end)
+    assert stretch.rows == sum(step.rows for step in alone) <= max(rows, size[0])
+    positions = [position for step in alone for piece in step.pieces for position in range(piece.start, piece.stop)]
+    assert positions == list(range(stretch.pieces[0].start, stretch.pieces[0].stop))
+
+
 def test_nothing_is_told_where_nothing_is_read_ahead_or_the_epoch_is_not_asked_for() -> None:
     steps = shared(5, 10)
     silent, ending, held = (Advice(steps, ahead=ahead, most=50) for ahead in (0, 100, 100))

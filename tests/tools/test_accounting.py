@@ -14,7 +14,7 @@ from foreign_files import noise, png, tar_of
 from PIL import Image
 
 import streamload as sl
-from streamload.tools.convert.readers.image_folder import matches
+from streamload.tools.convert.readers.open import is_image_folder
 
 COMMANDS = {"info": [], "convert": ["o.h5"], "dry run": ["o.h5", "--dry-run"]}
 
@@ -118,7 +118,8 @@ class TestTables:
         path = write(tmp_path / "in", "1.png", "2.png")
         (path / "labels.csv").write_text("file,label\n1.png,1\n8.png,2\n2.png,3\n9.png,4\n")
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
-        assert (code, document["error"]["message"]) == (1, f"{path}/labels.csv names 2 files that are not there: 8.png, 9.png.")
+        assert (code, document["error"]["message"]) == (1, f"{path}: 'image' is missing in 2 of the 4 records.")
+        assert "labels.csv names 2 files of which there is no image: 8.png, 9.png" in said(capsys, "info", path)[1]
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5", "--on-bad", "skip")
         assert (code, document["records"], [number for number, _ in document["left_out"]]) == (1, 2, [1, 3])
         assert sl.open(tmp_path / "o.h5")[:]["label"].tolist() == [1, 3]
@@ -133,7 +134,7 @@ class TestFoldersThatAreNoClasses:
         path = write(tmp_path / "in", *(f"{name}/{kind}/{at}.png" for name in names for kind in "ab" for at in range(2)))
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
         assert (code, document["error"]["kind"]) == (2, "ConfigError")
-        assert document["error"]["message"] == f"{path} holds parts of a set ({', '.join(sorted(names))}), which are no classes."
+        assert document["error"]["message"] == f"{path} holds splits ({', '.join(sorted(names))}), whose records would be mixed."
         first = sorted(names)[0]
         assert document["error"]["hint"] == f"Convert each by itself: streamload convert {path}/{first} {first}.h5"
         assert answer(capsys, "convert", path / first, tmp_path / "o.h5")[0] == 0
@@ -281,6 +282,6 @@ def test_images_far_below_other_data_make_no_folder_of_images(tmp_path: Path):
     """What comes first in the order of names decides."""
     write(tmp_path / "in", "docs/pictures/1.png")
     np.save(tmp_path / "in" / "a.npy", np.arange(4))
-    assert not matches(str(tmp_path / "in"))
+    assert not is_image_folder(str(tmp_path / "in"))
     (tmp_path / "in" / "a.npy").unlink()
-    assert matches(str(tmp_path / "in"))
+    assert is_image_folder(str(tmp_path / "in"))

@@ -288,6 +288,23 @@ class TestVerify:
         assert answer(capsys, "verify", tmp_path / "c.h5", *against, "--fields", "image=pixels")[0] == 0
         assert answer(capsys, "verify", tmp_path / "c.h5", *against)[1]["found"][0].startswith("the fields differ")
 
+    def test_a_pattern_says_how_the_source_is_read(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """What an error says of SRC is followed, where no manifest says it: its groups are records, and ours are what they became."""
+        held = arrays(12)
+        hdf5_file(tmp_path / "a.h5", {f"g{at}/{name}": values[at] for at in range(12) for name, values in held.items()})
+        hdf5_file(tmp_path / "b.h5", held)
+        words = ["verify", tmp_path / "b.h5", "--against", tmp_path / "a.h5"]
+        code, document = answer(capsys, *words)
+        assert (code, document["error"]["hint"].partition(" (")[0]) == (
+            2,
+            "Say it: --fields 'image=g*/image,label=g*/label', --record-axis none",
+        )
+        flags = ["--fields", "image=g*/image,label=g*/label", "--record-axis", "none"]
+        assert answer(capsys, *words, *flags)[0] == 0
+        held["label"][7] += 1
+        hdf5_file(tmp_path / "b.h5", held)
+        assert answer(capsys, *words, *flags)[1]["found"] == [f"record 7 differs from {tmp_path}/a.h5 in label"]
+
     def test_values_that_cannot_be_right(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """NaN, labels out of range, records that are there twice."""
         values = np.arange(20, dtype=np.float32).reshape(5, 4)

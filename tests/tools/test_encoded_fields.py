@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
+import h5py
 import imagecodecs
 import numpy as np
 import pyarrow as pa
@@ -46,13 +48,13 @@ def test_info_names_what_is_stored_and_how_to_decode_it(various: Path, capsys: p
 
 
 def test_head_says_which_image_the_bytes_are(various: Path, capsys: pytest.CaptureFixture[str]):
-    """Format, size, mode and number of bytes; bytes that are none, how they begin."""
+    """Format, size, mode and number of bytes; of bytes that are none, the text that they hold."""
     code, document = answer(capsys, "head", various, "-n", 2)
     assert code == 0
     assert document["records"][1]["image"].startswith("JPEG 31 x 40 (RGB), ")
     assert document["records"][1]["caption"] == "number 1"
     pq.write_table(pa.table({"x": pa.array([b"hello world"] * 3, pa.binary())}), various)
-    assert answer(capsys, "head", various, "-n", 1)[1]["records"][0]["x"] == "11 bytes: 68 65 6c 6c 6f 20 77 6f …"
+    assert answer(capsys, "head", various, "-n", 1)[1]["records"][0]["x"] == "b'hello world'"
 
 
 def test_show_draws_images_of_any_size(various: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -77,3 +79,27 @@ def test_a_size_that_cannot_be_read(various: Path, capsys: pytest.CaptureFixture
     assert code == 2
     assert document["error"]["message"] == "--decode big cannot be read."
     assert answer(capsys, "head", various, "--decode", "no", "-n", 1)[0] == 0
+
+
+def test_bytes_that_are_text_are_shown_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Strings of a fixed width, as barcodes are, and bytes of any length; others by how they begin."""
+    values = [b"AAAC-1", b"y" * 100, b"\x00\x01z", b""]
+    pq.write_table(pa.table({"any": pa.array(values, pa.binary())}), tmp_path / "a.parquet")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["code"] = np.array([b"AAAC-1", b"T"])
+    for name, shown in (
+        ("a.parquet", ["any b'AAAC-1'", f"any b'{'y' * 60}' … of 100 bytes", "any 3 bytes: 00 01 7a", "any 0 bytes:"]),
+        ("a.h5", ["code b'AAAC-1'", "code b'T'"]),
+    ):
+        code, text = said(capsys, "head", tmp_path / name)
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        assert (code, [line for line in lines if line.startswith(("any ", "code "))]) == (0, shown)
+
+
+def test_what_a_record_takes_counts_what_has_any_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """On average, and said to be about that; and a thousand decodes are written as such."""
+    pq.write_table(pa.table({"x": pa.array([[1] * (at % 3) for at in range(5000)], pa.list_(pa.int64()))}), tmp_path / "a.parquet")
+    code, text = said(capsys, "info", tmp_path / "a.parquet", "--no-measure")
+    assert code == 0
+    assert 4 <= int(re.search(r"a record +(\d+) B on average\n", text)[1]) <= 16  # type: ignore[index]
+    assert "each record costs 5,000 decodes in exact order" in text

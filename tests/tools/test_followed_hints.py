@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import framed, noise, png, tar_of, tf_example
+from examples.tar import npy
+from foreign_files import framed, noise, packed, png, tar_of, tf_example, tfrecord
 from test_convert_stores import _end_threads  # noqa: F401 - a fixture
 
 import streamload as sl
@@ -307,3 +308,26 @@ def test_doctor_names_what_is_wrong_with_what_cures_it(here: Path, capsys: pytes
     code, document = answer(capsys, "doctor", "--disk", "nowhere", "--no-measure")
     assert (code, document["wrong"][0]["cure"]) == (1, "name another folder with --disk")
     assert answer(capsys, "doctor", "--disk", ".", "--no-measure")[1]["wrong"] == []
+
+
+@pytest.mark.parametrize("kind", ["images of many sizes", "arrays", "TFRecord"])
+@pytest.mark.usefixtures("_end_threads")
+def test_what_a_compressed_file_says_of_shuffling_leads_to_a_shuffled_epoch(kind: str, here: Path, capsys: pytest.CaptureFixture[str]):
+    """Its records, each once, in another order than that of the file."""
+    if kind == "TFRecord":
+        path = tfrecord(here / "a b.tfrecord.gz", [{"x": bytes([254, at]), "label": [at]} for at in range(60)], "gz")
+    else:
+        inner = {"images of many sizes": lambda at: png(noise((5 + at % 3, 4, 3), seed=at)), "arrays": lambda at: npy(np.full(3, at))}[kind]
+        suffix = "png" if kind != "arrays" else "npy"
+        members = [(f"{at}.{end}", data) for at in range(60) for end, data in ((suffix, inner(at)), ("id", b"%d" % at))]
+        path = here / "a b.tar.gz"
+        path.write_bytes(packed(tar_of(members), "gz"))
+    with sl.open(path) as source, pytest.raises(StreamloadError) as caught:
+        sl.Loader(source, batch_size=60, num_workers=0)
+    (command,) = COMMANDS.findall(caught.value.hint)
+    assert run(command) == 0, capsys.readouterr().err
+    with sl.open(shlex.split(command)[3]) as source, sl.Loader(source, batch_size=60, num_workers=0, memory="256 MB") as loader:
+        (batch,) = loader
+        numbers = batch["label" if kind == "TFRecord" else "id"].tolist()
+    assert numbers != sorted(numbers)
+    assert sorted(numbers) == list(range(60))

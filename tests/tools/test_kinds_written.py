@@ -13,8 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 import streamload as sl
-from streamload.errors import SourceError
+from streamload.errors import ConfigError, SourceError
+from streamload.ragged import Ragged
+from streamload.schema import TEXT, Field, Schema
 from streamload.tools.__main__ import main
+from streamload.tools.convert.writers.registry import write_options, writer_of
+from streamload.tools.convert.writers.text_limits import unheld_text
 
 VALUES = {
     "bytes": np.array([b"a", b"a\0b", b"", b"\0\xff"] * 5, "S3"),
@@ -134,29 +138,128 @@ def test_a_name_that_hdf5_takes_for_a_path_is_not_begun(name: str, tmp_path: Pat
         assert set(made.schema.names) == {name, "y"}
 
 
-def test_text_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+PATHS = "'a' is a name that HDF5 files cannot hold beside 'a/y', which makes it a group. Write Parquet or Arrow, which can, or choose"
+UNNAMED: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "a zero byte in HDF5": (
+        "h5",
+        ("a\0b", "y"),
+        r"'a\x00b' has a name with a zero byte in it, where names in .h5 files end. Write Parquet or",
+    ),
+    "a zero byte in npz": (
+        "npz",
+        ("a\0b", "y"),
+        r"'a\x00b' has a name with a zero byte in it, where names in .npz files end. Write Parquet or",
+    ),
+    "no UTF-8": (
+        "parquet",
+        ("\udcff", "y"),
+        r"has a name that is not UTF-8, and files of no format hold that. Rename it in the source, or choose",
+    ),
+    "a path through a field": ("h5", ("a", "a/y"), PATHS),
+    "internals of PyTables": (
+        "h5",
+        ("_i_t/x", "y"),
+        "'_i_t/x' is a name under which programs keep things for themselves in HDF5 files. Write",
+    ),
+    "internals of MATLAB": (
+        "h5",
+        ("#refs#", "y"),
+        "'#refs#' is a name under which programs keep things for themselves in HDF5 files. Write",
+    ),
+    "weights": ("h5", ("a/vars/0", "b/vars/0"), "'a/vars/0' is a name that HDF5 files have for the weights of a Keras model. Write"),
+    "groups of weights": ("h5", ("model_weights/a", "y"), "is a name that HDF5 files have for the weights of a Keras model. Write"),
+    "no name in a structure": (
+        "npy",
+        ("", "y"),
+        "'' has no name, as every field of a structured .npy has. Write Parquet or Arrow, which can, or",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNNAMED)
+def test_a_name_that_a_format_does_not_give_back_is_not_begun(what: str, tmp_path: Path):
+    """By whoever writes: it was found when the file was read again."""
+    target, names, why = UNNAMED[what]
+    schema = Schema(tuple(Field(name, np.dtype("i4"), ()) for name in names))
+    style = write_options(name=None, path=f"x.{target}", codec="none", chunk_records=None)
+    with pytest.raises(ConfigError) as caught:
+        writer_of(str(tmp_path / f"x.{target}"), schema, 1, style)
+    assert why in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "names", [["s1/x", "s2/x"], ["s1/x", "s2/x", "y"], [f"x{at}" for at in range(9)]], ids=["siblings", "and one", "flat"]
+)
+def test_fields_that_are_alike_are_fields_again(names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Though datasets in sibling groups, or many that are numbered, may be records of one field in files of others."""
+    records = {name: np.arange(20).reshape(5, 4) + at for at, name in enumerate(names)}
+    np.savez(tmp_path / "a.npz", **records)
+    for target in ("h5", "parquet", "arrow", "npz", "npy"):
+        assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / f"b.{target}"), "--workers", "1"]) == 0, capsys.readouterr().err
+        with sl.open(tmp_path / f"b.{target}") as made:
+            assert {name: values.tolist() for name, values in made[:].items()} == {name: one.tolist() for name, one in records.items()}
+
+
+NOT_UTF8 = [b"abc", b"\xc3", b"\xa9", "é".encode()]
+"""The second and third texts make a letter, side by side."""
+
+
+def test_text_that_is_none_is_named_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """HDF5 holds any bytes and calls them text; tables do not."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("text", data=[b"abc", b"\xff\xfe"], dtype=h5py.string_dtype())
-    assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet")]) == 1
-    said = capsys.readouterr().err
-    assert "Field 'text' holds text that is not UTF-8, and tables hold no other" in said
-    assert "Write HDF5, which can hold it, or leave the field out: --fields." in said
+        file.create_dataset("text", data=NOT_UTF8, dtype=h5py.string_dtype())
+        file["n"] = np.arange(4)
+    for more in ([], ["--shuffle"], ["--where", "n > 0"]):
+        assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet"), *more]) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert "a.h5: record 1 of field 'text' holds text that is not UTF-8, and tables hold no other." in said
+        assert "Write HDF5, which can hold it, leave the field out, --fields, or leave such records out, --on-bad skip." in said
+        assert "writing" not in said
     assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "c.h5")]) == 0
     assert main(["verify", str(tmp_path / "c.h5"), "--against", str(tmp_path / "a.h5")]) == 0, capsys.readouterr().out
 
 
-def test_text_that_hdf5_would_cut_short_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_text_that_hdf5_would_cut_short_is_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The first such record is named, and nothing is left behind; tables hold it."""
     pq.write_table(pa.table({"text": ["a", "", "b\0c", "\0"]}), tmp_path / "a.parquet")
     assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5")]) == 1
-    said = capsys.readouterr().err
-    assert "Record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
-    assert "Write Parquet or Arrow, which can hold it, or leave the field out: --fields." in said
-    assert not (tmp_path / "b.h5").exists()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a.parquet: record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
+    assert "Write Parquet or Arrow, which can hold it, leave the field out, --fields, or leave such records out, --on-bad skip." in said
+    assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]
     assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "c.arrow")]) == 0
     with sl.open(tmp_path / "c.arrow") as made:
         assert made[:]["text"].to_list() == ["a", "", "b\0c", "\0"]
+
+
+def test_records_whose_texts_have_no_place_are_left_out_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Or where a condition leaves them out anyway; they are counted."""
+    pq.write_table(pa.table({"text": ["a", "é", "b\0c", "\0"], "n": range(4)}), tmp_path / "a.parquet")
+    for more, code in ((["--on-bad", "skip"], 1), (["--where", "n < 2"], 0)):
+        assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5"), "--overwrite", *more]) == code
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("record 2: Field 'text' holds text with a zero byte in it" in said) == bool(code)
+        with sl.open(tmp_path / "b.h5") as made:
+            assert made[:]["text"].to_list() == ["a", "é"]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize(
+    ("format_name", "texts", "at"),
+    [
+        ("hdf5", [b"a", b"", b"b\0"], 2),
+        ("hdf5", NOT_UTF8, None),
+        ("parquet", NOT_UTF8, 1),
+        ("arrow", [b"\xc3\xa9", b"", b"\xa9"], 2),
+        ("arrow", [b"\0", "𝄞".encode(), b""], None),
+        ("npy", [b"\0\xff"], None),
+    ],
+)
+def test_the_first_text_that_has_no_place_is_found(format_name: str, texts: list[bytes], at: int | None, first: int):
+    """Among texts that follow others, too."""
+    held = Ragged.of([b"\0\xff"] * first + texts)
+    assert unheld_text(Ragged(held.values, held.offsets[first:], TEXT), format_name) == at
 
 
 def test_bytes_that_are_said_to_be_big_endian_are_refused_by_name(tmp_path: Path):

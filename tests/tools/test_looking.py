@@ -11,6 +11,7 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tar_of, tfrecord, webdataset
 
+import streamload as sl
 from streamload.schema import Field
 from streamload.tools.commands.captions import STRIP, _font_for, can_write, has_letter
 from streamload.tools.commands.show import COLOURS, pictures, stretched
@@ -88,13 +89,31 @@ def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("command", ["plan", "tune", "bench"])
-def test_what_a_loader_does_not_read_is_to_be_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """The error says the command to type, quotes and all."""
+def test_what_cannot_be_shuffled_is_read_in_order_or_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The error says the argument to give, and the command to type, quotes and all."""
     path = webdataset(tmp_path / "my images.tgz", noise((2, 6, 5, 3)), [0, 1], "gz")
     code, document = answer(capsys, command, path)
-    assert code == 1
-    assert document["error"]["message"].endswith("my images.tgz is nothing that a loader reads; info, head, show and convert do.")
-    assert f"`streamload convert '{path}' train.h5`" in document["error"]["hint"]
+    assert code == 2
+    assert "my images.tgz is compressed as a whole, so that its records are read in the order in" in document["error"]["message"]
+    assert document["error"]["hint"] == (
+        f"Give --order stored; or, to shuffle them, convert once: `streamload convert '{path}' 'my images.parquet' --store keep`."
+    )
+    if command == "plan":
+        code, document = answer(capsys, "plan", path, "--order", "stored")
+        assert (code, document["records"], "shuffle=False" in document["call"]) == (0, 2, True)
+
+
+@pytest.mark.parametrize("command", ["plan", "bench"])
+def test_what_is_wrong_with_a_container_is_said(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A tar whose members collide, and labels that name an image twice: the error is that of `sl.open`."""
+    (tmp_path / "x.tar").write_bytes(tar_of([("0.a.png", png(noise())), ("0.a.png", png(noise()))]))
+    image_folder(tmp_path / "photos", {"ant": 2})
+    (tmp_path / "photos" / "labels.csv").write_text("file,label\nant/000.png,1\nant/000.png,2\n")
+    for name in ("x.tar", "photos"):
+        with pytest.raises(sl.SourceError) as caught:
+            sl.open(tmp_path / name)
+        code, document = answer(capsys, command, tmp_path / name)
+        assert (code, document["error"]["message"], document["error"]["hint"]) == (1, caught.value.message, caught.value.hint)
 
 
 def test_what_lies_there_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -134,7 +153,8 @@ def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path, capsys: pytest
     assert "001.png" in text
     assert text.count("label  0 (ant)") == 2
     assert answer(capsys, "head", tmp_path / "in")[1]["records"][1].keys() == {"record", "(damaged)"}
-    assert answer(capsys, "info", tmp_path / "in")[0] == 1
+    code, document = answer(capsys, "verify", tmp_path / "in")
+    assert (code, "001.png: record 1 of 'image' is no image" in document["error"]["message"]) == (1, True)
     path = webdataset(tmp_path / "a.tar", noise((3, 6, 5, 3)), [7, 8, 9])
     data = path.read_bytes()
     path.write_bytes(data[: 8 * 512] + data[8 * 512 :].replace(b"IDAT", b"IDXX"))

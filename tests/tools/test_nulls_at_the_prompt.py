@@ -15,6 +15,7 @@ from command_line import answer, said
 
 import streamload as sl
 from streamload.errors import ConfigError
+from streamload.formats import table
 from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.commands.nulls import fill_in
 
@@ -121,3 +122,16 @@ def test_ranges_are_of_all_records_or_say_of_how_many(compression: str, tmp_path
     pq.write_table(pa.table({"label": label}), path, row_group_size=100, compression=compression)
     told = answer(capsys, "info", path, "--no-measure")[1]["fields"][0]["range"]
     assert (told["greatest"], told["all"]) == (9, True)
+
+
+def test_nulls_that_nobody_counted_are_no_nulls_to_speak_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """And a record of any length has the length that records have on average."""
+    monkeypatch.setattr(table, "COUNTED_NBYTES", 0)
+    path, blobs = tmp_path / "a.parquet", [bytes(1 << 20), bytes(3 << 20)]
+    pq.write_table(pa.table({"x": pa.array(blobs, pa.binary())}), path, compression="zstd", use_dictionary=False, write_statistics=False)
+    assert answer(capsys, "info", path, "--no-measure")[1]["nulls"] == {"x": None}
+    text = said(capsys, "info", path, "--no-measure")[1]
+    assert "nulls:" not in text
+    assert re.search(r"a record +2 MB on average\n", text)

@@ -11,7 +11,7 @@ from typing import Any
 from streamload.sizes import format_decimal
 from streamload.tools.benchmark.competitors import COPY
 from streamload.tools.benchmark.measure_epoch import BINS
-from streamload.tools.benchmark.svg import SvgBar, areas, axis_over, bars, histogram, legend, lines, seconds, short
+from streamload.tools.benchmark.svg import SvgBar, areas, axis_over, bars, histogram, legend, limit_legend, lines, seconds, short
 
 
 def figure(title: str, drawing: str, caption: str = "") -> str:
@@ -94,7 +94,8 @@ def _workers(passes: Sequence[dict[str, Any]]) -> str:
     lowest = {one["limits"][0]["name"]: one["limits"][0]["byte_rate"] / 1e6 for one in ordered if one["limits"]}
     y = axis_over("MB/s", [rate for _, rate in found] + list(lowest.values()))
     drawing = lines("Throughput against workers", [("MB/s", found)], x, y, limits=list(lowest.items()))
-    return figure("Throughput against workers", drawing, "Dashed: what the machine allows.")
+    named = limit_legend([(name, f"{rate:,.0f} MB/s") for name, rate in lowest.items()])
+    return figure("Throughput against workers", drawing + named, "Dashed: what the machine allows.")
 
 
 def _waits(best: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,11 @@ HEIGHT = 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 14, 40
 COLOURS = 6
 """Classes c0 to c5 that the page gives colours to."""
+DASHES = 4
+"""Classes d0 to d3, kinds of dashed lines that the page tells apart."""
+LABEL_LETTERS = 58
+"""Letters of a label that a picture is wide enough for, in the larger letters of a narrow page too."""
+LABEL_HEIGHT = 17
 Point = tuple[float, float]
 
 
@@ -97,14 +103,17 @@ def picture(title: str, inside: str, *, width: float = WIDTH, height: float = HE
 
 
 def bars(title: str, rows: Sequence[SvgBar], *, high: float | None = None, limit: float | None = None) -> str:
-    """Bars beside each other, labels above them; a dashed stroke stands at `limit` in each, so that none crosses a label."""
+    """Bars beneath each other, labels above them, in as many lines as they need; a dashed stroke stands at `limit` in each bar."""
     step, top, room = 38, 6, 86
     scale = (WIDTH - room) / max(1e-12, high or max([row.value for row in rows] + [limit or 0.0], default=1.0))
     parts: list[str] = []
-    for number, row in enumerate(rows):
-        y = top + number * step
+    y = top - step
+    for row in rows:
+        y += step
+        said = textwrap.wrap(row.label, LABEL_LETTERS) or [""]
+        parts += [f'<text x="0" y="{y + 12 + LABEL_HEIGHT * at}" class="label">{escape(line)}</text>' for at, line in enumerate(said)]
+        y += LABEL_HEIGHT * (len(said) - 1)
         width = max(1.0, row.value * scale)
-        parts.append(f'<text x="0" y="{y + 12}" class="label">{escape(row.label)}</text>')
         parts.append(f'<rect x="0" y="{y + 17}" width="{WIDTH - room:g}" height="13" rx="3" class="track"/>')
         parts.append(
             f'<rect x="0" y="{y + 17}" width="{min(width, WIDTH - room):.1f}" height="13" rx="3" class="f{row.colour % COLOURS}"/>'
@@ -115,7 +124,7 @@ def bars(title: str, rows: Sequence[SvgBar], *, high: float | None = None, limit
         parts.append(f'<text x="{WIDTH}" y="{y + 28}" class="value" text-anchor="end">{escape(row.shown)}</text>')
         if limit is not None:
             parts.append(f'<path d="M{limit * scale:.1f} {y + 15}v18" class="limit"/>')
-    return picture(title, "".join(parts), height=top + len(rows) * step + 4)
+    return picture(title, "".join(parts), height=y + step + 4)
 
 
 def _frame(x: Axis, y: Axis, height: float) -> str:
@@ -129,7 +138,7 @@ def _frame(x: Axis, y: Axis, height: float) -> str:
     for tick in x.ticks():
         at = LEFT + x.at(tick) * (right - LEFT)
         anchor = "end" if at > right - 12 else "middle"
-        parts.append(f'<text x="{at:.1f}" y="{floor + 16}" class="tick" text-anchor="{anchor}">{escape(x.shown(tick))}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{floor + 18}" class="tick" text-anchor="{anchor}">{escape(x.shown(tick))}</text>')
     parts.append(f'<path d="M{LEFT} {floor}H{right}" class="axis"/>')
     parts.append(f'<text x="{(LEFT + right) / 2:g}" y="{height - 6:g}" class="label" text-anchor="middle">{escape(x.label)}</text>')
     middle = (TOP + floor) / 2
@@ -145,13 +154,13 @@ def _placed(points: Sequence[Point], x: Axis, y: Axis, height: float) -> list[Po
 
 
 def lines(title: str, series: Sequence[tuple[str, Sequence[Point]]], x: Axis, y: Axis, *, limits: Sequence[tuple[str, float]] = ()) -> str:
-    """Lines with a point at each value; dashed lines with their names for limits."""
+    """Lines with a point at each value; dashed lines for limits, each in dashes of its own: `limit_legend` names them."""
     parts = [_frame(x, y, HEIGHT)]
-    for name, value in limits:
+    for number, (name, value) in enumerate(limits):
         if y.low <= value <= y.high:
             (_, at), *_ = _placed([(x.low, value)], x, y, HEIGHT)
-            parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" class="limit"/>')
-            parts.append(f'<text x="{WIDTH - RIGHT}" y="{at - 5:.1f}" class="tick" text-anchor="end">{escape(name)}</text>')
+            dashed = f'class="limit d{number % DASHES}"'
+            parts.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" {dashed}><title>{escape(name)}</title></path>')
     for number, (_, points) in enumerate(series):
         placed = _placed(points, x, y, HEIGHT)
         if placed:
@@ -162,10 +171,11 @@ def lines(title: str, series: Sequence[tuple[str, Sequence[Point]]], x: Axis, y:
 
 
 def histogram(title: str, edges: Sequence[float], counts: Sequence[int], x: Axis, *, marks: Sequence[tuple[str, float]] = ()) -> str:
-    """Counts between edges, and named strokes across them."""
-    y = axis_over("steps", [float(count) for count in counts])
+    """Counts between edges, and named strokes across them, whose names stand above the counts, each in a line of its own."""
+    floor, named = HEIGHT - BOTTOM, LABEL_HEIGHT * len(marks)
+    most = max(counts, default=1) or 1
+    y = Axis(label="steps", low=0.0, high=most * 1.03 * (floor - TOP) / (floor - TOP - named), whole=True)
     parts = [_frame(x, y, HEIGHT)]
-    floor = HEIGHT - BOTTOM
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
         if count:
             (a, top), (b, _) = _placed([(low, count), (high, 0)], x, y, HEIGHT)
@@ -173,9 +183,9 @@ def histogram(title: str, edges: Sequence[float], counts: Sequence[int], x: Axis
     for number, (name, value) in enumerate(marks):
         (at, _), *_ = _placed([(value, 0)], x, y, HEIGHT)
         anchor = "end" if at > WIDTH * 0.7 else "start"
-        shift = -5 if anchor == "end" else 5
-        parts.append(f'<path d="M{at:.1f} {TOP}V{floor}" class="mark"/>')
-        parts.append(f'<text x="{at + shift:.1f}" y="{TOP + 10 + 15 * number}" class="tick" text-anchor="{anchor}">{escape(name)}</text>')
+        shift, top = -5 if anchor == "end" else 5, TOP + LABEL_HEIGHT * number
+        parts.append(f'<path d="M{at:.1f} {top}V{floor}" class="mark"/>')
+        parts.append(f'<text x="{at + shift:.1f}" y="{top + 11}" class="tick" text-anchor="{anchor}">{escape(name)}</text>')
     return picture(title, "".join(parts))
 
 
@@ -214,3 +224,13 @@ def legend(names: Sequence[str]) -> str:
         + "".join(f'<span><i class="b{k % COLOURS}"></i>{escape(name)}</span>' for k, name in enumerate(names))
         + "</p>"
     )
+
+
+def limit_legend(limits: Sequence[tuple[str, str]]) -> str:
+    """What the dashed lines of `lines` stand for, as HTML: names and values, in the same order."""
+    drawn = [
+        f'<span><svg viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4H26" class="limit d{k % DASHES}"/></svg>'
+        f"{escape(name)}, {escape(value)}</span>"
+        for k, (name, value) in enumerate(limits)
+    ]
+    return f'<p class="legend">{"".join(drawn)}</p>' if drawn else ""

@@ -9,9 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamload.errors import StreamloadError
+from streamload.images.image_error import REPLACE, UNLIKE
 from streamload.nulls import SKIP
 
 _OPTION = re.compile(r"\b(fields|shapes|fill|record_axis|decode)=")
+OF_IMAGES = {
+    UNLIKE: "Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
+    REPLACE: "Replace it, or leave it out with --on-bad skip.",
+}
+"""What conversions do about images that cannot be had as they are."""
 _ENDS = re.compile(r"[\]})\w'\"]")
 
 
@@ -27,7 +33,9 @@ def as_flags(text: str, *, skip: bool = False) -> str:
         if flags is not None and stop is not None:
             parts += [text[at : found.start()], flags]
             at = stop
-    changed = "".join([*parts, text[at:]])
+    changed = "".join([*parts, text[at:]]).replace("shuffle=False", "--order stored")
+    if skip:
+        changed = OF_IMAGES.get(changed, changed)
     return changed.replace(SKIP, "--on-bad skip") if skip else changed.replace(f"; or leave such records out, {SKIP}.", ".")
 
 

@@ -21,17 +21,17 @@ from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missi
 from streamload.tools.convert.accounting import Account, account_of, lacking, left_out, show_account
 from streamload.tools.convert.executors import engine_of
 from streamload.tools.convert.existing_target import require_replaceable
+from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
-from streamload.tools.convert.readers.image_folder import matches as is_image_folder
-from streamload.tools.convert.readers.open import open_records
+from streamload.tools.convert.readers.open import is_image_folder, open_records
 from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, not_kept, require_held, write_options
+from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, require_held, require_said, write_options
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -54,6 +54,7 @@ HELP = (
     ("--stratify F --group F", "labels alike in all parts; each group in one"),
     ("--where EXPR", 'only where it holds: "label in (3, 5) and w > 9"'),
     ("--on-bad raise|skip|log", "what to do with damaged records (raise)"),
+    ("--values-only", "without names of classes and attributes"),
     ("--list-left-out", "name what is not taken; --leave-out P asks for it"),
     ("--workers N", "processes at a time (the cores there are)"),
     ("--engine dask://HOST:PORT", "on a Dask cluster that sees SRC and DST"),
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", metavar="URL", help="do tasks on a Dask cluster that sees SRC and DST: dask://host:8786")
     parser.add_argument("--task", metavar="I/N", help="do one of N shares of the files, for job arrays; 0/N comes first")
     parser.add_argument("--merge", action="store_true", help="after all --task: check that all is there, and give it its name")
+    parser.add_argument("--values-only", action="store_true", help="without names of classes and attributes")
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     add_choice(parser)
@@ -153,8 +155,7 @@ def _require_convertible(
     _tell_of_masks(origin, request, style, console)
     _refuse_store(origin, arguments, style)
     require_held(origin.schema, origin.title, style)
-    for note in not_kept(origin.schema, Annotations(classes=origin.classes, attributes=origin.attributes), style):
-        console.advise(clean(note))
+    require_said(origin.schema, origin.title, style, Annotations(classes=origin.classes, attributes=origin.attributes))
     refuse_nulls(origin, arguments.on_bad)
     return account
 
@@ -201,6 +202,8 @@ def _do_share(job: Conversion, share: tuple[int, int], target: str, console: Con
             hint=f"Run --task 0/{count} once, before all others.",
         )
     job.prepare()
+    if not which:
+        job.look()
     shards = job.shards()
     mine = shards[which - 1 :: count] if which else []
     written = job.write(mine)
@@ -245,6 +248,7 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         **options_in(arguments),
         mode=arguments.mode,
         size=size,
+        first_size=True,
         labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         masks=_masks(arguments),
     )
@@ -254,7 +258,7 @@ def _style(arguments: argparse.Namespace) -> WriteOptions:
     style = write_options(
         name=arguments.to, path=arguments.target, codec=arguments.codec, chunk_records=arguments.chunk_records, store=arguments.store
     )
-    return replace(style, masks=_masks(arguments))
+    return replace(style, masks=_masks(arguments), values_only=arguments.values_only)
 
 
 def _masks(arguments: argparse.Namespace) -> tuple[str, ...] | None:
@@ -339,6 +343,8 @@ def _dry_run(
     moved = moved_nbytes(origin, count) if arguments.shuffle and not origin.addressable else 0
     if arguments.where is None and arguments.on_bad == "raise":
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))
+        if arguments.size is None and style.store != "keep":
+            require_alike(origin)
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [

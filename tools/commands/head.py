@@ -21,6 +21,8 @@ DAMAGED = "(damaged)"
 """The name under which it stands why a record cannot be read; no field has parentheses around its name."""
 FEW = 8
 """Values of an array that are shown."""
+MOST_LETTERS = 60
+"""Of bytes that are text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +104,12 @@ def _shown(value: Any) -> str:
 
 
 def _bytes_shown(value: bytes) -> str:
-    """Bytes in a few words: which image they are, or how they begin."""
+    """Bytes in a few words: which image they are, the text that they hold, or how they begin."""
     try:
         head = read_header(value)
     except ImageError:
+        if value and value.isascii() and value.decode().isprintable():
+            return f"{bytes(value[:MOST_LETTERS])!r}{f' … of {len(value):,} bytes' if len(value) > MOST_LETTERS else ''}"
         return f"{len(value):,} bytes: {value[:FEW].hex(' ')}{' …' if len(value) > FEW else ''}"
     tall, wide = head.size
     return f"{head.format} {tall:,} x {wide:,} ({head.mode}), {len(value):,} bytes"

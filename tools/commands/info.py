@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamload.errors import StreamloadError
+from streamload.formats.image_folder.format import NAME as IMAGES
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.advice_as_flags import as_flags
@@ -25,6 +26,7 @@ from streamload.tools.commands.open_arguments import (
     classes_at,
     decode_in,
     fields_in,
+    is_converted,
     opened,
     options_in,
     pattern_of,
@@ -101,7 +103,8 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
-    account = account_of(LibraryRecords(source, path=request.path), request, leave_out=arguments.leave_out)
+    records = LibraryRecords(source, path=request.path)
+    account = account_of(records, request, leave_out=arguments.leave_out)
     found, masks = ranges(source), mask_guesses(source)
     fields = [_field(source, column, found.get(column.field.name)) for column in source.columns]
     document: dict[str, Any] = {
@@ -110,7 +113,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "files": [was.path for was in source.fingerprints],
         "file_nbytes": sum(was.nbytes for was in source.fingerprints),
         "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
+        "record_nbytes": records.record_nbytes,
         "addressable": source.addressable,
         "fields": fields,
         "classes": classes_at(path, source),
@@ -141,7 +144,7 @@ def _mask_notes(source: Source, guesses: Mapping[str, str]) -> list[str]:
 
 def _parts(path: str) -> dict[str, int]:
     """Records of each part of a folder that `convert` wrote in several; the first is what is looked at."""
-    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+    if not is_converted(path):
         return {}
     parts: dict[str, int] = {}
     for one in read_manifest(os.path.join(path, FOLDER_NAME))["files"]:
@@ -193,7 +196,7 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
         elif times >= 2:
             yield (
-                f"{field['name']}: each record costs {times:,.3g} decodes in exact order: use block shuffle (the default here), "
+                f"{field['name']}: each record costs {format_times(times)} decodes in exact order: use block shuffle (the default here), "
                 f"or `{convert} --chunk-records 1`"
             )
         stored, whole = field["stored_nbytes"], 0 if column.field.ragged else column.field.nbytes * len(source)
@@ -203,12 +206,15 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
                 f"{field['name']}: compression saves {max(0.0, 1 - stored / whole):.0%} of the bytes and costs a decode a record: "
                 f"`{convert} --codec none`"
             )
-    if source.nulls:
+    if any(one.count for one in source.nulls.values()):
         flags = as_flags(advice_on_nulls(source.nulls, source.schema), skip=True)
         yield f"nulls: {flags[:1].lower()}{flags[1:]}"
     if not len(source):
         yield "there are no records: a loader of it has no steps"
-    if document["addressable"] and len(source):
+    if source.format_name == IMAGES and len(source):
+        keep = f"streamload convert {shlex.quote(document['path'])} new.parquet --store keep"
+        yield f"each record is a file of its own: `{keep}` makes one file of them, every image as it is"
+    elif document["addressable"] and len(source):
         yield "nothing to do: any record can be read by its offset"
 
 
@@ -220,7 +226,10 @@ def _show(document: dict[str, Any], console: Console) -> None:
         [
             ("part", f"the first of {', '.join(parts)}" if parts else ""),
             ("size", f"{format_nbytes(document['file_nbytes'])} in {counted(len(files), 'file')}"),
-            ("a record", format_nbytes(document["record_nbytes"])),
+            (
+                "a record",
+                format_nbytes(document["record_nbytes"]) + (" on average" if any(one["ragged"] for one in document["fields"]) else ""),
+            ),
             ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),

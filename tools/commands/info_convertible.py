@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from streamload.contents import spread
 from streamload.errors import SourceError, StreamloadError
 from streamload.sizes import format_nbytes
-from streamload.storage.files import is_cached
 from streamload.tools.commands.open_arguments import fields_in, options_in
 from streamload.tools.commands.speed import device_rate_of
 from streamload.tools.commands.value_ranges import LOOKED_AT, range_of, range_text
@@ -26,8 +25,6 @@ from streamload.tools.convert.readers.open import container_kind, open_records, 
 from streamload.tools.convert.record_source import RecordSource, batch_records
 
 OVERRIDES = "--fields, --shape; --size, --mode and --labels of `streamload convert`"
-COLD_FILES = 64
-"""Files that are read from the disk, where each record has one."""
 
 
 def container_document(path: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
@@ -99,7 +96,7 @@ def _measure(origin: RecordSource, document: dict[str, Any]) -> None:
     document["speed"] = {"stored_warm": warm}
     paths = [path for path in origin.paths if os.path.isfile(path)]
     device = device_rate_of(max(paths, key=os.path.getsize)) if paths else 0.0
-    each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0 if paths else _cold_seconds(origin)
+    each = sum(map(os.path.getsize, paths)) / len(origin) / device if device else 0.0
     if each:
         document["speed"]["stored_cold"] = 1 / (1 / warm + each)
         document["predicted"] = ["stored_cold"]
@@ -117,25 +114,6 @@ def _of_many_sizes(origin: RecordSource, chosen: NDArray[np.int64], document: di
     document["size"] = [heights[len(heights) // 2], widths[len(widths) // 2]]
     document["sizes"] = [[heights[0], widths[0]], [heights[-1], widths[-1]], len(chosen)]
     return True
-
-
-def _cold_seconds(origin: RecordSource) -> float:
-    """What reading the file of a record takes that is not in the page cache, where each has a file; 0 where that cannot be told."""
-    chosen = spread(len(origin), COLD_FILES).tolist() if hasattr(os, "posix_fadvise") else []
-    paths = [path for path in map(origin.where, chosen) if os.path.isfile(path)]
-    seconds = 0.0
-    for path in paths:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            if os.fstat(fd).st_size == 0 or is_cached(fd, 0):
-                return 0.0  # in memory all the same: a file system that has no other place, or pages that are in use
-            began = time.perf_counter()
-            os.read(fd, os.fstat(fd).st_size)
-            seconds += time.perf_counter() - began
-        finally:
-            os.close(fd)
-    return seconds / max(1, len(paths))
 
 
 def show_container(document: dict[str, Any], console: Console) -> None:

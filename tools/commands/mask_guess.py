@@ -7,7 +7,6 @@ import numpy as np
 from streamload.contents import spread
 from streamload.errors import StreamloadError
 from streamload.images import ImageError, ImageHeader, named_as_mask, read_header
-from streamload.images.column import decode_options_of
 from streamload.images.masks import looks_like_mask
 from streamload.schema import BYTES
 from streamload.source import Column, ReadStats, Source, read_records
@@ -41,7 +40,7 @@ def _why(source: Source, column: Column, some: np.ndarray) -> str:
     field = column.field
     if field.ragged == BYTES:
         return _by_headers(source, field.name, some) if named_as_mask(field.name) else ""
-    options = decode_options_of(column)
+    options = column.decode_options
     if options is not None and options.mask:
         return ""
     sides = [side for side in field.shape if side != 1]

@@ -29,6 +29,10 @@ def fill_in(texts: Sequence[str]) -> dict[str, Any]:
 def refuse_nulls(origin: RecordSource, on_bad: str) -> None:
     """Raise NullValueError, of all fields at once, where nulls are known for which nothing stands, and bad records are to be errors."""
     known = {name: one for name, one in origin.nulls.items() if one.count}
+    lacking = next((name for name in known if name in origin.encoded_fields), None)
+    if lacking is not None and on_bad == "raise":
+        count = f"{known[lacking].count:,} of the {len(origin):,} records"
+        raise NullValueError(f"{origin.title}: '{lacking}' is missing in {count}.", hint="Leave them out with --on-bad skip.")
     if known and on_bad == "raise":
         hint = as_flags(advice_on_nulls(origin.nulls, origin.schema), skip=True)
         raise NullValueError(f"{origin.title} holds nulls in {counted(known)}.", hint=hint)

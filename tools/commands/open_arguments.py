@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from streamload.errors import ConfigError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import ConfigError, StreamloadError
 from streamload.source import Column, Source
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import container_kind, open_records, open_training
+from streamload.tools.convert.readers.open import container_kind, is_image_folder, open_records, open_training
 from streamload.tools.convert.record_source import RecordSource
 
 
@@ -52,21 +52,12 @@ def decode_in(text: str | None) -> tuple[int, int] | bool | None:
 
 
 def opened(path: str | Sequence[str], arguments: argparse.Namespace) -> Source:
-    """The source at a path, with the fields that were asked for. Raises UnsupportedFeatureError for what only `convert` reads."""
+    """The source at a path, with the fields that were asked for. Raises what `streamload.open` raises."""
     options = options_in(arguments)
     options["decode"] = decode_in(getattr(arguments, "decode", None))
-    try:
-        files = converted(path) if isinstance(path, str) else path
-        source, arguments.split_read = open_training(files, fields_in(arguments.fields), **options)
-        return source
-    except StreamloadError as error:
-        if not isinstance(path, str) or isinstance(error, ConfigError) or container_kind(path) is None:
-            raise
-        raise UnsupportedFeatureError(
-            f"{path} is nothing that a loader reads; info, head, show and convert do.",
-            hint=f"`streamload convert {shlex.quote(path)} train.h5` makes a file of it that is read, and fast.",
-            path=path,
-        ) from error
+    files = converted(path) if isinstance(path, str) else path
+    source, arguments.split_read = open_training(files, fields_in(arguments.fields), **options)
+    return source
 
 
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
@@ -90,9 +81,14 @@ def classes_at(path: str, origin: RecordSource | Source) -> dict[str, list[str]]
     return {}
 
 
+def is_converted(path: str) -> bool:
+    """Whether it is a folder that `convert` wrote; others write a file of that name among their images."""
+    return os.path.isfile(os.path.join(path, FOLDER_NAME)) and not is_image_folder(path)
+
+
 def converted(path: str) -> str | list[str]:
     """The files of the first part of a folder that `convert` wrote; any other path as it is."""
-    if not os.path.isfile(os.path.join(path, FOLDER_NAME)):
+    if not is_converted(path):
         return path
     files = read_manifest(os.path.join(path, FOLDER_NAME))["files"]
     listed = sorted((one for one in files if one["part"] == files[0]["part"]), key=lambda one: one["first"])

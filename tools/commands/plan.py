@@ -11,7 +11,7 @@ from streamload.loader.budget import default_memory_nbytes
 from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
@@ -152,7 +152,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
     memory, windows = document["memory"], document["windows"]
     names = {"slots": "batches", "arena": "windows of decoded blocks", "tables": "block tables", "scratch": "decoders"}
     names |= {"index": "index and small fields", "page_tables": "page tables"}
-    costs = f", {document['amplification']:,.3g} decodes a record" if document["amplification"] > 1 else ""
+    costs = f", {format_times(document['amplification'])} decodes a record" if document["amplification"] > 1 else ""
     steps = f"{counted(document['steps'], 'step')} of {document['batch']:,}"
     console.title(f"{clean(document['path'])}: {counted(document['records'], 'record')} in {steps}")
     console.pairs(

@@ -46,7 +46,10 @@ tr:last-child td{border-bottom:0}th:first-child,td:first-child{text-align:left}t
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick,svg .label{fill:var(--soft)}svg .tick{font-size:12px}
 svg .value{font-weight:600}
 svg path.grid{stroke:var(--rule);stroke-width:1}svg path.axis{stroke:var(--soft);stroke-width:1}
-svg path.limit{stroke:var(--strong);stroke-width:2;stroke-dasharray:4 3;fill:none}svg path.mark{stroke:var(--ink);stroke-width:1.5}
+svg path.limit{stroke:var(--strong);stroke-width:2;stroke-dasharray:4 3;fill:none}
+svg path.d1{stroke-dasharray:9 3}svg path.d2{stroke-dasharray:1.5 3}svg path.d3{stroke-dasharray:9 3 1.5 3}
+.legend svg{display:inline-block;width:26px;height:8px;margin-right:.4em;vertical-align:.1em}
+svg text{paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-linejoin:round}svg path.mark{stroke:var(--ink);stroke-width:1.5}
 svg .track{fill:var(--track)}svg .box{fill:none;stroke:var(--rule)}
 svg path.line{fill:none;stroke-width:2}svg path.dots{stroke-width:2.6;stroke-linecap:round;fill:none;opacity:.9}svg .area{opacity:.85}
 @media (max-width:480px){svg text{font-size:17px}svg .tick,svg .label{font-size:14px}}

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.contents import spread
 from streamload.errors import NullValueError
 from streamload.memory.limits import available_nbytes
-from streamload.source import ReadStats, Source, read_records
-from streamload.storage.files import OpenFiles
+from streamload.source import ReadStats, Source, kept_column, read_records
+from streamload.storage.files import OpenFiles, is_cached
 from streamload.tools.benchmark.peers.device import PAGE, Direct
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.record_source import batch_records
@@ -28,6 +29,8 @@ MAPPED_NBYTES = 1 << 30
 PIECE_NBYTES = 1 << 20
 PROBED_NBYTES = 64 << 20
 DEPTH = 4
+COLD_FILES = 64
+"""Records whose files are read from the disk, where each record has its own."""
 COPIED_NBYTES = 64 << 20
 
 
@@ -54,6 +57,7 @@ def _speeds(source: Source, *, cold: bool, orders: Sequence[str]) -> dict[str, f
         running = np.resize(running, len(jumping))  # Of a few records the first ones alone would say little.
     found: dict[str, float] = {}
     device = 0.0 if cold else device_rate(source)
+    each = 0.0 if cold else file_seconds(source)
     for name, records in (("exact", jumping), ("stored", running)):
         if name not in orders or (costly and name == "exact"):
             continue
@@ -61,9 +65,9 @@ def _speeds(source: Source, *, cold: bool, orders: Sequence[str]) -> dict[str, f
             forget(source)
             found[f"{name}_cold"], _ = rates(source, records, batch)
         _, found[f"{name}_warm"] = rates(source, records, batch)
-        if device:
-            cost = read_nbytes(source, exact=name == "exact")
-            found[f"{name}_cold"] = 1 / (1 / found[f"{name}_warm"] + cost / device)
+        if device or each:
+            cost = each or read_nbytes(source, exact=name == "exact") / device
+            found[f"{name}_cold"] = 1 / (1 / found[f"{name}_warm"] + cost)
     return found
 
 
@@ -148,6 +152,29 @@ def read_nbytes(source: Source, *, exact: bool, free_nbytes: int | None = None) 
         cost += max(one, PAGE) if alone else one * (column.amplification if exact else 1.0)
     held = min(1.0, free_nbytes / max(1.0, each * len(source)))
     return min(cost, each) if held == 1.0 else each + (cost - each) * (1 - held)
+
+
+def file_seconds(source: Source) -> float:
+    """What reading the files of a record takes that are not in the page cache, where each has its own; 0 where that cannot be told."""
+    columns = [column for column in map(kept_column, source.columns) if len(source) and column.file_of(0) is not None]
+    chosen = spread(len(source), COLD_FILES).tolist() if hasattr(os, "posix_fadvise") and columns else []
+    numbers = [number for column in columns for record in chosen if (number := column.file_of(record)) is not None]
+    seconds = 0.0
+    for number in numbers:
+        try:
+            fd = os.open(source.fingerprints[number].path, os.O_RDONLY)
+        except OSError:
+            continue  # Whoever reads it will say why.
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if os.fstat(fd).st_size == 0 or is_cached(fd, 0):
+                return 0.0  # In memory all the same: a file system that has no other place, or pages that are in use.
+            began = time.perf_counter()
+            os.read(fd, os.fstat(fd).st_size)
+            seconds += time.perf_counter() - began
+        finally:
+            os.close(fd)
+    return seconds / max(1, len(chosen))
 
 
 def device_rate(source: Source) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, StreamloadError
 from streamload.formats import folder_format_of
+from streamload.formats.names import is_pattern
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in
@@ -186,7 +187,15 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
     decode = False if _style(manifest) is not None else None
-    return open_training(paths, fields_in(arguments.fields), decode=decode, **options_in(arguments))[0]
+    fields = fields_in(arguments.fields)
+    if _asks_of_source(arguments):
+        return open_training(paths, {name: name for name in fields or ()}, decode=decode)[0]
+    return open_training(paths, fields, decode=decode, **options_in(arguments))[0]
+
+
+def _asks_of_source(arguments: argparse.Namespace) -> bool:
+    """Whether the choice of fields says how SRC is read: a pattern joins datasets of it, which have become one."""
+    return bool(arguments.against) and any(map(is_pattern, (fields_in(arguments.fields) or {}).values()))
 
 
 def _style(manifest: dict[str, Any] | None) -> WriteOptions | None:
@@ -339,6 +348,8 @@ def _request(arguments: argparse.Namespace, manifest: dict[str, Any] | None) -> 
     """
     made = (manifest or {}).get("provenance", {}).get("request")
     chosen = fields_in(arguments.fields)
+    if not isinstance(made, dict) and _asks_of_source(arguments):
+        return OpenRequest(path=arguments.against, mode=arguments.mode, fields=chosen, **options_in(arguments))
     if not isinstance(made, dict):
         return OpenRequest(path=arguments.against, mode=arguments.mode, fields=chosen and {name: name for name in chosen})
     request = replace(OpenRequest.of(made), path=arguments.against)

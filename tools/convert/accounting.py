@@ -133,7 +133,10 @@ def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequenc
     files: list[AccountEntry] = []
     for one in origin.omissions:
         if one.what == "file":
-            files += _split("file", [name for name in one.names if rest.pop(name, None) is not None], one.why, leave_out)
+            names = [name for name in one.names if name in rest and not _why(name, origin)[1]]
+            files += _split("file", names, one.why, leave_out)
+            for name in names:
+                del rest[name]
     reasons: dict[tuple[str, bool], list[str]] = {}
     for name in rest:
         reasons.setdefault(_why(name, origin), []).append(name)
@@ -198,8 +201,9 @@ def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
         return "words about the data", True
     if origin.is_no_data(name):
         return "no data by their names", True
-    part = re.split(r"[^a-z0-9]", last.lower(), maxsplit=1)[0]
-    if part in SPLITS or part == "t10k":
+    words = [re.split(r"[^a-z0-9]", one, maxsplit=1)[0] for one in (last.lower(), *parts[:-1])]
+    part = next((one for one in words if one in SPLITS or one == "t10k"), None)
+    if part is not None:
         return f"of another part ({part}): convert it by itself", False
     ending = os.path.splitext(last)[1].lower()
     return f"{ending} is not read here" if ending else "no ending says what it is", False

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import streamload
 from streamload.conditions import Condition
 from streamload.errors import ConversionError, SourceChangedError
+from streamload.schema import TEXT
 from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.tools.console import counted
 from streamload.tools.convert.accounting import Account
@@ -34,6 +35,7 @@ from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex, bu
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
+from streamload.tools.convert.writers.text_limits import unheld_error
 from streamload.tools.progress import Bar, bar
 
 SHARD_NBYTES = 1 << 30
@@ -135,20 +137,34 @@ class Conversion:
         return self._scanning() or self._condition is not None or dealt or self._scattering()
 
     def look(self) -> None:
-        """Raise SchemaMismatchError where images that are written are not alike: before any is. Known once it is prepared."""
-        if self._scanning() or self._request.size is not None or self._style.store == "keep" or self._staging.finished():
+        """Raise where images that are written are not alike, or texts have no place in their files: before any is. Known once prepared."""
+        if self._scanning() or any(self._staging.kept(shard.name) is not None for shard in self.shards()):
+            return
+        self._look_at_texts()
+        if self._request.size is not None or self._style.store == "keep":
             return
         if self._condition is None:
             require_alike(self._origin)
         else:
             require_alike(ChosenRecords(self._origin, np.sort(WrittenOrderIndex(self.order).at(0, len(self.order)))))
 
+    def _look_at_texts(self) -> None:
+        """Raise UnsupportedFeatureError for the first text that is to be written and that its file could not hold."""
+        if not any(field.ragged == TEXT for field in self._origin.schema):
+            return
+        found: list[tuple[int, str]] = []
+        tasks = self._over_all({"kind": "texts", "order": self.order.plain()})
+        self._tasks("looking at texts", tasks, len(self._origin), lambda task, answer: found.extend(map(tuple, answer["unheld"])))
+        if found:
+            record, name = min(found)
+            raise unheld_error(f"{self._origin.title}: record {record:,} of field '{name}'", name, self._style.format)
+
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""
         known = self._staging.kept("prepared")
         if known is None:
             if self._scanning():
-                self._scan(len(self._origin))
+                self._scan()
             order = self._arranged()
             self._require_some(len(order))
             known = {"order": order.plain(), "bad": self.bad}
@@ -273,13 +289,17 @@ class Conversion:
         """Whether records that cannot be read are to be found beforehand."""
         return self._arguments.on_bad != "raise"
 
-    def _scan(self, count: int) -> None:
+    def _scan(self) -> None:
         """Find the records that cannot be read, before anything is written."""
         found: list[Any] = []
-        base = self._base() | {"kind": "scan", "path": self._staging.target, "nbytes": 0, "style": asdict(self._style)}
-        tasks = [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
-        self._tasks("looking", tasks, count, lambda task, answer: found.extend(answer["bad"]))
+        self._tasks("looking", self._over_all({"kind": "scan"}), len(self._origin), lambda task, answer: found.extend(answer["bad"]))
         self.bad = sorted((int(number), str(why)) for number, why in found)
+
+    def _over_all(self, more: dict[str, Any]) -> list[dict[str, Any]]:
+        """A task for each stretch of all records, which writes nothing."""
+        base = self._base() | {"path": self._staging.target, "nbytes": 0, "style": asdict(self._style)} | more
+        count = len(self._origin)
+        return [base | {"start": at, "stop": min(count, at + SCAN_RECORDS)} for at in range(0, count, SCAN_RECORDS)]
 
     def _base(self) -> dict[str, Any]:
         """What every task says."""

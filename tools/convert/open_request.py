@@ -26,9 +26,11 @@ class OpenRequest:
     mode: str = "rgb"
     """Of images from folders: rgb or grey."""
     size: tuple[int, int] | None = None
-    """Height and width that images are made; None where all must have the first one's."""
+    """Height and width that images are made."""
     labels: str | None = None
     """A CSV or JSONL file that says the labels of images."""
+    first_size: bool = False
+    """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
     masks: tuple[str, ...] | None = None
     """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
 
@@ -48,5 +50,6 @@ class OpenRequest:
         values["size"] = tuple(values["size"]) if values["size"] else None
         values["shapes"] = {name: tuple(shape) for name, shape in values["shapes"].items()} if values["shapes"] else None
         values["fill"] = {name: ast.literal_eval(text) for name, text in values["fill"].items()} if values.get("fill") else None
+        values.setdefault("first_size", True)  # What conversions did before they said so.
         values["masks"] = tuple(values["masks"]) if values.get("masks") is not None else None
         return cls(**values)

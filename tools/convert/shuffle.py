@@ -94,6 +94,20 @@ class WrittenOrderIndex:
             places = np.concatenate(shuffled)
         return places if self._held is None else np.array(self._held[places], np.int64)
 
+    def written(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Those of the records [start, stop) that have a position, ascending."""
+        if self._arrangement.file is None:
+            return np.arange(start, min(stop, len(self._arrangement)), dtype=np.int64)
+        found = [np.zeros(0, np.int64)]
+        begin = 0
+        for end in self._arrangement.ends if self._held is not None else ():
+            assert self._held is not None
+            part = self._held[begin:end]  # Records ascend within a part.
+            first, last = np.searchsorted(part, [start, stop])
+            found.append(np.array(part[first:last]))
+            begin = end
+        return np.sort(np.concatenate(found))
+
     def positions(self, batches: Iterator[tuple[int, int]]) -> Iterator[NDArray[np.int64]]:
         """The position of each record of [start, stop), for stretches that follow each other from 0 on; -1 for one that is left out."""
         whole = self._arrangement.shuffle == "whole"

@@ -23,6 +23,7 @@ import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
 from streamload.fault_points import reach
 from streamload.formats.hdf5.inspector import Inspector
+from streamload.schema import TEXT
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
 from streamload.tools.convert.open_request import OpenRequest
@@ -33,6 +34,7 @@ from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.shuffle import Buckets, WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions, writer_of
+from streamload.tools.convert.writers.text_limits import require_held_texts, unheld_text
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
 from streamload.tools.files.direct_io import aligned_records
@@ -137,11 +139,11 @@ def scan(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
         for start in range(task["start"], task["stop"], batch):
             numbers = np.arange(start, min(start + batch, task["stop"]), dtype=np.int64)
             try:
-                kept.take(numbers)
+                require_held_texts(kept.take(numbers), style.format)
             except SourceError:
                 for number in numbers.tolist():
                     try:
-                        kept.take(np.array([number], np.int64))
+                        require_held_texts(kept.take(np.array([number], np.int64)), style.format)
                     except SourceError as error:
                         bad.append((number, error.message))
             progress.add(len(numbers))
@@ -150,6 +152,22 @@ def scan(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
             kept.close()
         origin.close()
     return {"bad": bad}
+
+
+def look_at_texts(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
+    """The first text of a stretch of records that the files to be written cannot hold: its record and field."""
+    style, order = WriteOptions(**task["style"]), WrittenOrderIndex(WrittenOrder.of(task["order"]))
+    with closing(open_records(OpenRequest.of(task["request"]))) as origin:
+        names = [field.name for field in origin.schema.ragged if field.ragged == TEXT]
+        batch = batch_records(origin)
+        for start in range(task["start"], task["stop"], batch):
+            numbers = order.written(start, min(start + batch, task["stop"]))
+            for name in names if len(numbers) else ():
+                at = unheld_text(origin.values(name, numbers), style.format)
+                if at is not None:
+                    return {"unheld": [(int(numbers[at]), name)]}
+            progress.add(len(numbers))
+    return {"unheld": []}
 
 
 def scatter(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
@@ -210,7 +228,8 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
         if kept is not origin:
             held.enter_context(closing(kept))
         schema = kept.schema
-        writer = writer_of(path, schema, records, style, Annotations(classes=origin.classes, attributes=origin.attributes))
+        said = Annotations() if style.values_only else Annotations(classes=origin.classes, attributes=origin.attributes)
+        writer = writer_of(path, schema, records, style, said)
         behind = held.enter_context(ReadBehind(path, BLOCK_NBYTES))
         if style.format == "hdf5":
             Inspector.warm()
@@ -262,7 +281,12 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
             yield batch
 
 
-KINDS: dict[str, Callable[[dict[str, Any], ProgressReporter], dict[str, Any]]] = {"scan": scan, "scatter": scatter, "write": write}
+KINDS: dict[str, Callable[[dict[str, Any], ProgressReporter], dict[str, Any]]] = {
+    "scan": scan,
+    "texts": look_at_texts,
+    "scatter": scatter,
+    "write": write,
+}
 
 if __name__ == "__main__":
     main()

@@ -31,8 +31,7 @@ def batches_in(folder: str) -> list[str]:
     """The batches in a folder, in no order."""
     found: list[str] = []
     for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        if _NAMED.fullmatch(name) is not None and os.path.isfile(path):
+        if _NAMED.fullmatch(name) is not None and os.path.isfile(path := os.path.join(folder, name)):
             with open(path, "rb") as file:
                 found += [path] if is_batch(file.read(2), path) else []
     return found

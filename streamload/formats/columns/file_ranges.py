@@ -58,6 +58,14 @@ class FileRanges(AddressableDefaults):
         """Of the records alone."""
         return int(self.sizes.sum())
 
+    def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """The stretch of each record, where every one has a value: shape (stop - start, 3)."""
+        offsets = self.offsets[start:stop]
+        if (offsets < 0).any():
+            return None
+        runs = np.searchsorted(self.starts, np.arange(start, stop), side="right") - 1
+        return np.stack([self.numbers[runs], offsets, offsets + self.sizes[start:stop]], axis=1).astype(np.int64)
+
     def filled(self) -> FileRanges:
         """The same with no bytes at all in the place of records without a value."""
         return replace(self, fill=b"") if self.fill is None else self

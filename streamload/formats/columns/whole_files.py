@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
-from streamload.errors import SourceError
+from streamload.errors import SourceChangedError, SourceError
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Fault, Lengths, ReadStats
-from streamload.storage.file_table import sizes_of
+from streamload.storage.file_table import forget_kept, sizes_of
 from streamload.storage.files import Fingerprint, OpenFiles, changed, identity_of, is_cached, open_unchanged, short_read, unreadable
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class WholeFileReader(ReaderDefaults):
             try:
                 read_whole(was, room, self._column.field.name)
             except SourceError as error:
+                if isinstance(error, SourceChangedError):
+                    forget_kept(self._files.fingerprints)
                 if self._faults is None:
                     raise
                 room[:] = bytes(len(room))

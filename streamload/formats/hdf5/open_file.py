@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError
 
 if TYPE_CHECKING:
     import h5py
@@ -97,12 +97,6 @@ def unreadable(path: str, error: BaseException) -> SourceError:
             hint="Check the disk and the system log; a copy of the file on another disk may help.",
             path=path,
             errno=int(failed[1]),
-        )
-    if "no appropriate function for conversion path" in text:
-        return UnsupportedFeatureError(
-            f"{path} holds values of a type that the HDF5 library cannot turn into one of NumPy's.",
-            hint="Choose other fields with fields=[...].",
-            path=path,
         )
     reason = text.strip() or type(error).__name__
     return CorruptDataError(

@@ -23,6 +23,7 @@ from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME, FilesInfo, Pac
 from streamload.formats.hdf5.request import Request
 from streamload.formats.scaled import Scaled
 from streamload.ragged import Ragged
+from streamload.sizes import format_times
 from streamload.source import Column, Source
 
 PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_max", "valid_range")
@@ -121,7 +122,7 @@ def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) ->
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
     if isinstance(column, ChunkedColumn) and column.amplification > 1:
-        times = f"{column.amplification:,.3g}"
+        times = format_times(column.amplification)
         return [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
     if isinstance(column, (H5pyColumn, VlenColumn)):
         return [

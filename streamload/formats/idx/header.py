@@ -12,15 +12,15 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError, UnsupportedFeatureError
-from streamload.sizes import format_nbytes
+from streamload.errors import CorruptDataError, SourceError
 
 MAGIC_NBYTES = 4
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 """By the code in the third byte."""
 MOST_AXES = 8
 MOST_UNPACKED_NBYTES = 1 << 30
-"""What a packed file may unpack to: it is held in memory."""
+"""What a compressed file may unpack to, to be held in memory: larger ones are unpacked as they go by."""
+PIECE_NBYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,7 +34,8 @@ class IdxArray:
     offset: int
     """Of its first byte."""
     values: NDArray[np.generic] | None
-    """All of it, where the file is packed."""
+    """All of it, where the file is compressed and not too large for that."""
+    compressed: bool
 
 
 def begins_as_idx(head: bytes) -> bool:
@@ -50,8 +51,7 @@ def is_images(name: str) -> bool:
 def read_idx(path: str) -> IdxArray:
     """The array of a file: where it lies, or its values where it is packed.
 
-    Raises CorruptDataError where the file is shorter or longer than its head says, UnsupportedFeatureError where it is packed
-    and too large to be held.
+    Raises CorruptDataError where the file is shorter or longer than its head says: a compressed one is unpacked to see that.
     """
     try:
         with open(path, "rb") as file:
@@ -75,17 +75,18 @@ def read_idx(path: str) -> IdxArray:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions and the disk.", path=path) from error
-    return IdxArray(dtype=dtype, shape=shape, offset=offset, values=values)
+    return IdxArray(dtype=dtype, shape=shape, offset=offset, values=values, compressed=packed)
 
 
-def _unpacked(path: str, file: IO[bytes], nbytes: int, dtype: np.dtype, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The values of a packed file, in native order of bytes; no more is unpacked than its head says."""
+def _unpacked(path: str, file: IO[bytes], nbytes: int, dtype: np.dtype, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """The values of a compressed file, in native order of bytes, None where they are too many; no more is unpacked than its head says."""
     if nbytes > MOST_UNPACKED_NBYTES:
-        raise UnsupportedFeatureError(
-            f"{path} is packed as one stream of {format_nbytes(nbytes)}; up to {format_nbytes(MOST_UNPACKED_NBYTES)} are held in memory.",
-            hint="Unpack it first: gunzip -k.",
-            path=path,
-        )
+        found = 0
+        while found <= nbytes and (piece := file.read(min(PIECE_NBYTES, nbytes + 1 - found))):
+            found += len(piece)
+        if found != nbytes:
+            raise _wrong_size(path, found, nbytes)
+        return None
     data = file.read(nbytes + 1)
     if len(data) != nbytes:
         raise _wrong_size(path, len(data), nbytes)

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
+from streamload.formats.columns.packed_blocks import blocks_of
+from streamload.formats.columns.packed_records import PackedArrays
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.idx.header import IdxArray, is_images, read_idx
 from streamload.formats.split_choice import by_split, chosen_split, refuse_split
@@ -102,6 +104,8 @@ def _stored(array: IdxArray, number: int) -> FileColumn:
 def _column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Column:
     """The column of a field: raw records by offset, or values in memory where any of the files is packed."""
     details: list[tuple[int, IdxArray]] = [part.stored.detail for part in parts]
+    if any(array.compressed and array.values is None for _, array in details):
+        return _packed_column(field, details)
     values = [array.values for _, array in details if array.values is not None]
     if details and len(values) == len(details):
         return InMemory(field=field, values=np.concatenate(values), label="gzip")
@@ -114,3 +118,18 @@ def _column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Colu
     runs = [RawRuns(firsts=first, offsets=np.array([array.offset]), stride=stride, dtype=array.dtype) for _, array in details]
     numbered = [replace(part, number=number) for part, (number, _) in zip(parts, details, strict=True)]
     return extents_of(field, numbered, runs, blocks=False, label="contiguous")
+
+
+def _packed_column(field: Field, details: Sequence[tuple[int, IdxArray]]) -> PackedArrays:
+    """Records of files some of which are compressed, and too large to be held."""
+    starts = np.cumsum([0, *(array.shape[0] for _, array in details)]).astype(np.int64)
+    offsets = [array.offset + np.arange(array.shape[0], dtype=np.int64) * field.nbytes for _, array in details]
+    places = np.concatenate(offsets)
+    blocks = blocks_of([(places, np.full(len(places), field.nbytes, np.int64))], starts)
+    return PackedArrays(
+        field=field,
+        stored=details[0][1].dtype,
+        blocks=replace(blocks, numbers=np.array([number for number, _ in details], np.int32)),
+        offsets=places,
+        label="compressed as a whole",
+    )

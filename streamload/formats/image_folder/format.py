@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from streamload.formats.image_names import SUFFIXES
-from streamload.formats.partitions import files_below
+from streamload.formats.partitions import leads_up
 from streamload.source import Source
 
 NAME = "Images"
@@ -41,12 +41,42 @@ def matches(head: bytes, path: str) -> bool:
 
 def matches_folder(path: str) -> bool:
     """Whether it holds images at any depth, and no more files of other data: as far as the first files tell."""
+    from streamload.formats.image_folder.listing import is_kept
+
+    if is_kept(path):
+        return True
     images = others = 0
-    for name in islice(files_below(path, skipped=(".",)), LOOKED_AT):
-        ending = os.path.splitext(name)[1].lower()
-        images += ending in SUFFIXES
-        others += ending in OTHERS
+    try:
+        for name in islice(_names_below(path), LOOKED_AT):
+            ending = os.path.splitext(name)[1].lower()
+            images += ending in SUFFIXES
+            others += ending in OTHERS
+    except OSError:
+        pass  # Whoever reads it will say why.
     return images > others
+
+
+def _names_below(folder: str) -> Iterator[str]:
+    """Names of files in a folder and those below it, as `partitions.files_below` has them; no more is looked at than is asked for."""
+    seen: set[tuple[int, int]] = set()
+    links = [folder]
+    while links:
+        waiting = [links.pop(0)]
+        while waiting:
+            here = waiting.pop()
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below: list[str] = []
+            for name in sorted(os.listdir(here)):
+                whole = os.path.join(here, name)
+                if not os.path.isdir(whole):
+                    yield name
+                elif not name.startswith("."):
+                    (links if os.path.islink(whole) else below).append(whole)
+            waiting += below[::-1]
+            links = [link for link in links if not leads_up(link, folder)]
 
 
 def plan(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.formats.image_folder.masks import mask_folders
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "labels.csv", "labels.jsonl", "labels.parquet")
 """Tables that are taken where they lie in the folder."""
@@ -30,6 +31,13 @@ class LabelTable:
 def table_in(folder: str) -> str | None:
     """The table that lies in a folder; None where there is none."""
     return next((path for name in TABLES if os.path.exists(path := os.path.join(folder, name))), None)
+
+
+def table_of_labels(folder: str, labels: str | None) -> str | None:
+    """The table that labels the images of a folder: the one that was given, or that lies there; None where masks or folders do."""
+    if labels is not None or mask_folders(folder) is not None:
+        return labels
+    return table_in(folder)
 
 
 def read_table(folder: str, table: str) -> LabelTable:

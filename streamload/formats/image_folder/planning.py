@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
-from streamload.formats.image_folder.label_tables import read_table, table_in
+from streamload.formats.image_folder.label_tables import read_table, table_of_labels
+from streamload.formats.image_folder.listing import Listing
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
-from streamload.formats.image_folder.scanning import Listing, labelled_folders, listing_of, split_folder
+from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
 from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.formats.table_fields import Fields
 from streamload.omissions import Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
-from streamload.storage.file_table import FileTable, joined_tables, sizes_of, table_of
+from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 
 IMAGE, LABEL, MASK = "image", "label", "mask"
 
@@ -117,23 +118,19 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
 
 def _records_of(root: str, labels: str | None) -> FolderRecords:
     pair = None if labels else mask_folders(root)
-    table = labels or (table_in(root) if pair is None else None)
+    table = table_of_labels(root, labels)
     found = listing_of(root)
-    real = os.path.realpath(root)
-    files, refused = table_of([os.path.join(real, folder) if folder else real for folder in found.folders], found.names)
     if pair is not None:
-        made = _pairs(found, files, *pair)
+        made = _pairs(found, *pair)
     elif table is not None:
-        made = _from_table(found, files, table)
+        made = _from_table(found, table)
         if not labels:
             made.notes.append(f"labels are those of {os.path.basename(table)}, which lies in the folder")
     else:
-        made = _by_folder(found, files)
+        made = _by_folder(found)
     used = None if table is None else os.path.relpath(os.path.realpath(table), os.path.realpath(root))
     for why, names in found.others.items():
         made.omissions += _omitted(why, [name for name in names if name != used])
-    for why in dict.fromkeys(why for _, why in refused):
-        made.omissions += _omitted(why, [os.path.relpath(path, os.path.realpath(root)) for path, reason in refused if reason == why])
     return made
 
 
@@ -142,41 +139,45 @@ def _omitted(why: str, names: Sequence[str]) -> Iterator[Omission]:
         yield Omission.of("file", why, names)
 
 
-def _by_folder(found: Listing, files: FileTable) -> FolderRecords:
+def _by_folder(found: Listing) -> FolderRecords:
     """Every image a record, its label the folder in the root that it lies in."""
+    files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
     numbers = labelled_folders(found)
     if numbers is not None:
         if any(name.lower() in MASK_FOLDERS for name in found.classes):
             refuse_masks(found.root, found.paths())
-        array = np.array(numbers, np.int64)[files.folder_numbers]
+        array = np.repeat(np.array(numbers, np.int64), np.diff(files.folder_starts))
         made.values[LABEL] = LabelValues(array=array, there=np.ones(len(array), bool), classes=found.classes)
     return made
 
 
-def _numbers_by_name(found: Listing, files: FileTable) -> dict[str, int]:
+def _numbers_by_name(found: Listing) -> dict[str, int]:
     """The number of each file in the table, by its path relative to the root."""
-    beginning = os.path.join(os.path.realpath(found.root), "")
-    return {files.path(number).removeprefix(beginning): number for number in range(len(files))}
+    return {name: number for number, name in enumerate(found.paths())}
 
 
-def _pairs(found: Listing, files: FileTable, images: str, masks: str) -> FolderRecords:
+def _pairs(found: Listing, images: str, masks: str) -> FolderRecords:
     """Images in one folder, and the mask of each in another."""
-    numbers = _numbers_by_name(found, files)
+    numbers = _numbers_by_name(found)
     names, own, alone = paired(found.root, images, masks)
     files_of = {IMAGE: [numbers.get(name, -1) for name in names], MASK: [numbers.get(name or "", -1) for name in own]}
-    made = FolderRecords(root=found.root, files=files, files_of={name: np.array(one, np.int32) for name, one in files_of.items()})
+    made = FolderRecords(root=found.root, files=found.files, files_of={name: np.array(one, np.int32) for name, one in files_of.items()})
     made.omissions += _omitted("a mask without an image", alone)
     known = {*names, *alone, *(name for name in own if name is not None)}
     made.omissions += _omitted("deeper than images and masks are looked for", [name for name in found.paths() if name not in known])
     return made
 
 
-def _from_table(found: Listing, files: FileTable, table: str) -> FolderRecords:
+def _from_table(found: Listing, table: str) -> FolderRecords:
     """The images that a table names, in its order, and what it says of them."""
-    numbers, read = _numbers_by_name(found, files), read_table(found.root, table)
+    numbers, read = _numbers_by_name(found), read_table(found.root, table)
+    if not read.names:
+        raise CorruptDataError(
+            f"{table} holds no records: it has no row.", hint="Give it a row for each image, or take it out of the folder.", path=table
+        )
     of_images = np.array([numbers.get(name, -1) for name in read.names], np.int32)
-    made = FolderRecords(root=found.root, files=files, files_of={IMAGE: of_images})
+    made = FolderRecords(root=found.root, files=found.files, files_of={IMAGE: of_images})
     for name, column in read.values.items():
         key = name if name != IMAGE else f"{name}_column"
         values = labels_or_texts(column, as_classes=True if name == LABEL else None)

@@ -4,73 +4,92 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import stat
+import time
+from itertools import compress
+
+import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.image_names import is_image
-from streamload.formats.partitions import SPLITS, alike, folders_below
+from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
+from streamload.formats.image_folder.tree import FolderEntries, tree_below
+from streamload.formats.image_names import SUFFIXES, is_image
+from streamload.formats.partitions import SPLITS, alike
+from streamload.storage.file_table import table_of
 
 SYSTEM = ("thumbs.db", "desktop.ini")
 DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|authors)\b.*", re.IGNORECASE)
 """Files that nobody takes for data: they are not counted among those left out."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Listing:
-    """Images in a folder and below it, in order."""
-
-    root: str
-    """As the user named it."""
-    folders: list[str] = field(default_factory=list[str])
-    """Relative to the root, "" the root itself: those that hold images."""
-    names: list[list[str]] = field(default_factory=list[list[str]])
-    """The images in each, sorted."""
-    classes: list[str] = field(default_factory=list[str])
-    """Names of all folders in the root, sorted."""
-    others: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """Files that are no images, by what is said of them."""
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return sum(map(len, self.names))
-
-    def paths(self) -> list[str]:
-        """Images relative to the root, in order."""
-        return [os.path.join(folder, name) for folder, names in zip(self.folders, self.names, strict=True) for name in names]
+_USUAL = tuple(ending.encode() for ending in SUFFIXES)
 
 
 def listing_of(root: str) -> Listing:
     """All images below a folder: class after class in the order of their names, in each folder after folder, as torchvision's ImageFolder.
 
-    Links to folders are followed, each folder once. Folders and files whose names begin with a point are passed over.
+    Links to folders are followed, each folder once. Folders and files whose names begin with a point are passed over. What was
+    found is kept, and holds as long as no folder has changed: files that are written to are noticed when they are read.
     """
-    found = Listing(root=root)
-    rows: list[tuple[str, list[str]]] = []
-    for here, names in folders_below(root, skipped=(".",)):
-        below = os.path.relpath(here, root)
+    known = kept_listing(root)
+    if known is not None:
+        return known
+    began = time.monotonic()
+    rows: list[tuple[str, FolderEntries]] = []
+    others: dict[str, list[str]] = {}
+    tree = tree_below(root)
+    for one in sorted(tree, key=lambda one: one.path.split(os.sep)):
+        below = os.path.relpath(one.path, root)
         below = "" if below == "." else below
-        images = [name for name in names if is_image(name)]
-        if images:
-            rows.append((below, images))
-        if len(images) < len(names):
-            _note_others(found.others, below, names)
+        _leave_others_out(one, below, others)
+        if one.names:
+            rows.append((below, one))
     rows.sort(key=lambda row: (row[0].partition(os.sep)[0], row[0]))
-    found.folders, found.names = [below for below, _ in rows], [images for _, images in rows]
-    with os.scandir(root) as entries:
+    real = os.path.realpath(root)
+    found = Listing(
+        root=root,
+        folders=[below for below, _ in rows],
+        files=table_of(
+            [os.path.join(real, below) if below else real for below, _ in rows],
+            [one.names for _, one in rows],
+            [one.identities for _, one in rows],
+        ),
         # A folder without images is a class all the same: numbers must not change when it is filled.
-        found.classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        classes=sorted(tree[0].folders),
+        others=others,
+    )
+    keep_listing(found, {os.path.realpath(one.path): one.identity for one in tree}, time.monotonic() - began)
     return found
 
 
-def _note_others(others: dict[str, list[str]], below: str, names: Sequence[str]) -> None:
-    for name in names:
-        if is_image(name) or name.startswith(".") or name.endswith("~") or name.lower() in SYSTEM or DOCUMENTS.fullmatch(name):
-            continue
-        ending = os.path.splitext(name)[1].lower()
-        why = f"{ending} is not read here" if ending else "no ending says what it is"
-        others.setdefault(why, []).append(os.path.join(below, name))
+def _leave_others_out(folder: FolderEntries, below: str, others: dict[str, list[str]]) -> None:
+    """Leave in a folder only images that are regular files, and note what else of it is data."""
+    there = np.fromiter((name.endswith(_USUAL) and name[0] != ord(".") for name in folder.names), np.bool_, len(folder.names))
+    for number in np.flatnonzero(~there).tolist():
+        name = os.fsdecode(folder.names[number])
+        there[number] = is_image(name)
+        if not there[number] and not _is_passed_over(name):
+            ending = os.path.splitext(name)[1].lower()
+            why = f"{ending} is not read here" if ending else "no ending says what it is"
+            others.setdefault(why, []).append(os.path.join(below, name))
+    for number in np.flatnonzero(there & (folder.identities[:, 4] & 0o170000 != stat.S_IFREG)).tolist():
+        there[number] = False
+        name = os.fsdecode(folder.names[number])
+        others.setdefault(_refusal(os.path.join(folder.path, name)), []).append(os.path.join(below, name))
+    if not there.all():
+        folder.names = list(compress(folder.names, there.tolist()))
+        folder.identities = folder.identities[there]
+
+
+def _refusal(path: str) -> str:
+    """Why a file that has the name of an image cannot be one."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    return "no regular file"
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.endswith("~") or name.lower() in SYSTEM or DOCUMENTS.fullmatch(name) is not None
 
 
 def splits_of(root: str) -> list[str]:
@@ -114,9 +133,10 @@ def labelled_folders(found: Listing) -> list[int] | None:
     if not any(found.folders):
         return None
     if "" in found.folders:
-        beside = len(found.names[found.folders.index("")])
+        at = found.folders.index("")
+        beside = int(found.files.folder_starts[at + 1] - found.files.folder_starts[at])
         raise SchemaMismatchError(
-            f"{found.root} holds {beside:,} images beside folders with {found.count - beside:,}: what is their label?",
+            f"{found.root} holds {beside:,} images beside folders with {len(found.files) - beside:,}: what is their label?",
             hint="Move them into folders, one for each class, or say it in a table: labels=FILE.csv.",
             path=found.root,
         )

@@ -24,7 +24,7 @@ from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
 from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
 from streamload.formats.table_fields import Fields, Table, TablePart, WantedColumns, refuse_unknown_columns
 from streamload.schema import Field
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.storage.files import Fingerprint, OpenFiles
 
@@ -80,7 +80,7 @@ def _costs(column: Column) -> list[str]:
         return []
     notes: list[str] = []
     if column.amplification > 1:
-        times = f"{column.amplification:,.3g}"
+        times = format_times(column.amplification)
         notes.append(f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once")
     if isinstance(column, RowGroups) and column.parts and column.parts[0].values.lists and column.field.dtype.itemsize < 4:
         notes.append(

@@ -48,7 +48,7 @@ def unreadable(
     if isinstance(error, MemoryError):
         return ResourceError(
             f"{where} needs more memory to decode than there is: {text}.",
-            hint="The file may lie about its sizes; or free memory, or write it in smaller row groups (row_group_size= of write_table).",
+            hint="The file may lie about its sizes; or free memory, or write it in smaller row groups.",
             **details,
         )
     if "crypt" in lower:

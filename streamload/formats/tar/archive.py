@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +12,32 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
 from streamload.formats.image_names import SUFFIXES as IMAGES
+from streamload.formats.tar.field_names import field_names, short_name
 from streamload.formats.tar.members import Members, TarMember
+from streamload.formats.unpacking_budget import UnpackingBudget
 from streamload.storage.plain_file import StoredFile
 
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
-NAMES = {"cls": "label"}
-"""How fields are called that are called otherwise in archives."""
+MOST_ENDINGS = 1000
+"""More kinds of members are no fields: points in the names meant something else."""
 MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
+KEPT_NBYTES = 600
+"""About what Python takes for the places of a member, and its name."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
 class Archive:
     """The records of one archive: where the images of each stand, and what else belongs to it."""
 
-    def __init__(self, path: str, file: StoredFile) -> None:
-        """Go through all heads, and read what is small; `file` stays open."""
+    def __init__(self, path: str, file: StoredFile | None = None) -> None:
+        """Go through all heads of a file, and read what is small; it stays open. Without one, whoever makes it fills it in."""
         self.path = path
+        self.addressable = file is None or file.addressable
+        """Whether it is not compressed."""
         self.damage: SourceError | None = None
-        self.keys: list[str] = []
+        self.keys: Sequence[str] = []
+        """Of records, in the order of their first members."""
         self.places: dict[str, NDArray[np.int64]] = {}
         """By what follows the key: offset and length for each record; -1 where it has none."""
         self.values: dict[tuple[str, str], dict[int, Any]] = {}
@@ -42,6 +49,9 @@ class Archive:
         """How many, by reason."""
         self.linked: set[int] = set()
         """Offsets of members that others are hard links to."""
+        self._budget = None if self.addressable else UnpackingBudget(path)
+        if file is None:
+            return
         try:
             self._go_through(file)
         except CorruptDataError as error:
@@ -49,30 +59,34 @@ class Archive:
 
     def _go_through(self, file: StoredFile) -> None:
         rows: dict[str, int] = {}
+        keys: list[str] = []
+        self.keys = keys
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
         try:
             for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self._leave_out):
+                if self._budget is not None:
+                    self._budget.allow(member.name, member.nbytes)
+                    self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 key, name = key_of(member.name)
                 if not name:
-                    self._leave_out(member.name, "no ending says what it is")
+                    self._leave_out(member.name, why_not(""))
                     continue
                 if kind_of_member(name) == "other":
-                    # It makes no record by itself: a LICENSE.txt would, but not a boxes.csv.
-                    pickle = name.rpartition(".")[2] in PICKLES
-                    why = "a pickle, which could run anything" if pickle else "not read here"
-                    self._leave_out(member.name, f".{name} is {why}")
+                    self._leave_out(member.name, why_not(name))
                     continue
-                row = rows.setdefault(key, len(self.keys))
-                if row == len(self.keys):
-                    self.keys.append(key)
-                elif not file.addressable and row != len(self.keys) - 1:
+                row = rows.setdefault(key, len(keys))
+                if row == len(keys):
+                    keys.append(key)
+                elif not file.addressable and row != len(keys) - 1:
                     raise SchemaMismatchError(
                         f"{self.path} is packed, and the files of record {key!r} do not follow each other.",
                         hint="Unpack it, or pack it sorted: tar --sort=name.",
                         path=self.path,
                     )
                 had = seen.setdefault(name, bytearray())
+                if len(seen) > MOST_ENDINGS:
+                    raise _too_many_endings(self.path, list(seen))
                 had.extend(bytes(max(0, row + 1 - len(had))))
                 if had[row]:
                     raise SchemaMismatchError(
@@ -82,9 +96,19 @@ class Archive:
                 self._add(member, row, name, places)
         finally:
             for name, found in places.items():
-                self.places[name] = np.full((len(self.keys), 2), -1, np.int64)
+                self.places[name] = np.full((len(keys), 2), -1, np.int64)
                 for row, offset, nbytes in found:
                     self.places[name][row] = offset, nbytes
+
+    def has(self, name: str) -> bool:
+        """Whether a record has a file of which this follows the key, and which is taken."""
+        return name in self.places or any(name == one for one, _ in self.values)
+
+    def key_with(self, name: str) -> str:
+        """The key of a record that has such a file."""
+        if name in self.places:
+            return self.keys[int(np.argmax(self.places[name][:, 0] >= 0))]
+        return self.keys[next(row for (one, _), rows in self.values.items() if one == name for row in rows)]
 
     def _leave_out(self, name: str, why: str) -> None:
         self.counts[why] += 1
@@ -101,12 +125,19 @@ class Archive:
             try:
                 found = small_values(name, member.data)
             except ValueError as error:
-                self.bad[row] = CorruptDataError(
-                    f"{self.path}: {member.name} cannot be read: {error}.", hint="Leave it out with --on-bad skip.", path=self.path
-                )
+                self.bad[row] = CorruptDataError(f"{self.path}: {member.name} cannot be read: {error}.", path=self.path)
                 return
             for field, value in found.items():
                 self.values.setdefault((name, field), {})[row] = value
+
+
+def _too_many_endings(path: str, endings: Sequence[str]) -> SchemaMismatchError:
+    return SchemaMismatchError(
+        f"{path}: the names of its files end in more than {MOST_ENDINGS:,} ways after their first points, and each would be a field: "
+        f".{endings[0]}, .{endings[1]}, .{endings[2]} and so on.",
+        hint="As in WebDataset, the first point of a name ends its record's key: rename files so that only .jpg and the like follow it.",
+        path=path,
+    )
 
 
 def key_of(name: str) -> tuple[str, str]:
@@ -124,69 +155,59 @@ def kind_of_member(name: str) -> str:
     return "text" if last in TEXTS else last if last in ("json", "npy") else "other"
 
 
-def field_of(name: str) -> str:
-    """The name of a field: "left" for left.jpg, "label" for cls."""
-    name = name.rpartition(".")[0] or name
-    return NAMES.get(name, name)
-
-
-def image_fields(archives: Sequence[Archive]) -> dict[str, str]:
-    """Names of fields of images: "image" where a record has one, whatever its kind; else the kinds."""
-    bare = {name for archive in archives for name in archive.places if "." + name in IMAGES}
-    for archive in archives:
-        there = [places[:, 0] >= 0 for name, places in archive.places.items() if name in bare]
-        if there and np.sum(there, axis=0).max(initial=0) > 1:
-            return {}
-    return dict.fromkeys(sorted(bare), "image")
+def why_not(name: str) -> str:
+    """Why what follows a key is no field: it makes no record by itself, as a LICENSE.txt would, but not a boxes.csv."""
+    if not name:
+        return "no ending says what it is"
+    return f".{name} is {'a pickle, which could run anything' if name.rpartition('.')[2] in PICKLES else 'not read here'}"
 
 
 def small_values(name: str, data: bytes) -> dict[str, Any]:
-    """Values by the names of their fields."""
+    """Values by the names of their fields; a text by its ending."""
     if kind_of_member(name) == "text":
-        return {field_of(name): data.decode().strip()}
+        return {name: data.decode().strip()}
     try:
         held = json.loads(data)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     if not isinstance(held, dict):
-        return {field_of(name): held}
+        return {short_name(name): held}
     return {str(field): value for field, value in held.items() if value is not None}
 
 
-def held_fields(archives: Sequence[Archive], title: str) -> dict[tuple[str, str], str]:
-    """The names of fields that are held, by where their values come from: the same for all records, whatever stands first in one.
+def names_of_files(archives: Sequence[Archive]) -> dict[str, str]:
+    """The names of fields of members that are read when they are asked for, by what follows their keys; one field may have several."""
+    files = {name for archive in archives for name in archive.places}
+    return {name: field for name, field in _names(archives).items() if name in files}
 
-    Raises SchemaMismatchError where a file that is a field would have the name of another.
-    """
-    files = {field: names[0] for field, names in file_fields(archives, title).items()}
+
+def held_fields(archives: Sequence[Archive]) -> dict[tuple[str, str], str]:
+    """The names of fields that are held, by where their values come from: the same for all records, whatever stands first in one."""
+    of_members = _names(archives)
     found = list(dict.fromkeys(one for archive in archives for one in archive.values))
-    names: dict[tuple[str, str], str] = {}
-    # Files of texts first: what JSON holds besides can have a longer name.
-    for source, field in sorted(found, key=lambda one: (kind_of_member(one[0]) != "text", one)):
-        other = files.get(field) or next((one for (one, _), name in names.items() if name == field), None)
-        if other is not None and kind_of_member(source) == "text":
-            raise _one_name(title, source, other, field)
-        names[source, field] = field if other is None else f"{source}.{field}"
+    names = {one: of_members[one[0]] for one in found if kind_of_member(one[0]) == "text"}
+    taken = set(of_members.values())
+    # What JSON holds besides can have a longer name.
+    for source, field in sorted(one for one in found if one not in names):
+        name = field
+        while name in taken:
+            name = source if name == short_name(source) else f"{source}.{name}"
+        names[source, field] = name
+        taken.add(name)
     return {one: names[one] for one in found}
 
 
-def file_fields(archives: Sequence[Archive], title: str) -> dict[str, list[str]]:
-    """What follows the keys of files that are read when they are asked for, by the names of their fields: one in each record."""
-    images = image_fields(archives)
-    found: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for archive in archives for name in archive.places):
-        found.setdefault(images.get(name, field_of(name)), []).append(name)
-    for field, names in found.items():
-        for archive in archives if len(names) > 1 else ():
-            there = [archive.places[name][:, 0] >= 0 for name in names if name in archive.places]
-            if there and int(np.sum(there, axis=0).max(initial=0)) > 1:
-                raise _one_name(title, names[0], names[1], field)
-    return found
+def _names(archives: Sequence[Archive]) -> dict[str, str]:
+    """The names of fields of all members but JSON, by what follows their keys."""
+    files = dict.fromkeys(name for archive in archives for name in archive.places)
+    texts = dict.fromkeys(name for archive in archives for name, _ in archive.values if kind_of_member(name) == "text")
 
+    def meet(names: Iterable[str]) -> bool:
+        wanted = set(names)
+        for archive in archives:
+            there = [places[:, 0] >= 0 for name, places in archive.places.items() if name in wanted]
+            if len(there) > 1 and int(np.sum(there, axis=0).max(initial=0)) > 1:
+                return True
+        return False
 
-def _one_name(title: str, one: str, other: str, field: str) -> SchemaMismatchError:
-    return SchemaMismatchError(
-        f"{title}: files of one key that end in .{one} and .{other} would both be the field '{field}'.",
-        hint="A key goes up to the first point of a name, and what follows names the field: rename one of them.",
-        path=title,
-    )
+    return field_names(files, texts, meet)

@@ -8,13 +8,15 @@ from typing import Any
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.formats.tar.members import BLOCK, is_head
 from streamload.source import Source
+from streamload.storage.compressed_file import unpacked_head
 
 NAME = "tar"
 
 
 def matches(head: bytes, path: str) -> bool:
-    """Whether it begins with the head of a member, which has a checksum."""
-    return is_head(head[:BLOCK]) and bool(head.strip(b"\0"))
+    """Whether it begins with the head of a member, which has a checksum, compressed or not."""
+    begin = unpacked_head(head, path, BLOCK)
+    return is_head(begin) and bool(begin.strip(b"\0"))
 
 
 def plan(paths: Sequence[str], fields: Sequence[str] | Mapping[str, str | Sequence[str]] | None, *, fill: Any = None) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,31 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
+from streamload.formats.columns.packed_records import PackedRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
-from streamload.formats.tar.archive import Archive, file_fields, held_fields, kind_of_member
+from streamload.formats.tar import walk
+from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
 from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
+from streamload.storage.compressed_file import open_unpacked
+from streamload.storage.file_table import total_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, recheck
-from streamload.storage.plain_file import PlainFile
 
 CLASSES = ("label", "cls", "cls2")
 """Fields whose texts are names of classes, however many there are."""
+READING_THREADS = 8
+"""Archives that are read at once."""
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None) -> Source:
     """The source, planned anew."""
     fingerprints = [fingerprint(path) for path in paths]
-    archives = [_archive(path, was) for path, was in zip(paths, fingerprints, strict=True)]
+    archives = _archives(paths, fingerprints)
     starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
@@ -41,9 +47,15 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     found: dict[str, PlannedField] = {}
     aside: dict[str, str] = {}
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
-    for field, names in file_fields(archives, title).items():
-        _add(field, _of_members(field, names, archives, fingerprints, starts), found, aside)
-    for source, field in held_fields(archives, title).items():
+    files = names_of_files(archives)
+    listed = {field: [name for name, of in files.items() if of == field] for field in dict.fromkeys(files.values())}
+    members = {field: (names, _places(names, archives)) for field, names in listed.items()}
+    packed = any(not archive.addressable for archive in archives)
+    blocks = blocks_of([(one[:, 0], one[:, 1]) for _, one in members.values()], starts) if packed and members else None
+    for field, (names, places) in members.items():
+        _add(field, _of_members(field, names, places, blocks, fingerprints, starts), found, aside)
+    held = held_fields(archives)
+    for source, field in held.items():
         column: list[Any] = [None] * int(starts[-1])
         for start, archive in zip(starts.tolist(), archives, strict=False):
             for row, value in archive.values.get(source, {}).items():
@@ -59,18 +71,34 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
         starts=starts,
         fill=fill,
         aside=aside,
-        notes=[],
+        notes=_notes(archives, {name: field for (name, _), field in held.items()} | files),
         omissions=omissions,
     )
 
 
-def _archive(path: str, was: Fingerprint) -> Archive:
-    """The members of an archive. Raises CorruptDataError where it is damaged: what follows is lost."""
-    file = PlainFile(was.path)
-    try:
-        archive = Archive(path, file)
-    finally:
-        file.close()
+def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[Archive]:
+    """What each archive holds; of many bytes several are walked through at once: heads lie far apart, and each waits for the disk."""
+    found: list[Archive | None] = [None] * len(paths)
+    if total_nbytes(fingerprints) >= walk.WORTH_NBYTES:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(READING_THREADS, len(paths)), thread_name_prefix="streamload-tar") as pool:
+            try:
+                found = list(pool.map(walk.walked, paths, [was.path for was in fingerprints]))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return [_archive(path, was, one) for path, was, one in zip(paths, fingerprints, found, strict=True)]
+
+
+def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
+    """The members of an archive, as a walk found them, or found now. Raises CorruptDataError where it is damaged: what follows is lost."""
+    if archive is None:
+        file = open_unpacked(was.path)
+        try:
+            archive = Archive(path, file)
+        finally:
+            file.close()
     recheck(was)
     if archive.damage is not None:
         raise archive.damage
@@ -82,6 +110,16 @@ def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], as
         aside[name] = f"holds {made}" if made != "no record has one" else "has no values"
     else:
         found[name] = made
+
+
+def _notes(archives: Sequence[Archive], names: Mapping[str, str]) -> list[str]:
+    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
+    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
+    if name is None:
+        return []
+    key = next(archive.key_with(name) for archive in archives if archive.has(name))
+    said = f"'{key}.{name}' is the field '{names[name]}' of record '{key}'"
+    return [f"as in WebDataset, the first point of a file's name ends the name of its record: {said}"]
 
 
 def _omissions(archives: Sequence[Archive]) -> list[Omission]:
@@ -112,28 +150,40 @@ def _places(names: Sequence[str], archives: Sequence[Archive]) -> NDArray[np.int
 
 
 def _of_members(
-    key: str, names: Sequence[str], archives: Sequence[Archive], fingerprints: Sequence[Fingerprint], starts: NDArray[np.int64]
+    key: str,
+    names: Sequence[str],
+    places: NDArray[np.int64],
+    blocks: PackedBlocks | None,
+    fingerprints: Sequence[Fingerprint],
+    starts: NDArray[np.int64],
 ) -> PlannedField | str:
-    """A field of members that are read when they are asked for; or why it can be none."""
-    places = _places(names, archives)
+    """A field of members that are read when they are asked for, of archives that are compressed where there are `blocks`; or why it
+    can be none."""
     kinds = {kind_of_member(name) for name in names}
     if kinds == {"npy"}:
-        return array_field(key, places, fingerprints, starts)
+        return array_field(key, places, blocks, fingerprints, starts)
     if kinds != {"image"}:
         return f"members of several kinds, .{' and .'.join(names[:3])}"
+    offsets, sizes = np.ascontiguousarray(places[:, 0]), np.ascontiguousarray(places[:, 1])
+    lengths, missing = Lengths.of(sizes[offsets >= 0]), int((offsets < 0).sum())
 
     def make(field: Field, stands: Any) -> Made:
-        column = FileRanges(
+        nulls = missing if stands is None else 0
+        if blocks is not None:
+            label = "a member a record, compressed as a whole"
+            return PackedRanges(
+                field=field, column=key, blocks=blocks, offsets=offsets, sizes=sizes, lengths=lengths, label=label, fill=stands
+            ), nulls
+        return FileRanges(
             field=field,
             column=key,
             starts=starts,
-            numbers=np.arange(len(archives), dtype=np.int32),
-            offsets=np.ascontiguousarray(places[:, 0]),
-            sizes=np.ascontiguousarray(places[:, 1]),
-            lengths=Lengths.of(places[places[:, 0] >= 0, 1]),
+            numbers=np.arange(len(fingerprints), dtype=np.int32),
+            offsets=offsets,
+            sizes=sizes,
+            lengths=lengths,
             label="a member a record",
             fill=stands,
-        )
-        return column, int((places[:, 0] < 0).sum()) if stands is None else 0
+        ), nulls
 
     return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=BYTES, make=make, is_mask=named_as_mask(key))

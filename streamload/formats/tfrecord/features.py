@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
 from streamload.formats.tfrecord.framing import damage_hint, framed_records
+from streamload.formats.unpacking_budget import UnpackingBudget
+from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import Fingerprint, recheck
-from streamload.storage.plain_file import PlainFile
 
 MOST_TEXT_NBYTES = 256
 """Bytes of one record that may be a name of a class, and are kept to see whether such repeat."""
+KEPT_NBYTES = 250
+"""About what Python takes for the places of a value, and for a short array."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,8 @@ class Features:
 
     def __init__(self) -> None:
         self.count = 0
+        self.addressable = True
+        """Whether no file is compressed."""
         self.starts = [0]
         self.found: dict[str, BytesFeature | NumbersFeature] = {}
         self.aside: dict[str, str] = {}
@@ -72,9 +77,11 @@ class Features:
 
     def add_file(self, path: str, was: Fingerprint) -> None:
         """Go through a file. Raises CorruptDataError or ChecksumError at the first record that is none."""
-        file = PlainFile(was.path)
+        file = open_unpacked(was.path)
+        budget = None if file.addressable else UnpackingBudget(path)
+        self.addressable &= file.addressable
         try:
-            for offset, data in framed_records(path, file, was.nbytes):
+            for offset, data in framed_records(path, file, was.nbytes, budget):
                 try:
                     features = viewed(data)
                 except ValueError as error:
@@ -83,6 +90,8 @@ class Features:
                         hint="Only those are known here.",
                         path=path,
                     ) from error
+                if budget is not None:
+                    budget.keep(sum(map(_kept_nbytes, features.values())))
                 base = np.frombuffer(data, np.uint8).ctypes.data if len(data) else 0
                 for name, value in features.items():
                     self._add(name, value, offset, base)
@@ -122,6 +131,11 @@ class Features:
     def _leave_out(self, name: str, why: str) -> None:
         del self.found[name]
         self.aside[name] = why
+
+
+def _kept_nbytes(value: list[memoryview] | NDArray[Any]) -> int:
+    """About what is kept of a feature of one record: numbers whole, of bytes where they lie and what may be a name."""
+    return KEPT_NBYTES + (value.nbytes if not isinstance(value, list) else min(MOST_TEXT_NBYTES, sum(map(len, value))))
 
 
 def _is_text(value: bytes) -> bool:

@@ -10,13 +10,15 @@ from streamload.formats.table_fields import checked_shapes
 from streamload.formats.tfrecord.framing import HEAD, masked
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.source import Source
+from streamload.storage.compressed_file import unpacked_head
 
 NAME = "TFRecord"
 
 
 def matches(head: bytes, path: str) -> bool:
-    """Whether it begins with the length of a record and the right checksum of that length."""
-    return len(head) >= HEAD.size and masked(crc32c(head[:8])) == HEAD.unpack(head[: HEAD.size])[1]
+    """Whether it begins with the length of a record and the right checksum of that length, compressed or not."""
+    begin = unpacked_head(head, path, HEAD.size)
+    return len(begin) == HEAD.size and masked(crc32c(begin[:8])) == HEAD.unpack(begin)[1]
 
 
 def plan(

@@ -7,8 +7,9 @@ import struct
 from collections.abc import Iterator
 
 from streamload.errors import ChecksumError, CorruptDataError
+from streamload.formats.unpacking_budget import UnpackingBudget
 from streamload.kernels import checksum_kernels
-from streamload.storage.plain_file import PlainFile
+from streamload.storage.plain_file import StoredFile
 
 HEAD = struct.Struct("<QI")
 """The length of a record, and the checksum of these eight bytes."""
@@ -27,8 +28,10 @@ def masked(checksum: int) -> int:
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tuple[int, memoryview]]:
+def framed_records(path: str, file: StoredFile, file_nbytes: int, budget: UnpackingBudget | None) -> Iterator[tuple[int, memoryview]]:
     """Every record of a file: the byte at which it begins, and a view of it, good until the next; its checksums are right.
+
+    Of compressed files a record of more than `budget` allows raises ResourceError.
 
     Raises CorruptDataError for a file that ends within a record, ChecksumError for a length or a record that is not what was written.
     """
@@ -37,7 +40,7 @@ def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tup
     hint = damage_hint(path)
     while True:
         name = f"{path}: record {number:,} at byte {at:,}"
-        piece, start = _reaching(file, file_nbytes, piece, start, at, HEAD.size)
+        piece, start = _reaching(file, piece, start, at, HEAD.size)
         head = piece[at - start : at - start + HEAD.size]
         if not head:
             return
@@ -47,7 +50,11 @@ def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tup
         if masked(checksum(head[:8])) != said:
             raise ChecksumError(f"{name}: the checksum of its length is wrong.", hint=hint, path=path)
         begin, whole = at + HEAD.size, nbytes + TAIL.size
-        piece, start = _reaching(file, file_nbytes, piece, start, begin, whole)
+        if budget is not None:
+            budget.allow(f"record {number:,}", nbytes)
+        elif nbytes > file_nbytes:  # What a length claims that the file has not is not asked for.
+            raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=hint, path=path)
+        piece, start = _reaching(file, piece, start, begin, whole)
         data = piece[begin - start : begin - start + whole]
         if len(data) < whole:
             raise CorruptDataError(f"{name} is cut short: it has {nbytes:,} bytes, and the file ends before.", hint=hint, path=path)
@@ -57,9 +64,11 @@ def framed_records(path: str, file: PlainFile, file_nbytes: int) -> Iterator[tup
         at, number = begin + whole, number + 1
 
 
-def _reaching(file: PlainFile, file_nbytes: int, piece: memoryview, start: int, at: int, nbytes: int) -> tuple[memoryview, int]:
+def _reaching(file: StoredFile, piece: memoryview, start: int, at: int, nbytes: int) -> tuple[memoryview, int]:
     """A piece of the file that holds so many bytes from `at`, as far as there are any, and where it begins."""
     if at >= start and at + nbytes <= start + len(piece):
         return piece, start
-    # What a length claims that the file has not is not asked for.
-    return memoryview(file.read(at, min(max(nbytes, PIECE_NBYTES), max(0, file_nbytes - at)))), at
+    # What was read beyond `at` is not read again: of what is unpacked there is no going back.
+    held = piece[at - start :] if start <= at else memoryview(b"")
+    more = file.read(at + len(held), max(nbytes, PIECE_NBYTES) - len(held))
+    return memoryview(b"".join((held, more)) if held else more), at

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
+from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
+from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.field_guesses import shape_said
@@ -22,6 +24,9 @@ from streamload.images import format_of, named_as_mask
 from streamload.schema import ARRAY, BYTES, TEXT, Field
 from streamload.source import Lengths, Source
 from streamload.storage.files import fingerprint
+
+LABEL = "messages, checksums verified at open"
+PACKED = "messages, checksums verified at open, compressed as a whole"
 
 Shapes = Mapping[str, tuple[int | None, ...]]
 
@@ -75,7 +80,19 @@ class _Planner:
 
     def __init__(self, features: Features, starts: NDArray[np.int64], shapes: Shapes) -> None:
         self._features, self._starts, self._shapes = features, starts, shapes
+        self._blocks = None if features.addressable else self._packed_blocks()
         self._beside = numbers_beside(list(features.found.items()))
+
+    def _packed_blocks(self) -> PackedBlocks | None:
+        """Of compressed files, which records are unpacked together."""
+        found = [one for one in self._features.found.values() if isinstance(one, BytesFeature)]
+        return blocks_of([self._places(one) for one in found], self._starts) if found else None
+
+    def _places(self, feature: BytesFeature) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Offset and size of a feature of each record; -1 and 0 where it has none."""
+        offsets, sizes = np.full(self._features.count, -1, np.int64), np.zeros(self._features.count, np.int64)
+        offsets[feature.records], sizes[feature.records] = feature.offsets, feature.sizes
+        return offsets, sizes
 
     def field(self, name: str, stored: str) -> PlannedField | str:
         """The field of a feature, or why it can be none."""
@@ -103,30 +120,36 @@ class _Planner:
 
     def _ranges(self, key: str, feature: BytesFeature, ragged: str) -> PlannedField:
         """Bytes, or texts, read where they lie."""
-        offsets, sizes = np.full(self._features.count, -1, np.int64), np.zeros(self._features.count, np.int64)
-        offsets[feature.records], sizes[feature.records] = feature.offsets, feature.sizes
+        (offsets, sizes), blocks = self._places(feature), self._blocks
+        lengths, missing = Lengths.of(sizes[offsets >= 0]), int((offsets < 0).sum())
 
         def make(field: Field, stands: Any) -> Made:
-            column = FileRanges(
+            fill, nulls = stands.encode() if isinstance(stands, str) else stands, missing if stands is None else 0
+            if blocks is not None:
+                return PackedRanges(
+                    field=field, column=key, blocks=blocks, offsets=offsets, sizes=sizes, lengths=lengths, label=PACKED, fill=fill
+                ), nulls
+            return FileRanges(
                 field=field,
                 column=key,
                 starts=self._starts,
                 numbers=np.arange(len(self._starts) - 1, dtype=np.int32),
                 offsets=offsets,
                 sizes=sizes,
-                lengths=Lengths.of(sizes[offsets >= 0]),
-                label="messages, checksums verified at open",
-                fill=stands.encode() if isinstance(stands, str) else stands,
-            )
-            return column, int((offsets < 0).sum()) if stands is None else 0
+                lengths=lengths,
+                label=LABEL,
+                fill=fill,
+            ), nulls
 
         return PlannedField(dtype=np.dtype(np.uint8), shape=(), ragged=ragged, make=make, is_mask=ragged == BYTES and named_as_mask(key))
 
     def _raw(self, feature: BytesFeature, shape: tuple[int, ...]) -> PlannedField:
         """Raw pixels of one shape, read where they lie."""
-        offsets = np.array(feature.offsets, np.int64)
+        offsets, blocks = np.array(feature.offsets, np.int64), self._blocks
 
         def make(field: Field, stands: Any) -> Made:
+            if blocks is not None:
+                return PackedArrays(field=field, stored=np.dtype(np.uint8), blocks=blocks, offsets=offsets, label=PACKED), 0
             column = RawRecords(
                 field=field,
                 stored=np.dtype(np.uint8),
@@ -135,7 +158,7 @@ class _Planner:
                 offsets=offsets,
                 strides=np.full(len(offsets), field.nbytes, np.int64),
                 blocks=False,
-                label="messages, checksums verified at open",
+                label=LABEL,
             )
             return column, 0
 

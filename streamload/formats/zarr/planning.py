@@ -15,7 +15,7 @@ from streamload.formats.zarr.selection import Chosen, guessed, key_in, named
 from streamload.formats.zarr.stores import Store, open_store
 from streamload.formats.zarr.tree import Nodes, nodes_of
 from streamload.omissions import Omission
-from streamload.sizes import format_nbytes
+from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.storage.file_table import table_from
 from streamload.storage.files import Fingerprint
@@ -128,6 +128,6 @@ def _refuse_unwritten(table: Table, chosen: Chosen) -> None:
 def _costs(column: Column) -> list[str]:
     """What a reader of `repr` should know about the price of a field."""
     if isinstance(column, ChunkedColumn) and column.amplification > 1:
-        times = f"{column.amplification:,.3g}"
+        times = format_times(column.amplification)
         return [f"'{column.field.name}': exact order decodes {times} records for each one delivered; block order decodes each once"]
     return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from streamload.nulls import Nulls
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Field
 from streamload.source import Fault, Lengths, ReadStats, Source
-from streamload.storage.file_table import FileTable, joined_tables, table_of
+from streamload.storage.file_table import FileTable, joined_tables, table_from, table_of
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
 
 FIELD = Field("data", np.dtype(np.uint8), (), BYTES)
@@ -58,6 +59,13 @@ def ranges(path: Path, *, missing: int | None = None) -> Source:
     return Source(format_name="x", title="x", columns=[column], fingerprints=files, file_starts=column.starts, nulls=nulls)
 
 
+def looked_at(path: Path, names: list[list[str]]) -> FileTable:
+    """A table of files in the folders 0, 1, ..."""
+    folders = [str(path / str(number)) for number in range(len(names))]
+    found = [[fingerprint(os.path.join(folder, name)).identity for name in own] for folder, own in zip(folders, names, strict=True)]
+    return table_of(folders, [[*map(os.fsencode, own)] for own in names], [np.array(one, np.int64).reshape(-1, 4) for one in found])
+
+
 def folder(path: Path, count: int = 40) -> Source:
     """Records that are files in two folders."""
     names = [[f"{number:02}.bin" for number in range(count) if number % 2 == part] for part in (0, 1)]
@@ -65,8 +73,7 @@ def folder(path: Path, count: int = 40) -> Source:
         (path / str(part)).mkdir()
         for name in names[part]:
             (path / str(part) / name).write_bytes(records(count)[int(name[:2])])
-    table, refused = table_of([str(path / "0"), str(path / "1")], names)
-    assert not refused
+    table = looked_at(path, names)
     order = np.argsort([int(name[:2]) for part in names for name in part]).astype(np.int32)
     column = WholeFiles(
         field=FIELD,
@@ -130,22 +137,27 @@ def test_a_file_that_changed_or_is_gone_is_named_or_noted(tmp_path: Path):
 
 
 def test_a_table_of_files_is_a_sequence_of_fingerprints(tmp_path: Path):
-    """One by one, in stretches, put together; what is no file is named, and not in it."""
-    for name in ("a", "bé", "c"):
-        (tmp_path / name).write_bytes(name.encode())
-    os.symlink("nowhere", tmp_path / "link")
-    os.mkfifo(tmp_path / "pipe")
-    table, refused = table_of([str(tmp_path)], [["a", "bé", "c", "link", "pipe"]])
-    expected = [fingerprint(tmp_path / name) for name in ("a", "bé", "c")]
+    """One by one, in stretches, put together, in any order of folders; twenty bytes a file besides its name."""
+    names = [["a", "bé", "c"], [], ["a", "d"]]
+    for number, own in enumerate(names):
+        (tmp_path / str(number)).mkdir()
+        for name in own:
+            (tmp_path / str(number) / name).write_bytes(name.encode() + bytes(number))
+    table = looked_at(tmp_path, names)
+    expected = [fingerprint(tmp_path / str(number) / name) for number, own in enumerate(names) for name in own]
     assert list(table) == expected
-    assert list(table[1:]) == expected[1:]
+    for start in range(6):
+        for stop in range(start, 6):
+            assert list(table[start:stop]) == expected[start:stop]
     assert table[-1] == expected[-1]
-    assert list(joined_tables([table[1:], table[:2]])) == [*expected[1:], *expected[:2]]
-    assert refused == [
-        (str(tmp_path / "link"), "cannot be looked at: No such file or directory"),
-        (str(tmp_path / "pipe"), "no regular file"),
-    ]
-    assert isinstance(table, FileTable)
+    assert list(joined_tables([table[1:], table[:2], table[3:3], table[4:]])) == [*expected[1:], *expected[:2], *expected[4:]]
+    mixed = [expected[number] for number in (3, 0, 4, 1, 2)]
+    assert list(table_from(mixed)) == mixed
+    assert table.name_list() == ["a", "bé", "c", "a", "d"]
+    assert sum(getattr(table, name).nbytes for name in ("inodes", "nbytes", "mtimes_ns")) == 20 * len(table)
+    assert len(table.devices) == 1
+    large = replace(table, nbytes=np.array([1, 2, 3, 4, 5 << 32]))
+    assert joined_tables([table, large])[9].nbytes == 5 << 32
     assert isinstance(table[0], Fingerprint)
     with pytest.raises(IndexError):
-        table[3]
+        table[5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imagecodecs import zstd_encode
 from PIL import Image
 
 from streamload.ragged import Ragged
@@ -79,4 +81,18 @@ def of_many_sizes(path: Path) -> Arrays:
     return {"image": Ragged.of(data), "txt": Ragged.of(texts)}
 
 
-EXAMPLES = {"labelled": labelled, "arrays": arrays, "of many sizes": of_many_sizes}
+def compressed(path: Path) -> Arrays:
+    """Images, labels and numbers, all of it compressed as a whole."""
+    expected = labelled(path)
+    path.write_bytes(gzip.compress(path.read_bytes(), 1))
+    return expected
+
+
+def compressed_arrays(path: Path) -> Arrays:
+    """Arrays, compressed in another way."""
+    expected = arrays(path)
+    path.write_bytes(zstd_encode(path.read_bytes()))
+    return expected
+
+
+EXAMPLES = {"labelled": labelled, "arrays": arrays, "of many sizes": of_many_sizes, "gzip": compressed, "arrays, zstd": compressed_arrays}

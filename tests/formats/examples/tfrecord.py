@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -45,4 +46,11 @@ def of_many_sizes(path: Path) -> Arrays:
     return {"image": Ragged.of(data), "text": texts, "ids": Ragged.of([np.array(one, np.int64) for one in lists])}
 
 
-EXAMPLES = {"labelled": labelled, "pixels": pixels, "of many sizes": of_many_sizes}
+def compressed(path: Path) -> Arrays:
+    """Images, texts and lists, compressed as a whole."""
+    expected = of_many_sizes(path)
+    path.write_bytes(gzip.compress(path.read_bytes(), 1))
+    return expected
+
+
+EXAMPLES = {"labelled": labelled, "pixels": pixels, "of many sizes": of_many_sizes, "gzip": compressed}

@@ -232,7 +232,7 @@ def test_d17_a_grid_of_endless_chunks_is_refused(tmp_path: Path):
         file.create_dataset("x", (2**40,), "u1", chunks=(2**10,))[0] = 1
     assert refused(UnsupportedFeatureError, path) == (
         f"{path}: dataset 'x' is cut into 1,073,741,824 chunks, of which 1 are stored; the limit is 134,217,728. "
-        "Write it in larger chunks: `streamload convert --chunk-records 64`."
+        f"Write it in larger chunks: `h5repack -l x:CHUNK=4194304 {path} new.h5`."
     )
 
 
@@ -244,7 +244,7 @@ def test_d18_a_chunk_that_unpacks_to_gigabytes_is_refused(tmp_path: Path):
         dataset.id.write_direct_chunk((0,), b"x\x9c\x03\x00\x00\x00\x00\x01")
     assert refused(UnsupportedFeatureError, path) == (
         f"{path}: dataset 'x' has chunks of 2 GB (2147482624,); the limit is 1 GB. "
-        "Write it in smaller chunks: `streamload convert --chunk-records 1`."
+        f"Write it in smaller chunks: `h5repack -l x:CHUNK=4194304 {path} new.h5`."
     )
 
 

@@ -141,12 +141,23 @@ def test_what_the_head_says_must_be_there(data: bytes, text: str, tmp_path: Path
         open_source(tmp_path / "x")
 
 
-def test_no_more_is_unpacked_than_may_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Whatever the head says, and whatever follows it."""
+def test_files_too_large_to_be_held_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Unpacked as they go by; labels beside them are held, and another order is refused with the conversion."""
     monkeypatch.setattr(header, "MOST_UNPACKED_NBYTES", 100)
-    (tmp_path / "x").write_bytes(gzip.compress(idx(images(5))))
-    with pytest.raises(UnsupportedFeatureError, match=r"packed as one stream of 210 B; up to 100 B are held in memory\. .*gunzip -k"):
-        open_source(tmp_path / "x")
+    for at in (0, 1):
+        (tmp_path / f"{at}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images(5)[at:])))
+        (tmp_path / f"{at}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(5 - at, dtype=np.uint8))))
+    source = open_source([tmp_path / f"{at}-images-idx3-ubyte.gz" for at in (0, 1)])
+    expected = {"image": np.concatenate([images(5), images(5)[1:]]), "label": np.array([*range(5), *range(4)], np.uint8)}
+    testing.check_source(source, expected)
+    source.close()
+    (tmp_path / "short").write_bytes(gzip.compress(idx(images(5))[:-1]))
+    with pytest.raises(CorruptDataError, match="holds 209 bytes of values, and its head says 210"):
+        open_source(tmp_path / "short")
+
+
+def test_no_more_is_unpacked_than_the_head_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever follows it."""
     asked: list[int] = []
     read = gzip.GzipFile.read
 

@@ -22,13 +22,13 @@ def decoded(path: str, *, mode: str) -> NDArray[Any]:
     return image_in(file_bytes(path), path, mode=mode)
 
 
-def file_bytes(path: str, most: int = MOST_FILE_NBYTES) -> bytes:
-    """What a file of an image holds, `most` bytes of it. Raises SourceError where it cannot be read."""
+def file_bytes(path: str, most: int = MOST_FILE_NBYTES, start: int = 0) -> bytes:
+    """What a file of an image holds from byte `start` on, `most` bytes of it. Raises SourceError where it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             # As much as there is: room for the most there may be would be taken and given back for every file.
-            return os.read(fd, min(most, os.fstat(fd).st_size))
+            return os.pread(fd, min(most, os.fstat(fd).st_size), start)
         finally:
             os.close(fd)
     except OSError as error:

@@ -6,26 +6,33 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import streamload
+from streamload.formats.image_folder.label_tables import table_of_labels
 from streamload.formats.partitions import NOT_DATA
-from streamload.images import Decode
+from streamload.images import ImageError, read_header
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
-from streamload.schema import BYTES, Schema
-from streamload.source import Source, kept_column, stored_nbytes
-from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.images import image_in, kind_of
+from streamload.schema import Field, Schema
+from streamload.source import Column, Source, kept_column, stored_nbytes
+from streamload.storage.files import fingerprint
+from streamload.tools.convert.readers.decoded_images import image_names
+from streamload.tools.convert.readers.images import HINT, MOST_FILE_NBYTES, file_bytes, image_in
+from streamload.tools.convert.readers.side_by_side import SideBySide
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 STORES = ("Zarr",)
 """Formats whose files are only parts of one thing."""
+FOLDERS = ("Images",)
+"""Formats whose files are records, and the folder that they lie in the thing."""
+HEAD_NBYTES = 1 << 16
+"""In so many bytes the size of an image stands, but where a large preview comes before it."""
 MOST_LISTED = 1000
 """Files that are listed one by one where a manifest says what was read."""
 _NAMED = re.compile(r"((?:'[^']*'(?:, )?)+) left out: (.*)", re.DOTALL)
@@ -34,14 +41,29 @@ _MORE = re.compile(r"([0-9,]+) more (.*) left out")
 
 
 class LibraryRecords(RecordSourceDefaults):
-    """A source of the library, which it closes; `path` is where it was opened."""
+    """A source of the library, which it closes; `path` is where it was opened, `cautions` are what must be told of how."""
 
-    def __init__(self, source: Source, *, path: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        path: str | None = None,
+        labels: str | None = None,
+        nulls: Mapping[str, Nulls] | None = None,
+        cautions: Sequence[str] = (),
+        threads: int = 1,
+    ) -> None:
+        """`labels` is the table that a folder of images was opened with; `nulls` count images, too; `threads` decode side by side."""
         self._source = source
+        self._cautions = cautions
+        self.nulls = source.nulls if nulls is None else nulls
         self._store = path if source.format_name in STORES else None
+        self._folder = path if source.format_name in FOLDERS and path is not None and os.path.isdir(path) else None
+        self._table = table_of_labels(self._folder, labels) if self._folder is not None else None
         self._single: dict[str, Source] = {}
         self._undecoded: Source | None = None
         self._encoded_fields: tuple[str, ...] | None = None
+        self._beside = SideBySide(source, threads) if threads > 1 and source.addressable and self.encoded_fields else None
         self.title = source.title
         self.format_name = source.format_name
         named = [one for one in source.omissions if one.what == "field" and len(one.names) == one.count]
@@ -82,27 +104,30 @@ class LibraryRecords(RecordSourceDefaults):
         return self._source.attributes
 
     @property
-    def nulls(self) -> Mapping[str, Nulls]:
-        """Fields that may hold nulls for which nothing stands."""
-        return self._source.nulls
-
-    @property
     def identity(self) -> list[Any]:
         """Paths, sizes and times of the files; of very many of them a digest."""
-        found = [[was.path, was.nbytes, was.mtime_ns] for was in self._source.fingerprints]
+        files = [*self._source.fingerprints, *([fingerprint(self._table)] if self._table is not None else [])]
+        found = [[was.path, was.nbytes, was.mtime_ns] for was in files]
         if len(found) <= MOST_LISTED:
             return found
         return [os.path.commonpath([path for path, _, _ in found]), hashlib.blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()]
 
     @property
     def paths(self) -> Sequence[str]:
-        """The files, or the store."""
-        return [was.path for was in self._source.fingerprints] if self._store is None else [self._store]
+        """The files, or what they are parts of."""
+        whole = self._store or self._folder
+        return [was.path for was in self._source.fingerprints] if whole is None else [whole]
 
     @property
     def files(self) -> Sequence[str] | None:
         """The files; None of a store, which is one thing whatever files it consists of."""
-        return self.paths if self._store is None else None
+        if self._store is not None:
+            return None
+        if self._folder is None:
+            return self.paths
+        images = [column for column in map(kept_column, self._source.columns) if column.field.name in self.encoded_fields]
+        used = {column.file_of(number) for column in images for number in range(len(self))} - {None}
+        return [*(self._source.fingerprints[number].path for number in sorted(used)), *([self._table] if self._table is not None else [])]
 
     @property
     def notes(self) -> Sequence[str]:
@@ -111,8 +136,8 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def cautions(self) -> Sequence[str]:
-        """None: the notes are for those who open the files themselves."""
-        return ()
+        """How it was opened here, and where labels of a folder are from; other notes are for those who open the files themselves."""
+        return [*self._cautions, *(note for note in self.notes if self._folder is not None and "decode" not in note)]
 
     @property
     def stored(self) -> Mapping[str, str]:
@@ -134,7 +159,11 @@ class LibraryRecords(RecordSourceDefaults):
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """Arrays of the given records."""
-        return self._source.take(records)
+        return self.begin_take(records)()
+
+    def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
+        """The same; where images are decoded on several threads, they are under way."""
+        return partial(self._source.take, records) if self._beside is None else self._beside.begin(records)
 
     def take_encoded(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The given records, each image decoded besides."""
@@ -142,58 +171,85 @@ class LibraryRecords(RecordSourceDefaults):
             self._undecoded = self._source.replaced(columns=[kept_column(column) for column in self._source.columns])
         taken = self._undecoded.take(records)
         for name in self.encoded_fields:
-            images = taken[name]
+            images, column = taken[name], self._column(name)
             assert isinstance(images, Ragged)
-            for number, image in zip(records.tolist(), images, strict=True):
-                image_in(bytes(image), f"{self.title}: {name} of record {number:,}", mode="any")
+            titles = (self._named(column, number) for number in records.tolist())
+            for _ in (map if self._beside is None else self._beside.map)(_decode, images, titles):
+                pass  # An error is raised here.
         return taken
+
+    def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
+        """Of each image of a record that is delivered in the size that it has: what its header says.
+
+        Nothing of those that cannot be read by themselves. Raises SourceError for a header that is damaged.
+        """
+        for column in self._source.columns:
+            options = column.decode_options
+            if options is None or options.fit != "exact" or not column.addressable:
+                continue
+            title, begin = self._named(column, number), self._begin(kept_column(column), number)
+            try:
+                head = read_header(begin(HEAD_NBYTES))
+            except ImageError:
+                try:
+                    head = read_header(begin(MOST_FILE_NBYTES))
+                except ImageError as error:
+                    raise error.error(title, hint=HINT, path=title) from error
+            yield column.field, title, ((*head.size, column.field.shape[2]), np.dtype(np.uint16 if head.bits > 8 else np.uint8))
+
+    def _begin(self, column: Column, number: int) -> Callable[[int], bytes]:
+        """What reads the first bytes of a record, no more than it is given."""
+        whole, runs = column.file_of(number), column.byte_runs(number, number + 1)
+        if self._folder is not None and whole is not None:
+            return partial(file_bytes, self._source.fingerprints[whole].path)
+        if runs is None:
+            image = self._stored(column, number)
+            return lambda most: image[:most]
+        file, start, stop = runs[0].tolist()
+        return lambda most: file_bytes(self._source.fingerprints[file].path, min(most, stop - start), start)
+
+    def _stored(self, column: Column, number: int) -> bytes:
+        """All bytes of a record."""
+        source = self._source.replaced(columns=[column])
+        try:
+            return bytes(source.take(np.array([number], np.int64))[column.field.name][0])
+        finally:
+            source.close()
+
+    def _column(self, name: str) -> Column:
+        return self._source.columns[self.schema.names.index(name)]
+
+    def _named(self, column: Column, number: int) -> str:
+        """The name of an image for people: its file, or its record in one."""
+        file = kept_column(column).file_of(number)
+        if file is not None and self._folder is not None:
+            return self._source.fingerprints[file].path
+        file = int(np.searchsorted(self._source.file_starts, number, side="right")) - 1 if file is None else file
+        return f"{self._source.fingerprints[file].path}: record {number:,} of '{column.field.name}'"
 
     def values(self, name: str, records: NDArray[np.int64]) -> Any:
         """One field, read alone."""
         if name not in self._single:
             columns = [column for column in self._source.columns if column.field.name == name]
-            nulls = {field: one for field, one in self.nulls.items() if field == name}
+            nulls = {field: one for field, one in self._source.nulls.items() if field == name}
             self._single[name] = self._source.replaced(columns=columns, nulls=nulls)
         return self._single[name].take(records)[name]
 
     def is_no_data(self, name: str) -> bool:
-        """As the library's own rule for folders says."""
+        """As the library's own rule for folders of data files says; what lies among images may say something of them."""
         last = os.path.basename(name)
-        return last.startswith("_") or last.lower().endswith(NOT_DATA)
+        return self._folder is None and (last.startswith("_") or last.lower().endswith(NOT_DATA))
 
     def close(self) -> None:
         """Let go of files."""
+        if self._beside is not None:
+            self._beside.close()
         for source in (self._source, *self._single.values(), *([self._undecoded] if self._undecoded else [])):
             source.close()
 
 
-def fitted(source: Source, request: OpenRequest, options: Mapping[str, Any]) -> Source:
-    """The source, its encoded images made as large or as grey as was asked for; itself, where neither was or it has none.
-
-    Masks keep their numbers.
-    """
-    names = image_names(source) if request.size is not None or request.mode == "grey" else ()
-    if not names:
-        return source
-    source.close()
-    image = Decode(size=request.size, mode="L" if request.mode == "grey" else "RGB")
-    mask = Decode(size=request.size, mask=True)
-    wishes = {name: mask if request.is_mask(name) else image for name in names}
-    return streamload.open(request.path, request.fields, decode=wishes, **options)
-
-
-def image_names(source: Source) -> tuple[str, ...]:
-    """Fields that are encoded images in the files: decoded when they are taken, or left as bytes since their sizes differ."""
-    encoded = [column.field.name for column in source.columns if kept_column(column) is not column]
-    undecided = [field.name for field in source.schema if field.ragged == BYTES and _begins_as_image(source, field.name)]
-    return tuple(name for name in source.schema.names if name in encoded or name in undecided)
-
-
-def _begins_as_image(source: Source, name: str) -> bool:
-    if not len(source):
-        return True
-    first = source.take(np.zeros(1, np.int64))[name]
-    return kind_of(bytes(first[0])) is not None
+def _decode(image: bytes, title: str) -> None:
+    image_in(image, title, mode="any")
 
 
 def fields_left_out(notes: Sequence[str]) -> tuple[dict[str, str], list[Omission]]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import streamload
 from streamload.errors import ConfigError
+from streamload.formats.image_folder.format import matches_folder
 from streamload.source import Source
 from streamload.tools.convert.open_request import OpenRequest
-from streamload.tools.convert.readers.library import LibraryRecords, fitted
+from streamload.tools.convert.readers.decoded_images import decoded_images
+from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("lmdb", "image_folder", "webdataset", "tfrecord")
+KINDS = ("lmdb", "webdataset", "tfrecord")
 """Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
 
 
@@ -29,12 +33,30 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         options["record_axis"] = request.record_axis
     if request.fill:
         options["fill"] = request.fill
-    source, split = open_training(request.path, request.fields, **options)
-    options |= {"split": split} if split else {}
-    if request.size is None and request.mode == "rgb":
-        return LibraryRecords(source, path=request.path)
-    source = fitted(source, request, options)
-    return _sized(LibraryRecords(source, path=request.path), request, threads)
+    if is_image_folder(request.path):
+        source = _open_folder(request, options)
+    else:
+        source, _ = open_training(request.path, request.fields, **options)
+    decoded, cautions = decoded_images(source, request)
+    said = {"path": request.path, "labels": request.labels, "nulls": source.nulls, "cautions": cautions}
+    return _sized(LibraryRecords(decoded, **said, threads=threads), request, threads)
+
+
+def is_image_folder(path: str) -> bool:
+    """Whether it is a folder of images."""
+    return os.path.isdir(path) and matches_folder(path)
+
+
+def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
+    """The images of a folder. Raises ConfigError for one of several splits: none of them is the one that is meant."""
+    try:
+        return streamload.open(request.path, request.fields, decode=False, labels=request.labels, **options)
+    except ConfigError as error:
+        parts = error.details.get("splits")
+        if not parts:
+            raise
+        command = f"streamload convert {shlex.quote(os.path.join(request.path, parts[0]))} {parts[0]}.h5"
+        raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
 
 
 def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.names import natural_key
-from streamload.formats.tar.archive import MOST_NAMED, Archive, field_of, held_fields, image_fields, kind_of_member
+from streamload.formats.tar.archive import MOST_NAMED, Archive, held_fields, kind_of_member, names_of_files
 from streamload.formats.tar.members import BLOCK, is_head
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
@@ -98,9 +98,9 @@ class WebDataset:
         self.addressable = all(file.addressable for file in files)
         for file in files:
             file.close()
-        self._images = image_fields(archives)
+        self._names = names_of_files(archives)
         pictures = [name for archive in archives for name in archive.places if kind_of_member(name) == "image"]
-        self.images = frozenset(self._images.get(name, field_of(name)) for name in pictures)
+        self.images = frozenset(self._names[name] for name in pictures)
         self.classes: dict[str, list[str]] = {}
         self.left_out: dict[str, str] = {}
         self._held: dict[str, LabelValues] = {}
@@ -122,7 +122,7 @@ class WebDataset:
 
     def _hold(self, wanted: set[str]) -> None:
         """Make the fields that are held: numbers and texts, and what JSON holds."""
-        for source, name in held_fields(self._archives, self.title).items():
+        for source, name in held_fields(self._archives).items():
             column: list[Any] = [None] * len(self)
             for start, archive in zip(self._starts.tolist(), self._archives, strict=False):
                 for row, value in archive.values.get(source, {}).items():
@@ -163,7 +163,7 @@ class WebDataset:
         if not self.addressable or row >= len(archive.keys):
             return None
         for name, places in archive.places.items():
-            if self._images.get(name, field_of(name)) == stored and places[row, 0] >= 0:
+            if self._names[name] == stored and places[row, 0] >= 0:
                 return self._read(at, f"{archive.keys[row]}.{name}", int(places[row, 0]), min(most, int(places[row, 1])))
         return None
 
@@ -171,7 +171,7 @@ class WebDataset:
         """Bytes of all images, by field."""
         found: dict[str, int] = {}
         for name, places in ((name, places) for archive in self._archives for name, places in archive.places.items()):
-            field = self._images.get(name, field_of(name))
+            field = self._names[name]
             found[field] = found.get(field, 0) + int(places[places[:, 0] >= 0, 1].sum())
         return found
 
@@ -190,7 +190,7 @@ class WebDataset:
             if offset >= 0:
                 data = self._read(at, f"{archive.keys[row]}.{name}", offset, nbytes)
                 is_image = kind_of_member(name) == "image"
-                found[self._images.get(name, field_of(name))] = data if is_image else array_in(data, self.where(number))
+                found[self._names[name]] = data if is_image else array_in(data, self.where(number))
         for field, held in self._held.items():
             if held.there[number] and held.array is not None:
                 found[field] = held.array[number]

@@ -10,11 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streamload.attributes import attributes_to_json
-from streamload.errors import CorruptDataError
 from streamload.formats.arrow_annotations import ATTRIBUTES, CLASSES, TYPED
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.tools.convert.writers.registry import Annotations
+from streamload.tools.convert.writers.text_limits import require_texts
 
 OF_LENGTH = {TEXT: pa.large_string(), BYTES: pa.large_binary()}
 """Types of records that are any number of bytes."""
@@ -50,13 +50,13 @@ def annotated_schema(schema: Schema, said: Annotations) -> Any:
 
 def annotated(column: Any, field: Field, said: Annotations) -> Any:
     """A column with what is said of it: texts as they are, under names that say nothing of its type, and all else as JSON."""
-    attributes, words = said.attributes.get(field.name, {}), said.classes.get(field.name)
+    attributes, words = said.attributes.get(field.name, {}), said.words(field)
     texts = {name: one for name, one in attributes.items() if isinstance(one, str) and name not in TYPED and name != ATTRIBUTES}
     texts = {name: one for name, one in texts.items() if name and not name.startswith(("ARROW:", "PARQUET:"))}
     others = {name: one for name, one in attributes.items() if name not in texts}
     more = {ATTRIBUTES: attributes_to_json(others)} if others else {}
-    if words and field.dtype.kind in "iu" and not field.ragged:
-        more[CLASSES] = json.dumps(list(words))
+    if words:
+        more[CLASSES] = json.dumps(words)
     metadata = {**texts, **more, **{key.decode(): text.decode() for key, text in (column.metadata or {}).items()}}
     return column.with_metadata(metadata) if metadata else column
 
@@ -71,10 +71,9 @@ def arrow_array(values: NDArray[Any] | Ragged, field: Field) -> Any:
     if field.ragged not in OF_LENGTH:
         kind = arrow_field(field).type
         return pa.Array.from_buffers(kind, len(values), [None, offsets], children=[_values(held, field)])
-    array = pa.Array.from_buffers(OF_LENGTH[field.ragged], len(values), [None, offsets, pa.py_buffer(np.ascontiguousarray(held))])
     if field.ragged == TEXT:
-        _require_text(array, field)
-    return array
+        require_texts(values, field.name, "arrow")
+    return pa.Array.from_buffers(OF_LENGTH[field.ragged], len(values), [None, offsets, pa.py_buffer(np.ascontiguousarray(held))])
 
 
 def _values(values: NDArray[Any], field: Field) -> Any:
@@ -85,15 +84,3 @@ def _values(values: NDArray[Any], field: Field) -> Any:
     if _plain(field):
         return pa.array(little)
     return pa.Array.from_buffers(pa.binary(field.nbytes), len(values), [None, pa.py_buffer(little)])
-
-
-def _require_text(array: Any, field: Field) -> None:
-    """Raise CorruptDataError for bytes that are called text and are none."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise CorruptDataError(
-            f"Field '{field.name}' holds text that is not UTF-8, and tables hold no other: {error}.",
-            hint="Write HDF5, which can hold it, or leave the field out: --fields.",
-            dataset=field.name,
-        ) from error

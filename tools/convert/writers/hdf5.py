@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import UnsupportedFeatureError
 from streamload.formats.hdf5.discovery.vlen_elements import DTYPE, LISTS, SHAPE
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
+from streamload.tools.convert.writers.annotation_limits import HDF5_TEXTS
+from streamload.tools.convert.writers.hdf5_names import says_its_name
 from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
+from streamload.tools.convert.writers.text_limits import require_texts
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
 
 CHUNK_NBYTES = 1024**2
@@ -155,7 +158,8 @@ class RaggedDataset:
 
     def append(self, values: Ragged) -> None:
         """Write records behind those that are there."""
-        self._require_whole(values)
+        if self.field.ragged == TEXT:
+            require_texts(values, self.field.name, "hdf5")
         held = np.empty(len(values), self._kind)
         for at, (start, stop) in enumerate(pairwise(values.offsets.tolist())):
             one = values.values[start:stop]
@@ -170,19 +174,6 @@ class RaggedDataset:
     def finish(self) -> None:
         """Let go of it."""
         self._dataset = None
-
-    def _require_whole(self, values: Ragged) -> None:
-        """Raise UnsupportedFeatureError for text that HDF5 would cut short."""
-        if self.field.ragged != TEXT:
-            return
-        zeros = np.flatnonzero(values.values[int(values.offsets[0]) : int(values.offsets[-1])] == 0)
-        if len(zeros):
-            record = self._at + int(np.searchsorted(values.offsets - values.offsets[0], zeros[0], side="right")) - 1
-            raise UnsupportedFeatureError(
-                f"Record {record:,} of field '{self.field.name}' holds text with a zero byte in it, where text in HDF5 ends.",
-                hint="Write Parquet or Arrow, which can hold it, or leave the field out: --fields.",
-                dataset=self.field.name,
-            )
 
 
 class Hdf5Writer:
@@ -267,12 +258,13 @@ def _creation() -> Any:
 
 
 def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
-    """Say of a dataset what its numbers mean, what else is known of it, and its name where that is more than the end of its path."""
+    """Say of a dataset what its numbers mean, what else is known of it, and its name where that could be taken otherwise."""
     attributes = dict(said.attributes.get(field.name, {}))
-    words = said.classes.get(field.name)
-    if words and field.dtype.kind in "iu" and not field.ragged:
-        attributes[CLASSES] = list(words)
-    if "/" in field.name:
+    words = said.words(field)
+    if words:
+        # A long list of texts is more than an attribute holds, and one text lies elsewhere.
+        attributes[CLASSES] = words if len(words) <= HDF5_TEXTS else json.dumps(words)
+    if says_its_name(field.name):
         attributes[FIELD_NAME] = field.name
     for name, value in attributes.items():
         texts = isinstance(value, (list, tuple))

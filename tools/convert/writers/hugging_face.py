@@ -17,6 +17,7 @@ from streamload.storage.owned_files import create_file
 from streamload.tools.convert.writers.arrow_fields import annotated, arrow_array, arrow_field
 from streamload.tools.convert.writers.record_groups import RecordGroups
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions
+from streamload.tools.convert.writers.text_limits import require_texts
 
 GROUP_NBYTES = 4 * 1024**2
 """Row groups hold about so much: any record of one costs reading all of it."""
@@ -101,6 +102,7 @@ def _field_of(field: Field) -> Any:
 def _column(values: Any, field: Field) -> Any:
     """Records of a field as an Arrow array."""
     if field.ragged == TEXT:
+        require_texts(values, field.name, "parquet")
         return pa.array(list(values), pa.string())
     if field.ragged == BYTES:
         offsets = values.offsets.astype(np.int32) if values.offsets[-1] < 1 << 31 else None

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from streamload.formats.npy import CLASSES
+from streamload.attributes import attributes_to_json
+from streamload.formats.npy import ATTRIBUTES, CLASSES
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions
@@ -28,8 +29,13 @@ class NpzWriter:
     def __init__(self, path: str, schema: Schema, records: int, said: Annotations) -> None:
         self._file = os.fdopen(create_file(path), "w+b")
         self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
-        named = [field.name for field in schema if field.dtype.kind in "iu" and said.classes.get(field.name)]
-        self._classes = {name: list(said.classes[name]) for name in named if name + CLASSES not in schema}
+        self._said: dict[str, NDArray[np.str_]] = {}
+        """Texts about fields, under the names that they are read by."""
+        for field in schema:
+            if said.words(field):
+                self._said[field.name + CLASSES] = np.array(said.words(field), np.str_)
+            if said.attributes.get(field.name):
+                self._said[field.name + ATTRIBUTES] = np.array(attributes_to_json(said.attributes[field.name]), np.str_)
         # The largest is written once, the others twice.
         fields = sorted(schema, key=lambda field: -field.nbytes)
         self._files: dict[str, Any] = {}
@@ -61,9 +67,9 @@ class NpzWriter:
             with self._archive.open(_member(name), "w", force_zip64=True) as member:
                 shutil.copyfileobj(file, member, COPIED_NBYTES)
             file.close()
-        for name, words in self._classes.items():
-            with self._archive.open(_member(name + CLASSES), "w") as member:
-                npy.write_array(member, np.array(words, np.str_), allow_pickle=False)
+        for name, texts in self._said.items():
+            with self._archive.open(_member(name), "w") as member:
+                npy.write_array(member, texts, allow_pickle=False)
         self._archive.close()
         self._file.flush()
         os.fsync(self._file.fileno())

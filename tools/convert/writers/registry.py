@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from streamload.errors import ConfigError
 from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
-from streamload.tools.console import meant
+from streamload.tools.console import clean, meant
+from streamload.tools.convert.writers.annotation_limits import annotation_not_held
 
 FORMATS = {"hdf5": ".h5", "parquet": ".parquet", "npy": ".npy", "npz": ".npz", "arrow": ".arrow"}
 """Names of formats, and how their files are called."""
@@ -54,6 +55,8 @@ class WriteOptions:
     """What is kept of images: "raw" pixels, "jpeg" or "png" of them, or, with "keep", the bytes that the source holds."""
     quality: int | None = None
     """Of JPEG, 1 to 100, or how hard PNG is packed, 1 to 9; None for the usual."""
+    values_only: bool = False
+    """Whether names of classes and attributes are left out."""
     masks: Sequence[str] | None = None
     """Fields of images whose pixels are numbers, which JPEG would mix: stored as PNG. None: those whose names say so."""
 
@@ -70,6 +73,10 @@ class Annotations:
     """What the numbers of labels mean."""
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Units and the like: texts, lists of texts, numbers."""
+
+    def words(self, field: Field) -> list[str]:
+        """The names of classes of a field, where its values can be their numbers."""
+        return list(self.classes.get(field.name, ())) if field.dtype.kind in "iu" and not field.ragged else []
 
 
 class Writer(Protocol):
@@ -137,47 +144,64 @@ def _store_of(store: str, format_name: str) -> tuple[str, int | None]:
     return kind, int(quality) if quality else None
 
 
+def require_said(schema: Schema, title: str, style: WriteOptions, said: Annotations) -> None:
+    """Raise ConfigError for names of classes and attributes that files of the format have no place for, before anything is written."""
+    for one in () if style.values_only else schema:
+        why = annotation_not_held(one.name, style.format, schema.names, said.words(one), said.attributes.get(one.name, {}))
+        if why:
+            raise ConfigError(
+                f"{title}: '{one.name}' has {why}.",
+                hint="Write Parquet or Arrow, which keep them, or --values-only, which writes values without what is said of them.",
+            )
+
+
 def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     """Raise ConfigError for a field that files of the format cannot hold, before anything is written."""
-    found = [(one, why) for one in schema if (why := _not_held(one, style.format))]
+    found = [(one, why) for one in schema if (why := _not_held(one, style.format, schema.names))]
     if not found:
         return
     lacking, why = found[0]
     others = [one.name for one in schema if one.name not in {lost.name for lost, _ in found}]
     without = f", or choose --fields {','.join(others)}" if others else ""
-    raise ConfigError(f"{title}: '{lacking.name}' {why}.", hint=f"Write Parquet or Arrow, which can{without}.")
+    instead = "Write Parquet or Arrow, which can" if _is_utf8(lacking.name) else "Rename it in the source"
+    raise ConfigError(f"{title}: '{clean(lacking.name)}' {why}.", hint=f"{instead}{without}.")
 
 
-def _not_held(one: Field, format_name: str) -> str:
-    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read."""
+def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
+    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read and has a name."""
+    if not _is_utf8(one.name):
+        return "has a name that is not UTF-8, and files of no format hold that"
+    if "\0" in one.name and format_name in ("hdf5", "npz"):
+        return f"has a name with a zero byte in it, where names in {FORMATS[format_name]} files end"
     if one.ragged and format_name in ("npy", "npz"):
         return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
-    if format_name == "hdf5" and any(part in ("", ".") for part in one.name.split("/")):
-        return "is a name that HDF5 files cannot hold, which take it for a path"
+    if format_name == "npy" and not one.name and len(names) > 1:
+        return "has no name, as every field of a structured .npy has"
+    if format_name == "hdf5":
+        from streamload.tools.convert.writers.hdf5_names import name_not_held  # It loads h5py.
+
+        if why := name_not_held(one.name, names):
+            return why
     if one.ragged and not one.nbytes and format_name == "hdf5":
         return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
     return ""
 
 
-def not_kept(schema: Schema, said: Annotations, style: WriteOptions) -> list[str]:
-    """What files of the format have no place for, in sentences: values are as they were."""
-    lost: list[str] = []
-    attributes = [name for name in schema.names if said.attributes.get(name)] if style.format in ("npy", "npz") else []
-    if attributes:
-        lost.append(f"attributes of {', '.join(map(repr, attributes))} are not kept: .{style.format} files have no place for them")
-    classes = [name for name in schema.names if said.classes.get(name)] if style.format == "npy" else []
-    if classes:
-        where = "are in the manifest only, and gone where the file is without it: .npy files have no place for them"
-        lost.append(f"names of the classes of {', '.join(map(repr, classes))} {where}")
-    return lost
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations | None = None) -> Writer:
-    """A writer of one file with so many records; `said` is what is kept of fields besides, where the format has a place for it.
+    """A writer of one file with so many records; `said` is what is kept of fields besides.
 
-    Raises ConfigError, before anything is created, for fields that the format cannot hold.
+    Raises ConfigError, before anything is created, for fields that the format cannot hold, and for what it has no place for.
     """
     require_held(schema, os.path.basename(path), style)
+    require_said(schema, os.path.basename(path), style, said or Annotations())
     name = "hugging_face" if style.store != "raw" else style.format
     module = importlib.import_module(f"streamload.tools.convert.writers.{name}")
     return cast(Writer, module.writer(path, schema, records, style, said or Annotations()))

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from streamload.formats.columns.chunk_reader import ChunkedFile
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import RawRecords
+from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
 from streamload.formats.hdf5 import filters
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyDataset
-from streamload.formats.hdf5.columns.scattered import Scattered, ScatteredFile
 from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, RUNS, VIRTUAL, ChunkIndex, DatasetInfo, Piece
 from streamload.schema import Field
@@ -40,7 +40,7 @@ def column_of(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) 
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
         return _extents(field, some or parts)
     if all(part.stored.axis and part.stored.raw and part.stored.packed and part.stored.layout == CONTIGUOUS for part in some):
-        return _scattered(field, some)
+        return _transposed(field, some)
     if all(_decodable(field, part) for part in some):
         return ChunkedColumn(
             field=field,
@@ -102,23 +102,24 @@ def _extents(field: Field, parts: Sequence[Piece]) -> RawRecords:
     )
 
 
-def _scattered(field: Field, parts: Sequence[Piece]) -> Scattered:
+def _transposed(field: Field, parts: Sequence[Piece]) -> TransposedColumn:
     """Raw datasets along another axis than their first."""
-    pieces: list[ScatteredFile] = []
+    files: list[TransposedFile] = []
     for part in parts:
         stored, axis = part.stored, part.stored.axis or 0
-        before, after = stored.shape[1 : axis + 1], stored.shape[axis + 1 :]
-        pieces.append(
-            ScatteredFile(
+        after = stored.shape[axis + 1 :]
+        files.append(
+            TransposedFile(
                 number=part.file,
                 records=stored.records,
                 offset=(stored.offset or 0) + stored.member_offset,
                 stored=stored.dtype,
-                before=math.prod(before),
-                after=math.prod(after),
+                before=stored.shape[1 : axis + 1],
+                after=after,
+                stride=math.prod(after) * stored.dtype.itemsize,
             )
         )
-    return Scattered(field=field, parts=tuple(pieces), label=label([part.stored for part in parts]))
+    return TransposedColumn(field=field, parts=tuple(files), label=label([part.stored for part in parts]))
 
 
 def _cut(stored: DatasetInfo, begin: NDArray[np.int64], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
-from streamload.attributes import MOST_NBYTES, attributes_to_json
+from streamload.attributes import MOST_NAMES_NBYTES, MOST_NBYTES, attributes_to_json
 from streamload.formats.hdf5.discovery import vlen_elements
+from streamload.formats.hdf5.metadata import CLASSES
 
 INTERNAL = frozenset(
     ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties", "_nc3_strict")
@@ -37,8 +38,12 @@ def attributes_of(dataset: h5d.DatasetID) -> str:
             continue
         if value is not None:
             found[name] = value
-    text = attributes_to_json(found) if found else ""
-    return text if len(text) <= MOST_NBYTES else ""
+    words = {name: found.pop(name) for name in (CLASSES,) if name in found}
+    if len(attributes_to_json(found)) > MOST_NBYTES:
+        found = {}
+    if len(attributes_to_json(words)) > MOST_NAMES_NBYTES:
+        words = {}
+    return attributes_to_json(found | words) if found or words else ""
 
 
 def _plain(value: Any) -> Any:

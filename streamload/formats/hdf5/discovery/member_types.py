@@ -40,6 +40,9 @@ def members(kind: h5t.TypeID) -> Iterator[Member]:
     if isinstance(bits, h5t.TypeBitfieldID) and not any(bits == full for full in _BITFIELDS):
         yield Member((), kind, dtype, 0, why=f"bitfields that do not use all bits of their {bits.get_size()} bytes")
         return
+    if isinstance(kind, h5t.TypeVlenID) and isinstance(kind.get_super(), h5t.TypeBitfieldID):
+        yield Member((), kind, dtype, 0, why="bitfields of variable length")
+        return
     if isinstance(kind, h5t.TypeCompoundID) and dtype.names is not None:
         for number in range(kind.get_nmembers()):
             name = kind.get_member_name(number).decode(errors="replace")

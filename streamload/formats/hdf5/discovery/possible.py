@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,8 @@ LARGEST_CHUNK_NBYTES = 1024**3
 """Decoded bytes of a chunk above which a dataset is refused."""
 UNWRITTEN_NBYTES = 4 * 1024**2
 """What is made of fill values at a time."""
+REWRITTEN_CHUNK_NBYTES = 4 * 1024**2
+"""Of a chunk as it is advised to be written."""
 MOST_CHUNKS = 2**27
 """Chunks in the grid of one dataset: their index takes 20 bytes each."""
 
@@ -50,13 +53,24 @@ def refuse_impossible(stored: DatasetInfo, path: str, file_nbytes: int) -> None:
         if chunk_nbytes > LARGEST_CHUNK_NBYTES:
             raise UnsupportedFeatureError(
                 f"{where} has chunks of {format_nbytes(chunk_nbytes)} {stored.chunk}; the limit is {format_nbytes(LARGEST_CHUNK_NBYTES)}.",
-                hint="Write it in smaller chunks: `streamload convert --chunk-records 1`.",
+                hint=_in_chunks("smaller", stored, path),
                 **details,
             )
         grid = int(np.prod(stored.grid, dtype=np.float64))
         if grid > MOST_CHUNKS:
             raise UnsupportedFeatureError(
                 f"{where} is cut into {grid:,} chunks, of which {stored.chunks:,} are stored; the limit is {MOST_CHUNKS:,}.",
-                hint="Write it in larger chunks: `streamload convert --chunk-records 64`.",
+                hint=_in_chunks("larger", stored, path),
                 **details,
             )
+
+
+def _in_chunks(how: str, stored: DatasetInfo, path: str) -> str:
+    """How to have it in chunks of some MB. What is refused here is not converted either, so it is HDF5's own program that rewrites it."""
+    sides, element_nbytes = list(stored.shape[: len(stored.chunk)]), stored.dtype.itemsize
+    for axis in range(len(sides)):
+        rest_nbytes = int(np.prod(sides[axis + 1 :], dtype=np.float64)) * element_nbytes
+        sides[axis] = max(1, min(sides[axis], REWRITTEN_CHUNK_NBYTES // max(1, rest_nbytes)))
+    sides.insert(stored.axis or 0, sides.pop(0))
+    asked = shlex.quote(f"{stored.place}:CHUNK={'x'.join(map(str, sides))}")
+    return f"Write it in {how} chunks: `h5repack -l {asked} {shlex.quote(path)} new.h5`."

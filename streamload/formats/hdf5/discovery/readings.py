@@ -9,6 +9,7 @@ from streamload.errors import ConfigError
 from streamload.formats.hdf5.discovery.families import Family, families, star_of
 from streamload.formats.hdf5.discovery.field_selection import Found, argument, named_fields
 from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, names_in
+from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.names import matches
 
@@ -65,7 +66,8 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
         within.setdefault(family.before, set()).update(map(id, family.members.values()))
     ours = {id(one) for one in chosen}
     for family in found:
-        inside = [one for one in family.members.values() if id(one) in ours]
+        # A dataset that says that its path is the name of a field is one, however many are like it.
+        inside = [one for one in family.members.values() if id(one) in ours and one.stored.attribute(FIELD_NAME) != one.stored.key]
         alike = len({one.stored.shape for one in inside}) == 1
         if family.after and len(inside) > 1 and alike and ours <= within[family.before]:
             return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, lie in sibling groups"
@@ -89,7 +91,7 @@ def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> Conf
     listed = "; or ".join(map(str, distinct))
     return ConfigError(
         f"{path}: what a record is cannot be told: {why}.",
-        hint=f"Say it: {listed}." if distinct else "Say it with fields= and record_axis=.",
+        hint=f"Say it: {listed}.",
         path=path,
         readings=[
             {"fields": reading.fields, "record_axis": reading.record_axis, "records": reading.records, "about": reading.about}

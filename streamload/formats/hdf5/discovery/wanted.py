@@ -136,10 +136,10 @@ def _no_match(tree: Tree, asked: str) -> ConfigError:
     names = [name.decode(errors="replace") for name in names_in(tree.root.node)]
     close = difflib.get_close_matches(asked.strip("/").split("/")[0].strip("*"), names, n=1, cutoff=0.4)
     listed = ", ".join(map(repr, sorted(names)[:MOST_LISTED])) + ", ..." * (len(names) > MOST_LISTED)
+    meant = f"Did you mean something like {close[0]!r}? " if close else ""
     return ConfigError(
         f"{tree.path}: nothing in it matches {asked!r}; it holds {listed or 'nothing'}.",
-        hint=f"Did you mean something like {close[0]!r}? " * bool(close)
-        + '"*" stands for letters within one part of a path: "data/*/image".',
+        hint=meant + '"*" stands for letters within one part of a path: "data/*/image".',
         path=tree.path,
     )
 
