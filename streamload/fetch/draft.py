@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,20 +64,14 @@ class PieceRows(NamedTuple):
 class BatchDraft:
     """One step on its way through the stages."""
 
-    __slots__ = (
-        "_left_out",
-        "_pieces",
-        "_replaced",
-        "elements",
-        "overflow",
-        "records",
-        "slices",
-        "source",
-        "streams",
-        "target",
-        "task",
-        "valid",
-    )
+    valid: tuple[int, ...] = ()
+    """As in `FilledStep`."""
+    overflow: Overflow | None = None
+    _pieces: list[PieceRows] | None = None
+    """The same as `pieces`, once it was asked for."""
+    _left_out: tuple[BadRow, ...] = ()
+    _replaced: Mapping[int, BadRow] = MappingProxyType({})
+    """By row, the record that should have stood there, and the one that does."""
 
     def __init__(self, task: StepTask, records: NDArray[np.int64], slices: list[WindowSlice], target: Arrays) -> None:
         """`records` and `slices` are of the task's pieces; rows that do not count are added here."""
@@ -85,15 +80,9 @@ class BatchDraft:
         """The record number of each row, counted within its stream; rows are those that are delivered: shape (count,)."""
         self.slices = slices
         """Where in the arena rows lie, rising; rows that are read from files are in none."""
-        self._pieces: list[PieceRows] | None = None
-        """The same as `pieces`, once it was asked for."""
-        if len(task.pieces) == 1:
-            self.streams = [StreamRows(task.pieces[0].stream, 0, len(records))]
-        else:
-            self.streams = _by_stream(self.pieces)
+        pieces = task.pieces
+        self.streams = [StreamRows(pieces[0].stream, 0, len(records))] if len(pieces) == 1 else _by_stream(self.pieces)
         """The rows by the streams that their records are of: together all of them, rising."""
-        self.valid: tuple[int, ...] = ()
-        """As in `FilledStep`."""
         if task.segments:
             self._rearrange(_filled_up(self.streams, task.segments))
         self.elements: dict[str, int] = {}
@@ -102,10 +91,6 @@ class BatchDraft:
         """Where the pass before this one put its fields (in the first pass, nothing)."""
         self.target: Arrays = target
         """Where the present pass puts its fields: fixed ones at any time, ragged ones only when it writes."""
-        self._left_out: list[BadRow] = []
-        self._replaced: dict[int, BadRow] = {}
-        """By row, the record that should have stood there, and the one that does."""
-        self.overflow: Overflow | None = None
 
     @property
     def pieces(self) -> list[PieceRows]:
@@ -158,12 +143,13 @@ class BatchDraft:
 
     def _note(self, rows: Sequence[int], bad: Sequence[BadRow]) -> None:
         """Take in records that cannot be delivered, and the rows of the batch in which they stood."""
+        self._left_out += tuple(one for one in bad if one.by < 0)
+        replaced = dict(self._replaced)
         for row, one in zip(rows, bad, strict=True):
-            if one.by < 0:
-                self._left_out.append(one)
-            else:
-                before = self._replaced.get(row)
-                self._replaced[row] = one if before is None else before._replace(by=one.by)
+            if one.by >= 0:
+                before = replaced.get(row)
+                replaced[row] = one if before is None else before._replace(by=one.by)
+        self._replaced = replaced
 
     def _rearrange(self, now: NDArray[np.int64]) -> None:
         """Have row k be what was row `now[k]`."""

@@ -112,11 +112,12 @@ class BatchFetcher:
         draft: BatchDraft | None = None
         self.board.begin(self.index, task.number)
         try:
-            self._streams.map_a_stretch()
+            if self._streams.unmapped:
+                self._streams.map_a_stretch()
             records = self._streams.records(task.pieces)
             reach("before_read")
             views.task[0] = -1
-            draft = BatchDraft(task, records, self.windows.slices(task.pieces), views)
+            draft = BatchDraft(task, records, self.windows.slices(task.pieces) if self.windows.parts else [], views)
             self._load.run(draft)
             self._streams.verify()
             for later in self._later:

@@ -112,8 +112,8 @@ class ReadFields:
         for stream, start, stop in draft.streams:
             readers = self._readers[stream]
             if readers:
-                records = draft.records[start:stop]
-                rows = self._rows if stop - start == len(self._rows) else self._rows[start:stop]
+                whole = stop - start == len(self._rows)
+                records, rows = (draft.records, self._rows) if whole else (draft.records[start:stop], self._rows[start:stop])
                 for name, reader in readers:
                     self._streams.gather(stream, reader, records, fields[name], rows)
                     reach("mid_slot_write")

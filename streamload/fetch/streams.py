@@ -32,9 +32,10 @@ class OpenStreams:
         """Nanoseconds for which this process did not run while it read."""
         self.advised: list[list[Reader]] = [[] for _ in job.streams]
         """Of each stream, the readers that are told ahead what steps will need."""
-        self._unmapped: list[tuple[int, int]] = []
+        self.unmapped: list[tuple[int, int]] = []
+        """By stream and number, the files that may be mapped, and are not yet."""
         if job.mapped:
-            self._unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
+            self.unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
         self._map_pause, self._map_after = 1, 0
 
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:
@@ -54,7 +55,7 @@ class OpenStreams:
 
     def gather(self, stream: int, reader: Reader, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Gather, and count as the disk's the part of the reading time in which this process did not run."""
-        if self._job.mapped and not self._unmapped:
+        if self._job.mapped and not self.unmapped:
             reader.gather(records, out, rows)
             return
         read, wall, ran = self._meter.read_ns, time.perf_counter_ns(), time.thread_time_ns()
@@ -70,7 +71,7 @@ class OpenStreams:
     def advise(self, piece: StepPiece) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
         readers = self.advised[piece.stream]
-        if not readers or (self._job.mapped and not self._unmapped):
+        if not readers or (self._job.mapped and not self.unmapped):
             return
         try:
             tables = self._tables.get(piece[:2])
@@ -97,22 +98,20 @@ class OpenStreams:
 
     def map_a_stretch(self) -> None:
         """Map a little more of the files, as long as the page cache holds them: reading is then a plain copy."""
-        if not self._unmapped:
-            return
         if self._map_after > 0:
             self._map_after -= 1
             return
-        while self._unmapped:
-            stream, file = self._unmapped[-1]
+        while self.unmapped:
+            stream, file = self.unmapped[-1]
             mapping = self.files[stream].map(file)
             if mapping.populated:
-                self._unmapped.pop()
+                self.unmapped.pop()
                 continue
             if mapping.populate():
                 self._map_pause = 1
             else:
                 # Looking costs as much as a small step: after a refusal, look half as often, and at another file.
-                self._unmapped.insert(0, self._unmapped.pop())
+                self.unmapped.insert(0, self.unmapped.pop())
                 self._map_pause = min(2 * self._map_pause, MOST_MAP_PAUSE)
                 self._map_after = self._map_pause
             return

@@ -79,9 +79,11 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
         )
     kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD) else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
-    hint = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
+    told = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
+    if asked != path and hint not in (_SEVERAL, _BESIDE):
+        told = f"{told} Or leave it out: give a pattern or a list of the files that are meant."
     before, between = (f"{asked} holds ", ", which") if asked != path else ("", "")
-    return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=hint, path=path)
+    return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=told, path=path)
 
 
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:

@@ -140,18 +140,18 @@ class ProcessPool:
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies that have arrived; waits for at least one if `waiting_for` names a task. Raises when a worker died or hangs."""
         with self._stopping_on_error():
-            replies = self._take(0)
             if waiting_for is None:
-                return replies
+                return self._take(0)
             waited, done = 0.0, -1
-            while not replies:
+            while True:
                 replies, seconds = self._listen(self._timeout - waited)
+                if replies:
+                    return replies
                 progress = self._board.total()
                 if progress["steps"] + progress["blocks"] != done or not self._launcher.ready:
                     done, waited = progress["steps"] + progress["blocks"], 0.0
-                elif not replies and (waited := waited + seconds) >= self._timeout:
+                elif (waited := waited + seconds) >= self._timeout:
                     raise self._timed_out(waiting_for)
-            return replies
 
     def probed(self) -> Schema:
         """What the transform makes of the first record, as the probing worker found."""

@@ -148,3 +148,13 @@ def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch:
         assert list(known[:][name]) == list(values) if isinstance(values, Ragged) else np.array_equal(known[:][name], values)
     known.close()
     planned.close()
+
+
+def test_a_feature_without_any_value_is_left_out_by_name(tmp_path: Path):
+    """Lists that are all empty say no type that a field could have."""
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(b"".join(framed(tf_example({"x": [at], "empty": []})) for at in range(3)))
+    source = sl.open(path)
+    assert source.notes == ("'empty' left out: it has no values",)
+    assert source[:]["x"].tolist() == [0, 1, 2]
+    source.close()

@@ -9,11 +9,11 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from command_line import in_this_thread
 from hint_sites import HintText, hint_texts, modules
 
 import streamload as sl
@@ -126,16 +126,6 @@ def mentioned(text: str) -> set[str]:
     return {argument or flag for argument, flag in MENTIONED.findall(text)}
 
 
-class SameThread(Executor):
-    """Does what it is given at once, where a command would start processes."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """See `Executor.submit`."""
-        made: Future[Any] = Future()
-        made.set_result(fn(*args, **kwargs))
-        return made
-
-
 def command(*words: object) -> Callable[..., object]:
     """A command as a call; its options are given as `more`, words at the prompt."""
 
@@ -143,7 +133,7 @@ def command(*words: object) -> Callable[..., object]:
         said, told = io.StringIO(), io.StringIO()
         here = pytest.MonkeyPatch.context()
         with here as patch, watched() as made, contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-            patch.setattr(executors, "ProcessExecutor", lambda workers: executors.FuturesExecutor(SameThread(), workers))
+            patch.setattr(executors, "ProcessExecutor", in_this_thread)
             try:
                 code = main([*(str(word) for word in words if word not in without), *shlex.split(more)])
             except SystemExit as ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from examples.zarr import write as write_store
 from following import OUT, Case, case, command
-from foreign_files import framed, noise, png, tf_example
+from foreign_files import framed, noise, png, tar_of, tf_example
 from hdf5_cases import opened
 
 import streamload as sl
@@ -154,10 +155,22 @@ def of_arrays() -> Iterator[Case]:
 
 def of_archives() -> Iterator[Case]:
     """Tars and TFRecords."""
+    bad = [(f"{at}.{end}", data) for at in range(3) for end, data in (("json", b"{" if at == 1 else b'{"a": 1}'), ("png", png(noise())))]
+    Path("bad.tar").write_bytes(tar_of(bad))
+
+    def skipped() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a record is left out
+            loader = sl.Loader(sl.open("bad.tar"), batch_size=2, num_workers=0, memory="256 MB", on_bad_record="skip")
+        with loader:
+            assert sum(len(batch.records) for batch in loader) == 2
+
+    yield case(opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', skipped))
     good = [framed(tf_example({"x": [at]})) for at in range(3)]
+    large = framed(tf_example({"x": list(range(500))}))
     whole = b"".join(good)
     at = len(good[0])
-    for number, data in enumerate((whole[:-4] + b"", whole + b"\x01\x02", flipped(whole, at + 1), flipped(whole, at + 14))):
+    for number, data in enumerate((good[0] + large[:20], whole[:-4], whole + b"\x01\x02", flipped(whole, at + 1), flipped(whole, at + 14))):
         path = f"damaged{number}.tfrecord"
         Path(path).write_bytes(data)
         words = f"streamload convert {path} train.h5 --on-bad skip"

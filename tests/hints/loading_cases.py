@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import resource
 import sys
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from following import OUT, Case, case, command
-from foreign_files import noise, png
+from foreign_files import framed, noise, png, tf_example
 
 import streamload as sl
 from streamload.workers.launcher import Launcher
@@ -67,6 +68,15 @@ def of_arguments(data: sl.Source) -> Iterator[Case]:
     each = [("True", True), ("False", False), ("Exact()", sl.Exact()), ("Block()", sl.Block()), ("Sequential()", sl.Sequential())]
     listed = ("Listed(numbers)", {"shuffle": sl.Listed(np.arange(40))})
     yield case(call, {"shuffle": 3}, *((words, {"shuffle": value}) for words, value in each), listed)
+    Path("packed.tfrecord.gz").write_bytes(gzip.compress(b"".join(framed(tf_example({"image": png(noise(seed=at))})) for at in range(9))))
+    packed = sl.open("packed.tfrecord.gz")
+    convert = f"streamload convert {os.path.abspath('packed.tfrecord.gz')} packed.parquet --store keep"
+
+    def converted() -> None:
+        command(*convert.split()[1:])()
+        loaded(sl.open("packed.parquet"), run=True)(shuffle=True)
+
+    yield case(loaded(packed), {"shuffle": True}, "shuffle=False", (convert, converted))
     yield case(lambda window: sl.Block(window=window), {"window": 0}, 'window="512 MB"')
     yield case(loaded(data), {"memory": "1 KB"}, ('memory="', {"memory": "20 MB"}))
     with h5py.File("blocks.h5", "w", libver=("earliest", "v110")) as file:

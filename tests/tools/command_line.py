@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from time_limits import GUARD_SECONDS
 
 from streamload.tools.__main__ import main
+from streamload.tools.convert.executors import FuturesExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,3 +94,18 @@ def mounts() -> bool:
     """Whether this user may mount a small file system in a namespace of its own."""
     command = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"]
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class SameThread(Executor):
+    """Does what it is given at once, where a command would start processes."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """See `Executor.submit`."""
+        made: Future[Any] = Future()
+        made.set_result(fn(*args, **kwargs))
+        return made
+
+
+def in_this_thread(workers: int) -> FuturesExecutor:
+    """In place of `ProcessExecutor`, where what a test is about is not in the processes."""
+    return FuturesExecutor(SameThread(), workers)

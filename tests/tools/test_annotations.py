@@ -118,6 +118,7 @@ UNHELD: dict[str, tuple[str, list[str], dict[str, Any], str]] = {
     "names of megabytes": ("hdf5", ["a" * 2**20] * 5, {}, "5 names of classes, more than HDF5 files are read with"),
     "an attribute without a name": ("hdf5", [], {"": "a"}, "an attribute '' that HDF5 cannot hold: zero bytes, no UTF-8, or no name"),
     "an attribute with a zero byte": ("hdf5", [], {"a": "b\0c"}, "an attribute 'a' that HDF5 cannot hold"),
+    "an attribute of the library's": ("hdf5", [], {"NAME": "b"}, "an attribute 'NAME', which means something else in HDF5 files"),
     "a long list": ("hdf5", [], {"a": ["b"] * 5000}, "an attribute 'a' of more than the 64 KB that HDF5 holds"),
     "a long array": ("hdf5", [], {"a": np.zeros(70_000, "u1")}, "an attribute 'a' of more than the 64 KB that HDF5 holds"),
     "a name that ends with a zero byte": ("npz", ["a\0"], {}, "names of classes that end with zero bytes, which .npz files do not keep"),

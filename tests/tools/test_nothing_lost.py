@@ -21,6 +21,7 @@ from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.names import plain_names
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels.crc32c_plain import crc32c
+from streamload.tools.__main__ import main
 from streamload.tools.convert.needed_disk import MARGIN, MARGIN_NBYTES, needed_nbytes
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.open import open_records
@@ -152,6 +153,16 @@ class TestNames:
         assert len(found) == len(files)
         np.testing.assert_array_equal(found[one][2], noise(seed=2))
         assert found[other].tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("command", ["info", "convert"])
+    def test_that_a_point_in_a_number_ends_a_key_is_said(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """Where many files of one key were meant to be many records."""
+        files = [(f"img_0.{at}x.{ending}", data) for at in range(3) for ending, data in (("png", png(noise(seed=at))), ("cls", b"1"))]
+        words = [str(tmp_path / "b.h5")] if command == "convert" else ["--no-measure"]
+        assert main([command, str(tar(tmp_path / "a.tar", files)), *words]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        rule = "as in WebDataset, the first point of a file's name ends the name of its record"
+        assert f"{rule}: 'img_0.0x.cls' is the field '0x.cls' of record 'img_0'" in told
 
     def test_of_images_of_several_kinds(self, tmp_path: Path):
         """Are one field, where each record has one of them."""

@@ -69,10 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Check; exit code 1 if anything is wrong, with all of it listed."""
-    if not os.path.exists(arguments.path):
-        raise missing(arguments.path)
-    if arguments.against and not os.path.exists(arguments.against) and not glob.has_magic(arguments.against):
-        raise missing(arguments.against)
+    for path in filter(None, (arguments.path, arguments.against)):
+        if not os.path.exists(path) and not (glob.has_magic(path) and glob.glob(path, recursive=True)):
+            raise missing(path)
     findings, checked, against = Findings(), [], None
     manifest = _manifest(arguments.path)
     sound = True

@@ -24,6 +24,8 @@ MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
 KEPT_NBYTES = 600
 """About what Python takes for the places of a member, and its name."""
+POINTS_END_KEYS = "as in WebDataset, the first point of a file's name ends the name of its record"
+"""How the note begins that says so."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -195,6 +197,16 @@ def held_fields(archives: Sequence[Archive]) -> dict[tuple[str, str], str]:
         names[source, field] = name
         taken.add(name)
     return {one: names[one] for one in found}
+
+
+def notes_on_points(archives: Sequence[Archive]) -> list[str]:
+    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
+    names = {name: field for (name, _), field in held_fields(archives).items()} | names_of_files(archives)
+    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
+    if name is None:
+        return []
+    key = next(archive.key_with(name) for archive in archives if archive.has(name))
+    return [f"{POINTS_END_KEYS}: '{key}.{name}' is the field '{names[name]}' of record '{key}'"]
 
 
 def _names(archives: Sequence[Archive]) -> dict[str, str]:

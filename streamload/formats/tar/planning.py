@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from streamload.formats.columns.packed_records import PackedRanges
 from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.table_fields import Fields
 from streamload.formats.tar import walk
-from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files
+from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
+from streamload.nulls import SKIP
 from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
@@ -44,6 +45,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
             hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
             path=paths[0],
         )
+    if fill is not None:
+        _refuse_damaged(archives)
     found: dict[str, PlannedField] = {}
     aside: dict[str, str] = {}
     title = paths[0] if len(paths) == 1 else f"{paths[0]} ... {paths[-1]} ({len(paths):,} files)"
@@ -54,8 +57,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
     blocks = blocks_of([(one[:, 0], one[:, 1]) for _, one in members.values()], starts) if packed and members else None
     for field, (names, places) in members.items():
         _add(field, _of_members(field, names, places, blocks, fingerprints, starts), found, aside)
-    held = held_fields(archives)
-    for source, field in held.items():
+    for source, field in held_fields(archives).items():
         column: list[Any] = [None] * int(starts[-1])
         for start, archive in zip(starts.tolist(), archives, strict=False):
             for row, value in archive.values.get(source, {}).items():
@@ -71,7 +73,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None)
         starts=starts,
         fill=fill,
         aside=aside,
-        notes=_notes(archives, {name: field for (name, _), field in held.items()} | files),
+        notes=notes_on_points(archives),
         omissions=omissions,
     )
 
@@ -105,21 +107,21 @@ def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
     return archive
 
 
+def _refuse_damaged(archives: Sequence[Archive]) -> None:
+    """Raise CorruptDataError where values would be filled in for a member that is there and cannot be read."""
+    for error in (error for archive in archives for error in archive.bad.values()):
+        raise CorruptDataError(
+            f"{error.message} fill= stands for values that are missing, not for those that cannot be read.",
+            hint=f"Replace that member, or leave fill= out, and such records too: {SKIP}.",
+            **error.details,
+        )
+
+
 def _add(name: str, made: PlannedField | str, found: dict[str, PlannedField], aside: dict[str, str]) -> None:
     if isinstance(made, str):
         aside[name] = f"holds {made}" if made != "no record has one" else "has no values"
     else:
         found[name] = made
-
-
-def _notes(archives: Sequence[Archive], names: Mapping[str, str]) -> list[str]:
-    """How a name was taken apart, where its point may have been that of a number: it ends a key too."""
-    name = next((one for one in names if "." in one and one[0].isdecimal()), None)
-    if name is None:
-        return []
-    key = next(archive.key_with(name) for archive in archives if archive.has(name))
-    said = f"'{key}.{name}' is the field '{names[name]}' of record '{key}'"
-    return [f"as in WebDataset, the first point of a file's name ends the name of its record: {said}"]
 
 
 def _omissions(archives: Sequence[Archive]) -> list[Omission]:

@@ -74,6 +74,8 @@ class Features:
         self.found: dict[str, BytesFeature | NumbersFeature] = {}
         self.aside: dict[str, str] = {}
         """Features that can be no field, and why."""
+        self.empty: set[str] = set()
+        """Features that hold no value in some record."""
 
     def add_file(self, path: str, was: Fingerprint) -> None:
         """Go through a file. Raises CorruptDataError or ChecksumError at the first record that is none."""
@@ -106,7 +108,10 @@ class Features:
         self.starts.append(self.count)
 
     def _add(self, name: str, value: list[memoryview] | NDArray[Any], offset: int, base: int) -> None:
-        if name in self.aside or not len(value):
+        if name in self.aside:
+            return
+        if not len(value):
+            self.empty.add(name)
             return
         if isinstance(value, list):
             feature = self.found.setdefault(name, BytesFeature())

@@ -39,6 +39,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         features.add_file(path, was)
     if not features.count:
         raise CorruptDataError(f"{paths[0]} holds no records.", hint="Was all of it fetched?", path=paths[0])
+    features.aside.update(dict.fromkeys(sorted(features.empty - {*features.found, *features.aside}), "has no values"))
     starts = np.array(features.starts, np.int64)
     planner = _Planner(features, starts, shapes)
     found: dict[str, PlannedField] = {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamload.formats.image_folder.label_tables import table_of_labels
 from streamload.formats.partitions import NOT_DATA
+from streamload.formats.tar.archive import POINTS_END_KEYS
 from streamload.images import ImageError, read_header
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
@@ -136,8 +137,12 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def cautions(self) -> Sequence[str]:
-        """How it was opened here, and where labels of a folder are from; other notes are for those who open the files themselves."""
-        return [*self._cautions, *(note for note in self.notes if self._folder is not None and "decode" not in note)]
+        """How it was opened here, where labels of a folder are from, and how names in tars are taken apart.
+
+        Other notes are for those who open the files themselves.
+        """
+        told = (one for one in self.notes if one.startswith(POINTS_END_KEYS) or (self._folder is not None and "decode" not in one))
+        return [*self._cautions, *told]
 
     @property
     def stored(self) -> Mapping[str, str]:

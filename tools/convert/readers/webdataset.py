@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.label_values import LabelValues, labels_or_texts
 from streamload.formats.names import natural_key
-from streamload.formats.tar.archive import MOST_NAMED, Archive, held_fields, kind_of_member, names_of_files
+from streamload.formats.tar.archive import MOST_NAMED, Archive, held_fields, kind_of_member, names_of_files, notes_on_points
 from streamload.formats.tar.members import BLOCK, is_head
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.container import Raw
@@ -80,7 +80,6 @@ class WebDataset:
 
     format_name = "WebDataset"
     set_aside: ClassVar[dict[str, list[str]]] = {}
-    notes: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[str], request: OpenRequest) -> None:
         self.paths = paths
@@ -99,6 +98,7 @@ class WebDataset:
         for file in files:
             file.close()
         self._names = names_of_files(archives)
+        self.notes = tuple(notes_on_points(archives))
         pictures = [name for archive in archives for name in archive.places if kind_of_member(name) == "image"]
         self.images = frozenset(self._names[name] for name in pictures)
         self.classes: dict[str, list[str]] = {}

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from streamload.attributes import MOST_NAMES_NBYTES, attributes_to_json
 from streamload.formats.npy import ATTRIBUTES, CLASSES
-
-HDF5_NBYTES = 60_000
-"""Of one attribute; the library takes 64 KB with what it says of it."""
-HDF5_TEXTS = 4_000
-"""In a list of texts, each of which takes 16 bytes where it is said."""
 
 
 def annotation_not_held(name: str, format_name: str, names: Sequence[str], words: Sequence[str], attributes: Mapping[str, Any]) -> str:
@@ -26,7 +18,11 @@ def annotation_not_held(name: str, format_name: str, names: Sequence[str], words
         return told and f"{told}, and .npy files have no place for them"
     if format_name == "npz":
         return _not_in_npz(name, names, words, attributes)
-    return _not_in_hdf5(words, attributes) if format_name == "hdf5" else ""
+    if format_name == "hdf5":
+        from streamload.tools.convert.writers.hdf5_limits import said_not_held  # It loads h5py.
+
+        return said_not_held(words, attributes)
+    return ""
 
 
 def _not_in_npz(name: str, names: Sequence[str], words: Sequence[str], attributes: Mapping[str, Any]) -> str:
@@ -36,25 +32,3 @@ def _not_in_npz(name: str, names: Sequence[str], words: Sequence[str], attribute
     if any(word.endswith("\0") for word in words):
         return "names of classes that end with zero bytes, which .npz files do not keep"
     return ""
-
-
-def _not_in_hdf5(words: Sequence[str], attributes: Mapping[str, Any]) -> str:
-    if not all(map(_is_text, words)):
-        return "names of classes that HDF5 cannot hold: they have zero bytes in them, or are not UTF-8"
-    if words and len(attributes_to_json({"": list(words)})) > MOST_NAMES_NBYTES:
-        return f"{len(words):,} names of classes, more than HDF5 files are read with"
-    for key, value in attributes.items():
-        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
-        if not key or not all(map(_is_text, (key, *texts))):
-            return f"an attribute {key!r} that HDF5 cannot hold: zero bytes, no UTF-8, or no name"
-        if len(texts) > HDF5_TEXTS or (not texts and np.asarray(value).nbytes > HDF5_NBYTES):
-            return f"an attribute {key!r} of more than the 64 KB that HDF5 holds"
-    return ""
-
-
-def _is_text(text: str) -> bool:
-    """Whether HDF5 gives a text back as it was."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False

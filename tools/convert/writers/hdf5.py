@@ -18,8 +18,7 @@ from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.memory.limits import usable_cores
 from streamload.ragged import Ragged
 from streamload.schema import ARRAY, TEXT, Field, Schema
-from streamload.tools.convert.writers.annotation_limits import HDF5_TEXTS
-from streamload.tools.convert.writers.hdf5_names import says_its_name
+from streamload.tools.convert.writers.hdf5_limits import MOST_TEXTS, says_its_name
 from streamload.tools.convert.writers.registry import CODED_NBYTES, Annotations, WriteOptions
 from streamload.tools.convert.writers.text_limits import require_texts
 from streamload.tools.files.direct_io import ALIGNMENT, LEAST_NBYTES, DirectStream, direct_descriptor
@@ -263,7 +262,7 @@ def _annotate(file: h5py.File, field: Field, said: Annotations) -> None:
     words = said.words(field)
     if words:
         # A long list of texts is more than an attribute holds, and one text lies elsewhere.
-        attributes[CLASSES] = words if len(words) <= HDF5_TEXTS else json.dumps(words)
+        attributes[CLASSES] = words if len(words) <= MOST_TEXTS else json.dumps(words)
     if says_its_name(field.name):
         attributes[FIELD_NAME] = field.name
     for name, value in attributes.items():

@@ -178,7 +178,7 @@ def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
     if format_name == "npy" and not one.name and len(names) > 1:
         return "has no name, as every field of a structured .npy has"
     if format_name == "hdf5":
-        from streamload.tools.convert.writers.hdf5_names import name_not_held  # It loads h5py.
+        from streamload.tools.convert.writers.hdf5_limits import name_not_held  # It loads h5py.
 
         if why := name_not_held(one.name, names):
             return why

@@ -1,0 +1,30 @@
+"""Members of tars that are there and cannot be read are damage, whatever stands for values that are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from examples.tar import png, write
+
+import streamload as sl
+from streamload.errors import CorruptDataError
+
+
+def test_nothing_stands_for_a_member_that_cannot_be_read(tmp_path: Path):
+    """JSON that is cut is damage, which `fill` does not paper over; without it, its record alone is bad."""
+    path = tmp_path / "a.tar"
+    images = [png(image) for image in np.random.default_rng(0).integers(0, 256, (3, 9, 8, 3), dtype=np.uint8)]
+    write(
+        path, [(f"{at}.{end}", data) for at in range(3) for end, data in (("json", b"{" if at == 1 else b'{"a": 1}'), ("png", images[at]))]
+    )
+    with pytest.raises(CorruptDataError) as caught:
+        sl.open(path, fill={"a": 0})
+    assert caught.value.message.startswith(f"{path}: 1.json cannot be read: ")
+    assert caught.value.message.endswith(" fill= stands for values that are missing, not for those that cannot be read.")
+    assert caught.value.hint == 'Replace that member, or leave fill= out, and such records too: Loader(..., on_bad_record="skip").'
+    source = sl.open(path)
+    assert [one.why for one in source.omissions] == ["text or JSON that cannot be read"]
+    assert source[0]["a"] == 1
+    source.close()
