@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,20 @@ GOLDEN_DRAWS = [[2869101350, 1327804258], [2374264981, 1151860305], [2814853342,
 def test_every_kernel_has_a_twin() -> None:
     assert {name: callable(augment.plain_kernel(name)) for name in augment.MODULES} == dict.fromkeys(augment.MODULES, True)
     assert FRAME_WORDS >= 18
+
+
+def test_functions_of_several_kinds_have_names_of_their_own() -> None:
+    """Code out of the cache meets in one process by its symbols: two functions of one name would become one."""
+    found: dict[tuple[str, str], set[int]] = {}
+    left = [thing for name in set(augment.MODULES.values()) for thing in vars(import_module(f"{augment.__name__}.{name}")).values()]
+    seen: set[int] = set()
+    while left:
+        function = left.pop()
+        function = getattr(function, "py_func", function)
+        if id(function) in seen or not hasattr(function, "__code__") or not function.__module__.startswith(augment.__name__):
+            continue
+        seen.add(id(function))
+        found.setdefault((function.__module__, function.__qualname__), set()).add(id(function))
+        left += [cell.cell_contents for cell in function.__closure__ or ()]
+    assert ("streamload.kernels.augment.output", "writing.<locals>.plane_float16") in found
+    assert {name for name, functions in found.items() if len(functions) > 1} == set()
