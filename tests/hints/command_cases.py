@@ -13,6 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from following import Case, case, command
 from foreign_files import noise, png, tar_of
+from format_cases import under
+
+from streamload.tools.convert.writers import registry
 
 SOURCE = "a.npz"
 
@@ -102,10 +105,8 @@ def of_looking() -> Iterator[Case]:
     yield case(command("show", "labels.npz"), {}, ("streamload head", command("head", "labels.npz")))
     filled = command("convert", "nulls.parquet", "filled.parquet", "--dry-run")
     yield case(filled, {}, ("--fill label=0", {"more": "--fill label=0"}), ("--on-bad skip", {"more": "--on-bad skip"}))
-    os.makedirs("tars")
-    Path("tars/a.tar").write_bytes(tar_of([("1.png", png(noise()))]))
-    words = "streamload convert tars train.h5 --on-bad log"
-    yield case(command("verify", "tars"), {}, (words, command(*words.split()[1:])))
-    pq.write_table(pa.table({"image": [png(noise()), None, png(noise(seed=1))]}), "lacking.parquet")
-    lacking = command("convert", "lacking.parquet", "whole.h5", "--dry-run")
-    yield case(lacking, {}, ("--on-bad skip", {"more": "--on-bad skip"}))
+    convert = command("convert", SOURCE, "chunks.h5", "--dry-run")
+    many = under(registry, "MOST_CHUNK_NBYTES", 2000, convert)
+    yield case(many, {"more": "--chunk-records 40"}, ("--chunk-records", {"more": "--chunk-records 2"}))
+    few = under(registry, "MOST_CHUNK_NBYTES", 500, convert)
+    yield case(few, {"more": "--codec gzip --chunk-records 2"}, ("--codec and --chunk-records", {"more": ""}))

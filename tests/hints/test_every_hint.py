@@ -18,7 +18,6 @@ from hint_sites import hint_texts
 
 COMMANDS = (
     "tools/commands/convert.py",
-    "tools/commands/nulls.py",
     "tools/commands/open_arguments.py",
     "tools/commands/show.py",
     "tools/commands/verify.py",
