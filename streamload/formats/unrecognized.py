@@ -70,6 +70,8 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     what, hint = _identify(head, nbytes)
     if hint == _ONE and asked != path:
         hint = _BESIDE if os.path.isdir(asked) else _SEVERAL
+    if what is None and path.lower().endswith((".tfrecord", ".tfrecords", ".tfrec")):
+        what, hint = "no TFRecord file, though it is called one: the checksum of its first length is wrong", "Fetch it again."
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(

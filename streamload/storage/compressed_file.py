@@ -26,33 +26,43 @@ class CompressedFile:
         self._stream: Any = None
         self._block = b""
         self._start = 0
+        self._damage: CorruptDataError | None = None
+        """What keeps the rest from being unpacked, once that was found."""
 
     def _next(self) -> bool:
         """Go on by one block; False at the end."""
+        if self._damage is not None:
+            raise self._damage
         try:
             if self._stream is None:
                 self._stream = _unpacking(self._path, self._compression)
                 self._block, self._start = b"", 0
             block = self._stream.read(BLOCK_NBYTES)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            raise CorruptDataError(
+            self._damage = CorruptDataError(
                 f"{self._path} cannot be unpacked beyond byte {self._start + len(self._block):,}: {error}.",
                 hint="It is damaged or cut short: fetch it again.",
                 path=self._path,
-            ) from error
+            )
+            raise self._damage from error
         if block:
             self._start += len(self._block)
             self._block = block
         return bool(block)
 
     def read(self, offset: int, nbytes: int) -> bytes:
-        """Bytes [offset, offset + nbytes), as far as there are any. Raises CorruptDataError where the file is damaged before that."""
+        """Bytes [offset, offset + nbytes), as far as there are any. Raises CorruptDataError where damage keeps the first from being had."""
         if offset < self._start:
             self.close()
         parts: list[bytes] = []
         stop = offset + nbytes
         while offset < stop:
-            if offset >= self._start + len(self._block) and not self._next():
+            try:
+                if offset >= self._start + len(self._block) and not self._next():
+                    break
+            except CorruptDataError:
+                if not parts:
+                    raise
                 break
             part = self._block[offset - self._start : stop - self._start] if offset < self._start + len(self._block) else b""
             parts.append(part)
@@ -63,7 +73,7 @@ class CompressedFile:
         """Let go of the file; the next read begins anew."""
         if self._stream is not None:
             self._stream.close()
-        self._stream, self._block, self._start = None, b"", 0
+        self._stream, self._block, self._start, self._damage = None, b"", 0, None
 
 
 def _unpacking(path: str, compression: str) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from examples.tar import png
+from examples.tar import png, write
 from foreign_files import framed, part, tf_example, tfrecord
 
 import streamload as sl
@@ -132,6 +133,75 @@ def test_damage_is_named_at_open(what: str, piece_nbytes: int, tmp_path: Path, m
     with pytest.raises(error, match=re.escape(said.format(nbytes=len(data)))) as caught:
         sl.open(tmp_path / "x")
     assert str(tmp_path / "x") in str(caught.value)
+
+
+WHOLE: dict[str, tuple[list[int], int, str]] = {
+    "a byte of a record": ([7, 8], 1, "record 1 at byte {first}: its checksum is wrong."),
+    "a byte of a length": ([7, 1], 1, "record 2 at byte {second}: the checksum of its length is wrong."),
+    "cut in a record": ([7, 1], 2, "record 2 at byte {second}: its checksum is wrong."),
+    "cut in a length": ([7, 1], 1, "record 2 at byte {second}: the checksum of its length is wrong."),
+    "no Example": ([7, 1, 8], 1, "record 2 is no tf.train.Example that can be read: "),
+    "a sequence": ([7, 1, 8], 1, "record 2 is no tf.train.Example that can be read: it is a SequenceExample"),
+}
+"""The records that are read of a whole one, a changed one and another whole one; how much is left out; and why the first of that."""
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("what", DAMAGED)
+def test_what_is_whole_is_read_where_that_is_asked_for(what: str, compress: Any, tmp_path: Path):
+    """Records before and behind damage, as far as lengths can be believed; what is left out is counted, with its place."""
+    expected, count, said = WHOLE[what]
+    data = framed(tf_example({"n": [1], "x": [b"some bytes that are long enough"]}))
+    before, behind = (framed(tf_example({"n": [n], "x": [b"so long %d" % n]})) for n in (7, 8))
+    (tmp_path / "x").write_bytes(compress(before + DAMAGED[what][0](data) + behind))
+    with sl.open(tmp_path / "x", on_damage="skip") as source:
+        taken = source[:]
+        assert taken["n"].tolist() == expected
+        assert list(taken["x"]) == ["some bytes that are long enough" if n == 1 else f"so long {n}" for n in expected]
+        (omission,) = source.omissions
+    assert (omission.what, omission.why, omission.count) == ("record", "damaged", count)
+    assert said.format(first=len(before), second=len(before + data)) in omission.names[0]
+
+
+def test_the_end_of_a_cut_compressed_file_is_left_out(tmp_path: Path):
+    """All that can be unpacked is read; without that wish nothing is."""
+    tfrecord(tmp_path / "x", [{"n": [n], "x": [np.random.default_rng(n).bytes(3000)]} for n in range(40)])
+    data = gzip.compress((tmp_path / "x").read_bytes())
+    (tmp_path / "x").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CorruptDataError, match=r"x cannot be unpacked beyond byte"):
+        sl.open(tmp_path / "x")
+    with sl.open(tmp_path / "x", on_damage="skip") as source:
+        assert 10 <= len(source) <= 20
+        assert source[:]["n"].tolist() == list(range(len(source)))
+        assert bytes(source[len(source) - 1]["x"]) == np.random.default_rng(len(source) - 1).bytes(3000)
+        assert "cannot be unpacked beyond byte" in source.omissions[0].names[0]
+
+
+def test_a_file_of_nothing_but_damage_is_an_error(tmp_path: Path):
+    """With what is wrong with its first record; so is a wish that is not known, and a length that is wrong in the first place."""
+    data = framed(tf_example({"n": [1]}))
+    (tmp_path / "x.tfrecord").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ChecksumError, match="record 0 at byte 0: its checksum is wrong"):
+        sl.open(tmp_path / "x.tfrecord", on_damage="skip")
+    with pytest.raises(ConfigError, match=r"on_damage='keep' is not known\. Give \"raise\" or \"skip\"\."):
+        sl.open(tmp_path / "x.tfrecord", on_damage="keep")
+    (tmp_path / "x.tfrecord").write_bytes(b"\x07" + data[1:])
+    with pytest.raises(CorruptDataError, match=r"is no TFRecord file, .*: the checksum of its first length is wrong\."):
+        sl.open(tmp_path / "x.tfrecord")
+
+
+@pytest.mark.parametrize("kind", ["tar", "TFRecord"])
+def test_labels_of_very_many_words_are_not_left_out(kind: str, tmp_path: Path):
+    """A text stays a text, or is one of as many classes as there are."""
+    words = [f"word {number}" for number in range(1500)]
+    if kind == "tar":
+        write(tmp_path / "x", [(f"{at}.{end}", word.encode()) for at, word in enumerate(words) for end in ("cls", "txt")])
+    else:
+        tfrecord(tmp_path / "x", [{"label": word.encode(), "txt": word.encode()} for word in words])
+    with sl.open(tmp_path / "x") as source:
+        taken, names = source[:], source.classes.get("label")
+    assert list(taken["txt"]) == words
+    assert [names[number] for number in taken["label"]] == words if names else list(taken["label"]) == words
 
 
 def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -164,7 +164,7 @@ def test_sets_without_records_are_sets_where_a_head_says_what_they_hold(source: 
     """Elsewhere nothing is made up: there is an error."""
     path = SOURCES[source](tmp_path / "a", np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int64))
     if source.startswith(("WebDataset", "TFRecord", "LMDB")):
-        with pytest.raises(CorruptDataError, match="holds no records"):
+        with pytest.raises(CorruptDataError, match=r"holds no records|is empty \(0 bytes\)"):
             taken(path)
         return
     assert len(taken(path)[0]) == 0

@@ -110,7 +110,7 @@ class TestFields:
     """What stands under keys of one number is one record."""
 
     def test_every_beginning_of_keys_is_a_field(self, tmp_path: Path):
-        """Images, numbers and texts; what a record lacks is an error that names it."""
+        """Images, numbers and texts; a fraction that a record lacks is NaN, and that is said."""
         held = {b"num-samples": b"3"}
         for at in range(1, 4):
             number = b"-%09d" % at
@@ -120,13 +120,14 @@ class TestFields:
         np.testing.assert_array_equal(found["depth"][..., 0], [noise((4, 4), seed=at) for at in range(1, 4)])
         assert found["label"].tolist() == [1, 2, 3]
         assert list(origin.omissions) == []
-        with pytest.raises(CorruptDataError, match=r"image-000000003 has no angle"):
-            taken(tmp_path / "a.mdb")
+        origin, found = taken(tmp_path / "a.mdb")
+        np.testing.assert_array_equal(found["angle"], [0.5, 1.0, np.nan])
+        assert "'angle' holds 1 null, delivered as NaN" in origin.notes
 
     def test_a_record_without_its_image_is_named(self, tmp_path: Path):
         """It is not left out."""
         held = {b"image-1": png(noise()), b"label-1": b"1", b"label-2": b"2"}
-        with pytest.raises(CorruptDataError, match=r"image-2 has no image"):
+        with pytest.raises(CorruptDataError, match=r"a\.mdb: record 1 of 'image' is empty"):
             taken(database(tmp_path / "a.mdb", held))
 
     def test_all_keys_are_looked_at(self, tmp_path: Path):
@@ -143,6 +144,7 @@ class TestFields:
             | {b"cover": b"1"}
         )
         code, found = answer(capsys, "info", database(tmp_path / "a.mdb", held), "--no-measure")
-        assert (code, found["left_out"]) == (1, {"box": "a pickle, which could run anything"})
+        (box,) = [one for one in found["account"]["left_out"] if one["what"] == "field"]
+        assert (code, box["names"], box["why"]) == (1, ["box"], "'box' (it holds a pickle, which could run anything)")
         reasons = {one["why"]: one["names"] for one in found["account"]["left_out"] if one["what"] == "member"}
         assert reasons == {"a key without the number of a record": ["cover"]}

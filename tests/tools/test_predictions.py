@@ -194,7 +194,7 @@ def test_info_predicts_archives_from_the_disk(tmp_path: Path, capsys: pytest.Cap
         tmp_path / "a.tfrecord", [{"image": png(noise((200, 200, 3), at)), "label": [at], "name": b"x" * at} for at in range(20)]
     )
     document = answer(capsys, "info", path)[1]
-    assert document["left_out"] == {}
+    assert document["account"]["left_out"] == []
     assert [field["name"] for field in document["fields"]] == ["image", "label", "name"]
     if speed.device_rate_of(str(path)):
         assert 0 < document["speed"]["stored_cold"] < document["speed"]["stored_warm"]

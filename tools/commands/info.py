@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
 from streamload.errors import StreamloadError
@@ -16,7 +17,6 @@ from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.advice_as_flags import as_flags
-from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.mask_guess import mask_guesses, mask_note
 from streamload.tools.commands.open_arguments import (
     add_account,
@@ -62,13 +62,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     code = GOOD
     for path in arguments.paths:
         try:
-            document = container_document(path, arguments)
-            if document is None:
-                with_source = opened(path, arguments)
-                try:
-                    document = _document(with_source, path, arguments)
-                finally:
-                    with_source.close()
+            with closing(opened(path, arguments, on_damage="skip")) as source:
+                document = _document(source, path, arguments)
         except StreamloadError as error:
             if "readings" in error.details:
                 documents.append({"path": path, "error": error.message, "readings": error.details["readings"]})
@@ -84,8 +79,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             continue
         account = document.pop("accounted")
         documents.append(document)
-        code = max(code, FOUND if "damaged" in document or account.is_lacking else GOOD)
-        _show(document, console) if "call" in document else show_container(document, console)
+        code = max(code, FOUND if account.is_lacking else GOOD)
+        _show(document, console)
         show_account(account, console, listed=arguments.list_left_out)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
@@ -115,6 +110,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "records": len(source),
         "record_nbytes": records.record_nbytes,
         "addressable": source.addressable,
+        "forward_only": source.forward_only,
         "fields": fields,
         "classes": classes_at(path, source),
         "parts": _parts(path),
@@ -128,7 +124,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
     }
     if not arguments.no_measure and len(source):
         work = OtherWork()
-        document["speed"] = speeds(source, cold=arguments.cold)
+        document["speed"] = speeds(source, cold=arguments.cold, orders=("stored",) if source.forward_only else ("exact", "stored"))
         document["other_work"] = told(work.found())
         document["predicted"] = [name for name in document["speed"] if name.endswith("_cold") and not arguments.cold]
     document["advice"] = list(_advice(source, document))
@@ -185,12 +181,15 @@ def _call(source: Source, path: str, arguments: argparse.Namespace) -> str:
     more = "".join(f", {name}={value!r}" for name, value in options_in(arguments).items())
     decode = decode_in(arguments.decode)
     wish = f", decode={decode!r}" if decode is not None else ""
-    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{more}{wish})"
+    skips = ', on_damage="skip"' if any((one.what, one.why) == ("record", "damaged") for one in source.omissions) else ""
+    return f"sl.open({pattern_of(path)!r}, fields={fields!r}{more}{wish}{skips})"
 
 
 def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
     convert = f"streamload convert {shlex.quote(document['path'])} new.h5"
-    for column, field in zip(source.columns, document["fields"], strict=True):
+    if source.forward_only:
+        yield f"they are read with shuffle=False; to shuffle them: `{convert}`"
+    for column, field in zip(source.columns, document["fields"], strict=True) if not source.forward_only else ():
         times = field["amplification"]
         if column.single_threaded:
             yield f"{field['name']}: only the HDF5 library can read this layout, one thread at a time: `{convert}` makes it fast"
@@ -218,6 +217,13 @@ def _advice(source: Source, document: dict[str, Any]) -> Iterable[str]:
         yield "nothing to do: any record can be read by its offset"
 
 
+def _access(document: dict[str, Any]) -> str:
+    """How records can be had, for people."""
+    if document["forward_only"]:
+        return "unpacked in the order in which they are stored, and read in no other"
+    return "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"
+
+
 def _show(document: dict[str, Any], console: Console) -> None:
     files = document["files"]
     parts = [f"{clean(name)} {count:,}" for name, count in document["parts"].items()]
@@ -230,7 +236,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
                 "a record",
                 format_nbytes(document["record_nbytes"]) + (" on average" if any(one["ragged"] for one in document["fields"]) else ""),
             ),
-            ("records are", "addressable: any can be read by itself" if document["addressable"] else "decoded a block at a time"),
+            ("records are", _access(document)),
             ("layout", f"{document['layout']['certainty']}; other: {document['layout']['override']}"),
             ("open with", clean(document["call"])),
         ]
@@ -238,7 +244,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
     rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
     _show_speed(document, console)
-    show_classes(document["classes"], console)
+    _show_classes(document["classes"], console)
     for note in document["notes"]:
         console.say(f"  {clean(as_flags(note, skip=True))}", "dim")
     for line in document["advice"]:
@@ -269,3 +275,9 @@ def _kind(field: dict[str, Any]) -> tuple[str, str]:
         return field["ragged"], "any length"
     shape = str(tuple(field["shape"])) if not field["ragged"] else f"({', '.join(['*', *map(str, field['shape'])])})"
     return field["dtype"], shape
+
+
+def _show_classes(classes: dict[str, Any], console: Console) -> None:
+    """What the numbers of labels mean."""
+    for name, words in classes.items():
+        console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")

@@ -31,6 +31,8 @@ class OpenRequest:
     """A CSV or JSONL file that says the labels of images."""
     first_size: bool = False
     """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
+    on_damage: str = "raise"
+    """What becomes of records that are damaged where files can be read on behind them: "raise", or "skip", which counts them."""
     masks: tuple[str, ...] | None = None
     """Fields whose pixels are numbers, never mixed; None: those whose names say so."""
 

@@ -138,6 +138,7 @@ class PackedStreams:
         data = np.frombuffer(stream.read(begin, nbytes), np.uint8)
         meter.decode_ns += time.perf_counter_ns() - began
         if len(data) < nbytes:
+            stream.read(begin + len(data), 1)  # It says what is wrong, if the file is damaged there.
             path = self._files.fingerprints[number].path
             raise CorruptDataError(
                 f"{path} has no {nbytes:,} bytes at unpacked byte {begin:,}.",

@@ -36,8 +36,6 @@ class TarMember:
     nbytes: int
     data: bytes | None
     """All of it, where that was wanted."""
-    is_linked: bool = False
-    """Whether the bytes are those of a member before it, to which this is a hard link."""
 
 
 def is_head(data: bytes) -> bool:
@@ -122,7 +120,7 @@ class Members:
             self._seen[name] = target
             # What is not held was found to be whole, where it stands.
             data = self._data(name, *target) if self._wanted(name) else None
-            yield TarMember(name, *target, data, is_linked=True)
+            yield TarMember(name, *target, data)
         elif kind != FOLDER:
             self._left_out(name, "a sparse file" if kind in REGULAR else OTHERS.get(kind, "no regular file"))
 
@@ -143,6 +141,7 @@ class Members:
 def _whole(file: StoredFile, offset: int, nbytes: int, title: str) -> bytes:
     data = file.read(offset, nbytes)
     if len(data) < nbytes:
+        file.read(offset + len(data), 1)  # It says what is wrong, if the file cannot be unpacked.
         raise CorruptDataError(f"{title} is cut short at byte {offset + len(data):,}.", hint="Fetch it again.", path=title)
     return data
 

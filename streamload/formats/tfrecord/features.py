@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
-from streamload.formats.tfrecord.framing import damage_hint, framed_records
+from streamload.formats.tfrecord.framing import SKIPPABLE, damage_hint, framed_records
 from streamload.formats.unpacking_budget import UnpackingBudget
 from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import Fingerprint, recheck
@@ -66,7 +66,8 @@ class NumbersFeature:
 class Features:
     """What was met in some files, record after record."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips: bool = False) -> None:
+        """`skips` leaves out records that are damaged, which are errors otherwise."""
         self.count = 0
         self.addressable = True
         """Whether no file is compressed."""
@@ -74,30 +75,20 @@ class Features:
         self.found: dict[str, BytesFeature | NumbersFeature] = {}
         self.aside: dict[str, str] = {}
         """Features that can be no field, and why."""
+        self.damage: list[SourceError] = []
+        """Records that were left out, and ends of files that cannot be read."""
+        self._skips = skips
         self.empty: set[str] = set()
         """Features that hold no value in some record."""
 
     def add_file(self, path: str, was: Fingerprint) -> None:
-        """Go through a file. Raises CorruptDataError or ChecksumError at the first record that is none."""
+        """Go through a file. Raises CorruptDataError or ChecksumError at the first record that is none, unless these are left out."""
         file = open_unpacked(was.path)
         budget = None if file.addressable else UnpackingBudget(path)
         self.addressable &= file.addressable
         try:
-            for offset, data in framed_records(path, file, was.nbytes, budget):
-                try:
-                    features = viewed(data)
-                except ValueError as error:
-                    raise CorruptDataError(
-                        f"{path}: record {self.count - self.starts[-1]:,} is no tf.train.Example that can be read: {error}.",
-                        hint="Only those are known here.",
-                        path=path,
-                    ) from error
-                if budget is not None:
-                    budget.keep(sum(map(_kept_nbytes, features.values())))
-                base = np.frombuffer(data, np.uint8).ctypes.data if len(data) else 0
-                for name, value in features.items():
-                    self._add(name, value, offset, base)
-                self.count += 1
+            for number, offset, data in framed_records(path, file, was.nbytes, budget, self.damage.append if self._skips else None):
+                self._add_record(path, number, offset, data, budget)
         except SourceError as error:
             if error.hint == damage_hint(path):
                 recheck(was)
@@ -106,6 +97,27 @@ class Features:
             file.close()
         recheck(was)
         self.starts.append(self.count)
+
+    def _add_record(self, path: str, number: int, offset: int, data: memoryview, budget: UnpackingBudget | None) -> None:
+        try:
+            features = viewed(data)
+        except ValueError as error:
+            wrong = CorruptDataError(
+                f"{path}: record {number:,} is no tf.train.Example that can be read: {error}.",
+                hint="Only those are known here.",
+                path=path,
+                option=SKIPPABLE,
+            )
+            if not self._skips:
+                raise wrong from error
+            self.damage.append(wrong)
+            return
+        if budget is not None:
+            budget.keep(sum(map(_kept_nbytes, features.values())))
+        base = np.frombuffer(data, np.uint8).ctypes.data if len(data) else 0
+        for name, value in features.items():
+            self._add(name, value, offset, base)
+        self.count += 1
 
     def _add(self, name: str, value: list[memoryview] | NDArray[Any], offset: int, base: int) -> None:
         if name in self.aside:

@@ -21,6 +21,7 @@ from streamload.formats.planned_fields import Made, PlannedField, field_of_value
 from streamload.formats.table_fields import Fields
 from streamload.formats.tfrecord.features import BytesFeature, Features, NumbersFeature, numbers_beside
 from streamload.images import format_of, named_as_mask
+from streamload.omissions import Omission
 from streamload.schema import ARRAY, BYTES, TEXT, Field
 from streamload.source import Lengths, Source
 from streamload.storage.files import fingerprint
@@ -31,12 +32,14 @@ PACKED = "messages, checksums verified at open, compressed as a whole"
 Shapes = Mapping[str, tuple[int | None, ...]]
 
 
-def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any = None) -> Source:
+def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, fill: Any = None, on_damage: str = "raise") -> Source:
     """The source, planned anew."""
-    features = Features()
+    features = Features(skips=on_damage == "skip")
     fingerprints = [fingerprint(path) for path in paths]
     for path, was in zip(paths, fingerprints, strict=True):
         features.add_file(path, was)
+    if not features.count and features.damage:
+        raise features.damage[0]
     if not features.count:
         raise CorruptDataError(f"{paths[0]} holds no records.", hint="Was all of it fetched?", path=paths[0])
     features.aside.update(dict.fromkeys(sorted(features.empty - {*features.found, *features.aside}), "has no values"))
@@ -61,7 +64,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         fill=fill,
         aside=features.aside,
         notes=[f"'{name}' is the feature {stored!r}" for name, stored in names.items() if name != stored and name in found],
-        omissions=[],
+        omissions=[Omission.of("record", "damaged", [error.message for error in features.damage])] if features.damage else [],
     )
 
 

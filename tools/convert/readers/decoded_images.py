@@ -14,8 +14,10 @@ from streamload.schema import BYTES
 from streamload.source import Column, NullableColumn, RaggedColumn, Source, kept_column
 from streamload.tools.convert.open_request import OpenRequest
 
-OF_IMAGES = ("Images", "tar")
-"""Formats whose fields of bytes are images, by the names of files or members: they are in colour where nothing else is asked for."""
+OF_IMAGES = ("Images", "tar", "LMDB")
+"""Formats whose fields of bytes are images, by the names of files, members or keys."""
+IN_COLOUR = (*OF_IMAGES, "TFRecord")
+"""Formats whose images are in colour where nothing else is asked for."""
 
 
 def image_names(source: Source) -> tuple[str, ...]:
@@ -31,7 +33,7 @@ def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[s
     Masks keep their numbers. Images that lie as files are made colours where nothing else is asked for, and those whose sizes differ
     stay bytes, unless the first one's is that of all.
     """
-    if request.size is None and request.mode == "rgb" and source.format_name not in OF_IMAGES:
+    if request.size is None and request.mode == "rgb" and source.format_name not in IN_COLOUR:
         return _with_masks(source, request)
     names = image_names(source)
     stored = source.replaced(columns=[_stored(source, column) for column in source.columns])
@@ -90,6 +92,8 @@ def _heads(source: Source, name: str, *, asked: bool) -> list[ImageHeader]:
 def _wish(source: Source, name: str, request: OpenRequest) -> Decode | bool:
     """How a field of images is decoded; False where it stays bytes."""
     heads = _heads(source, name, asked=True)
+    if not heads and name in source.nulls:
+        return False  # Hardly a record has one.
     size, fit = request.size, "crop"
     if size is None and heads:
         if len({head.size for head in heads}) > 1 and not request.first_size:

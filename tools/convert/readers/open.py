@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import streamload
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, SourceError
 from streamload.formats.image_folder.format import matches_folder
 from streamload.source import Source
 from streamload.tools.convert.open_request import OpenRequest
@@ -19,15 +18,9 @@ from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("lmdb", "webdataset", "tfrecord")
-"""Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
-
 
 def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
-    """What is at a path: a folder of images, a file of another library's, or whatever `streamload.open` reads."""
-    kind = container_kind(request.path)
-    if kind is not None:
-        return _sized(cast(RecordSource, kind.opened(request, threads)), request, threads)
+    """What `streamload.open` reads at a path, its images as was asked for; of a folder of images all that belong to no split."""
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
     if request.record_axis != 0:
         options["record_axis"] = request.record_axis
@@ -36,7 +29,7 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
     if is_image_folder(request.path):
         source = _open_folder(request, options)
     else:
-        source, _ = open_training(request.path, request.fields, **options)
+        source, _ = open_training(request.path, request.fields, on_damage=request.on_damage, **options)
     decoded, cautions = decoded_images(source, request)
     said = {"path": request.path, "labels": request.labels, "nulls": source.nulls, "cautions": cautions}
     return _sized(LibraryRecords(decoded, **said, threads=threads), request, threads)
@@ -59,8 +52,22 @@ def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
         raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
 
 
-def open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:
-    """What `streamload.open` makes of a path, and None; of a folder of several splits the records for training, and the split's name."""
+def open_training(
+    path: str | Sequence[str], fields: Mapping[str, str] | None, *, on_damage: str = "raise", **options: Any
+) -> tuple[Source, str | None]:
+    """What `streamload.open` makes of a path, and None; of a folder of several splits the records for training, and the split's name.
+
+    With `on_damage="skip"` damaged records are left out, where the format can read on behind them.
+    """
+    try:
+        return _open_training(path, fields, **options)
+    except SourceError as error:
+        if on_damage == "raise" or error.details.get("option") != "on_damage":
+            raise
+        return _open_training(path, fields, on_damage=on_damage, **options)
+
+
+def _open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, **options: Any) -> tuple[Source, str | None]:
     with as_arguments():
         try:
             return streamload.open(path, fields, **options), None
@@ -82,12 +89,6 @@ def as_arguments() -> Iterator[None]:
         raise ConfigError(
             "--shape is for files that do not say the shapes of records, and these say them.", hint="Leave it out."
         ) from error
-
-
-def container_kind(path: str) -> Any:
-    """The module that reads what only `convert` can read, such as a folder of images; None for anything else."""
-    kinds = (importlib.import_module(f"streamload.tools.convert.readers.{name}") for name in KINDS)
-    return next((kind for kind in kinds if kind.matches(path)), None)
 
 
 def _sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:
