@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import zarr
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
@@ -26,23 +26,27 @@ class Records(Dataset):
         return self._group["image"][number], int(self._group["label"][number])
 
 
+def whole(rows: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Records as a batch; at the top, since workers that are spawned import it."""
+    return np.stack([image for image, _ in rows]), np.array([label for _, label in rows])
+
+
 def make(config: Config) -> Peer:
     """A full shuffle; `records` are taken of it, since each costs a chunk."""
     records = Records(config["path"])
     record_nbytes = int(records[0][0].nbytes)
 
-    def whole(rows: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
-        return np.stack([image for image, _ in rows]), np.array([label for _, label in rows])
+    loader = DataLoader(
+        records,
+        batch_size=config["batch"],
+        sampler=RandomSampler(records, num_samples=config["records"]),
+        num_workers=config["workers"],
+        collate_fn=whole,
+        multiprocessing_context="spawn",
+        persistent_workers=True,
+    )
 
     def batches(epoch: int) -> Batches:
-        chosen = np.random.default_rng(epoch).permutation(len(records))[: config["records"]].tolist()
-        yield from DataLoader(
-            records,
-            batch_size=config["batch"],
-            sampler=chosen,
-            num_workers=config["workers"],
-            collate_fn=whole,
-            multiprocessing_context="spawn",
-        )
+        yield from loader
 
     return passing(batches, config, record_nbytes=record_nbytes, order="full shuffle")
