@@ -34,9 +34,11 @@ WRITTEN_AGAIN = {
     "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",
     "slots.py: self.offsets[field.name]": "a slot",
+    "slots.py: self._records": "record numbers in slots, of which only copies are handed out",
     "ragged_collate.py: self._addresses": "made anew for each step",
     "runners.py: self._frame": "what kernels are told of a record, while they run",
     "archive.py: self.places[name]": "written once, where an archive is looked at",
+    "walk.py: made.places[ending]": "written once, where an archive is looked at",
     "planning.py: made.values[LABEL]": "written once, where a folder is looked at",
     "augment_images.py: self._sizes": "sizes of the images of the step at hand",
 }
@@ -60,7 +62,7 @@ HAVE_WIDTHS = {
     "times",
 }
 """Lists and mappings of files, fields, arrays and the like, which are asked for their sizes: none is an array of values."""
-ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype"}
+ARE_ARRAYS = {"metadata_json.py: found.values[number].dtype", "planning.py: details[0][1].dtype"}
 """Single places where an element is an array itself."""
 
 

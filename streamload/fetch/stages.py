@@ -56,7 +56,8 @@ class Pass:
 
     def run(self, draft: BatchDraft) -> None:
         """Take one step through the stages. Raises what they raise."""
-        draft.elements = {}
+        if draft.elements:
+            draft.elements = {}
         draft.source, draft.target = draft.target, self._destination.begin(draft)
         for stage in self._stages:
             stage.measure(draft)

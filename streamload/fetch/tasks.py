@@ -192,7 +192,12 @@ def pack_filled(reply: Filled) -> bytes:
     """A frame for a filled step."""
     if reply.bad or reply.valid:
         return pack_text(Kind.FLAWED, reply._asdict())
-    return _FILLED_FRAME.pack(_FILLED.size, _FILLED_NUMBER, *reply[:3])
+    return pack_whole(*reply[:3])
+
+
+def pack_whole(number: int, slot: int, records: int) -> bytes:
+    """A frame for a filled step of which every record could be delivered."""
+    return _FILLED_FRAME.pack(_FILLED.size, _FILLED_NUMBER, number, slot, records)
 
 
 def pack_overflown(reply: Overflowed) -> bytes:

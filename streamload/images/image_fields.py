@@ -172,12 +172,15 @@ def _heads(source: Source, stored: RaggedColumn, *, asked: bool) -> tuple[list[I
 def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:
     decoders.require()
     starts = np.asarray(source.file_starts, np.int64)
+    paths = tuple(was.path for was in source.fingerprints[: len(starts) - 1])
+    if len(paths) == 1 < len(source.fingerprints):
+        paths = (source.title,)  # Each record has a file of its own, or none.
     return EncodedImages(
         field=Field(name, spec.dtype, spec.shape),
         inner=stored,
         options=spec,
         starts=starts,
-        paths=tuple(was.path for was in source.fingerprints[: len(starts) - 1]),
+        paths=paths,
         found=_described(heads),
         largest_nbytes=max(_decoded_nbytes(head, spec) for head in heads),
     )

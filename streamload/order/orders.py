@@ -195,7 +195,8 @@ class ExactOrder:
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch."""
-        within(start, stop, self.n)
+        if not 0 <= start <= stop <= self.n:
+            within(start, stop, self.n)
         return self.layout.records(self._permutations.get(epoch, self._made_permutation).forward(start, stop))
 
 

@@ -141,6 +141,8 @@ class OpenFiles:
         self._direct: dict[int, int] = {}
         self._maps: dict[int, Mapping] = {}
         self._touched: set[int] = set()
+        self._opened: dict[int, Fingerprint] = {}
+        """Of files that are open: a table of very many makes each anew when it is asked."""
         self._beside: dict[str, Closing] = {}
 
     def beside(self, what: str, make: Callable[[], Beside]) -> Beside:
@@ -157,16 +159,18 @@ class OpenFiles:
             if len(self.fingerprints) > 1:
                 self._descriptors.move_to_end(number)
             return self._descriptors[number]
-        fd = open_unchanged(self.fingerprints[number])
-        self._descriptors[number] = fd
+        was = self.fingerprints[number]
+        fd = self._descriptors[number] = open_unchanged(was)
+        self._opened[number] = was
         if len(self._descriptors) > self._limit:
             oldest, old = self._descriptors.popitem(last=False)
             os.close(old)
             if oldest in self._direct:
                 os.close(self._direct.pop(oldest))
             self._touched.discard(oldest)
+            closed = self._opened.pop(oldest)
             if oldest != number:
-                recheck(self.fingerprints[oldest])
+                recheck(closed)
         return fd
 
     @property
@@ -214,7 +218,7 @@ class OpenFiles:
         """Raise SourceChangedError if a file touched since the last call is not what its fingerprint says."""
         # A descriptor was checked when it was opened; if the path still leads to that inode, size and time, so does it.
         for number in self._touched:
-            recheck(self.fingerprints[number])
+            recheck(self._opened.get(number) or self.fingerprints[number])
         self._touched.clear()
 
     def close(self) -> None:
@@ -229,6 +233,7 @@ class OpenFiles:
         self._maps.clear()
         self._direct.clear()
         self._descriptors.clear()
+        self._opened.clear()
         self._touched.clear()
 
     def __del__(self) -> None:

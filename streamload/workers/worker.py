@@ -23,7 +23,7 @@ from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, unexpected_error
 from streamload.fetch.job import Job, read_job
 from streamload.fetch.probe import probe
-from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text
+from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text, pack_whole
 from streamload.kernels import compile_kernels, draw_kernels, missing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
@@ -122,7 +122,11 @@ class Worker:
         if filled.overflow is not None:
             self._hand_over(task, filled, filled.overflow)
             return
-        self._unsent.append(pack_filled(Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)))
+        count, bad, _, valid = filled
+        if bad or valid:
+            self._unsent.append(pack_filled(Filled(task.number, task.slot, count, bad, valid)))
+        else:
+            self._unsent.append(pack_whole(task.number, task.slot, count))
         if len(self._unsent) == 1:
             self._unsent_ns = began
         if not self._steps:

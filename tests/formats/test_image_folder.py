@@ -156,6 +156,9 @@ def test_a_table_in_the_folder_is_taken_and_rows_without_an_image_are_nulls(tmp_
     with sl.Loader(source, batch_size=3, num_workers=0, shuffle=False, on_bad_record="skip") as loader:
         (batch,) = loader
         assert batch["x"].tolist() == [1, 3]
+    with pytest.raises(CorruptDataError) as caught:
+        source.replaced(nulls={})[1]
+    assert caught.value.message == f"{tmp_path}: record 1 of 'image' is empty, where an image should be."
     source.close()
 
 

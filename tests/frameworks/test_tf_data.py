@@ -98,6 +98,29 @@ def test_a_pass_that_is_let_go_of_is_over(path: Path) -> None:
         assert [numbers.numpy().tolist() for numbers in dataset] == expected(path, 2)[1]
 
 
+def test_a_newer_pass_closes_the_one_before_it(path: Path) -> None:
+    """It says so, and the newer one has every record of its epoch."""
+    with loader_of(path, num_workers=1) as loader:
+        dataset = sl.for_tf(loader, "number")
+        older = iter(dataset)
+        next(older)
+        newer = iter(dataset)
+        first = next(newer).numpy().tolist()
+        with pytest.raises(tf.errors.OpError, match=r"this pass over the data set was closed: a newer one began"):
+            list(older)  # What tf.data had taken ahead comes first.
+        assert [first, *(numbers.numpy().tolist() for numbers in newer)] == expected(path, 2)[1]
+
+
+def test_after_a_pass_the_loader_knows_that_it_is_over(path: Path) -> None:
+    """An epoch that is asked for then is the next one, and the state says so."""
+    with loader_of(path) as loader:
+        for _ in sl.for_tf(loader, "number"):
+            pass
+        assert loader.state_dict()["step"] == STEPS
+        loader.set_epoch(3)
+        assert (loader.state_dict()["epoch"], loader.state_dict()["step"]) == (3, 0)
+
+
 def test_nothing_is_dealt_out_a_second_time(path: Path) -> None:
     """Under a strategy of tf.distribute each record still comes once."""
     with loader_of(path) as loader:

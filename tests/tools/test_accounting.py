@@ -162,12 +162,15 @@ class TestContainers:
     """Archives, stores and files of fields."""
 
     def test_a_zip_beside_tars_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """And an archive in a folder of its own."""
+        """And keeps the tars from being taken without it; one in a folder of its own is taken, and what says something of them is not."""
         write(tmp_path / "in", "0.tar", "sub/1.tar", data=tar_of([("0.png", png(noise()))]))
         write(tmp_path / "in", "2.zip", data=b"PK")
+        code, document = answer(capsys, "info", tmp_path / "in")
+        assert (code, f"{tmp_path}/in/2.zip" in document["error"]["message"]) == (1, True)
+        (tmp_path / "in" / "2.zip").rename(tmp_path / "in" / "sizes.json")
         code, account = asked(capsys, "info", tmp_path / "in")
-        assert (code, account["found"], account["taken"]) == (1, 3, 1)
-        assert reasons(account) == {".tar is not read here": ["sub/1.tar"], ".zip is not read here": ["2.zip"]}
+        assert (code, account["found"], account["taken"]) == (0, 3, 2)
+        assert reasons(account, expected=True) == {"no data by their names": ["sizes.json"]}
 
     def test_datasets_that_are_left_out(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """With their reasons; chosen fields are what was asked for."""

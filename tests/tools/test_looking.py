@@ -88,6 +88,21 @@ def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (code, f"{tmp_path}/no does not exist." in text, "Make the folder first." in text) == (2, True, True)
 
 
+def test_head_shows_every_record_of_images_that_differ_in_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Each by its own header; with a size, their pixels; and one that is damaged hides no other."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for at in range(6):
+        (tmp_path / "in" / "a" / f"{at}.png").write_bytes(png(noise((6 + at, 5, 3), at)))
+    code, document = answer(capsys, "head", tmp_path / "in", "-n", 6)
+    assert (code, [one["record"] for one in document["records"]]) == (0, list(range(6)))
+    assert [one["image"].partition(" (RGB), ")[0] for one in document["records"]] == [f"PNG {6 + at} x 5" for at in range(6)]
+    code, document = answer(capsys, "head", tmp_path / "in", "--decode", "4x4")
+    assert (code, np.shape(document["records"][4]["image"])) == (0, (4, 4, 3))
+    (tmp_path / "in" / "a" / "2.png").write_bytes(png(noise((8, 5, 3)))[:60])
+    code, document = answer(capsys, "head", tmp_path / "in", "-n", 6)
+    assert [one["record"] for one in document["records"]] == list(range(6))
+
+
 @pytest.mark.parametrize("command", ["plan", "tune", "bench"])
 def test_what_cannot_be_shuffled_is_read_in_order_or_converted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The error says the argument to give, and the command to type, quotes and all."""

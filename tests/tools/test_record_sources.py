@@ -14,7 +14,6 @@ from foreign_files import noise
 from test_convert_round_trips import SOURCES
 from test_convert_stores import _end_threads  # noqa: F401 - a fixture
 
-from streamload.errors import CorruptDataError
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
@@ -70,11 +69,9 @@ def check_records(origin: RecordSource) -> None:
     assert all(len(values) == 0 for values in origin.take(chosen[:0]).values())
     check_images(origin, every)
     assert 1 <= batch_records(origin) <= 8192
-    assert 0 <= origin.guessed_from <= len(origin) or isinstance(origin, ChosenRecords)
     assert json.loads(json.dumps(origin.identity))
     assert json.loads(json.dumps(origin.facts))["format"] == origin.format_name
     assert all(Path(path).exists() for path in (*origin.paths, *(origin.files or ())))
-    assert all(origin.title.rpartition("/")[2] in origin.where(number) or origin.title in origin.where(number) for number in range(count))
 
 
 def check_images(origin: RecordSource, every: dict[str, Any]) -> None:
@@ -135,11 +132,9 @@ class Unusual(RecordSourceDefaults):
     left_out = {"x": "it is a graph"}  # noqa: RUF012
     omissions = (Omission("field", "datasets", 3), Omission("file", "no pair", 1, ("a.y",)), Omission("member", "a link", 2, ("b",)))
     notes, cautions = ("noted",), ("take care",)
-    damage = CorruptDataError("cut short.", hint="Fetch it again.")
     stored = {"image": "PNG"}  # noqa: RUF012
     stored_nbytes = {"image": 77}  # noqa: RUF012
     encoded_fields = ("image",)
-    guessed_from = 2
     record_nbytes = 12_345
     facts = {"format": "a format", "files": ["a.x"], "more": 1}  # noqa: RUF012
     is_open = True
@@ -160,10 +155,6 @@ class Unusual(RecordSourceDefaults):
         """One image."""
         return iter([(self.schema["image"], f"image {number}", ((6, 5, 3), np.dtype(np.uint8)))])
 
-    def where(self, number: int) -> str:
-        """A name."""
-        return f"record number {number}"
-
     def is_no_data(self, name: str) -> bool:
         """By an ending."""
         return name.endswith(".z")
@@ -176,7 +167,7 @@ class Unusual(RecordSourceDefaults):
 OWN: dict[type, Sequence[str]] = {
     ReencodedImages: ("schema", "take", "take_encoded", "begin_take", "values", "encoded_fields", "close"),
     KeptImages: ("schema", "take", "take_encoded", "begin_take", "values", "close"),
-    ChosenRecords: ("take", "take_encoded", "begin_take", "values", "image_shapes", "where", "stored_nbytes", "close"),
+    ChosenRecords: ("take", "take_encoded", "begin_take", "values", "image_shapes", "stored_nbytes", "close"),
     ResizedSource: ("schema", "record_nbytes", "take", "take_encoded", "begin_take", "values", "encoded_fields", "close"),
 }
 """What a wrapper says itself, since it follows from what it makes of records."""
@@ -197,7 +188,6 @@ def test_chosen_records_are_asked_for_by_their_own_numbers():
     """Names, headers and bytes are those of the records that were chosen."""
     chosen = ChosenRecords(Unusual(), np.array([4, 2], np.int64))
     assert len(chosen) == 2
-    assert [chosen.where(number) for number in range(2)] == ["record number 4", "record number 2"]
     assert [title for _, title, _ in chosen.image_shapes(1)] == ["image 2"]
     assert chosen.take_encoded(np.array([1, 0]))["image"].to_list() == [b"image 2", b"image 4"]
 

@@ -13,7 +13,7 @@ from foreign_files import noise, packed, png, taken, tar_of
 
 from streamload.errors import SourceError
 from streamload.formats.tar.members import MOST_PADDING_NBYTES, Members
-from streamload.tools.files.decompress import bytes_of
+from streamload.storage.compressed_file import open_unpacked
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -87,7 +87,7 @@ class CountedFile:
     """A file that says how many bytes were read of it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = bytes_of(str(path))
+        self._file = open_unpacked(str(path))
         self.addressable = self._file.addressable
         self.nbytes = 0
 

@@ -31,7 +31,15 @@ from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.split import PART_NAMES, shares_in
 from streamload.tools.convert.staging import Staging
-from streamload.tools.convert.writers.registry import SUFFIXES, Annotations, WriteOptions, require_held, require_said, write_options
+from streamload.tools.convert.writers.registry import (
+    SUFFIXES,
+    Annotations,
+    WriteOptions,
+    require_chunks,
+    require_held,
+    require_said,
+    write_options,
+)
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -107,6 +115,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with closing(open_records(request)) as origin:
         account = _require_convertible(origin, request, arguments, style, console)
         one_file = _one_file(arguments, shares)
+        if one_file:
+            require_chunks(origin.schema, origin.title, style, len(origin))
         free_nbytes(arguments.target)
         if arguments.dry_run:
             require_replaceable(arguments.target, one_file=one_file, overwrite=arguments.overwrite, logs=arguments.on_bad == "log")
@@ -249,8 +259,8 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
         mode=arguments.mode,
         size=size,
         first_size=True,
-        labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         on_damage="raise" if arguments.on_bad == "raise" else "skip",
+        labels=os.path.abspath(arguments.labels) if arguments.labels else None,
         masks=_masks(arguments),
     )
 
@@ -296,8 +306,6 @@ def _refuse_same(origin: RecordSource, target: str) -> None:
 
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
-    if origin.damage is not None and arguments.on_bad == "raise":
-        raise origin.damage
     for note in origin.cautions:
         console.advise(clean(note))
 

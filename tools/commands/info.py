@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
 from streamload.errors import StreamloadError
@@ -16,7 +17,6 @@ from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
 from streamload.tools.benchmark.other_work import OtherWork, told
 from streamload.tools.commands.advice_as_flags import as_flags
-from streamload.tools.commands.info_convertible import container_document, show_classes, show_container
 from streamload.tools.commands.mask_guess import mask_guesses, mask_note
 from streamload.tools.commands.open_arguments import (
     add_account,
@@ -62,13 +62,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     code = GOOD
     for path in arguments.paths:
         try:
-            document = container_document(path, arguments)
-            if document is None:
-                with_source = opened(path, arguments, on_damage="skip")
-                try:
-                    document = _document(with_source, path, arguments)
-                finally:
-                    with_source.close()
+            with closing(opened(path, arguments, on_damage="skip")) as source:
+                document = _document(source, path, arguments)
         except StreamloadError as error:
             if "readings" in error.details:
                 documents.append({"path": path, "error": error.message, "readings": error.details["readings"]})
@@ -84,8 +79,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             continue
         account = document.pop("accounted")
         documents.append(document)
-        code = max(code, FOUND if "damaged" in document or account.is_lacking else GOOD)
-        _show(document, console) if "call" in document else show_container(document, console)
+        code = max(code, FOUND if account.is_lacking else GOOD)
+        _show(document, console)
         show_account(account, console, listed=arguments.list_left_out)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
@@ -249,7 +244,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
     rows = [[clean(f["name"]), *_kind(f), range_text(f["range"]), clean(f["stored"])] for f in document["fields"]]
     console.table(["field", "dtype", "shape", "range", "stored as"], rows)
     _show_speed(document, console)
-    show_classes(document["classes"], console)
+    _show_classes(document["classes"], console)
     for note in document["notes"]:
         console.say(f"  {clean(as_flags(note, skip=True))}", "dim")
     for line in document["advice"]:
@@ -280,3 +275,9 @@ def _kind(field: dict[str, Any]) -> tuple[str, str]:
         return field["ragged"], "any length"
     shape = str(tuple(field["shape"])) if not field["ragged"] else f"({', '.join(['*', *map(str, field['shape'])])})"
     return field["dtype"], shape
+
+
+def _show_classes(classes: dict[str, Any], console: Console) -> None:
+    """What the numbers of labels mean."""
+    for name, words in classes.items():
+        console.say(f"  classes of '{clean(name)}': {clean(', '.join(map(str, words)))}")

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from streamload.errors import ConfigError, StreamloadError
 from streamload.source import Column, Source
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
-from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import container_kind, is_image_folder, open_records, open_training
+from streamload.tools.convert.readers.open import is_image_folder, open_training
 from streamload.tools.convert.record_source import RecordSource
 
 
@@ -61,12 +59,8 @@ def opened(path: str | Sequence[str], arguments: argparse.Namespace, *, on_damag
 
 
 def looked_at(path: str, arguments: argparse.Namespace) -> RecordSource:
-    """The source at a path, or what only `convert` reads, with the fields that were asked for."""
-    if container_kind(path) is None:
-        return LibraryRecords(opened(path, arguments, on_damage="skip"), path=path)
-    size = decode_in(getattr(arguments, "decode", None))
-    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), **options_in(arguments))
-    return open_records(replace(request, size=size) if isinstance(size, tuple) else request)
+    """The source at a path, with the fields that were asked for, as conversions see it."""
+    return LibraryRecords(opened(path, arguments, on_damage="skip"), path=path)
 
 
 def classes_at(path: str, origin: RecordSource | Source) -> dict[str, list[str]]:

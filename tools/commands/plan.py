@@ -12,6 +12,7 @@ from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.sizes import format_nbytes, format_times
+from streamload.tools.commands.conversion_gain import conversion_gain, gain_text, pays
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
@@ -59,6 +60,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         document = _document(plan, arguments, shuffle_text)
         if not arguments.no_measure and len(source):
             document["speed"] = predicted(plan, source)
+            gain = conversion_gain(source, document["speed"]["warm"])
+            document |= {} if gain is None else {"conversion": gain}
     finally:
         source.close()
     _show(document, console)
@@ -178,5 +181,8 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.found(document["warning"])
     if document["amplification"] >= 2:
         console.advise("--order block decodes each record once; `streamload convert --chunk-records 1` makes exact order cheap")
+    if "conversion" in document:
+        gain = document["conversion"]
+        console.advise(gain_text(gain) + ("; `streamload convert` writes it" if pays(gain) else ": converting does not pay"))
     console.say()
     console.say(document["call"])

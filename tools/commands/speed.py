@@ -14,6 +14,7 @@ from streamload.contents import spread
 from streamload.errors import NullValueError
 from streamload.memory.limits import available_nbytes
 from streamload.source import ReadStats, Source, kept_column, read_records
+from streamload.storage.file_table import sizes_of, total_nbytes
 from streamload.storage.files import OpenFiles, is_cached
 from streamload.tools.benchmark.peers.device import PAGE, Direct
 from streamload.tools.convert.readers.library import LibraryRecords
@@ -24,8 +25,8 @@ AHEAD = 256
 """Records for which the kernel is asked ahead in a cold measurement."""
 AT_ONCE = 256
 """Records that are read by one call, as many as a usual batch has."""
-MAPPED_NBYTES = 1 << 30
-"""Files that are larger together are not mapped for a measurement of a moment."""
+MAPPED_NBYTES, MAPPED_FILES = 1 << 30, 1000
+"""Files that are larger together, or more, are not mapped for a measurement of a moment."""
 PIECE_NBYTES = 1 << 20
 PROBED_NBYTES = 64 << 20
 DEPTH = 4
@@ -97,7 +98,7 @@ def rates(source: Source, records: NDArray[np.int64], batch: int) -> tuple[float
 
 def _map(files: OpenFiles) -> None:
     """Map what the page cache holds of not too large files, as workers do: records are then copied and not read."""
-    if sum(was.nbytes for was in files.fingerprints) > MAPPED_NBYTES:
+    if len(files.fingerprints) > MAPPED_FILES or total_nbytes(files.fingerprints) > MAPPED_NBYTES:
         return
     for number, was in enumerate(files.fingerprints):
         mapping = files.map(number) if was.nbytes else None
@@ -179,7 +180,8 @@ def file_seconds(source: Source) -> float:
 
 def device_rate(source: Source) -> float:
     """Bytes a second that come from the device past the page cache, from a few places of the largest file; 0 where that cannot be had."""
-    return device_rate_of(max(source.fingerprints, key=lambda one: one.nbytes).path)
+    largest = int(sizes_of(source.fingerprints, np.arange(len(source.fingerprints))).argmax())
+    return device_rate_of(source.fingerprints[largest].path)
 
 
 def device_rate_of(path: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -42,7 +41,7 @@ from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.images import image_in
 from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.readers.open import container_kind, open_records, open_training
+from streamload.tools.convert.readers.open import open_records, open_training
 from streamload.tools.convert.record_hashes import MODULUS, Content, record_hashes
 from streamload.tools.convert.record_source import RecordSource
 from streamload.tools.convert.writers.registry import WriteOptions
@@ -110,12 +109,6 @@ def _manifest(path: str) -> dict[str, Any] | None:
         )
     if manifest is not None or not os.path.isdir(path) or folder_format_of(path) is not None:
         return manifest
-    if container_kind(path) is not None:
-        raise ConfigError(
-            f"{path} is nothing that `streamload convert` wrote: no checksums say what it should be.",
-            hint=f"`streamload convert {shlex.quote(path)} train.h5 --on-bad log` finds records that cannot be read.",
-            path=path,
-        )
     raise CorruptDataError(
         f"{path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
         hint="Name a data file, or finish the conversion.",

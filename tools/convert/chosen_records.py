@@ -81,7 +81,3 @@ class ChosenRecords(ForwardingSource):
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
         """What headers say of a record."""
         return self._origin.image_shapes(int(self._numbers[number]))
-
-    def where(self, number: int) -> str:
-        """The name of a record in the other source."""
-        return self._origin.where(int(self._numbers[number]))

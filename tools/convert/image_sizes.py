@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +42,3 @@ def require_alike(origin: RecordSource) -> None:
         hint=f"Give --size HEIGHTxWIDTH to make them alike, as {first.shape[0]}x{first.shape[1]}; or --on-bad skip to leave them out.",
         path=title,
     )
-
-
-def sizes_of(origin: RecordSource, numbers: Sequence[int]) -> Counter[tuple[int, int]]:
-    """Heights and widths of the images of some records, as they are; nothing where heads do not say them."""
-    return Counter((shape[0], shape[1]) for number in numbers for _, _, (shape, _) in origin.image_shapes(number))

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.schema import Field, Schema
@@ -106,11 +105,6 @@ class RecordSource(Protocol):
         ...
 
     @property
-    def damage(self) -> SourceError | None:
-        """What keeps the rest of a file from being read; its last record then stands for that rest."""
-        ...
-
-    @property
     def stored(self) -> Mapping[str, str]:
         """How fields lie in storage, in a few words, where that is known."""
         ...
@@ -123,11 +117,6 @@ class RecordSource(Protocol):
     @property
     def encoded_fields(self) -> tuple[str, ...]:
         """Fields that are stored as the bytes of an image."""
-        ...
-
-    @property
-    def guessed_from(self) -> int:
-        """How many records said what fields there are and what shapes they have; 0 where the files say that."""
         ...
 
     def __len__(self) -> int:
@@ -158,10 +147,6 @@ class RecordSource(Protocol):
 
         Nothing where that cannot be had without decoding. Raises SourceError for a header that is damaged.
         """
-        ...
-
-    def where(self, number: int) -> str:
-        """The name of a record in errors: the path of its file, where it has one of its own."""
         ...
 
     def is_no_data(self, name: str) -> bool:

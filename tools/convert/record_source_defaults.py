@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import SourceError
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.schema import Field
@@ -49,10 +48,8 @@ class RecordSourceDefaults(TakenWhole):
     left_out: Mapping[str, str] = NOTHING
     omissions: Sequence[Omission] = ()
     notes: Sequence[str] = ()
-    damage: SourceError | None = None
     stored: Mapping[str, str] = NOTHING
     stored_nbytes: Mapping[str, int] = NOTHING
-    guessed_from = 0
 
     @property
     def record_nbytes(self: RecordSource) -> int:
@@ -79,10 +76,6 @@ class RecordSourceDefaults(TakenWhole):
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
         """Nothing."""
         return iter(())
-
-    def where(self: RecordSource, number: int) -> str:
-        """The source, and the number of the record."""
-        return f"{self.title}: record {number:,}"
 
     def is_no_data(self, name: str) -> bool:
         """No name says that."""
@@ -118,12 +111,9 @@ class ForwardingSource(TakenWhole):
     omissions = _forwarded("omissions")
     notes = _forwarded("notes")
     cautions = _forwarded("cautions")
-    damage = _forwarded("damage")
     stored = _forwarded("stored")
     stored_nbytes = _forwarded("stored_nbytes")
-    guessed_from = _forwarded("guessed_from")
     image_shapes = _forwarded("image_shapes")
-    where = _forwarded("where")
     is_no_data = _forwarded("is_no_data")
 
     def __init__(self, origin: RecordSource) -> None:

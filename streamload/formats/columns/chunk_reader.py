@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import SourceChangedError
 from streamload.formats.columns.chunk_grid import together
 from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
@@ -21,6 +23,29 @@ READ_NBYTES = 1024**2
 """Chunks that are neighbours in the file are read together, up to so many bytes."""
 PROBES = 8
 """Chunks looked up in the page cache before advice is given for all of them."""
+IN_SHARD = -2
+"""The offset of a chunk that is not there, whose place would be in a file that is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkNames:
+    """What the files of chunks are called that each lie in a file, or a shard, of their own."""
+
+    folder: str
+    prefix: str
+    """Of all names; "" for none."""
+    separator: str
+    """Between the parts of a name."""
+    grid: tuple[int, ...]
+    """How many chunks there are along each axis."""
+    inner: tuple[int, ...]
+    """How many of them lie in one file, along each axis."""
+
+    def path(self, chunk: int) -> str:
+        """Where a chunk lies, or would lie."""
+        place = [int(at) // count for at, count in zip(np.unravel_index(chunk, self.grid), self.inner, strict=True)]
+        parts = ([self.prefix] if self.prefix else []) + [str(at) for at in place]
+        return os.path.join(self.folder, self.separator.join(parts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,7 +59,7 @@ class ChunkedFile:
     chunk_shape: tuple[int, ...]
     """Shape of a chunk, the number of records first."""
     offsets: NDArray[np.int64]
-    """The byte at which each chunk lies, in C order of the grid of chunks; -1 where none is allocated: fill values."""
+    """The byte at which each chunk lies, in C order of the grid of chunks; -1 where none is allocated, or IN_SHARD: fill values."""
     nbytes: NDArray[np.int64]
     """Bytes of each chunk as stored."""
     masks: NDArray[np.uint32]
@@ -49,6 +74,8 @@ class ChunkedFile:
     """Where the axis that counts records, which is first here, stands in a chunk as it is stored."""
     numbers: NDArray[np.int32] | None = None
     """The file of each chunk, where they lie in several; those without bytes have any. None: all lie in `number`."""
+    names: ChunkNames | None = None
+    """What files are called, where one may be added later for a chunk that was never written."""
 
     def by_file(self, chunks: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
         """For each file that holds some of the chunks: its number, and which of them these are."""
@@ -56,14 +83,31 @@ class ChunkedFile:
             yield self.number, slice(None)
             return
         numbers = self.numbers[chunks]
+        if len(numbers) < 2:
+            yield from ((number, slice(None)) for number in numbers.tolist())
+            return
         order = np.argsort(numbers, kind="stable")
-        for chosen in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
-            if len(chosen):
-                yield int(numbers[chosen[0]]), chosen
+        numbers = numbers[order]
+        firsts = [0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(order)]
+        for first, stop in pairwise(firsts):
+            yield int(numbers[first]), order[first:stop]
 
     def file_of(self, chunk: int) -> int:
         """The number of the file that holds a chunk."""
         return self.number if self.numbers is None else int(self.numbers[chunk])
+
+    def refuse_added(self, chunk: int, files: OpenFiles) -> None:
+        """Raise SourceChangedError where a chunk that was not there when the source was opened may be there now."""
+        if self.offsets[chunk] == IN_SHARD:
+            files.descriptor(self.file_of(chunk))  # Its shard must be what it was.
+            return
+        path = None if self.names is None else self.names.path(chunk)
+        if path is not None and os.path.lexists(path):
+            raise SourceChangedError(
+                f"{path} was added after its store was opened, when this chunk was not there and stood for fill values.",
+                hint="Open the source again to read it; leave a store alone while it is read.",
+                path=path,
+            )
 
 
 class ChunkReader:

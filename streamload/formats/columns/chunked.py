@@ -256,12 +256,13 @@ class ChunkedReader(ReaderDefaults):
     def _fill_unwritten(
         self, part: ChunkedFile, grid: Grid, wanted: ChunkSelection, lines: NDArray[np.intp], out: NDArray[np.generic]
     ) -> None:
-        """Put the fill value where chunks were never written."""
+        """Put the fill value where chunks were never written, and still are not."""
         value = np.frombuffer(part.fill or bytes(part.stored.itemsize), grid.element)
         table = grid.table(out)
         for k in lines.tolist():
-            run = int(wanted.runs[k])
-            inside, _ = grid.cutouts(int(wanted.chunks[k]) % grid.boxes)
+            run, chunk = int(wanted.runs[k]), int(wanted.chunks[k])
+            part.refuse_added(chunk, self._files)
+            inside, _ = grid.cutouts(chunk % grid.boxes)
             table[(wanted.rows[wanted.edges[run] : wanted.edges[run + 1]], *inside)] = value[0]
 
     def _located(self, error: CorruptDataError, part: ChunkedFile, grid: Grid, chunk: int) -> CorruptDataError:

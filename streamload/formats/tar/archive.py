@@ -49,8 +49,6 @@ class Archive:
         """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
         self.counts: Counter[str] = Counter()
         """How many, by reason."""
-        self.linked: set[int] = set()
-        """Offsets of members that others are hard links to."""
         self._budget = None if self.addressable else UnpackingBudget(path)
         if file is None:
             return
@@ -119,8 +117,6 @@ class Archive:
             names.append(name)
 
     def _add(self, member: TarMember, row: int, name: str, places: dict[str, list[tuple[int, int, int]]]) -> None:
-        if member.is_linked:
-            self.linked.add(member.offset)
         if member.data is None:
             places.setdefault(name, []).append((row, member.offset, member.nbytes))
         else:

@@ -36,8 +36,6 @@ class TarMember:
     nbytes: int
     data: bytes | None
     """All of it, where that was wanted."""
-    is_linked: bool = False
-    """Whether the bytes are those of a member before it, to which this is a hard link."""
 
 
 def is_head(data: bytes) -> bool:
@@ -122,7 +120,7 @@ class Members:
             self._seen[name] = target
             # What is not held was found to be whole, where it stands.
             data = self._data(name, *target) if self._wanted(name) else None
-            yield TarMember(name, *target, data, is_linked=True)
+            yield TarMember(name, *target, data)
         elif kind != FOLDER:
             self._left_out(name, "a sparse file" if kind in REGULAR else OTHERS.get(kind, "no regular file"))
 

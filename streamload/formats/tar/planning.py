@@ -32,16 +32,20 @@ READING_THREADS = 8
 """Archives that are read at once."""
 
 
-def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None) -> Source:
+def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None, on_damage: str = "raise") -> Source:
     """The source, planned anew."""
     fingerprints = [fingerprint(path) for path in paths]
     archives = _archives(paths, fingerprints)
+    damage = [archive.damage for archive in archives if archive.damage is not None]
+    if damage and (on_damage == "raise" or not any(archive.keys for archive in archives)):
+        raise CorruptDataError(damage[0].message, hint=damage[0].hint, **damage[0].details | {"option": "on_damage"})
     starts = np.cumsum([0, *(len(one.keys) for one in archives)]).astype(np.int64)
     omissions = _omissions(archives)
     if not starts[-1]:
-        told = "; ".join(map(str, omissions))
+        if not omissions:
+            raise CorruptDataError(f"{paths[0]} holds no records.", hint="Is it the right file, and was all of it fetched?", path=paths[0])
         raise CorruptDataError(
-            f"{paths[0]} holds no member that could be a field of a record{f': {told}' if told else ''}.",
+            f"{paths[0]} holds no member that could be a field of a record: {'; '.join(map(str, omissions))}.",
             hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
             path=paths[0],
         )
@@ -94,7 +98,7 @@ def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list
 
 
 def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
-    """The members of an archive, as a walk found them, or found now. Raises CorruptDataError where it is damaged: what follows is lost."""
+    """The members of an archive, as a walk found them, or found now: as far as it is not damaged."""
     if archive is None:
         file = open_unpacked(was.path)
         try:
@@ -102,8 +106,6 @@ def _archive(path: str, was: Fingerprint, archive: Archive | None) -> Archive:
         finally:
             file.close()
     recheck(was)
-    if archive.damage is not None:
-        raise archive.damage
     return archive
 
 
@@ -131,6 +133,9 @@ def _omissions(archives: Sequence[Archive]) -> list[Omission]:
         names = [name for archive in archives for name in archive.left_out.get(why, ())]
         found.append(Omission.of("member", why, names[:MOST_NAMED], count=sum(archive.counts[why] for archive in archives)))
     bad: list[StreamloadError] = [error for archive in archives for error in archive.bad.values()]
+    damage = [archive.damage.message for archive in archives if archive.damage is not None]
+    if damage:
+        found.append(Omission.of("record", "damaged", damage))
     if bad:
         found.append(Omission.of("member", "text or JSON that cannot be read", [error.message for error in bad]))
     return found

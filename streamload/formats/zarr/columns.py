@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamload.codecs import FilterPipeline
-from streamload.formats.columns.chunk_reader import ChunkedFile
+from streamload.formats.columns.chunk_reader import ChunkedFile, ChunkNames
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.table_fields import TablePart
@@ -27,6 +27,8 @@ class StoredArray:
     places: Places
     first: int
     """The number of the store's first file among those of the source."""
+    folder: str | None
+    """Where its chunks lie, if in files of their own."""
 
     @property
     def chunk_nbytes(self) -> int:
@@ -93,7 +95,19 @@ def _chunked(array: StoredArray) -> ChunkedFile:
         stored=info.stored,
         fill=info.fill,
         numbers=numbers if len(np.unique(numbers)) > 1 else None,
+        names=_names(array),
     )
+
+
+def _names(array: StoredArray) -> ChunkNames | None:
+    """What files of chunks are called that may be added; none where no chunk is missing whose file, or shard, is missing too."""
+    info, missing = array.info, np.flatnonzero(array.places.offsets < 0)
+    if array.folder is None or not len(missing):
+        return None
+    outer = info.chunk if info.sharding is None else info.sharding.shard
+    grid = tuple(-(-side // box) for side, box in zip(info.shape, info.chunk, strict=True))
+    inner = tuple(large // small for large, small in zip(outer, info.chunk, strict=True))
+    return ChunkNames(folder=array.folder, prefix=info.prefix, separator=info.separator, grid=grid, inner=inner)
 
 
 def scratch_nbytes(info: ArrayInfo) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ChecksumError, CorruptDataError, SourceError, UnsupportedFeatureError
+from streamload.formats.columns.chunk_reader import IN_SHARD
 from streamload.formats.zarr.codecs import Sharding
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store, Stored
@@ -32,9 +33,9 @@ class Places:
     """Where chunks lie, in C order of their grid."""
 
     numbers: NDArray[np.int32]
-    """Of their files, as in the store; 0 where there is no chunk."""
+    """Of their files, as in the store; 0 where there is none."""
     offsets: NDArray[np.int64]
-    """-1 where there is no chunk."""
+    """-1 where there is no file for a chunk, IN_SHARD where its shard is there, and lacks it."""
     nbytes: NDArray[np.int64]
     strays: tuple[str, ...]
     """Keys below the array that are no chunks of it, up to MOST_NAMED."""
@@ -101,7 +102,7 @@ def _add_shard(store: Store, info: ArrayInfo, sharding: Sharding, place: tuple[i
     if bool((ends[there] > stored.nbytes).any()):
         raise _damaged(store, info, stored, "its index leads behind its end")
     chosen = chunks[there]
-    table[0][chosen] = stored.number
+    table[0][chunks], table[1][chunks] = stored.number, IN_SHARD
     table[1][chosen] = stored.offset + offsets[there].astype(np.int64)
     table[2][chosen] = nbytes[there].astype(np.int64)
 

@@ -96,7 +96,7 @@ def _located(store: Store, info: ArrayInfo, first: int, notes: list[str], strays
         if error.path is not None:
             raise
         raise UnsupportedFeatureError(f"{store.path}: '{key}' {error.message}.", hint="Choose other arrays.", path=store.path) from error
-    array = StoredArray(info=info, places=places, first=first)
+    array = StoredArray(info=info, places=places, first=first, folder=store.folder(info.key))
     if not array.raw and array.chunk_nbytes > MOST_CHUNK_NBYTES:
         raise UnsupportedFeatureError(
             f"{store.path}: '{key}' lies in chunks of {format_nbytes(array.chunk_nbytes)}, which are decoded whole; "

@@ -50,6 +50,10 @@ class Store(Protocol):
         """Everything below an array but what describes it, by the rest of the key."""
         ...
 
+    def folder(self, key: str) -> str | None:
+        """The folder in which files of an array lie, and more may be added; None where nothing can be added."""
+        ...
+
     def close(self) -> None:
         """Let go of handles."""
         ...
@@ -111,6 +115,10 @@ class FolderStore:
                         self.files.append(Fingerprint(path, *identity_of(status)))
                         yield before + entry.name, Stored(len(self.files) - 1, 0, status.st_size)
 
+    def folder(self, key: str) -> str | None:
+        """Where it lies."""
+        return self._resolved(os.path.join(self._root, key))
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -166,6 +174,10 @@ class ZipStore:
             rest = name[len(before) :]
             if name.startswith(before) and rest not in NO_CHUNKS:
                 yield rest, self._place(name, member)
+
+    def folder(self, key: str) -> str | None:
+        """None: the file itself would change."""
+        return None
 
     def close(self) -> None:
         """Close the file."""

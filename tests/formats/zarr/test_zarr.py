@@ -302,3 +302,32 @@ def test_very_many_chunks_are_files_of_a_table(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SourceChangedError, match="image/c/3/0/0/0 was written to after it was opened"):
         many[3]
     many.close()
+
+
+@pytest.mark.parametrize("how", ["version 2", "nested", "version 3", "a shard", "in a shard"])
+def test_a_chunk_that_is_added_is_noticed(how: str, tmp_path: Path):
+    """It stood for fill values when the store was opened: an error that names it, never zeros for what is there."""
+    version, shards = 2 if how in ("version 2", "nested") else 3, (8, 4) if "shard" in how else None
+    keys = {"chunk_key_encoding": {"name": "v2", "configuration": {"separator": "/"}}} if how == "nested" else {}
+    array = zarr.create_array(
+        tmp_path / "a", shape=(40, 4), dtype="i4", chunks=(4, 2), shards=shards, zarr_format=version, fill_value=7, **keys
+    )
+    values = np.arange(160, dtype="i4").reshape(40, 4)
+    array[:20] = values[:20]
+    if how == "in a shard":
+        array[32:36] = values[32:36]
+    with open_source(tmp_path / "a") as source:
+        (name,) = source.schema.names
+        expected = np.asarray(array[:])
+        np.testing.assert_array_equal(source[:][name], expected)
+        array[36:] = values[36:]
+        np.testing.assert_array_equal(source[:32][name], expected[:32])
+        with pytest.raises(SourceChangedError, match=r" was (replaced|written|added)|(grew|shrank) from") as caught:
+            source[36:]
+        assert str(tmp_path / "a") in str(caught.value)
+        if how in ("version 2", "version 3"):
+            path = tmp_path / "a" / ("9.0" if version == 2 else "c/9/0")
+            said = f"{path} was added after its store was opened, when this chunk was not there and stood for fill values."
+            assert said in str(caught.value)
+    with open_source(tmp_path / "a") as source:
+        np.testing.assert_array_equal(source[36:][name], values[36:])

@@ -62,7 +62,7 @@ def make(config: Config) -> Any:
 
 def _loader_of(config: Config) -> tuple[sl.Loader, sl.Source]:
     names = config.get("names", {"image": "image", "label": "label"})
-    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]})
+    data = sl.open(config["path"], fields=names if config.get("pairs") else {"image": names["image"]}, decode=config.get("decode"))
     order = {"exact": sl.Exact, "block": sl.Block, "sequential": sl.Sequential}[config.get("order", "exact")]
     shuffle = order(window=config["window"]) if "window" in config else order()
     loader = sl.Loader(

@@ -92,6 +92,8 @@ def _heads(source: Source, name: str, *, asked: bool) -> list[ImageHeader]:
 def _wish(source: Source, name: str, request: OpenRequest) -> Decode | bool:
     """How a field of images is decoded; False where it stays bytes."""
     heads = _heads(source, name, asked=True)
+    if not heads and name in source.nulls:
+        return False  # Hardly a record has one.
     size, fit = request.size, "crop"
     if size is None and heads:
         if len({head.size for head in heads}) > 1 and not request.first_size:

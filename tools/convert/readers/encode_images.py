@@ -31,6 +31,13 @@ def stored(origin: RecordSource, style: WriteOptions, *, threads: int = 1) -> Re
 def refuse_unlike_images(origin: RecordSource) -> None:
     """Raise UnsupportedFeatureError for images of different sizes, which are pixels of one shape in no file."""
     for field in origin.schema.ragged:
+        lacking = origin.nulls.get(field.name)
+        if field.name in origin.encoded_fields and lacking is not None and 2 * lacking.count > len(origin):
+            raise UnsupportedFeatureError(
+                f"{origin.title}: '{field.name}' is missing in {lacking.count:,} of the {len(origin):,} records.",
+                hint=f"Choose --fields without it: {','.join(name for name in origin.schema.names if name != field.name)}.",
+                path=origin.title,
+            )
         if field.name in origin.encoded_fields and len(origin):
             raise UnsupportedFeatureError(
                 f"{origin.title}: '{field.name}' holds images of different sizes ({field}).",

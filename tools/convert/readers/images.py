@@ -64,17 +64,6 @@ def image_in(data: bytes, title: str, *, mode: str, size: tuple[int, int] | None
     return made
 
 
-def shape_in(data: bytes, title: str, *, mode: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """The shape and dtype that `image_in` would give, by what the head of an image claims. Raises as it does."""
-    try:
-        head = read_header(data)
-    except ImageError as error:
-        raise error.error(title, hint=HINT, path=title) from error
-    wanted = head.mode if mode == "any" else "L" if mode == "grey" else "RGB"
-    channels = {"L": 1, "A": 4}.get(wanted.removesuffix("16")[-1], 3)
-    return head.size if channels == 1 else (*head.size, channels), np.dtype(np.uint16 if head.bits > 8 else np.uint8)
-
-
 @lru_cache(maxsize=256)
 def _decoder(size: tuple[int, int], mode: str, fit: str) -> ImageDecoder:
     return ImageDecoder(Decode(size=size, mode=mode, fit=fit))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from streamload.formats.image_folder.label_tables import table_of_labels
 from streamload.formats.partitions import NOT_DATA
-from streamload.formats.tar.archive import POINTS_END_KEYS
 from streamload.images import ImageError, read_header
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
@@ -23,9 +22,9 @@ from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
 from streamload.source import Column, Source, kept_column, stored_nbytes
 from streamload.storage.files import fingerprint
-from streamload.tools.convert.readers.decoded_images import image_names
+from streamload.tools.convert.readers.decoded_images import OF_IMAGES, image_names
+from streamload.tools.convert.readers.decoding_threads import DecodingThreads
 from streamload.tools.convert.readers.images import HINT, MOST_FILE_NBYTES, file_bytes, image_in
-from streamload.tools.convert.readers.side_by_side import SideBySide
 from streamload.tools.convert.record_source_defaults import RecordSourceDefaults
 
 STORES = ("Zarr",)
@@ -34,6 +33,8 @@ FOLDERS = ("Images",)
 """Formats whose files are records, and the folder that they lie in the thing."""
 HEAD_NBYTES = 1 << 16
 """In so many bytes the size of an image stands, but where a large preview comes before it."""
+NOT_TOLD = ("decode", "left out", "on_bad_record=")
+"""Notes of which conversions tell in their own words, or which are for those who open the files themselves."""
 MOST_LISTED = 1000
 """Files that are listed one by one where a manifest says what was read."""
 _NAMED = re.compile(r"((?:'[^']*'(?:, )?)+) left out: (.*)", re.DOTALL)
@@ -62,9 +63,9 @@ class LibraryRecords(RecordSourceDefaults):
         self._folder = path if source.format_name in FOLDERS and path is not None and os.path.isdir(path) else None
         self._table = table_of_labels(self._folder, labels) if self._folder is not None else None
         self._single: dict[str, Source] = {}
-        self._undecoded: Source | None = None
+        self._stored_bytes: Source | None = None
         self._encoded_fields: tuple[str, ...] | None = None
-        self._beside = SideBySide(source, threads) if threads > 1 and source.addressable and self.encoded_fields else None
+        self._decoding = DecodingThreads(source, self._undecoded(), threads) if threads > 1 and self.encoded_fields else None
         self.title = source.title
         self.format_name = source.format_name
         named = [one for one in source.omissions if one.what == "field" and len(one.names) == one.count]
@@ -137,12 +138,9 @@ class LibraryRecords(RecordSourceDefaults):
 
     @property
     def cautions(self) -> Sequence[str]:
-        """How it was opened here, where labels of a folder are from, and how names in tars are taken apart.
-
-        Other notes are for those who open the files themselves.
-        """
-        told = (one for one in self.notes if one.startswith(POINTS_END_KEYS) or (self._folder is not None and "decode" not in one))
-        return [*self._cautions, *told]
+        """How it was opened here, where labels are from, and where NaN stands; other notes are for those who open the files themselves."""
+        told = self.notes if self.format_name in OF_IMAGES else ()
+        return [*self._cautions, *(note for note in told if not any(one in note for one in NOT_TOLD))]
 
     @property
     def stored(self) -> Mapping[str, str]:
@@ -168,20 +166,24 @@ class LibraryRecords(RecordSourceDefaults):
 
     def begin_take(self, records: NDArray[np.int64]) -> Callable[[], dict[str, Any]]:
         """The same; where images are decoded on several threads, they are under way."""
-        return partial(self._source.take, records) if self._beside is None else self._beside.begin(records)
+        return partial(self._source.take, records) if self._decoding is None else self._decoding.begin(records)
 
     def take_encoded(self, records: NDArray[np.int64]) -> dict[str, Any]:
         """The given records, each image decoded besides."""
-        if self._undecoded is None:
-            self._undecoded = self._source.replaced(columns=[kept_column(column) for column in self._source.columns])
-        taken = self._undecoded.take(records)
+        taken = self._undecoded().take(records)
         for name in self.encoded_fields:
             images, column = taken[name], self._column(name)
             assert isinstance(images, Ragged)
             titles = (self._named(column, number) for number in records.tolist())
-            for _ in (map if self._beside is None else self._beside.map)(_decode, images, titles):
+            for _ in (map if self._decoding is None else self._decoding.map)(_decode, images, titles):
                 pass  # An error is raised here.
         return taken
+
+    def _undecoded(self) -> Source:
+        """The source with encoded images as they are stored."""
+        if self._stored_bytes is None:
+            self._stored_bytes = self._source.replaced(columns=[kept_column(column) for column in self._source.columns])
+        return self._stored_bytes
 
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
         """Of each image of a record that is delivered in the size that it has: what its header says.
@@ -247,9 +249,9 @@ class LibraryRecords(RecordSourceDefaults):
 
     def close(self) -> None:
         """Let go of files."""
-        if self._beside is not None:
-            self._beside.close()
-        for source in (self._source, *self._single.values(), *([self._undecoded] if self._undecoded else [])):
+        if self._decoding is not None:
+            self._decoding.close()
+        for source in (self._source, *self._single.values(), *([self._stored_bytes] if self._stored_bytes else [])):
             source.close()
 
 

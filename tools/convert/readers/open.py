@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import streamload
 from streamload.errors import ConfigError, SourceError
@@ -19,15 +18,9 @@ from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.resized_source import sized
 from streamload.tools.convert.record_source import RecordSource
 
-KINDS = ("webdataset",)
-"""Modules that read what the library itself does not: each has `matches(path)` and `opened(request, threads)`."""
-
 
 def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
-    """What is at a path: a folder of images, a file of another library's, or whatever `streamload.open` reads."""
-    kind = container_kind(request.path)
-    if kind is not None:
-        return _sized(cast(RecordSource, kind.opened(request, threads)), request, threads)
+    """What `streamload.open` reads at a path, its images as was asked for; of a folder of images all that belong to no split."""
     options: dict[str, Any] = {"shapes": request.shapes} if request.shapes else {}
     if request.record_axis != 0:
         options["record_axis"] = request.record_axis
@@ -96,12 +89,6 @@ def as_arguments() -> Iterator[None]:
         raise ConfigError(
             "--shape is for files that do not say the shapes of records, and these say them.", hint="Leave it out."
         ) from error
-
-
-def container_kind(path: str) -> Any:
-    """The module that reads what only `convert` can read, such as a folder of images; None for anything else."""
-    kinds = (importlib.import_module(f"streamload.tools.convert.readers.{name}") for name in KINDS)
-    return next((kind for kind in kinds if kind.matches(path)), None)
 
 
 def _sized(origin: RecordSource, request: OpenRequest, threads: int) -> RecordSource:

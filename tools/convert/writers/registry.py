@@ -37,6 +37,11 @@ CODECS = {
     "arrow": ("none",),
 }
 STORES = ("raw", "jpeg", "png", "keep")
+TABLES = ("arrow", "parquet")
+MOST_VALUE_NBYTES = 2**31 - 1
+"""Of one value of fixed size in a table."""
+MOST_CHUNK_NBYTES = 2**32 - 1
+"""Of one chunk in HDF5."""
 CODED_NBYTES = 64
 """Fields with smaller records, such as labels, are never compressed or chunked: they are read whole."""
 
@@ -163,18 +168,33 @@ def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     lacking, why = found[0]
     others = [one.name for one in schema if one.name not in {lost.name for lost, _ in found}]
     without = f", or choose --fields {','.join(others)}" if others else ""
-    instead = "Write Parquet or Arrow, which can" if _is_utf8(lacking.name) else "Rename it in the source"
+    instead = "Write HDF5, which can" if style.format in TABLES else "Write Parquet or Arrow, which can"
+    instead = instead if _is_utf8(lacking.name) else "Rename it in the source"
     raise ConfigError(f"{title}: '{clean(lacking.name)}' {why}.", hint=f"{instead}{without}.")
 
 
+def require_chunks(schema: Schema, title: str, style: WriteOptions, records: int) -> None:
+    """Raise ConfigError for chunks of a file of so many records that are larger than HDF5 has them."""
+    chunked = style.format == "hdf5" and (style.codec != "none" or style.chunk_records is not None)
+    for one in schema if chunked else ():
+        nbytes = min(style.chunk_records or 1, records) * one.nbytes
+        if not one.ragged and nbytes > MOST_CHUNK_NBYTES:
+            raise ConfigError(
+                f"{title}: chunks of '{one.name}' would have {nbytes:,} bytes, and HDF5 has them up to {MOST_CHUNK_NBYTES:,}.",
+                hint="Give a smaller --chunk-records." if one.nbytes <= MOST_CHUNK_NBYTES else "Leave --codec and --chunk-records out.",
+            )
+
+
 def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
-    """Why files of a format cannot hold a field; "" where they can. Parquet and Arrow hold whatever can be read and has a name."""
+    """Why files of a format cannot hold a field; "" where they can."""
     if not _is_utf8(one.name):
         return "has a name that is not UTF-8, and files of no format hold that"
     if "\0" in one.name and format_name in ("hdf5", "npz"):
         return f"has a name with a zero byte in it, where names in {FORMATS[format_name]} files end"
     if one.ragged and format_name in ("npy", "npz"):
         return f"holds records of different lengths ({one}), and .{format_name} files cannot hold that"
+    if format_name in TABLES and one.nbytes > MOST_VALUE_NBYTES:
+        return f"has records of {one.nbytes:,} bytes, and values of tables have up to {MOST_VALUE_NBYTES:,}"
     if format_name == "npy" and not one.name and len(names) > 1:
         return "has no name, as every field of a structured .npy has"
     if format_name == "hdf5":
@@ -201,6 +221,7 @@ def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, said
     Raises ConfigError, before anything is created, for fields that the format cannot hold, and for what it has no place for.
     """
     require_held(schema, os.path.basename(path), style)
+    require_chunks(schema, os.path.basename(path), style, records)
     require_said(schema, os.path.basename(path), style, said or Annotations())
     name = "hugging_face" if style.store != "raw" else style.format
     module = importlib.import_module(f"streamload.tools.convert.writers.{name}")

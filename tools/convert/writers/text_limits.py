@@ -11,8 +11,8 @@ import numpy as np
 from streamload.errors import UnsupportedFeatureError
 from streamload.ragged import Ragged
 from streamload.schema import TEXT
+from streamload.tools.convert.writers.registry import TABLES
 
-TABLES = ("arrow", "parquet")
 WHYS = {
     "hdf5": ("holds text with a zero byte in it, where text in HDF5 ends", "Write Parquet or Arrow, which can hold it"),
     "table": ("holds text that is not UTF-8, and tables hold no other", "Write HDF5, which can hold it"),

@@ -1,0 +1,121 @@
+"""The JPEGs of a Parquet file, written once more as what people have: a folder of classes, tars, TFRecord files."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from bench.data import Made
+from streamload.kernels import checksum_kernels
+
+SHARD_NBYTES = 64 << 20
+
+Labelled = Iterator[tuple[bytes, int]]
+
+
+def records(made: Made) -> Labelled:
+    """JPEGs and labels, in order."""
+    for batch in pq.ParquetFile(made.path).iter_batches(batch_size=100):
+        for image, label in zip(batch["image"].to_pylist(), batch["label"].to_pylist(), strict=True):
+            yield image["bytes"], label
+
+
+def folder_of(made: Made) -> Path:
+    """A folder for each class, a file for each image."""
+
+    def write(folder: Path) -> None:
+        for number, (data, label) in enumerate(records(made)):
+            path = folder / f"{label:04}" / f"{number:08}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+
+    return _once(made.path.with_suffix(".folder"), write)
+
+
+def tars_of(made: Made) -> Path:
+    """Archives as WebDataset writes them, of some 64 MB each."""
+
+    def write(folder: Path) -> None:
+        for number, shard in enumerate(_shards(made)):
+            with tarfile.open(folder / f"{number:05}.tar", "w") as archive:
+                for record, data, label in shard:
+                    for ending, held in (("jpg", data), ("cls", str(label).encode())):
+                        head = tarfile.TarInfo(f"{record:08}.{ending}")
+                        head.size = len(held)
+                        archive.addfile(head, io.BytesIO(held))
+
+    return _once(made.path.with_suffix(".tars"), write)
+
+
+def tfrecords_of(made: Made) -> Path:
+    """Files of tf.train.Example with `image` and `label`, of some 64 MB each."""
+
+    def write(folder: Path) -> None:
+        for number, shard in enumerate(_shards(made)):
+            with open(folder / f"{number:05}.tfrecord", "wb") as file:
+                for _, data, label in shard:
+                    for piece in _framed(_example(data, label)):
+                        file.write(piece)
+
+    return _once(made.path.with_suffix(".tfrecords"), write)
+
+
+def _shards(made: Made) -> Iterator[list[tuple[int, bytes, int]]]:
+    held: list[tuple[int, bytes, int]] = []
+    nbytes = 0
+    for record, (data, label) in enumerate(records(made)):
+        held.append((record, data, label))
+        nbytes += len(data)
+        if nbytes >= SHARD_NBYTES:
+            yield held
+            held, nbytes = [], 0
+    if held:
+        yield held
+
+
+def _once(path: Path, write: Callable[[Path], None]) -> Path:
+    """A folder, written under another name first."""
+    if not path.exists():
+        print(f"making {path.name} ...", flush=True)
+        half = path.with_name(f".{path.name}.{os.getpid()}.part")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir()
+        write(half)
+        os.sync()
+        half.rename(path)
+    return path
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def _example(data: bytes, label: int) -> bytes:
+    """A tf.train.Example."""
+    held = {b"image": _field(1, _field(1, data)), b"label": _field(3, _field(1, _varint(label)))}
+    return _field(1, b"".join(_field(1, _field(1, name) + _field(2, value)) for name, value in held.items()))
+
+
+def _framed(data: bytes) -> Iterator[bytes]:
+    """A record of a TFRecord file: length, its masked checksum, bytes, their masked checksum."""
+    length = struct.pack("<Q", len(data))
+    for part in (length, data):
+        crc = checksum_kernels().crc32c(part)
+        yield part
+        yield struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
