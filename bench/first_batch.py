@@ -20,12 +20,14 @@ AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
 FIRST_EVER_AIM = 10.0
 
 
-def start(made: Made, *, batch: int, workers: int, order: str, environment: dict[str, str] | None = None) -> tuple[dict[str, float], str]:
+def start(
+    made: Made, *, batch: int, workers: int, order: str, chain: str = "", environment: dict[str, str] | None = None
+) -> tuple[dict[str, float], str]:
     """One process from its start to its first batch: what each part took in seconds, and what it wrote to stderr."""
     script = Path(peers.__file__).with_name("first.py")
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-P", str(script), str(made.path), str(batch), str(workers), order],
+        [sys.executable, "-P", str(script), str(made.path), str(batch), str(workers), order, chain],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,25 +6,38 @@ import itertools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import streamload as sl
+from streamload import kernels
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from streamload.transforms import augment
+from streamload.transforms.augmentation import augmentation_of
+from streamload.transforms.draws import record_words
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CHAINS = ("crop", "resized", "jitter", "small")
-"""Crop and flip; crop resized and flipped; the same with colour; and of small images, padded."""
-SIZES = {"crop": 224, "resized": 224, "jitter": 224, "small": 32}
+SIZES = {"crop": 224, "resized": 224, "jitter": 224, "small": 32, "jpeg": 224, "one curve": 224, "three curves": 224}
+"""By chain, the side of what comes out: crop and flip; crop resized and flipped; the same with colour; of small images, padded; of
+images that are decoded; and the first with curves."""
 
 
 def ours(chain: str, dtype: str) -> sl.Augment:
     """A chain as streamload has it."""
     size = SIZES[chain]
-    first = {
-        "crop": [sl.RandomCrop(size)],
-        "small": [sl.RandomCrop(size, padding=4)],
-    }.get(chain, [sl.RandomResizedCrop(size, scale=(0.35, 1))])
-    colour = [sl.ColorJitter(0.4, 0.4, 0.4)] if chain == "jitter" else []
-    return sl.Augment("image", *first, sl.RandomHorizontalFlip(), *colour, sl.Normalize(MEAN, STD), layout="CHW", dtype=dtype)
+    resized = chain in ("resized", "jitter", "jpeg")
+    first = sl.RandomResizedCrop(size, scale=(0.35, 1)) if resized else sl.RandomCrop(size, padding=4 if chain == "small" else None)
+    curves = [augment.RandomSolarize(128, p=1), augment.RandomPosterize(4, p=1), augment.RandomInvert(p=1)]
+    colour = {"jitter": [sl.ColorJitter(0.4, 0.4, 0.4)], "one curve": curves[:1], "three curves": curves}.get(chain, [])
+    return sl.Augment("image", first, sl.RandomHorizontalFlip(), *colour, sl.Normalize(MEAN, STD), layout="CHW", dtype=dtype)
+
+
+def boxes_of(chain: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Top, left, height and width that streamload draws for records in its first epoch, of images of a shape: (records, 4)."""
+    kernels.compile_kernels()
+    schema = sl.Schema((sl.Field("image", np.dtype(np.uint8), tuple(shape[1:])),))
+    (plan,) = augmentation_of(ours(chain, "float32"), schema).plans
+    drawn = plan.chain(record_words(0, 0), np.arange(shape[0])).drawn[0].values
+    return np.stack([drawn[name] for name in ("top", "left", "height", "width")], axis=-1)
 
 
 def torchvision_chain(chain: str) -> Any:
@@ -66,7 +79,8 @@ def make(config: Config) -> Any:
         return _torch(config)
     data = sl.open(config["path"], fields={"image": "image"})
     chain = ours(config["chain"], config["dtype"])
-    loader = sl.Loader(data, batch_size=config["batch"], shuffle=sl.Exact(), num_workers=config["workers"], augment=chain)
+    order = sl.Block(window=config["window"]) if "window" in config else sl.Exact()
+    loader = sl.Loader(data, batch_size=config["batch"], shuffle=order, num_workers=config["workers"], augment=chain)
     sink, numbers = Sink(config["batch"], loader.schema["image"].nbytes), itertools.count()
 
     def one_pass(request: Config) -> dict[str, Any]:

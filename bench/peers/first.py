@@ -8,8 +8,8 @@ import time
 
 
 def main() -> None:
-    """Arguments: the path, the batch size, the workers, and "exact" or "block"."""
-    path, batch, workers, order = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    """Arguments: the path, the batch size, the workers, "exact" or "block", and "crop" where images are augmented."""
+    path, batch, workers, order, chain = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
     started = time.perf_counter()
     import streamload as sl
 
@@ -18,7 +18,9 @@ def main() -> None:
     opened = time.perf_counter()
     shuffle = sl.Exact() if order == "exact" else sl.Block()
     named = time.perf_counter()
-    loader = sl.Loader(data, batch_size=batch, shuffle=shuffle, num_workers=workers)
+    crop = (sl.RandomCrop(224), sl.RandomFlip(), sl.Normalize((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)))
+    augment = sl.Augment("image", *crop, layout="CHW") if chain == "crop" else None
+    loader = sl.Loader(data, batch_size=batch, shuffle=shuffle, num_workers=workers, augment=augment)
     made = time.perf_counter()
     first = next(iter(loader))
     there = time.perf_counter()

@@ -16,26 +16,37 @@ import simplejpeg
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 
 
-def work(images: list[bytes], shape: tuple[int, ...], connection: Any) -> None:
-    """A process: decode its images whenever it is told to."""
+def work(images: list[bytes], least: list[tuple[int, int]], shape: tuple[int, ...], connection: Any) -> None:
+    """A process: decode its images whenever it is told to, each as small as it comes out while not below its least."""
     out = np.empty(shape, np.uint8)
     while connection.recv():
-        for data in images:
-            simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+        for data, (height, width) in zip(images, least, strict=True):
+            simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=1, buffer=out)
         connection.send(True)
     os._exit(0)
 
 
+def sizes_drawn(chain: str, height: int, width: int, records: int) -> list[tuple[int, int]]:
+    """How small each image of this size may come out for the box that streamload draws in its first epoch: a half, a quarter, …"""
+    from bench.peers.augmented import SIZES, boxes_of
+
+    smaller = (boxes_of(chain, (records, height, width, 3))[:, 2:] / SIZES[chain]).min(axis=1)
+    scales = np.select([smaller >= 8, smaller >= 4, smaller >= 2], [8, 4, 2], 1).tolist()
+    return [(-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0) for scale in scales]
+
+
 def make(config: Config) -> Any:
-    """Processes forked and waiting, each with every other image."""
+    """Processes forked and waiting, each with every other image; whole, or `scaled` as a chain draws."""
     images: list[bytes] = [cell["bytes"] for cell in pq.read_table(config["path"], columns=["image"])["image"].to_pylist()]
     height, width, _, _ = simplejpeg.decode_jpeg_header(images[0])
     shape = (height, width, 3)
+    least = sizes_drawn(config["chain"], height, width, len(images)) if config.get("scaled") else [(0, 0)] * len(images)
     context = get_context("fork")
     connections = []
     for which in range(config["workers"]):
         ours, theirs = context.Pipe()
-        context.Process(target=work, args=(images[which :: config["workers"]], shape, theirs), daemon=True).start()
+        mine = slice(which, None, config["workers"])
+        context.Process(target=work, args=(images[mine], least[mine], shape, theirs), daemon=True).start()
         connections.append(ours)
     sink, count = Sink(1, 1), len(images)
     del images

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from streamload.errors import UnsupportedFeatureError
 from streamload.images.header import ImageHeader
+from streamload.images.image_error import ImageError
 from streamload.images.tiff import orientation_in
 
 _PNG_COLOURS = {0: "grey", 2: "colour", 3: "palette", 4: "grey", 6: "colour"}
@@ -22,6 +24,8 @@ def read_png(data: memoryview) -> ImageHeader:
             alpha = True
         elif kind == b"eXIf":
             orientation = orientation_in(data[at + 8 : at + 8 + length])
+        elif kind == b"acTL":
+            _require_one_frame(struct.unpack_from(">I", data, at + 8)[0], "PNG")
         elif kind == b"IEND":
             break
         at += 12 + length
@@ -43,6 +47,8 @@ def read_webp(data: memoryview) -> ImageHeader:
         flags = data[20]
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         alpha = bool(flags & 0x10)
+        if flags & 0x02:
+            _require_one_frame(_webp_frames(data), "WebP")
         if flags & 0x08:
             orientation = _webp_orientation(data)
     elif kind == b"VP8L":
@@ -54,6 +60,26 @@ def read_webp(data: memoryview) -> ImageHeader:
     else:
         raise ValueError("no header")
     return ImageHeader(format="WebP", height=height, width=width, colours="colour", alpha=alpha, bits=8, orientation=orientation)
+
+
+def _require_one_frame(frames: int, name: str) -> None:
+    """Raise ImageError where a file holds more than one picture."""
+    if frames > 1:
+        raise ImageError(
+            f"is a {name} of several frames, of which only the first would be decoded",
+            hint="Write each frame as an image of its own, or store them as an array field.",
+            kind=UnsupportedFeatureError,
+        )
+
+
+def _webp_frames(data: memoryview) -> int:
+    """How many frames there are, as far as the data goes; no more than two are counted."""
+    at, frames = 12, 0
+    while at + 8 <= len(data) and frames < 2:
+        kind, length = struct.unpack_from("<4sI", data, at)
+        frames += kind == b"ANMF"
+        at += 8 + length + length % 2
+    return frames
 
 
 def _webp_orientation(data: memoryview) -> int:
@@ -110,7 +136,8 @@ def read_gif(data: memoryview) -> ImageHeader:
         while data[at]:
             at += 1 + data[at]
         at += 1
-    left, top, wide, tall = struct.unpack_from("<HHHH", data, at + 1)
+    left, top, wide, tall, local = struct.unpack_from("<HHHHB", data, at + 1)
+    _require_one_frame(1 + _has_more_frames(data, at + 10 + (3 << (local & 7) + 1 if local & 0x80 else 0)), "GIF")
     return ImageHeader(
         format="GIF",
         height=max(height, top + tall),
@@ -120,3 +147,17 @@ def read_gif(data: memoryview) -> ImageHeader:
         bits=8,
         orientation=1,
     )
+
+
+def _has_more_frames(data: memoryview, at: int) -> bool:
+    """Whether another picture follows the one whose values begin at a byte; not where the data ends before."""
+    at += 1  # How many bits a code has at first.
+    while at < len(data):
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+        kind = data[at] if at < len(data) else 0
+        if kind != 0x21:
+            return kind == 0x2C
+        at += 2
+    return False

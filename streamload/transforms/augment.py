@@ -95,8 +95,6 @@ class Augment:
         twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
             raise ConfigError(f"Augment names {', '.join(map(repr, twice))} twice.", hint="A field is an image, a mask, boxes or points.")
-        if self._many_crops(given["operations"]) and (given["masks"] or given["boxes"] or given["keypoints"]):
-            raise ConfigError("FiveCrop takes images alone.", hint="Leave masks, boxes and keypoints out, or use CenterCrop.")
         for name, value in given.items():
             object.__setattr__(self, name, value)
 

@@ -119,7 +119,7 @@ class Chain:
         self.where = self._both(where)
         yield
         self.where = before
-        if where is not None and self.placement.known != known:
+        if where is not None and where is not before and self.placement.known != known:
             self.placement.known = None
 
     def chance(self, p: float) -> Where:

@@ -237,5 +237,6 @@ def _check_coordinates(augment: Augment, field: Field, width: int) -> None:
     if field.dtype.kind not in "iuf" or len(shape) != 2 or shape[1] != width:
         what = "boxes" if width == 4 else "key points"
         raise ConfigError(f"field '{field.name}' holds no {what}: {field}.", hint=f"They are numbers of shape (n, {width}).")
-    if field.ragged and augment.views > 1:
-        raise ConfigError(f"field '{field.name}' is ragged, and there are {augment.views} views.", hint="Several views take fixed shapes.")
+    for several, what in ((augment.views, "views"), (augment.crops, "crops")):
+        if field.ragged and several > 1:
+            raise ConfigError(f"field '{field.name}' is ragged, and there are {several} {what}.", hint=f"Several {what} take fixed shapes.")

@@ -124,6 +124,19 @@ def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path
 
 
 @pytest.mark.slow
+def test_rows_of_augmentation_are_run_by_name(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """Bare loops, bare decoders at the scale chosen, what is not installed by name; and no row that is not there."""
+    from bench import augment
+
+    said, figures = command("augment", "crop-loops", "jpeg-bare", "crop-ffcv", folder=folder)
+    assert ratios(figures)[:2] == ["bare loops to float32", "bare decoders at the scale chosen"]
+    assert "FFCV is left out: ffcv is not installed (pip install ffcv)" in said or len(ratios(figures)) == 3
+    with pytest.raises(SystemExit):
+        augment.main(["crop-loop"])
+    assert "there is no row crop-loop: crop-loops, crop-torchvision" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_order_and_the_parent_are_costed(folder: Path):
     """Nanoseconds a record up to 10^11, tables, bytes on sockets, microseconds a batch."""
     said, figures = command("order", "--chunks", "1000", folder=folder)

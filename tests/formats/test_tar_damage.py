@@ -28,3 +28,12 @@ def test_nothing_stands_for_a_member_that_cannot_be_read(tmp_path: Path):
     assert [one.why for one in source.omissions] == ["text or JSON that cannot be read"]
     assert source[0]["a"] == 1
     source.close()
+
+
+def test_a_header_of_an_array_that_is_no_python_is_damage(tmp_path: Path):
+    """NumPy breaks it into words, and stops in the middle of one."""
+    path = tmp_path / "a.tar"
+    head = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + b"{'descr': '<i4', 'fortran_order': False, 'shape': (3,".ljust(117) + b"\n"
+    write(path, [(f"{at}.x.npy", head + bytes(12)) for at in range(3)])
+    with pytest.raises(sl.StreamloadError, match="npy"):
+        sl.open(path)

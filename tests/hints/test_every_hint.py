@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import augment_hint_cases as augment_cases
+import command_cases
 import format_cases
 import framework_cases
 import hdf5_cases
@@ -15,6 +16,19 @@ import pytest
 from following import Case, Given, follow, unfollowed
 from hint_sites import hint_texts
 
+COMMANDS = (
+    "tools/commands/convert.py",
+    "tools/commands/nulls.py",
+    "tools/commands/open_arguments.py",
+    "tools/commands/show.py",
+    "tools/commands/verify.py",
+    "tools/chain_file.py",
+    "tools/convert/existing_target.py",
+    "tools/convert/writers/registry.py",
+)
+"""Modules of the tools whose hints are followed."""
+TOOLS = "tools"
+
 AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "streamload": loading_cases.cases,
     "streamload/formats": format_cases.cases,
@@ -22,12 +36,15 @@ AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "streamload/frameworks": framework_cases.cases,
     "streamload/loader/ownership": framework_cases.cases,
     "streamload/transforms": augment_cases.cases,
+    TOOLS: command_cases.cases,
 }
 """Cases, by where the code is that they are about; the longest beginning counts."""
 
 
 def area_of(module: str) -> str:
-    """Which cases are about a module."""
+    """Which cases are about a module; "" where none are yet."""
+    if module.startswith(TOOLS):
+        return TOOLS if module in COMMANDS else ""
     return max((area for area in AREAS if module.startswith(area)), key=len, default="")
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import numpy as np
 import pytest
 from augment_cases import both, halves, images
@@ -113,6 +119,32 @@ def test_colour(kernel: str, pending: bool) -> None:
         assert np.array_equal(ours, plain), given
 
 
+OTHER_PROCESSOR = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from augment_cases import both
+from streamload import kernels
+kernels.use(compiled=True)
+from streamload.kernels.augment import curves
+assert not curves.FAST_TABLES
+image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
+curve = np.random.default_rng(1).integers(0, 256, 256, np.uint8).view(np.float64)
+several = [("contrast", [0.6]), ("brightness", [0.7]), ("curve", curve), ("contrast", [1.7])]
+for steps in ([("brightness", [1.3])], [("curve", curve)], several):
+    found = both(image, [("nearest", [0, 0, 33, 20, 20, 33, 0, 0, 1, *[0] * 6]), *steps, ("uint8_chw", [0] * 6)], out=(3, 20, 33))
+    assert np.array_equal(*found), steps
+"""
+
+
+def test_processors_without_fast_tables_give_the_same(tmp_path: Path) -> None:
+    """What is compiled for the least of processors equals the plain kernels, too."""
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "STREAMLOAD_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", OTHER_PROCESSOR, str(Path(__file__).parent)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "uint8"])
 @pytest.mark.parametrize("layout", ["chw", "hwc"])
 def test_the_last_step_and_what_is_erased(dtype: str, layout: str) -> None:
@@ -169,3 +201,20 @@ GOLDEN_DRAWS = [[2869101350, 1327804258], [2374264981, 1151860305], [2814853342,
 def test_every_kernel_has_a_twin() -> None:
     assert {name: callable(augment.plain_kernel(name)) for name in augment.MODULES} == dict.fromkeys(augment.MODULES, True)
     assert FRAME_WORDS >= 18
+
+
+def test_functions_of_several_kinds_have_names_of_their_own() -> None:
+    """Code out of the cache meets in one process by its symbols: two functions of one name would become one."""
+    found: dict[tuple[str, str], set[int]] = {}
+    left = [thing for name in set(augment.MODULES.values()) for thing in vars(import_module(f"{augment.__name__}.{name}")).values()]
+    seen: set[int] = set()
+    while left:
+        function = left.pop()
+        function = getattr(function, "py_func", function)
+        if id(function) in seen or not hasattr(function, "__code__") or not function.__module__.startswith(augment.__name__):
+            continue
+        seen.add(id(function))
+        found.setdefault((function.__module__, function.__qualname__), set()).add(id(function))
+        left += [cell.cell_contents for cell in function.__closure__ or ()]
+    assert ("streamload.kernels.augment.output", "writing.<locals>.plane_float16") in found
+    assert {name for name, functions in found.items() if len(functions) > 1} == set()

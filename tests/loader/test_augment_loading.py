@@ -115,6 +115,41 @@ def test_batches_are_mixed_by_the_position_of_their_first_record(path: Path) -> 
                 assert not any(batch["image"][row].tobytes() == plain[record]["image"] for row, record in enumerate(batch.records.tolist()))
 
 
+@pytest.mark.parametrize("mixing", [sl.MixUp(num_classes=10), sl.CutMix(num_classes=10)], ids=["mixup", "cutmix"])
+def test_mixed_batches_are_the_same_on_resume_and_at_any_workers_of_a_rank(path: Path, mixing: Any) -> None:
+    """Each rank mixes by the first position of its own part of the step: another draw than the other rank's."""
+
+    def batches(rank: int, workers: int, skip: int = 0) -> list[tuple[bytes, bytes]]:
+        with sl.Loader(
+            sl.open(path), batch_size=15, seed=3, num_workers=workers, augment=[CHAIN[0], mixing], distributed=(rank, 2)
+        ) as loader:
+            loader.seek(1, skip)
+            return [(batch["image"].tobytes(), batch["label"].tobytes()) for batch in loader]
+
+    whole = [batches(rank, 0) for rank in (0, 1)]
+    assert [len(one) for one in whole] == [3, 3]
+    assert not set(whole[0]) & set(whole[1])
+    for rank in (0, 1):
+        assert batches(rank, 2) == whole[rank]
+        assert batches(rank, 1, skip=1) == whole[rank][1:]
+    shares = {float(np.frombuffer(label, np.float32).max()) for rank in whole for _, label in rank}
+    assert len(shares) > 1
+
+
+@pytest.mark.parametrize("mixing", [[], [sl.MixUp(num_classes=10)]], ids=["alone", "mixed"])
+def test_brain_floats_are_the_same_at_any_workers(path: Path, mixing: list[Any]) -> None:
+    """Rounded to even from what float32 has; the schema and the arrays are of the dtype that ml_dtypes gives."""
+    brain = pytest.importorskip("ml_dtypes").bfloat16
+    chains = [[sl.Augment("image", sl.RandomCrop(24), sl.Normalize(MEAN, STD), dtype=dtype), *mixing] for dtype in ("bfloat16", "float32")]
+    found = epoch_of(sl.open(path), chain=chains[0])
+    assert epoch_of(sl.open(path), chain=chains[0], num_workers=2) == found
+    with sl.Loader(sl.open(path), batch_size=16, num_workers=0, augment=chains[0]) as loader:
+        assert next(iter(loader))["image"].dtype == loader.schema["image"].dtype == brain
+    if not mixing:
+        for record, fields in epoch_of(sl.open(path), chain=chains[1]).items():
+            assert np.frombuffer(fields["image"], np.float32).astype(brain).tobytes() == found[record]["image"]
+
+
 def test_a_function_of_the_users_is_given_what_was_augmented(path: Path) -> None:
     def seen(record: dict[str, Any]) -> dict[str, Any]:
         assert record["image"].shape == (3, 24, 24)

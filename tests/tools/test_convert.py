@@ -345,7 +345,7 @@ class TestVerify:
         image_folder(tmp_path / "in", {"a": 1, "b": 1})
         answer(capsys, "convert", tmp_path / "in", tmp_path / "b.h5")
         text = (tmp_path / "b.h5.manifest.json").read_text()
-        assert json.loads(text)["provenance"]["source"] == {"format": "images", "files": ["in"], "classes": {"label": ["a", "b"]}}
+        assert json.loads(text)["provenance"]["source"] == {"format": "Images", "files": ["in"], "classes": {"label": ["a", "b"]}}
         assert str(tmp_path) not in text
 
 

@@ -44,7 +44,6 @@ MADE: dict[str, tuple[Callable[[], Any], str]] = {
     "layout": (lambda: sl.Augment("image", layout="NHWC"), r"Augment\(layout='NHWC'\) is not known\. Give one of 'CHW', 'HWC', 'HW'"),
     "dtype": (lambda: sl.Augment("image", dtype="int64"), r"Augment\(dtype='int64'\) is not known\. Give one of 'uint8'"),
     "views": (lambda: sl.Augment("image", views=0), r"Augment\(views=0\) is out of range\. Give a whole number from 1 to 15\."),
-    "five crops of masks": (lambda: sl.Augment("image", ops.FiveCrop(8), masks="mask"), r"FiveCrop takes images alone\."),
     "size": (lambda: sl.RandomCrop(0), r"RandomCrop\(size=0\) is no size\. Give a height and a width in pixels"),
     "three sides": (lambda: sl.Resize((1, 2, 3)), r"Resize\(size=\(1, 2, 3\)\) is no size\."),
     "no side": (lambda: sl.Resize(None), r"Resize\(size=None\) says nothing\. Give a size, or max_size"),
@@ -174,7 +173,8 @@ def test_it_is_written_down_as_it_is_made() -> None:
     )
     assert repr(chain) == (
         "Augment('image', RandomResizedCrop(size=(16, 16), scale=(0.35, 1.0), ratio=(0.75, 1.3333333333333333), interpolation='bilinear', "
-        "antialias=True), RandomFlip(p=0.5, axes='W'), Normalize(mean=(0.5,), std=(0.2,)), layout='CHW', dtype='float16', masks='mask')"
+        "antialias=True, p=1.0), RandomFlip(p=0.5, axes='W'), Normalize(mean=(0.5,), std=(0.2,)), layout='CHW', dtype='float16', "
+        "masks='mask')"
     )
     assert eval(repr(chain), {"Augment": sl.Augment, **{name: getattr(ops, name) for name in OPERATIONS}}) == chain
     assert hash(chain) == hash(eval(repr(chain), {"Augment": sl.Augment, **{name: getattr(ops, name) for name in OPERATIONS}}))

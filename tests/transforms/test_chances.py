@@ -13,6 +13,10 @@ from streamload.transforms.augmentation import augmentation_of
 from streamload.transforms.explanation import explain
 
 MADE = {
+    "RandomCrop": lambda p: ops.RandomCrop(24, padding=(3, 0, 3, 0), p=p),
+    "RandomResizedCrop": lambda p: ops.RandomResizedCrop(24, scale=(0.3, 0.5), p=p),
+    "RandAugment": lambda p: ops.RandAugment(p=p),
+    "TrivialAugmentWide": lambda p: ops.TrivialAugmentWide(p=p),
     "ColorJitter": lambda p: ops.ColorJitter((0.2, 0.4), p=p),
     "RandomRotation": lambda p: ops.RandomRotation((40, 50), p=p),
     "RandomAffine": lambda p: ops.RandomAffine((40, 50), p=p),

@@ -144,11 +144,13 @@ class Comparison:
     """The state of the page cache before each pass."""
     target: float | None = None
     """The ratio that is aimed for."""
+    by_records: bool = False
+    """Whether records count, though they come out in other sizes."""
 
     @property
     def ratios(self) -> list[float]:
         """Ours to theirs in records a second (bytes a second, where either counts other records), pair by pair."""
-        same = all(a.nbytes * b.records == b.nbytes * a.records for a, b in self.pairs)
+        same = self.by_records or all(a.nbytes * b.records == b.nbytes * a.records for a, b in self.pairs)
         return [a.rate / b.rate if same else a.byte_rate / b.byte_rate for a, b in self.pairs]
 
     @property

@@ -125,6 +125,8 @@ def tile(read: ReadAt, *, offset: int, nbytes: int, values: int, unpacked: int, 
         kind, size = header.get(1), whole(header, 3)
         claimed, largest = claimed + body - at + whole(header, 2), max(largest, whole(header, 2))
         at = body + size
+        if size > max(nbytes, DOUBTED_NBYTES) or (at > stop and size and not read(at - 1, 1)):
+            raise PageError(f"the page at byte {body:,} claims {size:,} stored bytes, which are not there")
         if kind in (DATA, DATA_V2):
             inner = header.get(5 if kind == DATA else 8)
             if not isinstance(inner, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def _header(file: StoredFile, offset: int, nbytes: int, title: str) -> tuple[np.
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
-    except ValueError:
+    except (ValueError, SyntaxError, TokenError):  # What NumPy makes of text that is no Python.
         return "members that are no .npy"
     if dtype.hasobject:
         raise UnsafeSourceError(f"{title} holds pickled objects, which could run anything.", hint="Save plain arrays.", path=title)

@@ -10,7 +10,7 @@ from numba import carray, njit
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, ITEM_NBYTES, PLANAR, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH, SPARE
 from streamload.kernels.augment.nearest import settle_items
-from streamload.kernels.augment.vectors import INNER, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import INNER, compiled_for, pointer, u8, u16, u32, u64
 
 
 @njit(**INNER)
@@ -67,7 +67,7 @@ def affine(frame, parameters):
 def mapping(kind):
     """A function for nearest elements of a kind."""
 
-    @njit(**INNER)
+    @compiled_for(kind)
     def nearest_plane(source, first, stride, width, height, matrix, to, h, w, fill):
         plane = carray(pointer(source), first + (height * width - 1) * stride + 1, kind)
         out = carray(pointer(to), (h, w), kind)

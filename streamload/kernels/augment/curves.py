@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, config, njit, types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
@@ -19,7 +19,9 @@ from numba.extending import intrinsic
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
 from streamload.kernels.augment.vectors import BYTE, INNER, f32, fill, i32, load, pointer, store, u8, u64, vector
 
-FAST_TABLES = {"+avx512f", "+avx512bw", "+avx512vbmi"} <= set(get_host_cpu_features().split(","))
+FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+"""Of the processor that code is made for, as numba asks for it."""
+FAST_TABLES = {"+avx512f", "+avx512bw", "+avx512vbmi"} <= set(FEATURES.split(","))
 """Whether a table is looked up in vectors: cheaper than any arithmetic on levels."""
 
 

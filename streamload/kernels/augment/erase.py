@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT, WIDTH
-from streamload.kernels.augment.vectors import INNER, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import compiled_for, pointer, u8, u16, u32, u64
 
 
 def erasing(kind):
     """A function that writes elements of a kind."""
 
-    @njit(**INNER)
+    @compiled_for(kind)
     def erase_rectangle(to, h, w, n, woven, top, left, height, width, bits):
         out = carray(pointer(to), n * h * w, kind)
         for c in range(n):

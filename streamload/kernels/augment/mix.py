@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import FRAME_WORDS, OUT, OUT_KIND, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
 from streamload.kernels.augment.output import LANES, rounded_to
-from streamload.kernels.augment.vectors import FLOAT, HALF, INNER, INT, SHORT, copy, f32, fill, load, pointer, spread, store, vector
+from streamload.kernels.augment.vectors import FLOAT, HALF, INT, SHORT, compiled_for, copy, f32, fill, load, pointer, spread, store, vector
 
 
 def as_floats(b, dtype, address):
@@ -39,7 +39,7 @@ def blending(dtype, nbytes):
 
         return types.void(types.intp, types.intp, types.float32, types.float32), generate
 
-    @njit(**INNER)
+    @compiled_for(dtype)
     def blend_row(to, other, count, share, rest):
         whole = count - count % LANES
         for i in range(0, whole, LANES):

@@ -26,13 +26,13 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import INNER, copy, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import INNER, compiled_for, copy, pointer, u8, u16, u32, u64
 
 
 def gathering(kind):
     """A function that gathers elements of a kind by where their rows and columns begin; a fill where either is below 0."""
 
-    @njit(**INNER)
+    @compiled_for(kind)
     def gather(source, count, to, rows, columns, fill):
         elements, out = carray(pointer(source), count, kind), carray(pointer(to), (rows.size, columns.size), kind)
         for y in range(rows.size):
@@ -124,7 +124,7 @@ def nearest(frame, parameters):
 def weaving(kind):
     """A function that puts elements of a kind in every n-th place."""
 
-    @njit(**INNER)
+    @compiled_for(kind)
     def weave(source, to, size, n):
         plane, out = carray(pointer(source), size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
         for i in range(u64(size)):

@@ -18,6 +18,7 @@ from streamload.kernels.augment.vectors import (
     INNER,
     INT,
     SHORT,
+    compiled_for,
     copy,
     f32,
     fill,
@@ -107,7 +108,7 @@ def writing(dtype, kind):
     convert, past_caches, weave = converting(dtype), converting(dtype, past_caches=True), weaving(dtype)
     nbytes = np.dtype(kind).itemsize
 
-    @njit(**INNER)
+    @compiled_for(dtype)
     def plane(source, size, scale, shift, to, stream):
         if size < LANES:
             levels, values = np.zeros(LANES, np.uint8), np.empty(LANES, kind)
@@ -124,14 +125,14 @@ def writing(dtype, kind):
                 convert(source + i, scale, shift, to + nbytes * i)
         return kind(0) + u8(0)
 
-    @njit(**INNER)
+    @compiled_for(dtype)
     def scatter(source, size, scale, shift, to, n):
         values, out = np.empty(size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
         plane(source, size, scale, shift, values.ctypes.data, False)
         for i in range(u64(size)):
             out[i * u64(n)] = values[i]
 
-    @njit(**INNER)
+    @compiled_for(dtype)
     def planes(frame, parameters):
         flush(frame)
         size, numbers = frame[HEIGHT] * frame[WIDTH], numbers_of(frame, parameters)
@@ -139,7 +140,7 @@ def writing(dtype, kind):
             source, to = frame[PLANES] + c * size, frame[OUT] + c * size * nbytes
             plane(source, size, numbers[0, c], numbers[1, c], to, frame[STREAM] != 0)
 
-    @njit(**INNER)
+    @compiled_for(dtype)
     def woven(frame, parameters):
         n, size = frame[CHANNELS], frame[HEIGHT] * frame[WIDTH]
         if n == 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -16,6 +16,20 @@ FLOAT, HALF = ir.FloatType(), ir.HalfType()
 INNER = {"nogil": True, "error_model": "numpy"}
 """Options of functions that kernels call; they are compiled into whoever calls them."""
 f32, i32, u8, u16, u32, u64 = np.float32, np.int32, np.uint8, np.uint16, np.uint32, np.uint64
+
+
+def compiled_for(kind):
+    """`njit` for a function that is made anew for each kind of element, under a name of its own.
+
+    Machine code of several kernels meets in one process, some of it out of the cache, and a symbol that is there already is not
+    loaded again: of two functions of one name, made by processes that counted alike, the second would be the first.
+    """
+
+    def compile_function(function):
+        function.__qualname__ += f"_{getattr(kind, '__name__', kind)}"
+        return njit(**INNER)(function)
+
+    return compile_function
 
 
 def vector(kind, lanes):

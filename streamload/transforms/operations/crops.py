@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.transforms.chain import GEOMETRY, Chain
-from streamload.transforms.operations.arguments import borders_of, crop_size_of, filter_of, padding_of, plane_of, range_of, size_of
+from streamload.transforms.operations.arguments import (
+    borders_of,
+    chance_of,
+    crop_size_of,
+    filter_of,
+    padding_of,
+    plane_of,
+    range_of,
+    refuse,
+    size_of,
+)
 from streamload.transforms.placement import Filter, Padding, Size, Whole
 
 NOTHING = Padding(0, (0.0,))
@@ -99,10 +109,13 @@ class RandomCrop:
     """The level outside, or one for each channel, with the padding mode "constant"."""
     padding_mode: str = "constant"
     """"constant", "edge", "reflect" (without the edge) or "symmetric" (with it)."""
+    p: float = 1.0
+    """The chance that it is done; what is not cut keeps its size, so a crop or a resize has to follow."""
     phases = (GEOMETRY, GEOMETRY)
     volumes = True
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         object.__setattr__(self, "size", crop_size_of(self, self.size))
         padding_of(self, self.padding_mode, self.fill)
         if self.padding is not None:
@@ -110,6 +123,13 @@ class RandomCrop:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        if self.p < 1 and chain.depth is not None:
+            hint = "Leave p= out: every volume is cut to one size."
+            raise refuse(self, "p", self.p, "is not for a volume", hint)
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         placement, draws, volume = chain.placement, chain.draws, chain.depth is not None
         size = plane_of(self, self.size, volume=volume)
         height, width = chain.sizes
@@ -162,10 +182,13 @@ class RandomResizedCrop:
     """"nearest" (torchvision's), "nearest-exact" (Pillow's), "bilinear", "bicubic", or "box" ("area"): the mean of an area."""
     antialias: bool = True
     """Whether "bilinear" and "bicubic" take in all pixels of what becomes smaller."""
+    p: float = 1.0
+    """The chance that it is done; what is left as it is keeps its size, so a crop or a resize has to follow."""
     filter: Filter = field(init=False, repr=False, compare=False)
     phases = (GEOMETRY, GEOMETRY)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         object.__setattr__(self, "size", size_of(self, self.size))
         object.__setattr__(self, "scale", range_of(self, "scale", self.scale, least=0, most=1))
         object.__setattr__(self, "ratio", range_of(self, "ratio", self.ratio, least=1e-6))
@@ -173,6 +196,10 @@ class RandomResizedCrop:
 
     def apply(self, chain: Chain) -> None:
         """See `Operation.apply`."""
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         top, left, height, width = self._boxes(chain, *chain.sizes)
         chain.note(top=top, left=left, height=height, width=width)
         placement = chain.placement

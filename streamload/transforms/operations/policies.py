@@ -207,9 +207,12 @@ class RandAugment:
     """"nearest" or "bilinear", of free maps."""
     fill: Any = None
     """The level outside, or one for each channel; None is 0."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (GEOMETRY, COLOR)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         if not whole(self.num_ops) or self.num_ops < 0:
             raise refuse(self, "num_ops", self.num_ops, "is no number of operations", "Give a whole number from 0 up.")
         if not whole(self.num_magnitude_bins) or self.num_magnitude_bins < 2:
@@ -224,6 +227,10 @@ class RandAugment:
         """See `Operation.apply`."""
         check_channels(self, chain, 1, 3)
         _check_known(self, chain)
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         for _ in range(self.num_ops):
             chosen, sign = chain.draws.below(len(CHOICES)), chain.draws.below(2) * 2 - 1
             level = np.full(len(chosen), self.magnitude / (self.num_magnitude_bins - 1))
@@ -239,9 +246,12 @@ class TrivialAugmentWide:
     """"nearest" or "bilinear", of free maps."""
     fill: Any = None
     """The level outside, or one for each channel; None is 0."""
+    p: float = 1.0
+    """The chance that it is done."""
     phases = (GEOMETRY, COLOR)
 
     def __post_init__(self) -> None:
+        chance_of(self, self.p)
         if not whole(self.num_magnitude_bins) or self.num_magnitude_bins < 2:
             raise refuse(self, "num_magnitude_bins", self.num_magnitude_bins, "is no number of steps", "Give a whole number from 2 up.")
         interpolation_of(self, self.interpolation)
@@ -251,6 +261,10 @@ class TrivialAugmentWide:
         """See `Operation.apply`."""
         check_channels(self, chain, 1, 3)
         _check_known(self, chain)
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    def _apply(self, chain: Chain) -> None:
         chosen, sign = chain.draws.below(len(CHOICES)), chain.draws.below(2) * 2 - 1
         level = chain.draws.below(self.num_magnitude_bins) / (self.num_magnitude_bins - 1)
         choose(chain, chosen, level, sign, WIDE, fill=self.fill, interpolation=self.interpolation)

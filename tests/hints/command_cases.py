@@ -1,0 +1,111 @@
+"""What is wrong at the prompt, and what its hints say to give."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from following import Case, case, command
+from foreign_files import noise, png, tar_of
+
+SOURCE = "a.npz"
+
+
+def cases(here: Path) -> Iterator[Case]:
+    """All, one after another."""
+    np.savez(SOURCE, image=np.ones((40, 16, 16, 3), "u1"), label=np.arange(40) % 3, y=np.arange(40))
+    yield from of_convert()
+    yield from of_targets()
+    yield from of_looking()
+
+
+def of_convert() -> Iterator[Case]:
+    """Arguments that mean nothing, or are not read."""
+    convert = command("convert", SOURCE, "out", "--to", "npz", "--overwrite", "--dry-run")
+    yield case(
+        convert, {"more": "--stratify label"}, ("--split", {"more": "--stratify label --split 0.5,0.5"}), ("Leave it out", {"more": ""})
+    )
+    yield case(convert, {"more": "--seed 3"}, ("--shuffle", {"more": "--seed 3 --shuffle"}), ("Leave it out", {"more": ""}))
+    both = command("convert", SOURCE, "shares", "--to", "npz", "--shuffle")
+    shares = ("--engine", {"more": "--task 0/1"})
+    yield case(both, {"more": "--task 0/1 --engine dask://x:1"}, shares, ("--merge", lambda: (both("--task 1/1"), both("--merge"))))
+    one = command("convert", SOURCE, "later", "--to", "npz", "--shuffle", "--where", "label == 1")
+    first = ("--task 0/2", lambda: (one("--task 0/2"), one("--task 1/2"), one("--task 2/2"), one("--merge")))
+    yield case(one, {"more": "--task 1/2"}, first)
+    merged = command("convert", SOURCE, "merged", "--to", "npz", "--shuffle", "--where", "label == 1")
+    done = ("--task 0/N and --task 1/N to N/N", lambda: (merged("--task 0/1"), merged("--task 1/1"), merged("--merge")))
+    yield case(merged, {"more": "--merge"}, done)
+    split = command("convert", SOURCE, "parts.npz", "--split", "0.5,0.5", "--dry-run")
+    yield case(split, {}, ("--to", lambda: command("convert", SOURCE, "parts", "--split", "0.5,0.5", "--to", "npz", "--dry-run")()))
+
+
+def of_targets() -> Iterator[Case]:
+    """Where and how it is written."""
+    command("convert", SOURCE, "there.npz")()
+    yield case(command("convert", SOURCE, "there.npz"), {}, ("--overwrite", {"more": "--overwrite"}))
+    os.makedirs("photos")
+    Path("photos/mine.txt").write_text("mine")
+    yield case(
+        command("convert", SOURCE, "photos", "--to", "npz", "--overwrite"),
+        {},
+        ("--overwrite", command("convert", SOURCE, "new", "--to", "npz")),
+    )
+    yield case(command("convert", SOURCE, "b.zzz", "--dry-run"), {}, ("--to hdf5", {"more": "--to hdf5"}))
+    wrong = command("convert", SOURCE, "b.npz", "--dry-run")
+    yield case(wrong, {"more": "--to hdf5"}, ("--to", {"more": "--to npz"}), ("leave --to out", {"more": ""}))
+    packed = gzip.compress(tar_of([(f"{at}.png", png(noise(seed=at))) for at in range(3)]))
+    Path("photos.tar.gz").write_bytes(packed)
+    Path("photos.tar").write_bytes(gzip.decompress(packed))
+    kept = command("convert", "photos.tar.gz", "kept.parquet", "--store", "keep", "--dry-run")
+    unpacked = command("convert", "photos.tar", "kept.parquet", "--store", "keep", "--shuffle", "--dry-run")
+    yield case(kept, {"more": "--shuffle"}, ("leave --shuffle out", {"more": ""}), ("Unpack it first", unpacked))
+    stored = command("convert", "photos.tar", "stored.parquet", "--store", "png", "--dry-run")
+    yield case(stored, {"more": "--codec gzip"}, ("--codec", {"more": ""}))
+    with h5py.File("named.h5", "w", libver=("earliest", "v110")) as file:
+        file["x"] = np.arange(9)
+        file["x"].attrs["units"] = "m"
+    told = command("convert", "named.h5", "named.npy", "--dry-run")
+    parquet = command("convert", "named.h5", "named.parquet", "--dry-run")
+    yield case(told, {}, ("--values-only", {"more": "--values-only"}), ("Write Parquet or Arrow", parquet))
+
+
+def of_looking() -> Iterator[Case]:
+    """What other commands take."""
+    pq.write_table(pa.table({"label": [1, None, 3] * 9, "x": [[1, 2, 3]] * 27}), "nulls.parquet")
+    nulls = command("plan", "nulls.parquet", "--no-measure", "--workers", 0, "--batch", 2)
+    yield case(nulls, {"more": "--fill 0"}, ("--fill label=0", {"more": "--fill label=0"}))
+    head = command("head", "nulls.parquet", "--fill", "label=0")
+    yield case(head, {"more": "--shape x=far"}, ("image=32,32,3", {"more": "--shape x=3"}))
+    axis = command("info", "axes.h5", "--no-measure")
+    with h5py.File("axes.h5", "w", libver=("earliest", "v110")) as file:
+        file["x"], file["y"] = np.ones((9, 9)), np.ones((9, 9))
+    ways = (("Give 0", "0"), ("-1", "-1"), ("x=-1,y=0", "x=-1,y=0"))
+    yield case(axis, {"more": "--record-axis far"}, *((words, {"more": f"--record-axis={given}"}) for words, given in ways))
+    yield case(command("verify", SOURCE), {"more": "--labels label"}, ("label=10", {"more": "--labels label=10"}))
+    command("show", SOURCE, "--output", "sheet.png")()
+    yield case(command("show", SOURCE, "--output", "sheet.png"), {}, ("--overwrite", {"more": "--overwrite"}))
+    flat = command("show", "nulls.parquet", "--fill", "label=0", "--output", "flat.png")
+    yield case(flat, {}, ("streamload head", head), ("--shape image=32,32,3", {"more": "--shape x=1,3,1"}), leads_on=True)
+    Path("chain.py").write_text("import streamload as sl\nOTHER = 3\nEMPTY = [sl.MixUp(num_classes=3)]\n")
+    Path("good.py").write_text('import streamload as sl\nAUGMENT = sl.Augment("image", sl.RandomCrop(4))\n')
+    shown = command("show", SOURCE, "--output", "chain.png", "--overwrite")
+    said = ('AUGMENT = sl.Augment("image", ...)', {"more": "--augment good.py"})
+    yield case(shown, {"more": "--augment chain.py"}, said)
+    yield case(shown, {"more": "--augment chain.py:EMPTY"}, said)
+    np.savez("labels.npz", y=np.arange(9))
+    yield case(command("show", "labels.npz"), {}, ("streamload head", command("head", "labels.npz")))
+    filled = command("convert", "nulls.parquet", "filled.parquet", "--dry-run")
+    yield case(filled, {}, ("--fill label=0", {"more": "--fill label=0"}), ("--on-bad skip", {"more": "--on-bad skip"}))
+    os.makedirs("tars")
+    Path("tars/a.tar").write_bytes(tar_of([("1.png", png(noise()))]))
+    words = "streamload convert tars train.h5 --on-bad log"
+    yield case(command("verify", "tars"), {}, (words, command(*words.split()[1:])))
+    pq.write_table(pa.table({"image": [png(noise()), None, png(noise(seed=1))]}), "lacking.parquet")
+    lacking = command("convert", "lacking.parquet", "whole.h5", "--dry-run")
+    yield case(lacking, {}, ("--on-bad skip", {"more": "--on-bad skip"}))
