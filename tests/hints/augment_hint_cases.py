@@ -90,6 +90,8 @@ def of_geometry(data: sl.Source) -> Iterator[Case]:
     )
     yield case(volume, {}, *ways)
     sizes = augmented(data, sl.RandomCrop((4, 4)), field="volume", stored="DHW")
+    some = augmented(data, sl.RandomCrop((5, 4, 4), p=0.5), field="volume", stored="DHW")
+    yield case(some, {}, ("Leave p= out", {"operations": (sl.RandomCrop((5, 4, 4)),)}))
     yield case(sizes, {}, ("size=(64, 64, 64)", {"operations": (sl.RandomCrop((5, 4, 4)),)}))
     yield case(augmented(data, sl.RandomCrop((4, 4, 4))), {}, ("size=(224, 224)", {"operations": (sl.RandomCrop((4, 4)),)}))
     yield case(sl.Resize, {"size": (8, 8), "max_size": 9}, "size=256", ("leave max_size out", {"max_size": OUT}))

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, config, njit, types
-from numba.core import cgutils
+from numba import carray, njit, types
+from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
