@@ -9,6 +9,8 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import answer, image_folder
 from foreign_files import taken
@@ -32,17 +34,22 @@ class TestImageFolders:
         assert records["label"].tolist() == [0, 0, 0, 1, 1]
         np.testing.assert_array_equal(records["image"], made["cat"] + made["dog"])
 
-    @pytest.mark.parametrize("name", ["metadata.csv", "labels.jsonl"])
+    @pytest.mark.parametrize("name", ["metadata.csv", "labels.jsonl", "metadata.parquet"])
     def test_a_table_beside_the_images(self, name: str, tmp_path: Path):
         """Numbers stay numbers, texts texts; where they repeat, or are called label, they are numbers of their sorted values."""
         made = image_folder(tmp_path, {"x": 3})["x"]
         rows = [("x/002.png", "4", "yes", "two cats", "q"), ("x/000.png", "5", "yes", "a dog", "p")]
         names = ("file_name", "age", "kind", "caption", "label")
-        if name.endswith("csv"):
+        if name.endswith("parquet"):
+            columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+            pq.write_table(pa.table(columns | {"age": [int(age) for age in columns["age"]]}), tmp_path / name)
+            text = ""
+        elif name.endswith("csv"):
             text = ",".join(names) + "\n" + "".join(",".join(row) + "\n" for row in rows)
         else:
             text = "".join(json.dumps(dict(zip(names, row, strict=True)) | {"age": int(row[1])}) + "\n" for row in rows)
-        (tmp_path / name).write_text(text)
+        if text:
+            (tmp_path / name).write_text(text)
         origin, records = taken(tmp_path)
         np.testing.assert_array_equal(records["image"], [made[2], made[0]])
         assert records["age"].tolist() == [4, 5]

@@ -53,7 +53,7 @@ HELP = (
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--fill A=0", "what stands for nulls of tables"),
-    ("--labels TABLE --masks A,B", "labels of images: CSV or JSONL; masks among them"),
+    ("--labels TABLE --masks A,B", "labels of images: CSV, JSONL or Parquet; masks among them"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
     ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="HxW", help="make all images so large: scaled, then cut to the middle")
     parser.add_argument("--mode", choices=("rgb", "grey"), default="rgb", help="of images (rgb)")
     parser.add_argument("--store", default="raw", metavar="HOW", help="images as raw, jpeg[:quality], png; keep: as they are")
-    parser.add_argument("--labels", metavar="TABLE", help="a CSV or JSONL file that says the labels of images")
+    parser.add_argument("--labels", metavar="TABLE", help="a CSV, JSONL or Parquet file that says the labels of images")
     parser.add_argument("--masks", metavar="A,B", help="fields whose pixels are numbers, never mixed; none for none (by their names)")
     parser.add_argument("--chunk-records", type=int, metavar="N", help="records of a chunk, or of a row group")
     parser.add_argument("--codec", default="none", metavar="NAME", help="gzip, zstd or snappy; gzip:9 for a level (none)")

@@ -28,7 +28,7 @@ class OpenRequest:
     size: tuple[int, int] | None = None
     """Height and width that images are made."""
     labels: str | None = None
-    """A CSV or JSONL file that says the labels of images."""
+    """A CSV, JSONL or Parquet file that says the labels of images."""
     first_size: bool = False
     """Whether images without a `size` must have that of the first one; else they stay bytes where they differ."""
     on_damage: str = "raise"
