@@ -159,17 +159,6 @@ def test_coarse_colours_of_any_kind_are_decoded():
         np.testing.assert_array_equal(found, by_pillow(bytes(data), "RGB"))
 
 
-def test_the_first_picture_of_an_animation_is_taken():
-    """As every viewer begins."""
-    import io
-
-    for name in ("GIF", "WEBP", "PNG"):
-        stream = io.BytesIO()
-        frames = [picture("L", seed=seed).convert("RGB") for seed in range(3)]
-        frames[0].save(stream, format=name, save_all=True, append_images=frames[1:], **({"lossless": True} if name == "WEBP" else {}))
-        np.testing.assert_array_equal(decoded(stream.getvalue(), mode="RGB"), by_pillow(stream.getvalue(), "RGB"))
-
-
 def test_a_bomb_is_refused_from_its_header():
     """A few bytes that say to be terabytes."""
     data = bytearray(encoded(picture("RGB"), "png") or b"")

@@ -126,7 +126,8 @@ def written(source: Path, target: str, folder: Path) -> Path:
     path = folder / f"{next(NUMBERS)}{FORMATS[name]}"
     try:
         kept = stored(origin, style)
-        writer = writer_of(str(path), kept.schema, len(kept), style, Annotations(classes=origin.classes))
+        said = Annotations() if name == "npy" else Annotations(classes=origin.classes)  # It has no place for names.
+        writer = writer_of(str(path), kept.schema, len(kept), style, said)
         for start in range(0, len(kept), 2):
             writer.append(kept.take(np.arange(start, min(start + 2, len(kept)))))
         writer.close()

@@ -16,6 +16,7 @@ from streamload.errors import ConfigError, SchemaMismatchError, TransformError, 
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.tasks import StepTask
 from streamload.fetch.transform_records import Workspace
+from streamload.order.shares import StepPiece
 from streamload.schema import Field, Schema
 from streamload.transforms.record import RecordTransform, received_error, transform_error
 from streamload.transforms.trial import schema_of
@@ -232,7 +233,7 @@ def test_what_a_function_keeps_and_what_it_uses_again_are_its_own(tmp_path: Path
 def test_memory_of_a_step_serves_the_next_one_unless_it_is_kept() -> None:
     """As long as nobody looks at it, there is one array a field."""
     workspace = Workspace(STORED, 4)
-    draft = BatchDraft(StepTask(0, 0, 0, 0, ((0, 0, 0, 0, 4),)), np.arange(4), [], workspace)
+    draft = BatchDraft(StepTask(0, 0, 0, 0, (StepPiece(0, 0, 0, 0, 4),)), np.arange(4), [], workspace)
     kept = workspace.fields["image"][2]
     kept[:] = 2
     address = kept.ctypes.data
