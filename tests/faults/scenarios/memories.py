@@ -13,7 +13,6 @@ from typing import Any
 
 import driver
 import numpy as np
-from time_limits import Deadline
 
 
 def commands() -> list[str]:
@@ -144,29 +143,34 @@ def written_by_the_user() -> dict[str, Any]:
 
 
 def scribbled(where: str) -> dict[str, Any]:
-    """Somebody writes over a word of every slot that is filled and not yet shown: the first, or the one behind the data."""
+    """Somebody writes over a word of every slot that is filled and not yet shown: the first, or the one behind the data.
+
+    Only what workers fill is looked at: until they are up, the program fills steps itself, and epochs are gone through.
+    """
     loader = driver.loader_of()
-    epoch, deadline = 0, Deadline(30.0)
-    while len(loader.worker_pids) < 2 and not deadline.passed:  # Until then this process fills steps, and nobody else can disturb it.
-        epoch += sum(1 for _ in loader) > 0
-    iterator = iter(loader)
-    next(iterator)
     slots = loader._engine.slots
     words = np.ndarray((len(slots), slots.layout.nbytes // 8), np.int64, slots.ring.bytes)
-    deadline = Deadline(1.0)
-    while (words[:, 0] < 0).any() and not deadline.passed:
-        time.sleep(0.01)
-    words[:, 0 if where == "head" else -1] ^= 0x55
     outcome: dict[str, Any] = {"delivered": 0, "wrong": 0}
-    try:
-        for step, batch in enumerate(iterator, 1):
-            outcome["wrong"] += not driver.right(batch, "raw", driver.order_of("raw", epoch)[step])
-    except Exception as error:
-        outcome["error"] = driver.told(error)
+    for epoch in range(200):
+        iterator = iter(loader)
+        next(iterator)
+        if len(loader.worker_pids) == 2:
+            before = words[:, 0].copy()
+            time.sleep(0.2)  # Workers fill all slots that there are; where they do not get that far, the next epoch shows it.
+            while (before != words[:, 0]).any():
+                before = words[:, 0].copy()
+                time.sleep(0.2)
+            words[:, 0 if where == "head" else -1] = 0x55
         try:
-            next(iterator)
-        except Exception as again:
-            outcome["again"] = driver.told(again) == outcome["error"]
+            for step, batch in enumerate(iterator, 1):
+                outcome["wrong"] += not driver.right(batch, "raw", driver.order_of("raw", epoch)[step])
+        except Exception as error:
+            outcome["error"] = driver.told(error)
+            try:
+                next(iterator)
+            except Exception as again:
+                outcome["again"] = driver.told(again) == outcome["error"]
+            break
     loader.close()
     return outcome
 
