@@ -64,6 +64,8 @@ class LibraryRecords(RecordSourceDefaults):
         self._table = table_of_labels(self._folder, labels) if self._folder is not None else None
         self._single: dict[str, Source] = {}
         self._stored_bytes: Source | None = None
+        self._images: dict[str, Source] = {}
+        """By field, the stored bytes of images that are read whole for their headers."""
         self._encoded_fields: tuple[str, ...] | None = None
         self._decoding = DecodingThreads(source, self._undecoded(), threads) if threads > 1 and self.encoded_fields else None
         self.title = source.title
@@ -188,11 +190,11 @@ class LibraryRecords(RecordSourceDefaults):
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
         """Of each image of a record that is delivered in the size that it has: what its header says.
 
-        Nothing of those that cannot be read by themselves. Raises SourceError for a header that is damaged.
+        Nothing of those that lie in what is unpacked from its beginning. Raises SourceError for a header that is damaged.
         """
-        for column in self._source.columns:
+        for column in self._source.columns if not self._source.forward_only else ():
             options = column.decode_options
-            if options is None or options.fit != "exact" or not column.addressable:
+            if options is None or options.fit != "exact":
                 continue
             title, begin = self._named(column, number), self._begin(kept_column(column), number)
             try:
@@ -216,12 +218,11 @@ class LibraryRecords(RecordSourceDefaults):
         return lambda most: file_bytes(self._source.fingerprints[file].path, min(most, stop - start), start)
 
     def _stored(self, column: Column, number: int) -> bytes:
-        """All bytes of a record."""
-        source = self._source.replaced(columns=[column])
-        try:
-            return bytes(source.take(np.array([number], np.int64))[column.field.name][0])
-        finally:
-            source.close()
+        """All bytes of a record. What was unpacked for it stays at hand for the next one."""
+        name = column.field.name
+        if name not in self._images:
+            self._images[name] = self._source.replaced(columns=[column])
+        return bytes(self._images[name].take(np.array([number], np.int64))[name][0])
 
     def _column(self, name: str) -> Column:
         return self._source.columns[self.schema.names.index(name)]
@@ -251,7 +252,7 @@ class LibraryRecords(RecordSourceDefaults):
         """Let go of files."""
         if self._decoding is not None:
             self._decoding.close()
-        for source in (self._source, *self._single.values(), *([self._stored_bytes] if self._stored_bytes else [])):
+        for source in (self._source, *self._single.values(), *self._images.values(), *([self._stored_bytes] if self._stored_bytes else [])):
             source.close()
 
 
