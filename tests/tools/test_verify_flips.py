@@ -90,6 +90,10 @@ def test_records_of_two_formats_are_compared_one_by_one(tmp_path: Path, capsys: 
     hdf5_file(tmp_path / "a.h5", held)
     assert answer(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.parquet", "--shuffle")[0] == 0
     assert answer(capsys, "verify", tmp_path / "b.parquet", "--against", tmp_path / "a.h5", "--any-order")[0] == 0
+    (tmp_path / "b.parquet").rename(tmp_path / "e.parquet")  # Away from its manifest, which knows of the shuffle.
+    code, document = answer(capsys, "verify", tmp_path / "e.parquet", "--against", tmp_path / "a.h5")
+    assert (code, ["--any-order compares them in any" in one for one in document["checked"]].count(True)) == (1, 1)
+    (tmp_path / "e.parquet").rename(tmp_path / "b.parquet")
     held["image"][5, 63, 63, 2] ^= 1
     hdf5_file(tmp_path / "c.h5", {name: values[:11] for name, values in held.items()})
     code, document = answer(capsys, "verify", tmp_path / "b.parquet", "--against", tmp_path / "c.h5", "--any-order")

@@ -302,13 +302,16 @@ def _compare(arguments: argparse.Namespace, manifest: dict[str, Any] | None, fin
             return f"fields compared with {arguments.against}", account
         chosen = as_converted(origin, request, made)
         theirs = theirs if chosen.numbers is None else ChosenRecords(theirs, chosen.numbers)
+        notes = list(chosen.notes)
         if arguments.any_order or not chosen.in_order:
             compare_sets(ours, theirs, arguments.against, findings)
         else:
             compare_in_order(ours, theirs, arguments.against, findings)
+            if findings.counts and not made:
+                notes.append("in the order of each: --any-order compares them in any")
         if len(ours) != len(theirs):
             findings.add("records", f"{counted(len(ours), 'record')} here, {len(theirs):,} in {arguments.against}")
-        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *chosen.notes]), account
+        return ", ".join([f"{counted(len(ours), 'record')} compared with {arguments.against}", *notes]), account
 
 
 def _converted(path: str) -> bool:
