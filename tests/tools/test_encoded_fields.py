@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import answer, said
+from foreign_files import noise, png
 from PIL import Image
 
 
@@ -103,3 +104,15 @@ def test_what_a_record_takes_counts_what_has_any_length(tmp_path: Path, capsys: 
     assert code == 0
     assert 4 <= int(re.search(r"a record +(\d+) B on average\n", text)[1]) <= 16  # type: ignore[index]
     assert "each record costs 5,000 decodes in exact order" in text
+
+
+def test_images_in_compressed_tables_are_compared_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Those that are not looked at when the table is opened, too; and by a dry run."""
+    images = [png(noise((6, 9, 3) if at == 90 else (6, 5, 3), at)) for at in range(100)]
+    pq.write_table(pa.table({"image": images}), tmp_path / "in.parquet", compression="zstd", use_dictionary=False, row_group_size=60)
+    for more in (["--dry-run"], []):
+        code, document = answer(capsys, "convert", tmp_path / "in.parquet", tmp_path / "o.h5", *more)
+        assert (code, document["error"]["kind"]) == (1, "SchemaMismatchError")
+        assert document["error"]["message"].startswith("1 image of 100 differs from the first, which is uint8 (6, 5, 3): ")
+    assert not (tmp_path / "o.h5").exists()
+    assert answer(capsys, "convert", tmp_path / "in.parquet", tmp_path / "o.h5", "--on-bad", "skip")[1]["records"] == 99

@@ -13,8 +13,6 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from command_line import answer, arrays, environment, hdf5_file, mounts, names_in, said
 from foreign_files import noise, png, taken, tar_of
@@ -371,18 +369,6 @@ class TestSizes:
             told = [answer(capsys, "convert", source, tmp_path / f"{at}.h5", *words, *more) for more in (["--dry-run"], [])]
             assert told[0][0] == code
             assert told[0][1].get("error") == told[1][1].get("error")
-
-    def test_images_in_compressed_tables_are_compared_before_anything_is_written(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-        """Beyond those that are looked at when the table is opened, in its second row group; by a dry run too."""
-        images = [png(noise((6, 9, 3) if at == 90 else (6, 5, 3), at)) for at in range(100)]
-        table = pa.table({"image": pa.array(images, pa.binary())})
-        pq.write_table(table, tmp_path / "in.parquet", compression="zstd", use_dictionary=False, row_group_size=60)
-        for more in (["--dry-run"], []):
-            code, document = answer(capsys, "convert", tmp_path / "in.parquet", tmp_path / "o.h5", *more)
-            assert (code, document["error"]["kind"]) == (1, "SchemaMismatchError")
-            assert document["error"]["message"].startswith("1 image of 100 differs from the first, which is uint8 (6, 5, 3): ")
-        assert not (tmp_path / "o.h5").exists()
-        assert answer(capsys, "convert", tmp_path / "in.parquet", tmp_path / "o.h5", "--on-bad", "skip")[1]["records"] == 99
 
     def test_info_advises_a_size(self, source: Path, capsys: pytest.CaptureFixture[str]):
         """And a conversion that works."""

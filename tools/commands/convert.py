@@ -53,7 +53,7 @@ HELP = (
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
     ("--fill A=0", "what stands for nulls of tables"),
-    ("--labels TABLE --masks A,B", "labels of images: CSV, JSONL or Parquet; masks among them"),
+    ("--labels TABLE --masks A,B", "labels of images, a table; masks among them"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
     ("--shard-size SIZE", 'files of about "1 GB" in the folder DST'),
