@@ -92,19 +92,6 @@ def augmented_beside(
     return found
 
 
-def _image_field(data: Source, augment: Augment, text: str) -> str:
-    """The field that a chain augments, where it can be handed to others."""
-    name = augment.fields[0]
-    if name not in data.schema:
-        raise ConfigError(f"{text} augments '{name}', which is no field here.", hint=f"The fields are {', '.join(data.schema.names)}.")
-    field = data.schema[name]
-    if field.ragged or field.dtype != np.uint8:
-        raise UnsupportedFeatureError(
-            f"'{name}' is {field}, and other libraries are given arrays of uint8 here.", hint="Convert it first: streamload convert --size."
-        )
-    return name
-
-
 def _against(name: str, peer: str, config: dict[str, Any], loader: Competitor) -> dict[str, Any]:
     try:
         with Competitor(name, peer, config) as contender:
