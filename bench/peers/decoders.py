@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import h5py
 import imagecodecs
 import numpy as np
 
+from bench.peers.forked import forked_passes
 from streamload.formats.parquet.thrift import read_struct
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from streamload.tools.benchmark.peers.serving import Config
 
 DECODERS: dict[str, dict[str, Callable[..., Any]]] = {
     "gzip": {"zlib": imagecodecs.zlib_decode, "libdeflate": imagecodecs.deflate_decode},
@@ -97,25 +97,7 @@ def make(config: Config) -> Any:
     """Processes forked and waiting, each with every other chunk."""
     path = config["path"]
     stored = (pages_of if path.endswith(".parquet") else files_of if path.endswith(".zarr") else chunks_of)(path)
-    context = get_context("fork")
     decode = DECODERS[config["codec"]][config["decoder"]]
-    connections = []
-    for which in range(config["workers"]):
-        ours, theirs = context.Pipe()
-        share = stored.places[which :: config["workers"]]
-        context.Process(target=work, args=(share, stored.most_nbytes, decode, theirs), daemon=True).start()
-        connections.append(ours)
-    sink = Sink(1, 1)
-
-    def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink, request)
-        for connection in connections:
-            connection.send(True)
-        for connection in connections:
-            connection.recv()
-        sink.records, sink.nbytes = stored.records, stored.nbytes
-        return clock.stop()
-
-    if config.get("settle", 1):
-        one_pass({})
-    return one_pass
+    workers = config["workers"]
+    shares = [(stored.places[which::workers], stored.most_nbytes, decode) for which in range(workers)]
+    return forked_passes(work, shares, records=stored.records, nbytes=stored.nbytes, settle=bool(config.get("settle", 1)))

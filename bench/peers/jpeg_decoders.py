@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from bench.peers.forked import forked_passes
+from streamload.tools.benchmark.peers.serving import Config
 
 
 def work(paths: list[str], shape: tuple[int, ...], connection: Any) -> None:
@@ -28,22 +28,6 @@ def make(config: Config) -> Any:
     """Processes forked and waiting, each with every other image; all images have one shape."""
     paths = sorted(map(str, Path(config["path"]).glob("*/*.jpg")))
     shape = imagecodecs.jpeg8_decode(Path(paths[0]).read_bytes(), outcolorspace="RGB").shape
-    context = get_context("fork")
-    connections = []
-    for which in range(config["workers"]):
-        ours, theirs = context.Pipe()
-        context.Process(target=work, args=(paths[which :: config["workers"]], shape, theirs), daemon=True).start()
-        connections.append(ours)
-    sink = Sink(1, 1)
-
-    def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink, request)
-        for connection in connections:
-            connection.send(True)
-        for connection in connections:
-            connection.recv()
-        sink.records, sink.nbytes = len(paths), len(paths) * int(np.prod(shape))
-        return clock.stop()
-
-    one_pass({})
-    return one_pass
+    workers = config["workers"]
+    shares = [(paths[which::workers], shape) for which in range(workers)]
+    return forked_passes(work, shares, records=len(paths), nbytes=len(paths) * int(np.prod(shape)))

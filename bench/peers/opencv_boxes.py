@@ -6,7 +6,6 @@ No flip, no normalisation, no order, no batches: only what a random-resized crop
 from __future__ import annotations
 
 import os
-from multiprocessing import get_context
 from typing import Any
 
 import cv2
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.peers.augmented import SIZES, boxes_of
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from bench.peers.forked import forked_passes
+from streamload.tools.benchmark.peers.serving import Config
 
 
 def work(images: NDArray[np.uint8], boxes: NDArray[np.int64], records: range, size: int, connection: Any) -> None:
@@ -37,23 +37,6 @@ def make(config: Config) -> Any:
         place, shape = file["image"].id.get_offset(), file["image"].shape
     images = np.memmap(config["path"], np.uint8, "r", offset=place, shape=shape)
     size, boxes = SIZES[config["chain"]], boxes_of(config["chain"], shape)
-    context = get_context("fork")
-    connections = []
-    for which in range(config["workers"]):
-        ours, theirs = context.Pipe()
-        records = range(which, shape[0], config["workers"])
-        context.Process(target=work, args=(images, boxes, records, size, theirs), daemon=True).start()
-        connections.append(ours)
-    sink = Sink(1, 1)
-
-    def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink, request)
-        for connection in connections:
-            connection.send(True)
-        for connection in connections:
-            connection.recv()
-        sink.records, sink.nbytes = shape[0], shape[0] * 3 * size * size
-        return clock.stop()
-
-    one_pass({})
-    return one_pass
+    workers = config["workers"]
+    shares = [(images, boxes, range(which, shape[0], workers), size) for which in range(workers)]
+    return forked_passes(work, shares, records=shape[0], nbytes=shape[0] * 3 * size * size)

@@ -6,14 +6,14 @@ No file, no order, no batches, no handing over: nothing that decodes these bytes
 from __future__ import annotations
 
 import os
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import simplejpeg
 
-from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
+from bench.peers.forked import forked_passes
+from streamload.tools.benchmark.peers.serving import Config
 
 
 def work(images: list[bytes], least: list[tuple[int, int]], shape: tuple[int, ...], connection: Any) -> None:
@@ -41,25 +41,6 @@ def make(config: Config) -> Any:
     height, width, _, _ = simplejpeg.decode_jpeg_header(images[0])
     shape = (height, width, 3)
     least = sizes_drawn(config["chain"], height, width, len(images)) if config.get("scaled") else [(0, 0)] * len(images)
-    context = get_context("fork")
-    connections = []
-    for which in range(config["workers"]):
-        ours, theirs = context.Pipe()
-        mine = slice(which, None, config["workers"])
-        context.Process(target=work, args=(images[mine], least[mine], shape, theirs), daemon=True).start()
-        connections.append(ours)
-    sink, count = Sink(1, 1), len(images)
-    del images
-
-    def one_pass(request: Config) -> dict[str, Any]:
-        clock = Clock(sink, request)
-        for connection in connections:
-            connection.send(True)
-        for connection in connections:
-            connection.recv()
-        sink.records, sink.nbytes = count, count * int(np.prod(shape))
-        return clock.stop()
-
-    if config.get("settle", 1):
-        one_pass({})
-    return one_pass
+    workers = config["workers"]
+    shares = [(images[which::workers], least[which::workers], shape) for which in range(workers)]
+    return forked_passes(work, shares, records=len(images), nbytes=len(images) * int(np.prod(shape)), settle=bool(config.get("settle", 1)))
