@@ -10,7 +10,7 @@ from streamload.source import Source
 
 FORMATS = (
     "streamload.formats.hdf5.format",
-    "streamload.formats.npy",
+    "streamload.formats.npy.format",
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
     "streamload.formats.idx.format",

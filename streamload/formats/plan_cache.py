@@ -42,7 +42,7 @@ KINDS = {
     "ListFill": "streamload.formats.nulls",
     "Lengths": "streamload.column",
     "Measured": "streamload.column",
-    "PaddedText": "streamload.formats.npy_text",
+    "PaddedText": "streamload.formats.npy.text",
     "Stacked": "streamload.formats.stacked",
     "RaggedValues": "streamload.formats.arrow_ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",

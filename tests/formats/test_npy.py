@@ -27,7 +27,7 @@ from streamload.errors import (
     UnsafeSourceError,
     UnsupportedFeatureError,
 )
-from streamload.formats import npy
+from streamload.formats.npy import planning
 from streamload.formats.open import open_source
 
 
@@ -263,7 +263,7 @@ def test_stored_members_are_verified_when_they_are_first_opened(tmp_path: Path, 
     with pytest.raises(ChecksumError, match=r"a\.npz: member 'x' has the checksum [0-9a-f]{8}, and the archive says [0-9a-f]{8}\."):
         open_source(path)
     assert_delivers(path, {"y": np.arange(50)}, fields=["y"])
-    monkeypatch.setattr(npy, "MOST_VERIFIED_NBYTES", 1000)
+    monkeypatch.setattr(planning, "MOST_VERIFIED_NBYTES", 1000)
     source = open_source(path)
     note = "\n  'x' has 6.28 KB, which are not verified against the checksum of the archive (up to 0.977 KB are)"
     assert note in repr(source)

@@ -28,8 +28,8 @@ from streamload.errors import (
     UnsafeSourceError,
     UnsupportedFeatureError,
 )
-from streamload.formats.npy_columns import NpyArray, column_of, decoded
-from streamload.formats.plan_cache import cached_or_planned
+from streamload.formats.npy.columns import NpyArray, column_of, decoded
+from streamload.formats.npy.format import MAGIC, NAME, ZIP
 from streamload.formats.table import RESIDENT_NBYTES, assemble
 from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
 from streamload.schema import TEXT
@@ -37,11 +37,6 @@ from streamload.sizes import format_nbytes
 from streamload.source import Source
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
-NAME = "NumPy"
-STACKS = True
-"""Whether arrays can be put side by side in one field."""
-MAGIC = b"\x93NUMPY"
-ZIP = b"PK\x03\x04"
 MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
@@ -55,24 +50,6 @@ SMALL_SHARE = 1 / 16
 MOST_VERIFIED_NBYTES = 1024**3
 """A stored member of an .npz is read whole when it is planned, to verify its checksum, unless it is larger: a second or two,
 once for as long as the file stays as it is."""
-
-
-def matches(head: bytes, path: str) -> bool:
-    """Whether it is an .npy, or a zip file of nothing but these."""
-    if head.startswith(MAGIC):
-        return True
-    if not head.startswith(ZIP):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, RuntimeError):
-        return head[30:].split(b".npy", 1)[0].isascii() and b".npy" in head[30:300]
-
-
-def plan(paths: Sequence[str], fields: Fields | None) -> Source:
-    """A source over .npy files (one field each, or those of a structured dtype), or .npz files with the same members."""
-    return cached_or_planned(__name__, paths, fields)
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
