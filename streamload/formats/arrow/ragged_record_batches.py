@@ -38,7 +38,7 @@ class RaggedBatchReader(RaggedRowsReader):
     def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         import pyarrow as pa
 
-        from streamload.formats.arrow_ragged_types import to_ragged
+        from streamload.formats.arrow_types.ragged_types import to_ragged
 
         rows = self._column.rows
         path, records = self._rows.place(block)

@@ -218,15 +218,15 @@ class RowGroupReader(ReaderDefaults):
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
         """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""
-        from streamload.formats.arrow_types import to_numpy
+        from streamload.formats.arrow_types.element_types import to_numpy
 
         most = max(1, STRETCH_NBYTES // max(1, self._column.field.nbytes))
         return self.stretches(block, most, to_numpy)
 
     def nulls_in(self, block: int) -> NDArray[np.bool_]:
         """Which records of a row group have a null for which nothing stands: shape (records,)."""
-        from streamload.formats.arrow_nulls import refused_nulls
-        from streamload.formats.arrow_ragged_types import member_of
+        from streamload.formats.arrow_types.nulls import refused_nulls
+        from streamload.formats.arrow_types.ragged_types import member_of
 
         field = self._column.field
         self.require_file(block)
@@ -244,9 +244,9 @@ class RowGroupReader(ReaderDefaults):
 
         `make` is given the array, how its values become records, and what stands for nulls.
         """
-        from streamload.formats.arrow_columns import member_at
-        from streamload.formats.arrow_nulls import made_of
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.nulls import made_of
+        from streamload.formats.arrow_types.schema_columns import member_at
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
 
         column, (part, group) = self._column, self._places[block]

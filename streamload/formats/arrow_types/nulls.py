@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.formats.arrow_ragged_types import RaggedValues, member_of
-from streamload.formats.arrow_types import ArrowValues, NullFoundError
+from streamload.formats.arrow_types.element_types import ArrowValues, NullFoundError
+from streamload.formats.arrow_types.ragged_types import RaggedValues, member_of
 from streamload.formats.nulls import refusals, without_refusals
 from streamload.schema import Field
 

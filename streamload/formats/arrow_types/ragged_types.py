@@ -12,7 +12,7 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.arrow_types import (
+from streamload.formats.arrow_types.element_types import (
     ArrowValues,
     NullFoundError,
     UnequalLengthError,
