@@ -43,7 +43,7 @@ KINDS = {
     "Lengths": "streamload.column",
     "Measured": "streamload.column",
     "PaddedText": "streamload.formats.npy.text",
-    "Stacked": "streamload.formats.stacked",
+    "Stacked": "streamload.formats.derived.stacked",
     "RaggedValues": "streamload.formats.arrow_types.ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",

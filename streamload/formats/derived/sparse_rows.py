@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError
-from streamload.formats.grouped import Grouped
+from streamload.formats.derived.grouped import Grouped
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
