@@ -21,9 +21,10 @@ from PIL import Image
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
-from streamload.formats import label_values, plan_cache
+from streamload.formats import plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
-from streamload.formats.label_values import labels_or_texts
+from streamload.formats.tables import label_values
+from streamload.formats.tables.label_values import labels_or_texts
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive
 from streamload.omissions import Omission

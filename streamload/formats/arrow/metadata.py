@@ -23,8 +23,8 @@ from streamload.formats.arrow_types import annotations, element_types, ragged_ty
 from streamload.formats.arrow_types.element_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.arrow_types.ragged_types import RaggedValues
 from streamload.formats.arrow_types.schema_columns import TableColumn, columns_in, duplicate_in
-from streamload.formats.nulls import NullCounts
-from streamload.formats.table_fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.nulls import NullCounts
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int | None]]

@@ -20,8 +20,8 @@ from streamload.formats.arrow_types import element_types
 from streamload.formats.arrow_types.ragged_types import RaggedValues, is_view
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
-from streamload.formats.table import read_exactly
-from streamload.formats.table_fields import TablePart
+from streamload.formats.tables.fields import TablePart
+from streamload.formats.tables.table import read_exactly
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, ReadStats

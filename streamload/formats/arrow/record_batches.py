@@ -15,8 +15,8 @@ from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.arrow.dictionary_values import from_stream
 from streamload.formats.columns.blocks import LastBlock, by_block
-from streamload.formats.nulls import nulls_in_blocks, without_refusals
-from streamload.formats.table import read_exactly
+from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
+from streamload.formats.tables.table import read_exactly
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats

@@ -12,7 +12,7 @@ import pyarrow.types as kinds
 from streamload.formats.arrow_types import element_types, ragged_types
 from streamload.formats.arrow_types.element_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
 from streamload.formats.arrow_types.ragged_types import RaggedValues
-from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.tables.fields import FileColumn, Table
 
 MOST_LENGTHS = 2
 """Different lengths that are remembered of lists of one depth: more say nothing new."""

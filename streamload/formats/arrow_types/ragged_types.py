@@ -22,7 +22,7 @@ from streamload.formats.arrow_types.element_types import (
     to_numpy,
     values_of,
 )
-from streamload.formats.nulls import ListFill
+from streamload.formats.tables.nulls import ListFill
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 

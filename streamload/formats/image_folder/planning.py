@@ -16,9 +16,9 @@ from streamload.formats.image_folder.label_tables import read_table, table_of_la
 from streamload.formats.image_folder.listing import Listing
 from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
-from streamload.formats.label_values import LabelValues, labels_or_texts
-from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.label_values import LabelValues, labels_or_texts
+from streamload.formats.tables.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.omissions import Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source

@@ -30,8 +30,8 @@ from streamload.errors import (
 )
 from streamload.formats.npy.columns import NpyArray, column_of, decoded
 from streamload.formats.npy.format import MAGIC, NAME, ZIP
-from streamload.formats.table import RESIDENT_NBYTES, assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.table import RESIDENT_NBYTES, assemble
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ChecksumError
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.table import read_exactly
+from streamload.formats.tables.table import read_exactly
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles

@@ -19,7 +19,7 @@ from streamload.errors import ChecksumError, CorruptDataError
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, CODEC, COUNT, INDEXED, LEVELS, NBYTES, PACKINGS, UNPACKED
 from streamload.formats.parquet.page_index import NotRawError, PageError, require_defined
-from streamload.formats.table import read_into
+from streamload.formats.tables.table import read_into
 from streamload.schema import Field
 from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats

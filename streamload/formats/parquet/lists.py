@@ -13,7 +13,7 @@ from streamload.formats.arrow_types.list_lengths import ListLengths, OpenLists, 
 from streamload.formats.arrow_types.ragged_types import RaggedValues
 from streamload.formats.parquet.metadata import ParquetColumnInfo, group_file, stored_of
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
-from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.tables.fields import FileColumn, Table
 from streamload.schema import ARRAY, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles

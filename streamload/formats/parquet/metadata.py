@@ -16,13 +16,13 @@ from streamload.formats.arrow_types.element_types import ArrowValues, SkippedCol
 from streamload.formats.arrow_types.list_lengths import ListLengths
 from streamload.formats.arrow_types.ragged_types import RaggedValues
 from streamload.formats.arrow_types.schema_columns import TableColumn, columns_in, duplicate_in, member_at
-from streamload.formats.nulls import NullCounts
 from streamload.formats.parquet.compressed_page_index import PACKINGS
 from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
 from streamload.formats.parquet.page_index import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table_fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.nulls import NullCounts
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck

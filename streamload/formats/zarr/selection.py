@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from streamload.errors import ConfigError, SchemaMismatchError, UnsafeSourceError, UnsupportedFeatureError
 from streamload.formats.names import is_pattern, matches, natural_key, plain_names
 from streamload.formats.pairs import are_a_pair
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store
 from streamload.formats.zarr.tree import ALONE, Nodes

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.names import is_pattern, matches, natural_key
-from streamload.formats.nulls import NullCounts
+from streamload.formats.tables.nulls import NullCounts
 from streamload.storage.files import Fingerprint
 
 MOST_LISTED = 12
