@@ -16,7 +16,7 @@ from streamload.formats import Fields, Format, folder_format_of, format_of, part
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.single_numbers import as_numbers
-from streamload.formats.names import natural_key
+from streamload.formats.naming.field_names import natural_key
 from streamload.formats.split_choice import WORDS, by_split
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten

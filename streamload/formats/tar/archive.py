@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
-from streamload.formats.image_names import SUFFIXES as IMAGES
+from streamload.formats.naming.image_names import SUFFIXES as IMAGES
 from streamload.formats.tar.field_names import field_names, short_name
 from streamload.formats.tar.members import Members, TarMember
 from streamload.formats.unpacking_budget import UnpackingBudget
