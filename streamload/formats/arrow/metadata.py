@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, UnsupportedFeatureError, damaged
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
@@ -102,9 +102,7 @@ def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
         if isinstance(error, CorruptDataError):
             raise
         files.verify()
-        raise CorruptDataError(
-            f"{path} cannot be read as Arrow: {error}.", hint="The file is damaged or was cut short; fetch or write it again.", path=path
-        ) from error
+        raise damaged(f"{path} cannot be read as Arrow: {error}.", path=path) from error
     finally:
         files.close()
     if not contents.little:
@@ -252,9 +250,7 @@ def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> FileColumn:
 
 
 def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
-    return CorruptDataError(
-        f"{path}: column '{column}' is damaged: {why}.", hint="Fetch or write the file again.", path=path, dataset=column
-    )
+    return damaged(f"{path}: column '{column}' cannot be read: {why}.", path=path, dataset=column)
 
 
 def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError, StreamloadError
+from streamload.errors import StreamloadError, damaged
 from streamload.formats.arrow.dictionary_values import from_stream
 from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
@@ -219,9 +219,8 @@ class RecordBatchReader(ReaderDefaults):
         except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, StopIteration, MemoryError) as error:
             path, records = self.place(block)
             self._files.verify()
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: column '{self._column.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
-                hint="The file is damaged; fetch or write it again.",
                 path=path,
                 dataset=self._column.column,
                 records=records,

@@ -27,6 +27,7 @@ from streamload.errors import (
     StreamloadError,
     UnsafeSourceError,
     UnsupportedFeatureError,
+    damaged,
 )
 from streamload.formats.npy.columns import NpyArray, column_of, decoded
 from streamload.formats.npy.format import MAGIC, NAME, ZIP
@@ -113,9 +114,7 @@ def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bo
         if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape) or type(fortran) is not bool:
             raise ValueError(f"shape {shape!r}, fortran_order {fortran!r}")
     except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError, UnicodeDecodeError) as error:
-        raise CorruptDataError(
-            f"{where} has no header that NumPy could have written: {error}.", hint="The file is damaged; write it again.", path=path
-        ) from error
+        raise damaged(f"{where} has no header that NumPy could have written: {error}.", path=path) from error
     if dtype.hasobject:
         raise UnsafeSourceError(
             f"{where} holds Python objects (dtype {dtype}), stored as pickles, which can run any program: they are never loaded.",
@@ -134,9 +133,8 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, aside: dict[str, str
     expected = math.prod(shape) * dtype.itemsize
     if expected > stop - offset:
         where = path if not member else f"{path}: member '{member}'"
-        raise CorruptDataError(
+        raise damaged(
             f"{where} claims {shape} {dtype}, {format_nbytes(expected)}, and holds {format_nbytes(max(0, stop - offset))} of data.",
-            hint="The file is damaged or was cut short; fetch or write it again.",
             path=path,
         )
     fortran = fortran and len(shape) > 1 and math.prod(shape[1:]) > 1
@@ -236,7 +234,7 @@ def _archive(
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
-        raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
+        raise damaged(f"{path} is no whole .npz: {error}.", kind=kind, path=path) from error
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
     held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
     held = {key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()}
@@ -345,10 +343,10 @@ def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> 
             raise zipfile.BadZipFile(f"member '{name}' is cut short")
         found, left = zlib.crc32(piece, found), left - len(piece)
     if found != member.CRC:
-        raise ChecksumError(
+        raise damaged(
             f"{path}: member '{name}' has the checksum {found:08x}, and the archive says {member.CRC:08x}.",
-            hint="The file is damaged: fetch or write it again.",
             path=path,
             dataset=name,
+            kind=ChecksumError,
         )
     return ""

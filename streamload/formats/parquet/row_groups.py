@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError, ResourceError, StreamloadError
+from streamload.errors import ResourceError, StreamloadError, damaged
 from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
 from streamload.formats.parquet.page_index import PageError, tile
@@ -275,9 +275,8 @@ class RowGroupReader(ReaderDefaults):
             raise unreadable(path, error, column.column, (start, start + size)) from error
         if done != size:
             self._files.verify()
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: row group {group} of column '{column.column}' holds {done:,} records or more, and the footer says {size:,}.",
-                hint="The file is damaged; fetch or write it again.",
                 path=path,
                 dataset=column.column,
                 records=(start, start + size),
@@ -298,9 +297,8 @@ class RowGroupReader(ReaderDefaults):
         except PageError as error:
             self._files.verify()
             start, path = int(part.groups[:group].sum()), self._files.fingerprints[part.number].path
-            raise CorruptDataError(
-                f"{path}: column '{self._column.column}' is damaged: {error}.",
-                hint="Fetch or write the file again.",
+            raise damaged(
+                f"{path}: column '{self._column.column}' cannot be read: {error}.",
                 path=path,
                 dataset=self._column.column,
                 records=(start, start + int(part.groups[group])),
