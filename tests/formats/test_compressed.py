@@ -197,7 +197,8 @@ class TestHarm:
         for data in (whole[:-9], whole[: len(whole) // 2], whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]):
             (tmp_path / "x.tar.gz").write_bytes(data)
             with pytest.raises(
-                CorruptDataError, match=r"x\.tar\.gz (cannot be unpacked beyond byte|ends without|is damaged|: .* cut short)"
+                CorruptDataError,
+                match=r"x\.tar\.gz (cannot be unpacked beyond byte|ends without|has a member|holds no (pax )?head|: .* cut short)",
             ):
                 sl.open(tmp_path / "x.tar.gz")
 

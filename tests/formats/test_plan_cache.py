@@ -51,7 +51,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise PlannedError
 
     def call() -> None:
-        for module in ("parquet.planning", "arrow.planning", "npy"):
+        for module in ("parquet.planning", "arrow.planning", "npy.planning"):
             monkeypatch.setattr(f"streamload.formats.{module}.plan_files", planned)
 
     return call

@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
+from streamload.errors import CorruptDataError, ResourceError, StreamloadError, damaged, from_plain
 from streamload.formats.hdf5 import metadata_cache
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, InspectionProgress
 from streamload.formats.hdf5.metadata import FilesInfo, no_progress
@@ -358,14 +358,12 @@ def _killed(path: str, why: str) -> ResourceError:
 
 def _ended(status: int, path: str) -> StreamloadError:
     """The error for a survey that ended without a result."""
-    hint = "The file is damaged: fetch or write it again."
     if status == -signal.SIGKILL:
         return _killed(path, "the process that looked at it was killed (SIGKILL)")
     if status == -signal.SIGXCPU:
-        return CorruptDataError(f"{path}: the HDF5 library got nowhere with what describes its data.", hint=hint, path=path)
+        return damaged(f"{path}: the HDF5 library got nowhere with what describes its data.", path=path)
     how = f"crashed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"
-    error: SourceError = CorruptDataError(f"{path}: the HDF5 library {how} while reading the header.", hint=hint, path=path)
-    return error
+    return damaged(f"{path}: the HDF5 library {how} while reading the header.", path=path)
 
 
 atexit.register(Inspector.shutdown)

@@ -28,6 +28,8 @@ class LabelTable:
     """Files relative to the folder, in the order of the table."""
     values: dict[str, list[Any]]
     """By column, a value for each row; None where there is none."""
+    rows: list[int] | None = None
+    """The row of each name, where the table has others besides; None where it has not."""
 
 
 def table_in(folder: str) -> str | None:
@@ -46,7 +48,7 @@ def read_table(folder: str, table: str, images: Collection[str]) -> LabelTable:
     """The rows of a CSV, JSON-lines or Parquet file. Empty cells of CSV are no values.
 
     `images` are those in the folder, relative to it. A name without an ending is that of the only image that is called so. Raises
-    CorruptDataError for what is no table, ConfigError where no column names files, or none of them is there, UnsafeSourceError for
+    CorruptDataError for what is no table, ConfigError where no column names files, UnsafeSourceError for
     files outside of the folder, SchemaMismatchError where rows name one file twice.
     """
     rows = read_rows(table)
@@ -67,13 +69,6 @@ def read_table(folder: str, table: str, images: Collection[str]) -> LabelTable:
             raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
     names = [_image_of(os.path.normpath(name), images, whole) for name in names]
     refuse_repeats(table, names)
-    if images and not any(name in images for name in names):
-        several = f"{len(names):,} files, and none of them is an image there" if len(names) > 1 else "1 file, and it is no image there"
-        raise ConfigError(
-            f"{table} names {several}: {names[0]!r}, where the images are such as {next(iter(images))!r}.",
-            hint="Write names as the files have them, relative to the folder.",
-            path=table,
-        )
     empty = ("",) if table.lower().endswith(SEPARATED) else ()
     values = {name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column}
     return LabelTable(names=names, values=values)
@@ -109,6 +104,35 @@ def _column_of_names(rows: Sequence[Mapping[str, Any]], images: Collection[str],
         found = [column for column in rows[0] if all(names_one(row, column) for row in rows)]
         told = found[0] if len(found) == 1 else next(iter(called), None)
     return told
+
+
+def table_of_split(table: str, root: str, path: str, images: Collection[str]) -> LabelTable:
+    """The rows of a table that are for the images of `root`, the folder of a split of `path` or that itself.
+
+    `images` are names relative to `root`, and so are those of the table; where it has none such, they may be relative to `path`,
+    and rows of other splits among them: what these say still counts where texts are numbered, so that a class has one number in
+    all splits. Raises as `read_table` does, and ConfigError where no image is named at all.
+    """
+    read = read_table(root, table, images)
+    if root != path and not any(name in images for name in read.names):
+        inside = os.path.relpath(root, path) + os.sep
+        whole = read_table(path, table, {inside + name: None for name in images})
+        rows = [row for row, name in enumerate(whole.names) if name.startswith(inside)]
+        if rows:
+            read = LabelTable(names=[whole.names[row][len(inside) :] for row in rows], values=whole.values, rows=rows)
+    _refuse_others(table, read.names, images)
+    return read
+
+
+def _refuse_others(table: str, names: Sequence[str], images: Collection[str]) -> None:
+    """Raise ConfigError where no name is that of an image."""
+    if names and images and not any(name in images for name in names):
+        several = f"{len(names):,} files, and none of them is an image there" if len(names) > 1 else "1 file, and it is no image there"
+        raise ConfigError(
+            f"{table} names {several}: {names[0]!r}, where the images are such as {next(iter(images))!r}.",
+            hint="Write names as the files have them, relative to the folder.",
+            path=table,
+        )
 
 
 def refuse_repeats(table: str, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.image_names import is_image, is_passed_over
+from streamload.formats.naming.image_names import is_image, is_passed_over
 from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")

@@ -14,7 +14,7 @@ from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
 from streamload.formats.image_folder.masks import images_beside_texts
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
-from streamload.formats.image_names import SUFFIXES, is_image, is_passed_over
+from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
 from streamload.formats.partitions import SPLITS, alike
 from streamload.storage.file_table import table_of
 

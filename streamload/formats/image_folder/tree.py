@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SourceError
-from streamload.formats.image_names import is_passed_over
+from streamload.formats.naming.image_names import is_passed_over
 from streamload.formats.partitions import leads_up
 from streamload.kernels import identity_kernels
 

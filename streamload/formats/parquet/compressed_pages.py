@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import ChecksumError, CorruptDataError
+from streamload.errors import ChecksumError, CorruptDataError, damaged
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, CODEC, COUNT, INDEXED, LEVELS, NBYTES, PACKINGS, UNPACKED
 from streamload.formats.parquet.page_index import NotRawError, PageError, require_defined
-from streamload.formats.table import read_into
+from streamload.formats.tables.table import read_into
 from streamload.schema import Field
 from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
@@ -219,9 +219,9 @@ class CompressedPageReader(ReaderDefaults):
             path = self._files.fingerprints[int(column.numbers[page])].path
             what = str(error) or "a null stands where the footer counts none"
             kind = ChecksumError if isinstance(error, _ChecksumFailedError) else CorruptDataError
-            raise kind(
-                f"{path}: column '{column.column}' is damaged: {what}.",
-                hint="Fetch or write the file again.",
+            raise damaged(
+                f"{path}: column '{column.column}' cannot be read: {what}.",
+                kind=kind,
                 path=path,
                 dataset=column.column,
                 records=(int(column.starts[page]), int(column.starts[page + 1])),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from h5py import h5f  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.names import matches, natural_key
+from streamload.formats.naming.field_names import matches, natural_key
 
 NUMBERED = re.compile(r"[0-9](\.[A-Za-z]\w{0,4})?$")
 """Names of datasets that are counted, with the ending of a file or without."""
