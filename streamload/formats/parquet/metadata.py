@@ -18,7 +18,7 @@ from streamload.formats.arrow_types.ragged_types import RaggedValues
 from streamload.formats.arrow_types.schema_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.parquet.compressed_page_index import PACKINGS
 from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
-from streamload.formats.parquet.page_index import ColumnChunk
+from streamload.formats.parquet.page_headers import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
 from streamload.formats.tables.fields import FileColumn, Table, WantedColumns

@@ -16,7 +16,8 @@ from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ResourceError, StreamloadError, damaged
 from streamload.formats.columns.blocks import LastBlock, by_block
 from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
-from streamload.formats.parquet.page_index import PageError, tile
+from streamload.formats.parquet.page_headers import PageError
+from streamload.formats.parquet.page_index import tile
 from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
 from streamload.memory.limits import available_nbytes
 from streamload.nulls import null_error

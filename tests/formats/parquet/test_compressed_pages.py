@@ -22,8 +22,9 @@ from streamload.errors import CorruptDataError
 from streamload.formats.open import open_source
 from streamload.formats.parquet import compressed_pages, row_groups
 from streamload.formats.parquet.compressed_page_index import COUNT, INDEXED, NBYTES
-from streamload.formats.parquet.compressed_pages import CompressedPages, indices_of
-from streamload.formats.parquet.page_index import PageError
+from streamload.formats.parquet.compressed_pages import CompressedPages
+from streamload.formats.parquet.page_headers import PageError
+from streamload.formats.parquet.runs import indices_of
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles, fingerprint
 
