@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamload.attributes import attributes_from_json
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
-from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Packing, Piece
+from streamload.formats.derived.packing import Packing
+from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Piece
 from streamload.images.headers import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.image_fields import LOOKED_AT, LookedAt
