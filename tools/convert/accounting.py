@@ -13,6 +13,7 @@ from typing import Any
 
 from streamload.errors import StreamloadError
 from streamload.formats.partitions import SPLITS, files_below, leads_up
+from streamload.formats.tar.archive import HIDDEN
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
@@ -202,7 +203,7 @@ def _why(name: str, origin: RecordSource, known: Collection[str]) -> tuple[str, 
     """Why a file is not taken, and whether nobody expects that; `known` are the words of folders from which something is taken."""
     parts, last = name.lower().split(os.sep), os.path.basename(name)
     if any(part.startswith(".") or part in SYSTEM for part in parts) or last.endswith("~"):
-        return "hidden, or of the system", True
+        return HIDDEN, True
     if DOCUMENTS.fullmatch(last) or last == FOLDER_NAME or last.endswith(SUFFIX):
         return "words about the data", True
     if origin.is_no_data(name):
@@ -232,4 +233,4 @@ def _contents_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[Acco
     """What lies in files that are read, and is not taken: members of containers, and records."""
     for one in origin.omissions:
         if one.what not in ("file", "field"):
-            yield from _split(one.what, one.names, one.why, patterns, count=one.count)
+            yield from _split(one.what, one.names, one.why, patterns, count=one.count, expected=one.why == HIDDEN)
