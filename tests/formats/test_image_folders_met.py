@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import said
 from PIL import Image
+from test_image_folder import numbers_of, write
 
 import streamload as sl
 from streamload.errors import ConfigError
 from streamload.omissions import Omission
-from tests.formats.test_image_folder import numbers_of, write
-from tests.tools.command_line import said
 
 
 def annotate(folder: Path, names: Sequence[str]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from command_line import said
 
 import streamload as sl
 from streamload.errors import ConfigError, SchemaMismatchError, SourceError
-from tests.tools.command_line import said
 
 RNG = np.random.default_rng(0)
 LENGTHS = (4, 3, 5)
