@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from streamload.attributes import agreed, attributes_from_json
 from streamload.errors import CorruptDataError
-from streamload.formats.class_names import agreed_classes, class_names
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.derived.scaled import Scaled
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
@@ -21,7 +21,7 @@ from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.inspector import inspected
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME, FilesInfo, Packing
 from streamload.formats.hdf5.request import Request
-from streamload.formats.scaled import Scaled
+from streamload.formats.naming.class_names import agreed_classes, class_names
 from streamload.ragged import Ragged
 from streamload.sizes import format_times
 from streamload.source import Column, Source

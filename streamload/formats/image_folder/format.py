@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from streamload.formats.image_names import SUFFIXES
+from streamload.formats.naming.image_names import SUFFIXES
 from streamload.formats.partitions import leads_up
 from streamload.source import Source
 

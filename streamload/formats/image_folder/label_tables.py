@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,6 +26,8 @@ class LabelTable:
     """Files relative to the folder, in the order of the table."""
     values: dict[str, list[Any]]
     """By column, a value for each row; None where there is none."""
+    rows: list[int] | None = None
+    """The row of each name, where the table has others besides; None where it has not."""
 
 
 def table_in(folder: str) -> str | None:
@@ -66,6 +68,23 @@ def read_table(folder: str, table: str) -> LabelTable:
     empty = ("",) if table.lower().endswith(".csv") else ()
     values = {name: [None if row.get(name) in empty else row.get(name) for row in rows] for name in columns if name != column}
     return LabelTable(names=names, values=values)
+
+
+def table_of_split(table: str, root: str, path: str, images: Container[str]) -> LabelTable:
+    """The rows of a table that are for the images of `root`, the folder of a split of `path` or that itself.
+
+    `images` are names relative to `root`, and so are those of the table; where it has none such, they may be relative to `path`,
+    and rows of other splits among them: what these say still counts where texts are numbered, so that a class has one number in
+    all splits. Raises as `read_table` does.
+    """
+    read = read_table(root, table)
+    if root == path or any(name in images for name in read.names):
+        return read
+    whole, inside = read_table(path, table), os.path.relpath(root, path) + os.sep
+    rows = [row for row, name in enumerate(whole.names) if name.startswith(inside)]
+    if not rows:
+        return read
+    return LabelTable(names=[whole.names[row][len(inside) :] for row in rows], values=whole.values, rows=rows)
 
 
 def refuse_repeats(table: str, names: Sequence[str]) -> None:

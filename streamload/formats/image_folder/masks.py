@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.image_names import is_image
+from streamload.formats.naming.image_names import is_image
 from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")

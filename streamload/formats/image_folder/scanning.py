@@ -13,7 +13,7 @@ import numpy as np
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
-from streamload.formats.image_names import SUFFIXES, is_image
+from streamload.formats.naming.image_names import SUFFIXES, is_image
 from streamload.formats.partitions import SPLITS, alike
 from streamload.storage.file_table import table_of
 

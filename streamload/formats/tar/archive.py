@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
-from streamload.formats.image_names import SUFFIXES as IMAGES
+from streamload.formats.naming.image_names import SUFFIXES as IMAGES
 from streamload.formats.tar.field_names import field_names, short_name
 from streamload.formats.tar.members import Members, TarMember
 from streamload.formats.unpacking_budget import UnpackingBudget
@@ -26,6 +27,8 @@ KEPT_NBYTES = 600
 """About what Python takes for the places of a member, and its name."""
 POINTS_END_KEYS = "as in WebDataset, the first point of a file's name ends the name of its record"
 """How the note begins that says so."""
+OF_THE_ARCHIVE = "it says something of the archive, as its folder __NAME__ tells in WebDataset"
+_ABOUT = re.compile(r"__[^/]*__/")
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -70,7 +73,7 @@ class Archive:
                     self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 key, name = key_of(member.name)
                 if not name:
-                    self._leave_out(member.name, why_not(""))
+                    self._leave_out(member.name, OF_THE_ARCHIVE if _ABOUT.match(member.name) else why_not(""))
                     continue
                 if kind_of_member(name) == "other":
                     self._leave_out(member.name, why_not(name))
@@ -139,10 +142,11 @@ def _too_many_endings(path: str, endings: Sequence[str]) -> SchemaMismatchError:
 
 
 def key_of(name: str) -> tuple[str, str]:
-    """The key of a member, and the rest of its name, which says what it is."""
+    """The key of a member, and the rest of its name, which says what it is; both empty where it belongs to no record."""
     folder, slash, last = name.rpartition("/")
     key, _, rest = last.partition(".")
-    return (folder + slash + key, rest.lower()) if key and "__MACOSX" not in folder else ("", "")
+    is_other = not key or "__MACOSX" in folder or _ABOUT.match(name)
+    return ("", "") if is_other else (folder + slash + key, rest.lower())
 
 
 def kind_of_member(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, UnsupportedFeatureError, damaged
 from streamload.formats.zarr.codecs import CodecChain, Sharding, chain_of_v2, chain_of_v3
 
 MOST_AXES = 32
@@ -205,4 +205,4 @@ def _float(said: Any, itemsize: int) -> float:
 
 def unreadable_store(path: str, error: object) -> CorruptDataError:
     """The error for a store that nobody could have written."""
-    return CorruptDataError(f"{path} cannot be opened as a Zarr store: {error}.", hint="Is it whole?", path=path)
+    return damaged(f"{path} cannot be opened as a Zarr store: {error}.", path=path)

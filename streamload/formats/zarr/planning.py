@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.formats.columns.chunked import ChunkedColumn
-from streamload.formats.table import assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.table import assemble
 from streamload.formats.zarr.columns import StoredArray, column_of
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.places import places_of

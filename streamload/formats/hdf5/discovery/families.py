@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.names import matches, natural_key
+from streamload.formats.naming.field_names import matches, natural_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

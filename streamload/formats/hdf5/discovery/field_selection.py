@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.metadata import FIELD_NAME, DatasetInfo
-from streamload.formats.pairs import are_a_pair
+from streamload.formats.naming.pairs import are_a_pair
 from streamload.sizes import format_nbytes
 
 

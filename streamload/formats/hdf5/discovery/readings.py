@@ -11,7 +11,7 @@ from streamload.formats.hdf5.discovery.field_selection import Found, argument, n
 from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, names_in
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.names import matches
+from streamload.formats.naming.field_names import matches
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""

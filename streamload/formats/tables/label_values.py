@@ -30,6 +30,12 @@ class LabelValues:
     texts: tuple[str | None, ...] | None = None
     """The values, where they are texts, and no names of classes."""
 
+    def of(self, records: Sequence[int]) -> LabelValues:
+        """Those of some records, with the same classes."""
+        array = None if self.array is None else self.array[records]
+        texts = None if self.texts is None else tuple(self.texts[record] for record in records)
+        return replace(self, array=array, there=self.there[records], texts=texts)
+
 
 def labels_or_texts(values: Sequence[Any], *, as_classes: bool | None = None) -> LabelValues:
     """As `values_of`, but that texts are numbered only where they are names of classes; else they stay texts.
