@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
 
 from streamload.frameworks.fields import SHORT_FLOATS, BatchFields, is_text, refused
 from streamload.frameworks.passes import EpochSetter, Passes
@@ -91,10 +92,11 @@ class TorchForm:
         return _each_part(one, move)
 
 
-class TorchPasses(Passes):
+class TorchPasses(Passes, IterableDataset[Any]):
     """Passes over a loader's batches as tensors: what PyTorch loops and Lightning take.
 
-    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is.
+    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is. Whoever puts a DataLoader around it
+    all the same needs `batch_size=None`.
     """
 
     batch_sampler = None
