@@ -76,6 +76,21 @@ def test_tensors_share_the_batchs_memory_and_outlive_the_loader(path: Path) -> N
     assert torch.equal(held[0], seen[0] * 2)
 
 
+def test_a_view_of_a_tensor_keeps_the_batch(path: Path) -> None:
+    """Three epochs go by while nothing but a part of it, turned, is held."""
+    x, _ = values()
+    with loader_of(path, num_workers=1, shuffle=False) as loader:
+        batches = sl.for_torch(loader, ("x", "number"))
+        begun = iter(batches)
+        held = next(begun)[0][3:5].T[::2]
+        for _ in range(3):
+            for inputs, numbers in batches:
+                assert np.array_equal(inputs.numpy(), x[numbers.numpy()])
+            assert np.array_equal(held.numpy(), x[3:5].T[::2])
+        assert loader.stats.copies == 0
+    assert np.array_equal(held.numpy(), x[3:5].T[::2])
+
+
 def test_no_byte_is_copied_without_workers(path: Path) -> None:
     """Where a batch's own array is at hand, the tensor has its address."""
     with loader_of(path) as loader:
