@@ -66,7 +66,7 @@ def affine(frame: int, parameters: int) -> None:
     settle_items(f, h, w)
 
 
-def make_nearest_plane(kind: type[np.generic]) -> Any:
+def make_nearest_plane(kind: Any) -> Any:
     """A function for nearest elements of a kind."""
 
     @compiled_for(kind)

@@ -29,7 +29,7 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import BYTE, INNER, Intrinsic, copy, load, pick, pointer, spread, store, u8, u64, vector
+from streamload.kernels.augment.vectors import BYTE, INNER, Intrinsic, NumbaType, copy, load, pick, pointer, spread, store, u8, u64, vector
 
 PADDED_NBYTES = 4096
 """Of rows that are padded at a time."""
@@ -56,7 +56,7 @@ unweave, unweave_flipped = make_unweave(flipped=False), make_unweave(flipped=Tru
 
 
 @intrinsic
-def fill_32(typing_context: Any, level: types.Type, to: types.Type) -> Intrinsic:
+def fill_32(typing_context: Any, level: NumbaType, to: NumbaType) -> Intrinsic:
     """32 bytes alike, to an address."""
 
     def generate(context, b, s, a):

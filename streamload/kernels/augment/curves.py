@@ -19,7 +19,7 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
-from streamload.kernels.augment.vectors import BYTE, INNER, Intrinsic, f32, fill, i32, load, pointer, store, u8, u64, vector
+from streamload.kernels.augment.vectors import BYTE, INNER, Intrinsic, NumbaType, f32, fill, i32, load, pointer, store, u8, u64, vector
 
 FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 """Of the processor that code is made for, as numba asks for it."""
@@ -28,7 +28,7 @@ FAST_TABLES = {"+avx512f", "+avx512bw", "+avx512vbmi"} <= set(FEATURES.split(","
 
 
 @intrinsic
-def look_up_64(typing_context: Any, levels: types.Type, table: types.Type) -> Intrinsic:
+def look_up_64(typing_context: Any, levels: NumbaType, table: NumbaType) -> Intrinsic:
     """64 levels in place, of what the table of 256 makes of them: two of its halves are looked up, by the lower 7 bits."""
 
     def generate(c, b, s, a):

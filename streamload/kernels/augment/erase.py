@@ -14,7 +14,7 @@ from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT,
 from streamload.kernels.augment.vectors import compiled_for, pointer, u8, u16, u32, u64
 
 
-def make_erase(kind: type[np.generic]) -> Any:
+def make_erase(kind: Any) -> Any:
     """A function that writes elements of a kind."""
 
     @compiled_for(kind)

@@ -33,7 +33,7 @@ from streamload.kernels.augment.frame import (
     WIDTH,
 )
 from streamload.kernels.augment.nearest import places, settle_items
-from streamload.kernels.augment.vectors import FLOAT, HALF, INNER, SHORT, Intrinsic, f32, i32, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import FLOAT, HALF, INNER, SHORT, Intrinsic, NumbaType, f32, i32, pointer, u8, u16, u32, u64
 
 UINT16, INT16, FLOAT16, BFLOAT16, FLOAT32 = 1, 2, 3, 4, 5
 """Places in `KINDS`."""
@@ -42,7 +42,7 @@ AS_THEY_ARE, NEAREST, NEAREST_EDGE = -1, 3, 4
 
 
 @intrinsic
-def from_half(typing_context: Any, bits: types.Type) -> Intrinsic:
+def from_half(typing_context: Any, bits: NumbaType) -> Intrinsic:
     """The number that 16 bits are."""
 
     def generate(c, b, s, a):
@@ -52,7 +52,7 @@ def from_half(typing_context: Any, bits: types.Type) -> Intrinsic:
 
 
 @intrinsic
-def to_half(typing_context: Any, number: types.Type) -> Intrinsic:
+def to_half(typing_context: Any, number: NumbaType) -> Intrinsic:
     """The 16 bits of the half next to a number."""
 
     def generate(c, b, s, a):
@@ -62,7 +62,7 @@ def to_half(typing_context: Any, number: types.Type) -> Intrinsic:
 
 
 @intrinsic
-def bits_of(typing_context: Any, number: types.Type) -> Intrinsic:
+def bits_of(typing_context: Any, number: NumbaType) -> Intrinsic:
     """The 32 bits of a number."""
     return types.uint32(types.float32), lambda c, b, s, a: b.bitcast(a[0], ir.IntType(32))
 

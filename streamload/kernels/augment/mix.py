@@ -8,16 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import FRAME_WORDS, OUT, OUT_KIND, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
 from streamload.kernels.augment.output import LANES, round_to
-from streamload.kernels.augment.vectors import FLOAT, HALF, INT, SHORT, compiled_for, copy, f32, fill, load, pointer, spread, store, vector
+from streamload.kernels.augment.vectors import (
+    FLOAT,
+    HALF,
+    INT,
+    SHORT,
+    Builder,
+    Value,
+    compiled_for,
+    copy,
+    f32,
+    fill,
+    load,
+    pointer,
+    spread,
+    store,
+    vector,
+)
 
 
-def as_floats(b: ir.IRBuilder, dtype: str, address: ir.Value) -> ir.Value:
+def as_floats(b: Builder, dtype: str, address: Value) -> Value:
     """32 values of a dtype at an address, as floats."""
     if dtype == "float16":
         return b.fpext(load(b, address, vector(HALF, LANES)), vector(FLOAT, LANES))

@@ -31,7 +31,7 @@ from streamload.kernels.augment.frame import (
 from streamload.kernels.augment.vectors import INNER, compiled_for, copy, pointer, u8, u16, u32, u64
 
 
-def make_gather(kind: type[np.generic]) -> Any:
+def make_gather(kind: Any) -> Any:
     """A function that gathers elements of a kind by where their rows and columns begin; a fill where either is below 0."""
 
     @compiled_for(kind)
@@ -123,7 +123,7 @@ def nearest(frame: int, parameters: int) -> None:
     settle_items(f, h, w)
 
 
-def make_weave(kind: type[np.generic]) -> Any:
+def make_weave(kind: Any) -> Any:
     """A function that puts elements of a kind in every n-th place."""
 
     @compiled_for(kind)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
@@ -21,6 +20,8 @@ from streamload.kernels.augment.vectors import (
     INNER,
     INT,
     SHORT,
+    Builder,
+    Value,
     compiled_for,
     copy,
     f32,
@@ -38,7 +39,7 @@ from streamload.kernels.augment.vectors import (
 LANES = 32
 
 
-def convert_levels(b: ir.IRBuilder, dtype: str, levels: ir.Value, scale: ir.Value, shift: ir.Value) -> ir.Value:
+def convert_levels(b: Builder, dtype: str, levels: Value, scale: Value, shift: Value) -> Value:
     """32 levels of 8 bits, times a number and plus another, as values of a dtype."""
     if dtype == "uint8":
         return levels
@@ -46,7 +47,7 @@ def convert_levels(b: ir.IRBuilder, dtype: str, levels: ir.Value, scale: ir.Valu
     return round_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
 
 
-def round_to(b: ir.IRBuilder, dtype: str, x: ir.Value) -> ir.Value:
+def round_to(b: Builder, dtype: str, x: Value) -> Value:
     """32 floats as values of a dtype."""
     if dtype == "float16":
         return b.fptrunc(x, vector(HALF, LANES))
@@ -106,7 +107,7 @@ def numbers_of(frame, parameters):
     return numbers
 
 
-def make_writers(dtype: str, kind: type[np.generic]) -> tuple[Any, Any]:
+def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
     """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
     convert, past_caches, weave = make_convert(dtype), make_convert(dtype, past_caches=True), make_weave(dtype)
     nbytes = np.dtype(kind).itemsize

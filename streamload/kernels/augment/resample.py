@@ -35,6 +35,7 @@ from streamload.kernels.augment.vectors import (
     LONG,
     SHORT,
     Intrinsic,
+    NumbaType,
     accumulate,
     copy,
     fill,
@@ -57,7 +58,7 @@ LEAST = 32
 
 @intrinsic(prefer_literal=True)
 def blend_rows(
-    typing_context: Any, source: types.Type, stride: types.Type, weights: types.Type, count: types.Type, start: types.Type, to: types.Type
+    typing_context: Any, source: NumbaType, stride: NumbaType, weights: NumbaType, count: NumbaType, start: NumbaType, to: NumbaType
 ) -> Intrinsic:
     """32 columns of a vertical pass: levels * 128 in int16; weights of 16 bits; every product is cut to 16 bits.
 
@@ -83,7 +84,7 @@ def blend_rows(
 
 @intrinsic(prefer_literal=True)
 def blend_columns(
-    typing_context: Any, first: types.Type, second: types.Type, stride: types.Type, weights: types.Type, pairs: types.Type
+    typing_context: Any, first: NumbaType, second: NumbaType, stride: NumbaType, weights: NumbaType, pairs: NumbaType
 ) -> Intrinsic:
     """Two pixels of a horizontal pass, up to four channels each, as eight bytes: sums over pairs of taps.
 

@@ -18,6 +18,8 @@ BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, HALF = ir.FloatType(), ir.HalfType()
 INNER = {"nogil": True, "error_model": "numpy"}
 """Options of functions that kernels call; they are compiled into whoever calls them."""
+Builder = Kind = Value = NumbaType = Any
+"""What makes instructions, the type of a value and a value of the code that is made, as llvmlite has them; a type of numba's."""
 Intrinsic = tuple[Any, Callable[..., Any]]
 """What numba is told of an intrinsic: its signature, and what generates its code."""
 f32, i32, u8, u16, u32, u64 = np.float32, np.int32, np.uint8, np.uint16, np.uint32, np.uint64
@@ -37,45 +39,43 @@ def compiled_for(kind: object) -> Callable[[Callable[..., Any]], Any]:
     return compile_function
 
 
-def vector(kind: ir.Type, lanes: int) -> ir.VectorType:
+def vector(kind: Kind, lanes: int) -> Kind:
     """The type of `lanes` values of a kind."""
     return ir.VectorType(kind, lanes)
 
 
-def fill(kind: ir.VectorType, value: int) -> ir.Constant:
+def fill(kind: Kind, value: int) -> Value:
     """A vector of one number."""
     return ir.Constant(kind, [value] * kind.count)
 
 
-def pick(b: ir.IRBuilder, x: ir.Value, y: ir.Value, indices: Sequence[int]) -> ir.Value:
+def pick(b: Builder, x: Value, y: Value, indices: Sequence[int]) -> Value:
     """Lanes of x and y put together by number; those of y are counted on."""
     return b.shuffle_vector(x, y, ir.Constant(vector(INT, len(indices)), list(indices)))
 
 
-def spread(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+def spread(b: Builder, value: Value, lanes: int) -> Value:
     """One value in every lane."""
     empty = ir.Constant(vector(value.type, lanes), ir.Undefined)
     return pick(b, b.insert_element(empty, value, INT(0)), empty, [0] * lanes)
 
 
-def load(b: ir.IRBuilder, address: ir.Value, kind: ir.Type, align: int = 1) -> ir.Value:
+def load(b: Builder, address: Value, kind: Kind, align: int = 1) -> Value:
     """A value of a kind from an address."""
     return b.load(b.inttoptr(address, kind.as_pointer()), align=align)
 
 
-def store(b: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int = 1) -> ir.Value:
+def store(b: Builder, value: Value, address: Value, align: int = 1) -> Value:
     """A value to an address."""
     return b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
 
 
-def literal(kind: types.Type) -> int | None:
+def literal(kind: NumbaType) -> int | None:
     """The number that the compiler knows an argument to be, or None."""
     return getattr(kind, "literal_value", None)
 
 
-def accumulate(
-    b: ir.IRBuilder, count: ir.Value, written_out: int | None, total: ir.Value, add: Callable[[ir.Value, ir.Value], ir.Value]
-) -> ir.Value:
+def accumulate(b: Builder, count: Value, written_out: int | None, total: Value, add: Callable[[Value, Value], Value]) -> Value:
     """add(turn, total) for every turn below count: written out where the count is known, else a loop of at least one turn."""
     if written_out is not None:
         for turn in range(written_out):
@@ -96,7 +96,7 @@ def accumulate(
 
 
 @intrinsic
-def pointer(typing_context: Any, address: types.Type) -> Intrinsic:
+def pointer(typing_context: Any, address: NumbaType) -> Intrinsic:
     """An integer address as a pointer."""
     return types.voidptr(types.int64), lambda c, b, s, a: b.inttoptr(a[0], cgutils.voidptr_t)
 
@@ -108,13 +108,13 @@ def fence(typing_context: Any) -> Intrinsic:
 
 
 @intrinsic
-def fma(typing_context: Any, x: types.Type, y: types.Type, z: types.Type) -> Intrinsic:
+def fma(typing_context: Any, x: NumbaType, y: NumbaType, z: NumbaType) -> Intrinsic:
     """x * y + z, rounded once: so does PyTorch."""
     return types.float32(types.float32, types.float32, types.float32), lambda c, b, s, a: b.fma(*a)
 
 
 @intrinsic
-def call(typing_context: Any, kernel: types.Type, frame: types.Type, parameters: types.Type) -> Intrinsic:
+def call(typing_context: Any, kernel: NumbaType, frame: NumbaType, parameters: NumbaType) -> Intrinsic:
     """Call the kernel at an address."""
 
     def generate(c, b, s, a):
