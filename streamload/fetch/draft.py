@@ -83,7 +83,7 @@ class BatchDraft:
         pieces = task.pieces
         self.streams = [StreamRows(pieces[0].stream, 0, len(records))] if len(pieces) == 1 else _by_stream(self.pieces)
         """The rows by the streams that their records are of: together all of them, rising."""
-        if task.segments:
+        if any(one.valid < one.rows for one in task.segments):
             self._rearrange(_filled_up(self.streams, task.segments))
         self.elements: dict[str, int] = {}
         """Of each ragged field, as measured in the present pass: its elements in the whole batch."""
