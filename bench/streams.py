@@ -129,9 +129,9 @@ def shares(report: Report, options: argparse.Namespace, cases: dict[str, dict[st
     for what, config in cases.items():
         for batch in (config["batch"], config["batch"] // 2):
             ranked = [{**config, "rank": rank, "ranks": 2, "batch": batch, "workers": 1} for rank in range(2)]
-            with Ranks(f"two ranks, {batch} a batch", CHECKOUT, ranked) as two:
-                with Ranks(f"one rank, {config['batch']} a batch", CHECKOUT, [config]) as one:
-                    compare(report, options, what, two, one, RANKS_AIM)
+            names = f"two ranks, {batch} a batch", f"one rank, {config['batch']} a batch"
+            with Ranks(names[0], CHECKOUT, ranked) as two, Ranks(names[1], CHECKOUT, [config]) as one:
+                compare(report, options, what, two, one, RANKS_AIM)
 
 
 def cases_in(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
