@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload as sl
+from bench.peers.torchvision_operators import import_torchvision
 from streamload import kernels
 from streamload.tools.benchmark.peers.serving import Clock, Config, Sink
 from streamload.transforms import augment
@@ -49,12 +50,7 @@ def torchvision_chain(chain: str) -> Any:
     """The same as torchvision has it, on tensors."""
     import torch
 
-    # Where torchvision's compiled operators do not fit the build of torch, these are missed first; none is used here.
-    for name in ("nms", "qnms"):
-        try:
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            pass
+    import_torchvision()
     from torchvision.transforms import v2
 
     size = SIZES[chain]

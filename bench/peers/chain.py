@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from bench.peers.torch_memmap import Pairs, passes
+from bench.peers.torchvision_operators import import_torchvision
 from streamload.tools.benchmark.peers.serving import Config, NoCounterpart
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.transforms.augment import Augment
@@ -75,12 +76,7 @@ def _in_torchvision(v2: Any, one: Any) -> Any:
 
 def torchvision_of(augment: Augment) -> Any:
     """A function of a tensor, (channels, height, width) of uint8."""
-    # Where torchvision's compiled operators do not fit the build of torch, these are missed first; none is used here.
-    for name in ("nms", "qnms"):
-        try:
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            pass
+    import_torchvision()
     from torchvision.transforms import v2
 
     geometry = [one for one in augment.operations if type(one).__name__ not in ("Normalize", "RandomErasing")]

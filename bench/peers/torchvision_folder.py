@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torchvision
 from torch.utils.data import DataLoader
 
+from bench.peers.torchvision_operators import import_torchvision
 from streamload.tools.benchmark.peers.serving import Batches, Config, Peer, passing
 
 
 def make(config: Config) -> Peer:
     """Records as arrays, batches put together by one call."""
-    folder = torchvision.datasets.ImageFolder(config["path"], transform=np.asarray)
+    folder = import_torchvision().datasets.ImageFolder(config["path"], transform=np.asarray)
 
     def whole(rows: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndarray]:
         return np.stack([image for image, _ in rows]), np.array([label for _, label in rows])

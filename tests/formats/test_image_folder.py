@@ -162,6 +162,23 @@ def test_a_table_in_the_folder_is_taken_and_rows_without_an_image_are_nulls(tmp_
     source.close()
 
 
+def test_a_table_beside_splits_says_what_is_in_each(tmp_path: Path):
+    """Named, it is read, and a class has one number in all splits; not named, it is said to be there, and that it is not read."""
+    write(tmp_path, ["train/a.png", "train/b.png", "test/a.png"])
+    labels = {"train/b.png": "owl", "test/a.png": "bee", "train/a.png": "cat"}
+    table = written_table(tmp_path / "labels.csv", [{"file_name": name, "label": label, "of": name} for name, label in labels.items()])
+    for split, images, numbers, others in (("train", [1, 0], [2, 1], "1 row"), ("test", [2], [0], "2 rows")):
+        with sl.open(tmp_path, split=split, labels=table) as source:
+            assert source.classes == {"label": ("bee", "cat", "owl")}
+            assert f"{table} has {others} of files outside of {tmp_path / split}" in source.notes
+            assert numbers_of(source) == images
+            assert source[:]["label"].tolist() == numbers
+            assert list(source[:]["of"]) == [name for name in labels if name.startswith(split)]
+        with sl.open(tmp_path, split=split) as source:
+            assert f"labels.csv lies beside the splits and is not read: labels='{table}' takes what it says" in source.notes
+            assert "of" not in source.schema.names
+
+
 def test_texts_of_tables_stay_texts_where_they_are_no_names_of_classes(tmp_path: Path):
     """Captions, few or many, with one that is missing; what repeats is classes, and so is whatever is called label."""
     write(tmp_path, [f"{at}.png" for at in range(6)])

@@ -21,14 +21,14 @@ from PIL import Image
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
-from streamload.formats import label_values, plan_cache
+from streamload.formats import plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
-from streamload.formats.label_values import labels_or_texts
+from streamload.formats.tables import label_values
+from streamload.formats.tables.label_values import labels_or_texts
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
-from streamload.storage import disk_cache
 from streamload.storage.plain_file import PlainFile
 
 
@@ -157,6 +157,7 @@ def test_what_is_no_field_is_counted_and_named(tmp_path: Path):
         add("0.xml", b"<x/>")
         add("0.pkl", pickle.dumps([1]))
         add("README", b"hello")
+        add("__meta__/1.json", b"{}")
         add("0.json", b"{")
     with sl.open(tmp_path / "x.tar") as source:
         np.testing.assert_array_equal(source[:]["image"], np.stack([image(0), image(0)]))
@@ -166,6 +167,7 @@ def test_what_is_no_field_is_counted_and_named(tmp_path: Path):
             ".xml is not read here": (1, ("0.xml",)),
             ".pkl is a pickle, which could run anything": (1, ("0.pkl",)),
             "no ending says what it is": (1, ("README",)),
+            "it says something of the archive, as its folder __NAME__ tells in WebDataset": (1, ("__meta__/1.json",)),
             "text or JSON that cannot be read": (1, reasons["text or JSON that cannot be read"][1]),
         }
         assert all(one.what == "member" for one in source.omissions)
@@ -276,11 +278,9 @@ def test_masks_in_archives_keep_their_numbers(tmp_path: Path):
         np.testing.assert_array_equal(source[0]["mask"][:, :, 0], numbers)
 
 
+@pytest.mark.usefixtures("kept")
 def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With what was left out and which fields are masks; an index that leads out of its file is made anew."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
     write(tmp_path / "x.tar", [("0.png", png(image(0))), ("0.mask.png", png(image(0)[:, :, 0])), ("1.xml", b""), ("1.png", png(image(1)))])
     planned = sl.open(tmp_path / "x.tar", decode=False)
     with monkeypatch.context() as forbidden:
@@ -301,7 +301,7 @@ def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch:
 
 def strange_archives() -> st.SearchStrategy[tuple[list[tuple[str, bytes]], int]]:
     """Members by name, and the form of an archive: several of a record, in any order, some of them nothing that is read."""
-    names = st.sampled_from(["0", "1", "a/1", "a/b.c/2", "x" * 90, f"{'d' * 90}/{'n' * 60}", "ü/3", ".hidden", "__MACOSX/4"])
+    names = st.sampled_from(["0", "1", "a/1", "a/b.c/2", "x" * 90, f"{'d' * 90}/{'n' * 60}", "ü/3", ".hidden", "__MACOSX/4", "__meta__/5"])
     endings = st.sampled_from(["jpg", "JPG", "left.png", "cls", "txt", "json", "b.json", "csv", "pkl", "", "É.png"])
     data = st.sampled_from([b"7", b"cat\n", b'{"x": 1, "y": "b"}', b"{", b"\xff", b"", b"z" * 700])
     one = st.tuples(st.builds(lambda name, ending: f"{name}.{ending}" if ending else name, names, endings), data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import pickle
 import struct
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 
 import streamload as sl
+from bench.peers.torchvision_operators import import_torchvision
 
-datasets = pytest.importorskip("torchvision.datasets")
+if importlib.util.find_spec("torchvision") is None:
+    pytest.skip("torchvision is not installed", allow_module_level=True)
+datasets = import_torchvision().datasets
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
-from streamload.formats.image_folder.label_tables import read_table, table_of_labels
+from streamload.formats.image_folder.label_tables import table_in, table_of_labels, table_of_split
 from streamload.formats.image_folder.listing import Listing
-from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
+from streamload.formats.image_folder.masks import MASK_FOLDERS, images_beside_texts, mask_folders, paired, refuse_masks, refuse_masks_among
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
-from streamload.formats.label_values import LabelValues, labels_or_texts
-from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.label_values import LabelValues, labels_or_texts
+from streamload.formats.tables.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.omissions import Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
 from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 
 IMAGE, LABEL, MASK = "image", "label", "mask"
+MASK_WORDS = (b"mask.", b"seg.", b"gt.")
+"""Of these, names of masks have one; most folders have no such name, and their names need no second look."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,7 +52,7 @@ class FolderRecords:
 
 def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | None, labels: str | None, fill: Any) -> Source:
     """The source over all images of some folders, which have the same fields and classes."""
-    parts = [_records_of(split_folder(path, split), labels) for path in paths]
+    parts = [_records_of(path, split_folder(path, split), labels) for path in paths]
     first = parts[0]
     for part in parts[1:]:
         _refuse_unlike(first, part)
@@ -116,18 +118,21 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
             )
 
 
-def _records_of(root: str, labels: str | None) -> FolderRecords:
+def _records_of(path: str, root: str, labels: str | None) -> FolderRecords:
+    """The records of a folder, which is that of a split where it is not `path` itself."""
     pair = None if labels else mask_folders(root)
     table = table_of_labels(root, labels)
     found = listing_of(root)
     if pair is not None:
         made = _pairs(found, *pair)
     elif table is not None:
-        made = _from_table(found, table)
+        made = _from_table(found, table, path)
         if not labels:
             made.notes.append(f"labels are those of {os.path.basename(table)}, which lies in the folder")
     else:
         made = _by_folder(found)
+    if table is None and root != path and (beside := table_in(path)) is not None:
+        made.notes.append(f"{os.path.basename(beside)} lies beside the splits and is not read: labels={beside!r} takes what it says")
     used = None if table is None else os.path.relpath(os.path.realpath(table), os.path.realpath(root))
     for why, names in found.others.items():
         made.omissions += _omitted(why, [name for name in names if name != used])
@@ -143,6 +148,11 @@ def _by_folder(found: Listing) -> FolderRecords:
     """Every image a record, its label the folder in the root that it lies in."""
     files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
+    if any(word in files.names.tobytes().lower() for word in MASK_WORDS):
+        refuse_masks_among(found.root, found.paths())
+    images = images_beside_texts(found.root)
+    if images is not None and all(folder.partition(os.sep)[0] == images for folder in found.folders):
+        return made
     numbers = labelled_folders(found)
     if numbers is not None:
         if any(name.lower() in MASK_FOLDERS for name in found.classes):
@@ -169,9 +179,10 @@ def _pairs(found: Listing, images: str, masks: str) -> FolderRecords:
     return made
 
 
-def _from_table(found: Listing, table: str) -> FolderRecords:
-    """The images that a table names, in its order, and what it says of them."""
-    numbers, read = _numbers_by_name(found), read_table(found.root, table)
+def _from_table(found: Listing, table: str, path: str) -> FolderRecords:
+    """The images that a table names, in its order, and what it says of them; it may name those of all splits of `path`."""
+    numbers = _numbers_by_name(found)
+    read = table_of_split(table, found.root, path, numbers)
     if not read.names:
         raise CorruptDataError(
             f"{table} holds no records: it has no row.", hint="Give it a row for each image, or take it out of the folder.", path=table
@@ -184,11 +195,13 @@ def _from_table(found: Listing, table: str) -> FolderRecords:
         if values.array is None and values.texts is None:
             made.aside[key] = f"holds {values.why}" if values.why != "no record has one" else "has no values"
         else:
-            made.values[key] = values
+            made.values[key] = values if read.rows is None else values.of(read.rows)
     lacking = [name for name, number in zip(read.names, of_images.tolist(), strict=True) if number < 0]
     if lacking:
         listed = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
         made.notes.append(f"{table} names {len(lacking):,} file{'' if len(lacking) == 1 else 's'} of which there is no image: {listed}")
+    if read.rows is not None and (others := len(next(iter(read.values.values()), read.rows)) - len(read.rows)):
+        made.notes.append(f"{table} has {others:,} row{'' if others == 1 else 's'} of files outside of {found.root}")
     named = set(read.names)
     why = f"an image that {os.path.basename(table)} does not name"
     made.omissions += _omitted(why, [name for name in numbers if name not in named])

@@ -33,7 +33,7 @@ def mix(x):
     return u32(x ^ u32(x >> u32(15)))
 
 
-def draw(nothing, arguments):
+def draw(nothing: int, arguments: int) -> None:
     """Put into out[k, j] the draw of number `first + step * j` for record `records[k]`.
 
     A draw is a hash of four words of the key, the record and the number of the draw: whoever asks, and whenever. The arguments:
@@ -51,7 +51,7 @@ def draw(nothing, arguments):
             out[k, j] = mix(u32(mix(u32(mix(u32(low ^ words[0])) ^ u32(high + words[1]))) ^ other))
 
 
-def run(frame, arguments):
+def run(frame: int, arguments: int) -> None:
     """Do the steps of records [start, stop).
 
     The arguments: addresses of kernels, columns, values, order and records; how many parameters and how many places a record
