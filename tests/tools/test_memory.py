@@ -82,7 +82,7 @@ print(0, watch.peak.own_nbytes)
 
 @pytest.mark.slow
 def test_large_values_take_little_more_than_decoding_their_page_does(tmp_path: Path):
-    """Copies of a value above what pyarrow takes for a page of two: a look at them at most one, a record that is shown two, one that is written four."""
+    """Copies of a value above a page of two in pyarrow: one to look at it, two to show it, four to write it."""
     for name, nbytes in (("small", 9), ("large", VALUE_NBYTES)):
         values = pa.table({"x": [bytes(nbytes)] * 2, "y": [1, 2]})
         pq.write_table(values, tmp_path / f"{name}.parquet", compression="zstd", use_dictionary=False)
