@@ -53,7 +53,8 @@ def open_source(
 
     What a record is can be said: `record_axis=None` takes each file for one record, and in HDF5 each dataset; there `record_axis`
     may be the number of an axis, of all fields or by field, names in `fields` may be patterns of groups ("sample_*/image"), and
-    `scaled=True` unpacks netCDF's values. A record of one element is delivered as one number, but of the field with the largest records.
+    `scaled=True` unpacks netCDF's values, and Zarr's. A record of one element is delivered as one number, but of the field with the
+    largest records.
 
     `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
@@ -203,7 +204,7 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
         if name not in known:
             raise ConfigError(
                 f"{name}= is no option of {chosen.NAME} files.",
-                hint=f"It has {', '.join(f'{one}=' for one in known)}.",
+                hint=f"{'It has ' + ', '.join(f'{one}=' for one in known) if known else 'It has none: leave it out'}.",
                 option=name,
             )
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.naming.image_names import is_image
+from streamload.formats.naming.image_names import is_image, is_passed_over
 from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
+MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "label", "segmentations", "segmentation", "gt", "gts", "ground_truth")
+MASK_WORDS = re.compile("mask|seg|label|annot|gt|truth", re.IGNORECASE)
+"""Of these, names of folders of masks have one."""
 LOOKED_AT = 8
+NAMES_LOOKED_AT = 1000
+"""Files of a folder that tell whether there are images in it."""
 HEAD_NBYTES = 1 << 16
 ALIKE = 0.9
 """Of the names of masks, so many are names of images."""
@@ -20,13 +25,34 @@ ALIKE = 0.9
 
 def mask_folders(path: str) -> tuple[str, str] | None:
     """The folders of images and of masks in a folder that holds just these two; None where it is none such."""
-    with os.scandir(path) as entries:
-        inside = {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    inside = _folders_in(path)
     images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
     masks = [inside[name] for name in MASK_FOLDERS if name in inside]
-    if len(inside) != 2 or not images or not masks:
+    if len(inside) != 2 or not images or not masks or not _holds_images(os.path.join(path, masks[0])):
         return None
     return images[0], masks[0]
+
+
+def images_beside_texts(path: str) -> str | None:
+    """The folder of images in a folder that holds it and annotations among which is no image, such as boxes; None where it is none such."""
+    inside = _folders_in(path)
+    images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
+    others = [name for name in inside.values() if name not in images]
+    if len(images) != 1 or not others or not all(name.lower() in MASK_FOLDERS for name in others):
+        return None
+    return None if any(_holds_images(os.path.join(path, name)) for name in others) else images[0]
+
+
+def _folders_in(path: str) -> dict[str, str]:
+    """The folders in a folder, by their names in small letters."""
+    with os.scandir(path) as entries:
+        return {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name)}
+
+
+def _holds_images(path: str) -> bool:
+    """Whether one of the first files in a folder and those below it is an image."""
+    names = (name for _, _, files in os.walk(path) for name in files)
+    return any(is_image(name) for name in islice(names, NAMES_LOOKED_AT))
 
 
 def mask_stem(name: str) -> str:
@@ -37,18 +63,18 @@ def mask_stem(name: str) -> str:
 def refuse_masks(path: str, names: Sequence[str]) -> None:
     """Raise ConfigError where one of the folders holds masks of the images in another, and no class.
 
-    Told by its name, by the names in it, and by their pixels: numbers, where those of the others are colours.
+    Told by its name, where there are more than two, by the names in it, and by pixels: numbers, where those of the others are colours.
     """
     inside: dict[str, list[str]] = {}
     for name in names:
         inside.setdefault(name.split("/", 1)[0], []).append(name)
     for folder, masks in inside.items():
-        if folder.lower() not in MASK_FOLDERS or not _are_numbers(path, masks):
+        if not (len(inside) == 2 or MASK_WORDS.search(folder)) or not are_numbers(path, masks):
             continue
         stems = {mask_stem(os.path.basename(name)) for name in masks}
         for other, images in inside.items():
             own = {os.path.splitext(os.path.basename(name))[0] for name in images}
-            if other != folder and len(stems & own) >= ALIKE * len(stems) and not _are_numbers(path, images):
+            if other != folder and len(stems & own) >= ALIKE * len(stems) and not are_numbers(path, images):
                 raise ConfigError(
                     f"{path} holds masks ({folder}) of the images in {other}, which are no class of their own.",
                     hint=f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs.",
@@ -56,8 +82,30 @@ def refuse_masks(path: str, names: Sequence[str]) -> None:
                 )
 
 
-def _are_numbers(path: str, names: Sequence[str]) -> bool:
-    """Whether the first images are grey or have a palette."""
+def refuse_masks_among(path: str, names: Sequence[str]) -> None:
+    """Raise ConfigError where masks lie beside the images that they are of: told by their names, and by their pixels."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stems.setdefault(os.path.splitext(name)[0], name)
+    pairs: dict[str, str] = {}
+    for name in names:
+        folder, last = os.path.split(name)
+        image = stems.get(os.path.join(folder, mask_stem(last)))
+        if image is not None and image != name and mask_stem(last) != os.path.splitext(last)[0]:
+            pairs[name] = image
+    if pairs and are_numbers(path, list(pairs)) and not are_numbers(path, list(pairs.values())):
+        mask, image = next(iter(pairs.items()))
+        raise ConfigError(
+            f"{path} holds {len(pairs):,} mask{'s' * (len(pairs) > 1)} beside the images that they are of "
+            f"({mask} of {image}{', ...' * (len(pairs) > 1)}): each would be a record of its own.",
+            hint=f"Move images into a folder '{IMAGE_FOLDERS[0]}' and masks into a folder '{MASK_FOLDERS[0]}', alone in one: "
+            "they are then read as pairs.",
+            path=path,
+        )
+
+
+def are_numbers(path: str, names: Sequence[str]) -> bool:
+    """Whether the first of some images in a folder are grey or have a palette."""
     for name in names[:LOOKED_AT]:
         try:
             with open(os.path.join(path, name), "rb") as file:

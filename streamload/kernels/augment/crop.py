@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -27,13 +29,29 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, spread, store, u8, u64, vector
+from streamload.kernels.augment.vectors import (
+    BYTE,
+    INNER,
+    Intrinsic,
+    NumbaType,
+    copy,
+    leave,
+    load,
+    pick,
+    pointer,
+    room,
+    spread,
+    store,
+    u8,
+    u64,
+    vector,
+)
 
 PADDED_NBYTES = 4096
 """Of rows that are padded at a time."""
 
 
-def unweaving(flipped):
+def make_unweave(*, flipped: bool) -> Any:
     """An intrinsic that takes 32 pixels of three channels apart, to three runs of 32 bytes; `flipped`: the last pixel first."""
 
     @intrinsic
@@ -50,11 +68,11 @@ def unweaving(flipped):
     return unweave
 
 
-unweave, unweave_flipped = unweaving(flipped=False), unweaving(flipped=True)
+unweave, unweave_flipped = make_unweave(flipped=False), make_unweave(flipped=True)
 
 
 @intrinsic
-def fill_32(typing_context, level, to):
+def fill_32(typing_context: Any, level: NumbaType, to: NumbaType) -> Intrinsic:
     """32 bytes alike, to an address."""
 
     def generate(context, b, s, a):
@@ -212,10 +230,10 @@ def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, 
         first, count = 0 if left else width - 32, 32
     if flipped:
         left, right = right, left
-    aside = np.empty((3, w + 64) if over else (3, 0), np.uint8)
     if not (left or right) and y0 >= 0 and y0 + h <= height:
         inner_region(source + (y0 * width + x0) * 3, width * 3, h, w, flipped, flips & VERTICAL != 0, to, apart)
-        return aside.size
+        return
+    aside = room(3 * (w + 64)) if over else 0
     for k in range(h):
         out = h - 1 - k if right else k
         target, at = to + out * w, y0 + (h - 1 - out if flips & VERTICAL else out)
@@ -224,13 +242,14 @@ def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, 
             for c in range(3):
                 carray(pointer(target + c * apart), w, np.uint8)[:] = u8(fills[c])
         elif over and k == h - 1:
-            place, row = aside.ctypes.data + 32, source + at * width * 3
+            place, row = aside + 32, source + at * width * 3
             colored_row(row, first, count, width, x0, w, flipped, mode, left, right, fills, place, w + 64)
             for c in range(3):
                 copy(pointer(target + c * apart), pointer(place + c * (w + 64)), np.uintp(w))
         else:
             colored_row(source + at * width * 3, first, count, width, x0, w, flipped, mode, left, right, fills, target, apart)
-    return aside.size  # What is not used any more is freed, whoever has its address.
+    if over:
+        leave(aside)
 
 
 @njit(**INNER)
@@ -245,8 +264,8 @@ def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart
         colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, apart)
         return
     some = h if within else max(1, PADDED_NBYTES // (w * n))
-    whole, scratch = np.empty(0 if within else some * w * n, np.uint8), np.empty((n, w), np.uint8)
-    padded = whole.ctypes.data
+    scratch = room(n * w + (0 if within else some * w * n))
+    padded = scratch + n * w
     for first in range(0, h, some):
         last = min(first + some, h)
         if not within:
@@ -264,12 +283,13 @@ def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart
             row = source + (at * width + x0) * n if within else padded + (y - first) * w * n
             if flips & HORIZONTAL:
                 if n > 1:
-                    unwoven(row, n, w, scratch.ctypes.data, w)
-                    row = scratch.ctypes.data
+                    unwoven(row, n, w, scratch, w)
+                    row = scratch
                 for c in range(n):
                     reversed_bytes(row + c * w, target + c * apart, w)
             else:
                 unwoven(row, n, w, target, apart)
+    leave(scratch)
 
 
 @njit(**INNER)
@@ -302,7 +322,7 @@ def settle(frame, h, w, orientation):
     frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = h, w
 
 
-def crop(frame, parameters):
+def crop(frame: int, parameters: int) -> None:
     """y0, x0, h, w of the region; orientation; what stands outside, and the level of each channel that does if it is CONSTANT."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n = f[CHANNELS]

@@ -9,6 +9,8 @@ for 224 x 224 x 3): whatever is a function of a level goes through the table the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
@@ -17,7 +19,23 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
-from streamload.kernels.augment.vectors import BYTE, INNER, f32, fill, i32, load, pointer, store, u8, u64, vector
+from streamload.kernels.augment.vectors import (
+    BYTE,
+    INNER,
+    Intrinsic,
+    NumbaType,
+    f32,
+    fill,
+    i32,
+    leave,
+    load,
+    pointer,
+    room,
+    store,
+    u8,
+    u64,
+    vector,
+)
 
 FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 """Of the processor that code is made for, as numba asks for it."""
@@ -26,7 +44,7 @@ FAST_TABLES = {"+avx512f", "+avx512bw", "+avx512vbmi"} <= set(FEATURES.split(","
 
 
 @intrinsic
-def look_up_64(typing_context, levels, table):
+def look_up_64(typing_context: Any, levels: NumbaType, table: NumbaType) -> Intrinsic:
     """64 levels in place, of what the table of 256 makes of them: two of its halves are looked up, by the lower 7 bits."""
 
     def generate(c, b, s, a):
@@ -84,11 +102,12 @@ def compose(table, curve):
 
 
 @njit(**INNER)
-def histogram(frame, c, table):
-    """How often each level stands in a channel, once it has gone through the table."""
+def histogram(frame, c, table, to):
+    """How often each level stands in a channel, once it has gone through the table: at an address with room for 6 KB."""
     size = frame[HEIGHT] * frame[WIDTH]
     plane = carray(pointer(frame[PLANES] + c * size), size, np.uint8)
-    four, counts = np.zeros((4, 256), np.int32), np.zeros(256, np.int64)
+    four, counts = carray(pointer(to + 2048), (4, 256), np.int32), carray(pointer(to), 256, np.int64)
+    four[:], counts[:] = 0, 0
     whole = u64(size) & ~u64(3)
     for i in range(u64(0), whole, u64(4)):  # Four, since the same counter twice in a row waits for itself.
         four[0, plane[i]] += i32(1)
@@ -102,7 +121,7 @@ def histogram(frame, c, table):
     return counts
 
 
-def curve(frame, parameters):
+def curve(frame: int, parameters: int) -> None:
     """256 levels, packed into 32 numbers: what each level becomes, in every channel."""
     f, levels = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 256, np.uint8)
     made = tables(f)
@@ -110,12 +129,13 @@ def curve(frame, parameters):
         compose(made[c], levels)
 
 
-def equalize(frame, parameters):
+def equalize(frame: int, parameters: int) -> None:
     """Spread the levels of each channel so that each is as frequent as any: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
-    made, levels = tables(f), np.empty(256, np.uint8)
+    made, at = tables(f), room(6400)
+    levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
-        counts = histogram(f, c, made[c])
+        counts = histogram(f, c, made[c], at)
         highest = 255
         while highest > 0 and counts[highest] == 0:
             highest -= 1
@@ -127,14 +147,16 @@ def equalize(frame, parameters):
             levels[level] = u8(min(total // step, 255))
             total += counts[level]
         compose(made[c], levels)
+    leave(at)
 
 
-def autocontrast(frame, parameters):
+def autocontrast(frame: int, parameters: int) -> None:
     """Stretch the levels of each channel so that they reach from 0 to 255: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
-    made, levels = tables(f), np.empty(256, np.uint8)
+    made, at = tables(f), room(6400)
+    levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
-        counts = histogram(f, c, made[c])
+        counts = histogram(f, c, made[c], at)
         low, high = 0, 255
         while low < 255 and counts[low] == 0:
             low += 1
@@ -146,6 +168,7 @@ def autocontrast(frame, parameters):
         for level in range(256):
             levels[level] = u8(i32(min(max(f32(f32(level) - f32(low)) / scale, f32(0)), f32(255))))
         compose(made[c], levels)
+    leave(at)
 
 
 KERNELS = {"curve": curve, "equalize": equalize, "autocontrast": autocontrast}

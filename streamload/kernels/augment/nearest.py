@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit
 
@@ -26,10 +28,10 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import INNER, compiled_for, copy, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import INNER, compiled_for, copy, leave, pointer, room, u8, u16, u32, u64
 
 
-def gathering(kind):
+def make_gather(kind: Any) -> Any:
     """A function that gathers elements of a kind by where their rows and columns begin; a fill where either is below 0."""
 
     @compiled_for(kind)
@@ -48,7 +50,7 @@ def gathering(kind):
     return gather
 
 
-gather1, gather2, gather4, gather8 = gathering(u8), gathering(u16), gathering(u32), gathering(u64)
+gather1, gather2, gather4, gather8 = make_gather(u8), make_gather(u16), make_gather(u32), make_gather(u64)
 
 
 @njit(**INNER)
@@ -65,13 +67,13 @@ def gather_items(nbytes, source, count, to, rows, columns, fill):
 
 
 @njit(**INNER)
-def places(begin, end, size, count, mode, centred):
-    """The source pixel of each output pixel, of `count` that stretch from begin to end: the one that its centre falls into
+def places(begin, end, size, mode, centred, found):
+    """The source pixel of each output pixel, of `found.size` that stretch from begin to end: the one that its centre falls into
     (added up step by step, as Pillow does), or, where it is not `centred`, its edge.
     """
-    found, step = np.empty(count, np.int64), (end - begin) / count
+    step = (end - begin) / found.size
     at = begin + step * 0.5
-    for i in range(count):
+    for i in range(found.size):
         place = np.int64(np.floor(at)) if centred else np.int64(np.floor(begin + i * step))
         found[i] = inside(place, size, mode)
         at += step
@@ -79,13 +81,11 @@ def places(begin, end, size, count, mode, centred):
 
 
 @njit(**INNER)
-def oriented(found, flip, stride):
+def orient(found, flip, stride, out):
     """Where rows or columns begin, last first where that is asked for."""
-    out = np.empty(found.size, np.int64)
     for i in range(found.size):
         place = found[found.size - 1 - i if flip else i]
         out[i] = place * stride if place >= 0 else -1
-    return out
 
 
 @njit(**INNER)
@@ -97,7 +97,7 @@ def settle_items(frame, h, w):
     frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = h, w
 
 
-def nearest(frame, parameters):
+def nearest(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; what stands outside; whether centres count; bits of the fill
     of each channel, in halves of 32 bits, the lower first.
     """
@@ -105,23 +105,31 @@ def nearest(frame, parameters):
     n, nbytes, height, width = f[CHANNELS], f[ITEM_NBYTES], f[SOURCE_HEIGHT], f[SOURCE_WIDTH]
     p = carray(pointer(parameters), 9 + 2 * n, np.float64)
     h, w, orientation, mode = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), np.int64(p[7])
-    down, across = places(p[1], p[3], height, h, mode, p[8] != 0.0), places(p[0], p[2], width, w, mode, p[8] != 0.0)
+    at = room(16 * (h + w))
+    down, across = carray(pointer(at), h, np.int64), carray(pointer(at + 8 * h), w, np.int64)
+    places(p[1], p[3], height, mode, p[8] != 0.0, down)
+    places(p[0], p[2], width, mode, p[8] != 0.0, across)
     woven = 1 if f[PLANAR] else n
     flip_rows, flip_columns = orientation & VERTICAL != 0, orientation & HORIZONTAL != 0
     if orientation & TRANSPOSED:
-        rows, columns = oriented(across, flip_rows, woven), oriented(down, flip_columns, woven * width)
         h, w = w, h
+    rows, columns = carray(pointer(at + 8 * (h + w)), h, np.int64), carray(pointer(at + 8 * (h + w) + 8 * h), w, np.int64)
+    if orientation & TRANSPOSED:
+        orient(across, flip_rows, woven, rows)
+        orient(down, flip_columns, woven * width, columns)
     else:
-        rows, columns = oriented(down, flip_rows, woven * width), oriented(across, flip_columns, woven)
+        orient(down, flip_rows, woven * width, rows)
+        orient(across, flip_columns, woven, columns)
     for c in range(n):
         first = c * height * width if f[PLANAR] else c
         fill = u64(p[9 + 2 * c]) | u64(p[10 + 2 * c]) << u64(32)
         count = height * width * woven - (0 if f[PLANAR] else c)
         gather_items(nbytes, f[SOURCE] + first * nbytes, count, f[SPARE] + c * h * w * nbytes, rows, columns, fill)
+    leave(at)
     settle_items(f, h, w)
 
 
-def weaving(kind):
+def make_weave(kind: Any) -> Any:
     """A function that puts elements of a kind in every n-th place."""
 
     @compiled_for(kind)
@@ -133,16 +141,16 @@ def weaving(kind):
     return weave
 
 
-weave1, weave2, weave4, weave8 = weaving(u8), weaving(u16), weaving(u32), weaving(u64)
+weave1, weave2, weave4, weave8 = make_weave(u8), make_weave(u16), make_weave(u32), make_weave(u64)
 
 
-def elements_chw(frame, parameters):
+def elements_chw(frame: int, parameters: int) -> None:
     """The planes as they are to the slot: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     copy(pointer(f[OUT]), pointer(f[PLANES]), np.uintp(f[CHANNELS] * f[HEIGHT] * f[WIDTH] * f[ITEM_NBYTES]))
 
 
-def elements_hwc(frame, parameters):
+def elements_hwc(frame: int, parameters: int) -> None:
     """The planes woven to the slot: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, size, nbytes = f[CHANNELS], f[HEIGHT] * f[WIDTH], f[ITEM_NBYTES]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -18,16 +20,19 @@ from streamload.kernels.augment.vectors import (
     INNER,
     INT,
     SHORT,
+    Builder,
+    Value,
     compiled_for,
     copy,
     f32,
     fill,
+    leave,
     load,
     pick,
     pointer,
+    room,
     spread,
     store,
-    u8,
     u64,
     vector,
 )
@@ -35,15 +40,15 @@ from streamload.kernels.augment.vectors import (
 LANES = 32
 
 
-def converted(b, dtype, levels, scale, shift):
+def convert_levels(b: Builder, dtype: str, levels: Value, scale: Value, shift: Value) -> Value:
     """32 levels of 8 bits, times a number and plus another, as values of a dtype."""
     if dtype == "uint8":
         return levels
     x = b.uitofp(levels, vector(FLOAT, LANES))
-    return rounded_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
+    return round_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
 
 
-def rounded_to(b, dtype, x):
+def round_to(b: Builder, dtype: str, x: Value) -> Value:
     """32 floats as values of a dtype."""
     if dtype == "float16":
         return b.fptrunc(x, vector(HALF, LANES))
@@ -54,13 +59,13 @@ def rounded_to(b, dtype, x):
     return x
 
 
-def converting(dtype, past_caches=False):
+def make_convert(dtype: str, *, past_caches: bool = False) -> Any:
     """An intrinsic that puts 32 levels of one channel where they go; `past_caches`: to a multiple of 32, without the caches."""
 
     @intrinsic
     def convert(typing_context, source, scale, shift, to):
         def generate(c, b, s, a):
-            x = converted(b, dtype, load(b, a[0], vector(BYTE, LANES)), a[1], a[2])
+            x = convert_levels(b, dtype, load(b, a[0], vector(BYTE, LANES)), a[1], a[2])
             stored = store(b, x, a[3], 32 if past_caches else 1)
             if past_caches:
                 stored.set_metadata("nontemporal", b.module.add_metadata([INT(1)]))
@@ -71,7 +76,7 @@ def converting(dtype, past_caches=False):
     return convert
 
 
-def weaving(dtype):
+def make_weave(dtype: str) -> Any:
     """An intrinsic that puts 32 pixels of three channels where they go, woven."""
 
     @intrinsic
@@ -81,7 +86,7 @@ def weaving(dtype):
             planes = []
             for k in range(3):
                 scale, shift = (b.load(b.gep(numbers, [INT(k)])) for numbers in (scales, shifts))
-                planes.append(converted(b, dtype, load(b, a[k], vector(BYTE, LANES)), scale, shift))
+                planes.append(convert_levels(b, dtype, load(b, a[k], vector(BYTE, LANES)), scale, shift))
             two = pick(b, planes[0], planes[1], range(2 * LANES))
             third = pick(b, planes[2], planes[2], range(2 * LANES))
             whole = [k // 3 + (0, LANES, 2 * LANES)[k % 3] for k in range(3 * LANES)]
@@ -95,27 +100,30 @@ def weaving(dtype):
 
 @njit(**INNER)
 def numbers_of(frame, parameters):
-    """The scale and the shift of each channel, shape (2, channels)."""
+    """The scale and the shift of each channel, shape (2, channels), to be given back; and their address."""
     n = frame[CHANNELS]
-    given, numbers = carray(pointer(parameters), 2 * n, np.float64), np.empty((2, n), np.float32)
+    given, at = carray(pointer(parameters), 2 * n, np.float64), room(8 * n)
+    numbers = carray(pointer(at), (2, n), np.float32)
     for c in range(n):
         numbers[0, c], numbers[1, c] = f32(given[c]), f32(given[n + c])
-    return numbers
+    return numbers, at
 
 
-def writing(dtype, kind):
+def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
     """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
-    convert, past_caches, weave = converting(dtype), converting(dtype, past_caches=True), weaving(dtype)
+    convert, past_caches, weave = make_convert(dtype), make_convert(dtype, past_caches=True), make_weave(dtype)
     nbytes = np.dtype(kind).itemsize
 
     @compiled_for(dtype)
     def plane(source, size, scale, shift, to, stream):
         if size < LANES:
-            levels, values = np.zeros(LANES, np.uint8), np.empty(LANES, kind)
-            copy(pointer(levels.ctypes.data), pointer(source), np.uintp(size))
-            convert(levels.ctypes.data, scale, shift, values.ctypes.data)
-            copy(pointer(to), pointer(values.ctypes.data), np.uintp(size * nbytes))
-            return levels[0] + values[0]  # What is not used any more is freed, whoever has its address.
+            levels = room(LANES + LANES * nbytes)
+            carray(pointer(levels), LANES, np.uint8)[:] = 0
+            copy(pointer(levels), pointer(source), np.uintp(size))
+            convert(levels, scale, shift, levels + LANES)
+            copy(pointer(to), pointer(levels + LANES), np.uintp(size * nbytes))
+            leave(levels)
+            return
         if stream and to % 32 == 0 and size % LANES == 0:
             for i in range(0, size, LANES):
                 past_caches(source + i, scale, shift, to + nbytes * i)
@@ -123,22 +131,24 @@ def writing(dtype, kind):
             for i in range(0, size, LANES):
                 i = min(i, size - LANES)
                 convert(source + i, scale, shift, to + nbytes * i)
-        return kind(0) + u8(0)
 
     @compiled_for(dtype)
     def scatter(source, size, scale, shift, to, n):
-        values, out = np.empty(size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
-        plane(source, size, scale, shift, values.ctypes.data, False)
+        at = room(size * nbytes)
+        values, out = carray(pointer(at), size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
+        plane(source, size, scale, shift, at, False)
         for i in range(u64(size)):
             out[i * u64(n)] = values[i]
+        leave(at)
 
     @compiled_for(dtype)
     def planes(frame, parameters):
         flush(frame)
-        size, numbers = frame[HEIGHT] * frame[WIDTH], numbers_of(frame, parameters)
-        for c in range(frame[CHANNELS]):
+        size, n = frame[HEIGHT] * frame[WIDTH], frame[CHANNELS]
+        given = carray(pointer(parameters), 2 * n, np.float64)
+        for c in range(n):
             source, to = frame[PLANES] + c * size, frame[OUT] + c * size * nbytes
-            plane(source, size, numbers[0, c], numbers[1, c], to, frame[STREAM] != 0)
+            plane(source, size, f32(given[c]), f32(given[n + c]), to, frame[STREAM] != 0)
 
     @compiled_for(dtype)
     def woven(frame, parameters):
@@ -147,8 +157,8 @@ def writing(dtype, kind):
             planes(frame, parameters)
             return
         flush(frame)
-        numbers = numbers_of(frame, parameters)
-        source, scales, shifts = frame[PLANES], numbers.ctypes.data, numbers[1].ctypes.data
+        numbers, scales = numbers_of(frame, parameters)
+        source, shifts = frame[PLANES], scales + 4 * n
         if n == 3 and size >= LANES:
             for i in range(0, size, LANES):
                 i = min(i, size - LANES)
@@ -156,53 +166,53 @@ def writing(dtype, kind):
         else:
             for c in range(n):
                 scatter(source + c * size, size, numbers[0, c], numbers[1, c], frame[OUT] + c * nbytes, n)
-        scales += np.int64(numbers[0, 0])
+        leave(scales)
 
     return planes, woven
 
 
-float32_planes, float32_woven = writing("float32", np.float32)
-float16_planes, float16_woven = writing("float16", np.uint16)
-bfloat16_planes, bfloat16_woven = writing("bfloat16", np.uint16)
-uint8_planes, uint8_woven = writing("uint8", np.uint8)
+float32_planes, float32_woven = make_writers("float32", np.float32)
+float16_planes, float16_woven = make_writers("float16", np.uint16)
+bfloat16_planes, bfloat16_woven = make_writers("bfloat16", np.uint16)
+uint8_planes, uint8_woven = make_writers("uint8", np.uint8)
 
 
-def float32_chw(frame, parameters):
+def float32_chw(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     float32_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float16_chw(frame, parameters):
+def float16_chw(frame: int, parameters: int) -> None:
     """As `float32_chw`."""
     float16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def bfloat16_chw(frame, parameters):
+def bfloat16_chw(frame: int, parameters: int) -> None:
     """As `float32_chw`; the mantissa is rounded to even."""
     bfloat16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def uint8_chw(frame, parameters):
+def uint8_chw(frame: int, parameters: int) -> None:
     """The levels as they are; scales and shifts are not looked at."""
     uint8_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float32_hwc(frame, parameters):
+def float32_hwc(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     float32_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float16_hwc(frame, parameters):
+def float16_hwc(frame: int, parameters: int) -> None:
     """As `float32_hwc`."""
     float16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def bfloat16_hwc(frame, parameters):
+def bfloat16_hwc(frame: int, parameters: int) -> None:
     """As `float32_hwc`; the mantissa is rounded to even."""
     bfloat16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def uint8_hwc(frame, parameters):
+def uint8_hwc(frame: int, parameters: int) -> None:
     """The levels as they are; scales and shifts are not looked at."""
     uint8_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
