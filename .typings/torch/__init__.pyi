@@ -4,10 +4,13 @@ from typing import Any, Self
 class device:
     type: str
 
+class dtype: ...
+
 class Tensor:
     is_nested: bool
     def pin_memory(self) -> Self: ...
     def to(self, device: device | None, *, non_blocking: bool = ...) -> Tensor: ...
+    def view(self, dtype: dtype) -> Tensor: ...
 
 cuda: Any
 nested: Any
