@@ -18,8 +18,8 @@ from bench.first_batch import start
 from streamload.tools.benchmark.comparison import Comparison, Competitor, CompetitorFailed, NotInstalled, in_turns
 from streamload.tools.files.page_cache import make_warm
 
-SIDES = {"crop": 224, "resized": 224, "jitter": 224, "small": 32, "jpeg": 224, "one curve": 224, "three curves": 224}
-"""By chain, the side of what comes out."""
+SMALL_SIDE, SIDE = 32, 224
+"""Of what comes out: of small images, of others."""
 JPEG_SIDE = 500
 START_AIM_S = 0.3
 
@@ -55,9 +55,11 @@ ROWS = {
     "crop-float16": _ours("crop", "streamload, float32", 1.3, dtype="float16"),
     "resized-torchvision": _library("resized", "torchvision", 6.0),
     "resized-albumentations": _library("resized", "albumentations", 2.5),
-    "resized-opencv": Row(chain="resized", beside="OpenCV INTER_AREA, bare", peer="opencv_boxes", aim=1.0),
+    "resized-opencv": Row(chain="boxes", beside="OpenCV INTER_AREA, bare", peer="opencv_boxes", aim=1.0, dtype="uint8"),
+    "resized-opencv-float32": Row(chain="resized", beside="OpenCV INTER_AREA to uint8, bare", peer="opencv_boxes"),
     "jitter-torchvision": _library("jitter", "torchvision", 20.0),
     "jitter-albumentations": _library("jitter", "albumentations", 3.0),
+    "no-hue-torchvision": _library("no hue", "torchvision", None),
     "small-loops": Row(chain="small", beside="bare loops to float32", peer="ring", settings={"mode": "convert", "threads": 1}),
     "small-torchvision": _library("small", "torchvision", 30.0),
     "small-albumentations": _library("small", "albumentations", None),
@@ -81,7 +83,7 @@ def compare(report: Report, options: argparse.Namespace, name: str, row: Row) ->
     cache = make_warm([made.path])
     config = {"path": str(made.path), "batch": options.batch, "workers": options.workers, "chain": row.chain, "settle": 2}
     ours = {**config, "library": "streamload", "dtype": row.dtype}
-    theirs = {"dtype": "float32", "elements": 3 * SIDES[row.chain] ** 2, **config, **row.settings}
+    theirs = {"dtype": "float32", "elements": 3 * (SMALL_SIDE if row.chain == "small" else SIDE) ** 2, **config, **row.settings}
     if row.few:
         theirs["records"] = options.peer_records
     if row.chain == "jpeg":

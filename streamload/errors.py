@@ -132,6 +132,14 @@ class ConversionError(StreamloadError):
     """A conversion that could not be finished; nothing half-done stands under the final name."""
 
 
+def damaged(said: str, *, kind: type[CorruptDataError] = CorruptDataError, **details: Any) -> CorruptDataError:
+    """The error of a file whose bytes cannot be right: `said` is the sentence that tells what is wrong with them, with numbers.
+
+    What to do is the same for all: only files that have a better cure than to be fetched anew are told of it where it is known.
+    """
+    return kind(said, hint="The file is damaged or was cut short: fetch or write it again.", **details)
+
+
 def _rebuilt(kind: type[StreamloadError], message: str, hint: str, details: dict[str, Any]) -> StreamloadError:
     return kind(message, hint=hint, **details)
 

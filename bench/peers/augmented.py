@@ -17,19 +17,24 @@ from streamload.transforms.augmentation import augmentation_of
 from streamload.transforms.draws import record_words
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZES = {"crop": 224, "resized": 224, "jitter": 224, "small": 32, "jpeg": 224, "one curve": 224, "three curves": 224}
-"""By chain, the side of what comes out: crop and flip; crop resized and flipped; the same with colour; of small images, padded; of
-images that are decoded; and the first with curves."""
+CHAINS = ("crop", "resized", "boxes", "jitter", "no hue", "small", "jpeg", "one curve", "three curves")
+"""Crop and flip; crop resized and flipped; the same as levels of one byte; with all four operations of colour, with three of them; of
+small images, padded; of images that are decoded; and the first with curves. All but "boxes" end in floats, normalised."""
+SIZES = {chain: 32 if chain == "small" else 224 for chain in CHAINS}
+"""By chain, the side of what comes out."""
+JITTER = {"jitter": (0.4, 0.4, 0.4, 0.1), "no hue": (0.4, 0.4, 0.4)}
 
 
 def ours(chain: str, dtype: str) -> sl.Augment:
     """A chain as streamload has it."""
     size = SIZES[chain]
-    resized = chain in ("resized", "jitter", "jpeg")
+    resized = chain in ("resized", "boxes", "jitter", "no hue", "jpeg")
     first = sl.RandomResizedCrop(size, scale=(0.35, 1)) if resized else sl.RandomCrop(size, padding=4 if chain == "small" else None)
     curves = [augment.RandomSolarize(128, p=1), augment.RandomPosterize(4, p=1), augment.RandomInvert(p=1)]
-    colour = {"jitter": [sl.ColorJitter(0.4, 0.4, 0.4)], "one curve": curves[:1], "three curves": curves}.get(chain, [])
-    return sl.Augment("image", first, sl.RandomHorizontalFlip(), *colour, sl.Normalize(MEAN, STD), layout="CHW", dtype=dtype)
+    colour = {"one curve": curves[:1], "three curves": curves}.get(chain, [])
+    colour += [sl.ColorJitter(*JITTER[chain])] if chain in JITTER else []
+    last = [] if chain == "boxes" else [sl.Normalize(MEAN, STD)]
+    return sl.Augment("image", first, sl.RandomHorizontalFlip(), *colour, *last, layout="CHW", dtype=dtype)
 
 
 def boxes_of(chain: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -52,7 +57,7 @@ def torchvision_chain(chain: str) -> Any:
     first = {"crop": [v2.RandomCrop(size)], "small": [v2.RandomCrop(size, padding=4)]}.get(
         chain, [v2.RandomResizedCrop(size, scale=(0.35, 1), antialias=True)]
     )
-    colour = [v2.ColorJitter(0.4, 0.4, 0.4)] if chain == "jitter" else []
+    colour = [v2.ColorJitter(*JITTER[chain])] if chain in JITTER else []
     last = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     return v2.Compose([*first, v2.RandomHorizontalFlip(), *colour, *last])
 
@@ -65,7 +70,8 @@ def albumentations_chain(chain: str) -> Any:
     first = {"crop": [al.RandomCrop(size, size)], "small": [al.RandomCrop(size, size, pad_if_needed=True)]}.get(
         chain, [al.RandomResizedCrop((size, size), scale=(0.35, 1))]
     )
-    colour = [al.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (0, 0), p=1)] if chain == "jitter" else []
+    hue = (-0.1, 0.1) if chain == "jitter" else (0, 0)
+    colour = [al.ColorJitter((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), hue, p=1)] if chain in JITTER else []
     return al.Compose([*first, al.HorizontalFlip(), *colour, al.Normalize(MEAN, STD)])
 
 

@@ -10,7 +10,7 @@ from streamload.source import Source
 
 FORMATS = (
     "streamload.formats.hdf5.format",
-    "streamload.formats.npy",
+    "streamload.formats.npy.format",
     "streamload.formats.parquet.format",
     "streamload.formats.arrow.format",
     "streamload.formats.idx.format",
@@ -21,7 +21,7 @@ FORMATS = (
     "streamload.formats.tar.format",
     "streamload.formats.tfrecord.format",
 )
-"""Modules, one a format. Adding a format is one new module (NAME, matches, plan) and one line here."""
+"""Modules, one a format. Adding a format is one new folder whose `format.py` has NAME, matches and plan, and one line here."""
 
 Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 """Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""

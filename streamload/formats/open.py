@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.formats import Fields, Format, folder_format_of, format_of, joined, partitions, unrecognized
-from streamload.formats.by_file import one_each_file
-from streamload.formats.names import natural_key
-from streamload.formats.single_numbers import as_numbers
+from streamload.formats import Fields, Format, folder_format_of, format_of, partitions, unrecognized
+from streamload.formats.derived import joined
+from streamload.formats.derived.by_file import one_each_file
+from streamload.formats.derived.single_numbers import as_numbers
+from streamload.formats.naming.field_names import natural_key
 from streamload.formats.split_choice import WORDS, by_split
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten
@@ -52,7 +53,8 @@ def open_source(
 
     What a record is can be said: `record_axis=None` takes each file for one record, and in HDF5 each dataset; there `record_axis`
     may be the number of an axis, of all fields or by field, names in `fields` may be patterns of groups ("sample_*/image"), and
-    `scaled=True` unpacks netCDF's values. A record of one element is delivered as one number, but of the field with the largest records.
+    `scaled=True` unpacks netCDF's values, and Zarr's. A record of one element is delivered as one number, but of the field with the
+    largest records.
 
     `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
     `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
@@ -202,7 +204,7 @@ def _refuse_unknown(options: dict[str, Any], chosen: Format) -> None:
         if name not in known:
             raise ConfigError(
                 f"{name}= is no option of {chosen.NAME} files.",
-                hint=f"It has {', '.join(f'{one}=' for one in known)}.",
+                hint=f"{'It has ' + ', '.join(f'{one}=' for one in known) if known else 'It has none: leave it out'}.",
                 option=name,
             )
 

@@ -27,7 +27,7 @@ from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN09"
+MAGIC = b"SLPLAN10"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -38,17 +38,17 @@ KINDS = {
     "PackedBlocks": "streamload.formats.columns.packed_blocks",
     "PackedRanges": "streamload.formats.columns.packed_records",
     "PackedArrays": "streamload.formats.columns.packed_records",
-    "HeldWithNulls": "streamload.formats.nulls",
-    "ListFill": "streamload.formats.nulls",
+    "HeldWithNulls": "streamload.formats.tables.nulls",
+    "ListFill": "streamload.formats.tables.nulls",
     "Lengths": "streamload.column",
     "Measured": "streamload.column",
-    "PaddedText": "streamload.formats.npy_text",
-    "Stacked": "streamload.formats.stacked",
-    "RaggedValues": "streamload.formats.arrow_ragged_types",
+    "PaddedText": "streamload.formats.npy.text",
+    "Stacked": "streamload.formats.derived.stacked",
+    "RaggedValues": "streamload.formats.arrow_types.ragged_types",
     "RaggedRowGroups": "streamload.formats.parquet.ragged_row_groups",
     "TransposedColumn": "streamload.formats.columns.transposed",
     "TransposedFile": "streamload.formats.columns.transposed",
-    "ArrowValues": "streamload.formats.arrow_types",
+    "ArrowValues": "streamload.formats.arrow_types.element_types",
     "RawRagged": "streamload.formats.columns.raw_ragged",
     "RaggedRecordBatches": "streamload.formats.arrow.ragged_record_batches",
     "RecordBatches": "streamload.formats.arrow.record_batches",

@@ -37,6 +37,10 @@ class Engine:
         self._pool: WorkerPool | None = None
         self._first: FirstSteps | None = None
         try:
+            if workers:
+                from streamload.workers.pool import start_launcher
+
+                start_launcher(workers)  # It imports what workers need while memory is taken here.
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
             self.board = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None

@@ -6,7 +6,7 @@ import lzma
 import zlib
 from typing import Any
 
-from streamload.errors import CorruptDataError, SourceError
+from streamload.errors import CorruptDataError, SourceError, damaged
 from streamload.storage.plain_file import PlainFile, StoredFile
 
 BLOCK_NBYTES = 1 << 14
@@ -39,10 +39,8 @@ class CompressedFile:
                 self._block, self._start = b"", 0
             block = self._stream.read(BLOCK_NBYTES)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            self._damage = CorruptDataError(
-                f"{self._path} cannot be unpacked beyond byte {self._start + len(self._block):,}: {error}.",
-                hint="It is damaged or cut short: fetch it again.",
-                path=self._path,
+            self._damage = damaged(
+                f"{self._path} cannot be unpacked beyond byte {self._start + len(self._block):,}: {error}.", path=self._path
             )
             raise self._damage from error
         if block:

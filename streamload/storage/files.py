@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from streamload.errors import ConfigError, CorruptDataError, SourceChangedError, SourceError
+from streamload.errors import ConfigError, CorruptDataError, SourceChangedError, SourceError, damaged
 from streamload.sizes import format_nbytes
 
 if TYPE_CHECKING:
@@ -305,11 +305,7 @@ class Mapping:
 def short_read(was: Fingerprint, offset: int, nbytes: int) -> SourceError:
     """The error for bytes that should be in a file and could not be read there."""
     recheck(was)
-    return CorruptDataError(
-        f"{was.path} ends before {format_nbytes(nbytes)} at offset {offset:,} (it has {was.nbytes:,} bytes).",
-        hint="The file is damaged or was cut short; fetch or write it again.",
-        path=was.path,
-    )
+    return damaged(f"{was.path} ends before {format_nbytes(nbytes)} at offset {offset:,} (it has {was.nbytes:,} bytes).", path=was.path)
 
 
 def unreadable(was: Fingerprint, name: str | None, offset: int, nbytes: int, error: OSError) -> SourceError:

@@ -184,9 +184,13 @@ def _scale(chain: Chain, image: StoredImage, out: Output) -> tuple[float, ...]:
 
 
 def _output(chain: Chain, image: StoredImage, out: Output) -> Step:
-    numbers = _scale(chain, image, out)
-    kind = out.dtype if image.dtype == np.uint8 else "float"
-    return step(f"{kind}_{'hwc' if out.woven else 'chw'}", *numbers)
+    return _last_step(out.dtype if image.dtype == np.uint8 else "float", out.woven, _scale(chain, image, out))
+
+
+@lru_cache(maxsize=64)
+def _last_step(kind: str, woven: bool, numbers: tuple[float, ...]) -> Step:
+    """The same for every batch."""
+    return step(f"{kind}_{'hwc' if woven else 'chw'}", *numbers)
 
 
 def _erasing(one: Erased, channels: int, out: Output) -> Step:

@@ -16,16 +16,15 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from streamload.child_process import ChildProcess
 from streamload.errors import ConfigError, ResourceError, WorkerStartError
 from streamload.kernels import do_without
-from streamload.memory.shared_memory import AnonymousFile
 
 START_LIMIT_S = 120.0
 """Compiling every kernel on a slow machine takes some 15 seconds; nothing should take longer than this."""
@@ -33,16 +32,7 @@ _BOOT = (
     "import sys, json; said = json.loads(sys.argv[1]); sys.path[:] = said['path']; "
     "from streamload.workers.worker import main; main(said['control'], said['parent'], said['stderr'])"
 )
-_CLEARED = (
-    "PYTHONINSPECT",
-    "PYTHONWARNINGS",
-    "PYTHONSTARTUP",
-    "PYTHONPROFILEIMPORTTIME",
-    "PYTHONBREAKPOINT",
-    "NUMBA_DISABLE_JIT",
-    "NUMBA_CACHE_DIR",
-)
-_ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+_CLEARED = ("NUMBA_DISABLE_JIT", "NUMBA_CACHE_DIR")
 
 
 @dataclass(slots=True)
@@ -68,7 +58,7 @@ class Launcher:
         """The launcher of this process, started if there is none that works."""
         with cls._starting:
             previous = cls._current
-            if previous is not None and previous._owner == os.getpid() and previous.alive:
+            if previous is not None and previous._child.ours and previous.alive:
                 return previous
             launcher = cls._current = cls()
             if previous is not None:
@@ -96,56 +86,34 @@ class Launcher:
             raise ConfigError(
                 "worker processes cannot be started: sys.executable is empty (a frozen or embedded Python).", hint="Use num_workers=0."
             )
-        self._owner = os.getpid()
         self._lock = threading.RLock()
         self._reports: dict[int, ExitReport] = {}
         self._next_key = 0
         self._ready = False
         self._closed = False
-        self._stderr = AnonymousFile()
+        said = {"path": [entry if entry else os.getcwd() for entry in sys.path], "parent": os.getpid()}
+        name, instead = "the worker launcher", "; num_workers=0 needs fewer"
         try:
-            self.control, theirs = _pair()
+            self._child = ChildProcess(name, _BOOT, said, cleared=_CLEARED, heard=True, instead=instead)
         except ResourceError:
-            self._stderr.close()
             raise
-        try:
-            stderr = os.dup(2)
-        except OSError:
-            stderr = os.open(os.devnull, os.O_WRONLY)
-        path = [entry if entry else os.getcwd() for entry in sys.path]
-        said = json.dumps({"path": path, "control": theirs.fileno(), "parent": os.getpid(), "stderr": stderr})
-        environment = {name: value for name, value in os.environ.items() if name not in _CLEARED}
-        environment.update(dict.fromkeys(_ALONE, "1"))
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, said],
-                stdin=subprocess.DEVNULL,
-                stderr=self._stderr.fd,
-                pass_fds=(theirs.fileno(), stderr),
-                env=environment,
-                process_group=0,
-            )
         except OSError as error:
-            self.control.close()
-            self._stderr.close()
             raise WorkerStartError(
                 f"the worker launcher could not be started with {sys.executable}: {error.strerror}.",
                 hint="Check memory, `ulimit -u` and `ulimit -n`; num_workers=0 needs no other process.",
             ) from error
-        finally:
-            theirs.close()
-            os.close(stderr)
+        self.control = self._child.control
         self._began = time.monotonic()
 
     @property
     def pid(self) -> int:
         """The launcher's process id."""
-        return self._process.pid
+        return self._child.pid
 
     @property
     def alive(self) -> bool:
         """Whether the launcher can still be asked for workers."""
-        return not self._closed and self._process.poll() is None
+        return not self._closed and self._child.running
 
     def fork(self, request: dict[str, Any], descriptors: dict[str, int]) -> int:
         """Ask for a worker that is handed `descriptors`; returns the key under which it will be reported."""
@@ -195,7 +163,6 @@ class Launcher:
                 except OSError:
                     said = b""
                 if not said:
-                    self._process.poll()
                     return
                 self._take(json.loads(said))
 
@@ -215,20 +182,15 @@ class Launcher:
 
     def start_error(self) -> WorkerStartError:
         """The error for a launcher that is gone, with the last it said."""
-        try:
-            self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            pass
-        tail = self._stderr.text()[-4000:].strip()
+        status, tail = self._child.ended(seconds=1.0), self._child.complaints()[-4000:].strip()
         when = "after it had started" if self._ready else "while it was starting"
         return WorkerStartError(
-            f"the worker launcher (pid {self.pid}) ended {when}, with status {self._process.returncode}."
-            + (f" It said:\n{tail}\n" if tail else ""),
+            f"the worker launcher (pid {self.pid}) ended {when}, with status {status}." + (f" It said:\n{tail}\n" if tail else ""),
             hint="num_workers=0 needs no other process."
             if tail
             else "Something killed it; often that is the kernel's out-of-memory killer.",
             pid=self.pid,
-            exitcode=self._process.returncode,
+            exitcode=status,
         )
 
     def starting_too_long(self) -> bool:
@@ -251,34 +213,12 @@ class Launcher:
         """End the launcher and wait for it; in a forked child, only let go of what was inherited."""
         if self._closed:
             return
-        ours = self._owner == os.getpid()
-        if ours:
+        if self._child.ours:
             self._read()
+            if not self._ready:
+                self._child.terminate()  # It does not look at its socket yet; what it has begun it clears away.
         self._closed = True
-        self.control.close()
-        self._stderr.close()
-        if not ours:
-            self._process.returncode = 0  # Not ours to wait for.
-            return
-        if not self._ready:
-            self._process.terminate()  # It does not look at its socket yet; what it has begun it clears away.
-        try:
-            self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def _pair() -> tuple[socket.socket, socket.socket]:
-    """Both ends of a control socket."""
-    try:
-        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    except OSError as error:
-        raise ResourceError(
-            f"no descriptor for the worker launcher: {error.strerror}.",
-            hint="Raise `ulimit -n`; num_workers=0 needs fewer.",
-            errno=error.errno,
-        ) from error
+        self._child.close(seconds=1.0)
 
 
 atexit.register(Launcher.shutdown)

@@ -49,6 +49,12 @@ SPARE_DESCRIPTORS = 12
 """The launcher's, the job's, and what comes and goes while workers are started."""
 
 
+def start_launcher(workers: int) -> Launcher:
+    """The launcher, which need not be ready yet. Raises ResourceError where there are too few descriptors for so many workers."""
+    check_descriptors(workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{workers} workers")
+    return Launcher.current()
+
+
 class ProcessPool:
     """The worker processes of one loader."""
 
@@ -82,8 +88,7 @@ class ProcessPool:
             self._blocks["arena"] = arena
         if tables is not None:
             self._blocks["tables"] = tables
-        check_descriptors(job.workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{job.workers} workers")
-        self._launcher = Launcher.current()
+        self._launcher = start_launcher(job.workers)
         overflows = job.layout is not None and bool(job.layout.schema.ragged)
         self._own: list[SharedBlock] = []
         try:

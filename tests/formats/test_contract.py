@@ -225,8 +225,8 @@ TOYS = """
 import struct
 import numpy as np
 from streamload.storage.files import fingerprint
-from streamload.formats.table_fields import FileColumn, Table
-from streamload.formats.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.fields import FileColumn, Table
+from streamload.formats.tables.table import RawRuns, assemble, extents_of
 
 NAME = "Toys"
 

@@ -65,5 +65,5 @@ def test_no_file_kills_the_users_process_however_streamload_is_installed(how: st
         text=True,
         check=False,
     )
-    damaged = "the HDF5 library crashed (SIGSEGV) while reading the header. The file is damaged: fetch or write it again."
+    damaged = "the HDF5 library crashed (SIGSEGV) while reading the header. The file is damaged or was cut short: fetch or write it again."
     assert (done.stdout, done.stderr) == (f"CorruptDataError {tmp_path / 'crash.h5'}: {damaged}\n100 False\n", "")

@@ -43,15 +43,6 @@ def numbers(source: sl.Source) -> list[int]:
     return source[:]["image"][:, 0, 0, 0].tolist()
 
 
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of entries of the test's own, in which folders count as settled at once and everything is worth keeping."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
-    return tmp_path / "cache" / "index"
-
-
 class ScannedError(Exception):
     """Raised where a folder should have been known."""
 

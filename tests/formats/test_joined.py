@@ -16,7 +16,7 @@ from hdf5_files import write
 
 from streamload import testing
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError
-from streamload.formats.joined import FileRange
+from streamload.formats.derived.joined import FileRange
 from streamload.formats.open import open_source
 from streamload.storage.files import OpenFiles, fingerprint
 

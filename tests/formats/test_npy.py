@@ -27,7 +27,7 @@ from streamload.errors import (
     UnsafeSourceError,
     UnsupportedFeatureError,
 )
-from streamload.formats import npy
+from streamload.formats.npy import planning
 from streamload.formats.open import open_source
 
 
@@ -144,12 +144,12 @@ DAMAGE: dict[str, tuple[bytes, type[StreamloadError], str]] = {
     "a shape far beyond the file": (
         header("'|u1'", "(1152921504606846976, 2)"),
         CorruptDataError,
-        "{path} claims (1152921504606846976, 2) uint8, 2.1e+06 TB, and holds 0 B of data. The file is damaged or was cut short;",
+        "{path} claims (1152921504606846976, 2) uint8, 2.1e+06 TB, and holds 0 B of data. The file is damaged or was cut short:",
     ),
     "data cut short": (
         header("'<i4'", "(10,)", data=b"1234"),
         CorruptDataError,
-        "{path} claims (10,) int32, 40 B, and holds 4 B of data. The file is damaged or was cut short; fetch or write it again.",
+        "{path} claims (10,) int32, 40 B, and holds 4 B of data. The file is damaged or was cut short: fetch or write it again.",
     ),
     "a header that is no literal": (
         header("__import__('os').getcwd()", "(1,)"),
@@ -159,7 +159,7 @@ DAMAGE: dict[str, tuple[bytes, type[StreamloadError], str]] = {
     "a header cut short": (
         header("'|u1'", "(1,)", length=9_999),
         CorruptDataError,
-        "{path} has no header that NumPy could have written: the header is cut short. The file is damaged; write it again.",
+        "{path} has no header that NumPy could have written: the header is cut short. The file is damaged or was cut short: fetch",
     ),
     "a header of 60 KB": (
         header("'|u1'", "(1,)", length=60_000),
@@ -263,7 +263,7 @@ def test_stored_members_are_verified_when_they_are_first_opened(tmp_path: Path, 
     with pytest.raises(ChecksumError, match=r"a\.npz: member 'x' has the checksum [0-9a-f]{8}, and the archive says [0-9a-f]{8}\."):
         open_source(path)
     assert_delivers(path, {"y": np.arange(50)}, fields=["y"])
-    monkeypatch.setattr(npy, "MOST_VERIFIED_NBYTES", 1000)
+    monkeypatch.setattr(planning, "MOST_VERIFIED_NBYTES", 1000)
     source = open_source(path)
     note = "\n  'x' has 6.28 KB, which are not verified against the checksum of the archive (up to 0.977 KB are)"
     assert note in repr(source)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from test_lists import WRITERS, each_format, parquet
 
 from streamload.errors import ConfigError, NullValueError
-from streamload.formats import table
 from streamload.formats.open import open_source
+from streamload.formats.tables import table
 from streamload.loader.loader import Loader
 from streamload.ragged import Ragged
 

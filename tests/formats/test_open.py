@@ -17,7 +17,7 @@ from hdf5_files import images, labels, refused, write
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
-from streamload.formats.names import natural_key
+from streamload.formats.naming.field_names import natural_key
 from streamload.formats.open import open_source
 
 

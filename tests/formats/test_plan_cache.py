@@ -30,15 +30,6 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of entries of the test's own, in which files count as settled at once and everything is worth keeping."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
-    return tmp_path / "cache" / "index"
-
-
 class PlannedError(Exception):
     """Raised where a source should have been known."""
 
@@ -51,7 +42,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise PlannedError
 
     def call() -> None:
-        for module in ("parquet.planning", "arrow.planning", "npy"):
+        for module in ("parquet.planning", "arrow.planning", "npy.planning"):
             monkeypatch.setattr(f"streamload.formats.{module}.plan_files", planned)
 
     return call

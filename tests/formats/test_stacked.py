@@ -13,8 +13,8 @@ from contract import assert_delivers
 from test_lists import WRITERS
 
 from streamload.errors import ConfigError, NullValueError, SchemaMismatchError
-from streamload.formats import table
 from streamload.formats.open import open_source
+from streamload.formats.tables import table
 from streamload.loader.loader import Loader
 
 FEATURES = np.random.default_rng(0).random((200, 12)).astype("f4")

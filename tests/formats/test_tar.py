@@ -21,14 +21,14 @@ from PIL import Image
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
-from streamload.formats import label_values, plan_cache
+from streamload.formats import plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
-from streamload.formats.label_values import labels_or_texts
+from streamload.formats.tables import label_values
+from streamload.formats.tables.label_values import labels_or_texts
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
-from streamload.storage import disk_cache
 from streamload.storage.plain_file import PlainFile
 
 
@@ -278,11 +278,9 @@ def test_masks_in_archives_keep_their_numbers(tmp_path: Path):
         np.testing.assert_array_equal(source[0]["mask"][:, :, 0], numbers)
 
 
+@pytest.mark.usefixtures("kept")
 def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With what was left out and which fields are masks; an index that leads out of its file is made anew."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
     write(tmp_path / "x.tar", [("0.png", png(image(0))), ("0.mask.png", png(image(0)[:, :, 0])), ("1.xml", b""), ("1.png", png(image(1)))])
     planned = sl.open(tmp_path / "x.tar", decode=False)
     with monkeypatch.context() as forbidden:

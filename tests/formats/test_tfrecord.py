@@ -16,7 +16,6 @@ import streamload as sl
 from streamload.errors import ChecksumError, ConfigError, CorruptDataError, NullValueError
 from streamload.formats.tfrecord import framing
 from streamload.ragged import Ragged
-from streamload.storage import disk_cache
 
 
 def image(number: int) -> np.ndarray:
@@ -204,11 +203,9 @@ def test_labels_of_very_many_words_are_not_left_out(kind: str, tmp_path: Path):
     assert [names[number] for number in taken["label"]] == words if names else list(taken["label"]) == words
 
 
+@pytest.mark.usefixtures("kept")
 def test_the_index_is_kept_from_one_run_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Nothing is gone through twice."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    monkeypatch.setattr(disk_cache, "WORTH_SECONDS", -1)
     tfrecord(tmp_path / "x", RECORDS)
     planned = sl.open(tmp_path / "x")
     monkeypatch.setattr("streamload.formats.tfrecord.planning.plan_files", None)

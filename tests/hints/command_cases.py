@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tool_cases
 from following import Case, case, command
 from foreign_files import noise, png, tar_of
 from format_cases import under
@@ -26,6 +27,7 @@ def cases(here: Path) -> Iterator[Case]:
     yield from of_convert()
     yield from of_targets()
     yield from of_looking()
+    yield from tool_cases.cases(here)
 
 
 def of_convert() -> Iterator[Case]:

@@ -16,18 +16,6 @@ import pytest
 from following import Case, Given, follow, unfollowed
 from hint_sites import hint_texts
 
-COMMANDS = (
-    "tools/commands/convert.py",
-    "tools/commands/open_arguments.py",
-    "tools/commands/show.py",
-    "tools/commands/verify.py",
-    "tools/chain_file.py",
-    "tools/convert/existing_target.py",
-    "tools/convert/writers/registry.py",
-)
-"""Modules of the tools whose hints are followed."""
-TOOLS = "tools"
-
 AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "streamload": loading_cases.cases,
     "streamload/formats": format_cases.cases,
@@ -35,16 +23,14 @@ AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "streamload/frameworks": framework_cases.cases,
     "streamload/loader/ownership": framework_cases.cases,
     "streamload/transforms": augment_cases.cases,
-    TOOLS: command_cases.cases,
+    "tools": command_cases.cases,
 }
 """Cases, by where the code is that they are about; the longest beginning counts."""
 
 
 def area_of(module: str) -> str:
-    """Which cases are about a module; "" where none are yet."""
-    if module.startswith(TOOLS):
-        return TOOLS if module in COMMANDS else ""
-    return max((area for area in AREAS if module.startswith(area)), key=len, default="")
+    """Which cases are about a module."""
+    return max((area for area in AREAS if module.startswith(area)), key=len)
 
 
 @pytest.mark.parametrize("area", AREAS)

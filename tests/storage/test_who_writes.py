@@ -41,7 +41,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("streamload/memory/shared_memory.py", "os.ftruncate"): "gives memory without a name its size",
     ("streamload/formats/hdf5/inspector_process.py", "os.ftruncate"): "gives memory without a name its size",
     ("streamload/formats/hdf5/inspector_process.py", "os.open O_WRONLY"): "/dev/null",
-    ("streamload/workers/launcher.py", "os.open O_WRONLY"): "/dev/null",
+    ("streamload/child_process.py", "os.open O_WRONLY"): "/dev/null",
     ("tools/__main__.py", "os.open O_WRONLY"): "/dev/null",
     ("tools/__main__.py", "os.open O_RDWR"): "/dev/null",
     ("tools/commands/init.py", "open 'x'"): "the script that was asked for, exclusively: what is there is never replaced",

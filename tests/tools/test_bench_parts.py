@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamload.tools.benchmark.advice import changes, verdict
-from streamload.tools.benchmark.machine_limits import beside, device_limits, read_ahead
+from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.measure_epoch import Steady
 from streamload.tools.benchmark.workloads import WORKLOADS, utilisation, workload
 
@@ -185,3 +185,8 @@ class TestSteady:
         """What is held after the first epoch must be met."""
         assert self.seconds([1000] * 50, least_records=5001) is None
         assert (self.seconds([1000] * 50, least_records=3000) or 0) >= 3
+
+
+def test_copying_records_of_a_byte_ends() -> None:
+    """In a bounded number of calls, however many batches the bytes that are copied elsewhere would make."""
+    assert [(limit["how"], limit["byte_rate"] > 0) for limit in copy_limits(1, 1)] == [("in order", True), ("at random", True)]

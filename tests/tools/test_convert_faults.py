@@ -281,7 +281,8 @@ def test_a_source_that_changes_meanwhile_stops_it(source: Path, words: list[obje
         os.utime(source)
         _, err = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 1
-    assert "was changed while it was converted" in err
+    # Whoever looks first says so: what writes the last file, or what compares the source when all are there.
+    assert "was changed while it was converted" in err or "after it was opened" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.label_values import values_of
+from streamload.formats.tables.label_values import values_of
 from streamload.formats.tar.members import Members
 from streamload.omissions import Omission
 from streamload.storage.compressed_file import open_unpacked

@@ -18,7 +18,7 @@ from command_line import answer, arrays, environment, hdf5_file, mounts, names_i
 from foreign_files import noise, png, taken, tar_of
 
 from streamload.errors import CorruptDataError, SourceError
-from streamload.formats.names import plain_names
+from streamload.formats.naming.field_names import plain_names
 from streamload.formats.tfrecord.framing import HEAD, TAIL, masked
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.tools.__main__ import main

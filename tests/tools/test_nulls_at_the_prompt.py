@@ -15,7 +15,7 @@ from command_line import answer, said
 
 import streamload as sl
 from streamload.errors import ConfigError
-from streamload.formats import table
+from streamload.formats.tables import table
 from streamload.tools.commands.advice_as_flags import as_flags
 from streamload.tools.commands.nulls import fill_in
 

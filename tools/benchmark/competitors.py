@@ -91,16 +91,22 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> CopiedRecords:
-    """The first records of a source as bytes in a contiguous HDF5 file, with whole numbers for labels. Kept from run to run.
-
-    Raises UnsupportedFeatureError where the records have no field of a fixed size.
-    """
+def fixed_fields(data: Source) -> list[Field]:
+    """The fields that contenders can read. Raises UnsupportedFeatureError where there are none."""
     fixed = [field for field in data.schema.fields if not field.ragged and field.nbytes > 0]
     if not fixed:
         raise UnsupportedFeatureError(
             f"{data.title} has no field of a fixed size, and contenders here read nothing else.", hint="Leave --contenders out."
         )
+    return fixed
+
+
+def copied(data: Source, folder: Path, *, most_nbytes: int = MOST_NBYTES) -> CopiedRecords:
+    """The first records of a source as bytes in a contiguous HDF5 file, with whole numbers for labels. Kept from run to run.
+
+    Raises UnsupportedFeatureError where the records have no field of a fixed size.
+    """
+    fixed = fixed_fields(data)
     image = max(fixed, key=lambda field: field.nbytes)
     labels = [field for field in fixed if field.shape == () and field.dtype.kind in "iu" and field is not image]
     label = labels[0].name if labels else None

@@ -13,6 +13,8 @@ from streamload.tools.benchmark.comparison import Competitor
 COPIED_NBYTES = 128 << 20
 """More than caches hold."""
 BATCH_NBYTES = 32 << 20
+MOST_BATCHES = 16_384
+"""In one pass over what is copied: batches of a few bytes take as long as a call each, however many there are."""
 RING_NBYTES = 13 << 19
 """What small batches of a loader lie in, and come out of: caches hold it, so that copying them is faster than copying the data."""
 READ_NBYTES = 48 << 20
@@ -28,7 +30,8 @@ TIMED_SHARE = 0.1
 def copy_limits(record_nbytes: int, batch: int, *, copied_nbytes: int = COPIED_NBYTES) -> list[dict[str, Any]]:
     """One core copying records of this size from memory to memory: in order, out of a ring of batches, and at random."""
     batch = max(1, min(batch, BATCH_NBYTES // max(1, record_nbytes)))
-    config = {"record_nbytes": record_nbytes, "records": max(batch, copied_nbytes // max(1, record_nbytes)), "batch": batch}
+    records = min(MOST_BATCHES * batch, max(batch, copied_nbytes // max(1, record_nbytes)))
+    config = {"record_nbytes": record_nbytes, "records": records, "batch": batch}
     found: list[dict[str, Any]] = []
     with Competitor("copying", "copying", config) as peer:
         ring = max(2 * batch, RING_NBYTES // max(1, record_nbytes))

@@ -66,7 +66,9 @@ def _ended(code: int, last: Sequence[str], config: Mapping[str, Any]) -> Streaml
             hint="Give a higher --limit-memory, a smaller --memory or --batch, or fewer --workers.",
         )
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    return StreamloadError(f"The process of a pass {how}" + (f": {last[-1]}." if last else "."), hint="Run it again with --debug.")
+    error = StreamloadError(f"The process of a pass {how}" + (f": {last[-1]}." if last else "."), hint="Run it again with --debug.")
+    error.add_note("\n".join(last))  # which --debug shows
+    return error
 
 
 def files_of(source: Any) -> list[Path]:

@@ -14,7 +14,7 @@ from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries, compared_images
-from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, size_of
+from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, fixed_fields, size_of
 from streamload.tools.benchmark.environment import machine
 from streamload.tools.benchmark.machine_limits import beside, copy_limits, device_limits, read_ahead
 from streamload.tools.benchmark.other_work import OtherWork, told
@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     try:
         if arguments.augment:
             compared_images(source, arguments.augment)
+        elif names:
+            fixed_fields(source)  # what cannot be compared is said before anything is measured
         document = _measured(arguments, source, counts, model, names, console)
     finally:
         source.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from streamload.conditions import Condition
 from streamload.errors import ConfigError, ConversionError
 from streamload.images import MOST_PIXELS
 from streamload.memory.limits import usable_cores
@@ -26,6 +27,7 @@ from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.encode_images import stored
+from streamload.tools.convert.readers.label_fields import SmallFields
 from streamload.tools.convert.readers.open import is_image_folder, open_records
 from streamload.tools.convert.readers.resized_source import is_scaled
 from streamload.tools.convert.record_source import RecordSource
@@ -167,7 +169,16 @@ def _require_convertible(
     require_held(origin.schema, origin.title, style)
     require_said(origin.schema, origin.title, style, Annotations(classes=origin.classes, attributes=origin.attributes))
     refuse_nulls(origin, arguments.on_bad)
+    _refuse_unknown_fields(origin, request, arguments)
     return account
+
+
+def _refuse_unknown_fields(origin: RecordSource, request: OpenRequest, arguments: argparse.Namespace) -> None:
+    """Raise ConfigError where records are to be chosen or parted by what is no field of single numbers, or a condition cannot be read."""
+    named = dict.fromkeys(Condition(arguments.where, said="--where").names if arguments.where else (), "--where")
+    parted = {name: argument for name, argument in ((arguments.stratify, "--stratify"), (arguments.group, "--group")) if name}
+    for asked in (named, parted):
+        SmallFields(origin, request, asked).close()
 
 
 def _show(arguments: argparse.Namespace, job: Conversion, manifest: dict[str, Any], account: Account, console: Console) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, StreamloadError
 from streamload.formats import folder_format_of
-from streamload.formats.names import is_pattern
+from streamload.formats.naming.field_names import is_pattern
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in

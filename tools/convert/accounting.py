@@ -7,12 +7,13 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from streamload.errors import StreamloadError
 from streamload.formats.partitions import SPLITS, files_below, leads_up
+from streamload.formats.tar.archive import HIDDEN
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
@@ -130,21 +131,27 @@ def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequenc
     taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
+    known = {_word(part) for folder in {os.path.dirname(name) for name in listed if name not in rest} for part in folder.split(os.sep)}
     files: list[AccountEntry] = []
     for one in origin.omissions:
         if one.what == "file":
-            names = [name for name in one.names if name in rest and not _why(name, origin)[1]]
+            names = [name for name in one.names if name in rest and not _why(name, origin, known)[1]]
             files += _split("file", names, one.why, leave_out)
             for name in names:
                 del rest[name]
     reasons: dict[tuple[str, bool], list[str]] = {}
     for name in rest:
-        reasons.setdefault(_why(name, origin), []).append(name)
+        reasons.setdefault(_why(name, origin, known), []).append(name)
     for (why, expected), names in sorted(reasons.items()):
         files += _split("file", names, why, leave_out, expected=expected)
     taken_count = len(listed) - sum(one.count for one in files)
     circles = left_out("link", "leads back to a folder above it", _circles(request.path), expected=True)
     return Account(unit="file", found=len(listed), taken=taken_count, left_out=(*files, *inside)).also(circles)
+
+
+def _word(name: str) -> str:
+    """What a name begins with, in small letters."""
+    return re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0]
 
 
 def _converted(path: str) -> set[str]:
@@ -192,17 +199,17 @@ def _listed(path: str, taken: set[str]) -> dict[str, str]:
     return {one: one for one in glob.glob(path, recursive=True) if not os.path.isdir(one)}
 
 
-def _why(name: str, origin: RecordSource) -> tuple[str, bool]:
-    """Why a file is not taken, and whether nobody expects that."""
+def _why(name: str, origin: RecordSource, known: Collection[str]) -> tuple[str, bool]:
+    """Why a file is not taken, and whether nobody expects that; `known` are the words of folders from which something is taken."""
     parts, last = name.lower().split(os.sep), os.path.basename(name)
     if any(part.startswith(".") or part in SYSTEM for part in parts) or last.endswith("~"):
-        return "hidden, or of the system", True
+        return HIDDEN, True
     if DOCUMENTS.fullmatch(last) or last == FOLDER_NAME or last.endswith(SUFFIX):
         return "words about the data", True
     if origin.is_no_data(name):
         return "no data by their names", True
-    words = [re.split(r"[^a-z0-9]", one, maxsplit=1)[0] for one in (last.lower(), *parts[:-1])]
-    part = next((one for one in words if one in SPLITS or one == "t10k"), None)
+    words = [_word(one) for one in (last.lower(), *parts[:-1])]
+    part = next((one for one in words if (one in SPLITS or one == "t10k") and one not in known), None)
     if part is not None:
         return f"of another part ({part}): convert it by itself", False
     ending = os.path.splitext(last)[1].lower()
@@ -226,4 +233,4 @@ def _contents_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[Acco
     """What lies in files that are read, and is not taken: members of containers, and records."""
     for one in origin.omissions:
         if one.what not in ("file", "field"):
-            yield from _split(one.what, one.names, one.why, patterns, count=one.count)
+            yield from _split(one.what, one.names, one.why, patterns, count=one.count, expected=one.why == HIDDEN)

@@ -98,9 +98,8 @@ def read_manifest(path: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, names, manifest = False, [], {}
     if not sound:
-        raise CorruptDataError(
-            f"{path} is damaged, or of another version.", hint="Write it anew: streamload verify --write-manifest.", path=path
-        )
+        anew = "convert anew" if os.path.basename(path) == FOLDER_NAME else "write it anew: streamload verify --write-manifest"
+        raise CorruptDataError(f"{path} is damaged, or of another version.", hint=f"Delete it, and {anew}.", path=path)
     folder = os.path.realpath(os.path.dirname(path) or ".")
     for name in names:
         plain = os.path.basename(name) == name and name not in ("", ".", "..")

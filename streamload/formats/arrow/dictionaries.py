@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.formats.arrow.dictionary_values import to_stream
 from streamload.formats.arrow.ipc_messages import IpcContents
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
-from streamload.formats.arrow_types import UnsupportedColumnError, storage_of
+from streamload.formats.arrow_types.element_types import UnsupportedColumnError, storage_of
 from streamload.schema import TEXT, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.formats.arrow.flatbuffers import FlatError, FlatTable, root
-from streamload.formats.table import read_exactly
+from streamload.formats.tables.table import read_exactly
 from streamload.storage.files import OpenFiles
 
 MAGIC = b"ARROW1"

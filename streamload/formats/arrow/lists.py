@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
-from streamload.formats.arrow_ragged_types import RaggedValues
-from streamload.formats.arrow_types import ArrowValues
-from streamload.formats.list_lengths import MOST_LENGTHS, ListLengths, OpenLists, decide
-from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.arrow_types.element_types import ArrowValues
+from streamload.formats.arrow_types.list_lengths import MOST_LENGTHS, ListLengths, OpenLists, decide
+from streamload.formats.arrow_types.ragged_types import RaggedValues
+from streamload.formats.tables.fields import FileColumn, Table
 from streamload.schema import ARRAY, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles

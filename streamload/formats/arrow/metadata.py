@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
-from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
+from streamload.errors import CorruptDataError, UnsupportedFeatureError, damaged
 from streamload.formats.arrow import dictionaries, ragged_planning
 from streamload.formats.arrow.flatbuffers import FlatError
 from streamload.formats.arrow.ipc_messages import IpcContents, MessageError, read_contents
 from streamload.formats.arrow.lists import first_lengths
 from streamload.formats.arrow.ragged_planning import RaggedExtent
 from streamload.formats.arrow.record_batches import BatchFile
-from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in
-from streamload.formats.arrow_ragged_types import RaggedValues
-from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
-from streamload.formats.nulls import NullCounts
-from streamload.formats.table_fields import FileColumn, Table, WantedColumns
+from streamload.formats.arrow_types import annotations, element_types, ragged_types
+from streamload.formats.arrow_types.element_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.arrow_types.ragged_types import RaggedValues
+from streamload.formats.arrow_types.schema_columns import TableColumn, columns_in, duplicate_in
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.nulls import NullCounts
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
 
 Shapes = Mapping[str, Sequence[int | None]]
@@ -62,7 +62,7 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
     twice = duplicate_in([column.key for column in columns_in(schema)])
     if twice is not None:
         raise UnsupportedFeatureError(f"{path} holds two columns called '{twice}'.", hint="Rename one of them.", path=path, dataset=twice)
-    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
+    classes, said = annotations.classes_in(schema), annotations.attributes_in(schema)
     places = _places(schema, contents)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
@@ -76,7 +76,7 @@ def read_metadata(path: str, wanted: WantedColumns, shapes: Shapes) -> Table:
                 continue
             try:
                 stored = _stored(schema, contents, column, places, shapes.get(key), files)
-                words, note = stored.classes or classes.get(key, ()), arrow_types.note_of(column.field)
+                words, note = stored.classes or classes.get(key, ()), element_types.note_of(column.field)
                 columns[key] = replace(stored, classes=words, attributes=said.get(key, {}), note=note)
             except UnsupportedColumnError as error:
                 refused[key] = error.why
@@ -102,9 +102,7 @@ def _read(path: str, was: Fingerprint) -> tuple[IpcContents, Any]:
         if isinstance(error, CorruptDataError):
             raise
         files.verify()
-        raise CorruptDataError(
-            f"{path} cannot be read as Arrow: {error}.", hint="The file is damaged or was cut short; fetch or write it again.", path=path
-        ) from error
+        raise damaged(f"{path} cannot be read as Arrow: {error}.", path=path) from error
     finally:
         files.close()
     if not contents.little:
@@ -121,7 +119,7 @@ def _places(schema: Any, contents: IpcContents) -> dict[tuple[int, ...], ColumnE
         if size is None:
             return None
         found[numbers] = ColumnExtent(begin=at, end=at + size, above=above)
-        kind = arrow_types.storage_of(field.type)
+        kind = element_types.storage_of(field.type)
         inner: RaggedExtent | None = at + RaggedExtent(1, 1, 0)
         for number in range(kind.num_fields if kinds.is_struct(kind) else 0):
             assert inner is not None
@@ -140,25 +138,25 @@ def _stored(
     """One column: its type, and its arrays and buffers in each batch."""
     codes = dictionaries.codes_of(column.field)
     field = codes or column.field
-    values = arrow_ragged_types.ragged_of(field, shape) or arrow_types.values_of(field, shape)
+    values = ragged_types.ragged_of(field, shape) or element_types.values_of(field, shape)
     place = places.get(column.numbers)
     if place is None:
         raise UnsupportedColumnError("stands behind a column of a type whose buffers cannot be told apart")
     words = _words(contents, column, files) if codes is None else None
-    kind = arrow_types.storage_of(field.type if words is None else field.type.index_type)
+    kind = element_types.storage_of(field.type if words is None else field.type.index_type)
     members: tuple[str, ...] = ()
     if any(batch.nulls[list(place.above)].any() for batch in contents.batches if len(batch.nulls) > place.end.arrays - 1):
         # A struct is null here and there, and its members with it: all of it must be decoded.
         if words is not None:
             raise UnsupportedColumnError("is a member of a struct with nulls, and has a dictionary, which cannot be read in Arrow files")
         place, members = places[column.numbers[:1]], column.path[1:]
-        kind = arrow_types.storage_of(schema.field(column.numbers[0]).type)
-    if place.end.views > place.begin.views and not arrow_ragged_types.is_view(kind):
+        kind = element_types.storage_of(schema.field(column.numbers[0]).type)
+    if place.end.views > place.begin.views and not ragged_types.is_view(kind):
         raise UnsupportedColumnError("holds views within a struct, which cannot be read in Arrow files")
     batches = replace(_batch_file(contents, place, column.key, files), kind=serialized(kind), values=values, members=members, words=words)
     facts = ArrowColumnInfo(name=column.key, field=field, nulls=_nulls(contents, places, column, values), batches=batches)
     if isinstance(values, ArrowValues) and None in values.lists and shape is not None:
-        known = arrow_types.with_lengths(values, first_lengths(facts, values, files), field.name)
+        known = element_types.with_lengths(values, first_lengths(facts, values, files), field.name)
         facts = replace(facts, batches=replace(batches, values=known))
     classes = () if codes is None else dictionaries.words_of(contents, column.numbers, column.field, files)
     return replace(_finished(facts, files), classes=classes)
@@ -171,9 +169,9 @@ def serialized(kind: Any) -> bytes:
 
 def _words(contents: IpcContents, column: TableColumn, files: OpenFiles) -> NDArray[np.uint8] | None:
     """What the codes of a column stand for; None where it has none."""
-    if not kinds.is_dictionary(arrow_types.leaf_of(column.field.type)):
+    if not kinds.is_dictionary(element_types.leaf_of(column.field.type)):
         return None
-    if not kinds.is_dictionary(arrow_types.storage_of(column.field.type)):
+    if not kinds.is_dictionary(element_types.storage_of(column.field.type)):
         raise UnsupportedColumnError("has a dictionary within lists, which cannot be read in Arrow files")
     return dictionaries.values_in(contents, column.numbers, column.field, files)
 
@@ -215,7 +213,7 @@ def _nulls(
         return NullCounts()
     own, whole = place.begin.arrays, [*place.above, place.begin.arrays]
     if isinstance(values, RaggedValues) and values.member:
-        own += ragged_planning.place_of(arrow_types.storage_of(column.field.type), (values.member,))[0]
+        own += ragged_planning.place_of(element_types.storage_of(column.field.type), (values.member,))[0]
         whole.append(own)
     within = range(own + 1, place.end.arrays) if not (isinstance(values, RaggedValues) and values.inner is None) else ()
     # A member is null where its struct is, as a rule, so that these are counted twice.
@@ -252,9 +250,7 @@ def _finished(facts: ArrowColumnInfo, files: OpenFiles) -> FileColumn:
 
 
 def _contradicts(path: str, column: str, why: str) -> CorruptDataError:
-    return CorruptDataError(
-        f"{path}: column '{column}' is damaged: {why}.", hint="Fetch or write the file again.", path=path, dataset=column
-    )
+    return damaged(f"{path}: column '{column}' cannot be read: {why}.", path=path, dataset=column)
 
 
 def _stacked(arrays: Sequence[NDArray[np.int64]], width: int) -> NDArray[np.int64]:

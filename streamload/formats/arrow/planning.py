@@ -16,9 +16,9 @@ from streamload.formats.arrow.lists import type_of, with_lists
 from streamload.formats.arrow.metadata import ArrowColumnInfo, Shapes, read_metadata, with_values
 from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
 from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, RecordBatches
-from streamload.formats.arrow_types import ArrowValues
-from streamload.formats.table import RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.arrow_types.element_types import ArrowValues
+from streamload.formats.tables.fields import Fields, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.tables.table import RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source

@@ -13,15 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.formats import arrow_types
 from streamload.formats.arrow.ipc_messages import BatchBuffers
 from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
 from streamload.formats.arrow.record_batches import BatchFile, RecordBatches, RecordBatchReader
-from streamload.formats.arrow_ragged_types import RaggedValues, is_view
+from streamload.formats.arrow_types import element_types
+from streamload.formats.arrow_types.ragged_types import RaggedValues, is_view
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import RawRagged
-from streamload.formats.table import read_exactly
-from streamload.formats.table_fields import TablePart
+from streamload.formats.tables.fields import TablePart
+from streamload.formats.tables.table import read_exactly
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY, Field
 from streamload.source import Lengths, ReadStats
@@ -52,7 +52,7 @@ class RaggedExtent(NamedTuple):
 
 def extent(kind: Any, *, unions: bool = True) -> RaggedExtent | None:
     """How many arrays and buffers a column of a type has in a record batch; None where that is not known, as of `unions` it may be."""
-    kind = arrow_types.storage_of(kind)
+    kind = element_types.storage_of(kind)
     if kinds.is_null(kind):
         return RaggedExtent(1, 0, 0)
     if is_view(kind):
@@ -86,13 +86,13 @@ def place_of(kind: Any, names: Sequence[str]) -> tuple[int, int, Any]:
     """The array, the first buffer, and the type of what stands at the end of these names, in a column of a type."""
     array, buffer = 0, 0
     for name in names:
-        kind = arrow_types.storage_of(kind)
+        kind = element_types.storage_of(kind)
         array, buffer = array + 1, buffer + 1
         for number in range(kind.get_field_index(name)):
             before = extent(kind.field(number).type) or RaggedExtent(0, 0, 0)
             array, buffer = array + before.arrays, buffer + before.buffers
         kind = kind.field(kind.get_field_index(name)).type
-    return array, buffer, arrow_types.storage_of(kind)
+    return array, buffer, element_types.storage_of(kind)
 
 
 def names_to(values: RaggedValues, batches: BatchFile) -> tuple[str, ...]:

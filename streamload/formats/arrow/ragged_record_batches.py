@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamload.errors import CorruptDataError, StreamloadError
+from streamload.errors import StreamloadError, damaged
 from streamload.formats.arrow.record_batches import RecordBatches, RecordBatchReader
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.source import ReadStats
@@ -38,7 +38,7 @@ class RaggedBatchReader(RaggedRowsReader):
     def _stretches(self, block: int) -> Iterator[RaggedSlice]:
         import pyarrow as pa
 
-        from streamload.formats.arrow_ragged_types import to_ragged
+        from streamload.formats.arrow_types.ragged_types import to_ragged
 
         rows = self._column.rows
         path, records = self._rows.place(block)
@@ -47,9 +47,8 @@ class RaggedBatchReader(RaggedRowsReader):
         except (pa.ArrowException, ValueError) as error:
             if isinstance(error, StreamloadError):
                 raise
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: column '{rows.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
-                hint="The file is damaged; fetch or write it again.",
                 path=path,
                 dataset=rows.column,
                 records=records,

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError, StreamloadError
+from streamload.errors import StreamloadError, damaged
 from streamload.formats.arrow.dictionary_values import from_stream
 from streamload.formats.columns.blocks import LastBlock, by_block
-from streamload.formats.nulls import nulls_in_blocks, without_refusals
-from streamload.formats.table import read_exactly
+from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
+from streamload.formats.tables.table import read_exactly
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
@@ -161,15 +161,15 @@ class RecordBatchReader(ReaderDefaults):
         out[rows] = values[local]
 
     def _decoded(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
-        from streamload.formats.arrow_types import to_numpy
+        from streamload.formats.arrow_types.element_types import to_numpy
 
         return self.made(block, to_numpy)
 
     def made(self, block: int, make: Callable[[Any, Any, Any], Made]) -> tuple[Made, NDArray[np.bool_] | None]:
         """What `make` makes of the array of a batch, its values and what stands for nulls; and which of its records have a null
         that is an error, None where none has. Raises SchemaMismatchError, with file and record, for lists of other lengths."""
-        from streamload.formats.arrow_nulls import made_of
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.nulls import made_of
 
         column, part, array = self._column, self._places[block][0], self.array(block)
         try:
@@ -186,8 +186,8 @@ class RecordBatchReader(ReaderDefaults):
 
     def nulls_in(self, block: int) -> NDArray[np.bool_]:
         """Which records of a batch have a null for which nothing stands: shape (records,)."""
-        from streamload.formats.arrow_nulls import refused_nulls
-        from streamload.formats.arrow_ragged_types import member_of
+        from streamload.formats.arrow_types.nulls import refused_nulls
+        from streamload.formats.arrow_types.ragged_types import member_of
 
         part, batch = self._places[block]
         self._files.descriptor(part.number)
@@ -219,9 +219,8 @@ class RecordBatchReader(ReaderDefaults):
         except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, StopIteration, MemoryError) as error:
             path, records = self.place(block)
             self._files.verify()
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: column '{self._column.column}' cannot be decoded in records {records[0]:,} to {records[1]:,}: {error}.",
-                hint="The file is damaged; fetch or write it again.",
                 path=path,
                 dataset=self._column.column,
                 records=records,
@@ -234,7 +233,7 @@ class RecordBatchReader(ReaderDefaults):
             raise ValueError(f"it has {len(array):,} records of {int(part.records[batch]):,}")
         array.validate(full=True)
         if part.members:
-            from streamload.formats.arrow_columns import member_at
+            from streamload.formats.arrow_types.schema_columns import member_at
 
             return member_at(array, part.members)
         if part.words is None:

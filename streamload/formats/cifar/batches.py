@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError
+from streamload.errors import CorruptDataError, SourceError, damaged
 from streamload.formats.cifar.names import IMAGE_NBYTES, MOST_NBYTES, label_nbytes
 from streamload.formats.cifar.pickles import array_in, held_in
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -57,11 +57,7 @@ def read_batch(path: str) -> CifarBatch:
 def _binary(data: bytes, path: str, was: Fingerprint) -> CifarBatch:
     count = label_nbytes(path)
     if not count or len(data) % (IMAGE_NBYTES + count):
-        raise CorruptDataError(
-            f"{path} ({len(data):,} bytes) is no batch of CIFAR: its records take 3,073 or 3,074 bytes each.",
-            hint="Fetch it again.",
-            path=path,
-        )
+        raise damaged(f"{path} ({len(data):,} bytes) is no batch of CIFAR: its records take 3,073 or 3,074 bytes each.", path=path)
     rows = np.frombuffer(data, np.uint8).reshape(-1, count + IMAGE_NBYTES)
     labels = {name: rows[:, at].astype(np.int64) for at, name in enumerate(LABELS[count])}
     return CifarBatch(path=path, fingerprint=was, records=len(rows), offset=count, stride=rows.shape[1], images=None, labels=labels)
@@ -92,9 +88,9 @@ def _labels(values: Any, name: str, images: int, path: str) -> NDArray[np.int64]
     try:
         labels = np.array([int(value) for value in (values if held is None else held.reshape(-1))], np.int64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise CorruptDataError(f"{path}: its {name} are no numbers: {error}.", hint="Fetch it again.", path=path) from error
+        raise damaged(f"{path}: its {name} are no numbers: {error}.", path=path) from error
     if len(labels) != images:
-        raise CorruptDataError(f"{path} holds {images:,} images and {len(labels):,} {name}.", hint="Fetch it again.", path=path)
+        raise damaged(f"{path} holds {images:,} images and {len(labels):,} {name}.", path=path)
     return labels
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from streamload.formats.cifar.names import batches_in, is_batch
 
 if TYPE_CHECKING:
-    from streamload.formats.table_fields import Fields
+    from streamload.formats.tables.fields import Fields
     from streamload.source import Source
 
 NAME = "CIFAR"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.errors import UnsafeSourceError, damaged
 
 _FORBIDDEN = frozenset(
     code[0]
@@ -155,7 +155,7 @@ def held_in(data: bytes, path: str) -> dict[Any, Any]:
     except UnsafeSourceError as error:
         raise UnsafeSourceError(f"{path}: {error.message}", hint=error.hint, path=path) from error
     except Exception as error:  # a damaged pickle can raise anything
-        raise CorruptDataError(f"{path} is no pickle that can be read: {error}.", hint="Fetch it again.", path=path) from error
+        raise damaged(f"{path} is no pickle that can be read: {error}.", path=path) from error
     if not isinstance(held, dict):
         return {}
     return {name.decode("latin1") if isinstance(name, bytes) else name: value for name, value in held.items()}

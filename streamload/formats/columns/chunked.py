@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamload.codecs import FilterPipeline
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError
+from streamload.errors import CorruptDataError, damaged
 from streamload.formats.columns.chunk_cache import ChunkCache, most_nbytes
 from streamload.formats.columns.chunk_grid import ChunkSelection, Grid, reads
 from streamload.formats.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
@@ -271,9 +271,9 @@ class ChunkedReader(ReaderDefaults):
         start = chunk // grid.boxes * grid.band_records
         stop = start + grid.records_in(chunk)
         place = f"the chunk of records {start}:{stop} of '{name}', at byte {int(part.offsets[chunk]):,},"
-        return type(error)(
+        return damaged(
             f"{was.path}: {place} does not decode: {error.message}",
-            hint="The file is damaged there: fetch or write it again.",
+            kind=type(error),
             path=was.path,
             dataset=name,
             records=(start, stop),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import AddressableDefaults
 from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
-from streamload.nulls import null_error
+from streamload.formats.columns.optional_values import IndexedBytes, IndexedBytesReader
 from streamload.schema import Field
 from streamload.source import Lengths, ReadStats
 from streamload.storage.direct_io import LEAST_RECORD_NBYTES, RING_NBYTES
@@ -17,7 +17,7 @@ from streamload.storage.files import OpenFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FileRanges(AddressableDefaults):
+class FileRanges(IndexedBytes, AddressableDefaults):
     """One ragged field of bytes or of text, each record of which is a stretch of a file: 16 bytes of index a record."""
 
     field: Field
@@ -66,51 +66,28 @@ class FileRanges(AddressableDefaults):
         runs = np.searchsorted(self.starts, np.arange(start, stop), side="right") - 1
         return np.stack([self.numbers[runs], offsets, offsets + self.sizes[start:stop]], axis=1).astype(np.int64)
 
-    def filled(self) -> FileRanges:
-        """The same with no bytes at all in the place of records without a value."""
-        return replace(self, fill=b"") if self.fill is None else self
-
-    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records without a value for which nothing stands."""
-        return np.flatnonzero(self.offsets < 0) if self.fill is None else np.zeros(0, np.int64)
+    def place_of(self, record: int) -> tuple[int, int]:
+        """The number of the file that a record belongs to, and its own number there."""
+        run = int(np.searchsorted(self.starts, record, side="right")) - 1
+        return int(self.numbers[run]), record - int(self.starts[run])
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> FileRangeReader:
         """A reader by offset."""
         return FileRangeReader(self, files, meter)
 
-    def describe(self) -> str:
-        """How it is stored."""
-        return self.label
 
-
-class FileRangeReader(ByteRangeReader):
+class FileRangeReader(IndexedBytesReader, ByteRangeReader):
     """Gathers records by their places in files."""
 
     def __init__(self, column: FileRanges, files: OpenFiles, meter: ReadStats) -> None:
         super().__init__(column.field.name, files, meter, direct=column.direct_nbytes > 0)
         self._column = column
-        self._fill = np.frombuffer(column.fill or b"", np.uint8)
-
-    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Bytes of each record. Raises NullValueError for one that has no value, where nothing stands for it."""
-        column = self._column
-        sizes, missing = column.sizes[records], column.offsets[records] < 0
-        if missing.any():
-            if column.fill is None:
-                record = int(records[int(missing.argmax())])
-                run = int(np.searchsorted(column.starts, record, side="right")) - 1
-                path = self._files.fingerprints[int(column.numbers[run])].path
-                raise null_error(path, column.column, record - int(column.starts[run]), column.field)
-            sizes[missing] = len(self._fill)
-        return sizes
 
     def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
         """Put the bytes of record `records[k]` into `values[starts[k]:]`. Raises as the system does, with file and field."""
-        out, there = values.view(np.uint8), self._column.offsets[records] >= 0
+        out = values.view(np.uint8)
+        there = self._fill_missing(records, out, starts)
         if not there.all():
-            self.lengths(records)
-            for start in starts[~there].tolist():
-                out[start : start + len(self._fill)] = self._fill
             records, starts = records[there], starts[there]
         if len(records):
             self._read(self._ranges(records), out, np.ascontiguousarray(starts))

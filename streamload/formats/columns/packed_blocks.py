@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError
+from streamload.errors import damaged
 from streamload.source import ReadStats
 from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import OpenFiles
@@ -140,11 +140,7 @@ class PackedStreams:
         if len(data) < nbytes:
             stream.read(begin + len(data), 1)  # It says what is wrong, if the file is damaged there.
             path = self._files.fingerprints[number].path
-            raise CorruptDataError(
-                f"{path} has no {nbytes:,} bytes at unpacked byte {begin:,}.",
-                hint="It is damaged or was cut short: fetch it again.",
-                path=path,
-            )
+            raise damaged(f"{path} has no {nbytes:,} bytes at unpacked byte {begin:,}.", path=path)
         return data
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.formats.columns.blocks import by_block
+from streamload.formats.columns.optional_values import IndexedBytes, IndexedBytesReader
 from streamload.formats.columns.packed_blocks import KEPT_NBYTES, PackedBlocks, streams_of
-from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Lengths, ReadStats
 from streamload.storage.files import OpenFiles
@@ -47,7 +47,7 @@ class InStoredOrder(ColumnDefaults):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PackedRanges(InStoredOrder):
+class PackedRanges(IndexedBytes, InStoredOrder):
     """One ragged field of bytes or of text, each record of which is a stretch of the unpacked bytes of a file."""
 
     field: Field
@@ -72,21 +72,14 @@ class PackedRanges(InStoredOrder):
         sums = np.concatenate([[0], np.cumsum(np.where(self.offsets < 0, standing, self.sizes))])
         return np.diff(sums[self.blocks.cuts])
 
-    def filled(self) -> PackedRanges:
-        """The same with no bytes at all in the place of records without a value."""
-        return replace(self, fill=b"") if self.fill is None else self
-
-    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records without a value for which nothing stands."""
-        return np.flatnonzero(self.offsets < 0) if self.fill is None else np.zeros(0, np.int64)
+    def place_of(self, record: int) -> tuple[int, int]:
+        """The number of the file that a record belongs to, and its own number there."""
+        run = int(np.searchsorted(self.blocks.starts, record, side="right")) - 1
+        return int(self.blocks.numbers[run]), record - int(self.blocks.starts[run])
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> PackedRangeReader:
         """A reader that goes on from where it, or that of another field, was."""
         return PackedRangeReader(self, files, meter)
-
-    def describe(self) -> str:
-        """How it is stored."""
-        return self.label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -158,34 +151,20 @@ class StretchReader(ReaderDefaults):
         """The streams are closed with the files."""
 
 
-class PackedRangeReader(StretchReader):
+class PackedRangeReader(IndexedBytesReader, StretchReader):
     """Gathers records of any length."""
 
     def __init__(self, column: PackedRanges, files: OpenFiles, meter: ReadStats) -> None:
         super().__init__(column.blocks, column.offsets, column.sizes, files, meter)
         self._column = column
-        self._fill = np.frombuffer(column.fill or b"", np.uint8)
-
-    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Bytes of each record. Raises NullValueError for one that has no value, where nothing stands for it."""
-        column = self._column
-        sizes, missing = column.sizes[records], column.offsets[records] < 0
-        if missing.any():
-            if column.fill is None:
-                record = int(records[int(missing.argmax())])
-                at = int(np.searchsorted(column.blocks.starts, record, side="right")) - 1
-                path = self._files.fingerprints[int(column.blocks.numbers[at])].path
-                raise null_error(path, column.column, record - int(column.blocks.starts[at]), column.field)
-            sizes[missing] = len(self._fill)
-        return sizes
 
     def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
         """Put the bytes of record `records[k]` into `values[starts[k]:]`. Raises as unpacking does."""
-        sizes, there = self.lengths(records), self._column.offsets[records] >= 0
-        for start in starts[~there].tolist():
-            values.view(np.uint8)[start : start + len(self._fill)] = self._fill
-        if there.any():
-            self._copy(records[there], sizes[there], values, starts[there])
+        there = self._fill_missing(records, values.view(np.uint8), starts)
+        if not there.all():
+            records, starts = records[there], starts[there]
+        if len(records):
+            self._copy(records, self._column.sizes[records], values, starts)
 
 
 class PackedArrayReader(StretchReader):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.column_defaults import AddressableDefaults, ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError
+from streamload.errors import damaged
 from streamload.formats.columns.byte_ranges import ByteRangeReader, Ranges
 from streamload.formats.columns.raw import RawRecords
 from streamload.ragged import Ragged
@@ -165,10 +165,9 @@ class RawRaggedReader(ByteRangeReader):
             self._files.verify()
             k = int(wrong.argmax())
             path = self._files.fingerprints[int(self._column.pairs.numbers[runs[k]])].path
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: record {int(records[k]):,} of '{self._column.field.name}' claims elements {int(firsts[k]):,} to "
                 f"{int(lasts[k]):,}, of {int(self._column.limits[runs[k]]):,} that are there.",
-                hint="The file is damaged: fetch or write it again.",
                 path=path,
                 dataset=self._column.field.name,
                 records=(int(records[k]), int(records[k]) + 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import SourceChangedError, SourceError
+from streamload.formats.columns.optional_values import OptionalValues
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Fault, Lengths, ReadStats
@@ -30,7 +31,7 @@ OPENING_THREADS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class WholeFiles(AddressableDefaults):
+class WholeFiles(OptionalValues, AddressableDefaults):
     """One field of bytes, each record of which is all that a file holds."""
 
     field: Field
@@ -62,21 +63,13 @@ class WholeFiles(AddressableDefaults):
         number = int(self.numbers[record])
         return number if number >= 0 else None
 
-    def filled(self) -> WholeFiles:
-        """The same with no bytes at all in the place of records without a file."""
-        return replace(self, fill=b"") if self.fill is None else self
-
-    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records without a file for which nothing stands."""
-        return np.flatnonzero(self.numbers < 0) if self.fill is None else np.zeros(0, np.int64)
+    def missing(self, records: NDArray[np.int64] | slice) -> NDArray[np.bool_]:
+        """Which of some records have no file."""
+        return self.numbers[records] < 0
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> WholeFileReader:
         """A reader of files."""
         return WholeFileReader(self, files, meter)
-
-    def describe(self) -> str:
-        """How it is stored."""
-        return self.label
 
 
 class WholeFileReader(ReaderDefaults):

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.grouped import Grouped
+from streamload.formats.derived.grouped import Grouped
+from streamload.formats.derived.sparse_rows import SparseRows
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
@@ -16,7 +17,6 @@ from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.discovery.inspection import inspect_files
 from streamload.formats.hdf5.metadata import FilesInfo
 from streamload.formats.hdf5.request import Request
-from streamload.formats.sparse_rows import SparseRows
 from streamload.images.fixed_bytes import FixedBytes, holds_bytes
 from streamload.images.image_fields import LookedAt, look_at
 from streamload.ragged import Ragged

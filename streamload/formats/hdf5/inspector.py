@@ -30,7 +30,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, ResourceError, SourceError, StreamloadError, from_plain
+from streamload.child_process import ChildProcess, signal_name
+from streamload.errors import CorruptDataError, ResourceError, StreamloadError, damaged, from_plain
 from streamload.formats.hdf5 import metadata_cache
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS, InspectionProgress
 from streamload.formats.hdf5.metadata import FilesInfo, no_progress
@@ -66,8 +67,6 @@ main(said["control"])
 _PACKAGE = __name__.partition(".")[0]
 MOST_LETTERS = 300
 """Of what a dying process wrote, how much is told."""
-_CLEARED = ("PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONPROFILEIMPORTTIME", "PYTHONBREAKPOINT")
-_ALONE = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class InspectorUnavailableError(Exception):
@@ -148,7 +147,7 @@ class Inspector:
     @classmethod
     def _running(cls) -> Inspector:
         current, settings = cls._current, _settings()
-        if current is not None and (current.settings != settings or current.process.poll() is not None):
+        if current is not None and (current.settings != settings or not current._child.running):
             cls.shutdown()
             current = None
         if current is None:
@@ -174,49 +173,23 @@ class Inspector:
         if not sys.executable or getattr(sys, "frozen", False):
             raise InspectorUnavailableError(f"no Python interpreter can be started: sys.executable is {sys.executable!r}")
         self.settings = settings
-        self._owner = os.getpid()
-        try:
-            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise InspectorUnavailableError(error.strerror or str(error)) from error
-        try:
-            self._stderr = AnonymousFile()
-        except ResourceError as error:
-            self._control.close()
-            theirs.close()
-            raise InspectorUnavailableError(error.message) from error
-        environment = {name: value for name, value in os.environ.items() if name not in _CLEARED}
-        environment.update(dict.fromkeys(_ALONE, "1"))
         here = _folder()
-        said = json.dumps(
-            {
-                "path": [entry or here for entry in sys.path if entry or here],
-                "name": _PACKAGE,
-                "package": os.path.abspath(sys.modules[_PACKAGE].__path__[0]),
-                "control": theirs.fileno(),
-            }
-        )
+        said = {
+            "path": [entry or here for entry in sys.path if entry or here],
+            "name": _PACKAGE,
+            "package": os.path.abspath(sys.modules[_PACKAGE].__path__[0]),
+        }
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-S", "-P", "-c", _BOOT, said],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr.fd,
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-                process_group=0,
-            )
+            self._child = ChildProcess("the process that looks at HDF5 files", _BOOT, said, flags=("-S",))
+        except ResourceError as error:
+            raise InspectorUnavailableError(os.strerror(error.errno) if error.errno else error.message) from error
         except (OSError, subprocess.SubprocessError) as error:
-            self._control.close()
-            self._stderr.close()
             raise InspectorUnavailableError(f"{sys.executable} cannot be run: {getattr(error, 'strerror', None) or error}") from error
-        finally:
-            theirs.close()
 
     @property
     def pid(self) -> int:
         """The surveyor's process id."""
-        return self.process.pid
+        return self._child.pid
 
     def _survey(self, scrap: AnonymousFile, asked: Request) -> NDArray[np.uint8]:
         paths = asked.paths
@@ -225,7 +198,7 @@ class Inspector:
         while place < len(request):
             place += os.pwrite(scrap.fd, request[place:], place)
         try:
-            socket.send_fds(self._control, [b"survey"], [scrap.fd])
+            socket.send_fds(self._child.control, [b"survey"], [scrap.fd])
             status, nbytes = self._answer(scrap, paths)
         except OSError as error:
             raise _GoneError from error
@@ -241,7 +214,7 @@ class Inspector:
     def _answer(self, scrap: AnonymousFile, paths: Sequence[str]) -> tuple[int, int]:
         """How the survey ended, and the bytes of its result. Ends it, and the surveyor, if it gets nowhere."""
         waiting = select.poll()
-        waiting.register(self._control, select.POLLIN)
+        waiting.register(self._child.control, select.POLLIN)
         began, seen, said = time.monotonic(), InspectionProgress(), False
         watch = Stillness(began, busy_seconds=STILL_SECONDS, asleep_seconds=ASLEEP_SECONDS)
         try:
@@ -265,7 +238,7 @@ class Inspector:
             if said:
                 sys.stderr.write("\r\x1b[K")
                 sys.stderr.flush()
-        answer = self._control.recv(ANSWER.size)
+        answer = self._child.control.recv(ANSWER.size)
         if len(answer) != ANSWER.size:
             raise _GoneError
         status, nbytes = ANSWER.unpack(answer)
@@ -273,23 +246,16 @@ class Inspector:
 
     def last_words(self) -> str:
         """What became of a process that gives no answer, and the last line that it wrote about it."""
-        try:
-            status = self.process.wait(1)
-        except subprocess.TimeoutExpired:
+        status = self._child.ended(seconds=1)
+        if status is None:
             return f"the process does not answer in {START_SECONDS:g} s"
-        how = f"was killed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"
-        lines = self._stderr.text().strip().splitlines()
+        name, lines = signal_name(status), self._child.complaints().splitlines()
+        how = f"was killed ({name})" if name else f"ended with status {status}"
         return f"the process {how}" + (f": {lines[-1][:MOST_LETTERS]}" if lines else "")
 
     def close(self) -> None:
         """End the process and wait for it; in a forked child, only let go of what was inherited."""
-        self._control.close()
-        self._stderr.close()
-        if self._owner != os.getpid():
-            self.process.returncode = 0  # Not ours to wait for.
-            return
-        self.process.kill()
-        self.process.wait()
+        self._child.close()
 
 
 def _say_unprotected(why: str) -> None:
@@ -358,14 +324,13 @@ def _killed(path: str, why: str) -> ResourceError:
 
 def _ended(status: int, path: str) -> StreamloadError:
     """The error for a survey that ended without a result."""
-    hint = "The file is damaged: fetch or write it again."
     if status == -signal.SIGKILL:
         return _killed(path, "the process that looked at it was killed (SIGKILL)")
     if status == -signal.SIGXCPU:
-        return CorruptDataError(f"{path}: the HDF5 library got nowhere with what describes its data.", hint=hint, path=path)
-    how = f"crashed ({signal.Signals(-status).name})" if -status in set(signal.Signals) else f"ended with status {status}"
-    error: SourceError = CorruptDataError(f"{path}: the HDF5 library {how} while reading the header.", hint=hint, path=path)
-    return error
+        return damaged(f"{path}: the HDF5 library got nowhere with what describes its data.", path=path)
+    name = signal_name(status)
+    how = f"crashed ({name})" if name else f"ended with status {status}"
+    return damaged(f"{path}: the HDF5 library {how} while reading the header.", path=path)
 
 
 atexit.register(Inspector.shutdown)

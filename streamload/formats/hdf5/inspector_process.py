@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streamload.errors import CorruptDataError, ResourceError, StreamloadError, to_plain
+from streamload.errors import ResourceError, StreamloadError, damaged, to_plain
 from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
@@ -121,10 +121,10 @@ def _explained(error: Exception, path: str, limit_nbytes: int | None) -> Streaml
         return error
     if isinstance(error, MemoryError):
         text = f"{path} asks for more than {MEMORY_NBYTES >> 30} GB of memory to read what describes its data."
-        return CorruptDataError(text, hint="The file is damaged: fetch or write it again.", path=path)
+        return damaged(text, path=path)
     text = f"{path}: what describes its data cannot be read ({type(error).__name__}: {error})."
     said = "".join(traceback.format_exception(error))
-    return CorruptDataError(text, hint="Fetch or write it again.", path=path, traceback=said)
+    return damaged(text, path=path, traceback=said)
 
 
 def _limit(what: int, most: int) -> int | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.attributes import attributes_from_json
+from streamload.formats.derived.packing import Packing
 from streamload.images.image_fields import LookedAt
 from streamload.storage.files import Fingerprint
 
@@ -38,25 +39,6 @@ class FilterInfo:
     """The client data stored in the file."""
     name: str
     """The name stored in the file; may be empty."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Packing:
-    """How physical values were made into those that are stored."""
-
-    scale: float
-    """What a stored value is to be multiplied by ..."""
-    offset: float
-    """... and what is added then."""
-    missing: tuple[float, ...]
-    """Stored values that stand for missing ones."""
-    dtype: str
-    """Of physical values: "f4" or "f8"."""
-
-    def __str__(self) -> str:
-        scaled = f"scale_factor {self.scale:g}, add_offset {self.offset:g}" if (self.scale, self.offset) != (1.0, 0.0) else ""
-        absent = f"{' and '.join(f'{value:g}' for value in self.missing)} for missing values" if self.missing else ""
-        return ", ".join(filter(None, (scaled, absent)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamload.attributes import attributes_from_json
 from streamload.errors import CorruptDataError, UnsupportedFeatureError, from_plain, to_plain
-from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Packing, Piece
+from streamload.formats.derived.packing import Packing
+from streamload.formats.hdf5.metadata import CONTIGUOUS, RUNS, ChunkIndex, Columns, DatasetInfo, FilesInfo, FilterInfo, Piece
 from streamload.images.headers import ImageHeader
 from streamload.images.image_error import ImageError
 from streamload.images.image_fields import LOOKED_AT, LookedAt
@@ -20,7 +21,7 @@ from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLSURV10"
+MAGIC = b"SLSURV11"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 _COUNTS = ("datasets", "member_offset", "stride_nbytes", "stored_nbytes", "chunks")
 _PLAIN = ("path", "alias", "layout", "raw", "packed", "listed", "offset", "axis", "attributes", *_COUNTS)

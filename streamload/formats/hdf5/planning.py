@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,21 @@ from numpy.typing import NDArray
 
 from streamload.attributes import agreed, attributes_from_json
 from streamload.errors import CorruptDataError
-from streamload.formats.class_names import agreed_classes, class_names
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
+from streamload.formats.derived.packing import OF_STORED, unpacked
 from streamload.formats.hdf5.columns.field_columns import field_columns
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.small_fields import read_small
 from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.inspector import inspected
-from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME, FilesInfo, Packing
+from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME, FilesInfo
 from streamload.formats.hdf5.request import Request
-from streamload.formats.scaled import Scaled
+from streamload.formats.naming.class_names import agreed_classes, class_names
 from streamload.ragged import Ragged
 from streamload.sizes import format_times
 from streamload.source import Column, Source
-
-PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_max", "valid_range")
-"""Attributes that are of values as they are stored, and not of physical ones."""
 
 
 def plan_files(request: Request) -> Source:
@@ -78,31 +74,17 @@ def _attributes(found: FilesInfo, *, scaled: bool) -> dict[str, dict[str, Any]]:
         if any(piece.stored.datasets > 1 for piece in pieces):
             continue  # What the others say is not known.
         said = agreed(attributes_from_json(piece.stored.attributes) if piece.stored.attributes else {} for piece in pieces)
-        gone = {CLASSES, FIELD_NAME, *(PACKED if scaled and pieces and pieces[0].stored.packing is not None else ())}
+        gone = {CLASSES, FIELD_NAME, *(OF_STORED if scaled and pieces and pieces[0].stored.packing is not None else ())}
         told[name] = {key: one for key, one in said.items() if key not in gone}
     return {name: said for name, said in told.items() if said}
 
 
 def _unpacked(found: FilesInfo, number: int, column: Column, notes: list[str], *, scaled: bool) -> Column:
-    """The column of physical values, if these are wanted; else a note that values are packed."""
+    """As `unpacked`; fields that say which group a record is from are numbers of their own."""
     pieces = found.fields[number]
-    packings = [piece.stored.packing for piece in pieces]
-    first = next((one for one in packings if one is not None), None)
-    if first is None or number in found.starts:
+    if number in found.starts:
         return column
-    if not scaled:
-        notes.append(f"'{column.field.name}' is stored packed ({first}): scaled=True delivers physical values, and NaN for missing ones")
-        return column
-    plain = Packing(scale=1.0, offset=0.0, missing=(), dtype="f4")
-    kind = max(one.dtype for one in packings if one is not None)
-    return Scaled(
-        field=replace(column.field, dtype=np.dtype(kind)),
-        packed=column,
-        starts=np.cumsum([0, *(piece.stored.records for piece in pieces)]).astype(np.int64),
-        scales=np.array([(one or plain).scale for one in packings]),
-        offsets=np.array([(one or plain).offset for one in packings]),
-        missing=tuple((one or plain).missing for one in packings),
-    )
+    return unpacked(column, [piece.stored.packing for piece in pieces], [piece.stored.records for piece in pieces], notes, scaled=scaled)
 
 
 def _held(column: Column, values: NDArray[np.generic] | Ragged, records: int) -> InMemory | InMemoryRagged:

@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SourceError
+from streamload.errors import CorruptDataError, SourceError, damaged
 
 MAGIC_NBYTES = 4
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -70,7 +70,7 @@ def read_idx(path: str) -> IdxArray:
             if not packed and os.path.getsize(path) - offset != nbytes:
                 raise _wrong_size(path, os.path.getsize(path) - offset, nbytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CorruptDataError(f"{path} is damaged: {error}.", hint="Fetch it again.", path=path) from error
+        raise damaged(f"{path} cannot be read as IDX: {error}.", path=path) from error
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -94,4 +94,4 @@ def _unpacked(path: str, file: IO[bytes], nbytes: int, dtype: np.dtype, shape: t
 
 
 def _wrong_size(path: str, found: int, nbytes: int) -> CorruptDataError:
-    return CorruptDataError(f"{path} holds {found:,} bytes of values, and its head says {nbytes:,}.", hint="Fetch it again.", path=path)
+    return damaged(f"{path} holds {found:,} bytes of values, and its head says {nbytes:,}.", path=path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from streamload.formats.image_names import SUFFIXES
+from streamload.formats.naming.image_names import SUFFIXES, is_passed_over
 from streamload.formats.partitions import leads_up
 from streamload.source import Source
 
@@ -73,7 +73,7 @@ def _names_below(folder: str) -> Iterator[str]:
                 whole = os.path.join(here, name)
                 if not os.path.isdir(whole):
                     yield name
-                elif not name.startswith("."):
+                elif not is_passed_over(name):
                     (links if os.path.islink(whole) else below).append(whole)
             waiting += below[::-1]
             links = [link for link in links if not leads_up(link, folder)]

@@ -15,7 +15,7 @@ from streamload.storage import disk_cache
 from streamload.storage.file_table import FileTable
 from streamload.storage.files import identity_of
 
-MAGIC = b"SLFOLD01"
+MAGIC = b"SLFOLD02"
 """Changes whenever the meaning of what is kept does."""
 LOOKED_AT = 256
 """Files, from all over a folder, that must be what they were for the rest to be believed."""

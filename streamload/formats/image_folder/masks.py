@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.formats.image_names import is_image
+from streamload.formats.naming.image_names import is_image, is_passed_over
 from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
 LOOKED_AT = 8
+NAMES_LOOKED_AT = 1000
+"""Files of a folder that tell whether there are images in it."""
 HEAD_NBYTES = 1 << 16
 ALIKE = 0.9
 """Of the names of masks, so many are names of images."""
@@ -20,13 +23,34 @@ ALIKE = 0.9
 
 def mask_folders(path: str) -> tuple[str, str] | None:
     """The folders of images and of masks in a folder that holds just these two; None where it is none such."""
-    with os.scandir(path) as entries:
-        inside = {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    inside = _folders_in(path)
     images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
     masks = [inside[name] for name in MASK_FOLDERS if name in inside]
-    if len(inside) != 2 or not images or not masks:
+    if len(inside) != 2 or not images or not masks or not _holds_images(os.path.join(path, masks[0])):
         return None
     return images[0], masks[0]
+
+
+def images_beside_texts(path: str) -> str | None:
+    """The folder of images in a folder that holds it and annotations among which is no image, such as boxes; None where it is none such."""
+    inside = _folders_in(path)
+    images = [inside[name] for name in IMAGE_FOLDERS if name in inside]
+    others = [name for name in inside.values() if name not in images]
+    if len(images) != 1 or not others or not all(name.lower() in MASK_FOLDERS for name in others):
+        return None
+    return None if any(_holds_images(os.path.join(path, name)) for name in others) else images[0]
+
+
+def _folders_in(path: str) -> dict[str, str]:
+    """The folders in a folder, by their names in small letters."""
+    with os.scandir(path) as entries:
+        return {entry.name.lower(): entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name)}
+
+
+def _holds_images(path: str) -> bool:
+    """Whether one of the first files in a folder and those below it is an image."""
+    names = (name for _, _, files in os.walk(path) for name in files)
+    return any(is_image(name) for name in islice(names, NAMES_LOOKED_AT))
 
 
 def mask_stem(name: str) -> str:
@@ -54,6 +78,28 @@ def refuse_masks(path: str, names: Sequence[str]) -> None:
                     hint=f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs.",
                     path=path,
                 )
+
+
+def refuse_masks_among(path: str, names: Sequence[str]) -> None:
+    """Raise ConfigError where masks lie beside the images that they are of: told by their names, and by their pixels."""
+    stems: dict[str, str] = {}
+    for name in names:
+        stems.setdefault(os.path.splitext(name)[0], name)
+    pairs: dict[str, str] = {}
+    for name in names:
+        folder, last = os.path.split(name)
+        image = stems.get(os.path.join(folder, mask_stem(last)))
+        if image is not None and image != name and mask_stem(last) != os.path.splitext(last)[0]:
+            pairs[name] = image
+    if pairs and _are_numbers(path, list(pairs)) and not _are_numbers(path, list(pairs.values())):
+        mask, image = next(iter(pairs.items()))
+        raise ConfigError(
+            f"{path} holds {len(pairs):,} mask{'s' * (len(pairs) > 1)} beside the images that they are of "
+            f"({mask} of {image}{', ...' * (len(pairs) > 1)}): each would be a record of its own.",
+            hint=f"Move images into a folder '{IMAGE_FOLDERS[0]}' and masks into a folder '{MASK_FOLDERS[0]}', alone in one: "
+            "they are then read as pairs.",
+            path=path,
+        )
 
 
 def _are_numbers(path: str, names: Sequence[str]) -> bool:

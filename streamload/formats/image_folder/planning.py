@@ -14,17 +14,19 @@ from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import table_in, table_of_labels, table_of_split
 from streamload.formats.image_folder.listing import Listing
-from streamload.formats.image_folder.masks import MASK_FOLDERS, mask_folders, paired, refuse_masks
+from streamload.formats.image_folder.masks import MASK_FOLDERS, images_beside_texts, mask_folders, paired, refuse_masks, refuse_masks_among
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
-from streamload.formats.label_values import LabelValues, labels_or_texts
-from streamload.formats.planned_fields import Made, PlannedField, held_field, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.label_values import LabelValues, labels_or_texts
+from streamload.formats.tables.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.omissions import Omission
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
 from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 
 IMAGE, LABEL, MASK = "image", "label", "mask"
+MASK_WORDS = (b"mask.", b"seg.", b"gt.")
+"""Of these, names of masks have one; most folders have no such name, and their names need no second look."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -146,6 +148,11 @@ def _by_folder(found: Listing) -> FolderRecords:
     """Every image a record, its label the folder in the root that it lies in."""
     files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
+    if any(word in files.names.tobytes().lower() for word in MASK_WORDS):
+        refuse_masks_among(found.root, found.paths())
+    images = images_beside_texts(found.root)
+    if images is not None and all(folder.partition(os.sep)[0] == images for folder in found.folders):
+        return made
     numbers = labelled_folders(found)
     if numbers is not None:
         if any(name.lower() in MASK_FOLDERS for name in found.classes):

@@ -12,8 +12,9 @@ import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
+from streamload.formats.image_folder.masks import images_beside_texts
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
-from streamload.formats.image_names import SUFFIXES, is_image
+from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
 from streamload.formats.partitions import SPLITS, alike
 from streamload.storage.file_table import table_of
 
@@ -95,7 +96,7 @@ def _is_passed_over(name: str) -> bool:
 def splits_of(root: str) -> list[str]:
     """Folders that are parts of a set, such as train and test, and no classes; none where there are no such."""
     with os.scandir(root) as entries:
-        folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name))
     words = {name: re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in folders}
     parts = [name for name in folders if words[name] in SPLITS]
     return parts if parts and (len(parts) == len(folders) or len({words[name] for name in parts}) > 1) else []
@@ -104,11 +105,15 @@ def splits_of(root: str) -> list[str]:
 def split_folder(root: str, split: str | None) -> str:
     """The folder to read: that of a split, or the root itself where there are none. Raises ConfigError where they do not agree."""
     parts = splits_of(root)
+    if not parts and (images := images_beside_texts(root)) and splits_of(inner := os.path.join(root, images)):
+        return split_folder(inner, split)
     if split is None:
         if parts:
+            several = len(parts) > 1
+            told = f"splits ({', '.join(parts)}), whose records would be mixed" if several else f"one split ({parts[0]}), which is no class"
             raise ConfigError(
-                f"{root} holds splits ({', '.join(parts)}), whose records would be mixed.",
-                hint=f'Choose one: split="{parts[-1] if "train" not in parts else "train"}".',
+                f"{root} holds {told}.",
+                hint=f'Choose {"one" if several else "it"}: split="{parts[-1] if "train" not in parts else "train"}".',
                 path=root,
                 option="split",
                 splits=parts,

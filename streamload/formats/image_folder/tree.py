@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SourceError
+from streamload.formats.naming.image_names import is_passed_over
 from streamload.formats.partitions import leads_up
 from streamload.kernels import identity_kernels
 
@@ -39,11 +40,11 @@ class FolderEntries:
     """Device, inode (the bits of an unsigned number), size, time of change in ns and mode of each, -1 for one that the system
     refuses: shape (files, 5)."""
     folders: list[str] = field(default_factory=list[str])
-    """Folders, in order, but for those whose names begin with a point; links to such among them."""
+    """Folders, in order, but for those that are passed over; links to folders among them."""
 
 
 def tree_below(root: str) -> list[FolderEntries]:
-    """A folder and the folders below it; those whose names begin with a point are not looked into.
+    """A folder and the folders below it; those that are passed over, as hidden ones are, are not looked into.
 
     Links to folders are followed, each folder once, and under its own name first; none that leads back up. Raises SourceError
     for a folder that cannot be read: what is in it would be missing.
@@ -108,7 +109,7 @@ def _look_at(folders: Sequence[FolderEntries], pool: _Pool) -> None:
         are_folders = (modes >= 0) & (modes & 0o170000 == stat.S_IFDIR)
         if are_folders.any():
             inside = (os.fsdecode(one.names[number]) for number in np.flatnonzero(are_folders).tolist())
-            one.folders = [name for name in inside if not name.startswith(".")]
+            one.folders = [name for name in inside if not is_passed_over(name)]
             one.names = [one.names[number] for number in np.flatnonzero(~are_folders).tolist()]
             one.identities = one.identities[~are_folders]
 

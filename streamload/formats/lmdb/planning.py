@@ -12,8 +12,8 @@ from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.lmdb.pages import HEAD_NBYTES, LmdbPages
 from streamload.formats.lmdb.records import LmdbRecords, Places, records_of
-from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.images import named_as_mask
 from streamload.schema import BYTES, Field
 from streamload.source import Lengths, Source
@@ -94,7 +94,7 @@ def _field(name: str, databases: Sequence[LmdbRecords], starts: NDArray[np.int64
         nothing = [list[Any]([None]) * one.count for one in databases]
         return _of_images(name, [one.images.get(name, lacking) for one, lacking in zip(databases, nothing, strict=True)], starts)
     values = [value for one in databases for value in one.values.get(name, [None] * one.count)]
-    return field_of_values(name, values, starts, as_classes=True if name == "label" else None)
+    return field_of_values(name, values, starts, as_classes=True if any(name in one.folders for one in databases) else None)
 
 
 def _of_images(key: str, parts: Sequence[Places], starts: NDArray[np.int64]) -> PlannedField:

@@ -35,6 +35,8 @@ class LmdbRecords:
     """Fields of encoded images."""
     values: dict[str, list[str | None]] = field(default_factory=dict[str, "list[str | None]"])
     """Fields of texts, read whole: one for each record, None where it has none."""
+    folders: tuple[str, ...] = ()
+    """Those of `values` that are names of folders, and so of classes."""
     aside: dict[str, str] = field(default_factory=dict[str, str])
     """What is no field, and why."""
     omissions: list[Omission] = field(default_factory=list[Omission])
@@ -103,7 +105,7 @@ def _by_key(made: LmdbRecords, pages: LmdbPages, found: Mapping[bytes, ValuePlac
     folders = [key.rpartition(b"/")[0].rpartition(b"/")[2] for key in found]
     labels = [folder.decode("utf-8", "surrogateescape") or None for folder in folders]
     if len(set(labels)) > 1:  # the folder of all of them is no label
-        made.values["label"] = labels
+        made.values["label"], made.folders = labels, ("label",)
 
 
 def _refuse_others(pages: LmdbPages, places: Places, key: bytes) -> None:

@@ -22,6 +22,8 @@ def identified(value: bytes) -> tuple[type[SourceError], str, str]:
     """What a value is that is no image: the error to raise, what to call it, and what to do."""
     if len(value) > 2 and value[0] == 0x80 and value[1] in (2, 3, 4, 5) and value.endswith(b"."):
         return UnsafeSourceError, "a pickle, which could run anything", "Save the arrays as HDF5 where you trust it."
+    if value.startswith(b"\x93NUMPY"):
+        return UnsupportedFeatureError, "an array of NumPy", "Save its images as they are encoded, or the arrays as HDF5."
     if value[:1] == b"\x08" and b"\x18" in value[:12]:
         return UnsupportedFeatureError, "a Datum of Caffe", "Save its images as they are encoded, or the arrays as HDF5."
     if value[:1] and (value[0] & 0xF0 in (0x80, 0x90) or value[0] in (0xDC, 0xDE)):

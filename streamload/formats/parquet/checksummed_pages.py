@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import ChecksumError
+from streamload.errors import ChecksumError, damaged
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.table import read_exactly
+from streamload.formats.tables.table import read_exactly
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -109,12 +109,12 @@ class ChecksummedPageReader(ReaderDefaults):
         if found != int(column.checksums[page]):
             self._files.verify()
             path, first = self._files.fingerprints[number].path, int(extents.starts[page])
-            raise ChecksumError(
+            raise damaged(
                 f"{path}: the page of '{column.field.name}' at byte {int(column.bodies[page]):,} has the checksum {found:08x}, "
                 f"and its header says {int(column.checksums[page]):08x}.",
-                hint="The file is damaged: fetch or write it again.",
                 path=path,
                 dataset=column.field.name,
                 records=(first, int(extents.starts[page + 1])),
+                kind=ChecksumError,
             )
         self._verified[page] = True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.parquet.page_index import (
+from streamload.formats.parquet.page_headers import (
     DATA,
     DATA_V2,
     DICTIONARY,
@@ -17,10 +17,10 @@ from streamload.formats.parquet.page_index import (
     RLE,
     ColumnChunk,
     NotRawError,
+    Page,
     PageError,
     ReadAt,
-    checksum,
-    read_header,
+    pages_in,
     require_end,
     whole,
 )
@@ -58,25 +58,22 @@ def walk_compressed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: in
     start = 0
     for chunk in chunks:
         at, stop, rows, dictionary = chunk.offset, chunk.offset + chunk.nbytes, 0, -1
-        while at < stop and rows < chunk.rows:
-            header, body, _ = read_header(read, at, stop)
-            nbytes, unpacked = whole(header, 3), whole(header, 2)
-            at = body + nbytes
+        found = pages_in(read, at, stop)
+        while rows < chunk.rows and (page := next(found, None)) is not None:
+            at, body, nbytes, unpacked = page.stop, page.body, page.nbytes, page.unpacked_nbytes
             if at > stop:
                 raise NotRawError  # Old writers miscount chunks with a dictionary: pyarrow knows how.
-            kind = header.get(1)
-            if kind == INDEX:
+            if page.kind == INDEX:
                 continue
-            crc = checksum(header)
-            codec = PACKINGS.index(chunk.codec)
-            if kind == DICTIONARY:
-                count = _dictionary(header, body, value_nbytes, unpacked)
+            crc, codec = page.crc, PACKINGS.index(chunk.codec)
+            if page.kind == DICTIONARY:
+                count = _dictionary(page, value_nbytes)
                 dictionary = len(dictionaries)
                 dictionaries.append([body, nbytes, unpacked, crc, count, -1, codec, -1])
                 continue
-            if kind not in (DATA, DATA_V2):
+            if page.kind not in (DATA, DATA_V2):
                 raise NotRawError
-            count, levels, encoding, packed = (_version_1 if kind == DATA else _version_2)(header, body)
+            count, levels, encoding, packed = (_version_1 if page.kind == DATA else _version_2)(page.data())
             indexed = encoding in (PLAIN_DICTIONARY, RLE_DICTIONARY)
             if (not indexed and encoding != PLAIN) or (indexed and dictionary < 0):
                 raise NotRawError
@@ -97,32 +94,26 @@ def walk_compressed(read: ReadAt, chunks: list[ColumnChunk], *, value_nbytes: in
     return CompressedPageFile(firsts=np.array(firsts, np.int64), pages=next(tables), dictionaries=next(tables))
 
 
-def _dictionary(header: dict[int, Any], body: int, value_nbytes: int, unpacked: int) -> int:
+def _dictionary(page: Page, value_nbytes: int) -> int:
     """Values in a dictionary."""
-    inner = header.get(7)
+    inner, unpacked = page.header.get(7), page.unpacked_nbytes
     if not isinstance(inner, dict) or inner.get(2) not in (PLAIN, PLAIN_DICTIONARY):
         raise NotRawError
-    count = whole(inner, 1)
-    if unpacked != count * value_nbytes:
-        raise PageError(f"the dictionary at byte {body:,} has {unpacked:,} bytes where its {count:,} values take {count * value_nbytes:,}")
+    count, expected = whole(inner, 1), whole(inner, 1) * value_nbytes
+    if unpacked != expected:
+        raise PageError(f"the dictionary at byte {page.body:,} has {unpacked:,} bytes where its {count:,} values take {expected:,}")
     return count
 
 
-def _version_1(header: dict[int, Any], body: int) -> tuple[int, int, Any, bool]:
+def _version_1(inner: dict[int, Any]) -> tuple[int, int, Any, bool]:
     """Of a page of version 1: values, that its levels are within the body, its encoding, and that it is packed."""
-    inner = header.get(5)
-    if not isinstance(inner, dict):
-        raise PageError(f"the page header before byte {body:,} does not describe a data page")
     if inner.get(3) != RLE:
         raise NotRawError
     return whole(inner, 1), -1, inner.get(2), True
 
 
-def _version_2(header: dict[int, Any], body: int) -> tuple[int, int, Any, bool]:
+def _version_2(inner: dict[int, Any]) -> tuple[int, int, Any, bool]:
     """Of a page of version 2: values, bytes of levels before what is packed, its encoding, and whether it is packed."""
-    inner = header.get(8)
-    if not isinstance(inner, dict):
-        raise PageError(f"the page header before byte {body:,} does not describe a data page")
     count, packed = whole(inner, 1), inner.get(7, True)
     if inner.get(2) != 0 or whole(inner, 6) != 0 or whole(inner, 3) != count or type(packed) is not bool:
         raise NotRawError

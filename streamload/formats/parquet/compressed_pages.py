@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import ChecksumError, CorruptDataError
+from streamload.errors import ChecksumError, CorruptDataError, damaged
 from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.compressed_page_index import BODY, CHECKSUM, CODEC, COUNT, INDEXED, LEVELS, NBYTES, PACKINGS, UNPACKED
-from streamload.formats.parquet.page_index import NotRawError, PageError, require_defined
-from streamload.formats.table import read_into
+from streamload.formats.parquet.page_headers import NotRawError, PageError
+from streamload.formats.parquet.runs import indices_of, require_defined
+from streamload.formats.tables.table import read_into
 from streamload.schema import Field
 from streamload.scratch import Scratch
 from streamload.source import Reader, ReadStats
@@ -219,9 +220,9 @@ class CompressedPageReader(ReaderDefaults):
             path = self._files.fingerprints[int(column.numbers[page])].path
             what = str(error) or "a null stands where the footer counts none"
             kind = ChecksumError if isinstance(error, _ChecksumFailedError) else CorruptDataError
-            raise kind(
-                f"{path}: column '{column.column}' is damaged: {what}.",
-                hint="Fetch or write the file again.",
+            raise damaged(
+                f"{path}: column '{column.column}' cannot be read: {what}.",
+                kind=kind,
                 path=path,
                 dataset=column.column,
                 records=(int(column.starts[page]), int(column.starts[page + 1])),
@@ -306,33 +307,3 @@ def _decoded(codec: str, stored: NDArray[np.uint8], out: NDArray[np.uint8]) -> N
     except (RuntimeError, ValueError, MemoryError) as error:
         raise PageError(f"a page cannot be unpacked: {error}") from error
     return found
-
-
-def indices_of(data: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
-    """Indices into a dictionary: a byte that tells their width, then runs of one index and stretches of packed bits."""
-    width, at, done = int(data[0]) if len(data) else 0, 1, 0
-    if width > 32:
-        raise PageError(f"indices are {width} bits wide")
-    out = np.zeros(count, np.int64)
-    weights = np.int64(1) << np.arange(width, dtype=np.int64)
-    while width and done < count:
-        head = shift = 0
-        while True:
-            if at >= len(data) or shift > 35:
-                raise PageError("indices end too soon")
-            byte = int(data[at])
-            head |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 0x80:
-                break
-        wanted = min(count - done, 8 * (head >> 1) if head & 1 else head >> 1)
-        nbytes = (head >> 1) * width if head & 1 else -(-width // 8)
-        some = data[at : at + nbytes]
-        if not wanted or 8 * len(some) < (wanted * width if head & 1 else width):
-            raise PageError("indices end too soon, or hold an empty run")
-        if head & 1:
-            out[done : done + wanted] = np.unpackbits(some, bitorder="little")[: wanted * width].reshape(wanted, width) @ weights
-        else:
-            out[done : done + wanted] = int.from_bytes(some.tobytes(), "little")
-        at, done = at + nbytes, done + wanted
-    return out

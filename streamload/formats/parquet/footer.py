@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import UnsupportedFeatureError, damaged
 from streamload.formats.parquet.thrift import ThriftError, read_struct
 from streamload.storage.files import Fingerprint
 
@@ -81,9 +81,8 @@ def read_footer(was: Fingerprint, path: str) -> Footer:
         if tail[4:] == ENCRYPTED:
             raise UnsupportedFeatureError(f"{path} is encrypted.", hint="Decrypt it first; keys are never asked for.", path=path)
         if tail[4:] != MAGIC or was.nbytes < 12:
-            raise CorruptDataError(
+            raise damaged(
                 f"{path} ({was.nbytes:,} bytes) begins as a Parquet file and does not end as one: it is cut short, or still being written.",
-                hint="Fetch or write it again.",
                 path=path,
             )
         nbytes = int.from_bytes(tail[:4], "little")
@@ -94,9 +93,7 @@ def read_footer(was: Fingerprint, path: str) -> Footer:
             said, _ = read_struct(file.read(nbytes))
             return _checked(said, was.nbytes)
         except (FooterError, ThriftError, UnicodeDecodeError) as error:
-            raise CorruptDataError(
-                f"{path} has a footer that is damaged: {error}.", hint="Fetch or write the file again.", path=path
-            ) from error
+            raise damaged(f"{path} has a footer that cannot be read: {error}.", path=path) from error
 
 
 def _checked(said: dict[int, Any], file_nbytes: int) -> Footer:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table_fields import checked_shapes
+from streamload.formats.tables.fields import checked_shapes
 from streamload.source import Source
 
 NAME = "Parquet"

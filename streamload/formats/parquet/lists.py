@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.arrow_ragged_types import RaggedValues
-from streamload.formats.arrow_types import ArrowValues
-from streamload.formats.list_lengths import ListLengths, OpenLists, decide
+from streamload.formats.arrow_types.element_types import ArrowValues
+from streamload.formats.arrow_types.list_lengths import ListLengths, OpenLists, decide
+from streamload.formats.arrow_types.ragged_types import RaggedValues
 from streamload.formats.parquet.metadata import ParquetColumnInfo, group_file, stored_of
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups
-from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.tables.fields import FileColumn, Table
 from streamload.schema import ARRAY, Field
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError, UnsupportedFeatureError
-from streamload.formats import arrow_annotations, arrow_ragged_types, arrow_types
-from streamload.formats.arrow_columns import TableColumn, columns_in, duplicate_in, member_at
-from streamload.formats.arrow_ragged_types import RaggedValues
-from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
-from streamload.formats.list_lengths import ListLengths
-from streamload.formats.nulls import NullCounts
+from streamload.formats.arrow_types import annotations, element_types, ragged_types
+from streamload.formats.arrow_types.element_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.arrow_types.list_lengths import ListLengths
+from streamload.formats.arrow_types.ragged_types import RaggedValues
+from streamload.formats.arrow_types.schema_columns import TableColumn, columns_in, duplicate_in, member_at
 from streamload.formats.parquet.compressed_page_index import PACKINGS
 from streamload.formats.parquet.footer import Chunk, Footer, Leaf, read_footer
-from streamload.formats.parquet.page_index import ColumnChunk
+from streamload.formats.parquet.page_headers import ColumnChunk
 from streamload.formats.parquet.pyarrow_file import FAILURES, open_file, unreadable
 from streamload.formats.parquet.row_groups import RowGroupFile
-from streamload.formats.table_fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
+from streamload.formats.tables.nulls import NullCounts
 from streamload.images.spark import HEADER
 from streamload.schema import ARRAY
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -110,7 +110,7 @@ def _table(file: Any, footer: Footer, was: Fingerprint, path: str, wanted: Wante
     numbers: dict[str, list[int]] = {}
     for number, leaf in enumerate(footer.leaves):
         numbers.setdefault(leaf.path[0], []).append(number)
-    classes, said = arrow_annotations.classes_in(schema), arrow_annotations.attributes_in(schema)
+    classes, said = annotations.classes_in(schema), annotations.attributes_in(schema)
     columns: dict[str, FileColumn] = {}
     aside: dict[str, str] = {}
     refused: dict[str, str] = {}
@@ -140,17 +140,17 @@ def _refuse_encrypted(footer: Footer, numbers: Sequence[int]) -> None:
 def _values(file: Any, column: TableColumn, shape: Any) -> ArrowValues | RaggedValues:
     """How a column becomes a field, as far as its type says it, and the shape that the user gave."""
     field = column.field
-    ragged = arrow_ragged_types.ragged_of(field, shape)
+    ragged = ragged_types.ragged_of(field, shape)
     if ragged is not None:
         return ragged
-    values = arrow_types.values_of(field, shape)
+    values = element_types.values_of(field, shape)
     return values if None not in values.lists or shape is None else _looked_up(file, column, values)
 
 
 def stored_of(facts: ParquetColumnInfo, records: int, classes: tuple[str, ...] = ()) -> FileColumn:
     """The column as a field of records."""
     values, field = facts.values, facts.field
-    dtype, note = values.dtype.newbyteorder("="), arrow_types.note_of(field)
+    dtype, note = values.dtype.newbyteorder("="), element_types.note_of(field)
     if isinstance(values, RaggedValues):
         elements = facts.counts.sum() if values.ragged == ARRAY else facts.unpacked.sum() - 4 * facts.counts.sum()
         mean = max(0.0, float(elements) / max(1, records) / max(1, math.prod(values.shape)))
@@ -240,7 +240,7 @@ def _looked_up(file: Any, column: TableColumn, values: ArrowValues) -> ArrowValu
         lengths |= ListLengths.of(array.slice(0, 1), len(values.lists))
         if all(lengths.met):
             break
-    return arrow_types.with_lengths(values, lengths.known, column.key)
+    return element_types.with_lengths(values, lengths.known, column.key)
 
 
 def _text_nbytes(chunk: Chunk, header: int) -> int:

@@ -17,12 +17,13 @@ from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compr
 from streamload.formats.parquet.compressed_pages import CompressedPages
 from streamload.formats.parquet.lists import with_lists
 from streamload.formats.parquet.metadata import ParquetColumnInfo, Shapes, group_file, read_metadata
-from streamload.formats.parquet.page_index import ColumnChunk, NotRawError, PageError, RawPages
+from streamload.formats.parquet.page_headers import ColumnChunk, NotRawError, PageError
+from streamload.formats.parquet.page_index import RawPages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
-from streamload.formats.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
-from streamload.formats.table_fields import Fields, Table, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.tables.fields import Fields, Table, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.tables.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streamload.errors import ChecksumError, CorruptDataError, ResourceError, SourceError, StreamloadError, UnsupportedFeatureError
+from streamload.errors import ChecksumError, ResourceError, SourceError, StreamloadError, UnsupportedFeatureError, damaged
 
 STREAM_NBYTES = 1024**2
 """Stored bytes that the library reads ahead within a column, instead of whole column chunks."""
@@ -54,11 +54,7 @@ def unreadable(
     if "crypt" in lower:
         return UnsupportedFeatureError(f"{where} is encrypted: {text}.", hint="Decrypt it first; keys are never asked for.", **details)
     if "checksum" in lower or "crc" in lower:
-        return ChecksumError(f"{where} holds a page whose checksum is wrong: {text}.", hint="Fetch or write it again.", **details)
+        return damaged(f"{where} holds a page whose checksum is wrong: {text}.", **details, kind=ChecksumError)
     if type(error).__name__.startswith("ArrowNotImpl") or any(words in lower for words in ("not built", "unsupported", "not supported")):
         return UnsupportedFeatureError(f"{where} cannot be decoded by pyarrow {pa.__version__}: {text}.", hint="Write it anew.", **details)
-    return CorruptDataError(
-        f"{where} cannot be read as Parquet: {text or type(error).__name__}.",
-        hint="The file is damaged or was cut short; fetch or write it again.",
-        **details,
-    )
+    return damaged(f"{where} cannot be read as Parquet: {text or type(error).__name__}.", **details)

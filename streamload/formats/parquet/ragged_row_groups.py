@@ -38,7 +38,7 @@ class RaggedRowGroupReader(RaggedRowsReader):
         """Bytes of a record on average, in each row group."""
 
     def _stretches(self, block: int) -> Iterator[RaggedSlice]:
-        from streamload.formats.arrow_ragged_types import to_ragged
+        from streamload.formats.arrow_types.ragged_types import to_ragged
 
         self._rows.require_file(block)
         for first, (values, offsets), wrong in self._rows.stretches(

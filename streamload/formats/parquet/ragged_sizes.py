@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.arrow_ragged_types import to_ragged
+from streamload.formats.arrow_types.ragged_types import to_ragged
 from streamload.formats.parquet.metadata import ParquetColumnInfo
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.row_groups import STRETCH_NBYTES, RowGroupReader, RowGroups

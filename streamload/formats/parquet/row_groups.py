@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError, ResourceError, StreamloadError
+from streamload.errors import ResourceError, StreamloadError, damaged
 from streamload.formats.columns.blocks import LastBlock, by_block
-from streamload.formats.nulls import nulls_in_blocks, without_refusals
 from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
-from streamload.formats.parquet.page_index import PageError, tile
+from streamload.formats.parquet.page_headers import PageError
+from streamload.formats.parquet.page_index import tile
+from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
 from streamload.memory.limits import available_nbytes
 from streamload.nulls import null_error
 from streamload.schema import Field
@@ -218,15 +219,15 @@ class RowGroupReader(ReaderDefaults):
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
         """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""
-        from streamload.formats.arrow_types import to_numpy
+        from streamload.formats.arrow_types.element_types import to_numpy
 
         most = max(1, STRETCH_NBYTES // max(1, self._column.field.nbytes))
         return self.stretches(block, most, to_numpy)
 
     def nulls_in(self, block: int) -> NDArray[np.bool_]:
         """Which records of a row group have a null for which nothing stands: shape (records,)."""
-        from streamload.formats.arrow_nulls import refused_nulls
-        from streamload.formats.arrow_ragged_types import member_of
+        from streamload.formats.arrow_types.nulls import refused_nulls
+        from streamload.formats.arrow_types.ragged_types import member_of
 
         field = self._column.field
         self.require_file(block)
@@ -244,9 +245,9 @@ class RowGroupReader(ReaderDefaults):
 
         `make` is given the array, how its values become records, and what stands for nulls.
         """
-        from streamload.formats.arrow_columns import member_at
-        from streamload.formats.arrow_nulls import made_of
-        from streamload.formats.arrow_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
+        from streamload.formats.arrow_types.nulls import made_of
+        from streamload.formats.arrow_types.schema_columns import member_at
         from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
 
         column, (part, group) = self._column, self._places[block]
@@ -275,9 +276,8 @@ class RowGroupReader(ReaderDefaults):
             raise unreadable(path, error, column.column, (start, start + size)) from error
         if done != size:
             self._files.verify()
-            raise CorruptDataError(
+            raise damaged(
                 f"{path}: row group {group} of column '{column.column}' holds {done:,} records or more, and the footer says {size:,}.",
-                hint="The file is damaged; fetch or write it again.",
                 path=path,
                 dataset=column.column,
                 records=(start, start + size),
@@ -298,9 +298,8 @@ class RowGroupReader(ReaderDefaults):
         except PageError as error:
             self._files.verify()
             start, path = int(part.groups[:group].sum()), self._files.fingerprints[part.number].path
-            raise CorruptDataError(
-                f"{path}: column '{self._column.column}' is damaged: {error}.",
-                hint="Fetch or write the file again.",
+            raise damaged(
+                f"{path}: column '{self._column.column}' cannot be read: {error}.",
                 path=path,
                 dataset=self._column.column,
                 records=(start, start + int(part.groups[group])),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import CorruptDataError, SchemaMismatchError, SourceError
-from streamload.formats.image_names import SUFFIXES as IMAGES
+from streamload.formats.naming.image_names import SUFFIXES as IMAGES
 from streamload.formats.tar.field_names import field_names, short_name
 from streamload.formats.tar.members import Members, TarMember
 from streamload.formats.unpacking_budget import UnpackingBudget
@@ -21,6 +21,9 @@ from streamload.storage.plain_file import StoredFile
 TEXTS = ("cls", "cls2", "txt", "text", "id", "idx", "index", "count", "label")
 MOST_ENDINGS = 1000
 """More kinds of members are no fields: points in the names meant something else."""
+MOST_ALIKE = 8
+"""Fields of a record whose names differ in numbers alone, as those of several cameras do."""
+RULE = "As in WebDataset, the first point of a name ends its record's key: rename files so that only .jpg and the like follow it."
 MOST_NAMED = 1000
 """Members that are not taken are named up to here, and counted beyond."""
 KEPT_NBYTES = 600
@@ -28,6 +31,8 @@ KEPT_NBYTES = 600
 POINTS_END_KEYS = "as in WebDataset, the first point of a file's name ends the name of its record"
 """How the note begins that says so."""
 OF_THE_ARCHIVE = "it says something of the archive, as its folder __NAME__ tells in WebDataset"
+HIDDEN = "hidden, or of the system"
+"""Members that nobody means, such as what a Mac adds to archives."""
 _ABOUT = re.compile(r"__[^/]*__/")
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
@@ -67,16 +72,16 @@ class Archive:
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
         try:
-            for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self._leave_out):
+            for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self.leave_out):
                 if self._budget is not None:
                     self._budget.allow(member.name, member.nbytes)
                     self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
                 key, name = key_of(member.name)
                 if not name:
-                    self._leave_out(member.name, OF_THE_ARCHIVE if _ABOUT.match(member.name) else why_not(""))
+                    self.leave_out(member.name, why_no_record(member.name))
                     continue
                 if kind_of_member(name) == "other":
-                    self._leave_out(member.name, why_not(name))
+                    self.leave_out(member.name, why_not(name))
                     continue
                 row = rows.setdefault(key, len(keys))
                 if row == len(keys):
@@ -113,7 +118,8 @@ class Archive:
             return self.keys[int(np.argmax(self.places[name][:, 0] >= 0))]
         return self.keys[next(row for (one, _), rows in self.values.items() if one == name for row in rows)]
 
-    def _leave_out(self, name: str, why: str) -> None:
+    def leave_out(self, name: str, why: str) -> None:
+        """Count a member that is not taken, and note its name."""
         self.counts[why] += 1
         names = self.left_out.setdefault(why, [])
         if len(names) < MOST_NAMED:
@@ -136,7 +142,7 @@ def _too_many_endings(path: str, endings: Sequence[str]) -> SchemaMismatchError:
     return SchemaMismatchError(
         f"{path}: the names of its files end in more than {MOST_ENDINGS:,} ways after their first points, and each would be a field: "
         f".{endings[0]}, .{endings[1]}, .{endings[2]} and so on.",
-        hint="As in WebDataset, the first point of a name ends its record's key: rename files so that only .jpg and the like follow it.",
+        hint=RULE,
         path=path,
     )
 
@@ -155,6 +161,13 @@ def kind_of_member(name: str) -> str:
     if "." + last in IMAGES:
         return "image"
     return "text" if last in TEXTS else last if last in ("json", "npy") else "other"
+
+
+def why_no_record(name: str) -> str:
+    """Why a member is of no record."""
+    if name.rpartition("/")[2].startswith(".") or "__MACOSX/" in name:
+        return HIDDEN
+    return OF_THE_ARCHIVE if _ABOUT.match(name) else why_not("")
 
 
 def why_not(name: str) -> str:
@@ -197,6 +210,23 @@ def held_fields(archives: Sequence[Archive]) -> dict[tuple[str, str], str]:
         names[source, field] = name
         taken.add(name)
     return {one: names[one] for one in found}
+
+
+def refuse_counted_endings(path: str, archives: Sequence[Archive]) -> None:
+    """Raise SchemaMismatchError where what stands behind keys differs in numbers alone, more often than there are records."""
+    records = sum(len(archive.keys) for archive in archives)
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for archive in archives for name in (*archive.places, *(name for name, _ in archive.values))):
+        if "." in name:
+            alike.setdefault(re.sub("[0-9]+", "0", name), []).append(name)
+    names = max(alike.values(), key=len, default=[])
+    if len(names) > max(records, MOST_ALIKE):
+        raise SchemaMismatchError(
+            f"{path}: what stands behind the first points of its names differs in numbers alone ({len(names):,} times, .{names[0]}, "
+            f".{names[1]} and so on), and makes {records:,} record{'s' * (records != 1)} of as many fields.",
+            hint=RULE,
+            path=path,
+        )
 
 
 def notes_on_points(archives: Sequence[Archive]) -> list[str]:

@@ -14,7 +14,7 @@ from streamload.errors import UnsafeSourceError
 from streamload.formats.columns.packed_blocks import PackedBlocks
 from streamload.formats.columns.packed_records import PackedArrays
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.planned_fields import Made, PlannedField
+from streamload.formats.tables.planned_fields import Made, PlannedField
 from streamload.schema import Field
 from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import Fingerprint

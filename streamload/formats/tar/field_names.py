@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from streamload.formats.image_names import SUFFIXES as IMAGES
+from streamload.formats.naming.image_names import SUFFIXES as IMAGES
 
 CALLED = {"cls": "label"}
 """How fields are called that are called otherwise in archives."""

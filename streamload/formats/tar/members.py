@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from streamload.errors import CorruptDataError
+from streamload.errors import damaged
 from streamload.storage.plain_file import StoredFile
 
 BLOCK = 512
@@ -71,10 +71,10 @@ class Members:
             if not head.strip(b"\0") and ended:
                 return
             if not is_head(head):
-                what = "ends without the mark of an end" if not head else f"is damaged at byte {at:,}: no head of a member begins there"
-                raise CorruptDataError(
-                    f"{self._title} {what}.", hint="It was cut short, or is no tar archive: fetch it again.", path=self._title
+                what = (
+                    "ends without the mark of an end" if not head else f"holds no head of a member at byte {at:,}, where one should begin"
                 )
+                raise damaged(f"{self._title} {what}.", path=self._title)
             ended = 0
             nbytes = self._nbytes(head, at)
             if head[156:157] in NAMING:
@@ -88,9 +88,7 @@ class Members:
         """How many bytes follow a head, before they are filled up to a whole block."""
         kind, nbytes = head[156:157], _number(head[124:136])
         if nbytes < 0 or (kind in NAMING and nbytes > MOST_NAME_NBYTES):
-            raise CorruptDataError(
-                f"{self._title} is damaged at byte {at:,}: a member of {nbytes:,} bytes.", hint="Fetch it again.", path=self._title
-            )
+            raise damaged(f"{self._title} has a member of {nbytes:,} bytes at byte {at:,}.", path=self._title)
         if kind not in NAMING and self._said.get("size", "").isdecimal():
             nbytes = int(self._said["size"])
         # Some say of a link how large its file is, and no bytes follow; others write them once more.
@@ -142,7 +140,7 @@ def _whole(file: StoredFile, offset: int, nbytes: int, title: str) -> bytes:
     data = file.read(offset, nbytes)
     if len(data) < nbytes:
         file.read(offset + len(data), 1)  # It says what is wrong, if the file cannot be unpacked.
-        raise CorruptDataError(f"{title} is cut short at byte {offset + len(data):,}.", hint="Fetch it again.", path=title)
+        raise damaged(f"{title} is cut short at byte {offset + len(data):,}.", path=title)
     return data
 
 
@@ -176,7 +174,7 @@ def _records(data: bytes, title: str, at: int) -> dict[str, str]:
         length = data[place:space]
         name, equals, value = data[space + 1 : place + int(length) - 1].partition(b"=") if length.isdigit() else (b"", b"", b"")
         if not equals or int(length) <= 0 or place + int(length) > len(data):
-            raise CorruptDataError(f"{title} is damaged at byte {at:,}: no pax head.", hint="Fetch it again.", path=title)
+            raise damaged(f"{title} holds no pax head that can be read at byte {at:,}.", path=title)
         found[_text(name)] = _text(value)
         place += int(length)
     return found

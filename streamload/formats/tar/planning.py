@@ -12,10 +12,10 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedRanges
-from streamload.formats.planned_fields import Made, PlannedField, field_of_values, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.tar import walk
-from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points
+from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points, refuse_counted_endings
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
 from streamload.nulls import SKIP
@@ -49,6 +49,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
             hint="A record is made of members such as 0001.jpg and 0001.cls: what stands before the first point is its key.",
             path=paths[0],
         )
+    refuse_counted_endings(paths[0], archives)
     if fill is not None:
         _refuse_damaged(archives)
     found: dict[str, PlannedField] = {}

@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.formats.tar.archive import MOST_NAMED, Archive, kind_of_member, small_values, why_not
+from streamload.formats.tar.archive import MOST_NAMED, Archive, kind_of_member, small_values, why_no_record, why_not
 from streamload.formats.tar.members import MOST_SMALL_NBYTES
 from streamload.kernels import tar_kernels
 
@@ -184,6 +184,11 @@ def _leave_out(made: Archive, found: _Walk, members: NDArray[np.int64], kernels:
     """Note members that are not taken, by reason, in the order in which reasons are met."""
     endings = found.members[members, kernels.ENDING]
     for number in dict.fromkeys(endings.tolist()):
-        why, own = why_not(found.endings[number] if number >= 0 else ""), members[endings == number]
-        made.counts[why] = len(own)
-        made.left_out[why] = [found.name(member, kernels) for member in own[:MOST_NAMED].tolist()]
+        own = members[endings == number]
+        if number >= 0:
+            why = why_not(found.endings[number])
+            made.counts[why] = len(own)
+            made.left_out[why] = [found.name(member, kernels) for member in own[:MOST_NAMED].tolist()]
+            continue
+        for name in (found.name(member, kernels) for member in own.tolist()):
+            made.leave_out(name, why_no_record(name))

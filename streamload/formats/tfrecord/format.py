@@ -7,7 +7,7 @@ from typing import Any
 
 from streamload.errors import ConfigError
 from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table_fields import checked_shapes
+from streamload.formats.tables.fields import checked_shapes
 from streamload.formats.tfrecord.framing import HEAD, masked
 from streamload.kernels.crc32c_plain import crc32c
 from streamload.source import Source

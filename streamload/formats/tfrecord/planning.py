@@ -14,12 +14,12 @@ from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.field_guesses import shape_said
-from streamload.formats.label_values import LabelValues
-from streamload.formats.names import plain_names
-from streamload.formats.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
-from streamload.formats.table_fields import Fields
+from streamload.formats.naming.field_names import plain_names
+from streamload.formats.tables.fields import Fields
+from streamload.formats.tables.label_values import LabelValues
+from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
 from streamload.formats.tfrecord.features import BytesFeature, Features, NumbersFeature, numbers_beside
+from streamload.formats.tfrecord.pixel_shape import shape_said
 from streamload.images import format_of, named_as_mask
 from streamload.omissions import Omission
 from streamload.schema import ARRAY, BYTES, TEXT, Field

@@ -12,7 +12,7 @@ from streamload.codecs import FilterPipeline
 from streamload.formats.columns.chunk_reader import ChunkedFile, ChunkNames
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.table_fields import TablePart
+from streamload.formats.tables.fields import TablePart
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.places import Places
 from streamload.schema import Field

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from streamload.formats.zarr.marks import MARKS
 
 if TYPE_CHECKING:
-    from streamload.formats.table_fields import Fields
+    from streamload.formats.tables.fields import Fields
     from streamload.source import Source
 
 NAME = "Zarr"
@@ -34,8 +34,11 @@ def matches_folder(path: str) -> bool:
     return any(os.path.isfile(os.path.join(path, mark)) for mark in MARKS)
 
 
-def plan(paths: Sequence[str], fields: Fields | None) -> Source:
-    """A source over stores: arrays of one length are its fields."""
+def plan(paths: Sequence[str], fields: Fields | None, *, scaled: bool = False) -> Source:
+    """A source over stores: arrays of one length are its fields.
+
+    `scaled=True` delivers the physical values of arrays that are packed with a scale_factor and an add_offset, and NaN for missing ones.
+    """
     from streamload.formats.zarr.planning import plan_stores
 
-    return plan_stores(NAME, paths, fields)
+    return plan_stores(NAME, paths, fields, scaled=scaled)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import CorruptDataError, UnsupportedFeatureError, damaged
 from streamload.formats.zarr.codecs import CodecChain, Sharding, chain_of_v2, chain_of_v3
 
 MOST_AXES = 32
@@ -42,6 +43,8 @@ class ArrayInfo:
     """What the keys of chunks begin with: "c" or ""."""
     separator: str
     """What stands between the parts of the key of a chunk."""
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What it says of itself, as JSON has it."""
 
     @property
     def nbytes(self) -> int:
@@ -205,4 +208,13 @@ def _float(said: Any, itemsize: int) -> float:
 
 def unreadable_store(path: str, error: object) -> CorruptDataError:
     """The error for a store that nobody could have written."""
-    return CorruptDataError(f"{path} cannot be opened as a Zarr store: {error}.", hint="Is it whole?", path=path)
+    return damaged(f"{path} cannot be opened as a Zarr store: {error}.", path=path)
+
+
+def float_of_base64(text: str) -> float | None:
+    """A number as xarray writes it into attributes of version 3: the eight bytes of a float; None for any other text."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return struct.unpack("<d", data)[0] if len(data) == 8 else None

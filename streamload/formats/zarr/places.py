@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import ChecksumError, CorruptDataError, SourceError, UnsupportedFeatureError
+from streamload.errors import ChecksumError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
 from streamload.formats.columns.chunk_reader import IN_SHARD
 from streamload.formats.zarr.codecs import Sharding
 from streamload.formats.zarr.metadata import ArrayInfo
@@ -126,15 +126,15 @@ def _index(store: Store, info: ArrayInfo, sharding: Sharding, count: int, stored
     if len(data) < nbytes:
         raise _damaged(store, info, stored, "it was cut short")
     if sharding.checked and checksum_kernels().crc32c(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise ChecksumError(
+        raise damaged(
             f"{was.path}: the checksum of the index of a shard of '{info.key}' is wrong.",
-            hint="Fetch it again.",
             path=was.path,
             dataset=info.key,
+            kind=ChecksumError,
         )
     return np.frombuffer(data, "<u8", 2 * count).reshape(count, 2)
 
 
 def _damaged(store: Store, info: ArrayInfo, stored: Stored, why: str) -> CorruptDataError:
     path = store.files[stored.number].path
-    return CorruptDataError(f"{path}, a shard of '{info.key}', is damaged: {why}.", hint="Fetch it again.", path=path, dataset=info.key)
+    return damaged(f"{path}, a shard of '{info.key}', cannot be read: {why}.", path=path, dataset=info.key)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from streamload.attributes import agreed, attributes_from_json, attributes_to_json
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
 from streamload.formats.columns.chunked import ChunkedColumn
-from streamload.formats.table import assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
+from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.table import assemble
 from streamload.formats.zarr.columns import StoredArray, column_of
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.places import places_of
@@ -20,13 +23,15 @@ from streamload.source import Column, Source
 from streamload.storage.file_table import table_from
 from streamload.storage.files import Fingerprint
 
+DIMENSIONS = "_ARRAY_DIMENSIONS"
+"""What xarray calls the names of axes."""
 MANY_FILES = 1000
 """More files than these are kept as a table."""
 MOST_CHUNK_NBYTES = 1 << 32
 """Of a chunk that must be decoded; more than any codec of Zarr's own writes."""
 
 
-def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Source:
+def plan_stores(name: str, paths: Sequence[str], fields: Fields | None, *, scaled: bool) -> Source:
     """The source, of a format of this name, over stores of one schema.
 
     Without `fields`, those arrays of one length are taken that hold the most bytes; groups in groups give names with "_" for "/".
@@ -56,7 +61,45 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None) -> Sourc
         _refuse_unwritten(tables[first], chosen)
     source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read if len(read) <= MANY_FILES else table_from(read))
     asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
-    return source.replaced(notes=[*source.notes, *dict.fromkeys(notes)], asked=asked, omissions=strays)
+    columns = [_unpacked(column, chosen[column.field.name], tables, notes, scaled=scaled) for column in source.columns]
+    return source.replaced(
+        columns=columns,
+        notes=[*source.notes, *dict.fromkeys(notes)],
+        asked=asked,
+        omissions=strays,
+        attributes=_attributes(chosen, tables, scaled=scaled),
+    )
+
+
+def _infos(keys: str | Sequence[str], tables: Sequence[Table]) -> list[ArrayInfo]:
+    """The arrays that a field comes from, store after store; none of one that is put together of several."""
+    return [table.columns[keys].detail.info for table in tables] if isinstance(keys, str) else []
+
+
+def _unpacked(column: Column, keys: str | Sequence[str], tables: Sequence[Table], notes: list[str], *, scaled: bool) -> Column:
+    """As `unpacked`. Raises ConfigError where physical values are wanted of arrays put side by side, of which some are packed."""
+    if not isinstance(keys, str):
+        packed = [key for key in keys for info in _infos(key, tables) if packing_from(info.attributes, info.stored) is not None]
+        if packed and scaled:
+            raise ConfigError(
+                f"scaled=True, and '{packed[0]}' is packed, which is put side by side with others in '{column.field.name}'.",
+                hint="Name each array a field of its own.",
+            )
+        return column
+    infos = _infos(keys, tables)
+    packings = [packing_from(info.attributes, info.stored) for info in infos]
+    return unpacked(column, packings, [info.shape[0] for info in infos], notes, scaled=scaled)
+
+
+def _attributes(chosen: Chosen, tables: Sequence[Table], *, scaled: bool) -> dict[str, dict[str, Any]]:
+    """What all arrays of a field say alike; without what is delivered in other ways."""
+    told: dict[str, dict[str, Any]] = {}
+    for name, keys in chosen.items():
+        infos = _infos(keys, tables)
+        said = agreed(attributes_from_json(attributes_to_json(info.attributes)) for info in infos)
+        packed = any(packing_from(info.attributes, info.stored) is not None for info in infos)
+        told[name] = {key: one for key, one in said.items() if key != DIMENSIONS and not (scaled and packed and key in OF_STORED)}
+    return {name: said for name, said in told.items() if said}
 
 
 def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes: list[str], strays: list[Omission]) -> Table:

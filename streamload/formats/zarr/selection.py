@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.names import is_pattern, matches, natural_key, plain_names
-from streamload.formats.pairs import are_a_pair
-from streamload.formats.table_fields import Fields
+from streamload.formats.naming.field_names import is_pattern, matches, natural_key, plain_names
+from streamload.formats.naming.pairs import are_a_pair
+from streamload.formats.tables.fields import Fields
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store
 from streamload.formats.zarr.tree import ALONE, Nodes

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, Self
 
-from streamload.errors import CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import SourceError, UnsafeSourceError, UnsupportedFeatureError, damaged
 from streamload.formats.zarr.marks import MARKS
 from streamload.sizes import format_nbytes
 from streamload.storage.files import Fingerprint, fingerprint, identity_of
@@ -80,9 +80,7 @@ class FolderStore:
         try:
             was = fingerprint(name)
             if was.nbytes > MOST_METADATA_NBYTES:
-                raise CorruptDataError(
-                    f"{name} takes {format_nbytes(was.nbytes)}, and should describe an array.", hint="Is it whole?", path=name
-                )
+                raise damaged(f"{name} takes {format_nbytes(was.nbytes)}, and should describe an array.", path=name)
             with open(name, "rb") as file:
                 data = file.read(MOST_METADATA_NBYTES)
         except OSError as error:
@@ -143,7 +141,7 @@ class ZipStore:
         try:
             self._archive = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-            raise CorruptDataError(f"{path} cannot be opened as a Zarr store: {error}.", hint="Is it whole?", path=path) from error
+            raise damaged(f"{path} cannot be opened as a Zarr store: {error}.", path=path) from error
         self._members = {name: one for name, one in self._archive.NameToInfo.items() if not name.endswith("/")}
 
     def __enter__(self) -> Self:
@@ -159,7 +157,7 @@ class ZipStore:
                 raise zipfile.BadZipFile(f"{key} takes {format_nbytes(member.file_size)}")
             return self._archive.read(member)
         except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise CorruptDataError(f"{self.path}: {key} cannot be read: {error}.", hint="Is it whole?", path=self.path) from error
+            raise damaged(f"{self.path}: {key} cannot be read: {error}.", path=self.path) from error
 
     def below(self, prefix: str) -> list[str]:
         """The names of the folders in a group."""
@@ -200,4 +198,4 @@ class ZipStore:
             begin += sum(struct.unpack("<HH", head[26:]))
             if begin + member.file_size <= self.files[0].nbytes and member.file_size == member.compress_size:
                 return Stored(0, begin, member.file_size)
-        raise CorruptDataError(f"{self.path}: {name} is cut short, or does not begin where it should.", hint="Is it whole?", path=self.path)
+        raise damaged(f"{self.path}: {name} is cut short, or does not begin where it should.", path=self.path)

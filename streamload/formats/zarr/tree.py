@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from streamload.errors import CorruptDataError, StreamloadError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.zarr.metadata import ArrayInfo, array_of_v2, array_of_v3, nodes_in, unreadable_store
+from streamload.formats.derived.packing import OFFSET, SCALE
+from streamload.formats.zarr.metadata import ArrayInfo, array_of_v2, array_of_v3, float_of_base64, nodes_in, unreadable_store
 from streamload.formats.zarr.stores import Store
 
 MOST_NODES = 10_000
@@ -60,7 +62,8 @@ def _look(store: Store, key: str, found: Nodes) -> bool:
             return False
         if said.get("zarr_format") != version:
             raise ValueError(f"it says zarr_format {said.get('zarr_format')!r}")
-        found.arrays[name] = array_of_v3(said, key) if version == 3 else array_of_v2(said, key)
+        array = array_of_v3(said, key) if version == 3 else array_of_v2(said, key)
+        found.arrays[name] = replace(array, attributes=_attributes(store, before, said, version))
     except UnsafeSourceError as error:
         if error.path is not None:
             raise
@@ -74,6 +77,17 @@ def _look(store: Store, key: str, found: Nodes) -> bool:
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, json.JSONDecodeError) as error:
         raise _unreadable(store, key, error) from error
     return True
+
+
+def _attributes(store: Store, before: str, said: dict[str, Any], version: int) -> dict[str, Any]:
+    """What an array says of itself. As xarray has it, the fill value of a packed array of version 2 stands for missing values."""
+    if version == 3:
+        told = dict(said.get("attributes") or {})
+        return told | ({"_FillValue": float_of_base64(told["_FillValue"])} if isinstance(told.get("_FillValue"), str) else {})
+    data = store.read(f"{before}.zattrs")
+    told = {} if data is None else nodes_in(data, f"{before}.zattrs")
+    packed = "_ARRAY_DIMENSIONS" in told and (SCALE in told or OFFSET in told)
+    return told | ({"_FillValue": said.get("fill_value")} if packed and "_FillValue" not in told else {})
 
 
 def _is_group(said: dict[str, Any]) -> bool:

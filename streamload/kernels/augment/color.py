@@ -9,8 +9,8 @@ import numpy as np
 from numba import carray, njit
 
 from streamload.kernels.augment.curves import FAST_TABLES, flush, tables
-from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, WIDTH
-from streamload.kernels.augment.vectors import INNER, f32, fma, i32, pointer, u8, u64
+from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, SPARE, WIDTH
+from streamload.kernels.augment.vectors import INNER, copy, f32, fma, i32, pointer, u8, u64
 
 RED, GREEN, BLUE = f32(0.2989), f32(0.587), f32(0.114)
 """Shares of the grey of torchvision."""
@@ -23,6 +23,12 @@ def planes_of(frame):
     """What the planes stand for, made so: shape (channels, pixels)."""
     flush(frame)
     return carray(pointer(frame[PLANES]), (frame[CHANNELS], frame[HEIGHT] * frame[WIDTH]), np.uint8)
+
+
+@njit(**INNER)
+def flat(levels):
+    """Levels of all channels in a row: shape (levels.size,)."""
+    return carray(pointer(levels.ctypes.data), levels.size, np.uint8)
 
 
 @njit(inline="always", **INNER)
@@ -48,9 +54,9 @@ def brightness(frame, parameters):
     """A factor. Where levels have to go through a table all the same, or tables are fast, it goes in there."""
     f, factor = carray(pointer(frame), FRAME_WORDS, np.int64), f32(carray(pointer(parameters), 1, np.float64)[0])
     if FAST_TABLES or f[PENDING]:
-        brighten(tables(f).reshape(-1), factor)
+        brighten(flat(tables(f)), factor)
     else:
-        brighten(planes_of(f).reshape(-1), factor)
+        brighten(flat(planes_of(f)), factor)
 
 
 @njit(**INNER)
@@ -86,7 +92,7 @@ def contrast(frame, parameters):
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes = planes_of(f)
     total = grey_total(planes[0], planes[1], planes[2]) if planes.shape[0] == 3 else level_total(planes[0])
-    levels = tables(f).reshape(-1) if FAST_TABLES else planes.reshape(-1)
+    levels = flat(tables(f)) if FAST_TABLES else flat(planes)
     blend_all(levels, f32(given), f32(total / planes.shape[1]), f32(1.0 - given))
 
 
@@ -151,18 +157,20 @@ def grayscale(frame, parameters):
     if planes.shape[0] == 3:
         grey_plane(planes[0], planes[1], planes[2], planes[0])
     f[CHANNELS] = count
-    planes = planes_of(f)
+    size = f[HEIGHT] * f[WIDTH]
     for c in range(1, count):
-        planes[c] = planes[0]
+        copy(pointer(f[PLANES] + c * size), pointer(f[PLANES]), np.uintp(size))
 
 
 def permute_channels(frame, parameters):
     """For each channel, the one that takes its place."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
-    planes, order = planes_of(f), carray(pointer(parameters), f[CHANNELS], np.float64)
-    kept = planes.copy()
-    for c in range(planes.shape[0]):
-        planes[c] = kept[np.int64(order[c])]
+    flush(f)
+    n, size = f[CHANNELS], f[HEIGHT] * f[WIDTH]
+    order = carray(pointer(parameters), n, np.float64)
+    copy(pointer(f[SPARE]), pointer(f[PLANES]), np.uintp(n * size))
+    for c in range(n):
+        copy(pointer(f[PLANES] + c * size), pointer(f[SPARE] + np.int64(order[c]) * size), np.uintp(size))
 
 
 KERNELS = {

@@ -27,7 +27,7 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import BYTE, INNER, copy, load, pick, pointer, spread, store, u8, u64, vector
+from streamload.kernels.augment.vectors import BYTE, INNER, copy, leave, load, pick, pointer, room, spread, store, u8, u64, vector
 
 PADDED_NBYTES = 4096
 """Of rows that are padded at a time."""
@@ -212,10 +212,10 @@ def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, 
         first, count = 0 if left else width - 32, 32
     if flipped:
         left, right = right, left
-    aside = np.empty((3, w + 64) if over else (3, 0), np.uint8)
     if not (left or right) and y0 >= 0 and y0 + h <= height:
         inner_region(source + (y0 * width + x0) * 3, width * 3, h, w, flipped, flips & VERTICAL != 0, to, apart)
-        return aside.size
+        return
+    aside = room(3 * (w + 64)) if over else 0
     for k in range(h):
         out = h - 1 - k if right else k
         target, at = to + out * w, y0 + (h - 1 - out if flips & VERTICAL else out)
@@ -224,13 +224,14 @@ def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, 
             for c in range(3):
                 carray(pointer(target + c * apart), w, np.uint8)[:] = u8(fills[c])
         elif over and k == h - 1:
-            place, row = aside.ctypes.data + 32, source + at * width * 3
+            place, row = aside + 32, source + at * width * 3
             colored_row(row, first, count, width, x0, w, flipped, mode, left, right, fills, place, w + 64)
             for c in range(3):
                 copy(pointer(target + c * apart), pointer(place + c * (w + 64)), np.uintp(w))
         else:
             colored_row(source + at * width * 3, first, count, width, x0, w, flipped, mode, left, right, fills, target, apart)
-    return aside.size  # What is not used any more is freed, whoever has its address.
+    if over:
+        leave(aside)
 
 
 @njit(**INNER)
@@ -245,8 +246,8 @@ def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart
         colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, apart)
         return
     some = h if within else max(1, PADDED_NBYTES // (w * n))
-    whole, scratch = np.empty(0 if within else some * w * n, np.uint8), np.empty((n, w), np.uint8)
-    padded = whole.ctypes.data
+    scratch = room(n * w + (0 if within else some * w * n))
+    padded = scratch + n * w
     for first in range(0, h, some):
         last = min(first + some, h)
         if not within:
@@ -264,12 +265,13 @@ def region(source, height, width, n, y0, x0, h, w, flips, mode, fills, to, apart
             row = source + (at * width + x0) * n if within else padded + (y - first) * w * n
             if flips & HORIZONTAL:
                 if n > 1:
-                    unwoven(row, n, w, scratch.ctypes.data, w)
-                    row = scratch.ctypes.data
+                    unwoven(row, n, w, scratch, w)
+                    row = scratch
                 for c in range(n):
                     reversed_bytes(row + c * w, target + c * apart, w)
             else:
                 unwoven(row, n, w, target, apart)
+    leave(scratch)
 
 
 @njit(**INNER)

@@ -17,7 +17,7 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
-from streamload.kernels.augment.vectors import BYTE, INNER, f32, fill, i32, load, pointer, store, u8, u64, vector
+from streamload.kernels.augment.vectors import BYTE, INNER, f32, fill, i32, leave, load, pointer, room, store, u8, u64, vector
 
 FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 """Of the processor that code is made for, as numba asks for it."""
@@ -84,11 +84,12 @@ def compose(table, curve):
 
 
 @njit(**INNER)
-def histogram(frame, c, table):
-    """How often each level stands in a channel, once it has gone through the table."""
+def histogram(frame, c, table, to):
+    """How often each level stands in a channel, once it has gone through the table: at an address with room for 6 KB."""
     size = frame[HEIGHT] * frame[WIDTH]
     plane = carray(pointer(frame[PLANES] + c * size), size, np.uint8)
-    four, counts = np.zeros((4, 256), np.int32), np.zeros(256, np.int64)
+    four, counts = carray(pointer(to + 2048), (4, 256), np.int32), carray(pointer(to), 256, np.int64)
+    four[:], counts[:] = 0, 0
     whole = u64(size) & ~u64(3)
     for i in range(u64(0), whole, u64(4)):  # Four, since the same counter twice in a row waits for itself.
         four[0, plane[i]] += i32(1)
@@ -113,9 +114,10 @@ def curve(frame, parameters):
 def equalize(frame, parameters):
     """Spread the levels of each channel so that each is as frequent as any: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
-    made, levels = tables(f), np.empty(256, np.uint8)
+    made, at = tables(f), room(6400)
+    levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
-        counts = histogram(f, c, made[c])
+        counts = histogram(f, c, made[c], at)
         highest = 255
         while highest > 0 and counts[highest] == 0:
             highest -= 1
@@ -127,14 +129,16 @@ def equalize(frame, parameters):
             levels[level] = u8(min(total // step, 255))
             total += counts[level]
         compose(made[c], levels)
+    leave(at)
 
 
 def autocontrast(frame, parameters):
     """Stretch the levels of each channel so that they reach from 0 to 255: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
-    made, levels = tables(f), np.empty(256, np.uint8)
+    made, at = tables(f), room(6400)
+    levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
-        counts = histogram(f, c, made[c])
+        counts = histogram(f, c, made[c], at)
         low, high = 0, 255
         while low < 255 and counts[low] == 0:
             low += 1
@@ -146,6 +150,7 @@ def autocontrast(frame, parameters):
         for level in range(256):
             levels[level] = u8(i32(min(max(f32(f32(level) - f32(low)) / scale, f32(0)), f32(255))))
         compose(made[c], levels)
+    leave(at)
 
 
 KERNELS = {"curve": curve, "equalize": equalize, "autocontrast": autocontrast}

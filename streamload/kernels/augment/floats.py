@@ -191,7 +191,9 @@ def float_box(frame, parameters):
     which, mode = np.int64(p[8]), np.int64(p[9])
     plane, middle = np.empty((h, w), np.float32), np.empty((height if 0 <= which < 3 else 0, w), np.float32)
     centred = which != NEAREST_EDGE
-    rows, columns = places(p[1], p[3], height, h, mode, centred), places(p[0], p[2], width, w, mode, centred)
+    rows, columns = np.empty(h, np.int64), np.empty(w, np.int64)
+    places(p[1], p[3], height, mode, centred, rows)
+    places(p[0], p[2], width, mode, centred, columns)
     x_taps = float_taps(p[0], p[2], width, w if middle.size else 1, max(which, 0) % 3, antialias)
     y_taps = float_taps(p[1], p[3], height, h if middle.size else 1, max(which, 0) % 3, antialias)
     for c in range(n):

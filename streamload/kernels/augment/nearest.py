@@ -26,7 +26,7 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import INNER, compiled_for, copy, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import INNER, compiled_for, copy, leave, pointer, room, u8, u16, u32, u64
 
 
 def gathering(kind):
@@ -65,13 +65,13 @@ def gather_items(nbytes, source, count, to, rows, columns, fill):
 
 
 @njit(**INNER)
-def places(begin, end, size, count, mode, centred):
-    """The source pixel of each output pixel, of `count` that stretch from begin to end: the one that its centre falls into
+def places(begin, end, size, mode, centred, found):
+    """The source pixel of each output pixel, of `found.size` that stretch from begin to end: the one that its centre falls into
     (added up step by step, as Pillow does), or, where it is not `centred`, its edge.
     """
-    found, step = np.empty(count, np.int64), (end - begin) / count
+    step = (end - begin) / found.size
     at = begin + step * 0.5
-    for i in range(count):
+    for i in range(found.size):
         place = np.int64(np.floor(at)) if centred else np.int64(np.floor(begin + i * step))
         found[i] = inside(place, size, mode)
         at += step
@@ -79,13 +79,11 @@ def places(begin, end, size, count, mode, centred):
 
 
 @njit(**INNER)
-def oriented(found, flip, stride):
+def orient(found, flip, stride, out):
     """Where rows or columns begin, last first where that is asked for."""
-    out = np.empty(found.size, np.int64)
     for i in range(found.size):
         place = found[found.size - 1 - i if flip else i]
         out[i] = place * stride if place >= 0 else -1
-    return out
 
 
 @njit(**INNER)
@@ -105,19 +103,27 @@ def nearest(frame, parameters):
     n, nbytes, height, width = f[CHANNELS], f[ITEM_NBYTES], f[SOURCE_HEIGHT], f[SOURCE_WIDTH]
     p = carray(pointer(parameters), 9 + 2 * n, np.float64)
     h, w, orientation, mode = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), np.int64(p[7])
-    down, across = places(p[1], p[3], height, h, mode, p[8] != 0.0), places(p[0], p[2], width, w, mode, p[8] != 0.0)
+    at = room(16 * (h + w))
+    down, across = carray(pointer(at), h, np.int64), carray(pointer(at + 8 * h), w, np.int64)
+    places(p[1], p[3], height, mode, p[8] != 0.0, down)
+    places(p[0], p[2], width, mode, p[8] != 0.0, across)
     woven = 1 if f[PLANAR] else n
     flip_rows, flip_columns = orientation & VERTICAL != 0, orientation & HORIZONTAL != 0
     if orientation & TRANSPOSED:
-        rows, columns = oriented(across, flip_rows, woven), oriented(down, flip_columns, woven * width)
         h, w = w, h
+    rows, columns = carray(pointer(at + 8 * (h + w)), h, np.int64), carray(pointer(at + 8 * (h + w) + 8 * h), w, np.int64)
+    if orientation & TRANSPOSED:
+        orient(across, flip_rows, woven, rows)
+        orient(down, flip_columns, woven * width, columns)
     else:
-        rows, columns = oriented(down, flip_rows, woven * width), oriented(across, flip_columns, woven)
+        orient(down, flip_rows, woven * width, rows)
+        orient(across, flip_columns, woven, columns)
     for c in range(n):
         first = c * height * width if f[PLANAR] else c
         fill = u64(p[9 + 2 * c]) | u64(p[10 + 2 * c]) << u64(32)
         count = height * width * woven - (0 if f[PLANAR] else c)
         gather_items(nbytes, f[SOURCE] + first * nbytes, count, f[SPARE] + c * h * w * nbytes, rows, columns, fill)
+    leave(at)
     settle_items(f, h, w)
 
 

@@ -22,12 +22,13 @@ from streamload.kernels.augment.vectors import (
     copy,
     f32,
     fill,
+    leave,
     load,
     pick,
     pointer,
+    room,
     spread,
     store,
-    u8,
     u64,
     vector,
 )
@@ -95,12 +96,13 @@ def weaving(dtype):
 
 @njit(**INNER)
 def numbers_of(frame, parameters):
-    """The scale and the shift of each channel, shape (2, channels)."""
+    """The scale and the shift of each channel, shape (2, channels), to be given back; and their address."""
     n = frame[CHANNELS]
-    given, numbers = carray(pointer(parameters), 2 * n, np.float64), np.empty((2, n), np.float32)
+    given, at = carray(pointer(parameters), 2 * n, np.float64), room(8 * n)
+    numbers = carray(pointer(at), (2, n), np.float32)
     for c in range(n):
         numbers[0, c], numbers[1, c] = f32(given[c]), f32(given[n + c])
-    return numbers
+    return numbers, at
 
 
 def writing(dtype, kind):
@@ -111,11 +113,13 @@ def writing(dtype, kind):
     @compiled_for(dtype)
     def plane(source, size, scale, shift, to, stream):
         if size < LANES:
-            levels, values = np.zeros(LANES, np.uint8), np.empty(LANES, kind)
-            copy(pointer(levels.ctypes.data), pointer(source), np.uintp(size))
-            convert(levels.ctypes.data, scale, shift, values.ctypes.data)
-            copy(pointer(to), pointer(values.ctypes.data), np.uintp(size * nbytes))
-            return levels[0] + values[0]  # What is not used any more is freed, whoever has its address.
+            levels = room(LANES + LANES * nbytes)
+            carray(pointer(levels), LANES, np.uint8)[:] = 0
+            copy(pointer(levels), pointer(source), np.uintp(size))
+            convert(levels, scale, shift, levels + LANES)
+            copy(pointer(to), pointer(levels + LANES), np.uintp(size * nbytes))
+            leave(levels)
+            return
         if stream and to % 32 == 0 and size % LANES == 0:
             for i in range(0, size, LANES):
                 past_caches(source + i, scale, shift, to + nbytes * i)
@@ -123,22 +127,24 @@ def writing(dtype, kind):
             for i in range(0, size, LANES):
                 i = min(i, size - LANES)
                 convert(source + i, scale, shift, to + nbytes * i)
-        return kind(0) + u8(0)
 
     @compiled_for(dtype)
     def scatter(source, size, scale, shift, to, n):
-        values, out = np.empty(size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
-        plane(source, size, scale, shift, values.ctypes.data, False)
+        at = room(size * nbytes)
+        values, out = carray(pointer(at), size, kind), carray(pointer(to), (size - 1) * n + 1, kind)
+        plane(source, size, scale, shift, at, False)
         for i in range(u64(size)):
             out[i * u64(n)] = values[i]
+        leave(at)
 
     @compiled_for(dtype)
     def planes(frame, parameters):
         flush(frame)
-        size, numbers = frame[HEIGHT] * frame[WIDTH], numbers_of(frame, parameters)
-        for c in range(frame[CHANNELS]):
+        size, n = frame[HEIGHT] * frame[WIDTH], frame[CHANNELS]
+        given = carray(pointer(parameters), 2 * n, np.float64)
+        for c in range(n):
             source, to = frame[PLANES] + c * size, frame[OUT] + c * size * nbytes
-            plane(source, size, numbers[0, c], numbers[1, c], to, frame[STREAM] != 0)
+            plane(source, size, f32(given[c]), f32(given[n + c]), to, frame[STREAM] != 0)
 
     @compiled_for(dtype)
     def woven(frame, parameters):
@@ -147,8 +153,8 @@ def writing(dtype, kind):
             planes(frame, parameters)
             return
         flush(frame)
-        numbers = numbers_of(frame, parameters)
-        source, scales, shifts = frame[PLANES], numbers.ctypes.data, numbers[1].ctypes.data
+        numbers, scales = numbers_of(frame, parameters)
+        source, shifts = frame[PLANES], scales + 4 * n
         if n == 3 and size >= LANES:
             for i in range(0, size, LANES):
                 i = min(i, size - LANES)
@@ -156,7 +162,7 @@ def writing(dtype, kind):
         else:
             for c in range(n):
                 scatter(source + c * size, size, numbers[0, c], numbers[1, c], frame[OUT] + c * nbytes, n)
-        scales += np.int64(numbers[0, 0])
+        leave(scales)
 
     return planes, woven
 

@@ -35,10 +35,12 @@ from streamload.kernels.augment.vectors import (
     accumulate,
     copy,
     fill,
+    leave,
     literal,
     load,
     pick,
     pointer,
+    room,
     spread,
     store,
     u8,
@@ -111,11 +113,14 @@ def blend_columns(typing_context, first, second, stride, weights, pairs):
 
 
 @njit(**INNER)
-def weigh(begin, end, size, antialias, one, most, first, count, weights):
-    """Which pixels each output pixel is made of, and how much of each: a triangle, as wide as the scale where it antialiases."""
+def weigh(begin, end, size, antialias, one, most, first, count, weights, parts):
+    """Which pixels each output pixel is made of, and how much of each: a triangle, as wide as the scale where it antialiases.
+
+    `parts` has room for the weights of one.
+    """
     scale = (end - begin) / first.size
     reach = max(scale, 1.0) if antialias else 1.0
-    longest, parts = 0, np.empty(weights.shape[1])
+    longest = 0
     for i in range(first.size):
         center = begin + (i + 0.5) * scale
         low, high = max(int(center - reach + 0.5), 0), min(int(center + reach + 0.5), size)
@@ -182,40 +187,56 @@ def split(line, w, c, channels, to, apart, three):
 
 
 @njit(**INNER)
+def taps(begin, end, size, count, antialias, one, most, widest, at):
+    """`weigh` into memory at an address: first pixels, how many, weights, the longest of all, and where the memory ends."""
+    first, counts = carray(pointer(at), count, np.int64), carray(pointer(at + 8 * count), count, np.int64)
+    parts = carray(pointer(at + 16 * count), widest, np.float64)
+    weights = carray(pointer(at + 16 * count + 8 * widest), (count, widest), u16)
+    longest = weigh(begin, end, size, antialias, one, most, first, counts, weights, parts)
+    return first, counts, weights, longest, at + (16 * count + 8 * widest + 2 * count * widest + 63) // 64 * 64
+
+
+@njit(**INNER)
 def resampled(source, height, width, n, box, antialias, h, w, flips, to, apart):
     """The box of a woven source to n planes of h x w, flipped as the bits say."""
     stride = width * n
-    long = np.empty((height if stride < LEAST else 0, LEAST), np.uint8)  # Rows so short are laid out anew, with room behind each.
-    for y in range(long.shape[0]):
-        copy(pointer(long.ctypes.data + y * LEAST), pointer(source + y * stride), np.uintp(stride))
-    if stride < LEAST:
-        source, stride = long.ctypes.data, LEAST
-    room = 2 * int(max((box[2] - box[0]) / w, (box[3] - box[1]) / h, 1.0) + 1) + 2
-    first_x, count_x, weights_x = np.empty(w, np.int64), np.empty(w, np.int64), np.empty((w, room), u16)
-    first_y, count_y, weights_y = np.empty(h, np.int64), np.empty(h, np.int64), np.empty((h, room), u16)
-    pairs = (weigh(box[0], box[2], width, antialias, 32768.0, 32767, first_x, count_x, weights_x) + 1) >> 1
-    weigh(box[1], box[3], height, antialias, 65536.0, 65535, first_y, count_y, weights_y)
+    widest = 2 * int(max((box[2] - box[0]) / w, (box[3] - box[1]) / h, 1.0) + 1) + 2
+    half = (w + 1) >> 1
+    tables = (16 + 2 * widest) * (w + h) + 16 * widest + 128
+    lines = 2 * (width * n + LEAST) + 2 * (widest + 2) * n + 4 * LEAST
+    whole = room(tables + half * (24 + 16 * (widest + 2)) + lines + (height * LEAST if stride < LEAST else 0) + 256)
+    first_x, count_x, weights_x, longest, at_y = taps(box[0], box[2], width, w, antialias, 32768.0, 32767, widest, whole)
+    first_y, count_y, weights_y, _, free = taps(box[1], box[3], height, h, antialias, 65536.0, 65535, widest, at_y)
+    pairs = (longest + 1) >> 1
     end = min(max(first_x[w - 1] + count_x[w - 1], -(-LEAST // n)), width)
     begin = max(0, min(first_x[0], end + -LEAST // n))  # At least 32 columns, where there are so many.
-    half = (w + 1) >> 1
-    at, weights = np.zeros((half, 2), np.int64), np.zeros((half, pairs, 2, 4, 2), np.int16)
+    weights, line = carray(pointer(free), (half, pairs, 2, 4, 2), np.int16), carray(pointer(free + 32 * half * pairs), half, u64)
+    at = carray(pointer(free + (32 * pairs + 8) * half), (half, 2), np.int64)
+    if w & 1:
+        at[half - 1], weights[half - 1] = 0, 0
     for x in range(w):
         z = w - 1 - x if flips & HORIZONTAL else x
         at[x >> 1, x & 1] = (first_x[z] - begin) * n * 2
         for p in range(pairs):
             for c in range(8):
                 weights[x >> 1, p, x & 1, c >> 1, c & 1] = weights_x[z, 2 * p + (c & 1)]
+    sums = (free + (32 * pairs + 24) * half + 63) // 64 * 64  # Vectors that lie across lines of the cache are stored twice.
     columns = max((end - begin) * n, LEAST)
-    row, line = np.zeros(columns + 2 * pairs * n + 2 * LEAST, u16), np.empty(half, u64)
-    base, sums = source + begin * n, -(-row.ctypes.data // 64) * 64  # Vectors that lie across lines of the cache are stored twice.
+    padded = columns + 2 * pairs * n + LEAST
+    carray(pointer(sums + 2 * columns), padded - columns, u16)[:] = 0
+    if stride < LEAST:  # Rows so short are laid out anew, with room behind each.
+        for y in range(height):
+            copy(pointer(sums + 2 * padded + y * LEAST), pointer(source + y * stride), np.uintp(stride))
+        source, stride = sums + 2 * padded, LEAST
+    base = source + begin * n
     for y in range(h):
-        by = weights_y.ctypes.data + y * room * 2
+        by = weights_y.ctypes.data + y * widest * 2
         vertical(base + first_y[y] * stride, stride, by, count_y[y], columns, sums)
         out = to + (h - 1 - y if flips & VERTICAL else y) * w
         for c in range(0, n, 4):
             horizontal(sums + 2 * c, at, weights.ctypes.data, pairs, n, line)
-            split(line.view(u32), w, c, n, out, apart, n == 3)
-    return long.size + row.size  # What is not used any more is freed, whoever has its address.
+            split(carray(pointer(line.ctypes.data), 2 * half, u32), w, c, n, out, apart, n == 3)
+    leave(whole)
 
 
 def bilinear(frame, parameters):

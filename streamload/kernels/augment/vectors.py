@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -116,6 +116,31 @@ def call(typing_context, kernel, frame, parameters):
         return c.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def address(typing_context, place):
+    """A pointer as an integer."""
+    return types.int64(types.voidptr), lambda c, b, s, a: b.ptrtoint(a[0], LONG)
+
+
+_take = types.ExternalFunction("malloc", types.voidptr(types.uintp))
+_leave = types.ExternalFunction("free", types.void(types.voidptr))
+
+
+@njit(**INNER)
+def room(nbytes):
+    """The address of so much memory, at a multiple of 64, which `leave` lets go of. Arrays of numba's own would need its runtime."""
+    whole = address(_take(np.uintp(nbytes + 128)))
+    at = (whole + 128) & ~63
+    carray(pointer(at - 8), 1, np.int64)[0] = whole
+    return at
+
+
+@njit(**INNER)
+def leave(at):
+    """Let go of what `room` gave."""
+    _leave(pointer(carray(pointer(at - 8), 1, np.int64)[0]))
 
 
 copy = types.ExternalFunction("memcpy", types.voidptr(types.voidptr, types.voidptr, types.uintp))

@@ -43,9 +43,16 @@ def cut_depth(chain: Chain, front: Whole, depth: int) -> None:
     chain.depth.known = (depth, 1)
 
 
+def at_least(least: int, found: Whole) -> Whole:
+    """Numbers of at least so much: one for all stays one, which costs a tenth."""
+    return max(found, least) if isinstance(found, int) else np.maximum(found, least)
+
+
 def check_fits(operation: object, chain: Chain, size: Size, height: Whole, width: Whole) -> None:
     """Raise ConfigError where images of these sizes are smaller than a crop: all alike where their size is known."""
     short = (height < size[0]) | (width < size[1])
+    if short is False:
+        return
     if chain.where is not None and chain.placement.known is None:
         short = short & chain.where
     if np.any(short):
@@ -141,7 +148,7 @@ class RandomCrop:
         if self.pad_if_needed or self.padding is not None:
             placement.pad(padding_of(self, self.padding_mode, self.fill), -above, -before, height, width, chain.where)
         check_fits(self, chain, (size[0], size[1]), height, width)
-        y, x = draws.below(np.maximum(height - size[0], 0) + 1), draws.below(np.maximum(width - size[1], 0) + 1)
+        y, x = draws.below(at_least(0, height - size[0]) + 1), draws.below(at_least(0, width - size[1]) + 1)
         chain.note(top=y - above, left=x - before, height=size[0], width=size[1], **self._cut_depth(chain))
         cut(chain, y, x, (size[0], size[1]))
 

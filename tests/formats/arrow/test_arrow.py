@@ -21,9 +21,9 @@ from streamload.errors import (
     StreamloadError,
     UnsupportedFeatureError,
 )
-from streamload.formats import arrow_types
 from streamload.formats.arrow import planning
 from streamload.formats.arrow.flatbuffers import FlatError, root
+from streamload.formats.arrow_types import element_types
 from streamload.formats.open import open_source
 
 
@@ -97,7 +97,7 @@ def test_raw_buffers_are_read_by_offset_without_pyarrow(tmp_path: Path, monkeypa
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("pyarrow was asked")
 
-    monkeypatch.setattr(arrow_types, "to_numpy", refuse)
+    monkeypatch.setattr(element_types, "to_numpy", refuse)
     np.testing.assert_array_equal(source[::-1]["image"], expected["image"][::-1])
     source.close()
 

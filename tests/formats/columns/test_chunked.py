@@ -300,7 +300,7 @@ def test_every_damaged_byte_of_a_chunk_is_named_or_harmless(tmp_path):
             ) as caught:
                 opened.take([5])
         assert (caught.value.path, caught.value.dataset, caught.value.records) == (str(path), "x", (4, 8))
-        assert caught.value.hint == "The file is damaged there: fetch or write it again."
+        assert caught.value.hint == "The file is damaged or was cut short: fetch or write it again."
 
 
 @pytest.mark.parametrize("chunk", [1, 4])

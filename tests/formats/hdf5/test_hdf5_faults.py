@@ -348,7 +348,7 @@ def test_a_chunk_that_lies_beyond_the_file_is_refused(tmp_path: Path):
     path.write_bytes(data[:place] + (10**6).to_bytes(8, "little") + data[place + 8 :])
     assert refused(CorruptDataError, path) == (
         f"{path}: dataset 'x' has a chunk of 1,008 bytes at offset 1,000,000, and the file has {len(data):,} bytes. "
-        "The file is damaged or was cut short; fetch or write it again."
+        "The file is damaged or was cut short: fetch or write it again."
     )
 
 
@@ -367,7 +367,7 @@ def test_an_index_of_chunks_in_disorder_is_refused(tmp_path: Path):
     path.write_bytes(data)
     assert refused(CorruptDataError, path) == (
         f"{path}: the index of chunks of dataset 'x' is in disorder at the chunk that it lists as number 2. "
-        "The file is damaged: fetch or write it again."
+        "The file is damaged or was cut short: fetch or write it again."
     )
 
 

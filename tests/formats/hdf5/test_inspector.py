@@ -31,7 +31,7 @@ from streamload.storage.files import fingerprint
 ROOT = Path(__file__).resolve().parents[3]
 OPENED = "import sys, streamload; print(len(streamload.open(sys.argv[1])))"
 SLOW = "The file is damaged, or its disk does not answer: fetch or write it again."
-DAMAGED = "The file is damaged: fetch or write it again."
+DAMAGED = "The file is damaged or was cut short: fetch or write it again."
 
 
 def environment(**more: str) -> dict[str, str]:

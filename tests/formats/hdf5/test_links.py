@@ -79,7 +79,8 @@ def test_d14_a_link_that_leaves_the_folder_is_refused_and_leaves_out_no_more_tha
             "Open that file itself, or choose other fields with fields=[...]."
         )
     assert refused(SourceError, path, fields=["gone"]) == (
-        f"{path}: '/gone' links to /x in gone.h5, which does not exist. Put the file back beside it."
+        f"{path}: '/gone' links to /x in gone.h5, which does not exist. "
+        "Put the file back beside it, or open the files that are there, by a pattern of their names."
     )
     source = open_source(path)
     assert source.notes == (

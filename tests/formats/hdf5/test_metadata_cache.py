@@ -29,14 +29,6 @@ SLOW = 1.0
 """Seconds that a survey worth keeping took."""
 
 
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of entries of the test's own, in which files count as settled at once."""
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(disk_cache, "SETTLED_NS", -(10**10))
-    return tmp_path / "cache" / "index"
-
-
 def survey(path: Path, fields: list[str] | None = None, seconds: float = SLOW) -> None:
     """Survey a file, and keep what was found."""
     metadata_cache.store_metadata(Request.of([str(path)], fields), examined(Request.of([str(path)], fields), no_progress), seconds)
@@ -48,7 +40,7 @@ def gzip_file(path: Path, records: int = 100) -> Path:
     return path
 
 
-def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, kept: Path):
+def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, settled: Path):
     """The same arrays, fields and notes, and sources built on them deliver the same records."""
     path = gzip_file(tmp_path / "a.h5")
     assert metadata_cache.load_metadata(Request.of([str(path)])) is None
@@ -66,7 +58,7 @@ def test_what_was_kept_is_what_a_survey_finds(tmp_path: Path, kept: Path):
     np.testing.assert_array_equal(source[:]["x"], images())
     source.close()
     assert metadata_cache.load_metadata(Request.of([str(path)], ["x"])) is None
-    assert [stat.S_IMODE(one.stat().st_mode) for one in (kept, *kept.iterdir())] == [0o700, 0o600]
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (settled, *settled.iterdir())] == [0o700, 0o600]
 
 
 def _rewritten(path: Path) -> None:
@@ -96,7 +88,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_file_is_looked_at_anew(change: str, tmp_path: Path, kept: Path):
+def test_a_changed_file_is_looked_at_anew(change: str, tmp_path: Path, settled: Path):
     """Whatever happened to it, what was kept of the old one is not used."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path)
@@ -106,7 +98,7 @@ def test_a_changed_file_is_looked_at_anew(change: str, tmp_path: Path, kept: Pat
     assert metadata_cache.load_metadata(Request.of([str(path)])) is None
 
 
-def test_a_source_of_a_virtual_dataset_counts_too(tmp_path: Path, kept: Path):
+def test_a_source_of_a_virtual_dataset_counts_too(tmp_path: Path, settled: Path):
     """What it draws on was checked: if that changes, it is checked again."""
     write(tmp_path / "part.h5", x=images())
     layout = h5py.VirtualLayout((100, 7, 6, 3), "u1")
@@ -120,28 +112,28 @@ def test_a_source_of_a_virtual_dataset_counts_too(tmp_path: Path, kept: Path):
     assert metadata_cache.load_metadata(Request.of([str(tmp_path / "a.h5")])) is None
 
 
-def test_a_young_file_and_a_quick_survey_are_not_kept(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_young_file_and_a_quick_survey_are_not_kept(tmp_path: Path, settled: Path, monkeypatch: pytest.MonkeyPatch):
     """A file may change again within the tick of a clock; and what is quick is done again."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path, seconds=0.09)
     monkeypatch.setattr(disk_cache, "SETTLED_NS", 2 * 10**9)
     survey(path)
-    assert not any(kept.iterdir()) if kept.exists() else True
+    assert not any(settled.iterdir()) if settled.exists() else True
     assert metadata_cache.load_metadata(Request.of([str(path)])) is None
 
 
-def test_what_needs_a_filter_of_the_library_is_not_kept(tmp_path: Path, kept: Path):
+def test_what_needs_a_filter_of_the_library_is_not_kept(tmp_path: Path, settled: Path):
     """The filter may be gone tomorrow, and then opening has to say so."""
     write(tmp_path / "a.h5", x=(images(), {"chunks": (8, 7, 6, 3), "scaleoffset": 8}))
     survey(tmp_path / "a.h5")
     assert metadata_cache.load_metadata(Request.of([str(tmp_path / "a.h5")])) is None
 
 
-def test_every_damaged_entry_is_ignored_thrown_away_and_written_again(tmp_path: Path, kept: Path):
+def test_every_damaged_entry_is_ignored_thrown_away_and_written_again(tmp_path: Path, settled: Path):
     """Cut at any tenth, any bit flipped: the survey is made anew."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path)
-    (entry,) = kept.iterdir()
+    (entry,) = settled.iterdir()
     whole = entry.read_bytes()
     damaged = [whole[: len(whole) * tenth // 10] for tenth in range(10)]
     damaged += [whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :] for place in range(0, len(whole), 97)]
@@ -153,18 +145,18 @@ def test_every_damaged_entry_is_ignored_thrown_away_and_written_again(tmp_path: 
     assert metadata_cache.load_metadata(Request.of([str(path)])) is not None
 
 
-def test_an_entry_of_another_request_is_not_believed(tmp_path: Path, kept: Path):
+def test_an_entry_of_another_request_is_not_believed(tmp_path: Path, settled: Path):
     """Whoever renames entries gets nothing but surveys made anew."""
     a, b = gzip_file(tmp_path / "a.h5"), gzip_file(tmp_path / "b.h5", 50)
     survey(a)
-    (first,) = kept.iterdir()
+    (first,) = settled.iterdir()
     survey(b)
-    (second,) = set(kept.iterdir()) - {first}
+    (second,) = set(settled.iterdir()) - {first}
     os.replace(second, first)
     assert metadata_cache.load_metadata(Request.of([str(a)])) is None
 
 
-def test_a_file_that_is_being_written_is_busy_though_its_survey_was_kept(tmp_path: Path, kept: Path):
+def test_a_file_that_is_being_written_is_busy_though_its_survey_was_kept(tmp_path: Path, settled: Path):
     """The lock is looked at, as the library would."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path)
@@ -177,12 +169,12 @@ def test_a_file_that_is_being_written_is_busy_though_its_survey_was_kept(tmp_pat
 
 
 @pytest.mark.parametrize("what", ["others may write to it", "it cannot be made", "it is a file"])
-def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Path, settled: Path, monkeypatch: pytest.MonkeyPatch):
     """Opening works; nothing is kept and nothing is read."""
     path = gzip_file(tmp_path / "a.h5")
     survey(path)
     if what == "others may write to it":
-        kept.chmod(0o777)
+        settled.chmod(0o777)
     elif what == "it cannot be made":
         monkeypatch.setenv("STREAMLOAD_CACHE_DIR", "/proc/nowhere")
     else:
@@ -194,27 +186,27 @@ def test_a_folder_that_cannot_be_trusted_or_used_is_not(what: str, tmp_path: Pat
     assert len(open_source(path)) == 100
 
 
-def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch):
+def test_entries_are_bounded_and_the_oldest_go_first(tmp_path: Path, settled: Path, monkeypatch: pytest.MonkeyPatch):
     """By bytes and by number; one that is used counts as young; half-written files of dead processes go too."""
     paths = [gzip_file(tmp_path / f"{number}.h5") for number in range(4)]
     monkeypatch.setattr(disk_cache, "MOST_ENTRIES", 3)
     for age, path in zip((400, 300, 200), paths, strict=False):
-        before = set(kept.iterdir()) if kept.exists() else set()
+        before = set(settled.iterdir()) if settled.exists() else set()
         survey(path)
-        (new,) = set(kept.iterdir()) - before
+        (new,) = set(settled.iterdir()) - before
         os.utime(new, (time.time() - age, time.time() - age))
     assert metadata_cache.load_metadata(Request.of([str(paths[0])])) is not None
-    (kept / ".0dead_0x.part").write_bytes(b"")
-    os.utime(kept / ".0dead_0x.part", (1, 1))
+    (settled / ".0dead_0x.part").write_bytes(b"")
+    os.utime(settled / ".0dead_0x.part", (1, 1))
     survey(paths[3])
     assert [metadata_cache.load_metadata(Request.of([str(path)])) is not None for path in paths] == [True, False, True, True]
-    assert not (kept / ".0dead_0x.part").exists()
-    monkeypatch.setattr(disk_cache, "MOST_NBYTES", 2 * max(one.stat().st_size for one in kept.iterdir()) + 10)
+    assert not (settled / ".0dead_0x.part").exists()
+    monkeypatch.setattr(disk_cache, "MOST_NBYTES", 2 * max(one.stat().st_size for one in settled.iterdir()) + 10)
     survey(paths[3])
-    assert len(list(kept.iterdir())) == 2
+    assert len(list(settled.iterdir())) == 2
 
 
-def test_two_hundred_thousand_chunks_are_counted_once(tmp_path: Path, kept: Path):
+def test_two_hundred_thousand_chunks_are_counted_once(tmp_path: Path, settled: Path):
     """The second process to open such a file does not load the HDF5 library at all."""
     path, count = tmp_path / "a.h5", 200_000
     with h5py.File(path, "w", **WRITTEN) as file:

@@ -123,9 +123,9 @@ def test_labels_must_be_as_many(tmp_path: Path):
 DAMAGED = {
     "short": (idx(images(5))[:-3], "holds 207 bytes of values, and its head says 210"),
     "long": (idx(images(5)) + b"x", "holds 211 bytes of values, and its head says 210"),
-    "head": (idx(images(5))[:9], "is damaged: its head is cut short"),
+    "head": (idx(images(5))[:9], "cannot be read as IDX: its head is cut short"),
     "packed and short": (gzip.compress(idx(images(5))[:-3]), "holds 207 bytes of values, and its head says 210"),
-    "packed and cut": (gzip.compress(idx(images(5)))[:-12], "is damaged"),
+    "packed and cut": (gzip.compress(idx(images(5)))[:-12], "cannot be read as IDX"),
     "packed, and a lie": (
         gzip.compress(idx(images(5)).replace(b"\0\0\0\5", b"\0\0\0\6", 1)),
         "holds 210 bytes of values, and its head says 252",

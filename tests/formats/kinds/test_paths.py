@@ -15,8 +15,8 @@ from kinds import storages
 from kinds.pairs import Choice, name_of, pairs
 from kinds.storages import PICTURE, STORAGES, Expected, Library
 from kinds.values import RECORDS, difference
-from streamload.formats import table
 from streamload.formats.hdf5.columns import field_columns
+from streamload.formats.tables import table
 from streamload.storage import disk_cache
 
 ORDERS: dict[str, Any] = {"sequential": False, "exact": sl.Exact(), "block": sl.Block()}

@@ -72,6 +72,20 @@ def test_a_folder_and_the_file_in_it_are_the_same(tmp_path: Path):
     both.close()
 
 
+def test_texts_beside_images_are_texts(tmp_path: Path):
+    """What is written in a picture is no name of a class, though its keys say label; what repeats is one."""
+    pictures = images((5, 4, 3))[:6]
+    words = [b"one", b"two", b"three", b"four", b"five", b"six"]
+    held = {b"image-%09d" % at: png(image) for at, image in enumerate(pictures)}
+    database(tmp_path / "a.mdb", held | {b"label-%09d" % at: word for at, word in enumerate(words)} | {b"num-samples": b"6"})
+    with open_source(tmp_path / "a.mdb") as source:
+        assert not source.classes
+        assert source[:]["label"].to_list() == [word.decode() for word in words]
+    database(tmp_path / "b.mdb", held | {b"label-%09d" % at: words[at % 2] for at in range(6)})
+    with open_source(tmp_path / "b.mdb") as source:
+        assert source.classes == {"label": ("one", "two")}
+
+
 def test_a_record_that_lacks_a_value_is_a_null(tmp_path: Path):
     """An error that names it, or what stands for it."""
     held = {b"image-%d" % at: png(image) for at, image in enumerate(images((5, 4, 3))[:5])}
@@ -98,10 +112,11 @@ def test_a_record_that_lacks_a_value_is_a_null(tmp_path: Path):
         (pickle.dumps((b"x", 1)), UnsafeSourceError, "is a pickle, which could run anything. Save the arrays as HDF5 where you trust it"),
         (b"\x08\x03\x10\x20\x18\x20\x22\x04abcd", UnsupportedFeatureError, "is a Datum of Caffe"),
         (b"\x92\xc4\x01a\x01", UnsupportedFeatureError, "is an object of MessagePack"),
+        (b"\x93NUMPY\x01\x00v\x00", UnsupportedFeatureError, "is an array of NumPy"),
         (b"\xff\xff\xff\xff\x00", UnsupportedFeatureError, "is an object of Arrow"),
         (b"hello", UnsupportedFeatureError, "is of a kind that is not known here: it begins with 68 65 6c 6c 6f"),
     ],
-    ids=["pickle", "Caffe", "MessagePack", "Arrow", "text"],
+    ids=["pickle", "Caffe", "MessagePack", "NumPy", "Arrow", "text"],
 )
 def test_other_values_are_refused_by_what_they_are(value: bytes, error: type[Exception], text: str, tmp_path: Path):
     """Nothing of them is run, or guessed at."""

@@ -22,8 +22,9 @@ from streamload.errors import CorruptDataError
 from streamload.formats.open import open_source
 from streamload.formats.parquet import compressed_pages, row_groups
 from streamload.formats.parquet.compressed_page_index import COUNT, INDEXED, NBYTES
-from streamload.formats.parquet.compressed_pages import CompressedPages, indices_of
-from streamload.formats.parquet.page_index import PageError
+from streamload.formats.parquet.compressed_pages import CompressedPages
+from streamload.formats.parquet.page_headers import PageError
+from streamload.formats.parquet.runs import indices_of
 from streamload.source import ReadStats
 from streamload.storage.files import OpenFiles, fingerprint
 
@@ -193,7 +194,7 @@ def damaged(path: Path, change: Callable[[bytearray, Any], None], **options: Any
     with pytest.raises(CorruptDataError) as caught:
         open_source(path, fields=["image"], decode=False)[:]
     assert caught.value.records == (0, 30)
-    return str(caught.value).split("'image' is damaged: ")[1]
+    return str(caught.value).split("'image' cannot be read: ")[1]
 
 
 def _spoil(data: bytearray, column: Any) -> None:
@@ -227,7 +228,10 @@ def test_damaged_pages_are_errors_with_their_records(tmp_path: Path):
     path = tmp_path / "a.parquet"
     assert damaged(path, _spoil, compression="zstd").startswith("a page cannot be unpacked: ")
     assert damaged(path, _spoil_dictionary, compression="zstd").startswith("a page cannot be unpacked: ")
-    assert damaged(path, _null, compression="none") == "a null stands where the footer counts none. Fetch or write the file again."
+    assert (
+        damaged(path, _null, compression="none")
+        == "a null stands where the footer counts none. The file is damaged or was cut short: fetch or write it again."
+    )
     assert "of a dictionary of 30" in damaged(path, _beyond, compression="none")
     text = damaged(path, _far, compression="none")
     assert "the definition levels at byte" in text

@@ -215,7 +215,7 @@ def test_a_flipped_byte_under_a_checksum_is_found(raw: bool, tmp_path: Path):
         np.testing.assert_array_equal(open_source(path, fields=["image"])[50]["image"], data[50])
         assert (open_source(path, fields=["image"], verify=False)[59]["image"] != data[59]).sum() == 1
     else:
-        assert f"{path}: column 'image' is damaged: the page at byte " in str(caught.value)
+        assert f"{path}: column 'image' cannot be read: the page at byte " in str(caught.value)
         assert "has the checksum" in str(caught.value)
     source.close()
 
@@ -285,7 +285,10 @@ def test_a_footer_that_claims_other_numbers_of_records_is_refused(tmp_path: Path
     whole = path.read_bytes()
     place = whole.index(b"\x16\xc8\x01", start, stop)
     path.write_bytes(whole[:place] + b"\x16\xca\x01" + whole[place + 3 :])
-    text = f"{path} has a footer that is damaged: it claims 101 records, and its row groups hold 100. Fetch or write the file again."
+    text = (
+        f"{path} has a footer that cannot be read: it claims 101 records, and its row groups hold 100. "
+        "The file is damaged or was cut short: fetch or write it again."
+    )
     assert refused(CorruptDataError, path) == text
 
 
@@ -294,7 +297,7 @@ def test_a_column_name_that_is_no_text_is_refused(tmp_path: Path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"label": [1, 2]}), path, store_schema=False)
     path.write_bytes(path.read_bytes().replace(b"label", b"la\xff\xfel"))
-    assert refused(CorruptDataError, path).startswith(f"{path} has a footer that is damaged: 'utf-8' codec can't")
+    assert refused(CorruptDataError, path).startswith(f"{path} has a footer that cannot be read: 'utf-8' codec can't")
 
 
 @pytest.mark.parametrize("plaintext", [True, False], ids=["columns", "footer too"])

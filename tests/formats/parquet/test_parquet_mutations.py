@@ -13,7 +13,7 @@ from parquet_files import footer
 
 from streamload.errors import StreamloadError
 from streamload.formats.open import open_source
-from streamload.formats.parquet import page_index
+from streamload.formats.parquet import page_headers, page_index
 from streamload.formats.parquet.thrift import ThriftError, read_struct
 
 
@@ -101,7 +101,7 @@ def test_pages_that_contradict_the_footer_are_refused():
         return b"".join(fields) + b"\x2c\x15" + bytes([count * 2]) + b"\x15" + bytes([encoding * 2]) + b"\x00\x00" + bytes(compressed)
 
     def walk(data: bytes, rows: int) -> Callable[[], page_index.Pages]:
-        chunk = page_index.ColumnChunk(offset=0, nbytes=len(data), rows=rows)
+        chunk = page_headers.ColumnChunk(offset=0, nbytes=len(data), rows=rows)
         return lambda: page_index.walk(lambda at, nbytes: data[at : at + nbytes], [chunk], value_nbytes=4, optional=False)
 
     found = walk(page(0, 8, 2, 0), 2)()
@@ -114,10 +114,10 @@ def test_pages_that_contradict_the_footer_are_refused():
         (page(0, 8, 2, 0)[:5], 2, "has no end"),
         (b"\x0e" * 40, 2, "stands no page header: a field has the type 14"),
     ]:
-        with pytest.raises(page_index.PageError, match=text):
+        with pytest.raises(page_headers.PageError, match=text):
             walk(data, rows)()
-    with pytest.raises(page_index.PageError, match=r"field 4 of a page header is b'abc', where a checksum is expected"):
-        page_index.checksum(read_struct(b"\x48\x03abc\x00")[0])
+    with pytest.raises(page_headers.PageError, match=r"field 4 of a page header is b'abc', where a checksum is expected"):
+        page_headers.checksum(read_struct(b"\x48\x03abc\x00")[0])
     for data in (page(0, 8, 2, 8), page(2, 8, 2, 0)):
-        with pytest.raises(page_index.NotRawError):
+        with pytest.raises(page_headers.NotRawError):
             walk(data, 2)()

@@ -181,7 +181,7 @@ def test_chunks_that_are_too_many_or_too_large_are_refused(tmp_path: Path, monke
 
 
 SHARDS = {
-    "cut": (lambda data: data[:20], "is damaged: it is shorter than the index of its 4 chunks", CorruptDataError),
+    "cut": (lambda data: data[:20], "cannot be read: it is shorter than the index of its 4 chunks", CorruptDataError),
     "index": (lambda data: data[:-20] + b"\1" + data[-19:], "the checksum of the index of a shard of 'x' is wrong", ChecksumError),
 }
 
@@ -214,7 +214,7 @@ def test_an_index_that_leads_out_of_its_shard_is_refused(tmp_path: Path):
         if sound:
             assert_delivers(tmp_path / "a", {"data": values})
             continue
-        with pytest.raises(CorruptDataError, match="a shard of '', is damaged: its index leads behind its end"):
+        with pytest.raises(CorruptDataError, match="a shard of '', cannot be read: its index leads behind its end"):
             open_source(tmp_path / "a")
 
 

@@ -105,7 +105,7 @@ class ReencodedImages(ForwardingSource):
         if field.dtype != np.uint8 or field.shape[2:] == (4,):
             raise ConfigError(
                 f"--store jpeg cannot hold '{field.name}', which is {field.dtype} {field.shape}.",
-                hint="JPEG has grey or three colours, of 8 bits: give --store png, or --mode rgb.",
+                hint="JPEG has grey or three colours, of 8 bits: give --store png.",
             )
         quality = self._style.quality or QUALITY
         return lambda image: bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(image), level=quality))

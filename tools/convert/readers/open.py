@@ -48,7 +48,7 @@ def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
         parts = error.details.get("splits")
         if not parts:
             raise
-        command = f"streamload convert {shlex.quote(os.path.join(request.path, parts[0]))} {parts[0]}.h5"
+        command = f"streamload convert {shlex.quote(os.path.join(error.details.get('path', request.path), parts[0]))} {parts[0]}.h5"
         raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamload.formats.npy import ATTRIBUTES, CLASSES
+from streamload.formats.npy.planning import ATTRIBUTES, CLASSES
 
 
 def annotation_not_held(name: str, format_name: str, names: Sequence[str], words: Sequence[str], attributes: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streamload.attributes import attributes_to_json
-from streamload.formats.arrow_annotations import ATTRIBUTES, CLASSES, TYPED
+from streamload.formats.arrow_types.annotations import ATTRIBUTES, CLASSES, TYPED
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field, Schema
 from streamload.tools.convert.writers.registry import Annotations

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from streamload.attributes import attributes_to_json
-from streamload.formats.npy import ATTRIBUTES, CLASSES
+from streamload.formats.npy.planning import ATTRIBUTES, CLASSES
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from streamload.formats.columns.raw import InMemory
-from streamload.formats.grouped import Grouped
+from streamload.formats.derived.grouped import Grouped
+from streamload.formats.derived.sparse_rows import SparseRows
 from streamload.formats.hdf5.columns.build_columns import column_of
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.metadata import FilesInfo
-from streamload.formats.sparse_rows import SparseRows
 from streamload.schema import Field
 from streamload.source import Column, stored_nbytes
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError
+from streamload.errors import damaged
 from streamload.formats.columns.ragged_blocks import RaggedRows, RaggedRowsReader, RaggedSlice, scratch_nbytes
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn, H5pyReader
 from streamload.images.image_fields import LookedAt
@@ -69,9 +69,8 @@ class VlenReader(RaggedRowsReader):
         """Numbers that lie one after the other, as elements of several. Raises CorruptDataError for a record that breaks off within one."""
         size = math.prod(self._field.shape)
         if (offsets % size).any():
-            raise CorruptDataError(
+            raise damaged(
                 f"'{self._field.name}' is said to hold elements of shape {self._field.shape}, and a record breaks off within one.",
-                hint="The file is damaged: fetch or write it again.",
                 dataset=self._field.name,
             )
         return values.reshape(-1, *self._field.shape), offsets // size

@@ -20,7 +20,7 @@ from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.discovery.sparse import Sparse, sparse_at
 from streamload.formats.hdf5.metadata import DatasetInfo
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.names import is_pattern
+from streamload.formats.naming.field_names import is_pattern
 from streamload.schema import ARRAY
 
 MOST_LISTED = 3

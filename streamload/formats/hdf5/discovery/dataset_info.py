@@ -11,7 +11,7 @@ import numpy as np
 from h5py import h5d, h5p  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
-from streamload.errors import ConfigError, CorruptDataError, UnsafeSourceError, UnsupportedFeatureError
+from streamload.errors import ConfigError, UnsafeSourceError, UnsupportedFeatureError, damaged
 from streamload.formats.hdf5.discovery import vlen_lengths
 from streamload.formats.hdf5.discovery.attributes import attributes_of
 from streamload.formats.hdf5.discovery.member_types import Member, element_of, is_raw, members
@@ -203,10 +203,9 @@ def chunk_index(
     bad = ~inside | (places[:, 1] < 0) | (places[:, 2] <= 0) | (places[:, 1] > file_nbytes - places[:, 2])
     if bad.any():
         offset, size = places[int(np.argmax(bad)), 1:3].tolist()
-        raise CorruptDataError(
+        raise damaged(
             f"{file_path}: dataset '{stored.path}' has a chunk of {size:,} bytes at offset {offset:,}, "
             f"and the file has {file_nbytes:,} bytes.",
-            hint="The file is damaged or was cut short; fetch or write it again.",
             path=file_path,
             dataset=stored.path,
         )
@@ -227,9 +226,8 @@ def _refuse_disorder(stored: DatasetInfo, file_path: str, places: NDArray[np.int
     if not disorder.any():
         return
     which = int(np.argmax(disorder)) + 1
-    raise CorruptDataError(
+    raise damaged(
         f"{file_path}: the index of chunks of dataset '{stored.path}' is in disorder at the chunk that it lists as number {which:,}.",
-        hint="The file is damaged: fetch or write it again.",
         path=file_path,
         dataset=stored.path,
     )

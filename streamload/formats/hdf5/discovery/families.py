@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from h5py import h5f  # pyright: ignore[reportAttributeAccessIssue]
+
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.names import matches, natural_key
+from streamload.formats.naming.field_names import matches, natural_key
+
+NUMBERED = re.compile(r"[0-9](\.[A-Za-z]\w{0,4})?$")
+"""Names of datasets that are counted, with the ending of a file or without."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +33,11 @@ class Family:
         return sum(one.stored.nbytes for one in self.members.values())
 
     @property
+    def lies_apart(self) -> bool:
+        """Whether each of them lies in a file of its own, to which a link leads: as the parts of one series do."""
+        return len({h5f.get_name(one.dataset) for one in self.members.values()}) == len(self.members)
+
+    @property
     def names(self) -> frozenset[str]:
         """The part that differs."""
         return frozenset(self.members)
@@ -34,9 +45,9 @@ class Family:
     @property
     def field(self) -> str:
         """What a field of them is called."""
-        return (
-            ".".join((self.after[-1], *next(iter(self.members.values())).stored.member)) if self.after else _common(list(self.members))[0]
-        )
+        if not self.after:
+            return _common(list(self.members))[0].rstrip("._- ")
+        return ".".join((self.after[-1], *next(iter(self.members.values())).stored.member))
 
     def path(self, star: str) -> str:
         """The pattern that leads to them; `star` is its part that differs."""
@@ -53,7 +64,7 @@ def families(found: Sequence[Found]) -> list[Family]:
         kind = one.stored.member, one.stored.native.str, one.stored.ragged, one.stored.axis is None, one.stored.shape[1:], len(parts)
         own: list[object] = []
         for place, part in enumerate(parts):
-            if place < len(parts) - 1 or part[-1:].isdecimal():
+            if place < len(parts) - 1 or NUMBERED.search(part):
                 own.append((parts[:place], parts[place + 1 :], *kind))
                 groups[own[-1]][part] = one
         keys.append(own)

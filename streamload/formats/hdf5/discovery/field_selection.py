@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsupportedFeatureError
 from streamload.formats.hdf5.metadata import FIELD_NAME, DatasetInfo
-from streamload.formats.pairs import are_a_pair
+from streamload.formats.naming.pairs import are_a_pair
 from streamload.sizes import format_nbytes
 
 
@@ -151,6 +151,14 @@ def match(asked: str, candidates: Sequence[Found], file_path: str) -> list[Found
             path=file_path,
         )
     if not found:
+        inside = [repr(one.stored.key) for one in candidates if one.stored.place.startswith(f"{key}/")]
+        if inside:
+            listed = ", ".join(inside[:MOST_LISTED]) + (", ..." if len(inside) > MOST_LISTED else "")
+            raise ConfigError(
+                f"{file_path}: {asked!r} is a group, and no dataset; it holds {listed}.",
+                hint="Name one of these.",
+                path=file_path,
+            )
         close = difflib.get_close_matches(key, groups, n=1)
         known = [one.stored.key for one in candidates]
         listed = ", ".join(map(repr, known[:MOST_LISTED])) + (", ..." if len(known) > MOST_LISTED else "")
@@ -188,15 +196,25 @@ def argument(chosen: Sequence[tuple[str, Found]]) -> list[str] | dict[str, str]:
 
 def _refuse_unequal_pairs(best: Sequence[Found], left_out: Sequence[Found], file_path: str) -> None:
     for one in (found.stored for found in best):
-        for other in (found.stored for found in left_out):
+        for found in left_out:
+            other = found.stored
             fewer, more = sorted((one.records, other.records))
             texts = other.dtype.kind == "S" or other.ragged or _leaf(one) == _leaf(other)
             alone = len(best) == len(left_out) == 1 and not texts and 2 * fewer >= more
             if alone or (fewer and are_a_pair(one.key, other.key)):
+                axis = _axis_of(one.records, found)
+                hint = f"ile is incomplete, or they do not belong together: choose, for example fields=[{one.key!r}]."
+                along = f"'{other.key}' has {one.records:,} along axis {axis}: record_axis={{{other.key!r}: {axis}}} counts these."
                 raise SchemaMismatchError(
                     f"{file_path}: '{one.key}' has {one.records:,} records and '{other.key}' has {other.records:,}: "
                     "they look like a pair that should agree.",
-                    hint=f"The file is incomplete, or they do not belong together: choose, for example fields=[{one.key!r}].",
+                    hint=f"{along} Else the f{hint}" if axis else f"The f{hint}",
                     path=file_path,
                     dataset=other.key,
                 )
+
+
+def _axis_of(records: int, other: Found) -> int:
+    """The only axis, but the first, along which a dataset has so many: MATLAB has columns as one row. 0 where there is none."""
+    axes = [axis for axis, length in enumerate(other.dataset.shape) if axis and length == records]
+    return axes[0] if len(axes) == 1 and records > 1 and not other.stored.ragged else 0

@@ -140,7 +140,12 @@ class Tree:
                 dataset=place,
             )
         if not os.path.isfile(real):
-            raise SourceError(f"{said} which does not exist.", hint="Put the file back beside it.", path=group.file, dataset=place)
+            raise SourceError(
+                f"{said} which does not exist.",
+                hint="Put the file back beside it, or open the files that are there, by a pattern of their names.",
+                path=group.file,
+                dataset=place,
+            )
         return LocatedNode(h5o.open(self._opened(real).id, b"/"), real), target
 
     def _opened(self, real: str) -> h5py.File:

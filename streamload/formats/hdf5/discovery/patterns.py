@@ -9,7 +9,7 @@ from typing import NamedTuple
 from h5py import h5g, h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.formats.hdf5.discovery.links import LocatedNode, MissingPathError, Tree
-from streamload.formats.names import is_pattern, matches, natural_key
+from streamload.formats.naming.field_names import is_pattern, matches, natural_key
 
 
 class Match(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamload.errors import CorruptDataError, UnsupportedFeatureError
+from streamload.errors import UnsupportedFeatureError, damaged
 from streamload.formats.hdf5.metadata import CHUNKED, CONTIGUOUS, ChunkIndex, DatasetInfo
 from streamload.sizes import format_nbytes
 
@@ -37,17 +37,13 @@ def refuse_impossible(stored: DatasetInfo, path: str, file_nbytes: int) -> None:
     if not stored.records:
         return
     if stored.nbytes >= 2**63:
-        raise CorruptDataError(f"{where} claims {stored.records:,} records, {stored.nbytes:,} bytes.", hint="Write it again.", **details)
+        raise damaged(f"{where} claims {stored.records:,} records, {stored.nbytes:,} bytes.", **details)
     if not stored.written:
         return
     if stored.layout == CONTIGUOUS:
         stop = (stored.offset or 0) + stored.records * stored.stride_nbytes
         if stop > file_nbytes:
-            raise CorruptDataError(
-                f"{where} ends at byte {stop:,}, and the file has {file_nbytes:,} bytes.",
-                hint="The file is damaged or was cut short; fetch or write it again.",
-                **details,
-            )
+            raise damaged(f"{where} ends at byte {stop:,}, and the file has {file_nbytes:,} bytes.", **details)
     if stored.layout == CHUNKED:
         chunk_nbytes = int(np.prod(stored.chunk, dtype=np.float64)) * stored.dtype.itemsize
         if chunk_nbytes > LARGEST_CHUNK_NBYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from streamload.formats.hdf5.discovery.field_selection import Found, argument, n
 from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, names_in
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.names import matches
+from streamload.formats.naming.field_names import matches
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
@@ -71,6 +72,9 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
         alike = len({one.stored.shape for one in inside}) == 1
         if family.after and len(inside) > 1 and alike and ours <= within[family.before]:
             return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, lie in sibling groups"
+        if not family.after and len(inside) > 1 and family.lies_apart:
+            others = "another dataset like it lie" if len(inside) == 2 else f"{len(inside) - 1:,} datasets like it lie"
+            return f"'{inside[0].stored.key}' and {others} in files of their own"
         if not family.after and len(inside) > max(records, 2) and len(inside[0].stored.shape) > 1:
             return f"'{inside[0].stored.key}' and {len(inside) - 1:,} datasets like it have {records:,} along their first axis"
     lost, kept = (sum(one.stored.nbytes for one in some if one.stored.written) for some in (left_out, chosen))
@@ -91,7 +95,7 @@ def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> Conf
     listed = "; or ".join(map(str, distinct))
     return ConfigError(
         f"{path}: what a record is cannot be told: {why}.",
-        hint=f"Say it: {listed}.",
+        hint=f"Say it: {listed}." if listed else "Choose datasets that belong together, by their names.",
         path=path,
         readings=[
             {"fields": reading.fields, "record_axis": reading.record_axis, "records": reading.records, "about": reading.about}
@@ -108,7 +112,7 @@ def stacks_and_joins(layout: FileContents) -> list[Reading]:
         some = [family for family in found if family.before == before]
         names = some[0].names
         together = [family for family in some if family.names == names and bool(family.after) == bool(some[0].after)]
-        readings += _of(layout, [family for family in together if len(family.after) == len(some[0].after)] or together)
+        readings += _of(layout, together)
     return readings
 
 
@@ -116,6 +120,8 @@ def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
     first = together[0]
     siblings, count = _siblings(layout.tree, first)
     star = star_of(list(first.members), [name for name in siblings if name not in first.members])
+    if not layout.tree.crowded and any(_leads_to(layout.tree, first, name) for name in siblings if _is_other(name, first, star)):
+        return []
     total = sum(matches(name, star) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
     about = total != count
     stacked = [family for family in together if len({one.stored.shape for one in family.members.values()}) == 1 or _can_be_ragged(family)]
@@ -130,7 +136,20 @@ def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
         records = sum(lengths[0]) * total // max(1, count)
         readings.append(Reading(fields=_fields(joined, star) | group, record_axis=0, records=records, about=about))
     several = len({one.stored.records for one in first.members.values()}) > 1
-    return readings[::-1] if several else readings
+    return readings[::-1] if several or first.lies_apart else readings
+
+
+def _is_other(name: str, family: Family, star: str) -> bool:
+    return name not in family.members and matches(name, star)
+
+
+def _leads_to(tree: Tree, family: Family, name: str) -> bool:
+    """Whether something lies where the dataset of this name would: none of the family. Raises SourceError for a link that leads nowhere."""
+    try:
+        tree.locate("/".join((*family.before, name, *family.after)))
+    except MissingPathError:
+        return False
+    return True
 
 
 def _can_be_ragged(family: Family) -> bool:
@@ -138,11 +157,8 @@ def _can_be_ragged(family: Family) -> bool:
 
 
 def _fields(some: Sequence[Family], star: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for family in some:
-        name = family.field if family.field not in fields else "/".join(family.after)
-        fields[name or "x"] = family.path(star)
-    return fields
+    often = Counter(family.field for family in some)
+    return {("/".join(family.after) if often[family.field] > 1 else family.field) or "x": family.path(star) for family in some}
 
 
 def _siblings(tree: Tree, family: Family) -> tuple[list[str], int]:

@@ -11,7 +11,7 @@ from h5py import h5d  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.codecs import FilterPipeline, supported
-from streamload.errors import CorruptDataError
+from streamload.errors import damaged
 
 REFERENCE_NBYTES = 16
 """Four bytes of length, eight of address, four of a number within the heap there."""
@@ -36,10 +36,9 @@ def lengths_of(file_path: str, path: str, dataset: h5d.DatasetID, itemsize: int)
     nbytes = os.path.getsize(file_path)
     if found is not None and len(found) and int(found.max()) * itemsize > nbytes:
         record = int(found.argmax())
-        raise CorruptDataError(
+        raise damaged(
             f"{file_path}: record {record:,} of dataset '{path}' claims {int(found[record]):,} elements, "
             f"and the file has {nbytes:,} bytes.",
-            hint="The file is damaged: fetch or write it again.",
             path=file_path,
             dataset=path,
         )

@@ -18,7 +18,7 @@ from streamload.formats.hdf5.discovery.patterns import walk
 from streamload.formats.hdf5.discovery.sparse import COLUMNS, VALUES, Sparse, sparse_at
 from streamload.formats.hdf5.metadata import Beat
 from streamload.formats.hdf5.request import Axis, Request
-from streamload.formats.names import is_pattern
+from streamload.formats.naming.field_names import is_pattern
 
 MOST_TRIED = 1000
 """Things that a pattern leads to among which a dataset is looked for."""

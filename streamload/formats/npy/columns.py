@@ -14,9 +14,9 @@ from streamload.errors import UnsupportedFeatureError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
-from streamload.formats.npy_text import PaddedText, encoded, padded_text
-from streamload.formats.table import RawRuns, extents_of, held_in_memory
-from streamload.formats.table_fields import FileColumn, TablePart
+from streamload.formats.npy.text import PaddedText, encoded, padded_text
+from streamload.formats.tables.fields import FileColumn, TablePart
+from streamload.formats.tables.table import RawRuns, extents_of, held_in_memory
 from streamload.schema import Field
 from streamload.source import Column
 from streamload.storage.files import Fingerprint, OpenFiles

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.types as kinds
 
-from streamload.formats import arrow_ragged_types, arrow_types
-from streamload.formats.arrow_ragged_types import RaggedValues
-from streamload.formats.arrow_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
-from streamload.formats.table_fields import FileColumn, Table
+from streamload.formats.arrow_types import element_types, ragged_types
+from streamload.formats.arrow_types.element_types import ArrowValues, SkippedColumnError, UnsupportedColumnError
+from streamload.formats.arrow_types.ragged_types import RaggedValues
+from streamload.formats.tables.fields import FileColumn, Table
 
 MOST_LENGTHS = 2
 """Different lengths that are remembered of lists of one depth: more say nothing new."""
@@ -38,7 +38,7 @@ class ListLengths:
         met: list[frozenset[int]] = []
         count = len(array)
         for _ in range(depth):
-            array = arrow_types.plain(array).drop_null()
+            array = element_types.plain(array).drop_null()
             if kinds.is_fixed_size_list(array.type):
                 found = frozenset([array.type.list_size] if len(array) else [])
             else:
@@ -99,11 +99,11 @@ class OpenLists:
                 "records of a field may differ along their first axis only"
             )
         if isinstance(values, RaggedValues) or len(lengths.met[0]) > 1:
-            ragged = values if isinstance(values, RaggedValues) else arrow_ragged_types.listed(self.field, None)
+            ragged = values if isinstance(values, RaggedValues) else ragged_types.listed(self.field, None)
             if ragged.inner is None or None not in ragged.inner.lists:
                 return ragged
-            return replace(ragged, inner=arrow_types.with_lengths(ragged.inner, lengths.known[1:], name))
-        return arrow_types.with_lengths(values, lengths.known, name)
+            return replace(ragged, inner=element_types.with_lengths(ragged.inner, lengths.known[1:], name))
+        return element_types.with_lengths(values, lengths.known, name)
 
 
 def decide(

@@ -1,4 +1,4 @@
-"""What names and values in a container say of fields: names without slashes, shapes beside raw pixels, and what is text."""
+"""What numbers beside raw pixels say of their shape."""
 
 from __future__ import annotations
 
@@ -17,11 +17,3 @@ def shape_said(first: Mapping[str, Any], nbytes: int) -> tuple[int, ...] | None:
             if min(shape) > 0 and np.prod(shape, dtype=object) == nbytes:
                 return shape
     return None
-
-
-def is_text(values: list[bytes]) -> bool:
-    """Whether bytes are text: then they are no pixels."""
-    try:
-        return all("".join(value.decode().split()).isprintable() for value in values)
-    except UnicodeDecodeError:
-        return False

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
-from streamload.formats.names import is_pattern, matches, natural_key
-from streamload.formats.nulls import NullCounts
+from streamload.formats.naming.field_names import is_pattern, matches, natural_key
+from streamload.formats.tables.nulls import NullCounts
 from streamload.storage.files import Fingerprint
 
 MOST_LISTED = 12

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.errors import CorruptDataError
-from streamload.formats.grouped import Grouped
+from streamload.errors import damaged
+from streamload.formats.derived.grouped import Grouped
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -92,9 +92,8 @@ class SparseRowsReader(ReaderDefaults):
         if wrong.any():
             self._files.verify()
             record = int(np.repeat(records, lengths)[int(wrong.argmax())])
-            raise CorruptDataError(
+            raise damaged(
                 f"record {record:,} of '{column.field.name}' has a value in column {int(indices[int(wrong.argmax())]):,} of {wide:,}.",
-                hint="The file is damaged: write it again.",
                 dataset=column.field.name,
                 records=(record, record + 1),
             )

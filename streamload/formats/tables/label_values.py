@@ -72,7 +72,8 @@ def _of_few_texts(values: Sequence[str | None], distinct: Sequence[str | None], 
 def values_of(values: Sequence[Any], *, most_classes: int = MOST_CLASSES) -> LabelValues:
     """Numbers, truth values, lists of numbers of one length, or texts, which are numbered in their order; None where there is none.
 
-    A text that is a number is one. Values of several kinds, and those that are no field, are told apart by `why`.
+    A text that is a number is one, unless two texts were one number then. Values of several kinds, and those that are
+    no field, are told apart by `why`.
     """
     there = np.array([value is not None for value in values], bool)
     given = [value for value in values if value is not None]
@@ -101,13 +102,19 @@ def _numbers(given: list[Any]) -> NDArray[Any] | None:
         return _table(given)
     if not kinds <= {int, float, str}:
         return None
+    texts = "".join(value for value in given if isinstance(value, str))
+    if "_" in texts or not texts.isascii():
+        return None  # Python reads 1_2 as twelve, and nobody else does.
     for kind, dtype in ((int, np.int64), (float, np.float64)):
         try:
             if kind is int and float in kinds:
                 continue
-            return np.array([kind(value) for value in given], dtype)
+            found = np.array([kind(value) for value in given], dtype)
         except (ValueError, OverflowError):
             continue
+        if kind is int and str in kinds and len(np.unique(found)) < len({str(value).strip() for value in given}):
+            return None  # "01" is one class, and "1" another.
+        return found
     return None
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ConfigError
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.grouped import Grouped, spread
+from streamload.formats.derived.grouped import Grouped, spread
 from streamload.schema import ARRAY, BYTES, Field
 from streamload.source import Column, Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles

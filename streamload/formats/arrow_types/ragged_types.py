@@ -12,7 +12,7 @@ import pyarrow.types as kinds
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.formats.arrow_types import (
+from streamload.formats.arrow_types.element_types import (
     ArrowValues,
     NullFoundError,
     UnequalLengthError,
@@ -22,7 +22,7 @@ from streamload.formats.arrow_types import (
     to_numpy,
     values_of,
 )
-from streamload.formats.nulls import ListFill
+from streamload.formats.tables.nulls import ListFill
 from streamload.images import spark
 from streamload.schema import ARRAY, BYTES, TEXT
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.types as kinds
 from numpy.typing import NDArray
 
-from streamload.formats.arrow_ragged_types import RaggedValues, member_of
-from streamload.formats.arrow_types import ArrowValues, NullFoundError
-from streamload.formats.nulls import refusals, without_refusals
+from streamload.formats.arrow_types.element_types import ArrowValues, NullFoundError
+from streamload.formats.arrow_types.ragged_types import RaggedValues, member_of
+from streamload.formats.tables.nulls import refusals, without_refusals
 from streamload.schema import Field
 
 Made = TypeVar("Made")

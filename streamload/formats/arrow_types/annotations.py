@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from streamload.attributes import attributes_from_json
-from streamload.formats.class_names import class_names
+from streamload.formats.naming.class_names import class_names
 
 MOST_FEATURES_NBYTES = 16 * 1024**2
 """Of what Hugging Face says of the features of a file."""

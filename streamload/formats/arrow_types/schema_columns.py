@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.types as kinds
 
-from streamload.formats import arrow_ragged_types
-from streamload.formats.arrow_types import storage_of
+from streamload.formats.arrow_types import ragged_types
+from streamload.formats.arrow_types.element_types import storage_of
 
 MOST_NESTED = 16
 """Structs within structs."""
@@ -40,7 +40,7 @@ def columns_in(schema: Any) -> Iterator[TableColumn]:
 
 def _members(field: Any, path: tuple[str, ...], numbers: tuple[int, ...]) -> Iterator[TableColumn]:
     kind = storage_of(field.type)
-    if not kinds.is_struct(kind) or arrow_ragged_types.is_image(kind) or not kind.num_fields or len(path) > MOST_NESTED:
+    if not kinds.is_struct(kind) or ragged_types.is_image(kind) or not kind.num_fields or len(path) > MOST_NESTED:
         yield TableColumn(path=path, numbers=numbers, field=field.with_name(".".join(path)))
         return
     for number in range(kind.num_fields):
@@ -51,7 +51,7 @@ def _members(field: Any, path: tuple[str, ...], numbers: tuple[int, ...]) -> Ite
 def member_at(array: Any, names: tuple[str, ...]) -> Any:
     """The member of an array of structs that stands at the end of these names, null where any struct on the way is."""
     for name in names:
-        array = arrow_ragged_types.plain(array)
+        array = ragged_types.plain(array)
         # Unlike the child itself, what flatten gives is null where the struct is.
         array = array.flatten()[array.type.get_field_index(name)]
     return array

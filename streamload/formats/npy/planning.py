@@ -27,21 +27,17 @@ from streamload.errors import (
     StreamloadError,
     UnsafeSourceError,
     UnsupportedFeatureError,
+    damaged,
 )
-from streamload.formats.npy_columns import NpyArray, column_of, decoded
-from streamload.formats.plan_cache import cached_or_planned
-from streamload.formats.table import RESIDENT_NBYTES, assemble
-from streamload.formats.table_fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.npy.columns import NpyArray, column_of, decoded
+from streamload.formats.npy.format import MAGIC, NAME, ZIP
+from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.table import RESIDENT_NBYTES, assemble
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes
 from streamload.source import Source
 from streamload.storage.files import Fingerprint, fingerprint, recheck
 
-NAME = "NumPy"
-STACKS = True
-"""Whether arrays can be put side by side in one field."""
-MAGIC = b"\x93NUMPY"
-ZIP = b"PK\x03\x04"
 MOST_HEADER_NBYTES = 10_000
 """Of the text that describes an array; NumPy's own limit for files that are not trusted."""
 MOST_MEMBERS = 10_000
@@ -55,24 +51,6 @@ SMALL_SHARE = 1 / 16
 MOST_VERIFIED_NBYTES = 1024**3
 """A stored member of an .npz is read whole when it is planned, to verify its checksum, unless it is larger: a second or two,
 once for as long as the file stays as it is."""
-
-
-def matches(head: bytes, path: str) -> bool:
-    """Whether it is an .npy, or a zip file of nothing but these."""
-    if head.startswith(MAGIC):
-        return True
-    if not head.startswith(ZIP):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError, RuntimeError):
-        return head[30:].split(b".npy", 1)[0].isascii() and b".npy" in head[30:300]
-
-
-def plan(paths: Sequence[str], fields: Fields | None) -> Source:
-    """A source over .npy files (one field each, or those of a structured dtype), or .npz files with the same members."""
-    return cached_or_planned(__name__, paths, fields)
 
 
 def plan_files(paths: Sequence[str], fields: Fields | None) -> Source:
@@ -136,9 +114,7 @@ def _header(file: BinaryIO, path: str, member: str) -> tuple[tuple[int, ...], bo
         if not isinstance(shape, tuple) or not all(type(length) is int and length >= 0 for length in shape) or type(fortran) is not bool:
             raise ValueError(f"shape {shape!r}, fortran_order {fortran!r}")
     except (ValueError, SyntaxError, TypeError, KeyError, struct.error, RecursionError, MemoryError, UnicodeDecodeError) as error:
-        raise CorruptDataError(
-            f"{where} has no header that NumPy could have written: {error}.", hint="The file is damaged; write it again.", path=path
-        ) from error
+        raise damaged(f"{where} has no header that NumPy could have written: {error}.", path=path) from error
     if dtype.hasobject:
         raise UnsafeSourceError(
             f"{where} holds Python objects (dtype {dtype}), stored as pickles, which can run any program: they are never loaded.",
@@ -157,9 +133,8 @@ def _array(file: BinaryIO, stop: int, path: str, name: str, aside: dict[str, str
     expected = math.prod(shape) * dtype.itemsize
     if expected > stop - offset:
         where = path if not member else f"{path}: member '{member}'"
-        raise CorruptDataError(
+        raise damaged(
             f"{where} claims {shape} {dtype}, {format_nbytes(expected)}, and holds {format_nbytes(max(0, stop - offset))} of data.",
-            hint="The file is damaged or was cut short; fetch or write it again.",
             path=path,
         )
     fortran = fortran and len(shape) > 1 and math.prod(shape[1:]) > 1
@@ -259,7 +234,7 @@ def _archive(
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, struct.error, ValueError) as error:
         kind = ChecksumError if "CRC" in str(error) else CorruptDataError
-        raise kind(f"{path} is no whole .npz: {error}.", hint="The file is damaged; fetch or write it again.", path=path) from error
+        raise damaged(f"{path} is no whole .npz: {error}.", kind=kind, path=path) from error
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
     held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
     held = {key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()}
@@ -368,10 +343,10 @@ def _verified(file: BinaryIO, member: zipfile.ZipInfo, name: str, path: str) -> 
             raise zipfile.BadZipFile(f"member '{name}' is cut short")
         found, left = zlib.crc32(piece, found), left - len(piece)
     if found != member.CRC:
-        raise ChecksumError(
+        raise damaged(
             f"{path}: member '{name}' has the checksum {found:08x}, and the archive says {member.CRC:08x}.",
-            hint="The file is damaged: fetch or write it again.",
             path=path,
             dataset=name,
+            kind=ChecksumError,
         )
     return ""

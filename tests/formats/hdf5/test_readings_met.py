@@ -1,0 +1,145 @@
+"""Files of robots, detectors and pictures as people have them: the readings that are offered are whole, and every one of them opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from command_line import said
+
+import streamload as sl
+from streamload.errors import ConfigError, SchemaMismatchError, SourceError
+
+RNG = np.random.default_rng(0)
+LENGTHS = (4, 3, 5)
+
+
+def demonstrations(path: Path) -> Path:
+    """Runs of a robot in groups of their own: fields at several depths, two of which have one name."""
+    with h5py.File(path, "w") as file:
+        for number, steps in enumerate(LENGTHS):
+            group = file.create_group(f"data/demo_{number}")
+            group["actions"] = RNG.normal(size=(steps, 2))
+            group["obs/pos"] = RNG.normal(size=(steps, 3))
+            group["next_obs/pos"] = RNG.normal(size=(steps, 3))
+            group["obs/image"] = RNG.integers(0, 256, (steps, 6, 5, 3), dtype=np.uint8)
+    return path
+
+
+def offered(path: Path) -> list[dict[str, Any]]:
+    """The readings of a file whose records cannot be told."""
+    with pytest.raises(ConfigError, match="what a record is cannot be told") as caught:
+        sl.open(path)
+    return caught.value.details["readings"]
+
+
+def test_readings_of_groups_hold_every_field_of_them(tmp_path: Path):
+    """At any depth below the group; fields of one name are called by their paths."""
+    path = demonstrations(tmp_path / "a.h5")
+    whole = {
+        "image": "data/demo_*/obs/image",
+        "obs/pos": "data/demo_*/obs/pos",
+        "next_obs/pos": "data/demo_*/next_obs/pos",
+        "actions": "data/demo_*/actions",
+    }
+    joined, stacked = offered(path)[:2]
+    assert joined == {"fields": whole | {"group": "data/demo_*"}, "record_axis": 0, "records": sum(LENGTHS), "about": False}
+    assert stacked == {"fields": whole, "record_axis": None, "records": len(LENGTHS), "about": False}
+    with sl.open(path, fields=joined["fields"]) as source, h5py.File(path) as file:
+        taken = source[:]
+        for name in ("actions", "obs/pos", "next_obs/pos"):
+            np.testing.assert_array_equal(taken[name], np.concatenate([file[f"data/demo_{number}/{name}"][()] for number in range(3)]))
+    with sl.open(path, fields=stacked["fields"], record_axis=None) as source:
+        assert len(source) == len(LENGTHS)
+
+
+def pictures(path: Path, widths: int, names: str = "{:06d}.jpg") -> Path:
+    """Thirty pictures, each a dataset of its own, of so many widths."""
+    with h5py.File(path, "w") as file:
+        for number in range(30):
+            file[names.format(number)] = np.full((5, 6 + number % widths, 3), number, np.uint8)
+    return path
+
+
+@pytest.mark.parametrize("names", ["{:06d}.jpg", "{}", "cat.{}.png", "n01_{}.JPEG"])
+def test_pictures_are_no_fields_of_their_rows(names: str, tmp_path: Path):
+    """Each is one record, whatever its name ends with."""
+    path = pictures(tmp_path / "a.h5", 1, names)
+    first = offered(path)[0]
+    assert (first["record_axis"], first["records"]) == (None, 30)
+    with sl.open(path, fields=first["fields"], record_axis=None) as source:
+        (name,) = first["fields"]
+        assert name == {"cat.{}.png": "cat", "n01_{}.JPEG": "n01"}.get(names, "x")
+        assert source[:][name][:, 0, 0, 0].tolist() == list(range(30))
+
+
+def test_no_reading_is_offered_that_does_not_open(tmp_path: Path):
+    """Pictures of several widths are no one field, and no pattern leads to those of one width alone."""
+    path = pictures(tmp_path / "a.h5", 3, "{}")
+    for one in offered(path):
+        with sl.open(path, fields=one["fields"], record_axis=one["record_axis"]) as source:
+            assert len(source) == one["records"]
+
+
+def master(folder: Path, files: int, linked: int) -> Path:
+    """What a detector writes: a file that links to files of images."""
+    for number in range(1, files + 1):
+        with h5py.File(folder / f"s_data_{number}.h5", "w") as file:
+            file["entry/data"] = np.full((4, 6, 5), number, np.uint16)
+    with h5py.File(folder / "master.h5", "w") as file:
+        for number in range(1, linked + 1):
+            file[f"entry/data_{number}"] = h5py.ExternalLink(f"s_data_{number}.h5", "/entry/data")
+    return folder / "master.h5"
+
+
+def test_parts_of_a_series_are_no_fields_beside_each_other(tmp_path: Path):
+    """Files of one length that a file links to follow each other."""
+    first = offered(master(tmp_path, 2, 2))[0]
+    assert first == {"fields": {"data": "entry/data_*"}, "record_axis": 0, "records": 8, "about": False}
+    with sl.open(tmp_path / "master.h5", fields=first["fields"]) as source:
+        assert source[:]["data"][:, 0, 0].tolist() == [1] * 4 + [2] * 4
+
+
+def test_a_file_that_is_missing_is_named_before_readings_are_offered(tmp_path: Path):
+    """Those that are there are one source."""
+    path = master(tmp_path, 2, 3)
+    with pytest.raises(SourceError) as caught:
+        sl.open(path)
+    assert caught.value.message == f"{path}: '/entry/data_3' links to /entry/data in s_data_3.h5, which does not exist."
+    assert caught.value.hint == "Put the file back beside it, or open the files that are there, by a pattern of their names."
+    with sl.open(tmp_path / "s_data_*.h5") as source:
+        assert len(source) == 8
+
+
+def test_labels_that_lie_in_one_row_are_found_along_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """As MATLAB writes a column of them; the advice works, in Python and at the prompt."""
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w") as file:
+        file["X"] = RNG.integers(0, 256, (30, 3, 8, 8), dtype=np.uint8)
+        file["y"] = np.arange(30.0)[None]
+    with pytest.raises(SchemaMismatchError, match="look like a pair") as caught:
+        sl.open(path)
+    assert caught.value.hint == (
+        "'y' has 30 along axis 1: record_axis={'y': 1} counts these. "
+        "Else the file is incomplete, or they do not belong together: choose, for example fields=['X']."
+    )
+    with sl.open(path, record_axis={"y": 1}) as source:
+        assert source[:]["y"].tolist() == list(range(30))
+        assert source.schema["X"].shape == (3, 8, 8)
+    _, shown = said(capsys, "info", path)
+    assert "--record-axis y=1 counts these" in shown
+
+
+def test_a_group_is_no_dataset_and_what_it_holds_is_named(tmp_path: Path):
+    """As categories of AnnData are."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["X"], file["obs/n"] = np.ones((6, 4)), np.arange(6)
+        file["obs/kind/codes"], file["obs/kind/categories"] = np.zeros(6, np.int8), np.arange(2)
+    with pytest.raises(ConfigError) as caught:
+        sl.open(path, fields=["obs/kind"])
+    assert caught.value.message == f"{path}: 'obs/kind' is a group, and no dataset; it holds 'obs/kind/categories', 'obs/kind/codes'."
+    assert caught.value.hint == "Name one of these."

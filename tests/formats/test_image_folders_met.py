@@ -1,0 +1,160 @@
+"""Folders of images as people have them: annotations of detection, masks beside their images, archives of a Mac, tables without endings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import said
+from PIL import Image
+from test_image_folder import numbers_of, write
+
+import streamload as sl
+from streamload.errors import ConfigError
+from streamload.omissions import Omission
+
+
+def annotate(folder: Path, names: Sequence[str]) -> None:
+    """A text of boxes for each name."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("0 .5 .5 .1 .1\n")
+
+
+def test_a_folder_of_texts_is_no_folder_of_masks(tmp_path: Path):
+    """Boxes of a detector beside images: no mask is made up, and no class; the texts are named as left out."""
+    write(tmp_path, ["images/0.png", "images/1.png"])
+    annotate(tmp_path, ["labels/0.txt", "labels/1.txt"])
+    with sl.open(tmp_path) as source:
+        assert source.schema.names == ("image",)
+        assert numbers_of(source) == [0, 1]
+        assert source.omissions == (Omission("file", ".txt is not read here", 2, ("labels/0.txt", "labels/1.txt")),)
+
+
+def test_splits_within_images_are_never_mixed(tmp_path: Path):
+    """images/train beside labels/train, as detectors want them."""
+    write(tmp_path, ["images/train/0.png", "images/train/1.png", "images/val/2.png"])
+    annotate(tmp_path, ["labels/train/0.txt", "labels/val/2.txt"])
+    with pytest.raises(ConfigError, match=r"holds splits \(train, val\), whose records would be mixed"):
+        sl.open(tmp_path)
+    with sl.open(tmp_path, split="val") as source:
+        assert source.schema.names == ("image",)
+        assert numbers_of(source) == [2]
+
+
+def test_one_split_alone_is_chosen_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It is no class, and what lies in it is of no other part."""
+    write(tmp_path, ["train/images/0.png"])
+    annotate(tmp_path, ["train/labels/0.txt"])
+    with pytest.raises(ConfigError, match=r"holds one split \(train\), which is no class") as caught:
+        sl.open(tmp_path)
+    assert caught.value.hint == 'Choose it: split="train".'
+    _, shown = said(capsys, "info", tmp_path)
+    assert "1 file: .txt is not read here" in shown
+    assert "another part" not in shown
+
+
+@pytest.mark.parametrize("ending", ["_mask", "-seg", "_gt"])
+def test_masks_beside_their_images_are_no_records(ending: str, tmp_path: Path):
+    """In one folder, or in those of classes; photographs of people with masks are photographs."""
+    write(tmp_path / "a", ["benign/0.png", "benign/1.png"])
+    for number in (0, 1):
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / "a" / "benign" / f"{number}{ending}.png")
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path / "a")
+    assert caught.value.message == (
+        f"{tmp_path / 'a'} holds 2 masks beside the images that they are of (benign/0{ending}.png of benign/0.png, ...): "
+        "each would be a record of its own."
+    )
+    assert (
+        caught.value.hint
+        == "Move images into a folder 'images' and masks into a folder 'masks', alone in one: they are then read as pairs."
+    )
+    write(tmp_path / "b", ["0.png", f"0{ending}.png", f"1{ending}.png"])
+    with sl.open(tmp_path / "b") as source:
+        assert sorted(numbers_of(source)) == [0, 1, 2]
+
+
+def test_what_a_mac_adds_to_archives_is_no_class(tmp_path: Path):
+    """__MACOSX lies in every archive that one makes."""
+    write(tmp_path, ["a/0.png", "b/1.png", "__MACOSX/a/2.png"])
+    (tmp_path / "a" / "._0.png").write_bytes(b"\0\5\26\7")
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": ("a", "b")}
+        assert numbers_of(source) == [0, 1]
+
+
+def labelled(folder: Path, text: str, name: str = "labels.csv") -> Path:
+    """A table beside the folder of images 0001.png, 0002.png, 0003.png."""
+    write(folder / "data", ["0001.png", "0002.png", "0003.png"])
+    (folder / name).write_text(text)
+    return folder / name
+
+
+TABLES = {
+    "no endings": "image,level\n0003,7\n0001,5\n",
+    "semicolons": "filename;level\n0003.png;7\n0001.png;5\n",
+    "tabs": "filename\tlevel\n0003.png\t7\n0001.png\t5\n",
+    "another name": "Image Index,level\n0003.png,7\n0001.png,5\n",
+    "another name, no endings": "image_id,level\n0003,7\n0001,5\n",
+}
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_tables_find_the_images_that_they_name(what: str, tmp_path: Path):
+    """Without endings, with other separators, in a column of any name: whatever names exactly one image each."""
+    table = labelled(tmp_path, TABLES[what])
+    with sl.open(tmp_path / "data", labels=table) as source:
+        assert numbers_of(source) == [2, 0]
+        assert source[:]["level"].tolist() == [7, 5]
+        assert source.omissions == (Omission("file", "an image that labels.csv does not name", 1, ("0002.png",)),)
+
+
+def test_tabs_are_read_from_a_file_of_such(tmp_path: Path):
+    """By its ending, too."""
+    table = labelled(tmp_path, TABLES["tabs"], "labels.tsv")
+    with sl.open(tmp_path / "data", labels=table) as source:
+        assert source[:]["level"].tolist() == [7, 5]
+
+
+NAMELESS = {
+    "zeros are lost": (
+        "image,level\n1,5\n2,6\n",
+        "names 2 files, and none of them is an image there: '1', where the images are such as '0001.png'.",
+    ),
+    "capitals": (
+        "image,level\n0001.PNG,5\n",
+        "names 1 file, and it is no image there: '0001.PNG', where the images are such as '0001.png'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NAMELESS)
+def test_a_table_of_other_images_is_refused(what: str, tmp_path: Path):
+    """Records without any image are none."""
+    text, why = NAMELESS[what]
+    table = labelled(tmp_path, text)
+    with pytest.raises(ConfigError, match=re.escape(f"{table} {why}")) as caught:
+        sl.open(tmp_path / "data", labels=table)
+    assert caught.value.hint == "Write names as the files have them, relative to the folder."
+
+
+def test_a_name_without_its_ending_that_two_images_have_is_none_of_them(tmp_path: Path):
+    """It is a null, and said."""
+    table = labelled(tmp_path, "image,level\n0001,5\n0002,6\n")
+    Image.new("RGB", (5, 6)).save(tmp_path / "data" / "0001.jpg")
+    with sl.open(tmp_path / "data", labels=table) as source:
+        assert f"{table} names 1 file of which there is no image: 0001" in source.notes
+        assert source.nulls["image"].count == 1
+
+
+@pytest.mark.parametrize("texts", [("1_2", "12"), ("01", "1"), ("\u0661", "1")], ids=["points of numbers", "zeros", "digits of Arabic"])
+def test_texts_that_differ_are_never_one_number(texts: tuple[str, str], tmp_path: Path):
+    """They are two classes, though Python reads both as the same number."""
+    table = labelled(tmp_path, f"filename,label\n0001.png,{texts[0]}\n0002.png,{texts[1]}\n0003.png,{texts[0]}\n")
+    with sl.open(tmp_path / "data", labels=table) as source:
+        assert source.classes == {"label": tuple(sorted(texts))}
+        assert source[:]["label"].tolist() == [sorted(texts).index(texts[0]), sorted(texts).index(texts[1]), sorted(texts).index(texts[0])]
