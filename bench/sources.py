@@ -80,7 +80,6 @@ def cold(report: Report, options: argparse.Namespace, what: str, path: Path, the
     ours = {"path": str(path), "batch": options.batch, "workers": options.workers, "settle": 0, "decode": False, "consume": False}
 
     def a_pass(contender: str, settings: dict[str, Any]) -> Run:
-        make_cold(files)
         with Competitor(name, contender, settings) as one:
             states.append(emptied(files))
             done = one.run()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PROBES = 8
 """Files looked up in the page cache before the others are opened ahead."""
+PROBE_CALLS = 16
+"""What is told so often after a look that found a file missing is taken to be missing too: a look waits for the disk by itself."""
 OPENING_THREADS = 16
 """Threads that open files ahead: each open waits for a disk by itself, and the kernel has no call for many."""
 
@@ -82,6 +84,7 @@ class WholeFileReader(ReaderDefaults):
         self._fill = np.frombuffer(column.fill or b"", np.uint8)
         self._faults: list[Fault] | None = None
         self._ahead: ThreadPoolExecutor | None = None
+        self._cold_calls = 0
         self._kernels = kernels.whole_file_kernels()
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -148,9 +151,12 @@ class WholeFileReader(ReaderDefaults):
             return
         numbers = self._column.numbers[records]
         numbers = numbers[numbers >= 0]
-        probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
-        if all(_holds(self._files.fingerprints[number]) for number in probes):
-            return
+        if not self._cold_calls:
+            probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
+            if all(_holds(self._files.fingerprints[number]) for number in probes):
+                return
+            self._cold_calls = PROBE_CALLS
+        self._cold_calls -= 1
         if self._ahead is None:
             from concurrent.futures import ThreadPoolExecutor
 
