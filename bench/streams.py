@@ -1,6 +1,7 @@
 """Ranks, weights and mixtures: what each costs beside the plain run that it stands for, and one rank beside another commit.
 
-With `--against FOLDER`, a checkout of that commit: plain runs of this tree beside plain runs of that one.
+With `--against FOLDER`, a checkout of that commit: plain runs of this tree beside plain runs of that one. Files are warm, but for
+the case "cold", whose pages are dropped before every pass; `STREAMLOAD_BENCH_EVICT_ONLY=1` drops no other file's.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from bench import peers
+from bench import layouts, peers
 from bench.command import Report, arguments
 from bench.data import Made, compressed, raw
 from streamload.tools.benchmark.comparison import CHECKOUT, Comparison, CompetitorFailed, Run, in_turns
-from streamload.tools.files.page_cache import make_warm
+from streamload.tools.files.page_cache import make_cold, make_warm
 
 SMALL, LARGE, CHUNK_RECORDS, WINDOW = 3_072, 150_528, 64, "32 MB"
+COLD = "cold raw 150 KB"
 AGAINST_AIM, RANKS_AIM, WEIGHTS_AIM, MIXTURE_AIM = 0.98, 0.95, 0.9, 0.95
 
 
@@ -33,6 +35,9 @@ class Ranks:
 
     def __init__(self, name: str, tree: Path, configs: Sequence[dict[str, Any]]) -> None:
         self.name = name
+        self._cold = [Path(path) for config in configs for path in config["paths"] if config.get("cold")]
+        if self._cold:
+            make_cold(self._cold)  # Files that workers found in memory would be mapped, and could not be dropped.
         script = Path(peers.__file__).with_name("stream_epochs.py")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), *(path for path in sys.path if path)])}
         self._processes = [
@@ -68,6 +73,8 @@ class Ranks:
 
     def run(self) -> Run:
         """An epoch of all ranks together."""
+        if self._cold:
+            make_cold(self._cold)
         for process in self._processes:
             self._tell(process, {})
         each = [Run(**self._answer(process)) for process in self._processes]
@@ -100,7 +107,8 @@ def interval(ratios: Sequence[float]) -> tuple[float, float]:
 def compare(report: Report, options: argparse.Namespace, what: str, ours: Ranks, theirs: Ranks, aim: float) -> None:
     """Passes in turns, and the interval of their ratio."""
     pairs = in_turns(ours.run, theirs.run, options.pairs)
-    found = Comparison(what=what, ours=ours.name, theirs=theirs.name, pairs=pairs, cache="warm", target=aim)
+    cache = "dropped before each pass" if what.endswith(COLD) else "warm"
+    found = Comparison(what=what, ours=ours.name, theirs=theirs.name, pairs=pairs, cache=cache, target=aim)
     report.compare(found)
     low, high = interval(found.ratios)
     cpu = float(np.median([a.cpu_seconds / b.cpu_seconds for a, b in pairs]))
@@ -116,11 +124,32 @@ def one_rank(report: Report, options: argparse.Namespace, cases: dict[str, dict[
 
 
 def shares(report: Report, options: argparse.Namespace, cases: dict[str, dict[str, Any]]) -> None:
-    """Two ranks of one worker each beside one rank of two workers."""
+    """Two ranks of one worker each beside one rank of two workers: in batches of the same size, and of half that size, which together
+    are one step of the one rank."""
     for what, config in cases.items():
-        ranked = [{**config, "rank": rank, "ranks": 2, "batch": config["batch"] // 2, "workers": 1} for rank in range(2)]
-        with Ranks("two ranks of one worker", CHECKOUT, ranked) as two, Ranks("one rank of two workers", CHECKOUT, [config]) as one:
-            compare(report, options, what, two, one, RANKS_AIM)
+        for batch in (config["batch"], config["batch"] // 2):
+            ranked = [{**config, "rank": rank, "ranks": 2, "batch": batch, "workers": 1} for rank in range(2)]
+            names = f"two ranks, {batch} a batch", f"one rank, {config['batch']} a batch"
+            with Ranks(names[0], CHECKOUT, ranked) as two, Ranks(names[1], CHECKOUT, [config]) as one:
+                compare(report, options, what, two, one, RANKS_AIM)
+
+
+def cases_in(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What passes go over, by name: files that lie in memory, and one that is read from the disk each time."""
+    large = raw(folder, record_nbytes=LARGE, nbytes=options.nbytes)
+    packed: dict[str, Any] = {"chunk_records": CHUNK_RECORDS, "nbytes": options.nbytes // 4}
+    made: dict[str, Made] = {
+        "raw 3 KB": raw(folder, record_nbytes=SMALL, nbytes=options.nbytes),
+        "raw 150 KB": large,
+        "gzip": compressed(folder, codec="gzip", **packed),
+        "zstd": layouts.parquet(compressed(folder, codec="", **packed), codec="zstd"),
+    }
+    make_warm([one.path for one in made.values()])
+    shared: dict[str, Any] = {"batch": options.batch, "workers": options.workers}
+    cases = {
+        what: {**shared, "paths": [str(one.path)], **({"window": WINDOW} if what in ("gzip", "zstd") else {})} for what, one in made.items()
+    }
+    return {**cases, COLD: {**shared, "paths": [str(large.path)], "cold": True}}
 
 
 def main(given: list[str] | None = None) -> None:
@@ -131,14 +160,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--case", default="", help="files whose names hold this")
     options = parser.parse_args(given)
     report = Report("streams", options)
-    made: dict[str, Made] = {
-        "raw 3 KB": raw(report.folder, record_nbytes=SMALL, nbytes=options.nbytes),
-        "raw 150 KB": raw(report.folder, record_nbytes=LARGE, nbytes=options.nbytes),
-        "gzip": compressed(report.folder, codec="gzip", chunk_records=CHUNK_RECORDS, nbytes=options.nbytes // 4),
-    }
-    make_warm([one.path for one in made.values()])
-    shared: dict[str, Any] = {"batch": options.batch, "workers": options.workers}
-    cases = {what: {**shared, "paths": [str(one.path)], **({"window": WINDOW} if what == "gzip" else {})} for what, one in made.items()}
+    cases = cases_in(report.folder, options)
     chosen = {what: config for what, config in cases.items() if options.case in what}
 
     def wanted(name: str) -> bool:

@@ -73,7 +73,8 @@ def find_ranks(environ: Mapping[str, str], modules: Mapping[str, ModuleType]) ->
         if found is not None:
             return found
     for rank_name, size_name in LAUNCHERS:
-        rank, size = _number(environ, rank_name), _number(environ, size_name)
+        rank = _number(environ, rank_name)
+        size = None if rank is None else _number(environ, size_name)
         if rank is None or size is None:
             continue
         if rank_name == "SLURM_PROCID" and _started_within(environ, size):
@@ -198,5 +199,5 @@ def _tasks_here(environ: Mapping[str, str], name: str) -> int | None:
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     """A variable as a number, 0 or above; None where it is none."""
-    text = environ.get(name, "").strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+    text = environ.get(name)
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,9}", text := text.strip()) else None

@@ -25,6 +25,8 @@ def loader_of(config: dict[str, Any]) -> sl.Loader:
         "shuffle": sl.Block(window=config["window"]) if "window" in config else sl.Exact(),
     }
     sources = [sl.open(path, fields=["image"]) for path in config["paths"]]
+    if config.get("cold"):
+        asked["io"] = "read"  # Pages that are mapped cannot be dropped.
     if config.get("ranks", 1) > 1:
         asked["distributed"] = (config["rank"], config["ranks"])
     if config.get("weighted"):

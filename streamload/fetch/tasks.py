@@ -41,6 +41,8 @@ class Kind(IntEnum):
     """A step that is in its slot, some of whose records could not be delivered."""
 
 
+_made = tuple.__new__
+"""Makes a named tuple as its class would, in half the time: for what is made for every step."""
 _KINDS = {int(kind): kind for kind in Kind}
 # Members of an enumeration are looked up through a descriptor; these are looked at with every frame.
 _A_STEP, _A_FILLED = Kind.STEP, Kind.FILLED
@@ -171,7 +173,8 @@ def _step(held: bytes, at: int, end: int) -> StepTask:
     if end - at == _WHOLE_STEP.size:
         number, slot, epoch, step, count, _, _, stream, lane, of_epoch, start, length = _WHOLE_STEP.unpack_from(held, at)
         if count:
-            return StepTask(number, slot, epoch, step, (StepPiece(stream, lane, of_epoch, start, start + length),))
+            piece = _made(StepPiece, (stream, lane, of_epoch, start, start + length))
+            return _made(StepTask, (number, slot, epoch, step, (piece,), (), ()))
     number, slot, epoch, step, count, advised, _ = _STEP.unpack_from(held, at)
     at += _STEP.size
     pieces: list[StepPiece] = []
@@ -236,7 +239,7 @@ class Frames:
 
 def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is _A_FILLED:
-        return tuple.__new__(Filled, (*_FILLED.unpack_from(held, begin), (), ()))  # As the class would, in half the time.
+        return _made(Filled, (*_FILLED.unpack_from(held, begin), (), ()))
     if kind is _A_STEP:
         return _step(held, begin, begin + length)
     if kind is Kind.WINDOW:

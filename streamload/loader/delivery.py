@@ -157,8 +157,6 @@ class Delivery:
             if step is None:
                 return None
             self._counters.handed(len(step.records), asked_ns)
-            if not self._said_copies and self.live.pipeline.copies:
-                self._say_copies()
             return Batch.of_step(step, partial(self._state_at, plan.shares, step.planned.end), self._mixed)
 
     def _make_current(self, epoch: Epoch) -> None:
@@ -174,7 +172,7 @@ class Delivery:
         """The next step that has records, or None at the end of the epoch."""
         progress = self.progress
         try:
-            pipeline = self.live.pipeline
+            pipeline = (self.engine or self.live).pipeline
             while (step := pipeline.step()) is not None:
                 planned, _, _, records, bad = step
                 if bad:
@@ -182,6 +180,8 @@ class Delivery:
                 handed = len(records) > 0
                 progress.reach(planned.end, handed=handed)
                 if handed:
+                    if pipeline.copies and not self._said_copies:
+                        self._say_copies()
                     return step
                 if not progress.finished:
                     continue
@@ -205,7 +205,7 @@ class Delivery:
             f"You hold more than {self.plan.shape.spare} batches at once, so further ones are copied to private memory "
             f"({format_nbytes(self.plan.slot_nbytes)} each, see loader.stats.copies). "
             "Keep copies of what you need of a batch, not the batch.",
-            stacklevel=4,
+            stacklevel=5,
         )
 
     # Standing

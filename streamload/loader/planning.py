@@ -12,6 +12,7 @@ from streamload.distributed import Ranks, asked_ranks
 from streamload.errors import ConfigError, ResourceError
 from streamload.fetch.augment_fields import scratch_nbytes
 from streamload.fetch.augment_images import sizes_of
+from streamload.fetch.bad_records import SKIP
 from streamload.fetch.job import Job, Stream
 from streamload.fetch.ragged_collate import capacity_for, lengths_of
 from streamload.fetch.window_tables import tables_nbytes
@@ -180,7 +181,7 @@ def _job_of(parts: Sequence[Part], shares: SharedSteps, options: Options, worker
         mapped=False,
         direct=False,
         on_bad=options.on_bad_record,
-        fills=shares.ranks > 1 or options.pad_last,
+        fills=options.on_bad_record == SKIP and (shares.ranks > 1 or options.pad_last),
         augmentation=parts[0].augmentation,
         batch_transform=options.batch_transform,
     )

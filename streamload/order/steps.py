@@ -62,19 +62,25 @@ class PlannedStep(NamedTuple):
 
     begin: Standing
     end: Standing
-    segments: tuple[Segment, ...]
     pieces: tuple[StepPiece, ...]
     """What is read for the step, in the order of its rows."""
     rows: int
     """Records of the batch, those that do not count among them."""
     short: bool
     """Whether some of its rows do not count."""
+    split: tuple[Segment, ...]
+    """The rows by the part that fills them; none where one part fills all, and all count, as in most steps of one source."""
 
     @classmethod
     def of(cls, begin: Standing, end: Standing, segments: tuple[Segment, ...]) -> PlannedStep:
         """The step of these segments."""
         pieces = tuple(piece for one in segments for piece in one.pieces)
-        return cls(begin, end, segments, pieces, sum(one.rows for one in segments), any(one.valid < one.rows for one in segments))
+        return cls(begin, end, pieces, sum(one.rows for one in segments), any(one.valid < one.rows for one in segments), segments)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The rows by the part that fills them, in order."""
+        return self.split or (Segment(self.pieces[0].stream, self.pieces, self.rows, self.rows),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +139,9 @@ class SharedSteps:
 
     def is_over(self, at: Standing) -> bool:
         """Whether no step is left of the epoch."""
+        if self._plain is not None:
+            left = self._plain[0] - at[4][0][1]
+            return left <= 0 or (self.drop_last and left < self._plain[2])
         lead = self.parts[at.lead]
         left = lead.n - at.places[at.lead].position
         return left <= 0 or (self.drop_last and left < lead.count * self.ranks)
@@ -176,7 +185,7 @@ class SharedSteps:
         # As the classes would be called, in half the time: this is done for every step.
         pieces = (_made(StepPiece, (0, 0, epoch, low, low + count)),)
         end = _made(Standing, (at[0], at[1] + 1, at[2] + 1, 0, (_made(Place, (epoch, reached)),)))
-        return _made(PlannedStep, (at, end, (_made(Segment, (0, pieces, count, count)),), pieces, count, False))
+        return _made(PlannedStep, (at, end, pieces, count, False, ()))
 
     def _mixed_step(self, at: Standing) -> PlannedStep | None:
         """The same of several sources, or of several lanes."""
@@ -222,7 +231,7 @@ class SharedSteps:
             return self.step(at)
         stop = start + steps * part.count
         end = Standing(at.epoch, at.step + steps, at.total_step + steps, 0, (Place(epoch, stop),))
-        return PlannedStep.of(at, end, (Segment(0, (StepPiece(0, 0, epoch, start, stop),), stop - start, stop - start),))
+        return PlannedStep(at, end, (StepPiece(0, 0, epoch, start, stop),), stop - start, short=False, split=())
 
     def _segment(self, number: int, part: PartSize, stretches: Sequence[Stretch]) -> Segment:
         """This rank's rows of the stretches that all ranks take together."""

@@ -27,8 +27,8 @@ class Advice:
         """Where the steps begin of which nothing has been told."""
         self._planned = deque[PlannedStep]()
         """Steps that were told of, in order: they are asked for later, and need not be worked out again."""
-        self._remembers = not steps.side_by_side
-        """Whether steps are told of one by one: elsewhere many are as one, and each is quickly worked out."""
+        self.remembers = not steps.side_by_side
+        """Whether steps are told of one by one, and remembered: elsewhere many are as one, and each is quickly worked out."""
         self._missed: list[StepPiece] = []
         self._beyond = 0
         """Records that were told of, and not asked for."""
@@ -76,7 +76,7 @@ class Advice:
             if following is None or not may_use(following.pieces):
                 break
             told += following.pieces
-            if self._remembers:
+            if self.remembers:
                 self._planned.append(following)
             most -= following.rows
             self._beyond += following.rows

@@ -144,7 +144,7 @@ class ProcessPool:
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies that have arrived; waits for at least one if `waiting_for` names a task. Raises when a worker died or hangs."""
-        with self._stopping_on_error():
+        try:  # As `_stopping_on_error` does it: this is called for every few steps.
             if waiting_for is None:
                 return self._take(0)
             waited, done = 0.0, -1
@@ -157,6 +157,9 @@ class ProcessPool:
                     done, waited = progress["steps"] + progress["blocks"], 0.0
                 elif (waited := waited + seconds) >= self._timeout:
                     raise self._timed_out(waiting_for)
+        except StreamloadError:
+            self.stop(grace_s=0.0)
+            raise
 
     def probed(self) -> Schema:
         """What the transform makes of the first record, as the probing worker found."""

@@ -174,10 +174,10 @@ class Scheduler:
 
     def step(self) -> FinishedStep | None:
         """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
-        queue = self._queue
-        if not queue or queue[0].reply is None:
+        queue, slots, windows = self._queue, self._slots, self._windows
+        if not queue:
             self._listen()
-        elif self._slots.available >= self._worthwhile and self.broken is None:
+        elif queue[0].reply is not None and slots.available >= self._worthwhile:
             self._ask()
         if not queue or queue[0].planned.begin.epoch != self._epoch:
             if self.broken is not None and (self._at.epoch < self._epoch or self._steps.left(self._at)):
@@ -187,12 +187,14 @@ class Scheduler:
         if asked.reply is None:
             began = time.perf_counter_ns()
             try:
+                if slots.available or (windows.needed and windows.has_room):
+                    self._ask()
                 while asked.reply is None:
                     if self.broken is not None:
                         raise without_frames(self.broken)
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
-                    if self._slots.available >= self._worthwhile or self._windows.has_room:
+                    if slots.available >= self._worthwhile or (windows.needed and windows.has_room):
                         self._ask()
             except StreamloadError as error:
                 self._break(error)
@@ -268,13 +270,14 @@ class Scheduler:
         for window in self._windows.due(until):
             self._pool.send_window(window)
         slots, pool, queue, waiting, windows = self._slots, self._pool, self._queue, self._waiting, self._windows
-        advice, by_windows, at = self._advice, windows.needed, self._at
+        advice, by_windows, steps, at = self._advice, windows.needed, self._steps, self._at
+        remembers = advice.remembers
         room = self._capacity - len(waiting)
         while room and at.epoch < until and (slot := slots.ask()) is not None:
-            planned = advice.planned(at) or self._steps.step(at)
+            planned = (advice.planned(at) if remembers else None) or steps.step(at)
             if planned is None:
                 slots.leave(slot)
-                self._at = at = self._steps.next_epoch(at)
+                self._at = at = steps.next_epoch(at)
                 continue
             pieces = planned.pieces
             if by_windows and not windows.may_use(pieces):

@@ -219,7 +219,7 @@ def test_each_part_of_a_mixture_gives_each_of_its_epochs_once(drawn: list[tuple[
         while (steps := step_of_all([mixture(drawn, rank, ranks) for rank in range(ranks)], at)) is not None:
             for step in steps:
                 for segment in step.segments:
-                    found.update({(segment.stream, *place): 1 for place in counted([step._replace(segments=(segment,))])})
+                    found.update({(segment.stream, *place): 1 for place in counted([step._replace(split=(segment,))])})
             at = steps[0].end
         assert at.places[at.lead].position == drawn[at.lead][0]
         counts = data.draw(st.lists(st.integers(0, 9), min_size=len(drawn), max_size=len(drawn)).filter(any), label="counts")

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from streamload.kernels.augment.frame import CHANNELS, OUT, PENDING, PLANAR, RECORD, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
 from streamload.kernels.augment.vectors import INNER, call, fence, u32, u64
@@ -63,6 +67,6 @@ def run(frame, kernels, columns, values, order, records, channels, planar, start
     fence()
 
 
-def kernel_addresses(kernels):
+def kernel_addresses(kernels: Sequence[Any]) -> NDArray[np.int64]:
     """The addresses of compiled kernels, as `run` takes them."""
     return np.array([kernel.address for kernel in kernels], np.int64)

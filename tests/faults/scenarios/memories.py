@@ -153,15 +153,15 @@ def scribbled(where: str) -> dict[str, Any]:
     outcome: dict[str, Any] = {"delivered": 0, "wrong": 0}
     for epoch in range(200):
         iterator = iter(loader)
-        next(iterator)
-        if len(loader.worker_pids) == 2:
-            before = words[:, 0].copy()
-            time.sleep(0.2)  # Workers fill all slots that there are; where they do not get that far, the next epoch shows it.
-            while (before != words[:, 0]).any():
-                before = words[:, 0].copy()
-                time.sleep(0.2)
-            words[:, 0 if where == "head" else -1] = 0x55
         try:
+            next(iterator)
+            if len(loader.worker_pids) == 2:
+                before = words[:, 0].copy()
+                time.sleep(0.2)  # Workers fill all slots that there are; where they do not get that far, the next epoch shows it.
+                while (before != words[:, 0]).any():
+                    before = words[:, 0].copy()
+                    time.sleep(0.2)
+                words[:, 0 if where == "head" else -1] = 0x55
             for step, batch in enumerate(iterator, 1):
                 outcome["wrong"] += not driver.right(batch, "raw", driver.order_of("raw", epoch)[step])
         except Exception as error:
