@@ -23,6 +23,8 @@ SMALL = {"record_nbytes": 3_072, "nbytes": 4_000_000}
 """A file that fits in one step or two."""
 AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
 FIRST_EVER_AIM = 10.0
+IMPORT_AIM_S, HELP_AIM = 0.04, 1.5
+"""What `import streamload` may add to importing NumPy, and how many times as long as that `streamload --help` may take."""
 
 
 def interpreter() -> dict[str, str]:
@@ -116,6 +118,31 @@ def first_ever(report: Report, made: Made, *, batch: int, workers: int) -> None:
     report.say(f"    it said: {lines[0] if lines else 'nothing (a line was promised)'}; the run after it said: {said_again or 'nothing'}")
 
 
+def imports(report: Report, *, times: int) -> None:
+    """Importing the library, and the help of the command, beside importing NumPy: in turns, bytecode written."""
+    commands = {"numpy": ("-c", "import numpy"), "both": ("-c", "import numpy, streamload"), "help": ("-m", "streamload", "--help")}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(times + 1):
+        for name, words in commands.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-P", *words], env=environment, stdout=subprocess.DEVNULL, check=True)
+            if turn:  # The first writes bytecode.
+                taken[name].append(time.perf_counter() - began)
+    numpy = taken["numpy"]
+    added = statistics.median(both - alone for both, alone in zip(taken["both"], numpy, strict=True))
+    ratio = statistics.median(one / alone for one, alone in zip(taken["help"], numpy, strict=True))
+    report.say(
+        f"import streamload adds {added:.3f} s to importing NumPy, {statistics.median(numpy):.3f} s (aim: {IMPORT_AIM_S} s, "
+        f"{'reached' if added <= IMPORT_AIM_S else 'MISSED'}); streamload --help takes {ratio:.2f} times as long as that "
+        f"(aim: {HELP_AIM}, {'reached' if ratio <= HELP_AIM else 'MISSED'}); medians of {times} pairs",
+        added=added,
+        help_ratio=ratio,
+        seconds=taken,
+    )
+
+
 def main(given: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("first_batch", __doc__ or "")
@@ -133,6 +160,7 @@ def main(given: list[str] | None = None) -> None:
     for cold in (False, True):
         measure(report, made, **settings, order="exact", times=options.pairs, cold=cold, aims={} if cold else AIMS)
     first_ever(report, made, **settings)
+    imports(report, times=options.pairs)
     report.end()
 
 
