@@ -19,10 +19,11 @@ from streamload.attributes import attributes_from_json, attributes_to_json
 from streamload.errors import CorruptDataError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
-from streamload.formats.columns.raw import RawRecords
-from streamload.formats.columns.raw_ragged import RawRagged
+from streamload.formats.columns.raw import InMemory, RawRecords
+from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
+from streamload.schema import ARRAY, BYTES, TEXT
 from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
@@ -172,6 +173,8 @@ class _Reading:
     def __init__(self, pools: Mapping[str, NDArray[Any]]) -> None:
         self._pools = dict(pools)
         self._kinds: dict[str, Any] = dict.fromkeys(KINDS)
+        self.numbers: list[int] = []
+        """Of all files that were named."""
 
     def value(self, said: Any) -> Any:
         """What a piece of JSON stands for. Raises ValueError, or another of `shelf.DAMAGED`, for what `plain` never wrote."""
@@ -190,7 +193,12 @@ class _Reading:
             return bytes.fromhex(inner)
         made = self._kinds[kind] or getattr(importlib.import_module(KINDS[kind]), kind)
         self._kinds[kind] = made
-        return made(**{name: self.value(one) for name, one in inner.items()})
+        values = {name: self.value(one) for name, one in inner.items()}
+        if kind == "Field":
+            _refuse_odd_field(**values)
+        elif type(values.get("number")) is int:
+            self.numbers.append(values["number"])
+        return made(**values)
 
     def _array(self, text: str, shape: tuple[int, ...]) -> NDArray[Any]:
         count = 1
@@ -222,7 +230,9 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
             masks=map(str, said["masks"]),
             omissions=[Omission(str(what), str(why), int(count), tuple(map(str, names))) for what, why, count, names in said["omissions"]],
         )
+        _refuse_unknown_files(source, reading.numbers)
         for column in source.columns:
+            _refuse_unheld(column, source)
             _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
             if isinstance(column, RawRagged):
                 _refuse_loose(column, source)
@@ -233,6 +243,36 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
     except disk_cache.DAMAGED as error:
         raise CorruptDataError(f"what was kept of a plan cannot be read: {error}.", hint="It is made anew.") from error
     return source, said["more"]
+
+
+def _refuse_odd_field(*, name: Any, dtype: Any, shape: Any, ragged: Any) -> None:
+    """Raise ValueError for what no field is called, or holds."""
+    shaped = isinstance(shape, tuple) and all(type(length) is int and length >= 0 for length in cast("tuple[Any, ...]", shape))
+    if type(name) is not str or not isinstance(dtype, np.dtype) or not shaped or ragged not in ("", ARRAY, BYTES, TEXT):
+        raise ValueError("a field is none")
+
+
+def _refuse_unknown_files(source: Source, numbers: Sequence[int]) -> None:
+    """Raise ValueError for files that there are none of, and for records that lie in no file."""
+    starts = source.file_starts
+    if any(not 0 <= number < len(source.fingerprints) for number in numbers):
+        raise ValueError("it names a file that is not there")
+    if starts.ndim != 1 or len(starts) < 1 or starts[0] != 0 or (np.diff(starts) < 0).any():
+        raise ValueError("files begin nowhere")
+
+
+def _refuse_unheld(column: Column, source: Source) -> None:
+    """Raise ValueError where values that were kept are not those of all records: compiled code copies them without another look."""
+    field = column.field
+    if bool(field.ragged) != hasattr(column, "lengths"):
+        raise ValueError("a field is ragged, and its records are not")
+    if isinstance(column, InMemory) and (column.values.shape != (len(source), *field.shape) or column.values.dtype != field.dtype):
+        raise ValueError("values are not those of all records")
+    if isinstance(column, InMemoryRagged):
+        offsets, values = column.offsets, column.values
+        rising = offsets.shape == (len(source) + 1,) and offsets[0] >= 0 and not (np.diff(offsets) < 0).any()
+        if not rising or offsets[-1] > len(values) or values.shape[1:] != field.shape or values.dtype != field.dtype:
+            raise ValueError("values are not those of all records")
 
 
 def _refuse_nonsense(column: Column, source: Source) -> None:

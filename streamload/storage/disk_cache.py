@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, UnsafeSourceError
+from streamload.errors import CorruptDataError, UnsafeSourceError, damaged
 from streamload.storage.owned_files import Folder, cache_folder
 
 WORTH_SECONDS = 0.1
@@ -67,6 +67,8 @@ def load(asked: list[Any], magic: bytes, read: Callable[[NDArray[np.uint8]], tup
     with where:
         try:
             with where.open(entry) as file:
+                if os.fstat(file.fileno()).st_size > MOST_NBYTES:
+                    raise damaged(f"{entry} is larger than all entries may be.", path=entry)
                 data = np.fromfile(file, np.uint8)
             found, more = read(data)
             if more["request"] != asked or _times(more["times"]) != more["times"]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from examples import arrow, npy, parquet
+from foreign_files import framed, tf_example
 
 from streamload.errors import CorruptDataError, SourceChangedError, StreamloadError
 from streamload.formats import plan_cache
@@ -188,6 +189,10 @@ LIES: dict[str, Callable[[Any], None]] = {
     "a file that is not there": lambda said: said["files"].append("/nowhere"),
     "another number of records": lambda said: said["columns"][0]["RawRecords"]["starts"]["array"].__setitem__(1, 2),
     "a type of objects": lambda said: said["pools"].__setitem__(0, "|O"),
+    "a field with a number for a name": lambda said: said["columns"][0]["RawRecords"]["field"]["Field"].update(name=3),
+    "a field of no shape": lambda said: said["columns"][0]["RawRecords"]["field"]["Field"].update(shape={"tuple": [-1]}),
+    "a ragged field whose records are not": lambda said: said["columns"][0]["RawRecords"]["field"]["Field"].update(ragged="text"),
+    "files that begin nowhere": lambda said: said["starts"]["array"].__setitem__(1, 0),
     "an array that is not there": lambda said: said["columns"][0]["RawRecords"]["starts"]["array"].__setitem__(1, 10**9),
 }
 
@@ -276,3 +281,36 @@ def test_every_kind_lies_where_it_is_said_to_lie():
     """A class that has moved is kept no longer, and nobody notices."""
     for name, module in plan_cache.KINDS.items():
         assert getattr(importlib.import_module(module), name).__module__ == module
+
+
+@pytest.mark.parametrize("lie", ["values", "offsets", "too many offsets"])
+def test_values_that_are_kept_are_those_of_all_records(lie: str, tmp_path: Path, kept: Path):
+    """Texts of a TFRecord are held in memory, and copied by compiled code."""
+    texts = [f"t{at}" * (at % 4) for at in range(80)]
+    (tmp_path / "a.tfrecord").write_bytes(b"".join(framed(tf_example({"s": one.encode()})) for one in texts))
+    open_source(tmp_path / "a.tfrecord").close()
+    (entry,) = kept.iterdir()
+    said, arrays = disk_cache.unpack(plan_cache.MAGIC, np.fromfile(entry, np.uint8))
+    column = said["columns"][0]["InMemoryRagged"]
+    arrays = [array.copy() for array in arrays]
+    offsets = arrays[said["pools"].index("<i8")].view("<i8")
+    if lie == "values":
+        column["values"]["array"][1] -= 1
+    elif lie == "offsets":
+        offsets[40] = 1 << 40
+    else:
+        column["offsets"]["array"][1] = 2
+    entry.write_bytes(b"".join(disk_cache.pack(plan_cache.MAGIC, said, arrays)))
+    with open_source(tmp_path / "a.tfrecord") as source:
+        assert list(source[:]["s"]) == texts
+
+
+def test_an_entry_larger_than_all_may_be_is_not_read(tmp_path: Path, kept: Path):
+    """It is thrown away, and written anew."""
+    expected = parquet_files.write(tmp_path / "a.parquet")
+    open_source(tmp_path / "a.parquet").close()
+    (entry,) = kept.iterdir()
+    os.truncate(entry, 1 << 38)
+    with open_source(tmp_path / "a.parquet") as source:
+        np.testing.assert_array_equal(source[:]["image"], expected["image"])
+    assert entry.stat().st_size < 1 << 20
