@@ -96,16 +96,6 @@ def test_arrow_and_pickles_have_the_same_records(expected: list[Any]):
     assert not np.shares_memory(ragged.copy().offsets, ragged.offsets)
 
 
-def test_torch_gets_a_jagged_tensor_of_the_same_memory():
-    """A change through the tensor is seen in the values."""
-    pytest.importorskip("torch")
-    ragged = sl.Ragged.of([np.array([1.0, 2.0]), np.array([3.0]), np.array([])])
-    nested = ragged.to_torch()
-    assert [one.tolist() for one in nested.unbind()] == [[1.0, 2.0], [3.0], []]
-    nested.values()[2] = 7.0
-    assert ragged[1].tolist() == [7.0]
-
-
 def test_records_of_an_array_are_views():
     """What is written into a record is written into the values."""
     ragged = sl.Ragged.of([np.zeros((2, 3), np.float32), np.ones((1, 3), np.float32)])

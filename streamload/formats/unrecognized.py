@@ -23,6 +23,11 @@ _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmrea
 _TABLE = "Write it as Parquet with what reads it."
 _UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
 
+_VOLUME = 'Write the volumes as arrays first, each a file, numpy.save("x.npy", volume), or as datasets of HDF5.'
+_OWN = "Read it with the library that wrote it, and write its records as HDF5 or Parquet."
+_ENDINGS = {".beton": "a file of FFCV", ".mds": "a shard of MosaicML Streaming"}
+"""Formats of other loaders, which have no signature of their own."""
+
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "Run `git lfs pull` in its repository."),
     (b"\x1f\x8b", "a gzip file", "Unpack it first: `gunzip {path}`."),
@@ -53,6 +58,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"Obj\x01", "an Avro file", _TABLE),
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
+    (b"NRRD000", "an NRRD volume", _VOLUME),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
 )
@@ -72,6 +78,9 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
         hint = _BESIDE if os.path.isdir(asked) else _SEVERAL
     if what is None and path.lower().endswith((".tfrecord", ".tfrecords", ".tfrec")):
         what, hint = "no TFRecord file, though it is called one: the checksum of its first length is wrong", "Fetch it again."
+    ending = os.path.splitext(path)[1].lower()
+    if what is None and ending in _ENDINGS:
+        what, hint = _ENDINGS[ending], _OWN
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(
@@ -79,7 +88,7 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
             hint="Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
             path=path,
         )
-    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD) else CorruptDataError
+    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD, _VOLUME, _OWN) else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
     told = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
     if asked != path and hint not in (_SEVERAL, _BESIDE):
@@ -102,6 +111,10 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
+    if head[344:348] in (b"n+1\x00", b"ni1\x00") or head[4:8] in (b"n+2\x00", b"ni2\x00"):
+        return "a NIfTI volume", _VOLUME
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= nbytes - 8:
+        return "a file of safetensors, which holds tensors by name and no records", _OWN
     if head[128:132] == b"DICM":
         return "a DICOM image", _PIXELS
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()

@@ -102,6 +102,17 @@ def filled_up(array: NDArray[Any], size: int) -> NDArray[Any]:
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
+SHORT_FLOATS = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"})
+"""Names of dtypes that NumPy has from ml_dtypes alone, and that frameworks have under the same names."""
+
+
+def is_number(field: Field) -> bool:
+    """Whether a field is of bool, integers, floats or complex numbers that frameworks know: of up to 64 bits, or twice that."""
+    if field.dtype.name in SHORT_FLOATS:
+        return True
+    return field.dtype.kind in "biufc" and field.dtype.itemsize <= (16 if field.dtype.kind == "c" else 8)
+
+
 def is_text(field: Field) -> bool:
     """Whether records of a field are bytes or text: of any length, or of one."""
     return field.ragged in (BYTES, TEXT) or field.dtype.kind in "SU"

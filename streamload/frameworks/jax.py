@@ -30,7 +30,8 @@ def for_jax(loader: Loader, fields: Fields = None, *, sharding: Any = None) -> A
 
     | field | becomes |
     |---|---|
-    | bool, integers and floats of up to 32 bits, complex64 | an array of that dtype, shape (records, *shape) |
+    | bool, integers and floats of up to 32 bits, bfloat16 and floats of 8 bits, complex64 | an array of that dtype, shape \
+(records, *shape) |
     | int64, uint64, float64, complex128 | the same with `jax_enable_x64`; else 32 bits of them, once every value was seen to fit: \
 OverflowError names the first that does not |
     | ragged arrays, text, bytes, strings of one length, dates | ConfigError: name other fields, or make numbers of them |
@@ -52,4 +53,4 @@ OverflowError names the first that does not |
     from streamload.frameworks.jax_form import JaxForm
 
     allow_copies(loader)
-    return Passes(loader, JaxForm(choice, size=loader.batch_size, sharding=sharding))
+    return Passes(loader, JaxForm(choice, loader=loader, sharding=sharding))

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.frameworks.fields import BatchFields, filled_up, is_text, refused
+from streamload.frameworks.fields import VALID, BatchFields, filled_up, is_number, is_text, refused
 from streamload.frameworks.narrowing import narrowed
 from streamload.loader.batch import Batch
+from streamload.loader.loader import Loader
 from streamload.schema import ROWS, Field
 
 AHEAD = 2
@@ -21,10 +22,10 @@ CURE = "Turn on jax_enable_x64, or make smaller numbers of it in the loader's tr
 class JaxForm:
     """How a batch becomes JAX arrays."""
 
-    def __init__(self, choice: BatchFields, *, size: int, sharding: Any) -> None:
-        """`size` is the number of records that a batch is filled up to where it says which of them count."""
+    def __init__(self, choice: BatchFields, *, loader: Loader, sharding: Any) -> None:
+        """Where a batch says which records count, it is filled up to as many as a full one of the loader has."""
         self._choice = choice
-        self._size = size
+        self._loader = loader
         self._sharding = sharding
         self._packed = {field.name for field in choice.fields if field.ragged == ROWS}
         self._dtypes = {field.name: jax_dtype(field) for field in choice.fields}
@@ -46,15 +47,13 @@ class JaxForm:
     def _array(self, batch: Batch, name: str) -> NDArray[Any]:
         choice = self._choice
         array = narrowed(choice.value(batch, name), self._dtypes[name], name, cure=CURE)
-        if not choice.has_valid or name in self._packed or len(array) >= self._size:
+        if not choice.has_valid or name in self._packed or len(array) >= (size := self._loader.batch_size):
             return array
-        if name != "valid":
-            return filled_up(array, self._size)
-        return np.concatenate([array, np.zeros(self._size - len(array), np.bool_)])
+        return filled_up(array, size) if name != VALID else np.concatenate([array, np.zeros(size - len(array), np.bool_)])
 
 
 def jax_dtype(field: Field) -> np.dtype[Any]:
     """The dtype that a field has in JAX. Raises ConfigError where it has none."""
-    if field.as_ragged or is_text(field) or field.dtype.kind not in "biufc" or field.dtype.itemsize > 8 * (1 + (field.dtype.kind == "c")):
+    if field.as_ragged or is_text(field) or not is_number(field):
         raise refused(field, "JAX")
     return np.dtype(jax.dtypes.canonicalize_dtype(field.dtype))

@@ -21,13 +21,14 @@ def for_keras(loader: Loader, fields: str | Sequence[str]) -> Any:
 
     `fields`: one name is the input; two are input and target; three are input, target and `sample_weight`, which "valid" may be:
     1 for records that count, 0 for those that fill a batch up. `shuffle=`, `batch_size=` and `sample_weight=` of `fit` mean
-    nothing here: the loader says what comes when. An epoch of Keras is one of the loader, or `steps_per_epoch` of its steps. Keras
-    looks at a batch before it trains: a pass that was left begins again, so that none is lost.
+    nothing here: the loader says what comes when. An epoch of Keras is one of the loader, or `steps_per_epoch` of its steps: where
+    these do not divide the loader's epoch, Keras ends its last within that early, and warns. Keras looks at a batch before it
+    trains: a pass that was left begins again, so that none is lost.
 
     | field | becomes |
     |---|---|
-    | bool, integers, floats, complex64, complex128 | what the backend has for it; for JAX as `for_jax` says: 64 bits are never cut |
-    | ragged arrays, text, bytes, strings, dates | ConfigError: make an array of numbers of them in the loader's transform= |
+    | bool, integers, floats, bfloat16, complex numbers | what the backend has for it; for JAX as `for_jax` says: never cut |
+    | ragged arrays, text, bytes, strings, dates, float128 | ConfigError: make an array of numbers of them in the loader's transform= |
 
     Keras tells its data nothing of a resume, so a callback must; with it `BackupAndRestore` goes on with the epoch that is due:
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from streamload.frameworks.fields import BatchFields, is_text, refused
+from streamload.frameworks.fields import BatchFields, is_number, is_text, refused
 from streamload.frameworks.narrowing import narrowed
 from streamload.frameworks.passes import allow_copies, at_the_end
 from streamload.loader.batch import Batch
 from streamload.loader.loader import Loader
+from streamload.loader.options import whole_number
 
 
 class KerasBatches(DataAdapter):
@@ -22,46 +23,48 @@ class KerasBatches(DataAdapter):
     1. A pass begins with its first batch, whoever made the iterator, and however many were made.
     2. One that was left before its last batch begins again where it began: Keras looks at a batch and starts over.
     3. After a resume by `steps_per_epoch` each has as many steps as an epoch, and so goes through the end of one: Keras counts.
+       Where these do not divide an epoch, Keras ends its own with the loader's, and a pass is the rest of the loader's epoch.
+    4. With `steps_per_epoch`, one that begins while another was left (`fit` was interrupted, and called again) begins where Keras
+       said that it stands.
     """
 
     def __init__(self, loader: Loader, choice: BatchFields) -> None:
         for field in choice.fields:
-            if field.as_ragged or is_text(field) or field.dtype.kind not in "biufc":
+            if field.as_ragged or is_text(field) or not is_number(field):
                 raise refused(field, "Keras")
         self.loader = loader
         """The loader whose batches these are."""
         self._choice = choice
         self._open: int | None = None
         """The step, counted through epochs, with which the pass began that was not yet given its last batch."""
-        self._through: int | None = None
-        """The step before which the next pass begins, where passes go through the ends of epochs."""
-        self._running = 0
-        """Passes that have begun and neither ended nor been let go of."""
+        self._next: int | None = None
+        """The step before which the next pass begins, where it is not the loader that says so."""
+        self._through = False
+        """Whether passes go through the ends of epochs."""
+        self._told: int | None = None
+        """The epoch of `steps_per_epoch` steps that Keras was in last."""
+        self._due: int | None = None
+        """The step with which it began, counted through epochs of the loader."""
 
     def _pass(self) -> Generator[Batch]:
         loader, left = self.loader, len(self.loader)
-        if self._open is not None:
-            loader.seek(total_step=self._open)
-        elif self._through is not None:
-            loader.seek(total_step=self._through)
-        through, first = self._through is not None, True
-        self._running += 1
-        try:
-            while left:
-                for batch in loader:
-                    if first:
-                        self._open, first = batch.total_step, False
-                    left = left - 1 if through else int(not at_the_end(loader))
-                    if not left:
-                        self._open, self._through = None, batch.total_step + 1 if through else None
-                    yield batch
-                    if not left:
-                        break
-                if not through:
+        at = self._next if self._open is None else self._open if self._due is None else self._due
+        if at is not None:
+            loader.seek(total_step=at)
+        through, first = self._through, True
+        while left:
+            for batch in loader:
+                if first:
+                    self._open, first = batch.total_step, False
+                left = left - 1 if through else int(not at_the_end(loader))
+                if not left:
+                    self._open, self._next = None, batch.total_step + 1 if through else None
+                yield batch
+                if not left:
                     break
-            self._open = None
-        finally:
-            self._running -= 1
+            if not through:
+                self._open = self._next = None
+                break
 
     def _arrays(self, batch: Batch) -> tuple[Any, ...]:
         return tuple([self._choice.value(batch, name) for name in self._choice.names])
@@ -84,9 +87,10 @@ class KerasBatches(DataAdapter):
 
     def get_torch_dataloader(self) -> Iterator[Any]:
         """Tuples of tensors that share the batches' memory."""
-        import torch
+        from streamload.frameworks.torch_form import tensor_maker
 
-        return (tuple([torch.from_numpy(array) for array in self._arrays(batch)]) for batch in self._pass())
+        makers = [tensor_maker(field) for field in self._choice.fields]
+        return (tuple([make(array) for make, array in zip(makers, self._arrays(batch), strict=True)]) for batch in self._pass())
 
     def get_tf_dataset(self) -> Any:
         """A data set whose signature is that of the fields: nothing is looked at to find it out."""
@@ -126,25 +130,37 @@ class KerasBatches(DataAdapter):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """As `Loader.load_state_dict`."""
-        self._open = self._through = None
+        self._forget()
         self.loader.load_state_dict(state)
 
     def set_epoch(self, epoch: int, steps_per_epoch: int | None = None) -> None:
         """Have the next pass be this epoch: for a callback's `on_epoch_begin`.
 
-        With `steps_per_epoch` Keras goes on with the pass that is under way, which stays as it is; where none is, the next begins
-        before step epoch * steps_per_epoch, counted through the loader's epochs.
+        With `steps_per_epoch` the next pass begins with the step that is the first of this epoch of Keras. A pass that is under way
+        stays as it is: from one of its epochs to the next Keras goes on with it.
         """
         if steps_per_epoch is None:
-            self._open = self._through = None
+            self._forget()
             self.loader.set_epoch(epoch)
-        elif not self._running:
-            self._open, self._through = None, epoch * steps_per_epoch
+            return
+        steps = whole_number(steps_per_epoch, "steps_per_epoch", least=1)
+        length = len(self.loader)
+        # Of Keras in one of the loader; the last has fewer steps where they do not divide it.
+        whole, part = divmod(whole_number(epoch, "epoch", least=0), max(1, -(-length // steps)))
+        due = whole * length + part * steps
+        if self._told is None or epoch != self._told + 1:
+            self._open, self._next, self._through = None, due, length % steps == 0
+        self._told, self._due = epoch, due
 
     def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
         """As `Loader.seek`."""
-        self._open = self._through = None
+        self._forget()
         self.loader.seek(epoch, step, total_step=total_step)
+
+    def _forget(self) -> None:
+        """The loader alone says where the next pass begins."""
+        self._open = self._next = self._told = self._due = None
+        self._through = False
 
     def __repr__(self) -> str:
         return f"KerasBatches over {self.loader!r}"

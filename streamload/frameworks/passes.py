@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Protocol
 
+from streamload.fetch.bad_records import SKIP
 from streamload.loader.batch import Batch
 from streamload.loader.loader import Loader
 
@@ -51,6 +52,8 @@ class Passes:
         """The loader's state after the last batch that was begun, where that is ahead."""
         self._used: Mapping[str, Any] = {}
         """Its state after the last batch that was handed out."""
+        self._newest: object = None
+        """What is under way in the pass that began last: the one whose batches the state is of."""
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -68,20 +71,24 @@ class Passes:
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()
-        batches = iter(self.loader)
-        for batch in batches:
+        # Should the very first batch not be begun, because memory ran out or there is no such device, nothing was handed out.
+        self._used, self._newest = self.state_dict(), begun
+        for batch in self.loader:
             self._taken = batch.state_dict()
             begun.append((self._form.begin(batch), self._taken))
             del batch
             if len(begun) > self._form.ahead:
-                yield self._handed(*begun.popleft())
+                yield self._handed(begun)
         while begun:
-            yield self._handed(*begun.popleft())
-        self._taken = None
+            yield self._handed(begun)
+        if self._newest is begun:
+            self._taken = None
 
-    def _handed(self, begun: Any, state: Mapping[str, Any]) -> Any:
-        self._used = state
-        return self._form.finish(begun)
+    def _handed(self, begun: deque[tuple[Any, Mapping[str, Any]]]) -> Any:
+        made, state = begun.popleft()
+        if self._newest is begun:
+            self._used = state
+        return self._form.finish(made)
 
     def state_dict(self) -> dict[str, Any]:
         """The loader's state after the batch that was handed out last: plain JSON, under 1 KB."""
@@ -107,9 +114,14 @@ class Passes:
         return f"{type(self).__name__} over {self.loader!r}"
 
 
-def stands_within(loader: Loader) -> bool:
-    """Whether the next pass over a loader is the rest of an epoch, not a whole one."""
-    return loader._delivery.progress.next_pass().step > 0  # pyright: ignore[reportPrivateUsage]
+def batches_to_come(loader: Loader) -> int | None:
+    """How many batches the next pass over a loader has, where it is a whole one.
+
+    None where it is the rest of an epoch, and where bad records are left out: a batch of which nothing is left does not come.
+    """
+    job = loader._plan.job  # pyright: ignore[reportPrivateUsage]
+    within = loader._delivery.progress.next_pass().step > 0  # pyright: ignore[reportPrivateUsage]
+    return None if within or (job.on_bad == SKIP and not job.fills) else len(loader)
 
 
 def at_the_end(loader: Loader) -> bool:

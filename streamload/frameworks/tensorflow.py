@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from streamload.errors import ConfigError
 from streamload.frameworks.fields import Fields, chosen_fields
 from streamload.frameworks.missing import framework
-from streamload.frameworks.passes import Passes, allow_copies, stands_within
+from streamload.frameworks.passes import Passes, allow_copies, batches_to_come
 from streamload.loader.loader import Loader
 
 
@@ -25,16 +27,19 @@ def for_tf(loader: Loader, fields: Fields = None) -> Any:
 
     | field | becomes |
     |---|---|
-    | bool, integers, floats, complex64, complex128 | a tensor of the same dtype, shape (None, *shape) |
+    | bool, integers, floats, bfloat16, complex64, complex128 | a tensor of the same dtype, shape (None, *shape) |
     | ragged arrays | a `tf.RaggedTensor` |
     | text, bytes, strings of one length | a tensor of `tf.string`, text as UTF-8 |
-    | dates and times, float128, records of several parts | ConfigError: name other fields |
+    | floats of 8 bits, dates and times, float128, records of several parts | ConfigError: name other fields |
 
     Tensors of numbers share the memory of the batch, which nobody writes to as long as they are there; where many batches are held
-    at once, the loader copies further ones. The number of batches is that of an epoch; where the loader stands within an epoch
-    when the data set is made (so load a state first), it is left open, because the first pass is shorter. Under `tf.distribute`
-    nothing is dealt out a second time. Raises ConfigError where TensorFlow is not installed, and for fields that it has no
-    tensors for.
+    at once, the loader copies further ones. Under `tf.distribute` nothing is dealt out a second time.
+
+    The number of batches is that of an epoch. It is left open with `on_bad_record="skip"`, and where the loader stands within an
+    epoch when the data set is made, because the first pass is shorter. So load a state first: a pass that has another number of
+    batches than the data set was made for is an error as it begins, not a shorter one.
+
+    Raises ConfigError where TensorFlow is not installed, and for fields that it has no tensors for.
     """
     framework("tensorflow", asked="sl.for_tf", extra="tensorflow")
     choice = chosen_fields(loader, fields, asked="sl.for_tf", with_place=True)
@@ -42,4 +47,15 @@ def for_tf(loader: Loader, fields: Fields = None) -> Any:
 
     form = TensorFlowForm(choice)
     allow_copies(loader)
-    return dataset_of(form, lambda: iter(Passes(loader, form)), length=None if stands_within(loader) else len(loader))
+    length = batches_to_come(loader)
+
+    def begin_pass() -> Iterator[Any]:
+        if length is not None and (now := batches_to_come(loader)) != length:
+            come = "the rest of an epoch" if now is None else f"{now:,} batches"
+            raise ConfigError(
+                f"this data set was made of passes of {length:,} batches each, and the loader's next pass is {come}.",
+                hint="Call sl.for_tf again after load_state_dict, seek, set_batch_size and set_counts.",
+            )
+        return iter(Passes(loader, form))
+
+    return dataset_of(form, begin_pass, length=length)

@@ -114,6 +114,8 @@ def _spec(field: Field) -> Any:
         dtype = tf.as_dtype(field.dtype)
     except TypeError:
         raise refused(field, "TensorFlow") from None
+    if dtype.size == 1 and dtype.is_floating:
+        raise refused(field, "TensorFlow", why=", whose data sets have no floats of 8 bits")
     if field.as_ragged:
         return tf.RaggedTensorSpec((None, None, *field.shape), dtype, ragged_rank=1, row_splits_dtype=tf.int64)
     axes = (None, None) if field.ragged == PADDED else (None,)

@@ -36,7 +36,8 @@ def for_torch(
 
     | field | becomes |
     |---|---|
-    | bool, integers, floats, complex64, complex128 | a tensor of the same dtype, shape (records, *shape): float64 stays so |
+    | bool, integers, floats, bfloat16 and floats of 8 bits, complex64, complex128 | a tensor of the same dtype, shape (records, \
+*shape): float64 stays so |
     | ragged arrays | a nested tensor of the jagged layout |
     | text, bytes, and strings of one length | a list of `str` or `bytes`, one a record |
     | dates and times, float128, records of several parts | ConfigError: name other fields |

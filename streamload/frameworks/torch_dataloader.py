@@ -17,18 +17,19 @@ from streamload.loader.loader import Loader
 class BatchDataset(IterableDataset[Any]):
     """The batches of a loader as what is iterated over; its length is the steps of an epoch."""
 
-    def __init__(self, passes: Passes) -> None:
-        self._passes = passes
+    def __init__(self, noted: Passes) -> None:
+        """`noted` are passes that say of each batch whether it is the last; their state is that of whoever iterates over this."""
+        self._noted = noted
 
     def __len__(self) -> int:
-        return len(self._passes)
+        return len(self._noted)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._passes)
+        return (made for made, _ in self._noted)
 
     def set_epoch(self, epoch: int) -> None:
         """As `Loader.set_epoch`."""
-        self._passes.set_epoch(epoch)
+        self._noted.set_epoch(epoch)
 
 
 class _LastNoted:
@@ -59,13 +60,12 @@ class BatchDataLoader(DataLoader[Any]):
 
     def __init__(self, loader: Loader, form: TorchForm) -> None:
         self._form = form
-        self._passes = Passes(loader, form)
         self._noted = Passes(loader, _LastNoted(form, loader))
         self.end_of_dataloader = False
         """Whether the batch in use is the epoch's last: what accelerate looks at."""
         self.remainder = -1
         """Records of the epoch's last step that count, over all ranks, where they filled it up; else 0, and -1 before it."""
-        super().__init__(BatchDataset(self._passes), batch_size=None, num_workers=0)
+        super().__init__(BatchDataset(self._noted), batch_size=None, num_workers=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BatchDataLoader, (self.loader, self._form)
@@ -73,7 +73,7 @@ class BatchDataLoader(DataLoader[Any]):
     @property
     def loader(self) -> Loader:
         """The loader whose batches these are."""
-        return self._passes.loader
+        return self._noted.loader
 
     @property
     def sampler(self) -> EpochSetter:  # pyright: ignore[reportIncompatibleVariableOverride]

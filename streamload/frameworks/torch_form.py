@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
 
-from streamload.frameworks.fields import BatchFields, is_text, refused
+from streamload.frameworks.fields import SHORT_FLOATS, BatchFields, is_text, refused
 from streamload.frameworks.passes import EpochSetter, Passes
 from streamload.loader.batch import Batch
 from streamload.ragged import Ragged
@@ -27,16 +30,17 @@ class TorchForm:
         """`channels_first` names fields of shape (height, width, channels)."""
         self.choice = choice
         self.device = device
+        self.pin_memory = pin_memory
         self.channels_first = channels_first
         on_gpu = device is not None and device.type == "cuda"
         self.pin = (on_gpu if pin_memory is None else bool(pin_memory)) and torch.cuda.is_available()
         self.ahead = AHEAD if device is not None and device.type != "cpu" else 0
         self._plain = not self.ahead and not self.pin and not channels_first
         self._stream: Any = None
-        self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
+        self._makers = tuple((field.name, tensor_maker(field)) for field in choice.fields)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _form, (self.choice, self.device, self.pin, self.channels_first)
+        return _form, (self.choice, self.device, self.pin_memory, self.channels_first)
 
     def begin(self, batch: Batch) -> Any:
         """Tensors that share the batch's memory; or copies that are under way, with the event of their arrival and the storage."""
@@ -61,7 +65,7 @@ class TorchForm:
             return self.choice.arranged(begun)
         made, arrival, moved = begun
         if arrival is not None:
-            current = torch.cuda.current_stream(self.device)
+            current = torch.cuda.current_stream(self._stream.device)
             current.wait_event(arrival)
             for one in moved:
                 # Their memory belongs to the stream of the copies, which must not have it back before this one is done.
@@ -80,17 +84,19 @@ class TorchForm:
 
     def _moved(self, one: Any, moved: list[torch.Tensor]) -> Any:
         def move(tensor: torch.Tensor) -> torch.Tensor:
-            there = tensor.to(self.device, non_blocking=True)
+            # Elsewhere than on CUDA nothing here waits for a copy, and the batch's memory is given back as soon as this returns.
+            there = tensor.to(self.device, non_blocking=self._stream is not None)
             moved.append(there)
             return there
 
         return _each_part(one, move)
 
 
-class TorchPasses(Passes):
+class TorchPasses(Passes, IterableDataset[Any]):
     """Passes over a loader's batches as tensors: what PyTorch loops and Lightning take.
 
-    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is.
+    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is. Whoever puts a DataLoader around it
+    all the same needs `batch_size=None`.
     """
 
     batch_sampler = None
@@ -102,19 +108,27 @@ class TorchPasses(Passes):
         return EpochSetter(self.loader)
 
 
-def _form(choice: BatchFields, device: torch.device | None, pin: bool, channels_first: frozenset[str]) -> TorchForm:
-    return TorchForm(choice, device=device, pin_memory=pin, channels_first=channels_first)
+def _form(choice: BatchFields, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]) -> TorchForm:
+    return TorchForm(choice, device=device, pin_memory=pin_memory, channels_first=channels_first)
 
 
-def _maker(field: Field) -> Any:
+def tensor_maker(field: Field) -> Callable[[Any], Any]:
     """The function that makes of one field of a batch what is handed out. Raises ConfigError where there is none."""
     if is_text(field):
         return Ragged.to_list if field.as_ragged else np.ndarray.tolist
+    short = getattr(torch, field.dtype.name, None) if field.dtype.name in SHORT_FLOATS and not field.as_ragged else None
+    if short is not None:
+        return partial(_same_bits, short, np.dtype(f"i{field.dtype.itemsize}"))
     try:
         torch.from_numpy(np.empty(0, field.dtype))
     except TypeError:
         raise refused(field, "PyTorch") from None
     return Ragged.to_torch if field.as_ragged else torch.from_numpy
+
+
+def _same_bits(dtype: torch.dtype, bits: np.dtype[Any], array: NDArray[Any]) -> torch.Tensor:
+    """A tensor of a dtype that PyTorch does not take from NumPy, over the array's memory."""
+    return torch.from_numpy(array.view(bits)).view(dtype)
 
 
 def _each_part(one: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

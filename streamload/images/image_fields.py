@@ -87,7 +87,8 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
     complete = cast(NullableColumn, column).filled() if name in source.nulls else column
     stored = cast(RaggedColumn, complete) if column.field.ragged else FixedBytes(column=complete)
     try:
-        heads, refusals = _heads(source, stored, asked=isinstance(wish, Decode))
+        seen = _looked_at(source, stored)
+        heads, refusals = seen.told(asked=isinstance(wish, Decode))
     except StreamloadError:
         if isinstance(wish, Decode):
             raise
@@ -96,7 +97,13 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         if isinstance(wish, Decode):
             refusal = refusals[0]
             raise refusal.error(f"{source.title}: '{name}' cannot be decoded: its first record", hint="Leave it out of decode=.")
-        if refusals[0].kind is UnsupportedFeatureError:
+        if seen.heads:
+            count = len(seen.heads) + len(refusals)
+            notes.append(
+                f"'{name}' is delivered as bytes: {len(refusals):,} of {count:,} records looked at are no images (one {refusals[0].why}); "
+                f"decode={{{name!r}: (224, 224)}} takes the others, and on_bad_record= says what becomes of these"
+            )
+        elif refusals[0].kind is UnsupportedFeatureError:
             notes.append(f"'{name}' is delivered as bytes: its first record {refusals[0].why}")
         return column
     what = _described(heads)
@@ -105,6 +112,9 @@ def _found(source: Source, column: Column, wish: Decode | bool | None, notes: li
         wish = replace(wish, mask=True)
     if not isinstance(wish, Decode):
         spec = _agreed(heads)
+        if spec is not None and len({head.bits > 8 for head in heads}) > 1:
+            notes.append(f"'{name}' holds {what}, some of 16 bits, delivered as bytes: how to scale their values is not known here")
+            return column
         if spec is not None and is_mask:
             spec = replace(spec, mask=True, mode="L16" if heads[0].bits == 16 else "L")
         if spec is None and len({head.size for head in heads}) == 1:
@@ -165,8 +175,13 @@ def for_augmentation(source: Source, name: str, *, mask: bool = False) -> Encode
 
 def _heads(source: Source, stored: RaggedColumn, *, asked: bool) -> tuple[list[ImageHeader], list[ImageError]]:
     """Heads of some records, and why others have none; where images were `asked` for, one of them is enough."""
+    return _looked_at(source, stored).told(asked=asked)
+
+
+def _looked_at(source: Source, stored: RaggedColumn) -> LookedAt:
+    """What some records begin as."""
     known: LookedAt | None = stored.looked_at
-    return (look_at(stored, len(source), source.fingerprints) if known is None else known).told(asked=asked)
+    return look_at(stored, len(source), source.fingerprints) if known is None else known
 
 
 def _encoded(source: Source, stored: RaggedColumn, name: str, spec: Decode, heads: Sequence[ImageHeader]) -> EncodedImages:

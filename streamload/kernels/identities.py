@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 _statx = types.ExternalFunction("statx", types.int32(types.int32, types.voidptr, types.int32, types.uint32, types.voidptr))
 _WANTED = 0x7FF  # STATX_BASIC_STATS
@@ -44,7 +45,7 @@ def _identities(fd, address, starts, found):
         found[k, 4] = np.int64((room[3] >> np.uint64(32)) & np.uint64(0xFFFF))
 
 
-def identities(fd, names, starts, found):
+def identities(fd: int, names: bytes, starts: NDArray[np.int64], found: NDArray[np.int64]) -> None:
     """See `identities_plain.identities`."""
     held = np.frombuffer(names, np.uint8)
     _identities(-100 if fd < 0 else fd, held.ctypes.data, starts, found)

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from framework_data import RECORDS, STEPS, WIDTH, loader_of, values
+from framework_data import BATCH, NUMBERS, RECORDS, STEPS, WIDTH, loader_of, values
 
 import streamload as sl
 
@@ -91,30 +91,97 @@ def interrupt_after(epoch: int) -> Any:
 def backed_up(path: Path, folder: Path, after: list[np.ndarray]) -> None:
     """BackupAndRestore goes on with the epoch that is due, once a callback tells the data."""
 
-    def run(steps_per_epoch: int | None, name: str, *more: Any) -> Any:
+    def run(epochs: int, steps_per_epoch: int | None, name: str, *more: Any) -> Any:
         model = model_of()
         with loader_of(path) as loader:
             train = sl.for_keras(loader, FIELDS)
             tell = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.set_epoch(epoch, steps_per_epoch))
             backup = keras.callbacks.BackupAndRestore(folder / name)
-            model.fit(train, epochs=4, steps_per_epoch=steps_per_epoch, verbose=0, callbacks=[backup, tell, *more])
+            model.fit(train, epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=0, callbacks=[backup, tell, *more])
         return model
 
-    for steps_per_epoch, epoch, done in ((None, 2, 4 * STEPS), (5, 3, 20)):
-        name = f"backup {steps_per_epoch}"
-        try:
-            run(steps_per_epoch, name, interrupt_after(epoch))
-        except Interrupted:
-            pass
-        same(run(steps_per_epoch, name), after[done])
+    # Steps of 5 do not divide an epoch of 16: Keras makes epochs of 5, 5, 5 and 1 of it, resumed or not.
+    for epochs, steps_per_epoch, at, done in ((4, None, 2, 4 * STEPS), (5, 8, 3, 40), (6, 5, None, 26), (6, 5, 5, 26)):
+        name = f"backup {steps_per_epoch} {at}"
+        if at is not None:
+            try:
+                run(epochs, steps_per_epoch, name, interrupt_after(at))
+            except Interrupted:
+                pass
+        same(run(epochs, steps_per_epoch, name), after[done])
+
+
+def called_again(path: Path, folder: Path, after: list[np.ndarray]) -> None:
+    """`fit` is interrupted in an epoch of Keras or between two, the traceback held as a notebook holds it, and called again."""
+
+    def fit(train: Any, epochs: int, steps_per_epoch: int | None, name: str, *more: Any) -> Any:
+        model = model_of()
+        tell = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: train.set_epoch(epoch, steps_per_epoch))
+        callbacks = [keras.callbacks.BackupAndRestore(folder / name), *more, tell]
+        model.fit(train, epochs=epochs, steps_per_epoch=steps_per_epoch, verbose=0, callbacks=callbacks)
+        return model
+
+    cases: tuple[tuple[int, int | None, Any, int], ...] = (
+        (5, 8, StopAfter(12), 40),
+        (6, 5, interrupt_after(2), 26),
+    )
+    for number, (epochs, steps_per_epoch, stop, done) in enumerate(cases):
+        held = None
+        with loader_of(path) as loader:
+            train = sl.for_keras(loader, FIELDS)
+            try:
+                fit(train, epochs, steps_per_epoch, f"again {number}", stop)
+            except Interrupted as error:
+                held = error
+            assert held is not None
+            same(fit(train, epochs, steps_per_epoch, f"again {number}"), after[done])
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Raises after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._left -= 1
+        if not self._left:
+            raise Interrupted
 
 
 def weighted(path: Path, folder: Path, after: list[np.ndarray]) -> None:
-    """`valid` as the weight of records: 1 for each here."""
+    """`valid` as the weight of records: 1 for each, and 0 for those that fill the last batch up."""
     model = model_of()
     with loader_of(path) as loader:
         model.fit(sl.for_keras(loader, (*FIELDS, "valid")), verbose=0)
     same(model, after[STEPS])
+    model, by_hand = model_of(), model_of()
+    with loader_of(path, pad_last=True) as loader, loader_of(path, pad_last=True) as other:
+        model.fit(sl.for_keras(loader, (*FIELDS, "valid")), verbose=0)
+        for batch in other:
+            by_hand.train_on_batch(batch["x"], batch["target"], sample_weight=batch.valid.astype(np.float32))
+    assert (len(batch.valid), int(batch.valid.sum())) == (BATCH, RECORDS - BATCH * (STEPS - 1))
+    same(model, by_hand.get_weights()[0])
+
+
+def kinds(path: Path, folder: Path, after: list[np.ndarray]) -> None:
+    """Each dtype as the backend has it, with the bytes of the file."""
+    backend = keras.backend.backend()
+    arrays = {dtype: (np.arange(140).reshape(70, 2) % 2).astype(dtype) for dtype in NUMBERS}
+    np.savez(folder / "kinds.npz", **arrays)
+    asked = {"jax": "get_jax_iterator", "torch": "get_torch_dataloader", "tensorflow": "get_tf_dataset"}[backend]
+    with loader_of(folder / "kinds.npz", shuffle=False) as loader:
+        for dtype, array in arrays.items():
+            (given,) = next(iter(getattr(sl.for_keras(loader, dtype), asked)()))
+            wanted = array[:BATCH] if backend != "jax" else array[:BATCH].astype(jax_dtype_of(dtype))
+            assert np.asarray(given).dtype == wanted.dtype, (dtype, given.dtype)
+            assert np.asarray(given).tobytes() == wanted.tobytes(), dtype
+
+
+def jax_dtype_of(dtype: str) -> str:
+    """JAX halves what is of 64 bits, or of twice that."""
+    return {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}.get(dtype, dtype)
 
 
 def never_cut(path: Path, folder: Path, after: list[np.ndarray]) -> None:
@@ -134,6 +201,6 @@ def never_cut(path: Path, folder: Path, after: list[np.ndarray]) -> None:
 
 if __name__ == "__main__":
     weights = by_hand(Path(sys.argv[1]))
-    for run in (fit_and_validate, part_of_an_epoch, backed_up, weighted, never_cut):
+    for run in (fit_and_validate, part_of_an_epoch, backed_up, called_again, weighted, kinds, never_cut):
         run(Path(sys.argv[1]), Path(sys.argv[2]), weights)
         print(run.__name__)

@@ -92,6 +92,34 @@ def test_tuples_and_single_arrays(path: Path) -> None:
         assert next(iter(sl.for_jax(loader, "number"))).shape == (BATCH,)
 
 
+def test_after_another_batch_size_every_batch_has_the_new_shape(path: Path) -> None:
+    """The last one too."""
+    with loader_of(path) as loader:
+        batches = sl.for_jax(loader, ("number", "valid"))
+        for size in (BATCH, 2 * BATCH, BATCH // 2):
+            loader.set_batch_size(size)
+            seen = []
+            for number, valid in batches:
+                assert number.shape == valid.shape == (size,)
+                seen += np.asarray(number)[np.asarray(valid)].tolist()
+            assert sorted(seen) == list(range(RECORDS))
+
+
+def test_a_number_that_does_not_fit_leaves_an_epoch_that_can_be_begun_again(tmp_path: Path) -> None:
+    """The error comes with its batch, and with it again; after a seek beyond it training goes on."""
+    path = write(tmp_path / "data.h5", wide=np.where(np.arange(RECORDS) == 70, 2**40, 1))
+    with loader_of(path, shuffle=False) as loader:
+        batches = sl.for_jax(loader, ("wide",))
+        for _ in range(2):
+            begun = iter(batches)
+            next(begun)
+            with pytest.raises(OverflowError, match="holds 1099511627776"):
+                next(begun)
+            loader.seek(epoch=0)
+        loader.seek(epoch=0, step=2)
+        assert sum(len(wide) for (wide,) in batches) == RECORDS - 2 * BATCH
+
+
 def in_a_process_of_its_own(code: str, path: Path, **environment: str) -> list[str]:
     """The lines that a program prints, which is given a path."""
     done = subprocess.run(

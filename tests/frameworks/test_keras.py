@@ -17,7 +17,7 @@ import streamload as sl
 
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
 def test_keras_trains(tmp_path: Path, backend: str) -> None:
-    """Validation, steps_per_epoch, steps_per_execution, fit twice, BackupAndRestore, predict: see keras_runs.py."""
+    """Validation, steps_per_epoch, steps_per_execution, fit twice, BackupAndRestore, interruptions, predict: see keras_runs.py."""
     for module in ("keras", backend):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
@@ -34,7 +34,7 @@ def test_keras_trains(tmp_path: Path, backend: str) -> None:
         check=False,
     )
     assert done.returncode == 0, f"after {done.stdout}:\n{done.stderr[-4_000:]}"
-    assert done.stdout.split() == ["fit_and_validate", "part_of_an_epoch", "backed_up", "weighted", "never_cut"]
+    assert done.stdout.split() == ["fit_and_validate", "part_of_an_epoch", "backed_up", "called_again", "weighted", "kinds", "never_cut"]
 
 
 def test_what_keras_has_no_use_for_is_refused(tmp_path: Path) -> None:

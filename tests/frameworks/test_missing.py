@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it() -> None:
     with pytest.raises(sl.ConfigError) as caught:
         framework("no_such_framework", asked="sl.for_torch", extra="torch")
     assert str(caught.value) == ('sl.for_torch needs no_such_framework, which is not installed. Run: pip install "streamload[torch]"')
+
+
+def test_the_line_installs_it() -> None:
+    """Each of these is an extra of this project, that holds the framework."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for module, extra in ADAPTERS.values():
+        assert any(one.startswith(module) for one in project["optional-dependencies"][extra])
+        assert extra in project["optional-dependencies"]["all"][0].partition("[")[2].rstrip("]").split(",")
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -111,6 +111,40 @@ def test_a_newer_pass_closes_the_one_before_it(path: Path) -> None:
         assert [first, *(numbers.numpy().tolist() for numbers in newer)] == expected(path, 2)[1]
 
 
+def test_a_pass_of_another_length_is_an_error_and_not_a_shorter_one(path: Path) -> None:
+    """After another batch size, or a seek into an epoch: the data set was made for passes of 16 batches."""
+    for move, said in (
+        (lambda loader: loader.set_batch_size(32), "32 batches"),
+        (lambda loader: loader.seek(epoch=1, step=4), "the rest of an epoch"),
+    ):
+        with loader_of(path) as loader:
+            dataset = sl.for_tf(loader, "number")
+            assert sum(len(numbers) for numbers in dataset) == RECORDS
+            move(loader)
+            with pytest.raises(tf.errors.OpError) as caught:
+                next(iter(dataset))
+            assert (
+                f"this data set was made of passes of 16 batches each, and the loader's next pass is {said}. "
+                "Call sl.for_tf again after load_state_dict, seek, set_batch_size and set_counts."
+            ) in str(caught.value)
+            assert sum(len(numbers) for numbers in sl.for_tf(loader, "number")) == RECORDS - 4 * BATCH * (said != "32 batches")
+
+
+def test_batches_of_which_nothing_is_left_do_not_come(path: Path) -> None:
+    """So the number of batches is left open: 15 of 16 come."""
+
+    def refuse(record: dict) -> dict:
+        if record["number"] < BATCH:
+            raise ValueError("bad")
+        return record
+
+    with loader_of(path, shuffle=False, transform=refuse, on_bad_record="skip") as loader:
+        dataset = sl.for_tf(loader, "number")
+        assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+        for _ in range(2):
+            assert [len(numbers) for numbers in dataset] == [BATCH] * (STEPS - 2) + [RECORDS - BATCH * (STEPS - 1)]
+
+
 def test_after_a_pass_the_loader_knows_that_it_is_over(path: Path) -> None:
     """An epoch that is asked for then is the next one, and the state says so."""
     with loader_of(path) as loader:

@@ -76,6 +76,21 @@ def test_tensors_share_the_batchs_memory_and_outlive_the_loader(path: Path) -> N
     assert torch.equal(held[0], seen[0] * 2)
 
 
+def test_a_view_of_a_tensor_keeps_the_batch(path: Path) -> None:
+    """Three epochs go by while nothing but a part of it, turned, is held."""
+    x, _ = values()
+    with loader_of(path, num_workers=1, shuffle=False) as loader:
+        batches = sl.for_torch(loader, ("x", "number"))
+        begun = iter(batches)
+        held = next(begun)[0][3:5].T[::2]
+        for _ in range(3):
+            for inputs, numbers in batches:
+                assert np.array_equal(inputs.numpy(), x[numbers.numpy()])
+            assert np.array_equal(held.numpy(), x[3:5].T[::2])
+        assert loader.stats.copies == 0
+    assert np.array_equal(held.numpy(), x[3:5].T[::2])
+
+
 def test_no_byte_is_copied_without_workers(path: Path) -> None:
     """Where a batch's own array is at hand, the tensor has its address."""
     with loader_of(path) as loader:
@@ -137,6 +152,62 @@ def test_what_is_under_way_to_a_device_is_not_in_the_state(path: Path, dataloade
         assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (2, 3 * BATCH)
         loader.seek(epoch=4)
         assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (4, 0)
+
+
+def test_the_state_belongs_to_the_batch_in_use_whoever_iterates(path: Path) -> None:
+    """Over the DataLoader's data set, as accelerate does to skip batches; and over a pass that is left with batches under way."""
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "x", device="meta", dataloader=True)
+        begun = iter(batches.dataset)
+        next(begun)
+        assert loader.state_dict()["position"] == 3 * BATCH
+        assert batches.state_dict()["position"] == BATCH
+    with loader_of(path) as loader:
+        batches = sl.for_torch(loader, "x", device="meta")
+        older = iter(batches)
+        for _ in range(STEPS - 1):
+            next(older)
+        newer = iter(batches)
+        next(newer)
+        next(older)  # The last of its epoch was under way.
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (1, BATCH)
+        next(older, None)
+        assert (batches.state_dict()["epoch"], batches.state_dict()["position"]) == (1, BATCH)
+
+
+@FORMS
+def test_a_device_that_is_not_there_leaves_the_state_as_it_was(path: Path, dataloader: bool) -> None:
+    """No batch was handed out: in the first pass, and after some."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with loader_of(path) as loader:
+        for _ in range(2):
+            before = loader.state_dict()
+            batches = sl.for_torch(loader, "x", device="cuda", dataloader=dataloader)
+            with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|NVIDIA"):
+                next(iter(batches))
+            assert batches.state_dict() == before
+            batches.load_state_dict(before)
+            begun = iter(loader)
+            next(begun), next(begun)
+
+
+def test_copies_to_devices_that_nothing_waits_for_are_complete_when_they_are_made(path: Path) -> None:
+    """A batch's memory is given back as soon as its copies are begun: only CUDA, whose arrival is waited for, may still be reading it."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    asked = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.ops.aten._to_copy.default:
+                asked.append((kwargs or {}).get("non_blocking", False))
+            return function(*args, **(kwargs or {}))
+
+    with loader_of(path) as loader, Watch():
+        for _ in sl.for_torch(loader, ("x", "number"), device="meta"):
+            pass
+    assert asked == [False] * (2 * STEPS)
 
 
 @FORMS
@@ -202,6 +273,26 @@ def test_every_number_keeps_its_dtype(tmp_path: Path) -> None:
             assert first[dtype].numpy().tobytes() == array[:BATCH].tobytes()
 
 
+def test_floats_of_sixteen_and_eight_bits(path: Path) -> None:
+    """What NumPy has from ml_dtypes alone becomes what PyTorch has under the same name, without a copy; with the same bits."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    from streamload.frameworks.fields import SHORT_FLOATS
+
+    x, _ = values()
+    for name in sorted(SHORT_FLOATS):
+        dtype = np.dtype(getattr(ml_dtypes, name))
+
+        def narrow(record: dict[str, Any], dtype: np.dtype = dtype) -> dict[str, Any]:
+            return {"x": np.abs(record["x"]).astype(dtype)}
+
+        with loader_of(path, shuffle=False, transform=narrow) as loader:
+            for one, start in zip(sl.for_torch(loader, "x"), range(0, RECORDS, BATCH), strict=True):
+                assert one.dtype == getattr(torch, name)
+                kept = np.abs(x[start : start + BATCH]).astype(dtype)
+                assert one.view(torch.int16 if dtype.itemsize == 2 else torch.int8).numpy().tobytes() == kept.tobytes()
+                assert torch.equal(one.float(), torch.from_numpy(kept.astype(np.float32)))
+
+
 def test_text_bytes_and_ragged_arrays(tmp_path: Path) -> None:
     """Lists of str and bytes, and nested tensors that share memory."""
     words = [f"é{'x' * (k % 5)}" for k in range(100)]
@@ -227,10 +318,10 @@ def test_what_has_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
     """Dates, and a name that there is not: each says which field, and what to do."""
     path = write(tmp_path / "data.h5")
     arrays = {"when": np.arange(100).astype("M8[s]"), "x": np.zeros((100, 2))}
-    from streamload.frameworks.torch_form import _maker
+    from streamload.frameworks.torch_form import tensor_maker
 
     with pytest.raises(sl.ConfigError) as caught:
-        _maker(sl.Field("when", arrays["when"].dtype, ()))
+        tensor_maker(sl.Field("when", arrays["when"].dtype, ()))
     assert str(caught.value) == (
         "PyTorch has no array for the field 'when datetime64[s] ()'. "
         "Name the fields that it shall have by fields=, or make an array of numbers of it in the loader's transform=."

@@ -26,7 +26,7 @@ def cases(here: Path) -> Iterator[Case]:
     texts = partial(sl.Loader, sl.open("a.npz"), **base)
     numbers = texts(transform=lambda record: {"x": record["x"], "t": np.float32(len(record["t"]))})
     yield case(
-        lambda loader, fields=None: next(iter(sl.for_torch(loader, fields))),
+        lambda loader, fields=None: next(iter(sl.for_jax(loader, fields))),
         {"loader": texts()},
         ("fields=", {"fields": ("x",)}),
         ("transform=", {"loader": numbers}),
@@ -41,8 +41,18 @@ def cases(here: Path) -> Iterator[Case]:
         ("drop_last=True", {"loader": whole}),
     )
 
+    class Told(torch.utils.data.IterableDataset):
+        """Batches, or the error that a worker process met, with its hint: PyTorch itself raises another of the same text."""
+
+        def __iter__(self) -> Iterator[Any]:
+            try:
+                yield from sl.for_torch(loader)
+            except sl.StreamloadError as error:
+                yield error
+
     def worked(**options: Any) -> None:
-        for _ in torch.utils.data.DataLoader(sl.for_torch(loader), **options):
-            pass
+        for one in torch.utils.data.DataLoader(Told(), **options):
+            if isinstance(one, sl.StreamloadError):
+                raise one
 
     yield case(worked, {"batch_size": None, "num_workers": 1}, ("DataLoader(..., batch_size=None, num_workers=0)", {"num_workers": 0}))

@@ -194,19 +194,6 @@ def test_copies_are_whole(data: sl.Source, how: str) -> None:
     assert other.state_dict() == batch.state_dict()
 
 
-def test_trees_of_frameworks_take_it_for_what_they_take_it_for(batch: sl.Batch) -> None:
-    """PyTorch's own helpers: rebuilt with tensors, or left as it is, and never an error."""
-    torch = pytest.importorskip("torch")
-    from torch.utils._pytree import tree_map
-    from torch.utils.data import default_convert
-
-    converted = default_convert(batch)
-    assert isinstance(converted, Mapping)
-    assert all(isinstance(value, torch.Tensor) for value in converted.values())
-    assert converted["label"].tolist() == batch["label"].tolist()
-    assert tree_map(lambda leaf: leaf, batch) is batch
-
-
 def test_under_a_debugger_and_a_profiler_it_is_the_same(tmp_path: Path) -> None:
     """Traced code runs other instructions underneath."""
     code = """

@@ -34,11 +34,6 @@ KEEPERS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def torch_tensor(array: np.ndarray) -> Any:
-    torch = pytest.importorskip("torch")
-    return torch.from_numpy(array)
-
-
 def shown(keeper: Any) -> bytes:
     """What it shows, as bytes."""
     return np.asarray(keeper).tobytes()
@@ -52,12 +47,12 @@ def place(array: np.ndarray, loader: sl.Loader) -> int | None:
 
 
 @WORKERS
-@pytest.mark.parametrize("how", [*KEEPERS, "torch tensor"], ids=str)
+@pytest.mark.parametrize("how", KEEPERS, ids=str)
 def test_anything_made_from_an_array_keeps_the_batch(tmp_path: Path, workers: int, how: str) -> None:
     """Three epochs go by while it is held, and it shows what it showed at first."""
     data = sl.open(write(tmp_path / "data.h5"))
     with sl.Loader(data, batch_size=9, num_workers=workers) as loader:
-        keeper = (torch_tensor if how == "torch tensor" else KEEPERS[how])(next(iter(loader))["image"])
+        keeper = KEEPERS[how](next(iter(loader))["image"])
         expected = shown(keeper)
         for _ in range(3):
             check_against(taken(loader), *values(100))

@@ -243,16 +243,14 @@ def test_a_batch_knows_the_state_after_it(data: sl.Source, workers: int, shuffle
 
 def converted(state: dict[str, Any], kind: str) -> Any:
     """A state as it comes back from a checkpoint of some framework."""
-    torch = pytest.importorskip("torch") if kind == "torch tensors" else None
     made = {
         "NumPy integers": lambda value: np.uint64(value),
         "0-d arrays": lambda value: np.array(value),
-        "torch tensors": lambda value: torch.tensor(value),
     }[kind]
     return {name: made(value) if isinstance(value, int) else value and np.str_(value) for name, value in state.items()}
 
 
-@pytest.mark.parametrize("kind", ["NumPy integers", "0-d arrays", "torch tensors"])
+@pytest.mark.parametrize("kind", ["NumPy integers", "0-d arrays"])
 def test_numbers_of_a_state_may_come_back_as_arrays(data: sl.Source, kind: str) -> None:
     """Checkpoints of frameworks store arrays, and give arrays back."""
     with sl.Loader(data, batch_size=30, num_workers=0, seed=7) as loader:

@@ -76,7 +76,7 @@ class FileRanges(IndexedBytes, AddressableDefaults):
         return FileRangeReader(self, files, meter)
 
 
-class FileRangeReader(IndexedBytesReader, ByteRangeReader):
+class FileRangeReader(IndexedBytesReader[FileRanges], ByteRangeReader):
     """Gathers records by their places in files."""
 
     def __init__(self, column: FileRanges, files: OpenFiles, meter: ReadStats) -> None:

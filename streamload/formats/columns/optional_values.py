@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +57,13 @@ class IndexedBytes(OptionalValues):
         """The number of the file that a record belongs to, and its own number there."""
 
 
-class IndexedBytesReader(ReaderDefaults):
+IndexedBytesColumn = TypeVar("IndexedBytesColumn", bound=IndexedBytes)
+
+
+class IndexedBytesReader(ReaderDefaults, Generic[IndexedBytesColumn]):
     """Lengths of such records, and the bytes that stand for those without a value: a base for readers."""
 
-    _column: IndexedBytes
+    _column: IndexedBytesColumn
     _files: OpenFiles
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:

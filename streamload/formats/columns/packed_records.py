@@ -151,7 +151,7 @@ class StretchReader(ReaderDefaults):
         """The streams are closed with the files."""
 
 
-class PackedRangeReader(IndexedBytesReader, StretchReader):
+class PackedRangeReader(IndexedBytesReader[PackedRanges], StretchReader):
     """Gathers records of any length."""
 
     def __init__(self, column: PackedRanges, files: OpenFiles, meter: ReadStats) -> None:

@@ -52,7 +52,7 @@ def indices_of(data: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     if not width:
         return out
     weights = np.int64(1) << np.arange(width, dtype=np.int64)
-    for first, stop, value in runs(memoryview(data)[1:], count, width=width, what="indices"):
+    for first, stop, value in runs(data.data[1:], count, width=width, what="indices"):
         if isinstance(value, int):
             out[first:stop] = value
         else:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit
 
@@ -51,7 +53,7 @@ def bilinear_plane(plane, stride, width, height, matrix, out, fill):
             out[y, x] = u8(np.rint((level - fill) * part + fill) if part < 1.0 else np.rint(level))
 
 
-def affine(frame, parameters):
+def affine(frame: int, parameters: int) -> None:
     """The inverse map, 6 numbers between centres; h, w of what comes out; the level of each channel that stands outside."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, height, width = f[CHANNELS], f[SOURCE_HEIGHT], f[SOURCE_WIDTH]
@@ -64,7 +66,7 @@ def affine(frame, parameters):
     settle_items(f, h, w)
 
 
-def mapping(kind):
+def make_nearest_plane(kind: Any) -> Any:
     """A function for nearest elements of a kind."""
 
     @compiled_for(kind)
@@ -81,10 +83,10 @@ def mapping(kind):
     return nearest_plane
 
 
-map1, map2, map4, map8 = mapping(u8), mapping(u16), mapping(u32), mapping(u64)
+map1, map2, map4, map8 = make_nearest_plane(u8), make_nearest_plane(u16), make_nearest_plane(u32), make_nearest_plane(u64)
 
 
-def affine_nearest(frame, parameters):
+def affine_nearest(frame: int, parameters: int) -> None:
     """The inverse map, 6 numbers between centres; h, w of what comes out; bits of the fill of each channel, in halves of 32."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, nbytes, height, width = f[CHANNELS], f[ITEM_NBYTES], f[SOURCE_HEIGHT], f[SOURCE_WIDTH]

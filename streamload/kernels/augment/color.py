@@ -50,7 +50,7 @@ def brighten(levels, factor):
         levels[i] = u8(i32(min(f32(levels[i]) * factor, f32(255))))
 
 
-def brightness(frame, parameters):
+def brightness(frame: int, parameters: int) -> None:
     """A factor. Where levels have to go through a table all the same, or tables are fast, it goes in there."""
     f, factor = carray(pointer(frame), FRAME_WORDS, np.int64), f32(carray(pointer(parameters), 1, np.float64)[0])
     if FAST_TABLES or f[PENDING]:
@@ -87,7 +87,7 @@ def blend_all(levels, factor, other, rest):
         levels[i] = blend(levels[i], factor, other, rest)
 
 
-def contrast(frame, parameters):
+def contrast(frame: int, parameters: int) -> None:
     """A factor: away from the mean grey, of one or three channels."""
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes = planes_of(f)
@@ -104,7 +104,7 @@ def saturate(r, g, b, factor, rest):
         r[i], g[i], b[i] = (blend(r[i], factor, other, rest), blend(g[i], factor, other, rest), blend(b[i], factor, other, rest))
 
 
-def saturation(frame, parameters):
+def saturation(frame: int, parameters: int) -> None:
     """A factor: away from the grey of each pixel, of three channels."""
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes = planes_of(f)
@@ -136,7 +136,7 @@ def turn_hue(r, g, b, turned, up):
         b[i] = u8(i32(hue_part(angle + f32(1), most, spread) * up))
 
 
-def hue(frame, parameters):
+def hue(frame: int, parameters: int) -> None:
     """A part of a turn, from -0.5 to 0.5, of three channels."""
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes = planes_of(f)
@@ -150,7 +150,7 @@ def grey_plane(r, g, b, out):
         out[i] = u8(i32(grey(r[i], g[i], b[i])))
 
 
-def grayscale(frame, parameters):
+def grayscale(frame: int, parameters: int) -> None:
     """The number of channels that come out: one, or three alike. Three or one go in."""
     f, count = carray(pointer(frame), FRAME_WORDS, np.int64), np.int64(carray(pointer(parameters), 1, np.float64)[0])
     planes = planes_of(f)
@@ -162,7 +162,7 @@ def grayscale(frame, parameters):
         copy(pointer(f[PLANES] + c * size), pointer(f[PLANES]), np.uintp(size))
 
 
-def permute_channels(frame, parameters):
+def permute_channels(frame: int, parameters: int) -> None:
     """For each channel, the one that takes its place."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     flush(f)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -27,13 +29,29 @@ from streamload.kernels.augment.frame import (
     VERTICAL,
     WIDTH,
 )
-from streamload.kernels.augment.vectors import BYTE, INNER, copy, leave, load, pick, pointer, room, spread, store, u8, u64, vector
+from streamload.kernels.augment.vectors import (
+    BYTE,
+    INNER,
+    Intrinsic,
+    NumbaType,
+    copy,
+    leave,
+    load,
+    pick,
+    pointer,
+    room,
+    spread,
+    store,
+    u8,
+    u64,
+    vector,
+)
 
 PADDED_NBYTES = 4096
 """Of rows that are padded at a time."""
 
 
-def unweaving(flipped):
+def make_unweave(*, flipped: bool) -> Any:
     """An intrinsic that takes 32 pixels of three channels apart, to three runs of 32 bytes; `flipped`: the last pixel first."""
 
     @intrinsic
@@ -50,11 +68,11 @@ def unweaving(flipped):
     return unweave
 
 
-unweave, unweave_flipped = unweaving(flipped=False), unweaving(flipped=True)
+unweave, unweave_flipped = make_unweave(flipped=False), make_unweave(flipped=True)
 
 
 @intrinsic
-def fill_32(typing_context, level, to):
+def fill_32(typing_context: Any, level: NumbaType, to: NumbaType) -> Intrinsic:
     """32 bytes alike, to an address."""
 
     def generate(context, b, s, a):
@@ -304,7 +322,7 @@ def settle(frame, h, w, orientation):
     frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = h, w
 
 
-def crop(frame, parameters):
+def crop(frame: int, parameters: int) -> None:
     """y0, x0, h, w of the region; orientation; what stands outside, and the level of each channel that does if it is CONSTANT."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n = f[CHANNELS]

@@ -9,6 +9,8 @@ for 224 x 224 x 3): whatever is a function of a level goes through the table the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
@@ -17,7 +19,23 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
-from streamload.kernels.augment.vectors import BYTE, INNER, f32, fill, i32, leave, load, pointer, room, store, u8, u64, vector
+from streamload.kernels.augment.vectors import (
+    BYTE,
+    INNER,
+    Intrinsic,
+    NumbaType,
+    f32,
+    fill,
+    i32,
+    leave,
+    load,
+    pointer,
+    room,
+    store,
+    u8,
+    u64,
+    vector,
+)
 
 FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 """Of the processor that code is made for, as numba asks for it."""
@@ -26,7 +44,7 @@ FAST_TABLES = {"+avx512f", "+avx512bw", "+avx512vbmi"} <= set(FEATURES.split(","
 
 
 @intrinsic
-def look_up_64(typing_context, levels, table):
+def look_up_64(typing_context: Any, levels: NumbaType, table: NumbaType) -> Intrinsic:
     """64 levels in place, of what the table of 256 makes of them: two of its halves are looked up, by the lower 7 bits."""
 
     def generate(c, b, s, a):
@@ -103,7 +121,7 @@ def histogram(frame, c, table, to):
     return counts
 
 
-def curve(frame, parameters):
+def curve(frame: int, parameters: int) -> None:
     """256 levels, packed into 32 numbers: what each level becomes, in every channel."""
     f, levels = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 256, np.uint8)
     made = tables(f)
@@ -111,7 +129,7 @@ def curve(frame, parameters):
         compose(made[c], levels)
 
 
-def equalize(frame, parameters):
+def equalize(frame: int, parameters: int) -> None:
     """Spread the levels of each channel so that each is as frequent as any: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     made, at = tables(f), room(6400)
@@ -132,7 +150,7 @@ def equalize(frame, parameters):
     leave(at)
 
 
-def autocontrast(frame, parameters):
+def autocontrast(frame: int, parameters: int) -> None:
     """Stretch the levels of each channel so that they reach from 0 to 255: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     made, at = tables(f), room(6400)

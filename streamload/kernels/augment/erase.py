@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray
 
@@ -12,7 +14,7 @@ from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT,
 from streamload.kernels.augment.vectors import compiled_for, pointer, u8, u16, u32, u64
 
 
-def erasing(kind):
+def make_erase(kind: Any) -> Any:
     """A function that writes elements of a kind."""
 
     @compiled_for(kind)
@@ -28,10 +30,10 @@ def erasing(kind):
     return erase_rectangle
 
 
-erase1, erase2, erase4 = erasing(u8), erasing(u16), erasing(u32)
+erase1, erase2, erase4 = make_erase(u8), make_erase(u16), make_erase(u32)
 
 
-def erase(frame, parameters):
+def erase(frame: int, parameters: int) -> None:
     """Top, left, height and width of the rectangle; bytes of an element; whether channels are woven; the bits of each channel."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, h, w = f[CHANNELS], f[HEIGHT], f[WIDTH]

@@ -165,7 +165,7 @@ def filtered_planes(source, height, width, n, x_taps, y_taps, h, w, flips, to, a
         columns_first(source, height, width, n, x_taps, y_taps, h, w, flips, to, apart)
 
 
-def filtered(frame, parameters):
+def filtered(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; whether it antialiases; which filter."""
     f, p = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 9, np.float64)
     h, w, orientation, antialias, kind = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), p[7] != 0.0, np.int64(p[8])

@@ -46,7 +46,7 @@ def blur_plane(source, to, across, down, rows, columns, long, line):
         rounded(line, to[y])
 
 
-def gaussian_blur(frame, parameters):
+def gaussian_blur(frame: int, parameters: int) -> None:
     """The number of weights across and down, both odd; the weights across; the weights down."""
     f, sizes = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 2, np.float64)
     planes, h, w = planes_of(f), f[HEIGHT], f[WIDTH]
@@ -76,7 +76,7 @@ def sharpen_row(above, row, below, to, rest):
         to[x] = u8(i32(min(max(fma(f32(soft - level), rest, level), f32(0)), f32(255))))
 
 
-def sharpness(frame, parameters):
+def sharpness(frame: int, parameters: int) -> None:
     """A factor: 0 is blurred, 1 as it was, 2 sharper. The edge stays, and what has no more than it."""
     f, given = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     planes, h, w = planes_of(f), f[HEIGHT], f[WIDTH]

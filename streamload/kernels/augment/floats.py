@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
@@ -31,7 +33,7 @@ from streamload.kernels.augment.frame import (
     WIDTH,
 )
 from streamload.kernels.augment.nearest import places, settle_items
-from streamload.kernels.augment.vectors import FLOAT, HALF, INNER, SHORT, f32, i32, pointer, u8, u16, u32, u64
+from streamload.kernels.augment.vectors import FLOAT, HALF, INNER, SHORT, Intrinsic, NumbaType, f32, i32, pointer, u8, u16, u32, u64
 
 UINT16, INT16, FLOAT16, BFLOAT16, FLOAT32 = 1, 2, 3, 4, 5
 """Places in `KINDS`."""
@@ -40,7 +42,7 @@ AS_THEY_ARE, NEAREST, NEAREST_EDGE = -1, 3, 4
 
 
 @intrinsic
-def from_half(typing_context, bits):
+def from_half(typing_context: Any, bits: NumbaType) -> Intrinsic:
     """The number that 16 bits are."""
 
     def generate(c, b, s, a):
@@ -50,7 +52,7 @@ def from_half(typing_context, bits):
 
 
 @intrinsic
-def to_half(typing_context, number):
+def to_half(typing_context: Any, number: NumbaType) -> Intrinsic:
     """The 16 bits of the half next to a number."""
 
     def generate(c, b, s, a):
@@ -60,7 +62,7 @@ def to_half(typing_context, number):
 
 
 @intrinsic
-def bits_of(typing_context, number):
+def bits_of(typing_context: Any, number: NumbaType) -> Intrinsic:
     """The 32 bits of a number."""
     return types.uint32(types.float32), lambda c, b, s, a: b.bitcast(a[0], ir.IntType(32))
 
@@ -182,7 +184,7 @@ def turned_plane(plane, to, orientation):
             out[y, x] = plane[across, down] if orientation & TRANSPOSED else plane[down, across]
 
 
-def float_box(frame, parameters):
+def float_box(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1; h, w; orientation; whether it antialiases; which filter; what stands outside; the fill of each channel."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, height, width, kind = f[CHANNELS], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], source_kind(f)
@@ -214,7 +216,7 @@ def element_at(line, x, width):
     return 0.0, 0.0
 
 
-def float_affine(frame, parameters):
+def float_affine(frame: int, parameters: int) -> None:
     """The inverse map, 6 numbers between centres; h, w of what comes out; whether the nearest is taken; the fill of each channel."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, height, width, kind = f[CHANNELS], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], source_kind(f)
@@ -278,12 +280,12 @@ def write_floats(f, parameters, woven):
             write_element(f[OUT] + (first + i * stride) * nbytes, kind, plane[i] * scale + shift)
 
 
-def float_chw(frame, parameters):
+def float_chw(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     write_floats(carray(pointer(frame), FRAME_WORDS, np.int64), parameters, False)
 
 
-def float_hwc(frame, parameters):
+def float_hwc(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     write_floats(carray(pointer(frame), FRAME_WORDS, np.int64), parameters, True)
 

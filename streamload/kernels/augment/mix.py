@@ -5,16 +5,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.frame import FRAME_WORDS, OUT, OUT_KIND, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
-from streamload.kernels.augment.output import LANES, rounded_to
-from streamload.kernels.augment.vectors import FLOAT, HALF, INT, SHORT, compiled_for, copy, f32, fill, load, pointer, spread, store, vector
+from streamload.kernels.augment.output import LANES, round_to
+from streamload.kernels.augment.vectors import (
+    FLOAT,
+    HALF,
+    INT,
+    SHORT,
+    Builder,
+    Value,
+    compiled_for,
+    copy,
+    f32,
+    fill,
+    load,
+    pointer,
+    spread,
+    store,
+    vector,
+)
 
 
-def as_floats(b, dtype, address):
+def as_floats(b: Builder, dtype: str, address: Value) -> Value:
     """32 values of a dtype at an address, as floats."""
     if dtype == "float16":
         return b.fpext(load(b, address, vector(HALF, LANES)), vector(FLOAT, LANES))
@@ -24,7 +42,7 @@ def as_floats(b, dtype, address):
     return load(b, address, vector(FLOAT, LANES))
 
 
-def blending(dtype, nbytes):
+def make_blend(dtype: str, nbytes: int) -> Any:
     """A function that blends values of a dtype with others, in place."""
 
     @intrinsic
@@ -34,7 +52,7 @@ def blending(dtype, nbytes):
                 b.fmul(as_floats(b, dtype, a[0]), spread(b, a[2], LANES)),
                 b.fmul(as_floats(b, dtype, a[1]), spread(b, a[3], LANES)),
             )
-            store(b, rounded_to(b, dtype, b.fadd(mine, theirs)), a[0])
+            store(b, round_to(b, dtype, b.fadd(mine, theirs)), a[0])
             return c.get_dummy_value()
 
         return types.void(types.intp, types.intp, types.float32, types.float32), generate
@@ -57,10 +75,10 @@ def blending(dtype, nbytes):
     return blend_row
 
 
-blend32, blend16, blendb16 = blending("float32", 4), blending("float16", 2), blending("bfloat16", 2)
+blend32, blend16, blendb16 = make_blend("float32", 4), make_blend("float16", 2), make_blend("bfloat16", 2)
 
 
-def mix_rows(frame, parameters):
+def mix_rows(frame: int, parameters: int) -> None:
     """The share of each record; the rest is the record before it, for the first the last. `OUT` has room for a record."""
     f, share = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
     count, elements, kind = f[SOURCE_HEIGHT], f[SOURCE_WIDTH], f[OUT_KIND]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit
 
@@ -29,7 +31,7 @@ from streamload.kernels.augment.frame import (
 from streamload.kernels.augment.vectors import INNER, compiled_for, copy, leave, pointer, room, u8, u16, u32, u64
 
 
-def gathering(kind):
+def make_gather(kind: Any) -> Any:
     """A function that gathers elements of a kind by where their rows and columns begin; a fill where either is below 0."""
 
     @compiled_for(kind)
@@ -48,7 +50,7 @@ def gathering(kind):
     return gather
 
 
-gather1, gather2, gather4, gather8 = gathering(u8), gathering(u16), gathering(u32), gathering(u64)
+gather1, gather2, gather4, gather8 = make_gather(u8), make_gather(u16), make_gather(u32), make_gather(u64)
 
 
 @njit(**INNER)
@@ -95,7 +97,7 @@ def settle_items(frame, h, w):
     frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = h, w
 
 
-def nearest(frame, parameters):
+def nearest(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; what stands outside; whether centres count; bits of the fill
     of each channel, in halves of 32 bits, the lower first.
     """
@@ -127,7 +129,7 @@ def nearest(frame, parameters):
     settle_items(f, h, w)
 
 
-def weaving(kind):
+def make_weave(kind: Any) -> Any:
     """A function that puts elements of a kind in every n-th place."""
 
     @compiled_for(kind)
@@ -139,16 +141,16 @@ def weaving(kind):
     return weave
 
 
-weave1, weave2, weave4, weave8 = weaving(u8), weaving(u16), weaving(u32), weaving(u64)
+weave1, weave2, weave4, weave8 = make_weave(u8), make_weave(u16), make_weave(u32), make_weave(u64)
 
 
-def elements_chw(frame, parameters):
+def elements_chw(frame: int, parameters: int) -> None:
     """The planes as they are to the slot: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     copy(pointer(f[OUT]), pointer(f[PLANES]), np.uintp(f[CHANNELS] * f[HEIGHT] * f[WIDTH] * f[ITEM_NBYTES]))
 
 
-def elements_hwc(frame, parameters):
+def elements_hwc(frame: int, parameters: int) -> None:
     """The planes woven to the slot: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
     n, size, nbytes = f[CHANNELS], f[HEIGHT] * f[WIDTH], f[ITEM_NBYTES]

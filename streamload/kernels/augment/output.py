@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -18,6 +20,8 @@ from streamload.kernels.augment.vectors import (
     INNER,
     INT,
     SHORT,
+    Builder,
+    Value,
     compiled_for,
     copy,
     f32,
@@ -36,15 +40,15 @@ from streamload.kernels.augment.vectors import (
 LANES = 32
 
 
-def converted(b, dtype, levels, scale, shift):
+def convert_levels(b: Builder, dtype: str, levels: Value, scale: Value, shift: Value) -> Value:
     """32 levels of 8 bits, times a number and plus another, as values of a dtype."""
     if dtype == "uint8":
         return levels
     x = b.uitofp(levels, vector(FLOAT, LANES))
-    return rounded_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
+    return round_to(b, dtype, b.fadd(b.fmul(x, spread(b, scale, LANES)), spread(b, shift, LANES)))
 
 
-def rounded_to(b, dtype, x):
+def round_to(b: Builder, dtype: str, x: Value) -> Value:
     """32 floats as values of a dtype."""
     if dtype == "float16":
         return b.fptrunc(x, vector(HALF, LANES))
@@ -55,13 +59,13 @@ def rounded_to(b, dtype, x):
     return x
 
 
-def converting(dtype, past_caches=False):
+def make_convert(dtype: str, *, past_caches: bool = False) -> Any:
     """An intrinsic that puts 32 levels of one channel where they go; `past_caches`: to a multiple of 32, without the caches."""
 
     @intrinsic
     def convert(typing_context, source, scale, shift, to):
         def generate(c, b, s, a):
-            x = converted(b, dtype, load(b, a[0], vector(BYTE, LANES)), a[1], a[2])
+            x = convert_levels(b, dtype, load(b, a[0], vector(BYTE, LANES)), a[1], a[2])
             stored = store(b, x, a[3], 32 if past_caches else 1)
             if past_caches:
                 stored.set_metadata("nontemporal", b.module.add_metadata([INT(1)]))
@@ -72,7 +76,7 @@ def converting(dtype, past_caches=False):
     return convert
 
 
-def weaving(dtype):
+def make_weave(dtype: str) -> Any:
     """An intrinsic that puts 32 pixels of three channels where they go, woven."""
 
     @intrinsic
@@ -82,7 +86,7 @@ def weaving(dtype):
             planes = []
             for k in range(3):
                 scale, shift = (b.load(b.gep(numbers, [INT(k)])) for numbers in (scales, shifts))
-                planes.append(converted(b, dtype, load(b, a[k], vector(BYTE, LANES)), scale, shift))
+                planes.append(convert_levels(b, dtype, load(b, a[k], vector(BYTE, LANES)), scale, shift))
             two = pick(b, planes[0], planes[1], range(2 * LANES))
             third = pick(b, planes[2], planes[2], range(2 * LANES))
             whole = [k // 3 + (0, LANES, 2 * LANES)[k % 3] for k in range(3 * LANES)]
@@ -105,9 +109,9 @@ def numbers_of(frame, parameters):
     return numbers, at
 
 
-def writing(dtype, kind):
+def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
     """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
-    convert, past_caches, weave = converting(dtype), converting(dtype, past_caches=True), weaving(dtype)
+    convert, past_caches, weave = make_convert(dtype), make_convert(dtype, past_caches=True), make_weave(dtype)
     nbytes = np.dtype(kind).itemsize
 
     @compiled_for(dtype)
@@ -167,48 +171,48 @@ def writing(dtype, kind):
     return planes, woven
 
 
-float32_planes, float32_woven = writing("float32", np.float32)
-float16_planes, float16_woven = writing("float16", np.uint16)
-bfloat16_planes, bfloat16_woven = writing("bfloat16", np.uint16)
-uint8_planes, uint8_woven = writing("uint8", np.uint8)
+float32_planes, float32_woven = make_writers("float32", np.float32)
+float16_planes, float16_woven = make_writers("float16", np.uint16)
+bfloat16_planes, bfloat16_woven = make_writers("bfloat16", np.uint16)
+uint8_planes, uint8_woven = make_writers("uint8", np.uint8)
 
 
-def float32_chw(frame, parameters):
+def float32_chw(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     float32_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float16_chw(frame, parameters):
+def float16_chw(frame: int, parameters: int) -> None:
     """As `float32_chw`."""
     float16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def bfloat16_chw(frame, parameters):
+def bfloat16_chw(frame: int, parameters: int) -> None:
     """As `float32_chw`; the mantissa is rounded to even."""
     bfloat16_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def uint8_chw(frame, parameters):
+def uint8_chw(frame: int, parameters: int) -> None:
     """The levels as they are; scales and shifts are not looked at."""
     uint8_planes(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float32_hwc(frame, parameters):
+def float32_hwc(frame: int, parameters: int) -> None:
     """A scale for each channel, then a shift for each."""
     float32_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def float16_hwc(frame, parameters):
+def float16_hwc(frame: int, parameters: int) -> None:
     """As `float32_hwc`."""
     float16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def bfloat16_hwc(frame, parameters):
+def bfloat16_hwc(frame: int, parameters: int) -> None:
     """As `float32_hwc`; the mantissa is rounded to even."""
     bfloat16_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 
 
-def uint8_hwc(frame, parameters):
+def uint8_hwc(frame: int, parameters: int) -> None:
     """The levels as they are; scales and shifts are not looked at."""
     uint8_woven(carray(pointer(frame), FRAME_WORDS, np.int64), parameters)
 

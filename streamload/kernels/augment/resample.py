@@ -9,6 +9,8 @@ products of 16 bits in vectors of their own, since left to itself LLVM widens th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
@@ -32,6 +34,8 @@ from streamload.kernels.augment.vectors import (
     INT,
     LONG,
     SHORT,
+    Intrinsic,
+    NumbaType,
     accumulate,
     copy,
     fill,
@@ -55,7 +59,9 @@ LEAST = 32
 
 
 @intrinsic(prefer_literal=True)
-def blend_rows(typing_context, source, stride, weights, count, start, to):
+def blend_rows(
+    typing_context: Any, source: NumbaType, stride: NumbaType, weights: NumbaType, count: NumbaType, start: NumbaType, to: NumbaType
+) -> Intrinsic:
     """32 columns of a vertical pass: levels * 128 in int16; weights of 16 bits; every product is cut to 16 bits.
 
     The 64 stands in so that LLVM does not fold the 128 into the weight, which would need 32-bit products.
@@ -79,7 +85,9 @@ def blend_rows(typing_context, source, stride, weights, count, start, to):
 
 
 @intrinsic(prefer_literal=True)
-def blend_columns(typing_context, first, second, stride, weights, pairs):
+def blend_columns(
+    typing_context: Any, first: NumbaType, second: NumbaType, stride: NumbaType, weights: NumbaType, pairs: NumbaType
+) -> Intrinsic:
     """Two pixels of a horizontal pass, up to four channels each, as eight bytes: sums over pairs of taps.
 
     A literal stride of 6 bytes (three channels) needs one load for two taps.
@@ -239,7 +247,7 @@ def resampled(source, height, width, n, box, antialias, h, w, flips, to, apart):
     leave(whole)
 
 
-def bilinear(frame, parameters):
+def bilinear(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; whether it antialiases."""
     f, p = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 8, np.float64)
     h, w, orientation, antialias = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), p[7] != 0.0

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
@@ -15,10 +18,14 @@ BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, HALF = ir.FloatType(), ir.HalfType()
 INNER = {"nogil": True, "error_model": "numpy"}
 """Options of functions that kernels call; they are compiled into whoever calls them."""
+Builder = Kind = Value = NumbaType = Any
+"""What makes instructions, the type of a value and a value of the code that is made, as llvmlite has them; a type of numba's."""
+Intrinsic = tuple[Any, Callable[..., Any]]
+"""What numba is told of an intrinsic: its signature, and what generates its code."""
 f32, i32, u8, u16, u32, u64 = np.float32, np.int32, np.uint8, np.uint16, np.uint32, np.uint64
 
 
-def compiled_for(kind):
+def compiled_for(kind: object) -> Callable[[Callable[..., Any]], Any]:
     """`njit` for a function that is made anew for each kind of element, under a name of its own.
 
     Machine code of several kernels meets in one process, some of it out of the cache, and a symbol that is there already is not
@@ -32,43 +39,43 @@ def compiled_for(kind):
     return compile_function
 
 
-def vector(kind, lanes):
+def vector(kind: Kind, lanes: int) -> Kind:
     """The type of `lanes` values of a kind."""
     return ir.VectorType(kind, lanes)
 
 
-def fill(kind, value):
+def fill(kind: Kind, value: int) -> Value:
     """A vector of one number."""
     return ir.Constant(kind, [value] * kind.count)
 
 
-def pick(b, x, y, indices):
+def pick(b: Builder, x: Value, y: Value, indices: Sequence[int]) -> Value:
     """Lanes of x and y put together by number; those of y are counted on."""
     return b.shuffle_vector(x, y, ir.Constant(vector(INT, len(indices)), list(indices)))
 
 
-def spread(b, value, lanes):
+def spread(b: Builder, value: Value, lanes: int) -> Value:
     """One value in every lane."""
     empty = ir.Constant(vector(value.type, lanes), ir.Undefined)
     return pick(b, b.insert_element(empty, value, INT(0)), empty, [0] * lanes)
 
 
-def load(b, address, kind, align=1):
+def load(b: Builder, address: Value, kind: Kind, align: int = 1) -> Value:
     """A value of a kind from an address."""
     return b.load(b.inttoptr(address, kind.as_pointer()), align=align)
 
 
-def store(b, value, address, align=1):
+def store(b: Builder, value: Value, address: Value, align: int = 1) -> Value:
     """A value to an address."""
     return b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
 
 
-def literal(kind):
+def literal(kind: NumbaType) -> int | None:
     """The number that the compiler knows an argument to be, or None."""
     return getattr(kind, "literal_value", None)
 
 
-def accumulate(b, count, written_out, total, add):
+def accumulate(b: Builder, count: Value, written_out: int | None, total: Value, add: Callable[[Value, Value], Value]) -> Value:
     """add(turn, total) for every turn below count: written out where the count is known, else a loop of at least one turn."""
     if written_out is not None:
         for turn in range(written_out):
@@ -89,25 +96,25 @@ def accumulate(b, count, written_out, total, add):
 
 
 @intrinsic
-def pointer(typing_context, address):
+def pointer(typing_context: Any, address: NumbaType) -> Intrinsic:
     """An integer address as a pointer."""
     return types.voidptr(types.int64), lambda c, b, s, a: b.inttoptr(a[0], cgutils.voidptr_t)
 
 
 @intrinsic
-def fence(typing_context):
+def fence(typing_context: Any) -> Intrinsic:
     """What was streamed past the caches is seen by others before what is written from here on."""
     return types.void(), lambda c, b, s, a: (b.fence("seq_cst"), c.get_dummy_value())[1]
 
 
 @intrinsic
-def fma(typing_context, x, y, z):
+def fma(typing_context: Any, x: NumbaType, y: NumbaType, z: NumbaType) -> Intrinsic:
     """x * y + z, rounded once: so does PyTorch."""
     return types.float32(types.float32, types.float32, types.float32), lambda c, b, s, a: b.fma(*a)
 
 
 @intrinsic
-def call(typing_context, kernel, frame, parameters):
+def call(typing_context: Any, kernel: NumbaType, frame: NumbaType, parameters: NumbaType) -> Intrinsic:
     """Call the kernel at an address."""
 
     def generate(c, b, s, a):

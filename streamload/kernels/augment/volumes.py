@@ -55,7 +55,7 @@ def write_row(to, kind, stride, row):
             write_element(to + x * stride * nbytes, kind, row[x])
 
 
-def volume(frame, parameters):
+def volume(frame: int, parameters: int) -> None:
     """Depth of the source; z0, y0, x0 and d, h, w of the region; flips; what stands outside; whether channels come out last; and of
     each channel the fill, then the scale, then the shift.
     """
@@ -86,7 +86,7 @@ def volume(frame, parameters):
                 write_row(f[OUT] + (at * n + c if woven else c * d * h * w + at) * nbytes, out_kind, n if woven else 1, out)
 
 
-def volume_elements(frame, parameters):
+def volume_elements(frame: int, parameters: int) -> None:
     """Depth of the source; z0, y0, x0 and d, h, w of the region; flips; what stands outside; whether channels are the last axis; and
     bits of the fill of each channel, in halves of 32 bits, the lower first.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def unwritten(stored: DatasetInfo) -> tuple[DatasetInfo, ChunkIndex]:
 def refuse_impossible(stored: DatasetInfo, path: str, file_nbytes: int) -> None:
     """Raise where the file cannot hold what the dataset's shape says, or only at a cost nobody means."""
     where = f"{path}: dataset '{stored.key}'"
-    details = {"path": path, "dataset": stored.key}
+    details: dict[str, Any] = {"path": path, "dataset": stored.key}
     if not stored.records:
         return
     if stored.nbytes >= 2**63:
