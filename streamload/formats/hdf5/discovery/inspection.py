@@ -37,6 +37,7 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
     wishes: list[Wish] = []
     beside: dict[str, set[str]] = {}
     extra: dict[str, str] = {}
+    look_beside = request.fields is None and len(request.paths) > 1
     for number, path in enumerate(request.paths):
         beat(number, 0, 0)
         with guarded(path), Tree(path) as tree:
@@ -45,7 +46,7 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
                 _refuse_twice([wish.name for wish in wishes])
                 collected = Collected(wishes, files, request.paths, named=request.fields is not None)
             collected.take(tree, number, partial(beat, number), notes)
-            if request.fields is None and len(request.paths) > 1:
+            if look_beside:
                 here = _beside(tree, wishes)
                 beside = beside or here
                 for group, names in here.items():
