@@ -97,6 +97,11 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=told, path=path)
 
 
+def kind_of(head: bytes, nbytes: int) -> str:
+    """What a file is instead, in a few words."""
+    return _identify(head, nbytes)[0] or ("of no known format" if head else "empty")
+
+
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:286]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."

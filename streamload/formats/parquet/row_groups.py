@@ -197,15 +197,17 @@ class RowGroupReader(DecodedBlocksReader):
         from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.arrow_types.nulls import made_of
         from streamload.formats.arrow_types.schema_columns import member_at
-        from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
+        from streamload.formats.parquet.pyarrow_file import FAILURES, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
         path, (start, stop) = self.place(block)
         size, done = stop - start, 0
-        self._require_whole(block)
+        largest = self._require_whole(block)
+        batches = batch = array = None
         try:
             file = parquet_files(self._files).file(part.number, path)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False):
+            batches = file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False)
+            for batch in batches:
                 array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
                 try:
                     values, wrong = made_of(array, part.values, column.field, column.fill, make)
@@ -222,6 +224,10 @@ class RowGroupReader(DecodedBlocksReader):
         except FAILURES as error:
             self._files.verify()
             raise unreadable(path, error, column.column, (start, stop)) from error
+        finally:
+            if largest > LARGE_PAGE_NBYTES:
+                batches = batch = array = None
+                release_unused()
         if done != size:
             self._files.verify()
             raise damaged(
@@ -231,8 +237,8 @@ class RowGroupReader(DecodedBlocksReader):
                 records=(start, stop),
             )
 
-    def _require_whole(self, block: int) -> None:
-        """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
+    def _require_whole(self, block: int) -> int:
+        """Look at the page headers of a row group before they are decoded: pyarrow believes them. Returns the bytes of the largest page."""
         part, group = self._places[block]
         fd = self._files.descriptor(part.number)
         try:
@@ -255,6 +261,7 @@ class RowGroupReader(DecodedBlocksReader):
             ) from error
         if largest > LARGE_PAGE_NBYTES:
             self._require_memory(part, group, largest)
+        return largest
 
     def _require_memory(self, part: RowGroupFile, group: int, nbytes: int) -> None:
         """Raise ResourceError where a page that unpacks to so many bytes would take what memory there is: once itself, once as values."""
