@@ -130,6 +130,7 @@ class AugmentImages:
         self._note_sizes(plan, name, stored.rows, heads, bad)
         drawn = self._draw(draft, piece, plan, stored.rows, bad)
         most = self._stage.smallest(drawn).tolist() if name in [image.name for image in plan.images] else [1.0] * len(data)
+        write = self._stage.writing(drawn, name, out)
         for k, (one, head, row) in enumerate(zip(data, heads, stored.rows.tolist(), strict=True)):
             if k in bad or head is None:
                 self._refuse(draft, piece, name, row, bad[k], faults)
@@ -139,7 +140,7 @@ class AugmentImages:
             except ImageError as error:
                 self._refuse(draft, piece, name, row, error, faults)
                 continue
-            self._stage.write_one(drawn, name, k, pixels, smaller, out, row)
+            write(k, pixels, smaller, row)
 
     def _refuse(self, draft: BatchDraft, piece: PieceRows, name: str, row: int, error: ImageError, faults: list[Fault] | None) -> None:
         """Raise why a row cannot be delivered, or note it.

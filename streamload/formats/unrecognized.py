@@ -23,6 +23,12 @@ _PIXELS = 'Write the pixels as arrays first: numpy.save("x.npy", [pydicom.dcmrea
 _TABLE = "Write it as Parquet with what reads it."
 _UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
 
+_VOLUME = 'Write the volumes as arrays first, each a file, numpy.save("x.npy", volume), or as datasets of HDF5.'
+_SOUND = "Sounds are not decoded here: write their samples as arrays first, or their bytes into a column of Parquet."
+_OWN = "Read it with the library that wrote it, and write its records as HDF5 or Parquet."
+_ENDINGS = {".beton": "a file of FFCV", ".mds": "a shard of MosaicML Streaming"}
+"""Formats of other loaders, which have no signature of their own."""
+
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the data", "Run `git lfs pull` in its repository."),
     (b"\x1f\x8b", "a gzip file", "Unpack it first: `gunzip {path}`."),
@@ -53,6 +59,10 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"Obj\x01", "an Avro file", _TABLE),
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
+    (b"NRRD000", "an NRRD volume", _VOLUME),
+    (b"fLaC", "a sound (FLAC)", _SOUND),
+    (b"OggS", "a sound (Ogg)", _SOUND),
+    (b"ID3", "a sound (MP3)", _SOUND),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
 )
@@ -72,6 +82,9 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
         hint = _BESIDE if os.path.isdir(asked) else _SEVERAL
     if what is None and path.lower().endswith((".tfrecord", ".tfrecords", ".tfrec")):
         what, hint = "no TFRecord file, though it is called one: the checksum of its first length is wrong", "Fetch it again."
+    ending = os.path.splitext(path)[1].lower()
+    if what is None and ending in _ENDINGS:
+        what, hint = _ENDINGS[ending], _OWN
     if what is None:
         start = " ".join(f"{byte:02x}" for byte in head[:8])
         return CorruptDataError(
@@ -79,7 +92,7 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
             hint="Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
             path=path,
         )
-    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD) else CorruptDataError
+    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD, _VOLUME, _SOUND, _OWN) else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
     told = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
     if asked != path and hint not in (_SEVERAL, _BESIDE):
@@ -88,11 +101,18 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=told, path=path)
 
 
+def kind_of(head: bytes, nbytes: int) -> str:
+    """What a file is instead, in a few words."""
+    return _identify(head, nbytes)[0] or ("of no known format" if head else "empty")
+
+
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:286]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "a sound (WAV)", _SOUND
     if head[4:8] == b"ftyp":
         return (
             (_BRANDS[head[8:12]], _UNREAD) if head[8:12] in _BRANDS else ("a video (MPEG-4), or sound", "Write its frames as images first.")
@@ -102,6 +122,10 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
             return what, hint
     if head[257:262] == b"ustar":
         return "a tar archive", _COMMAND
+    if head[344:348] in (b"n+1\x00", b"ni1\x00") or head[4:8] in (b"n+2\x00", b"ni2\x00"):
+        return "a NIfTI volume", _VOLUME
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= nbytes - 8:
+        return "a file of safetensors, which holds tensors by name and no records", _OWN
     if head[128:132] == b"DICM":
         return "a DICOM image", _PIXELS
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -109,6 +133,8 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a web page (HTML), not the data", _DOWNLOAD
     if text.startswith((b"<?xml", b"<error")):
         return "an XML text, not the data", _DOWNLOAD
+    if text.startswith(b'{"') and b"\n{" in text.replace(b"\r", b"") and text.split(b"\n")[0].rstrip().endswith(b"}"):
+        return "a text of JSON lines", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.json.read_json(path), out)."
     if text.startswith((b'{"', b'[{"')):
         return "a JSON text, not the data", _DOWNLOAD
     if head and not head.strip(b"\x00"):

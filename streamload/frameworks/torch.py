@@ -52,7 +52,8 @@ def for_torch(
     This was not measured on a GPU; `bench/gpu.py` does that.
 
     What comes back has `len`, `state_dict`, `load_state_dict`, `seek` and `set_epoch` as the loader does, and what Lightning looks
-    for: `trainer.fit(model, sl.for_torch(loader))` resumes from any of its checkpoints. `dataloader=True` makes it a
+    for: `trainer.fit(model, sl.for_torch(loader))` resumes from any of its checkpoints (from one that is written on an exception,
+    after the batch that failed); `overfit_batches=` needs a loader with `shuffle=False`. `dataloader=True` makes it a
     `torch.utils.data.DataLoader`, which Fabric, accelerate, transformers, Ray and Keras on PyTorch ask for; Lightning's
     predict wants the other form. With a DataLoader around a loader, or `num_workers`, nothing is gained: the loader has workers.
 

@@ -21,6 +21,8 @@ from streamload.storage import owned_files
 
 MODULES = ("gather", "permute", "unshuffle")
 _compiled = False
+_augments = False
+"""Whether compiled kernels of augmentation are in use where the others are plain."""
 _missing: str | None = None
 _in_use: dict[str, ModuleType] = {}
 
@@ -144,8 +146,8 @@ def do_without(why: str) -> None:
 
 def use(*, compiled: bool) -> None:
     """Put one set of kernels in use; the compiled ones must have been loaded."""
-    global _compiled
-    _compiled = compiled
+    global _compiled, _augments
+    _compiled, _augments = compiled, False
     _in_use.clear()
 
 
@@ -237,9 +239,11 @@ def tar_kernels() -> ModuleType | None:
 
 
 def draw_kernel() -> Callable[..., None]:
-    """The hash that draws numbers, in use: see `augment.run.draw`."""
+    """The hash that draws numbers, in use: see `augment.plain.run.draw`."""
     if "draw" not in _in_use:
-        _in_use["draw"] = _loaded_augment(())[0] if _compiled else import_module(f"{__name__}.augment.plain.run")
+        runners = import_module(f"{__name__}.augment.runners")
+        compiled = _compiled or _augments
+        _in_use["draw"] = runners.CompiledDraw(*_loaded_augment(("draw",))) if compiled else import_module(f"{__name__}.augment.plain.run")
     return _in_use["draw"].draw
 
 
@@ -247,12 +251,29 @@ def augment_runner() -> Runner:
     """What runs the steps of augmentation: a new one, with the kernels in use. Compiled ones are loaded as they are asked for."""
     augment = import_module(f"{__name__}.augment")
     runners = import_module(f"{__name__}.augment.runners")
-    return runners.CompiledRunner(_loaded_augment) if _compiled else runners.PlainRunner(augment.plain_kernel)
+    return runners.CompiledRunner(_loaded_augment) if _compiled or _augments else runners.PlainRunner(augment.plain_kernel)
+
+
+def augments_at_once(names: Sequence[str]) -> bool:
+    """Whether compiled kernels of augmentation are at hand without numba, which takes longer to import than a batch to augment.
+
+    They are in use from then on, whatever is in use of the others.
+    """
+    global _augments
+    augment = import_module(f"{__name__}.augment")
+    try:
+        at_hand = augment.load_objects((*augment.ALWAYS, *names), _augment_folder())
+    except (OSError, ImportError):
+        return False
+    if at_hand and not _augments:
+        _augments = True
+        _in_use.pop("draw", None)
+    return at_hand
 
 
 def load_augment_kernels(names: Sequence[str]) -> None:
     """Load kernels of augmentation, compiling those that the cache lacks; processes that do so at once wait for one another."""
-    if _compiled:
+    if _compiled or _augments:
         _loaded_augment(tuple(names))
 
 
@@ -261,6 +282,7 @@ def prepare_augment_kernels(names: Sequence[str]) -> None:
 
     For a process that has no other use for them: whoever runs them then only loads them, which takes no time to speak of.
     """
+    names = (*import_module(f"{__name__}.augment").ALWAYS, *names)
     try:
         folder = _augment_folder()
         lacking = [name for name in names if folder is None or not (folder / f"compiled-{name}").exists()]
@@ -272,35 +294,38 @@ def prepare_augment_kernels(names: Sequence[str]) -> None:
     said = f"streamload: compiling {len(lacking)} kernels of augmentation, a second or two each, {kept}."
     print(said, file=sys.stderr, flush=True)
     if folder is not None and _load((), folder):
-        _loaded_augment(tuple(names))
+        _loaded_augment(names)
 
 
 def _augment_folder() -> Path | None:
-    """Where machine code of augmentation is kept: by its sources and by the compiler. None where nothing can be kept."""
+    """Where machine code of augmentation is kept: by its sources, the compiler and the processor. None where nothing can be kept."""
     folder = cache_folder()
     if folder is None:
         return None
     from importlib.metadata import version
 
-    name = f"augment-{import_module(f'{__name__}.augment').digest()}-{version('numba')}"
+    augment = import_module(f"{__name__}.augment")
+    name = f"augment-{augment.digest()}-{version('numba')}-{augment.objects.processor()}"
     with owned_files.Folder.named(folder) as whole:
         whole.make_folder(name)
     return folder / name
 
 
-def _loaded_augment(names: tuple[str, ...]) -> tuple[ModuleType, list[Any]]:
-    """The compiled loop's module, and compiled kernels, their machine code kept in a folder of their own."""
+def _loaded_augment(names: tuple[str, ...]) -> list[int]:
+    """Addresses of compiled kernels, their machine code kept in a folder of their own."""
     augment = import_module(f"{__name__}.augment")
     try:
         folder = _augment_folder()
     except OSError:
         folder = None
-    lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
-    with _kept_in(folder), _alone_in(folder if lacking else None):
-        found = augment.compiled_kernels(names)
-    if folder is not None and lacking:
-        _stamp_augment(folder, lacking)
-    return found
+    if not augment.load_objects(names, folder):
+        lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
+        with _kept_in(folder), _alone_in(folder if lacking else None):
+            augment.load_objects(names, folder)  # Another process may have made them meanwhile.
+            augment.compile_kernels(names, folder)
+        if folder is not None and lacking:
+            _stamp_augment(folder, lacking)
+    return augment.addresses(names)
 
 
 def _stamp_augment(folder: Path, names: Sequence[str]) -> None:

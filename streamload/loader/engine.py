@@ -41,7 +41,8 @@ class Engine:
                 from streamload.workers.pool import start_launcher
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
-            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare)
+            plain = is_plain(job)
+            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare, at_once=not plain)
             self.board = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
             needed = tables_nbytes(job.streams)
@@ -54,8 +55,10 @@ class Engine:
                 announce_compiling()
                 started = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
                 self._pool = started
-                if is_plain(job) and not started.ready:
+                if plain and not started.ready:
                     self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
+                else:
+                    ring.await_present()
             else:
                 self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
             self.pipeline = Scheduler(

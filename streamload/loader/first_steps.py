@@ -4,9 +4,10 @@ Rules:
 
 1. Only where records are read by offset as they are stored (`inline.is_plain`): no codec, no function and no column of the
    user's runs here, and no file is mapped. The plain kernels do it, which give the same bytes as the compiled ones, so that
-   nothing heavy is imported.
+   nothing heavy is imported. So do those of augmentation whose machine code needs no numba: they are the compiled ones.
 2. A step is either done here or sent to a worker, never both: a worker that comes late must not write where the user looks.
-3. Once workers can be forked they get everything but the next few steps, which are done here while those workers come up.
+3. Memory of a slot may still be on its way: it is waited for before a step is done here, all of it before workers have any.
+4. Once workers can be forked they get everything but the next few steps, which are done here while those workers come up.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class FirstSteps:
 
     def __init__(self, job: Job, workers: ProcessPool, *, ring: SharedBlock, tables: SharedBlock | None) -> None:
         self._workers = workers
+        self._ring = ring
         self._board = WorkerProgress.create(1)
         alone = replace(job, workers=1, mapped=False, direct=False)
         self._here: InProcessPool | None = InProcessPool(alone, ring=ring, board=self._board, arena=None, tables=tables, plain=True)
@@ -57,6 +59,7 @@ class FirstSteps:
     def send_step(self, task: StepTask) -> None:
         """Keep a step while workers cannot be forked; else give it to one of them."""
         if self._here is None or self._workers.ready:
+            self._ring.await_present()
             self._workers.send_step(task)
         else:
             self._kept[task.number] = task
@@ -90,7 +93,8 @@ class FirstSteps:
         return replies
 
     def _hand_over(self) -> None:
-        """Give the workers all steps but the next few (rule 3)."""
+        """Give the workers all steps but the next few (rule 4)."""
+        self._ring.await_present()
         for number in list(self._kept)[KEPT_STEPS:]:
             self._workers.send_step(self._kept.pop(number))
         self._workers.flush()

@@ -1,29 +1,47 @@
-"""Pages of memory that is taken already, zeroed and mapped ahead of their use, beside the program."""
+"""Memory that is taken, zeroed and mapped ahead of its use, beside the program."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 import weakref
 
 PIECE_NBYTES = 4 << 20
-"""What is mapped at a time: a few milliseconds, which is what ending it may wait for."""
+"""What is taken or mapped at a time: a few milliseconds, which is what ending it may wait for."""
+LISTEN_S = 0.5
+"""The longest single wait."""
 _POPULATE_WRITE = 23
 
 
 class AheadMapping:
-    """A thread that maps a stretch of memory from its beginning to its end, and then is gone. All of it could be left undone.
+    """A thread that takes a stretch of a file in memory, then maps one, from beginning to end, and then is gone.
 
-    `mapped` is kept until it has ended; `address` is where it lies. The thread holds no lock of the interpreter while it works.
+    What is mapped could be left undone; what is taken must be waited for before it is touched. The thread holds no lock of the
+    interpreter while it works.
     """
 
-    def __init__(self, mapped: mmap.mmap, address: int, nbytes: int) -> None:
+    def __init__(self, fd: int, mapped: mmap.mmap, address: int, nbytes: int, *, taken: int, populated: int) -> None:
+        """`taken` and `populated`: bytes from the beginning of which that has been done. `mapped` is kept until the thread has ended;
+        `address` is where it lies.
+        """
         self._over = threading.Event()
-        work = (self._over, mapped, address, nbytes)
-        self._thread = threading.Thread(target=_map, args=work, name="streamload memory", daemon=True)
+        self._progress = Progress(taken, nbytes)
+        work = (self._over, self._progress, fd, mapped, address, populated)
+        self._thread = threading.Thread(target=_work, args=work, name="streamload memory", daemon=True)
         self._thread.start()
         weakref.finalize(self, self._over.set)
+
+    def await_taken(self, stop: int) -> None:
+        """Wait until the first `stop` bytes are there. Raises OSError where the system does not give them."""
+        progress = self._progress
+        while progress.taken < stop and progress.error is None and self._thread.is_alive():
+            with progress.changed:
+                if progress.taken < stop and progress.error is None:
+                    progress.changed.wait(LISTEN_S)
+        if progress.taken < stop and progress.error is not None:
+            raise OSError(progress.error.errno, progress.error.strerror)
 
     def close(self) -> None:
         """End it, and wait until it has ended. Safe to call again, and in a fork, where it never ran."""
@@ -31,10 +49,35 @@ class AheadMapping:
         self._thread.join()
 
 
-def _map(over: threading.Event, mapped: mmap.mmap, address: int, nbytes: int) -> None:
+class Progress:
+    """How much has been taken, as the thread says."""
+
+    def __init__(self, taken: int, nbytes: int) -> None:
+        self.taken = taken
+        self.nbytes = nbytes
+        self.error: OSError | None = None
+        """Why there is no more."""
+        self.changed = threading.Condition()
+
+
+def _work(over: threading.Event, progress: Progress, fd: int, mapped: mmap.mmap, address: int, populated: int) -> None:
     """`mapped` is only held: unmapping waits for it."""
+    for start in range(progress.taken, progress.nbytes, PIECE_NBYTES):
+        if over.is_set():
+            return
+        error: OSError | None = None
+        try:
+            os.posix_fallocate(fd, start, min(PIECE_NBYTES, progress.nbytes - start))
+        except OSError as refused:
+            error = refused
+        with progress.changed:
+            progress.error = error
+            progress.taken = start if error is not None else min(start + PIECE_NBYTES, progress.nbytes)
+            progress.changed.notify_all()
+        if error is not None:
+            return
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start in range(0, nbytes, PIECE_NBYTES):
-        if over.is_set() or advise(address + start, min(PIECE_NBYTES, nbytes - start), _POPULATE_WRITE):
+    for start in range(populated, progress.nbytes, PIECE_NBYTES):
+        if over.is_set() or advise(address + start, min(PIECE_NBYTES, progress.nbytes - start), _POPULATE_WRITE):
             return  # A kernel that does not know it: pages are mapped as they are touched.

@@ -43,6 +43,7 @@ class SharedBlock:
         self.fd = -1
         self.nbytes = nbytes
         self._mapping: AheadMapping | None = None
+        self._purpose = ""
         if hasattr(mmap, "PROT_WRITE"):
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             self._map: mmap.mmap | None = mmap.mmap(fd, max(nbytes, 1), prot=protection)
@@ -54,8 +55,11 @@ class SharedBlock:
         """The descriptor, which is this block's to close from here on; -1 once that is done."""
 
     @classmethod
-    def create(cls, nbytes: int, *, purpose: str) -> SharedBlock:
-        """New memory, zeroed and really there. Raises ResourceError, naming `purpose`, when there is not enough."""
+    def create(cls, nbytes: int, *, purpose: str, at_once: int | None = None) -> SharedBlock:
+        """New memory, zeroed and really there. Raises ResourceError, naming `purpose`, when there is not enough.
+
+        Where only the first `at_once` bytes are taken at once, the others are once `await_present` has returned.
+        """
         try:
             fd = _anonymous_file()
         except OSError as error:
@@ -64,7 +68,8 @@ class SharedBlock:
         try:
             os.ftruncate(fd, max(nbytes, 1))
             block = cls(fd, nbytes)
-            block._make_present()
+            block._purpose = purpose
+            block._make_present(nbytes if at_once is None else min(aligned(at_once, mmap.PAGESIZE), nbytes))
             return block
         except (OSError, ValueError) as error:
             if block is not None:
@@ -73,12 +78,7 @@ class SharedBlock:
                 os.close(fd)
             if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):  # A mapping holds a descriptor of its own.
                 raise _no_descriptor(purpose, cast(OSError, error)) from error
-            raise ResourceError(
-                f"{purpose} needs {format_nbytes(nbytes)} of memory, and the system does not give it: {error}.",
-                hint="Lower `memory=`, or free memory on this machine.",
-                errno=getattr(error, "errno", None) or errno.ENOMEM,
-                needed_nbytes=nbytes,
-            ) from error
+            raise _no_memory(purpose, nbytes, error) from error
 
     def keep_from_forks(self) -> None:
         """A forked child of this process does not get the mapping: it must not watch it change."""
@@ -93,8 +93,8 @@ class SharedBlock:
             nbytes = self.nbytes
             keep_for_children(self._map, self.address, nbytes, lent or (lambda: [(0, nbytes)]))
 
-    def _make_present(self) -> None:
-        """Take every page now: later, not having one would be a SIGBUS.
+    def _make_present(self, at_once: int) -> None:
+        """Take pages now, and have the others taken: not having one when it is touched would be a SIGBUS.
 
         They are zeroed and mapped as well, those beyond the first by a thread: taking costs 0.7 ms a MB, the rest as much again,
         and left to who touches a page first it would cost three times that. Huge pages were tried: 4 times as long to get, and
@@ -103,18 +103,37 @@ class SharedBlock:
         if self._map is None or not self.nbytes:
             return
         try:
-            for start in range(0, self.nbytes, _TAKEN_NBYTES):
-                os.posix_fallocate(self.fd, start, min(_TAKEN_NBYTES, self.nbytes - start))
+            for start in range(0, at_once, _TAKEN_NBYTES):
+                os.posix_fallocate(self.fd, start, min(_TAKEN_NBYTES, at_once - start))
         except AttributeError:
             self.bytes[:] = 0
             return
-        first = min(_FIRST_NBYTES, self.nbytes)
+        first = min(_FIRST_NBYTES, at_once)
         try:
             self._map.madvise(getattr(mmap, "MADV_POPULATE_WRITE", 23), 0, first)
-        except (OSError, ValueError):
-            return  # Pages are mapped as they are touched.
-        if first < self.nbytes:
-            self._mapping = AheadMapping(self._map, self.address + first, self.nbytes - first)
+        except (OSError, ValueError):  # Pages are mapped as they are touched.
+            first = self.nbytes
+        if first < self.nbytes or at_once < self.nbytes:
+            self._mapping = AheadMapping(self.fd, self._map, self.address, self.nbytes, taken=at_once, populated=first)
+
+    def take(self, places: Iterable[int]) -> None:
+        """Take the pages of these bytes before the rest. Raises ResourceError when there is not enough."""
+        try:
+            for place in places:
+                os.posix_fallocate(self.fd, place, 1)
+        except AttributeError:
+            return
+        except OSError as error:
+            raise _no_memory(self._purpose, self.nbytes, error) from error
+
+    def await_present(self, stop: int | None = None) -> None:
+        """Wait until the first `stop` bytes, or all of them, are really there. Raises ResourceError when there is not enough memory."""
+        if self._mapping is None:
+            return
+        try:
+            self._mapping.await_taken(self.nbytes if stop is None else min(stop, self.nbytes))
+        except OSError as error:
+            raise _no_memory(self._purpose, self.nbytes, error) from error
 
     def _advise(self, name: str) -> None:
         advice = getattr(mmap, name, None)
@@ -169,6 +188,15 @@ class AnonymousFile:
     def __del__(self) -> None:
         if hasattr(self, "fd"):
             self.close()
+
+
+def _no_memory(purpose: str, nbytes: int, error: Exception) -> ResourceError:
+    return ResourceError(
+        f"{purpose} needs {format_nbytes(nbytes)} of memory, and the system does not give it: {error}.",
+        hint="Lower `memory=`, or free memory on this machine.",
+        errno=getattr(error, "errno", None) or errno.ENOMEM,
+        needed_nbytes=nbytes,
+    )
 
 
 def _no_descriptor(purpose: str, error: OSError) -> ResourceError:

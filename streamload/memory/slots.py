@@ -157,12 +157,17 @@ class Lease:
 class Slots:
     """The loader's side of the ring."""
 
-    def __init__(self, layout: SlotLayout, *, count: int, spare: int) -> None:
+    def __init__(self, layout: SlotLayout, *, count: int, spare: int, at_once: bool = True) -> None:
+        """Without `at_once` memory beyond the first slot is taken beside the program: whoever touches a slot waits for it."""
         if not 0 < spare < count:
             raise ValueError(f"{spare} of {count} slots cannot be spare")
         self.layout = layout
         self.spare = spare
-        self.ring = SharedBlock.create(layout.nbytes * count, purpose="the ring of batches")
+        self.ring = SharedBlock.create(
+            layout.nbytes * count, purpose="the ring of batches", at_once=None if at_once else min(count, 1) * layout.nbytes
+        )
+        if not at_once:
+            self.ring.take(place for slot in range(count) for place in (slot * layout.nbytes, (slot + 1) * layout.nbytes - 8))
         self._states = [FREE] * count
         self._free = list(reversed(range(count)))
         self._returned: deque[int] = deque()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.kernels import augment_runner, load_augment_kernels
-from streamload.kernels.augment.runners import Steps
+from streamload.kernels.augment.frame import RECORD_WORDS
+from streamload.kernels.augment.runners import Steps, address_of
 from streamload.ragged import Ragged
 from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.chain import Chain
@@ -45,6 +46,10 @@ class DrawnStep:
     records: NDArray[np.int64]
     words: NDArray[np.uint32]
     plans: tuple[DrawnPlan, ...]
+
+
+WriteOne = Callable[[int, NDArray[Any], int, int], None]
+"""Writes record k of a step, from pixels that were decoded by so much smaller than the image, into a row."""
 
 
 class AugmentStage:
@@ -121,33 +126,36 @@ class AugmentStage:
             image = _image(one.plan, name)
             if image is None:
                 continue
-            form, table = one.plan.format_of(image), np.zeros((len(drawn.records), 5), np.int64)
+            form, table = one.plan.format_of(image), np.zeros((len(drawn.records), RECORD_WORDS), np.int64)
             table[start:stop, 0] = addresses
             table[:, 1], table[:, 2], table[:, 4] = one.heights, one.widths, drawn.records
-            first = out.__array_interface__["data"][0] + rows * out.strides[0]
+            first = address_of(out) + rows * out.strides[0]
             for number, steps in enumerate(one.steps[name]):
                 table[start:stop, 3] = first + number * form.out_nbytes
-                self._runner.run(steps, table, form, words=drawn.words, past_caches=self._past_caches, start=start, stop=stop)
+                self._runner.prepared(steps, table, form, words=drawn.words, past_caches=self._past_caches)(start, stop)
 
-    def write_one(self, drawn: DrawnStep, name: str, k: int, pixels: NDArray[Any], smaller: int, out: NDArray[Any], row: int) -> None:
-        """Write record k of the step into `out[row]`, from pixels that were decoded by `smaller` smaller than the image.
+    def writing(self, drawn: DrawnStep, name: str, out: NDArray[Any]) -> WriteOne:
+        """What writes records of the step into `out`, one at a time and each once.
 
-        `drawn` is of one plan, and of sizes as the images have them; `smaller` is at most `smallest(drawn)[k]`.
+        `drawn` is of one plan, and of sizes as the images have them; images may be smaller by at most `smallest(drawn)`.
         """
         (one,) = drawn.plans
         image = _image(one.plan, name)
         assert image is not None
-        form, (height, width) = one.plan.format_of(image), pixels.shape[:2]
-        first = out.__array_interface__["data"][0] + row * out.strides[0]
-        address = pixels.__array_interface__["data"][0]
-        table = np.array([[address, height, width, first, int(drawn.records[k])]], np.int64)
-        for number, steps in enumerate(one.steps[name]):
-            table[0, 3] = first + number * form.out_nbytes
-            values = steps.values[k : k + 1].copy()
-            if smaller > 1:
-                values[0, :4] /= smaller
-            alone = replace(steps, values=values, order=steps.order[k : k + 1])
-            self._runner.run(alone, table, form, words=drawn.words, past_caches=self._past_caches, start=0, stop=1)
+        form, table = one.plan.format_of(image), np.zeros((len(drawn.records), RECORD_WORDS), np.int64)
+        own = [replace(steps, values=steps.values.copy()) for steps in one.steps[name]]
+        works = [self._runner.prepared(steps, table, form, words=drawn.words, past_caches=self._past_caches) for steps in own]
+        first, records = address_of(out), drawn.records.tolist()
+
+        def write(k: int, pixels: NDArray[Any], smaller: int, row: int) -> None:
+            at, (height, width) = address_of(pixels), pixels.shape[:2]
+            for number, (steps, work) in enumerate(zip(own, works, strict=True)):
+                table[k] = at, height, width, first + row * out.strides[0] + number * form.out_nbytes, records[k]
+                if smaller > 1:
+                    steps.values[k, :4] /= smaller
+                work(k, k + 1)
+
+        return write
 
     @staticmethod
     def smallest(drawn: DrawnStep) -> NDArray[np.float64]:
@@ -240,11 +248,12 @@ def augment_arrays(
         step = stage.draw(records, seed=seed, epoch=epoch, sizes=sizes, plans=(plan,))
         for image in (*plan.images, *plan.masks):
             if image.encoded:
+                write = stage.writing(step, image.name, out[image.name])
                 for k, pixels in enumerate(stored[image.name]):
-                    stage.write_one(step, image.name, k, pixels, 1, out[image.name], k)
+                    write(k, pixels, 1, k)
             else:
                 array = np.ascontiguousarray(stored[image.name])
-                addresses = array.__array_interface__["data"][0] + rows * array.strides[0]
+                addresses = address_of(array) + rows * array.strides[0]
                 stage.write(step, image.name, addresses, out[image.name], rows)
         stage.move(step, stored, out, rows)
     fixed = {name: array for name, array in out.items() if not isinstance(array, Ragged)}

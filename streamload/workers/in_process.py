@@ -11,7 +11,7 @@ from streamload.fetch.job import Job
 from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, StepTask, WindowTask
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
-from streamload.kernels import announce_compiling, compile_kernels
+from streamload.kernels import announce_compiling, augments_at_once, compile_kernels
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
@@ -23,12 +23,15 @@ NEVER = 1 << 62
 
 
 def is_plain(job: Job) -> bool:
-    """Whether records are delivered as they are stored, by offset: plain kernels do that well for a while."""
+    """Whether records are delivered as they are stored, by offset, or augmented by compiled kernels that are at hand without numba:
+    plain kernels do the rest well for a while.
+    """
     kinds = (RawRecords, InMemory, RawRagged, InMemoryRagged)
     lanes = [lane for stream in job.streams for lane in stream.lanes]
-    made = (job.transform, job.batch_transform, job.augmentation, job.collation)
+    made = (job.transform, job.batch_transform, job.collation)
     ours = all(one is None for one in made) and all(lane.mode != "user" for lane in lanes)
-    return ours and not job.parts and all(type(column) in kinds for stream in job.streams for column in stream.columns)
+    plain = ours and not job.parts and all(type(column) in kinds for stream in job.streams for column in stream.columns)
+    return plain and (job.augmentation is None or augments_at_once(job.augmentation.kernels))
 
 
 class InProcessPool:
@@ -52,6 +55,7 @@ class InProcessPool:
         slots = [SlotViews(job.layout, ring, slot) for slot in range(ring.nbytes // job.layout.nbytes)]
         self._filler = BatchFetcher(job, index=0, board=board, slots=slots, arena=arena, tables=tables)
         self._board = board
+        self._ring, self._slot_nbytes = ring, job.layout.nbytes
         self._steps: deque[StepTask] = deque()
         self._done = 0
         self._decoded = 0
@@ -84,6 +88,7 @@ class InProcessPool:
         began = time.perf_counter_ns()
         task = self._steps.popleft()
         try:
+            self._ring.await_present((task.slot + 1) * self._slot_nbytes)
             while not self._filler.windows.ready(task):
                 self._filler.windows.decode_next()
                 self._decoded += 1

@@ -117,10 +117,12 @@ def test_ranks_weights_and_mixtures_are_set_beside_plain_runs(folder: Path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_disk")
 def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path):
-    """Kernels cached, and the first run ever."""
+    """Kernels cached, and the first run ever; and what importing the library costs."""
     said, _ = command("first_batch", "--record", "3072", folder=folder)
     assert "from the start of Python" in said
     assert "first run ever, compiling" in said
+    assert "s to importing NumPy" in said
+    assert "streamload --help takes" in said
 
 
 @pytest.mark.slow

@@ -78,6 +78,35 @@ def test_masks_beside_their_images_are_no_records(ending: str, tmp_path: Path):
         assert sorted(numbers_of(source)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"), [("JPEGImages", "SegmentationClass"), ("CameraRGB", "CameraSeg"), ("photos", "regions"), ("a", "b_label")]
+)
+def test_folders_of_masks_by_any_name_are_no_classes(images: str, masks: str, tmp_path: Path):
+    """Told by what lies in them: two that hold the same names, of which one holds numbers."""
+    write(tmp_path, [f"{images}/0.png", f"{images}/1.png"])
+    (tmp_path / masks).mkdir()
+    for number in (0, 1):
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / masks / f"{number}.png")
+    with pytest.raises(ConfigError, match=rf"holds masks \({masks}\) of the images in {images}, which are no class of their own"):
+        sl.open(tmp_path)
+    for number in (0, 1):
+        write(tmp_path, [f"{masks}/{number}.png"])
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": tuple(sorted((images, masks)))}
+
+
+def test_masks_of_a_split_are_found_beside_its_images(tmp_path: Path):
+    """train/img and train/label."""
+    for part in ("train", "test"):
+        write(tmp_path, [f"{part}/img/0.png", f"{part}/img/1.png"])
+        (tmp_path / part / "label").mkdir()
+        for number in (0, 1):
+            Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / part / "label" / f"{number}.png")
+    with sl.open(tmp_path, split="train") as source:
+        assert source.schema.names == ("image", "mask")
+        assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1]
+
+
 def test_what_a_mac_adds_to_archives_is_no_class(tmp_path: Path):
     """__MACOSX lies in every archive that one makes."""
     write(tmp_path, ["a/0.png", "b/1.png", "__MACOSX/a/2.png"])

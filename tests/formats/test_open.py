@@ -279,7 +279,7 @@ def test_an_unknown_or_ambiguous_field_is_refused_with_the_names_that_exist(tmp_
         "fields names 'train/image' twice. Name each field once, or rename with fields={name: path}."
     )
     assert refused(ConfigError, path, fields=["train"]) == (
-        f"{path} holds no dataset 'train'; it holds 'test/image', 'train/image', 'train/label'. Did you mean 'train/label'?"
+        f"{path}: 'train' is a group, and no dataset; it holds 'train/image', 'train/label'. Name one of these."
     )
 
 

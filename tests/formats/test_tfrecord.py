@@ -13,7 +13,7 @@ from examples.tar import png, write
 from foreign_files import framed, part, tf_example, tfrecord
 
 import streamload as sl
-from streamload.errors import ChecksumError, ConfigError, CorruptDataError, NullValueError
+from streamload.errors import ChecksumError, ConfigError, CorruptDataError, NullValueError, UnsupportedFeatureError
 from streamload.formats.tfrecord import framing
 from streamload.ragged import Ragged
 
@@ -101,6 +101,19 @@ def test_what_is_no_field_is_said(tmp_path: Path):
             "'many' left out: it holds lists of bytes",
             "'odd' left out: it holds whole numbers in some records, and fractions in others",
         )
+
+
+def test_lists_of_images_are_not_left_out_in_silence(tmp_path: Path):
+    """The steps of an episode are what such a file is for: refused as in tables, with the fields that go on."""
+    tfrecord(tmp_path / "x", [{"reward": [1.0], "steps/image": [png(image(0))] * count} for count in (1, 2)])
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        sl.open(tmp_path / "x")
+    assert caught.value.message == (
+        f"{tmp_path / 'x'}: column 'steps/image' holds lists of encoded images, several a record, which cannot be read yet."
+    )
+    assert caught.value.hint == "Leave it out: fields=['reward']."
+    with sl.open(tmp_path / "x", fields=["reward"]) as source:
+        assert source[:]["reward"].tolist() == [1, 1]
 
 
 DAMAGED: dict[str, tuple[Any, type[Exception], str]] = {

@@ -24,6 +24,7 @@ NEEDS = {
     "train_scikit_learn": ("sklearn",),
     "train_tensorflow": ("tensorflow",),
     "train_torch": ("torch",),
+    "train_transformers": ("torch", "accelerate", "transformers"),
 }
 EACH = 60
 """Crops of each photograph."""
@@ -51,6 +52,13 @@ def test_every_example_is_tried() -> None:
     assert all(20 <= len(lines) <= 60 for lines in scripts.values()), {name: len(lines) for name, lines in scripts.items()}
 
 
+def test_the_readme_links_every_example() -> None:
+    """In a table; its first screen shows PyTorch."""
+    readme = (EXAMPLES.parents[1] / "README.md").read_text()
+    assert set(re.findall(r"\]\(tools/examples/(\w+)\.py\)", readme)) == set(NEEDS)
+    assert "for image, label in sl.for_torch(loader, " in "\n".join(readme.splitlines()[:30])
+
+
 @pytest.mark.parametrize("name", NEEDS)
 def test_an_example_learns(photographs: Path, tmp_path: Path, name: str) -> None:
     """After three epochs it is right far more often than a guess would be, one time in twelve."""
@@ -60,8 +68,9 @@ def test_an_example_learns(photographs: Path, tmp_path: Path, name: str) -> None
     accuracy = run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64")
     assert sorted(accuracy) == ([2] if name == "train_lightning" else [0, 1, 2])
     assert accuracy[2] > 25, accuracy
-    if name == "train_torch":
-        assert sorted(run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64", "--epochs", "5")) == [3, 4]
+    more = {"train_torch": (), "train_transformers": ("--resume",)}.get(name)
+    if more is not None:
+        assert sorted(run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64", "--epochs", "5", *more)) == [3, 4]
 
 
 def run(script: Path, *arguments: Path | str) -> dict[int, float]:

@@ -152,18 +152,106 @@ def test_a_second_fit_and_predictions(path: Path, tmp_path: Path) -> None:
     assert torch.cat(predicted).tolist() == list(range(RECORDS))
 
 
+def quick(folder: Path, **keywords: Any) -> Any:
+    """A trainer that writes nothing."""
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    return lightning.Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, default_root_dir=folder, **quiet, **keywords)
+
+
+def test_a_state_that_was_loaded_by_hand(path: Path, tmp_path: Path) -> None:
+    """fit goes on with the very next batch, though it makes several iterators before it takes one; batches may be dicts."""
+
+    class OfDicts(Regression):
+        def training_step(self, batch: Any, number: int) -> Any:
+            return super().training_step((batch["x"], batch["number"]), number)
+
+    model = OfDicts()
+    with loader_of(path) as first:
+        begun = iter(sl.for_torch(first))
+        for _ in range(5):
+            next(begun)
+        state = first.state_dict()
+    with loader_of(path) as train:
+        batches = sl.for_torch(train)
+        batches.load_state_dict(state)
+        quick(tmp_path, max_epochs=2).fit(model, batches)
+    assert model.seen == flat(expected(path, 2))[5:]
+
+
+def test_several_loaders_at_once(path: Path, tmp_path: Path) -> None:
+    """Two that Lightning combines, and validation every five batches."""
+
+    class OfTwo(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second: list[list[int]] = []
+
+        def training_step(self, batch: Any, number: int) -> Any:
+            self.second.append(batch["second"][1].tolist())
+            return super().training_step(batch["first"], number)
+
+    model = OfTwo()
+    with loader_of(path) as first, loader_of(path, seed=9) as second, loader_of(path, shuffle=False) as val:
+        both = {"first": sl.for_torch(first, ("x", "number")), "second": sl.for_torch(second, ("x", "number"))}
+        quick(tmp_path, max_epochs=2, val_check_interval=5).fit(model, both, sl.for_torch(val, ("x", "number")))
+    assert model.seen == flat(expected(path, 2))
+    assert model.second == flat(expected(path, 2, seed=9))
+    assert model.validated == flat(expected(path, 1, shuffle=False)) * 6
+
+
+def test_overfitting_a_few_batches(path: Path, tmp_path: Path) -> None:
+    """Lightning cannot turn off a shuffle of the loader's; without one it is the same batches again and again."""
+    model = Regression()
+    with loader_of(path, shuffle=False) as train:
+        quick(tmp_path, max_epochs=3, overfit_batches=2).fit(model, sl.for_torch(train, ("x", "number")))
+    assert model.seen == expected(path, 1, shuffle=False)[0][:2] * 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_checkpoint_on_an_exception_goes_on_after_the_batch_that_failed(path: Path, tmp_path: Path, error: type[BaseException]) -> None:
+    """Every other batch comes once; as Lightning has it for every loader that has a state."""
+
+    class Failing(Regression):
+        def training_step(self, batch: Any, number: int) -> Any:
+            if len(self.seen) == STEPS + 5:
+                raise error
+            return super().training_step(batch, number)
+
+    model = Failing()
+    saving = lightning.callbacks.OnExceptionCheckpoint(tmp_path, filename="failed")
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[saving],
+        max_epochs=2, default_root_dir=tmp_path,
+    )  # fmt: skip
+    with loader_of(path) as train, pytest.raises((error, SystemExit)):
+        trainer.fit(model, sl.for_torch(train, ("x", "number")))
+    rest = fit(path, tmp_path, resume=tmp_path / "failed.ckpt", max_epochs=2, enable_checkpointing=False)
+    whole = flat(expected(path, 2))
+    assert model.seen == whole[: STEPS + 5]
+    assert rest.seen == whole[STEPS + 6 :]
+
+
+def test_ddp_spawn_on_two(path: Path, tmp_path: Path) -> None:
+    """The loader is made in the processes that Lightning starts: rank by rank, the records of each step are those of one process."""
+    found = job("lightning_spawn_job.py", str(path), str(tmp_path / "out"), folder=tmp_path)
+    assert found.returncode == 0, found.stderr[-4_000:]
+    ranks = [json.loads((tmp_path / f"out.{rank}").read_text()) for rank in range(2)]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == flat(expected(path, 2))
+
+
+def job(script: str, *arguments: str, folder: Path, launch: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """A script beside this one, run to its end."""
+    beside = Path(__file__).with_name(script)
+    path = os.pathsep.join([str(beside.parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    command = [sys.executable, "-W", "ignore", *launch, str(beside), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
 def test_ddp_on_two_resumes_from_the_default_checkpoint(path: Path, tmp_path: Path) -> None:
     """Rank by rank, the records of each step are those of one process; a resumed run equals one that was not interrupted."""
-    job, out = Path(__file__).with_name("lightning_job.py"), tmp_path / "out"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(job.parent), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-        "TMPDIR": str(tmp_path),
-    }
-    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, str(job), str(path), str(tmp_path), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    out, launch = tmp_path / "out", ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    done = job("lightning_job.py", str(path), str(tmp_path), str(out), folder=tmp_path, launch=launch)
     assert done.returncode == 0, done.stderr[-4_000:]
     ranks = [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(2)]
     assert [first + second for first, second in zip(*(one["whole"] for one in ranks), strict=True)] == flat(expected(path, 2))

@@ -64,7 +64,7 @@ def both(
             out_kind=kind,
         )
         steps = steps_of(wanted, elements=channels * 250 * 250 + 3 * int(np.prod(out)))
-        runner.run(steps, records, form, words=WORDS, past_caches=past_caches, start=0, stop=1)
+        runner.prepared(steps, records, form, words=WORDS, past_caches=past_caches)(0, 1)
         found.append(array)
     return found[0], found[1]
 

@@ -164,10 +164,29 @@ def test_what_costs_more_or_is_the_users_is_left_to_workers(tmp_path: Path, layo
         assert len(taken(loader)) == 12
 
 
+AUGMENT = sl.Augment("image", sl.RandomCrop((4, 2)), sl.RandomFlip(), sl.Normalize(0.4, 0.2), layout="CHW")
+
+
+def test_augmented_steps_are_the_same_here_and_in_workers(tmp_path: Path) -> None:
+    """By the same machine code, across the moment at which workers take over."""
+    images = np.random.default_rng(0).integers(0, 256, (100, 6, 5, 3), np.uint8)
+    np.savez(tmp_path / "data.npz", image=images, label=np.arange(100))
+    data = sl.open(tmp_path / "data.npz")
+    expected = alone(data, 3, augment=AUGMENT)
+    with starting(data, augment=AUGMENT) as (loader, pid):
+        batches = (batch for epoch in loader.epochs(3) for batch in epoch)
+        first = [taken([next(batches)])[0] for _ in range(7)]
+        assert here(loader) == 7
+        go_on(pid)
+        assert first + taken(batches) == expected
+        assert here(loader) == 7 + KEPT_STEPS
+
+
 PLAIN = """
 import sys, streamload as sl, streamload.workers.in_process
 path, workers = sys.argv[1], int(sys.argv[2])
-with sl.Loader(sl.open(path), batch_size=30, num_workers=workers, seed=3) as loader:
+augment = sl.Augment("image", sl.RandomCrop(3), stored="HWC") if len(sys.argv) > 3 else None
+with sl.Loader(sl.open(path), batch_size=30, num_workers=workers, seed=3, augment=augment) as loader:
     batch = next(iter(loader))
     print("numba" in sys.modules, batch["label"].tolist())
     if not workers:
@@ -176,13 +195,17 @@ with sl.Loader(sl.open(path), batch_size=30, num_workers=workers, seed=3) as loa
 """
 
 
+@pytest.mark.parametrize("augmented", [False, True], ids=["as stored", "augmented"])
 @pytest.mark.parametrize("workers", [0, 1], ids="{} workers".format)
-def test_the_first_batch_needs_no_compiler(tmp_path: Path, workers: int) -> None:
+def test_the_first_batch_needs_no_compiler(tmp_path: Path, workers: int, augmented: bool) -> None:
     """It is loaded behind the first steps, where the work is long enough for that to pay."""
     path = write(tmp_path / "data.h5")
     with sl.Loader(sl.open(path), batch_size=30, num_workers=0, seed=3) as loader:
         labels = [batch["label"].tolist() for batch in loader], [batch["label"].tolist() for batch in loader]
-    done = subprocess.run([sys.executable, "-c", PLAIN, str(path), str(workers)], capture_output=True, text=True, check=False)
+    if augmented:  # Kernels are compiled once a machine.
+        sl.Loader(sl.open(path), batch_size=30, num_workers=0, augment=sl.Augment("image", sl.RandomCrop(3), stored="HWC")).close()
+    asked = [str(path), str(workers), *(["augmented"] if augmented else [])]
+    done = subprocess.run([sys.executable, "-c", PLAIN, *asked], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout.splitlines()
     assert said[0] == f"False {labels[0][0]}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import resource
 import threading
 import time
 
 import numpy as np
 import pytest
 
+from streamload.memory.mapping_ahead import AheadMapping
 from streamload.memory.shared_memory import SharedBlock
 
 MB = 1 << 20
@@ -67,3 +71,39 @@ def test_a_block_that_is_let_go_of_ends_it() -> None:
     SharedBlock.create(64 * MB, purpose="a test")
     while threads():
         time.sleep(0.01)
+
+
+def test_what_is_not_taken_at_once_is_there_when_it_was_waited_for() -> None:
+    """Whoever waits for a part has it; single pages can be had before."""
+    block = SharedBlock.create(64 * MB, purpose="a test", at_once=MB)
+    try:
+        block.take([63 * MB])
+        block.bytes[63 * MB] = 7
+        block.await_present(32 * MB)
+        assert os.fstat(block.fd).st_blocks * 512 >= 33 * MB
+        block.await_present()
+        assert os.fstat(block.fd).st_blocks * 512 == 64 * MB
+        assert np.flatnonzero(block.bytes).tolist() == [63 * MB]
+    finally:
+        block.close()
+
+
+def test_memory_that_is_not_given_later_is_named() -> None:
+    """The same error as when all is taken at once, for whoever waits for it, again and again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    block = SharedBlock.create(64 * MB, purpose="a test", at_once=MB)
+    block.close()
+    fd = os.memfd_create("test")
+    whole = mmap.mmap(-1, 64 * MB)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MB, hard))
+    try:
+        ahead = AheadMapping(fd, whole, 0, 64 * MB, taken=0, populated=64 * MB)
+        for _ in range(2):
+            with pytest.raises(OSError, match="File too large"):
+                ahead.await_taken(16 * MB)
+        ahead.await_taken(8 * MB)
+        ahead.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        os.close(fd)
+        whole.close()

@@ -12,7 +12,9 @@ from streamload.formats.naming.image_names import is_image, is_passed_over
 from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "segmentations", "segmentation", "gt")
+MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "label", "segmentations", "segmentation", "gt", "gts", "ground_truth")
+MASK_WORDS = re.compile("mask|seg|label|annot|gt|truth", re.IGNORECASE)
+"""Of these, names of folders of masks have one."""
 LOOKED_AT = 8
 NAMES_LOOKED_AT = 1000
 """Files of a folder that tell whether there are images in it."""
@@ -61,18 +63,18 @@ def mask_stem(name: str) -> str:
 def refuse_masks(path: str, names: Sequence[str]) -> None:
     """Raise ConfigError where one of the folders holds masks of the images in another, and no class.
 
-    Told by its name, by the names in it, and by their pixels: numbers, where those of the others are colours.
+    Told by its name, where there are more than two, by the names in it, and by pixels: numbers, where those of the others are colours.
     """
     inside: dict[str, list[str]] = {}
     for name in names:
         inside.setdefault(name.split("/", 1)[0], []).append(name)
     for folder, masks in inside.items():
-        if folder.lower() not in MASK_FOLDERS or not _are_numbers(path, masks):
+        if not (len(inside) == 2 or MASK_WORDS.search(folder)) or not are_numbers(path, masks):
             continue
         stems = {mask_stem(os.path.basename(name)) for name in masks}
         for other, images in inside.items():
             own = {os.path.splitext(os.path.basename(name))[0] for name in images}
-            if other != folder and len(stems & own) >= ALIKE * len(stems) and not _are_numbers(path, images):
+            if other != folder and len(stems & own) >= ALIKE * len(stems) and not are_numbers(path, images):
                 raise ConfigError(
                     f"{path} holds masks ({folder}) of the images in {other}, which are no class of their own.",
                     hint=f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs.",
@@ -91,7 +93,7 @@ def refuse_masks_among(path: str, names: Sequence[str]) -> None:
         image = stems.get(os.path.join(folder, mask_stem(last)))
         if image is not None and image != name and mask_stem(last) != os.path.splitext(last)[0]:
             pairs[name] = image
-    if pairs and _are_numbers(path, list(pairs)) and not _are_numbers(path, list(pairs.values())):
+    if pairs and are_numbers(path, list(pairs)) and not are_numbers(path, list(pairs.values())):
         mask, image = next(iter(pairs.items()))
         raise ConfigError(
             f"{path} holds {len(pairs):,} mask{'s' * (len(pairs) > 1)} beside the images that they are of "
@@ -102,8 +104,8 @@ def refuse_masks_among(path: str, names: Sequence[str]) -> None:
         )
 
 
-def _are_numbers(path: str, names: Sequence[str]) -> bool:
-    """Whether the first images are grey or have a palette."""
+def are_numbers(path: str, names: Sequence[str]) -> bool:
+    """Whether the first of some images in a folder are grey or have a palette."""
     for name in names[:LOOKED_AT]:
         try:
             with open(os.path.join(path, name), "rb") as file:

@@ -14,7 +14,16 @@ from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import table_in, table_of_labels, table_of_split
 from streamload.formats.image_folder.listing import Listing
-from streamload.formats.image_folder.masks import MASK_FOLDERS, images_beside_texts, mask_folders, paired, refuse_masks, refuse_masks_among
+from streamload.formats.image_folder.masks import (
+    LOOKED_AT,
+    MASK_WORDS,
+    are_numbers,
+    images_beside_texts,
+    mask_folders,
+    paired,
+    refuse_masks,
+    refuse_masks_among,
+)
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
 from streamload.formats.tables.fields import Fields
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
@@ -25,7 +34,9 @@ from streamload.source import Lengths, Source
 from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 
 IMAGE, LABEL, MASK = "image", "label", "mask"
-MASK_WORDS = (b"mask.", b"seg.", b"gt.")
+MOST_SUSPECTS = 8
+"""Classes that are looked at to find masks."""
+MASK_ENDINGS = (b"mask.", b"seg.", b"gt.")
 """Of these, names of masks have one; most folders have no such name, and their names need no second look."""
 
 
@@ -148,18 +159,30 @@ def _by_folder(found: Listing) -> FolderRecords:
     """Every image a record, its label the folder in the root that it lies in."""
     files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
-    if any(word in files.names.tobytes().lower() for word in MASK_WORDS):
+    if any(word in files.names.tobytes().lower() for word in MASK_ENDINGS):
         refuse_masks_among(found.root, found.paths())
     images = images_beside_texts(found.root)
     if images is not None and all(folder.partition(os.sep)[0] == images for folder in found.folders):
         return made
     numbers = labelled_folders(found)
     if numbers is not None:
-        if any(name.lower() in MASK_FOLDERS for name in found.classes):
+        if _may_hold_masks(found, numbers):
             refuse_masks(found.root, found.paths())
         array = np.repeat(np.array(numbers, np.int64), np.diff(files.folder_starts))
         made.values[LABEL] = LabelValues(array=array, there=np.ones(len(array), bool), classes=found.classes)
     return made
+
+
+def _may_hold_masks(found: Listing, numbers: Sequence[int]) -> bool:
+    """Whether the first images of a class are grey or have a palette, that is one of two or is called as masks are."""
+    classes = dict.fromkeys(numbers)
+    suspects = [number for number in classes if len(classes) == 2 or MASK_WORDS.search(found.classes[number])]
+    for number in suspects[:MOST_SUSPECTS]:
+        at = numbers.index(number)  # Folders of one class follow each other.
+        first, stop = (int(found.files.folder_starts[place]) for place in (at, at + numbers.count(number)))
+        if are_numbers("", [found.files[row].path for row in range(first, min(stop, first + LOOKED_AT))]):
+            return True
+    return False
 
 
 def _numbers_by_name(found: Listing) -> dict[str, int]:

@@ -53,13 +53,17 @@ def planned_source(
     aside: Mapping[str, str],
     notes: Sequence[str],
     omissions: Sequence[Omission],
+    refused: Mapping[str, str] | None = None,
 ) -> Source:
-    """A source of the fields that were chosen; `aside` are those that cannot be any, and why. Raises as `chosen_in` does."""
+    """A source of the fields that were chosen; `aside` are those that cannot be any, and why, `refused` those too large to lose in silence.
+
+    Raises as `chosen_in` does.
+    """
     kinds = {
         name: FileColumn(dtype=one.dtype, shape=one.shape, kind=str(Field("", one.dtype, one.shape, one.ragged)), detail=None)
         for name, one in fields_there.items()
     }
-    table = Table(path=path, fingerprint=fingerprints[0], records=int(starts[-1]), columns=kinds, aside=aside, refused={})
+    table = Table(path=path, fingerprint=fingerprints[0], records=int(starts[-1]), columns=kinds, aside=aside, refused=refused or {})
     said = list(notes)
     chosen = chosen_in(table, fields, said)
     columns: list[Column] = []

@@ -13,11 +13,15 @@ from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.tfrecord.example import viewed
 from streamload.formats.tfrecord.framing import SKIPPABLE, damage_hint, framed_records
 from streamload.formats.unpacking_budget import UnpackingBudget
+from streamload.images import format_of
 from streamload.storage.compressed_file import open_unpacked
 from streamload.storage.files import Fingerprint, recheck
 
 MOST_TEXT_NBYTES = 256
 """Bytes of one record that may be a name of a class, and are kept to see whether such repeat."""
+IMAGES = "holds lists of encoded images, several a record, which cannot be read yet"
+HEAD_NBYTES = 16
+"""Bytes that tell what kind of image some are."""
 KEPT_NBYTES = 250
 """About what Python takes for the places of a value, and for a short array."""
 
@@ -130,7 +134,7 @@ class Features:
             if not isinstance(feature, BytesFeature):
                 self._leave_out(name, "holds numbers in some records, and bytes in others")
             elif len(value) > 1:
-                self._leave_out(name, "holds lists of bytes")
+                self._leave_out(name, IMAGES if any(format_of(bytes(one[:HEAD_NBYTES])) for one in value) else "holds lists of bytes")
             else:
                 (one,) = value
                 place = np.frombuffer(one, np.uint8).ctypes.data - base if len(one) else 0

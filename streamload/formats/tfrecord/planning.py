@@ -18,7 +18,7 @@ from streamload.formats.naming.field_names import plain_names
 from streamload.formats.tables.fields import Fields
 from streamload.formats.tables.label_values import LabelValues
 from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
-from streamload.formats.tfrecord.features import BytesFeature, Features, NumbersFeature, numbers_beside
+from streamload.formats.tfrecord.features import IMAGES, BytesFeature, Features, NumbersFeature, numbers_beside
 from streamload.formats.tfrecord.pixel_shape import shape_said
 from streamload.images import format_of, named_as_mask
 from streamload.omissions import Omission
@@ -62,7 +62,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         fingerprints=fingerprints,
         starts=starts,
         fill=fill,
-        aside=features.aside,
+        aside={name: why for name, why in features.aside.items() if why != IMAGES},
+        refused={name: why for name, why in features.aside.items() if why == IMAGES},
         notes=[f"'{name}' is the feature {stored!r}" for name, stored in names.items() if name != stored and name in found],
         omissions=[Omission.of("record", "damaged", [error.message for error in features.damage])] if features.damage else [],
     )

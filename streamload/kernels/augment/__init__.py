@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from streamload.kernels.augment import objects
+from streamload.storage.owned_files import Folder
+
 MODULES = {
+    "run": "run",
+    "draw": "run",
     "crop": "crop",
     "bilinear": "resample",
     "curve": "curves",
@@ -49,7 +55,14 @@ MODULES = {
     "float_hwc": "floats",
     **{f"{dtype}_{layout}": "output" for dtype in ("float32", "float16", "bfloat16", "uint8") for layout in ("chw", "hwc")},
 }
-"""The module of each kernel."""
+"""The module of each kernel; `run` calls the others, and `draw` draws their parameters."""
+ALWAYS = ("draw", "run")
+"""Kernels that every chain takes."""
+RUNTIME = frozenset(
+    {"filtered", "gaussian_blur", "sharpness", "mix_rows", "volume", "volume_elements"}
+    | {f"float_{name}" for name in ("box", "affine", "chw", "hwc")}
+)
+"""Kernels that use arrays of numba's own: their code is loaded by numba, with its runtime."""
 
 
 @cache
@@ -61,17 +74,47 @@ def digest() -> str:
     return sources.hexdigest()
 
 
-def compiled_kernels(names: Sequence[str]) -> tuple[Any, list[Any]]:
-    """The compiled loop's module, and the compiled kernels of these names; numba's folder must be set."""
+def load_objects(names: Sequence[str], folder: Path | None) -> bool:
+    """Load kernels whose machine code is kept in the folder; whether all of these names are loaded by then."""
+    lacking = [name for name in names if name not in _addresses and name not in RUNTIME]
+    if lacking and folder is not None and objects.processor() is not None:
+        with Folder.named(folder) as held:
+            for name in lacking:
+                data = objects.read(held, name)
+                address = _loader().load(name, data) if data is not None else None
+                if address is not None:
+                    _addresses[name] = address
+    return all(name in _addresses for name in names)
+
+
+def compile_kernels(names: Sequence[str], folder: Path | None) -> None:
+    """Compile the kernels of these names that are not loaded, or load what numba has kept of them; its folder must be set."""
     numba: Any = import_module("numba")
-    run = import_module(f"{__name__}.run")
-    found: list[Any] = []
     for name in names:
-        if name not in _compiled:
-            function = import_module(f"{__name__}.{MODULES[name]}").KERNELS[name]
-            _compiled[name] = numba.cfunc("void(int64, int64)", nopython=True, cache=True, error_model="numpy")(function)
-        found.append(_compiled[name])
-    return run, found
+        if name in _addresses:
+            continue
+        function = import_module(f"{__name__}.{MODULES[name]}").KERNELS[name]
+        if name not in RUNTIME and objects.processor() is not None:
+            data = objects.compiled_object(name, function)
+            address = _loader().load(name, data) if data is not None else None
+            if data is not None and address is not None:
+                _addresses[name] = address
+                if folder is not None:
+                    with suppress(OSError), Folder.named(folder) as held:  # else it is compiled again next time
+                        objects.write(held, name, data)
+                continue
+        _callbacks[name] = numba.cfunc("void(int64, int64)", nopython=True, cache=True, error_model="numpy")(function)
+        _addresses[name] = _callbacks[name].address
+
+
+@cache
+def _loader() -> objects.ObjectLoader:
+    return objects.ObjectLoader()
+
+
+def addresses(names: Sequence[str]) -> list[int]:
+    """Where the code of kernels lies that have been loaded."""
+    return [_addresses[name] for name in names]
 
 
 def plain_kernel(name: str) -> Callable[..., None]:
@@ -79,4 +122,6 @@ def plain_kernel(name: str) -> Callable[..., None]:
     return import_module(f"{__name__}.plain.{MODULES[name]}").KERNELS[name]
 
 
-_compiled: dict[str, Any] = {}
+_addresses: dict[str, int] = {}
+_callbacks: dict[str, Any] = {}
+"""Of kernels that numba itself has loaded, which hold their code."""

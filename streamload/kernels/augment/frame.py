@@ -33,6 +33,8 @@ RECORD = 16
 WORDS = 17
 """Address of the eight words of the key, uint32, for noise."""
 FRAME_WORDS = 32
+RECORD_WORDS = 5
+"""Of a row of the table of records: address, height and width, the address of where it goes, and its number."""
 
 KINDS = ("uint8", "uint16", "int16", "float16", "bfloat16", "float32")
 

@@ -1,21 +1,26 @@
 """The compiled loop over the records of a batch, and the hash that all randomness of augmentation comes from."""
 
 # pyright: basic, reportCallIssue=false
-# The types of arguments stand in the signatures; numba's own stubs know nothing of them.
+# numba's own stubs know nothing of what is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
+from numba import carray, njit
 
-from streamload.kernels.augment.frame import CHANNELS, OUT, PENDING, PLANAR, RECORD, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
-from streamload.kernels.augment.vectors import INNER, call, fence, u32, u64
-
-OUTER = {"nogil": True, "cache": True, "error_model": "numpy"}
+from streamload.kernels.augment.frame import (
+    CHANNELS,
+    FRAME_WORDS,
+    OUT,
+    PENDING,
+    PLANAR,
+    RECORD,
+    RECORD_WORDS,
+    SOURCE,
+    SOURCE_HEIGHT,
+    SOURCE_WIDTH,
+)
+from streamload.kernels.augment.vectors import INNER, call, fence, pointer, u32, u64
 
 
 @njit(**INNER)
@@ -28,12 +33,15 @@ def mix(x):
     return u32(x ^ u32(x >> u32(15)))
 
 
-@njit("void(uint32[::1], int64[::1], int64, int64, uint32[:, ::1])", **OUTER)
-def draw(words, records, first, step, out):
-    """Put into out[k, j] the draw of number `first + step * j` for record `records[k]`; shape (records, draws).
+def draw(nothing: int, arguments: int) -> None:
+    """Put into out[k, j] the draw of number `first + step * j` for record `records[k]`.
 
-    A draw is a hash of four words of the key, the record and the number of the draw: whoever asks, and whenever.
+    A draw is a hash of four words of the key, the record and the number of the draw: whoever asks, and whenever. The arguments:
+    addresses of words, records and out, shape (records, draws); first and step; how many records, and draws.
     """
+    a = carray(pointer(arguments), 7, np.int64)
+    words, records = carray(pointer(a[0]), 4, np.uint32), carray(pointer(a[1]), a[5], np.int64)
+    out, first, step = carray(pointer(a[2]), (a[5], a[6]), np.uint32), a[3], a[4]
     for j in range(out.shape[1]):
         number = u32(first + step * j)
         other = u32(mix(u32(number ^ words[2])) + words[3])
@@ -43,30 +51,28 @@ def draw(words, records, first, step, out):
             out[k, j] = mix(u32(mix(u32(mix(u32(low ^ words[0])) ^ u32(high + words[1]))) ^ other))
 
 
-@njit(
-    "void(int64[::1], int64[::1], int64[::1], float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, int64, int64)",
-    **OUTER,
-)
-def run(frame, kernels, columns, values, order, records, channels, planar, start, stop):
+def run(frame: int, arguments: int) -> None:
     """Do the steps of records [start, stop).
 
-    `kernels[i]` is the address of step i's kernel and `columns[i]` where in a row of `values` its parameters begin; `order[k]`
-    lists the steps of record k, those below 0 left out; a row of `records` is the address of a record, its height and width,
-    the address of where it goes, and its number.
+    The arguments: addresses of kernels, columns, values, order and records; how many parameters and how many places a record
+    has; channels, whether they are planes, start, stop. `kernels[i]` is the address of step i's kernel and `columns[i]` where
+    in a row of `values` its parameters begin; `order[k]` lists the steps of record k, those below 0 left out; a row of
+    `records` is the address of a record, its height and width, the address of where it goes, and its number.
     """
-    at = frame.ctypes.data
-    for k in range(start, stop):
-        frame[SOURCE], frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH] = records[k, 0], records[k, 1], records[k, 2]
-        frame[OUT], frame[RECORD] = records[k, 3], records[k, 4]
-        frame[CHANNELS], frame[PLANAR], frame[PENDING] = channels, planar, 0
-        row = values.ctypes.data + k * values.shape[1] * 8
-        for s in range(order.shape[1]):
+    a, f = carray(pointer(arguments), 11, np.int64), carray(pointer(frame), FRAME_WORDS, np.int64)
+    places, stop = a[6], a[10]
+    kernels, columns = carray(pointer(a[0]), places, np.int64), carray(pointer(a[1]), places, np.int64)
+    order, records = carray(pointer(a[3]), (stop, places), np.int64), carray(pointer(a[4]), (stop, RECORD_WORDS), np.int64)
+    for k in range(a[9], stop):
+        f[SOURCE], f[SOURCE_HEIGHT], f[SOURCE_WIDTH] = records[k, 0], records[k, 1], records[k, 2]
+        f[OUT], f[RECORD] = records[k, 3], records[k, 4]
+        f[CHANNELS], f[PLANAR], f[PENDING] = a[7], a[8], 0
+        row = a[2] + k * a[5] * 8
+        for s in range(places):
             step = order[k, s]
             if step >= 0:
-                call(kernels[step], at, row + columns[step] * 8)
+                call(kernels[step], frame, row + columns[step] * 8)
     fence()
 
 
-def kernel_addresses(kernels: Sequence[Any]) -> NDArray[np.int64]:
-    """The addresses of compiled kernels, as `run` takes them."""
-    return np.array([kernel.address for kernel in kernels], np.int64)
+KERNELS = {"draw": draw, "run": run}

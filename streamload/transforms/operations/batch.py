@@ -196,7 +196,7 @@ def mix_rows(rows: NDArray[Any], share: float, runner: Runner) -> None:
     )
     form = PixelFormat(dtype=rows.dtype, channels=1, planar=False, plane_nbytes=0, out_nbytes=saved.nbytes, out_kind=rows.dtype.name)
     assert rows.dtype.name in KINDS
-    runner.run(steps, records, form, words=np.zeros(8, np.uint32), past_caches=False, start=0, stop=1)
+    runner.prepared(steps, records, form, words=np.zeros(8, np.uint32), past_caches=False)(0, 1)
 
 
 def _share_labels(batch: WholeBatch, name: str) -> None:

@@ -133,6 +133,22 @@ def test_labels_that_lie_in_one_row_are_found_along_it(tmp_path: Path, capsys: p
     assert "--record-axis y=1 counts these" in shown
 
 
+def test_an_enumerated_type_names_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Where it numbers them from 0 on; they are kept by a conversion, and truth values are none."""
+    numbers = np.arange(6, dtype="i1") % 3
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("label", data=numbers, dtype=h5py.enum_dtype({"dog": 1, "cat": 0, "emu": 2}, "i1"))
+        file.create_dataset("grade", data=numbers + 1, dtype=h5py.enum_dtype({"low": 1, "mid": 2, "high": 3}, "i1"))
+        file["new"] = numbers > 0
+    with sl.open(tmp_path / "a.h5") as source:
+        assert source.classes == {"label": ("cat", "dog", "emu")}
+        assert source[:]["grade"].tolist() == [1, 2, 3] * 2
+        assert source[:]["new"].dtype == bool
+    assert said(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.parquet")[0] == 0
+    with sl.open(tmp_path / "b.parquet") as source:
+        assert source.classes == {"label": ("cat", "dog", "emu")}
+
+
 def test_a_group_is_no_dataset_and_what_it_holds_is_named(tmp_path: Path):
     """As categories of AnnData are."""
     path = tmp_path / "a.h5"
@@ -143,3 +159,18 @@ def test_a_group_is_no_dataset_and_what_it_holds_is_named(tmp_path: Path):
         sl.open(path, fields=["obs/kind"])
     assert caught.value.message == f"{path}: 'obs/kind' is a group, and no dataset; it holds 'obs/kind/categories', 'obs/kind/codes'."
     assert caught.value.hint == "Name one of these."
+
+
+def test_what_later_files_hold_besides_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By name and file; where fields are named, nobody asks for more."""
+    for number in range(3):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["in/x"], file["in/y"] = np.ones((5, 3)), np.arange(5)
+            if number == 1:
+                file["in/z"] = np.arange(5)
+    with sl.open(tmp_path / "*.h5") as source:
+        assert f"'in/z' left out: in {tmp_path / '1.h5'}, not in {tmp_path / '0.h5'}" in source.notes
+    with sl.open(tmp_path / "*.h5", fields=["x"]) as source:
+        assert "left out" not in repr(source)
+    code, shown = said(capsys, "convert", str(tmp_path / "*.h5"), tmp_path / "o.parquet")
+    assert (code, "1 field: 'in/z'" in shown) == (1, True)

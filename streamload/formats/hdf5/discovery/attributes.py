@@ -24,7 +24,8 @@ _KINDS = (h5t.INTEGER, h5t.FLOAT, h5t.STRING, h5t.ENUM)
 def attributes_of(dataset: h5d.DatasetID) -> str:
     """The attributes as JSON; "" where there are none."""
     count = min(MOST, h5a.get_num_attrs(dataset))
-    if not count:
+    named = _names_of_type(dataset)
+    if not count and not named:
         return ""
     held, found = h5py.AttributeManager(h5py.Dataset(dataset)), dict[str, Any]()
     for number in range(count):
@@ -38,12 +39,21 @@ def attributes_of(dataset: h5d.DatasetID) -> str:
             continue
         if value is not None:
             found[name] = value
-    words = {name: found.pop(name) for name in (CLASSES,) if name in found}
+    words = {name: found.pop(name) for name in (CLASSES,) if name in found} or ({CLASSES: named} if named else {})
     if len(attributes_to_json(found)) > MOST_NBYTES:
         found = {}
     if len(attributes_to_json(words)) > MOST_NAMES_NBYTES:
         words = {}
     return attributes_to_json(found | words) if found or words else ""
+
+
+def _names_of_type(dataset: h5d.DatasetID) -> list[str]:
+    """What an enumerated type calls the numbers 0, 1, 2 and so on; none where it numbers otherwise."""
+    kind = dataset.get_type()
+    if kind.get_class() != h5t.ENUM:
+        return []
+    names = {int(kind.get_member_value(at)): kind.get_member_name(at) for at in range(kind.get_nmembers())}
+    return [names[number].decode(errors="replace") for number in range(len(names))] if set(names) == set(range(len(names))) else []
 
 
 def _plain(value: Any) -> Any:

@@ -76,3 +76,6 @@ def run(
 
 def _bytes_at(address: int, nbytes: int) -> NDArray[np.uint8]:
     return np.frombuffer(memoryview((ctypes.c_uint8 * nbytes).from_address(address)), np.uint8)
+
+
+KERNELS = {"draw": draw, "run": run}

@@ -1,0 +1,60 @@
+"""Trains a small network on a file of images with the Trainer of transformers; `--resume` goes on from its last checkpoint."""
+
+import argparse
+from typing import Any
+
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+import streamload as sl
+
+PATH = "train.h5"
+IMAGE, LABEL = "image", "label"
+CLASSES, SHAPE = 12, (64, 64, 3)
+
+
+class Network(nn.Sequential):
+    """Layers, and how many records they were right of."""
+
+    right = seen = 0
+
+    def forward(self, **batch: Any) -> dict[str, Any]:
+        """The loss of a batch."""
+        scores = super().forward(batch[IMAGE].float().div(127.5).sub(1))
+        self.right += int((scores.argmax(1) == batch[LABEL]).sum())
+        self.seen += len(scores)
+        return {"loss": nn.functional.cross_entropy(scores, batch[LABEL].long()), "logits": scores}
+
+
+class Tell(TrainerCallback):
+    """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: D102
+        epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
+        more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:  # noqa: D102
+        print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
+        model.right = model.seen = 0
+
+
+def main() -> None:
+    """Train; the Trainer saves after every epoch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", nargs="?", default=PATH)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
+    layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
+    model = Network(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
+    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+        batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
+        trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])
+        trainer.get_train_dataloader = lambda: batches
+        trainer.train(resume_from_checkpoint=given.resume)
+
+
+if __name__ == "__main__":
+    main()
