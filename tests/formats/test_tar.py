@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import streamload as sl
-from streamload import kernels
 from streamload.errors import ConfigError, CorruptDataError, NullValueError, SchemaMismatchError, UnsafeSourceError
 from streamload.formats import plan_cache
 from streamload.formats.columns.file_ranges import FileRanges
@@ -373,24 +372,6 @@ def test_large_archives_are_walked_through_at_once(tmp_path: Path, monkeypatch: 
         assert source[:]["label"].tolist() == [*range(20)] * 4
         np.testing.assert_array_equal(source[:]["image"], np.stack([image(number) for number in range(80)]))
         assert source.omissions == (Omission("member", "a symbolic link", 1, ("link.png",)),)
-
-
-def test_what_walks_through_large_archives_is_compiled_once_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """On stderr, with how long it takes; not where the cache folder has it."""
-    monkeypatch.setattr(walk, "WORTH_NBYTES", 0)
-    kernels.compile_kernels()
-    kernels.tar_kernels()
-    capsys.readouterr()
-    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path / "kept"))
-    for said in ("streamload: compiling what walks through large tar archives, which takes some 3 seconds, once.\n", ""):
-        path = tmp_path / f"{len(said)}.tar"
-        write(path, [("0.id", b"7")])
-        kernels.use(compiled=True)
-        with sl.open(path) as source:
-            assert source[0]["id"] == 7
-        assert capsys.readouterr().err == said
 
 
 def test_labels_that_repeat_are_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch):
