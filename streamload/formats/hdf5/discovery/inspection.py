@@ -53,9 +53,8 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
                     extra |= {f"{group}/{name}".lstrip("/"): path for name in sorted(names - beside[group]) if beside[group]}
         recheck(files.found[number])
     assert collected is not None
-    notes += [
-        f"'{name}' left out: in {path}, not in {request.paths[0]}" for name, path in list(extra.items())[: field_selection.MOST_LISTED]
-    ]
+    listed = list(extra.items())[: field_selection.MOST_LISTED]
+    notes += [f"'{name}' left out: in {path}, not in {collected.paths[0]}" for name, path in listed]
     return _survey(wishes, collected, files, notes)
 
 
