@@ -238,7 +238,7 @@ def _contents_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[Acco
     for one in origin.omissions:
         if one.what == "member" and origin.files is None:
             for expected in (False, True):
-                names = [name for name in one.names if _why(name, origin, ())[1] == expected]
+                names = [name for name in one.names if _why(name, origin, (), chosen=False)[1] == expected]
                 count = None if expected else one.count - len(one.names) + len(names)
                 yield from _split(one.what, names, one.why, patterns, count=count, expected=expected)
         elif one.what not in ("file", "field"):
