@@ -163,7 +163,9 @@ def of_scripts() -> Iterator[Case]:
 
 
 def of_manifests() -> Iterator[Case]:
-    """Manifests that are damaged."""
+    """Options that are neither, and manifests that are damaged."""
+    ways = ((f"scaled={told}", {"more": f"--option scaled={told}"}) for told in ("true", "false"))
+    yield case(command("info", "decoded.h5", "--no-measure"), {"more": "--option scaled=maybe"}, *ways)
     command("convert", SOURCE, "whole.npz")()
     manifest = Path("whole.npz.manifest.json")
     whole = manifest.read_text()
