@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import struct
@@ -10,12 +11,16 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from bench.data import Made
 from streamload.kernels import checksum_kernels
 
 SHARD_NBYTES = 64 << 20
+
+LEAST_NBYTES, MOST_NBYTES, FOLDERS = 10_000, 40_000, 100
+"""Of stored photographs: those of 300 to 500 pixels a side have so many bytes."""
 
 Labelled = Iterator[tuple[bytes, int]]
 
@@ -65,6 +70,29 @@ def tfrecords_of(made: Made) -> Path:
                         file.write(piece)
 
     return _once(made.path.with_suffix(".tfrecords"), write)
+
+
+def stored_photographs(folder: Path, *, nbytes: int) -> tuple[Path, Path]:
+    """A folder of files, and a tar of them, of so many random bytes together: for reading alone, what is in them does not matter."""
+    name = f"photographs-{nbytes // LEAST_NBYTES}"
+
+    def write(whole: Path) -> None:
+        rng, written = np.random.default_rng(nbytes), 0
+        for number in itertools.count():
+            path = whole / f"{number % FOLDERS:03}" / f"{number:08}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            written += path.write_bytes(rng.bytes(int(rng.integers(LEAST_NBYTES, MOST_NBYTES))))
+            if written >= nbytes:
+                return
+
+    files = _once(folder / f"{name}.folder", write)
+
+    def pack(whole: Path) -> None:
+        with tarfile.open(whole / "0.tar", "w") as archive:
+            for path in sorted(files.rglob("*.jpg")):
+                archive.add(path, path.name)
+
+    return files, _once(folder / f"{name}.tars", pack) / "0.tar"
 
 
 def _shards(made: Made) -> Iterator[list[tuple[int, bytes, int]]]:

@@ -16,8 +16,15 @@ from bench.command import Report, arguments
 from bench.data import Made, raw
 from streamload.tools.files.page_cache import make_cold, make_warm
 
+NUMBA = (sys.executable, "-c", "import numpy, numba")
+"""What a first batch is held against, in the same run: importing what any loader with compiled loops needs."""
+NUMBA_AIM = 0.7
+SMALL = {"record_nbytes": 3_072, "nbytes": 4_000_000}
+"""A file that fits in one step or two."""
 AIMS = {"from Loader(...), once imported": 1.0, "from the start of Python": 1.5}
 FIRST_EVER_AIM = 10.0
+IMPORT_AIM_S, HELP_AIM = 0.04, 1.5
+"""What `import streamload` may add to importing NumPy, and how many times as long as that `streamload --help` may take."""
 
 
 def start(
@@ -63,6 +70,30 @@ def measure(report: Report, made: Made, *, batch: int, workers: int, order: str,
     report.say(f"    of which: {parts}; the slowest of {times} from Loader(...): {worst:.3f} s", **middle)
 
 
+def against_numba(report: Report, made: Made, *, batch: int, times: int) -> None:
+    """From `Loader(...)` to the first batch, beside importing NumPy and numba, in turns."""
+    make_warm([made.path])
+    counts = (0, 1, 2)
+    for workers in counts:
+        start(made, batch=batch, workers=workers, order="exact")
+    ratios: dict[int, list[float]] = {workers: [] for workers in counts}
+    imports: list[float] = []
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run(NUMBA, check=True)
+        imports.append(time.perf_counter() - began)
+        for workers in counts:
+            ratios[workers].append(start(made, batch=batch, workers=workers, order="exact")[0]["first"] / imports[-1])
+    report.say(
+        f"first batch of {batch} records of {made.record_nbytes:,} B, {made.path.name}, over `import numpy, numba` "
+        f"({statistics.median(imports):.3f} s); median of {times} in turns"
+    )
+    for workers, found in ratios.items():
+        ratio = statistics.median(found)
+        verdict = "reached" if ratio <= NUMBA_AIM else "MISSED"
+        report.say(f"    {workers} workers {ratio:.2f} (aim: {NUMBA_AIM}, {verdict})", workers=workers, ratios=found, aim=NUMBA_AIM)
+
+
 def first_ever(report: Report, made: Made, *, batch: int, workers: int) -> None:
     """A run with an empty cache of kernels, and the one after it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,17 +111,49 @@ def first_ever(report: Report, made: Made, *, batch: int, workers: int) -> None:
     report.say(f"    it said: {lines[0] if lines else 'nothing (a line was promised)'}; the run after it said: {said_again or 'nothing'}")
 
 
+def imports(report: Report, *, times: int) -> None:
+    """Importing the library, and the help of the command, beside importing NumPy: in turns, bytecode written."""
+    commands = {"numpy": ("-c", "import numpy"), "both": ("-c", "import numpy, streamload"), "help": ("-m", "streamload", "--help")}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(times + 1):
+        for name, words in commands.items():
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-P", *words], env=environment, stdout=subprocess.DEVNULL, check=True)
+            if turn:  # The first writes bytecode.
+                taken[name].append(time.perf_counter() - began)
+    numpy = taken["numpy"]
+    added = statistics.median(both - alone for both, alone in zip(taken["both"], numpy, strict=True))
+    ratio = statistics.median(one / alone for one, alone in zip(taken["help"], numpy, strict=True))
+    report.say(
+        f"import streamload adds {added:.3f} s to importing NumPy, {statistics.median(numpy):.3f} s (aim: {IMPORT_AIM_S} s, "
+        f"{'reached' if added <= IMPORT_AIM_S else 'MISSED'}); streamload --help takes {ratio:.2f} times as long as that "
+        f"(aim: {HELP_AIM}, {'reached' if ratio <= HELP_AIM else 'MISSED'}); medians of {times} pairs",
+        added=added,
+        help_ratio=ratio,
+        seconds=taken,
+    )
+
+
 def main(given: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("first_batch", __doc__ or "")
     parser.add_argument("--record", type=int, default=150_528, help="bytes of a record (default 150,528)")
+    parser.add_argument("--only-ratios", action="store_true", help="what a first batch takes over importing NumPy and numba, and no more")
     options = parser.parse_args(given)
     report = Report("first_batch", options)
     made = raw(report.folder, record_nbytes=options.record, nbytes=options.nbytes)
+    for one in (raw(report.folder, **SMALL), made):
+        against_numba(report, one, batch=options.batch, times=options.pairs)
+    if options.only_ratios:
+        report.end()
+        return
     settings = {"batch": options.batch, "workers": options.workers}
     for cold in (False, True):
         measure(report, made, **settings, order="exact", times=options.pairs, cold=cold, aims={} if cold else AIMS)
     first_ever(report, made, **settings)
+    imports(report, times=options.pairs)
     report.end()
 
 

@@ -199,5 +199,5 @@ def _tasks_here(environ: Mapping[str, str], name: str) -> int | None:
 
 def _number(environ: Mapping[str, str], name: str) -> int | None:
     """A variable as a number, 0 or above; None where it is none."""
-    text = environ.get(name)
-    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,9}", text := text.strip()) else None
+    text = environ.get(name, "").strip()
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,18 +40,15 @@ def loader_of(config: dict[str, Any]) -> sl.Loader:
 
 def processor_seconds(loader: sl.Loader) -> float:
     """Processor time of this process and of the loader's workers until now."""
-    ticks = 0
-    for pid in loader.worker_pids:
-        with open(f"/proc/{pid}/stat") as file:
-            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+    workers_ns = sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in loader.worker_pids)
+    return time.process_time() + workers_ns / 1e9
 
 
-def one_pass(loader: sl.Loader, epoch: int, out: Any) -> dict[str, Any]:
-    """An epoch, every batch of which is copied into one buffer, as a copy to a device would be."""
+def one_pass(loader: sl.Loader, stop: int, out: Any) -> dict[str, Any]:
+    """The epochs up to `stop`, every batch of which is copied into one buffer, as a copy to a device would be."""
     records = 0
     cpu, began = processor_seconds(loader), time.perf_counter()
-    for batches in loader.epochs(epoch + 1):
+    for batches in loader.epochs(stop):
         for batch in batches:
             images = batch["image"]
             out[: len(images)] = images
@@ -68,12 +66,15 @@ def main() -> None:
     config = json.loads(sys.stdin.readline())
     loader = loader_of(config)
     out = np.ones((config["batch"], *sl.open(config["paths"][0], fields=["image"]).schema["image"].shape), np.uint8)
-    for epoch in range(2):
-        one_pass(loader, epoch, out)
+    epochs = config.get("epochs", 1)
+    one_pass(loader, epochs, out)
+    while len(loader.worker_pids) < config["workers"]:
+        time.sleep(0.01)
+    one_pass(loader, 2 * epochs, out)
     answers.write(json.dumps({"package": os.path.dirname(os.path.dirname(sl.__file__))}) + "\n")
     answers.flush()
-    for epoch, _ in enumerate(sys.stdin, start=2):
-        answers.write(json.dumps(one_pass(loader, epoch, out)) + "\n")
+    for number, _ in enumerate(sys.stdin, start=3):
+        answers.write(json.dumps(one_pass(loader, number * epochs, out)) + "\n")
         answers.flush()
     loader.close()
 

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.formats import Fields, Format, folder_format_of, format_of, partitions, unrecognized
+from streamload.formats import Fields, Format, folder_format_of, format_of, odd_files, partitions, unrecognized
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.single_numbers import as_numbers
 from streamload.formats.naming.field_names import natural_key
 from streamload.formats.split_choice import WORDS, by_split
+from streamload.omissions import Omission
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten
 from streamload.storage.files import fingerprint
@@ -71,11 +72,13 @@ def open_source(
     paths = _expanded(path, options.get("split"), folders)
     wanted = [fields] if isinstance(fields, str) else fields
     _refuse_nameless(wanted)
+    one_path = os.path.expanduser(path) if isinstance(path, (str, os.PathLike)) else None
+    of_folder = one_path is not None and paths != [one_path] and os.path.isdir(one_path)
+    paths, odd = _without_odd_files(paths, folders, one_path) if of_folder and one_path else (paths, [])
     chosen = _format_of_all(paths, folders, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
-    of_folder = isinstance(path, (str, os.PathLike)) and paths != [os.path.expanduser(path)] and os.path.isdir(os.path.expanduser(path))
     if of_folder and not _choose_inside(paths):
         options = {name: value for name, value in options.items() if name != "split"}  # It has chosen the files.
     _refuse_unknown(options, chosen)
@@ -89,6 +92,7 @@ def open_source(
     inner, named = partitions.split(wanted, said)
     source = _planned(chosen, paths, inner, options, by_file, decode)
     source = partitions.with_partitions(source, said, named) if named else source
+    source = source.replaced(omissions=[*source.omissions, *odd]) if odd else source
     return as_numbers(source, options.get("shapes") or ())
 
 
@@ -130,6 +134,30 @@ def _format_of_all(paths: Sequence[str], folders: Mapping[str, Format], *, asked
                 path=path,
             )
     return chosen
+
+
+def _without_odd_files(paths: Sequence[str], folders: dict[str, Format], folder: str) -> tuple[list[str], list[Omission]]:
+    """The files of a folder that are of a format, and those left out that are of none, where nobody takes those for records.
+
+    All paths, where more would be left out than is taken, or where what is of no format is called as data is. `folders` learns the
+    formats of files, too.
+    """
+    odd: list[tuple[str, str]] = []
+    for path in paths:
+        if os.path.isdir(path) and path not in folders:
+            folders[path] = _format_at(path, asked=path)
+        if path in folders:
+            continue
+        was = fingerprint(path)
+        head, found = _recognised(was.path, path)
+        if found is not None:
+            folders[path] = found
+        else:
+            odd.append((path, unrecognized.kind_of(head, was.nbytes)))
+    taken, beside = [path for path in paths if path in folders], [path for path, _ in odd]
+    if not odd or odd_files.outweigh(beside, taken) or not all(odd_files.is_odd(path, taken) for path in beside):
+        return list(paths), []
+    return taken, odd_files.left_out(folder, odd)
 
 
 def _names_in(fields: Fields | None) -> list[object]:
@@ -330,7 +358,8 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
             held = sorted((entry for entry in entries if not entry.name.startswith((".", "_"))), key=lambda entry: natural_key(entry.name))
     except OSError:
         return []
-    if any(not entry.is_dir() and partitions.is_data(entry.path) for entry in held):
+    beside = [entry.path for entry in held if not entry.is_dir() and partitions.is_data(entry.path)]
+    if not all(map(odd_files.is_odd, beside)):
         return []
     found = [entry.path for entry in held if entry.is_dir()]
     if not all(folder_format_of(one) is not None for one in found):
@@ -350,7 +379,7 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
             hint=f"Open one of them: {found[0]}.",
             path=folder,
         )
-    return found
+    return [*found, *beside] if found else []
 
 
 def _choose_inside(folders: list[str]) -> bool:

@@ -24,6 +24,7 @@ _TABLE = "Write it as Parquet with what reads it."
 _UNREAD = "Images of this kind are not decoded here: write them as PNG, WebP or JPEG first, in a folder."
 
 _VOLUME = 'Write the volumes as arrays first, each a file, numpy.save("x.npy", volume), or as datasets of HDF5.'
+_SOUND = "Sounds are not decoded here: write their samples as arrays first, or their bytes into a column of Parquet."
 _OWN = "Read it with the library that wrote it, and write its records as HDF5 or Parquet."
 _ENDINGS = {".beton": "a file of FFCV", ".mds": "a shard of MosaicML Streaming"}
 """Formats of other loaders, which have no signature of their own."""
@@ -59,6 +60,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"FEA1", "a Feather file of version 1", "Write it anew: pyarrow.feather.write_feather(pyarrow.feather.read_table(path), out)."),
     (b"SIMPLE  =", "a FITS file", _CONVERT),
     (b"NRRD000", "an NRRD volume", _VOLUME),
+    (b"fLaC", "a sound (FLAC)", _SOUND),
+    (b"OggS", "a sound (Ogg)", _SOUND),
+    (b"ID3", "a sound (MP3)", _SOUND),
     (b"\x7fELF", "a program", "Check the path."),
     (b"%PDF-", "a PDF document", "Check the path."),
 )
@@ -88,7 +92,7 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
             hint="Is it complete, and is it the file you mean? Known formats begin with a signature of their own.",
             path=path,
         )
-    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD, _VOLUME, _OWN) else CorruptDataError
+    kind = UnsupportedFeatureError if hint in (_CONVERT, _UNREAD, _VOLUME, _SOUND, _OWN) else CorruptDataError
     named = {"path": path, "asked": asked, "folder": os.path.dirname(path) or "."}
     told = hint.format_map({name: shlex.quote(one) for name, one in named.items()})
     if asked != path and hint not in (_SEVERAL, _BESIDE):
@@ -97,11 +101,18 @@ def unrecognized(head: bytes, path: str, nbytes: int, *, asked: str) -> Streamlo
     return kind(f"{before}{path} ({format_nbytes(nbytes)}){between} is {what}.", hint=told, path=path)
 
 
+def kind_of(head: bytes, nbytes: int) -> str:
+    """What a file is instead, in a few words."""
+    return _identify(head, nbytes)[0] or ("of no known format" if head else "empty")
+
+
 def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
     if head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[30:286]:
         return "a PyTorch file, which is pickled and never loaded", "Load it where you trust it, and save the arrays as HDF5."
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image", _ONE
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "a sound (WAV)", _SOUND
     if head[4:8] == b"ftyp":
         return (
             (_BRANDS[head[8:12]], _UNREAD) if head[8:12] in _BRANDS else ("a video (MPEG-4), or sound", "Write its frames as images first.")
@@ -122,6 +133,8 @@ def _identify(head: bytes, nbytes: int) -> tuple[str | None, str]:
         return "a web page (HTML), not the data", _DOWNLOAD
     if text.startswith((b"<?xml", b"<error")):
         return "an XML text, not the data", _DOWNLOAD
+    if text.startswith(b'{"') and b"\n{" in text.replace(b"\r", b"") and text.split(b"\n")[0].rstrip().endswith(b"}"):
+        return "a text of JSON lines", "Write it as Parquet: pyarrow.parquet.write_table(pyarrow.json.read_json(path), out)."
     if text.startswith((b'{"', b'[{"')):
         return "a JSON text, not the data", _DOWNLOAD
     if head and not head.strip(b"\x00"):

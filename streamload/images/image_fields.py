@@ -26,6 +26,8 @@ from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
 """Records whose headers say what a field holds."""
+FEW_NBYTES = 16 * 1024**2
+"""Of records that are looked at when the first one is no image."""
 LOOKED_NBYTES = 256 * 1024**2
 """Fewer are looked at where they are larger than this together."""
 
@@ -234,9 +236,12 @@ def look_at(column: RaggedColumn, records_there: int, fingerprints: Sequence[Fin
     unread: list[Fault] = []
     reader.collect_faults(unread)  # A file that is gone is a bad record, and says nothing of the others.
     try:
-        if format_of(read_records(column, reader, records[:1])[0]) is None:
-            records = records[:4]  # Other bytes, most likely, or a bad record: a few more tell.
-        found: Ragged = read_records(column, reader, records)
+        found: Ragged = read_records(column, reader, records[:1])
+        if format_of(found.values.data) is None:
+            # Other bytes, most likely, or a bad record: a few more tell, unless they are large.
+            records = records[: max(1, min(4, FEW_NBYTES // max(1, len(found.values))))]
+        if len(records) > 1:
+            found = read_records(column, reader, records)
         for start, stop in zip(found.offsets[:-1].tolist(), found.offsets[1:].tolist(), strict=True):
             try:
                 heads.append(read_header(found.values[start:stop].data))

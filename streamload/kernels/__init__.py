@@ -189,6 +189,20 @@ def identity_kernels(*, many: bool) -> ModuleType:
     return _in_use["identities"]
 
 
+def whole_file_kernels() -> ModuleType | None:
+    """What reads whole files: `read_files`, `begin_reading`; None where compiled kernels are not in use, or the system is another.
+
+    The compiled ones are loaded by whoever asks first.
+    """
+    if not _compiled or sys.platform != "linux" or sys.byteorder != "little":
+        return None
+    if "whole_files" not in _in_use:
+        if not _has_statx() or not _load(["whole_files"], cache_folder()):
+            return None
+        _in_use["whole_files"] = import_module(f"{__name__}.whole_files")
+    return _in_use["whole_files"]
+
+
 def _has_statx() -> bool:
     """Whether the C library has what the compiled kernel calls."""
     import ctypes

@@ -9,6 +9,9 @@ from streamload.order import BlockOrder, LanedOrder, window_advice
 from streamload.source import Source
 
 MOST_LABELS = 1_000_000
+LEAST_OF_A_LABEL = 4
+"""Records on average. Two or three of one value belong together, and say no class: however they lie, a window sees a third of the
+values at least that it would see in random order."""
 STRETCHES = 64
 """Stretches of the data that are looked at."""
 LEAST_STRETCH = 256
@@ -27,6 +30,8 @@ def mixing_advice(data: Source, whole: LanedOrder) -> str | None:
         return None
     labels = labels_of(data)
     distinct = int(np.count_nonzero(np.bincount(labels))) if labels is not None else None
+    if distinct is not None and len(data) < LEAST_OF_A_LABEL * distinct:
+        distinct = None  # They tell how the data lies; but of so many values no window can be asked to show a share.
     first = whole.lanes[0]
     advice = first.advice(distinct) if isinstance(first, BlockOrder) and len(whole.lanes) == 1 else window_advice(blocks, distinct)
     mixed = labels is not None and isinstance(first, BlockOrder) and len(whole.lanes) == 1 and are_mixed(labels, first)

@@ -55,7 +55,7 @@ class Loader:
         """
         given = Options.of(options)
         self._set_up(data, given, None, copied=False)
-        for warning in (self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
+        for warning in (self._plan.without_steps, self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
             if warning:
                 warnings.warn(warning, stacklevel=2)
         self._delivery.prepare()

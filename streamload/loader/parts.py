@@ -140,6 +140,11 @@ def _part(
             data, spec, asked["shuffle"], weighed=asked["weights"] is not None or asked["draws"] is not None, listed=listed
         )
     weights = asked_weights(data, asked["weights"], draws=asked["draws"], indices=layout.indices)
+    if listed and weights is not None and weights.edges is not None:
+        raise ConfigError(
+            "indices= are not in rising order, which shuffle=False keeps, and weights= draws records in the order of the file.",
+            hint="Give np.sort(indices), shuffle=True, or leave weights= out.",
+        )
     several = (spec.lanes or lanes or ranks) if isinstance(spec, Block) else 1
     order = laned_order(spec, layout, seed=seed, lanes=several, weights=weights)
     return Part(

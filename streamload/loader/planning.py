@@ -75,6 +75,17 @@ class Plan:
         return self.shares.batch_size
 
     @property
+    def without_steps(self) -> str | None:
+        """What to say of an epoch of which `drop_last` leaves no step, though there are records; None for any other."""
+        if self.steps or not self.n:
+            return None
+        ranks = f", {self.shares.ranks:,} ranks" if self.shares.ranks > 1 else ""
+        return (
+            f"An epoch has no step: {self.n:,} record{'s' * (self.n != 1)}, batches of {self.batch_size:,}{ranks}, and drop_last=True "
+            "leaves out what fills none. Give a smaller batch_size, or leave drop_last out."
+        )
+
+    @property
     def drop_last(self) -> bool:
         """Whether a step that would be short is left out."""
         return self.shares.drop_last

@@ -62,6 +62,23 @@ class FileTable(Sequence[Fingerprint]):
         folder = self.folders[int(self.folder_starts.searchsorted(number, side="right")) - 1]
         return os.path.join(folder, os.fsdecode(name))
 
+    def paths(self, numbers: NDArray[np.integer]) -> list[bytes]:
+        """The paths of some files, in the bytes of the file system."""
+        folders = (self.folder_starts.searchsorted(numbers, side="right") - 1).tolist()
+        known = {folder: os.fsencode(os.path.join(self.folders[folder], "")) for folder in set(folders)}
+        bounds = zip(self.name_starts[numbers].tolist(), self.name_starts[numbers + 1].tolist(), strict=True)
+        names = self.names.data
+        return [known[folder] + names[start:stop] for folder, (start, stop) in zip(folders, bounds, strict=True)]
+
+    def identities(self, numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Device, inode, size and time of change in ns of some files, inodes as the bits of unsigned numbers: shape (files, 4)."""
+        found = np.empty((len(numbers), 4), np.int64)
+        found[:, 0] = self.devices[numbers if len(self.devices) > 1 else 0]
+        found[:, 1] = self.inodes.view(np.int64)[numbers]
+        found[:, 2] = self.nbytes[numbers]
+        found[:, 3] = self.mtimes_ns[numbers]
+        return found
+
     def name_list(self) -> list[str]:
         """The names of all files in their folders, in order."""
         names, starts = self.names.tobytes(), self.name_starts.tolist()

@@ -152,9 +152,11 @@ class OpenFiles:
             self._beside[what] = make()
         return cast("Beside", self._beside[what])
 
-    def descriptor(self, number: int) -> int:
-        """A read-only descriptor of file `number`, checked against its fingerprint when it is opened."""
-        self._touched.add(number)
+    def descriptor(self, number: int, *, reads: bool = True) -> int:
+        """A read-only descriptor of file `number`, checked against its fingerprint when it is opened; `reads` says whether bytes that
+        are delivered will come from it."""
+        if reads:
+            self._touched.add(number)
         if number in self._descriptors:
             if len(self.fingerprints) > 1:
                 self._descriptors.move_to_end(number)
@@ -167,10 +169,10 @@ class OpenFiles:
             os.close(old)
             if oldest in self._direct:
                 os.close(self._direct.pop(oldest))
-            self._touched.discard(oldest)
             closed = self._opened.pop(oldest)
-            if oldest != number:
+            if oldest != number and oldest in self._touched:
                 recheck(closed)
+            self._touched.discard(oldest)
         return fd
 
     @property

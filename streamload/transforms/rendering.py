@@ -90,11 +90,13 @@ def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps
     order[:] = np.arange(len(flat))
     starts = np.cumsum([0, *(len(one.parameters) for one in flat)])
     values = np.empty((records, int(starts[-1])), np.float64)
-    column = 0
+    parameters = [parameter for one in flat for parameter in one.parameters]
+    differ = [isinstance(parameter, np.ndarray) for parameter in parameters]
+    values[:] = np.array([0.0 if each else parameter for parameter, each in zip(parameters, differ, strict=True)], np.float64)
+    for column, each in enumerate(differ):
+        if each:
+            values[:, column] = parameters[column]
     for number, one in enumerate(flat):
-        for parameter in one.parameters:
-            values[:, column] = parameter
-            column += 1
         if one.where is not None:
             order[~one.where, number] = -1
     first = 0

@@ -91,14 +91,15 @@ class Worker:
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
-        if self._steps and self._filler.windows.ready(self._steps[0]):
-            self._do(self._steps.popleft())
+        steps, windows = self._steps, self._filler.windows
+        if steps and (not windows.parts or windows.ready(steps[0])):
+            self._do(steps.popleft())
             self._done += 1
             return True
         if self._unsent:
             self._flush()  # A block takes longer than anyone should wait.
         try:
-            if self._filler.windows.decode_next():
+            if windows.decode_next():
                 self._blocks += 1
                 return True
         except StreamloadError as error:

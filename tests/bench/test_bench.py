@@ -117,10 +117,12 @@ def test_ranks_weights_and_mixtures_are_set_beside_plain_runs(folder: Path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("on_a_disk")
 def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path):
-    """Kernels cached, and the first run ever."""
+    """Kernels cached, and the first run ever; and what importing the library costs."""
     said, _ = command("first_batch", "--record", "3072", folder=folder)
     assert "from the start of Python" in said
     assert "first run ever, compiling" in said
+    assert "s to importing NumPy" in said
+    assert "streamload --help takes" in said
 
 
 @pytest.mark.slow
@@ -169,11 +171,11 @@ def test_zarr_stores_are_set_beside_bare_decoders(folder: Path):
 @pytest.mark.usefixtures("on_a_disk")
 def test_folders_and_tars_are_set_beside_parquet_bare_reading_and_what_people_use(folder: Path):
     """Warm, cold and at open; who is not installed is left out by name."""
-    said, figures = command("sources", "--side", "48", "--cold-pairs", "1", "--zarr-records", "64", folder=folder)
+    said, figures = command("sources", "--side", "48", "--cold-nbytes", "1MB", "--zarr-records", "64", folder=folder)
     names = ratios(figures)
-    assert names[:4] == ["streamload, Parquet"] * 2 + ["16 bare threads", names[3]]
+    assert names[:4] == ["streamload, Parquet, Block 32 MB"] * 2 + ["16 bare threads", names[3]]
     assert names[3].startswith("device, direct random reads of ")
-    assert names[-4:] == ["a scan by 8 threads"] * 2 + ["8 threads that read heads"] * 2
+    assert names[-5:] == ["2 bare decoders"] + ["a scan by 8 threads"] * 2 + ["8 threads that read heads"] * 2
     for name in ("torchvision ImageFolder", "webdataset", "tf.data", "datasets imagefolder", "zarr"):
         assert any(f"{name}, " in line for line in said.splitlines() if " x " in line or "is left out" in line)
     assert "mincore finds 0.00 % in memory" in said

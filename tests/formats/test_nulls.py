@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,20 @@ def test_nan_and_nat_stand_for_nulls_by_themselves(write: Any, tmp_path: Path):
     text = repr(open_source(path))
     assert "'fraction' holds 3 nulls, delivered as NaN" in text
     assert "'moment' holds 3 nulls, delivered as NaT" in text
+    assert re.search("'pairs' holds (9 )?nulls, delivered as NaN", text)
     assert "nulls in" not in text
     filled = open_source(path, fill={"fraction": -1, "moment": "1970-01-01"})
     assert filled[1]["fraction"] == -1
     assert filled[1]["moment"] == np.datetime64(0, "us")
+
+
+@each_format
+@pytest.mark.parametrize("rows", [[[1, 2], None, [3, 4]], [[1, 2], [None, 2], [3, 4]]], ids=["a list", "a value"])
+def test_a_null_among_lists_of_one_length_is_counted_once(write: Any, rows: list[Any], tmp_path: Path):
+    """Though Arrow keeps a value for each element of a list that is null."""
+    source = open_source(write(tmp_path / "a", pa.table({"pair": pa.array(rows, pa.list_(pa.int32(), 2))})))
+    assert source.nulls["pair"].count == 1
+    source.close()
 
 
 @pytest.mark.parametrize("how", COUNTED)

@@ -147,11 +147,13 @@ def of_indices_and_weights(data: sl.Source) -> Iterator[Case]:
     yield case(
         call, {"indices": down, "shuffle": Own()}, ("np.sort(indices)", {"indices": np.sort(down)}), ("without indices=", {"indices": OUT})
     )
+    ways: tuple[Any, ...] = (("np.sort(indices)", {"indices": np.sort(down)}), ("shuffle=True", {"shuffle": True}))
+    yield case(call, {"indices": down, "shuffle": False, "weights": "label"}, *ways, ("leave weights= out", {"weights": OUT}))
     mask = np.array([0, 1] * 20, np.uint8)
     numbers = ("indices.astype(int)", {"indices": np.unique(mask.astype(int))})
     yield case(call, {"indices": mask}, ("indices.astype(bool)", {"indices": mask.astype(bool)}), numbers)
     twice = np.array([1, 1, 0])
-    ways: tuple[Any, ...] = (
+    ways = (
         ("np.unique(indices)", {"indices": np.unique(twice)}),
         ("weights=...", {"indices": OUT, "weights": np.bincount(twice, minlength=40).astype(float)}),
         ("shuffle=sl.Listed(numbers)", {"indices": OUT, "shuffle": sl.Listed(twice)}),

@@ -171,6 +171,11 @@ def of_manifests() -> Iterator[Case]:
     manifest.write_text(whole.replace('"records"', '"recards"'))
     anew = ("streamload verify --write-manifest", lambda: (manifest.unlink(), verify("--write-manifest"), verify()))
     yield case(verify, {}, anew)
+    os.makedirs("plain")
+    np.save("plain/a.npy", np.arange(9))
+    named = ("Name a file in it", command("verify", "plain/a.npy", "--write-manifest"))
+    converted = ("`streamload convert plain NEW`", lambda: (command("convert", "plain", "NEW")(), command("verify", "NEW")()))
+    yield case(command("verify", "plain", "--write-manifest"), {}, named, converted)
 
 
 def of_measuring() -> Iterator[Case]:

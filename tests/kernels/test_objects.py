@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,11 +84,31 @@ assert kernels.augments_at_once(("crop", "float32_chw"))
 assert not kernels.augments_at_once(("crop", "filtered"))
 runner = kernels.augment_runner()
 assert runner.kernels(("crop",)).all() and kernels.draw_kernel()
-print("numba" in sys.modules, type(runner).__name__)
+print("numba" in sys.modules, type(runner).__name__, sorted(kernels.augment._addresses))
 """
 
 
 def test_another_process_loads_it_without_numba() -> None:
+    """And no more of it than was asked for."""
     kept_in()
     done = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("False CompiledRunner\n", "")
+    assert (done.stdout, done.stderr) == ("False CompiledRunner ['crop', 'draw', 'float32_chw', 'run']\n", "")
+
+
+PREPARED = """
+import sys
+from streamload import kernels
+kernels.prepare_augment_kernels(("elements_chw",))
+print("numba" in sys.modules)
+"""
+
+
+def test_what_is_compiled_is_said_and_is_not_compiled_again(tmp_path: Path) -> None:
+    environment = {**os.environ, "STREAMLOAD_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run([sys.executable, "-c", PREPARED], env=environment, capture_output=True, text=True, check=False) for _ in range(2)
+    ]
+    said = "streamload: compiling 3 kernels of augmentation, a second or two each, once.\n"
+    assert [(done.stdout, done.stderr) for done in found] == [("True\n", said), ("False\n", "")]
+    (folder,) = (tmp_path / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}").glob("augment-*")
+    assert sorted(path.name for path in folder.glob("*.o")) == ["draw.o", "elements_chw.o", "run.o"]

@@ -147,3 +147,15 @@ def test_what_has_no_effect_cannot_be_set(data: sl.Source) -> None:
         loader.passes += 1
         with pytest.raises(AttributeError, match=r"loader\.seed cannot be set"):
             loader.seed = 3
+
+
+def test_an_epoch_without_any_step_is_said(data: sl.Source) -> None:
+    """A last batch that is left out may be the only one: a run would learn nothing, in silence."""
+    said = (
+        rf"An epoch has no step: {len(data):,} records, batches of {len(data) + 1:,}, and drop_last=True leaves out what fills none\. "
+        r"Give a smaller batch_size, or leave drop_last out\."
+    )
+    with pytest.warns(UserWarning, match=said), sl.Loader(data, batch_size=len(data) + 1, drop_last=True, num_workers=0) as loader:
+        assert list(loader) == []
+    with sl.Loader(data, batch_size=len(data), drop_last=True, num_workers=0) as loader:
+        assert len(list(loader)) == 1

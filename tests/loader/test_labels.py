@@ -21,6 +21,10 @@ LABELS: dict[str, tuple[np.ndarray, str | None]] = {
     "half random": (np.where(np.arange(RECORDS) < RECORDS // 2, SORTED, RANDOM), "a window sees at most 64 of 200 labels"),
     "counting": (np.arange(RECORDS), None),
     "counting from far": (np.arange(RECORDS, 0, -1) + 10**6, None),
+    "pairs": (np.arange(RECORDS) // 2, None),
+    "pairs at random": (np.random.default_rng(2).permutation(RECORDS) // 2, None),
+    "triples": (np.arange(RECORDS) // 3, None),
+    "fours": (np.arange(RECORDS) // 4, "labels"),
     "two, sorted": (SORTED // 100, None),
     "two, random": (RANDOM // 100, None),
 }

@@ -20,11 +20,12 @@ from examples import idx as idx_files
 from foreign_files import framed, noise, png, tar_of, tf_example
 from test_accounting import write
 
+import streamload as sl
+from streamload.errors import SourceError
 from streamload.tools.convert import executors
 
 COMMANDS = {"info": ["--no-measure"], "convert": ["o.h5"], "dry run": ["o.h5", "--dry-run"], "verify": []}
 X, Y = np.ones((9, 4)), np.arange(9)
-ZIP = b"PK\x03\x04xxxx"
 
 
 def hdf5(here: Path) -> str:
@@ -98,6 +99,29 @@ def store(here: Path) -> str:
     return "a.zarr"
 
 
+def store_with_a_stray(here: Path) -> str:
+    """A file, and a folder, in a group."""
+    zarr.write(here / "a.zarr", {"x": X, "y": Y})
+    write(here / "a.zarr", "odd.bin", "odd/x", data=b"x")
+    return "a.zarr"
+
+
+def stores(here: Path) -> str:
+    """A file beside stores."""
+    for name in ("a.zarr", "b.zarr"):
+        zarr.write(here / "in" / name, {"x": X, "y": Y})
+    write(here / "in", "odd.bin", data=b"odd")
+    return "in"
+
+
+def split_folder(here: Path) -> str:
+    """A file beside the data of a split."""
+    (here / "in" / "train").mkdir(parents=True)
+    np.save(here / "in" / "train" / "a.npy", X)
+    write(here / "in" / "train", "odd.bin", data=b"odd")
+    return "in"
+
+
 def images(here: Path) -> str:
     """A file that is no image."""
     write(here / "in", "a/1.png", "b/2.png")
@@ -134,7 +158,7 @@ def folder_of(name: str, make: Callable[[Path], object], path: str = "in") -> Ca
     def made(here: Path) -> str:
         (here / "in").mkdir()
         make(here / "in" / name)
-        write(here / "in", "odd.zip", data=ZIP)
+        write(here / "in", "odd.bin", data=b"odd")
         return path
 
     return made
@@ -156,6 +180,9 @@ MADE: dict[str, Callable[[Path], str]] = {
     "tar, another kind": tar_of_others,
     "LMDB": database,
     "Zarr": store,
+    "Zarr, a stray": store_with_a_stray,
+    "a folder of Zarr": stores,
+    "a split": split_folder,
     "images": images,
     "images that are none": images_that_are_none,
     "idx": idx,
@@ -175,8 +202,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "ProcessExecutor", in_this_thread)
 
 
-UNPROVEN = ("has no manifest.json", "no checksums say what it should be")
-"""What `verify` says of folders that no conversion wrote; it calls nothing in them verified."""
 SEEN_WHEN_READ = {("images that are none", "info")}
 """What `info` does not find out: it opens no image but the first ones."""
 
@@ -188,14 +213,19 @@ def test_what_is_odd_is_named(made: str, command: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     path = MADE[made](tmp_path)
     words = [command.replace("dry run", "convert"), path, *COMMANDS[command]]
-    if (made, command) in SEEN_WHEN_READ:
-        return
     code, text = said(capsys, *words, "--list-left-out", "--json")
     document = json.loads(text)
+    if (made, command) in SEEN_WHEN_READ:
+        assert (
+            document["looked_at"]
+            == "what describes the records, and up to 3 of 3 images in a field; `streamload verify in` reads all there is"
+        )
+        assert said(capsys, "verify", path)[0] == 1
+        return
     assert code in (1, 2)
     if "error" in document:
         told = document["error"]["message"]
-        assert "odd" in told or (command == "verify" and any(words in told for words in UNPROVEN)) or made == "npz, no array"
+        assert "odd" in told or made == "npz, no array"
         assert not (tmp_path / "o.h5").exists()
     else:
         lacking = [name for one in document["account"]["left_out"] if not one["expected"] for name in one["names"]]
@@ -206,6 +236,73 @@ def test_what_is_odd_is_named(made: str, command: str, tmp_path: Path, monkeypat
         _, plain = said(capsys, *words)
         assert "accounted for: " in plain.splitlines()[-1] or "error" in document
         assert "verified" not in plain
+
+
+OPENED = [
+    "a folder of npy",
+    "a folder of HDF5",
+    "a folder of Parquet",
+    "a folder of TFRecord",
+    "a folder of tars",
+    "a folder of Zarr",
+    "a split",
+]
+
+
+@pytest.mark.parametrize("made", OPENED)
+def test_a_folder_of_data_opens_without_what_nobody_takes_for_data(made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is left out is said by the source, too."""
+    monkeypatch.chdir(tmp_path)
+    with sl.open(MADE[made](tmp_path)) as source:
+        assert [(one.what, one.why, [Path(name).name for name in one.names]) for one in source.omissions] == [
+            ("file", "of no known format", ["odd.bin"])
+        ]
+        assert len(source[:]) == len(source.schema)
+        assert "odd.bin" in repr(source)
+
+
+RIDDLES = {
+    "damaged data": {"b.h5": bytes(99)},
+    "data of another ending": {"b.hdf5": b"version https://git-lfs.github.com/spec/v1"},
+    "data that may be packed": {"b.zip": b"PK\x03\x04xxxx"},
+    "packed data": {"b.h5.gz": b"\x1f\x8bxx"},
+    "a table": {"labels.csv": b"a,b\n1,2\n3,4\n"},
+    "an image": {"b.png": png(noise())},
+    "more files than data": {"b.pdf": b"%PDF-1.4", "c.pdf": b"%PDF-1.4"},
+    "more bytes than data": {"b.mp4": bytes(4) + b"ftypmp42" + bytes(1 << 16)},
+    "data of two formats": {"b.npy": b"\x93NUMPY"},
+}
+
+
+@pytest.mark.parametrize("kind", RIDDLES)
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_folder_is_refused_where_what_is_left_out_would_be_a_guess(
+    kind: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """By the name of the file that makes it one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    with h5py.File(tmp_path / "in" / "a.h5", "w") as file:
+        file["x"] = X
+    for name, data in RIDDLES[kind].items():
+        (tmp_path / "in" / name).write_bytes(data)
+    code, text = said(capsys, command, "in")
+    assert code == 1
+    assert f"in/{next(iter(RIDDLES[kind]))}" in text
+
+
+def test_words_about_the_data_are_no_odd_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """They are named, and nothing is lacking."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", X)
+    write(tmp_path / "in", "README.pdf", data=b"%PDF-1.4")
+    code, text = said(capsys, "verify", "in")
+    assert (code, text.splitlines()[0]) == (0, "in: good")
+    assert text.splitlines()[-1] == "  accounted for: 2 files found, 1 taken; left out: 1 file: words about the data"
+    code, text = said(capsys, "verify", "in", "--write-manifest")
+    assert code == 2
+    assert "in is a folder, and a manifest is written beside one file." in text
 
 
 @pytest.mark.parametrize("made", ["HDF5, another length", "Zarr", "images", "tar, another kind", "idx"])
@@ -228,3 +325,13 @@ def test_a_pattern_is_verified_and_accounted_for(tmp_path: Path, monkeypatch: py
     code, text = said(capsys, "verify", "*.npy")
     assert (code, text.splitlines()[-1]) == (0, "  accounted for: 2 files found, 2 taken, nothing left out")
     assert said(capsys, "verify", "*.h5") == (2, "streamload: *.h5 does not exist.\n  Check the path.\n")
+
+
+@pytest.mark.parametrize(("first", "second"), [("part.0001", "part.0002"), ("one", "two"), ("a.bin", "b.bin")])
+def test_what_is_called_as_data_is_called_is_never_left_out(first: str, second: str, tmp_path: Path):
+    """Whatever endings the files of a folder have."""
+    with open(tmp_path / first, "wb") as file:
+        np.save(file, X)
+    (tmp_path / second).write_bytes(b"cut")
+    with pytest.raises(SourceError, match=second):
+        sl.open(tmp_path)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import environment
 from foreign_files import noise, png
@@ -27,9 +29,9 @@ print(code, watch.peak.own_nbytes)
 """
 
 
-def peak(*words: object) -> int:
+def peak(*words: object, script: str = WATCHED) -> int:
     """The most memory that a command and its processes held at once."""
-    run = [sys.executable, "-c", WATCHED, *map(str, words)]
+    run = [sys.executable, "-c", script, *map(str, words)]
     done = subprocess.run(run, env=environment(), capture_output=True, check=True, text=True)
     code, nbytes = map(int, done.stdout.splitlines()[-1].split())
     assert code == 0, done.stdout + done.stderr
@@ -64,3 +66,32 @@ def test_ten_times_as_many_records_take_no_more_memory(make: Callable[[Path, int
     for small, large in peaks.values():
         assert large < MOST_NBYTES, peaks
         assert large < small + GROWN_NBYTES, peaks
+
+
+VALUE_NBYTES = 40 * 2**20
+PYARROW = """
+import sys
+import pyarrow.parquet as pq
+from streamload.tools.benchmark.memory_usage import MemoryWatch
+with MemoryWatch() as watch:
+    for batch in pq.ParquetFile(sys.argv[1]).iter_batches(1):
+        pass
+print(0, watch.peak.own_nbytes)
+"""
+
+
+@pytest.mark.slow
+def test_large_values_take_little_more_than_decoding_their_page_does(tmp_path: Path):
+    """Copies of a value above a page of two in pyarrow: one to look at it, two to show it, four to write it."""
+    for name, nbytes in (("small", 9), ("large", VALUE_NBYTES)):
+        values = pa.table({"x": [bytes(nbytes)] * 2, "y": [1, 2]})
+        pq.write_table(values, tmp_path / f"{name}.parquet", compression="zstd", use_dictionary=False)
+
+    def grown(*words: object, script: str = WATCHED) -> int:
+        small, large = (peak(*(str(word).format(tmp_path / name) for word in words), script=script) for name in ("small", "large"))
+        return large - small
+
+    page = grown("{}.parquet", script=PYARROW)
+    assert grown("info", "--no-measure", "{}.parquet") <= page + VALUE_NBYTES
+    assert grown("head", "{}.parquet") <= page + 2 * VALUE_NBYTES
+    assert grown("convert", "{}.parquet", "{}.arrow", "--workers", 1) <= page + 4 * VALUE_NBYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import noise, png, tfrecord
+from foreign_files import noise, png, tar_of, tfrecord
 from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 import streamload.tools.commands.speed as speed
 from streamload.source import Column
 from streamload.storage.files import is_cached
+from streamload.tools.commands import plan
 
 
 def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -59,13 +61,54 @@ def test_a_plan_says_what_a_parquet_file_of_a_folder_would_give(tmp_path: Path, 
         pytest.skip("the file system keeps files in the page cache")
     gain = document["conversion"]
     assert 32 <= gain["records"] <= 80
-    assert 0 < gain["folder"] <= document["speed"]["warm"]
+    assert gain["what"] == "this folder"
+    assert 0 < gain["source"] <= document["speed"]["warm"]
     assert 0 < gain["parquet"] <= document["speed"]["warm"]
     words = said(capsys, "plan", tmp_path / "photos")[1]
     found = re.search(
         r"this folder gives [0-9,]+ images/s cold, a Parquet file of it would give [0-9,]+ \(measured on [0-9]+ of its", words
     )
     assert found, words
+
+
+@pytest.mark.parametrize("kind", ["tar", "tars", "tfrecord", "tar.gz"])
+def test_a_plan_says_what_a_parquet_file_of_archives_would_give(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By their places in the files, some of which have no image; of what is compressed as a whole from its beginning."""
+    for part in range(2):
+        records = [{"image": png(noise(seed=number)), "label": [number % 2]} for number in range(60)]
+        if kind == "tfrecord":
+            tfrecord(tmp_path / f"{part}.tfrecord", records)
+            continue
+        members = [(f"{number}.png", one["image"]) for number, one in enumerate(records) if number != 7]
+        members += [(f"{number}.cls", str(one["label"][0]).encode()) for number, one in enumerate(records)]
+        data = tar_of(sorted(members))
+        (tmp_path / f"{part}.{kind.removesuffix('s')}").write_bytes(gzip.compress(data) if kind == "tar.gz" else data)
+    path = tmp_path if kind == "tars" else tmp_path / f"0.{kind}"
+    order = ["--order", "stored"] if kind == "tar.gz" else []
+    document = answer(capsys, "plan", path, "--workers", 2, *order)[1]
+    if "conversion" not in document:
+        pytest.skip("the file system keeps files in the page cache")
+    gain = document["conversion"]
+    assert gain["records"] == {"tar": 59, "tars": 118}.get(kind, 60)
+    assert 0 < gain["source"] <= document["speed"]["warm"]
+    assert gain["parquet"] > 0
+    words = said(capsys, "plan", path, *order)[1]
+    begin = {"tars": "these files give", "tfrecord": "this TFRecord file gives"}.get(kind, "this tar gives")
+    assert re.search(rf"{begin} [0-9,]+ records/s cold, a Parquet file of (it|them) would give [0-9,]+ \(measured on", words), words
+
+
+def test_a_compressed_file_is_unpacked_by_one_worker(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Its plan counts one core for that, however many workers there are, and a core for each of several files."""
+    monkeypatch.setattr(plan, "usable_cores", lambda: 4)
+    data = tar_of([(f"{number}.png", png(noise(seed=number))) for number in range(20)])
+    for part in range(3):
+        (tmp_path / f"{part}.tar.gz").write_bytes(gzip.compress(data))
+    for path, limit in ((tmp_path / "0.tar.gz", "unpacking on 1 core, one a file"), (tmp_path, "unpacking on 3 cores, one a file")):
+        speeds = answer(capsys, "plan", path, "--workers", 4, "--order", "stored")[1]["speed"]
+        assert set(speeds["limits"]) >= {"one core that copies batches out", "decoding on 4 cores", limit}
+        assert speeds["warm"] == min(speeds["limits"].values()) == speeds["limits"][speeds["limit"]]
+    (tmp_path / "x.tar").write_bytes(data)
+    assert "reading on 4 cores" in answer(capsys, "plan", tmp_path / "x.tar", "--workers", 4)[1]["speed"]["limits"]
 
 
 class TestTheModel:

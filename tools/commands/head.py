@@ -43,21 +43,31 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         count, classes = len(source), classes_at(arguments.path, source)
         start = arguments.start if arguments.start >= 0 else max(0, count + arguments.start)
         stop = min(count, start + arguments.records)
-        records = [{"record": number, **_record(source, number)} for number in range(start, stop)]
-        bad = [one for one in records if DAMAGED in one]
+        shown: list[tuple[int, dict[str, str]]] = []
+        told: list[dict[str, Any]] = []
+        bad = 0
+        for number in range(start, stop):  # one after the other: of no record more is kept than is shown
+            record = _record(source, number)
+            bad += DAMAGED in record
+            if console.as_json:
+                told.append(
+                    {"record": number} | {name: _bytes_shown(one) if isinstance(one, bytes) else one for name, one in record.items()}
+                )
+            else:
+                words = {name: clean(class_text(one, classes.get(name))) for name, one in record.items()}
+                shown.append((number, {name: _shown(one) + words[name] for name, one in record.items()}))
+            del record
     finally:
         source.close()
     console.title(f"{clean(arguments.path)}: {counted(count, 'record')} · {clean(source.schema)}")
-    for record in records:
-        console.say(f"record {record['record']:,}", "bold")
-        if DAMAGED in record:
-            console.found(clean(record[DAMAGED]))
+    for number, texts in shown:
+        console.say(f"record {number:,}", "bold")
+        if DAMAGED in texts:
+            console.found(texts[DAMAGED])
             continue
-        told = {name: value for name, value in record.items() if name != "record"}
-        console.pairs((clean(name), _shown(value) + clean(class_text(value, classes.get(name)))) for name, value in told.items())
-    if not records and start >= count and arguments.records:
+        console.pairs((clean(name), text) for name, text in texts.items())
+    if start >= stop and start >= count and arguments.records:
         console.say(f"  there is no record {start:,}" if count else "  there are none")
-    told = [{name: _bytes_shown(one) if isinstance(one, bytes) else one for name, one in record.items()} for record in records]
     console.answer({"path": arguments.path, "of": count, "classes": classes, "records": told})
     return FOUND if bad else GOOD
 
@@ -66,7 +76,8 @@ def _record(source: RecordSource, number: int) -> dict[str, Any]:
     """One record: of each field its value."""
     chosen = np.array([number], np.int64)
     try:
-        return {name: values[0] for name, values in source.take(chosen).items()}
+        taken = source.take(chosen)
+        return {name: taken.pop(name)[0] for name in [*taken]}
     except NullValueError:
         return {name: _value(source, name, chosen) for name in source.schema.names}
     except SourceError as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 from streamload.errors import StreamloadError
 from streamload.formats.image_folder.format import NAME as IMAGES
+from streamload.images.image_fields import LOOKED_AT
 from streamload.nulls import advice_on_nulls, notes_on_nulls
 from streamload.schema import BYTES, TEXT
 from streamload.sizes import format_nbytes, format_times
@@ -39,6 +40,7 @@ from streamload.tools.convert.accounting import account_of, show_account
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
 from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
+from streamload.tools.convert.record_source import RecordSource
 
 EXAMPLE = "streamload info train.h5"
 
@@ -81,6 +83,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         documents.append(document)
         code = max(code, FOUND if account.is_lacking else GOOD)
         _show(document, console)
+        console.say(f"  looked at: {document['looked_at']}")
         show_account(account, console, listed=arguments.list_left_out)
     console.answer(documents[0] if len(documents) == 1 else documents)
     return code
@@ -119,6 +122,7 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         "nulls": {name: one.count for name, one in source.nulls.items()},
         "account": account.plain(),
         "accounted": account,
+        "looked_at": _looked_at(records, path),
         "layout": _layout(source, arguments),
         "call": _call(source, path, arguments),
     }
@@ -129,6 +133,13 @@ def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[
         document["predicted"] = [name for name in document["speed"] if name.endswith("_cold") and not arguments.cold]
     document["advice"] = list(_advice(source, document))
     return document
+
+
+def _looked_at(records: RecordSource, path: str) -> str:
+    """What of the data this command has seen, and what sees the rest."""
+    seen = min(LOOKED_AT, len(records))
+    some = f", and up to {seen:,} of {counted(len(records), 'image')} in a field" if records.encoded_fields else ""
+    return f"what describes the records{some}; `streamload verify {shlex.quote(path)}` reads all there is"
 
 
 def _mask_notes(source: Source, guesses: Mapping[str, str]) -> list[str]:

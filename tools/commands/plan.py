@@ -12,6 +12,7 @@ from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.sizes import format_nbytes, format_times
+from streamload.source import forward_starts, kept_column
 from streamload.tools.commands.conversion_gain import conversion_gain, gain_text, pays
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         document = _document(plan, arguments, shuffle_text)
         if not arguments.no_measure and len(source):
             document["speed"] = predicted(plan, source)
-            gain = conversion_gain(source, document["speed"]["warm"])
+            gain = conversion_gain(source, document["speed"]["warm"], lambda other: min(_warm_limits(plan, other, "exact").values()))
             document |= {} if gain is None else {"conversion": gain}
     finally:
         source.close()
@@ -85,22 +86,34 @@ def _order(arguments: argparse.Namespace) -> tuple[object, str]:
 def predicted(plan: Plan, source: streamload.Source) -> dict[str, Any]:
     """Records a second that the plan should reach here, warm and cold, and what sets the pace: from a moment's measurement."""
     order = "exact" if plan.order.mode in ("exact", "user") else "stored"
-    one = speeds(source, cold=False, orders=(order,))
-    at_once = max(1, min(plan.workers, usable_cores()))
-    record_nbytes = max(1, plan.schema.record_nbytes)
-    limits = {"one core that copies batches out": copy_rate() / record_nbytes}
-    warm = one.get(f"{order}_warm")
-    if warm is not None:
-        reading = "reading" if source.addressable else "decoding"
-        limits[f"{reading} on {at_once} core{'s' if at_once > 1 else ''}"] = at_once * warm
+    limits = _warm_limits(plan, source, order)
     fastest = min(limits, key=lambda name: limits[name])
-    found: dict[str, Any] = {"warm": limits[fastest], "limit": fastest}
+    found: dict[str, Any] = {"warm": limits[fastest], "limit": fastest, "limits": limits}
     device = device_rate(source)
     if device:
         limits["the disk"] = device / max(1.0, read_nbytes(source, exact=order == "exact"))
         found["cold_limit"] = min(limits, key=lambda name: limits[name])
         found["cold"] = limits[found["cold_limit"]]
     return found
+
+
+def _warm_limits(plan: Plan, source: streamload.Source, order: str) -> dict[str, float]:
+    """Records a second that each part of a loader allows where everything is in memory, by its name."""
+    limits = {"one core that copies batches out": copy_rate() / max(1, plan.schema.record_nbytes)}
+    one = speeds(source, cold=False, orders=(order,)).get(f"{order}_warm")
+    if one is None:
+        return limits
+    at_once = max(1, min(plan.workers, usable_cores()))
+    limits[f"{'reading' if source.addressable else 'decoding'} on {counted(at_once, 'core')}"] = at_once * one
+    streams = forward_starts(source.columns)
+    if streams is not None:
+        # A file is unpacked by one worker, from its beginning; what is unpacked, such as images, is decoded by all.
+        at_once = min(at_once, len(streams) - 1)
+        stored = source.replaced(columns=[kept_column(column) for column in source.columns])
+        limits[f"unpacking on {counted(at_once, 'core')}, one a file"] = (
+            at_once * speeds(stored, cold=False, orders=(order,))[f"{order}_warm"]
+        )
+    return limits
 
 
 def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConfigError, CorruptDataError, StreamloadError
-from streamload.formats import folder_format_of
 from streamload.formats.naming.field_names import is_pattern
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
 from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in
 from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
+from streamload.tools.commands.shard_numbers import missing_shards
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
 from streamload.tools.convert.accounting import Account, account_of, account_when_made, lacking, show_account
 from streamload.tools.convert.as_converted import as_converted
@@ -53,7 +54,7 @@ EXAMPLE = "streamload verify train.h5 --against photographs/"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `streamload verify`."""
-    parser.add_argument("path", metavar="PATH", help="a file, or a folder that `streamload convert` wrote")
+    parser.add_argument("path", metavar="PATH", help="a file, a pattern, or a folder of data")
     parser.add_argument("--against", metavar="SRC", help="compare with these records, of any format: a file, a pattern, a folder of images")
     parser.add_argument("--any-order", action="store_true", help="with --against: the same records in another order are the same")
     parser.add_argument("--deep", action="store_true", help="also decode every record, check digest and values")
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _manifest(path: str) -> dict[str, Any] | None:
-    """What says what is there; None of a file that has none. Raises StreamloadError for a folder without one, and one of other files."""
+    """What says what is there; None where nothing does. Raises StreamloadError for the manifest of other files."""
     where = manifest_path(path)
     manifest = read_manifest(where) if os.path.exists(where) else None
     if manifest is not None and os.path.isfile(path) and len(manifest["files"]) != 1:
@@ -107,13 +108,7 @@ def _manifest(path: str) -> dict[str, Any] | None:
             hint="Take it away, or put the one there that belongs to it.",
             path=where,
         )
-    if manifest is not None or not os.path.isdir(path) or folder_format_of(path) is not None:
-        return manifest
-    raise CorruptDataError(
-        f"{path} has no {FOLDER_NAME}: its conversion was not finished, or it is not one.",
-        hint="Name a data file, or finish the conversion.",
-        path=path,
-    )
+    return manifest
 
 
 def _require_provenance(manifest: dict[str, Any], where: str, arguments: argparse.Namespace) -> None:
@@ -179,10 +174,10 @@ def _files(path: str, manifest: dict[str, Any] | None) -> Iterator[tuple[str, li
 def _opened(paths: list[str], arguments: argparse.Namespace, manifest: dict[str, Any] | None = None) -> streamload.Source:
     """The source; images that were stored as JPEG or PNG are compared as such, byte for byte, where a manifest says that they are."""
     decode = False if _style(manifest) is not None else None
-    fields = fields_in(arguments.fields)
+    fields, where = fields_in(arguments.fields), paths[0] if len(paths) == 1 else paths
     if _asks_of_source(arguments):
-        return open_training(paths, {name: name for name in fields or ()}, decode=decode)[0]
-    return open_training(paths, fields, decode=decode, **options_in(arguments))[0]
+        return open_training(where, {name: name for name in fields or ()}, decode=decode)[0]
+    return open_training(where, fields, decode=decode, **options_in(arguments))[0]
 
 
 def _asks_of_source(arguments: argparse.Namespace) -> bool:
@@ -234,6 +229,9 @@ def _check_records(
         findings.add("records", f"there are {records:,} records, and should be {manifest['records']:,}")
     held = ", ".join(f"'{clean(name)}' in {count:,}" for name, count in findings.nans.items())
     unread = f"; NaN in {held} (--nan finds them)" if held else ""
+    if manifest is None and os.path.isdir(arguments.path):
+        for text in missing_shards(arguments.path):
+            findings.add("missing file", text)
     unknown = "" if manifest else " (no manifest: nothing says what they should be)"
     return f"{counted(records, 'record')} decoded{unknown}{unread}", account
 
@@ -357,6 +355,11 @@ def _write(arguments: argparse.Namespace, manifest: dict[str, Any] | None, findi
     if manifest is not None:
         raise ConfigError(
             f"{arguments.path} has a manifest already: {manifest_path(arguments.path)}.", hint="Delete it first, if it is wrong."
+        )
+    if os.path.isdir(arguments.path):
+        raise ConfigError(
+            f"{arguments.path} is a folder, and a manifest is written beside one file.",
+            hint=f"Name a file in it; or `streamload convert {shlex.quote(arguments.path)} NEW` writes a folder with a manifest.",
         )
     if findings.counts:
         return

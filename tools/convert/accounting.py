@@ -232,5 +232,10 @@ def _fields_of(origin: RecordSource, *, expected: bool) -> Iterator[AccountEntry
 def _contents_of(origin: RecordSource, patterns: Sequence[str]) -> Iterator[AccountEntry]:
     """What lies in files that are read, and is not taken: members of containers, and records."""
     for one in origin.omissions:
-        if one.what not in ("file", "field"):
+        if one.what == "member" and origin.files is None:
+            for expected in (False, True):
+                names = [name for name in one.names if _why(name, origin, ())[1] == expected]
+                count = None if expected else one.count - len(one.names) + len(names)
+                yield from _split(one.what, names, one.why, patterns, count=count, expected=expected)
+        elif one.what not in ("file", "field"):
             yield from _split(one.what, one.names, one.why, patterns, count=one.count, expected=one.why == HIDDEN)

@@ -42,6 +42,8 @@ from streamload.tools.files.verify_writes import ReadBehind
 
 Batch = tuple[int, dict[str, NDArray[Any]]]
 """The position of the first record, and records that follow each other: every field."""
+LARGE_RECORD_NBYTES = 32 * 1024**2
+"""Records that are larger are taken when they are written, and not ahead of it: one of them is in memory at a time."""
 PERIOD_RECORDS = 256
 """How often the parent hears of progress, at least."""
 
@@ -235,7 +237,8 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
             Inspector.warm()
         # Digests are computed beside everything else: hashing lets go of the interpreter.
         beside = held.enter_context(ThreadPoolExecutor(1))
-        for start, taken in _ahead(_in_order(task, origin, kept)):
+        ahead = _ahead if origin.record_nbytes <= LARGE_RECORD_NBYTES else iter
+        for start, taken in ahead(_in_order(task, origin, kept)):
             hashing = beside.submit(written.add, taken, first + start - task["start"])
             stop = start + len(next(iter(taken.values())))
             stretches.append((start - task["start"], stop - task["start"], record_checksums(taken)))
@@ -243,7 +246,8 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
             behind.settled(writer.settled())
             reach("convert.batch")
             hashing.result()
-            progress.add(len(next(iter(taken.values()))))
+            progress.add(stop - start)
+            del taken, hashing  # large records are taken one by one: this one goes before the next one comes
         writer.close()
         reach("convert.closed")
         behind.finish()
@@ -262,6 +266,9 @@ def _in_order(task: dict[str, Any], origin: RecordSource, kept: RecordSource) ->
                 yield start, kept.encoded(taken) if isinstance(kept, ReencodedImages) else taken
         return
     order = WrittenOrderIndex(WrittenOrder.of(task["order"]))
+    if origin.record_nbytes > LARGE_RECORD_NBYTES:
+        yield from ((at, kept.take(order.at(at, at + 1))) for at in range(task["start"], task["stop"]))
+        return
     coming: tuple[int, Callable[[], dict[str, Any]]] | None = None
     for start in range(task["start"], task["stop"], batch):
         following = start, kept.begin_take(order.at(start, min(start + batch, task["stop"])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -216,8 +217,11 @@ def _nulls(
         own += ragged_planning.place_of(element_types.storage_of(column.field.type), (values.member,))[0]
         whole.append(own)
     within = range(own + 1, place.end.arrays) if not (isinstance(values, RaggedValues) and values.inner is None) else ()
-    # A member is null where its struct is, as a rule, so that these are counted twice.
-    return NullCounts(sum(max(int(one[at]) for at in whole) for one in counts), sum(int(one[at]) for one in counts for at in within))
+    # A member is null where its struct is, as a rule, and a value where its list of fixed length is: these are counted twice.
+    records = sum(max(int(one[at]) for at in whole) for one in counts)
+    values_there = sum(int(one[at]) for one in counts for at in within)
+    fixed = isinstance(values, ArrowValues) and kinds.is_fixed_size_list(column.field.type) and len(within) == 1
+    return NullCounts(records, max(0, values_there - records * math.prod(values.shape)) if fixed else values_there)
 
 
 def with_values(table: Table, name: str, values: ArrowValues | RaggedValues) -> FileColumn:

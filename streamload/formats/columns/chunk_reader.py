@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -133,11 +134,17 @@ class ChunkReader:
             return
         part = self._parts[index]
         chunks = chunks[part.offsets[chunks] >= 0]
+        if part.numbers is not None and all(map(self._holds, itertools.repeat(part), chunks[:: max(1, len(chunks) // PROBES)].tolist())):
+            return
         for number, chosen in part.by_file(chunks):
             self._advise(number, part.offsets[chunks[chosen]], part.nbytes[chunks[chosen]])
 
+    def _holds(self, part: ChunkedFile, chunk: int) -> bool:
+        """Whether the page cache holds the beginning of a chunk."""
+        return is_cached(self._files.descriptor(part.file_of(chunk), reads=False), int(part.offsets[chunk]))
+
     def _advise(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64]) -> None:
-        fd = self._files.descriptor(number)
+        fd = self._files.descriptor(number, reads=False)
         if all(is_cached(fd, offset) for offset in offsets[:: max(1, len(offsets) // PROBES)].tolist()):
             return
         firsts, stops = together(offsets, nbytes, READ_NBYTES)

@@ -142,10 +142,16 @@ class RawReader(ReaderDefaults):
             return
         began = time.perf_counter_ns()
         out_address = out.__array_interface__["data"][0]
-        for number, offsets, chosen in self._by_file(records):
-            where = rows if chosen is None else rows[chosen]
-            if not self._fetch_direct(number, offsets, out, where):
-                self._fetch(number, offsets, out_address, where)
+        if self._alone is not None and not self._large:
+            number, offset, stride = self._alone
+            offsets = records * stride
+            offsets += offset
+            self._fetch(number, offsets, out_address, rows)
+        else:
+            for number, offsets, chosen in self._by_file(records):
+                where = rows if chosen is None else rows[chosen]
+                if not self._fetch_direct(number, offsets, out, where):
+                    self._fetch(number, offsets, out_address, where)
         if self._swap:
             flat = out.reshape(len(out), -1)
             flat[rows] = flat[rows].byteswap()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload import kernels
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import SourceChangedError, SourceError
 from streamload.formats.columns.optional_values import OptionalValues
 from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Fault, Lengths, ReadStats
-from streamload.storage.file_table import forget_kept, sizes_of
+from streamload.storage.file_table import FileTable, forget_kept, sizes_of
 from streamload.storage.files import Fingerprint, OpenFiles, changed, identity_of, is_cached, open_unchanged, short_read, unreadable
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PROBES = 8
 """Files looked up in the page cache before the others are opened ahead."""
+PROBE_CALLS = 16
+"""What is told so often after a look that found a file missing is taken to be missing too: a look waits for the disk by itself."""
 OPENING_THREADS = 16
 """Threads that open files ahead: each open waits for a disk by itself, and the kernel has no call for many."""
 
@@ -81,6 +84,8 @@ class WholeFileReader(ReaderDefaults):
         self._fill = np.frombuffer(column.fill or b"", np.uint8)
         self._faults: list[Fault] | None = None
         self._ahead: ThreadPoolExecutor | None = None
+        self._cold_calls = 0
+        self._kernels = kernels.whole_file_kernels()
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """Bytes of each record. Raises NullValueError for one without a file, where nothing stands for it."""
@@ -105,23 +110,40 @@ class WholeFileReader(ReaderDefaults):
         numbers = self._column.numbers[records]
         if (numbers < 0).any():
             self.lengths(records)
-        for row, (number, start) in enumerate(zip(numbers.tolist(), starts.tolist(), strict=True)):
-            if number < 0:
+            for start in starts[numbers < 0].tolist():
                 out[start : start + len(self._fill)] = self._fill.data
-                continue
-            was = self._files.fingerprints[number]
-            room = out[start : start + was.nbytes]
-            try:
-                read_whole(was, room, self._column.field.name)
-            except SourceError as error:
-                if isinstance(error, SourceChangedError):
-                    forget_kept(self._files.fingerprints)
-                if self._faults is None:
-                    raise
-                room[:] = bytes(len(room))
-                self._faults.append(Fault(row, int(records[row]), error.with_traceback(None)))
-            self._meter.read_nbytes += was.nbytes
+        rows = np.flatnonzero(numbers >= 0)
+        while len(rows):
+            done = self._read_together(numbers[rows], values.view(np.uint8), starts[rows])
+            if done < len(rows):
+                self._read_one(int(rows[done]), int(numbers[rows[done]]), int(records[rows[done]]), out[int(starts[rows[done]]) :])
+            rows = rows[done + 1 :]
         self._meter.read_ns += time.perf_counter_ns() - began
+
+    def _read_together(self, numbers: NDArray[np.int32], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
+        """Read files as far as nothing is wrong: how many; 0 without a compiler."""
+        if self._kernels is None or not isinstance(table := self._files.fingerprints, FileTable):
+            return 0
+        paths, known = table.paths(numbers), table.identities(numbers)
+        failed = self._kernels.read_files(*_put_together(paths), known, out, np.ascontiguousarray(places))
+        done = len(numbers) if failed < 0 else failed
+        self._meter.read_nbytes += int(known[:done, 2].sum())
+        return done
+
+    def _read_one(self, row: int, number: int, record: int, out: memoryview) -> None:
+        """Read a file, or say what is wrong with it."""
+        was = self._files.fingerprints[number]
+        room = out[: was.nbytes]
+        try:
+            read_whole(was, room, self._column.field.name)
+        except SourceError as error:
+            if isinstance(error, SourceChangedError):
+                forget_kept(self._files.fingerprints)
+            if self._faults is None:
+                raise
+            room[:] = bytes(len(room))
+            self._faults.append(Fault(row, record, error.with_traceback(None)))
+        self._meter.read_nbytes += was.nbytes
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Open these files ahead and ask the kernel to begin reading them, unless it seems to hold them already."""
@@ -129,16 +151,25 @@ class WholeFileReader(ReaderDefaults):
             return
         numbers = self._column.numbers[records]
         numbers = numbers[numbers >= 0]
-        probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
-        if all(_holds(self._files.fingerprints[number]) for number in probes):
-            return
+        if not self._cold_calls:
+            probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
+            if all(_holds(self._files.fingerprints[number]) for number in probes):
+                return
+            self._cold_calls = PROBE_CALLS
+        self._cold_calls -= 1
         if self._ahead is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._ahead = ThreadPoolExecutor(OPENING_THREADS, thread_name_prefix="streamload-open-ahead")
         share = -(-len(numbers) // OPENING_THREADS)
+        table = self._files.fingerprints
+        if self._kernels is not None and isinstance(table, FileTable):
+            paths = table.paths(numbers)
+            for first in range(0, len(paths), share):
+                self._ahead.submit(self._kernels.begin_reading, *_put_together(paths[first : first + share]))
+            return
         for first in range(0, len(numbers), share):
-            self._ahead.submit(_begin_reading, self._files.fingerprints, numbers[first : first + share].tolist())
+            self._ahead.submit(_begin_reading, table, numbers[first : first + share].tolist())
 
     def collect_faults(self, faults: list[Fault] | None) -> None:
         """Note files that cannot be read, or raise."""
@@ -169,6 +200,13 @@ def read_whole(was: Fingerprint, room: memoryview, name: str | None = None) -> N
             raise changed(was, status)
     finally:
         os.close(fd)
+
+
+def _put_together(paths: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64]]:
+    """Paths one after the other, a zero behind each, and where each begins."""
+    starts = np.zeros(len(paths), np.int64)
+    np.cumsum(np.fromiter((len(path) + 1 for path in paths[:-1]), np.int64, len(paths) - 1), out=starts[1:])
+    return b"\0".join(paths) + b"\0", starts
 
 
 def _holds(was: Fingerprint) -> bool:

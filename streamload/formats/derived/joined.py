@@ -154,9 +154,9 @@ class FileRange:
         self._first = first
         self.fingerprints: Sequence[Fingerprint] = files.fingerprints[first : first + count]
 
-    def descriptor(self, number: int) -> int:
+    def descriptor(self, number: int, *, reads: bool = True) -> int:
         """A descriptor of one of the files."""
-        return self._files.descriptor(self._first + number)
+        return self._files.descriptor(self._first + number, reads=reads)
 
     def address(self, number: int) -> int | None:
         """Where one of the files is mapped."""

@@ -258,7 +258,7 @@ def _nulls(leaf: Leaf, chunks: Sequence[Chunk]) -> NullCounts:
     counts = [chunk.nulls for chunk in chunks]
     total = None if None in counts else sum(count or 0 for count in counts)
     if leaf.repetition_levels:
-        return NullCounts() if total == 0 else NullCounts(None, None)
+        return NullCounts() if total == 0 else NullCounts(None, None, some=total is not None)
     return NullCounts(total, 0)
 
 

@@ -58,3 +58,8 @@ def unreadable(
     if type(error).__name__.startswith("ArrowNotImpl") or any(words in lower for words in ("not built", "unsupported", "not supported")):
         return UnsupportedFeatureError(f"{where} cannot be decoded by pyarrow {pa.__version__}: {text}.", hint="Write it anew.", **details)
     return damaged(f"{where} cannot be read as Parquet: {text or type(error).__name__}.", **details)
+
+
+def release_unused() -> None:
+    """Give memory back to the system that pyarrow holds for what it may decode next: after large pages that is as much as they took."""
+    pa.default_memory_pool().release_unused()

@@ -22,6 +22,8 @@ from streamload.storage.files import Fingerprint, OpenFiles
 
 LOOKED_AT = 64
 """Records of a row group that are measured when a ragged field is planned."""
+LOOKED_NBYTES = 8 * 1024**2
+"""Decoded bytes of a row group after which no more records of it are measured: large ones are alike enough."""
 DICTIONARY_SLACK = 1.25
 """What a row group of values in a dictionary is given above what some of its records tell."""
 MEASURED_NBYTES = 256 * 1024**2
@@ -72,12 +74,15 @@ def _some_lengths(rows: RowGroups, facts: Sequence[ParquetColumnInfo], fingerpri
     nbytes = sum(int(fact.unpacked.sum()) for fact in facts) / max(1, int(cuts[-1]))
     step = LOOKED_AT if all(fact.plain for fact in facts) else FEW
     step = max(1, min(step, int(STRETCH_NBYTES / max(1.0, nbytes))))
+    # Of values in dictionaries the order depends on what is found here: always by as many records.
+    most = math.inf if any(fact.dictionary for fact in facts) else LOOKED_NBYTES / max(1, rows.field.nbytes)
     try:
         for block in sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2}) if len(cuts) > 1 else ():
             reader.require_file(block)
+            read = 0
             for first, lengths, _ in reader.stretches(block, step, _lengths_of):
                 found.append(lengths[: LOOKED_AT - first])
-                if first + len(lengths) >= LOOKED_AT:
+                if first + len(lengths) >= LOOKED_AT or (read := read + int(lengths.sum())) >= most:
                     break
         files.verify()
     finally:

@@ -248,16 +248,18 @@ class RowGroupReader(ReaderDefaults):
         from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.arrow_types.nulls import made_of
         from streamload.formats.arrow_types.schema_columns import member_at
-        from streamload.formats.parquet.pyarrow_file import FAILURES, unreadable
+        from streamload.formats.parquet.pyarrow_file import FAILURES, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
         path = self._files.fingerprints[part.number].path
         size, done = int(part.groups[group]), 0
         start = int(part.groups[:group].sum())
-        self._require_whole(part, group)
+        largest = self._require_whole(part, group)
+        batches = batch = array = None
         try:
             file = parquet_files(self._files).file(part.number, path)
-            for batch in file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False):
+            batches = file.iter_batches(batch_size=most, row_groups=[group], columns=[part.leaf], use_threads=False)
+            for batch in batches:
                 array = member_at(batch.column(batch.schema.get_field_index(part.path[0])), part.path[1:])
                 try:
                     values, wrong = made_of(array, part.values, column.field, column.fill, make)
@@ -274,6 +276,10 @@ class RowGroupReader(ReaderDefaults):
         except FAILURES as error:
             self._files.verify()
             raise unreadable(path, error, column.column, (start, start + size)) from error
+        finally:
+            if largest > LARGE_PAGE_NBYTES:
+                batches = batch = array = None
+                release_unused()
         if done != size:
             self._files.verify()
             raise damaged(
@@ -283,8 +289,8 @@ class RowGroupReader(ReaderDefaults):
                 records=(start, start + size),
             )
 
-    def _require_whole(self, part: RowGroupFile, group: int) -> None:
-        """Look at the page headers of a row group before they are decoded: pyarrow believes them."""
+    def _require_whole(self, part: RowGroupFile, group: int) -> int:
+        """Look at the page headers of a row group before they are decoded: pyarrow believes them. Returns the bytes of the largest page."""
         fd = self._files.descriptor(part.number)
         try:
             largest = tile(
@@ -306,6 +312,7 @@ class RowGroupReader(ReaderDefaults):
             ) from error
         if largest > LARGE_PAGE_NBYTES:
             self._require_memory(part, group, largest)
+        return largest
 
     def _require_memory(self, part: RowGroupFile, group: int, nbytes: int) -> None:
         """Raise ResourceError where a page that unpacks to so many bytes would take what memory there is: once itself, once as values."""

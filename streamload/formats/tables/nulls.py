@@ -80,16 +80,18 @@ class NullCounts(NamedTuple):
     """Records that are null."""
     within: int | None = 0
     """Lists that hold one, or the nulls in them."""
+    some: bool = False
+    """Whether there are any, though nobody has counted which are which."""
 
     def refused(self, field: Field, fill: Any) -> int | None:
         """How many of them are errors, in a field of which `fill` is what stands for nulls."""
-        return _total(count for count, wrong in zip(self, refusals(field, fill), strict=True) if wrong)
+        return _total(count for count, wrong in zip(self[:2], refusals(field, fill), strict=True) if wrong)
 
     @classmethod
     def of(cls, parts: Iterable[NullCounts]) -> NullCounts:
         """Of several files together."""
         counts = list(parts)
-        return cls(_total(one.whole for one in counts), _total(one.within for one in counts))
+        return cls(_total(one.whole for one in counts), _total(one.within for one in counts), any(one.some for one in counts))
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -169,10 +169,12 @@ class _Assembly:
 def _note_on_nulls(field: Field, counts: NullCounts, stands: Any) -> list[str]:
     """That NumPy's own null stands for those of a field."""
     own = own_null(field.dtype)
-    count = (counts.within if field.ragged else counts.whole) or counts.within
-    if own is None or not count or (stands.value if isinstance(stands, ListFill) else stands) is not None:
+    count = (counts.within or counts.whole if field.ragged else (counts.whole or 0) + (counts.within or 0)) or 0
+    some = counts.some and not field.ragged  # Of lists of any length these may be ones without values.
+    if own is None or not (count or some) or (stands.value if isinstance(stands, ListFill) else stands) is not None:
         return []
-    return [f"'{field.name}' holds {count:,} null{'s' if count != 1 else ''}, delivered as {'NaN' if field.dtype.kind == 'f' else 'NaT'}"]
+    what = f"{count:,} null{'s' if count != 1 else ''}" if count else "nulls"
+    return [f"'{field.name}' holds {what}, delivered as {'NaN' if field.dtype.kind == 'f' else 'NaT'}"]
 
 
 def _nothing(field: Field) -> InMemoryRagged:

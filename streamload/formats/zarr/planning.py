@@ -43,7 +43,7 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None, *, scale
         held = [nodes_of(store) for store in stores]
         first = next((at for at, nodes in enumerate(held) if any(one.shape[0] for one in nodes.arrays.values())), 0)
         notes: list[str] = []
-        strays: list[Omission] = []
+        strays = [Omission.of("file", "neither array nor group", nodes.strays) for nodes in held if nodes.strays]
         chosen = guessed(stores[first], held[first], notes) if fields is None else named(stores[first], held[first], fields)
         read: list[Fingerprint] = []
         tables: list[Table] = []

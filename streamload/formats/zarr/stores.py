@@ -46,6 +46,10 @@ class Store(Protocol):
         """The names of what lies below a group, one part of the key each."""
         ...
 
+    def beside(self, prefix: str) -> list[str]:
+        """The names of the files in a group that are no part of it; hidden ones are nobody's data."""
+        ...
+
     def chunks(self, prefix: str) -> Iterator[tuple[str, Stored]]:
         """Everything below an array but what describes it, by the rest of the key."""
         ...
@@ -62,6 +66,11 @@ class Store(Protocol):
 def open_store(path: str) -> Store:
     """The store at a path."""
     return FolderStore(path) if os.path.isdir(path) else ZipStore(path)
+
+
+def _is_beside(name: str) -> bool:
+    """Whether a file of a group is none that describes it, and not hidden."""
+    return name not in NO_CHUNKS and not name.startswith(".")
 
 
 class FolderStore:
@@ -94,6 +103,11 @@ class FolderStore:
         """The names of the folders in a group."""
         with os.scandir(self._resolved(os.path.join(self._root, prefix))) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
+
+    def beside(self, prefix: str) -> list[str]:
+        """The names of files in a group that describe nothing."""
+        with os.scandir(self._resolved(os.path.join(self._root, prefix))) as entries:
+            return sorted(entry.name for entry in entries if _is_beside(entry.name) and not entry.is_dir())
 
     def chunks(self, prefix: str) -> Iterator[tuple[str, Stored]]:
         """The files of an array, in folders or not."""
@@ -164,6 +178,12 @@ class ZipStore:
         before = f"{prefix}/" if prefix else ""
         inside = (name[len(before) :] for name in self._members if name.startswith(before))
         return sorted({rest.partition("/")[0] for rest in inside if "/" in rest})
+
+    def beside(self, prefix: str) -> list[str]:
+        """The names of members in a group that describe nothing."""
+        before = f"{prefix}/" if prefix else ""
+        inside = (name[len(before) :] for name in self._members if name.startswith(before))
+        return sorted(rest for rest in inside if "/" not in rest and _is_beside(rest))
 
     def chunks(self, prefix: str) -> Iterator[tuple[str, Stored]]:
         """The members of an array."""

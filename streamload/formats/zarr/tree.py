@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,11 +29,13 @@ class Nodes(NamedTuple):
     """Arrays that cannot be fields, and why: words that go on after the name."""
     unsafe: dict[str, str]
     """Arrays that could run anything, and why."""
+    strays: list[str]
+    """Files in groups, and folders ("x/") in them, that are neither array nor group."""
 
 
 def nodes_of(store: Store) -> Nodes:
     """All arrays of a store. Raises CorruptDataError for descriptions that nobody could have written."""
-    found = Nodes({}, {}, {})
+    found = Nodes({}, {}, {}, [])
     waiting = [("", 0)]
     seen = 0
     while waiting:
@@ -43,7 +46,9 @@ def nodes_of(store: Store) -> Nodes:
                 f"{store.path} holds more than {MOST_NODES:,} groups and arrays.", hint="Open one of its groups by itself.", path=store.path
             )
         if not _look(store, key, found) and depth < DEEPEST:
-            waiting += [(f"{key}/{name}" if key else name, depth + 1) for name in reversed(store.below(key))]
+            before = f"{key}/" if key else ""
+            found.strays.extend(f"{before}{name}" for name in store.beside(key))
+            waiting += [(f"{before}{name}", depth + 1) for name in reversed(store.below(key))]
     return found
 
 
@@ -56,7 +61,10 @@ def _look(store: Store, key: str, found: Nodes) -> bool:
         if data is None:
             data, version = store.read(f"{before}.zarray"), 2
         if data is None:
-            return store.read(f"{before}.zgroup") is None
+            is_group = store.read(f"{before}.zgroup") is not None
+            if not is_group and not os.path.basename(key).startswith("."):
+                found.strays.append(before)
+            return not is_group
         said = nodes_in(data, key)
         if version == 3 and _is_group(said):
             return False

@@ -154,6 +154,12 @@ def vertical(source, stride, weights, count, columns, to):
     elif count == 3:
         for x in range(0, columns, LEAST):
             blend_rows(source + min(x, last), stride, weights, 3, start, to + 2 * min(x, last))
+    elif count == 4:
+        for x in range(0, columns, LEAST):
+            blend_rows(source + min(x, last), stride, weights, 4, start, to + 2 * min(x, last))
+    elif count == 5:
+        for x in range(0, columns, LEAST):
+            blend_rows(source + min(x, last), stride, weights, 5, start, to + 2 * min(x, last))
     else:
         for x in range(0, columns, LEAST):
             blend_rows(source + min(x, last), stride, weights, count, start, to + 2 * min(x, last))
@@ -168,6 +174,9 @@ def horizontal(row, at, weights, pairs, channels, line):
     elif channels == 3 and pairs == 2:
         for j in range(u64(line.size)):
             line[j] = blend_columns(row + at[j, 0], row + at[j, 1], 6, weights + np.int64(j) * 64, 2)
+    elif channels == 3 and pairs == 3:
+        for j in range(u64(line.size)):
+            line[j] = blend_columns(row + at[j, 0], row + at[j, 1], 6, weights + np.int64(j) * 96, 3)
     elif channels == 3:
         for j in range(u64(line.size)):
             line[j] = blend_columns(row + at[j, 0], row + at[j, 1], 6, weights + np.int64(j) * pairs * 32, pairs)

@@ -126,7 +126,7 @@ def call(typing_context: Any, kernel: NumbaType, frame: NumbaType, parameters: N
 
 
 @intrinsic
-def address(typing_context, place):
+def address(typing_context: Any, place: NumbaType) -> Intrinsic:
     """A pointer as an integer."""
     return types.int64(types.voidptr), lambda c, b, s, a: b.ptrtoint(a[0], LONG)
 

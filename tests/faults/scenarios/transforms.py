@@ -13,6 +13,7 @@ from typing import Any
 
 import driver
 import numpy as np
+from time_limits import slowness
 
 BAD = 41
 """The record on which transforms here go wrong."""
@@ -239,8 +240,9 @@ def closing_on_a_hang(how: str) -> dict[str, Any]:
 
 
 def slow() -> dict[str, Any]:
-    """Every step takes half of the time after which no progress is an error."""
-    loader = driver.loader_of(transform=lambda record: (time.sleep(0.05), record)[1], timeout=0.8)
+    """Every step takes half of the time after which no progress is an error, and more of both on a busy machine."""
+    times = min(8.0, slowness())
+    loader = driver.loader_of(transform=lambda record: (time.sleep(0.05 * times), record)[1], timeout=0.8 * times)
     outcome = driver.watch(loader, batches=6)
     waited = loader.stats.wait_seconds
     loader.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from streamload import testing
+from streamload import kernels, testing
 from streamload.errors import NullValueError, SourceChangedError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.whole_files import WholeFiles
@@ -20,6 +21,17 @@ from streamload.schema import BYTES, Field
 from streamload.source import Fault, Lengths, ReadStats, Source
 from streamload.storage.file_table import FileTable, joined_tables, table_from, table_of
 from streamload.storage.files import Fingerprint, OpenFiles, fingerprint
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "plain"])
+def _both(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Either set of kernels."""
+    kernels.compile_kernels()
+    kernels.use(compiled=request.param)
+    assert (kernels.whole_file_kernels() is not None) == request.param
+    yield
+    kernels.use(compiled=True)
+
 
 FIELD = Field("data", np.dtype(np.uint8), (), BYTES)
 
@@ -93,6 +105,7 @@ def test_stretches_of_files_keep_the_contract(tmp_path: Path):
     source.close()
 
 
+@pytest.mark.usefixtures("_both")
 def test_whole_files_keep_the_contract(tmp_path: Path):
     """Empty ones among them."""
     source = folder(tmp_path)
@@ -112,6 +125,7 @@ def test_a_record_without_a_value_is_a_null(tmp_path: Path):
     complete.close()
 
 
+@pytest.mark.usefixtures("_both")
 def test_a_file_that_changed_or_is_gone_is_named_or_noted(tmp_path: Path):
     """Never another's bytes: zeros in the place of what cannot be read, and a fault for it."""
     source = folder(tmp_path)
@@ -121,18 +135,53 @@ def test_a_file_that_changed_or_is_gone_is_named_or_noted(tmp_path: Path):
         source[4]
     with pytest.raises(SourceChangedError, match=re.escape(f"{tmp_path / '1' / '05.bin'} ")):
         source[5]
-    (column,), wanted = source.columns, np.array([3, 4, 5], np.int64)
+    wanted = np.array([3, 4, 5, 3], np.int64)
+    assert gathered(source, wanted) == ([(1, 4), (2, 5)], [records()[3], b"", b"", records()[3]])
+    source.close()
+
+
+def gathered(source: Source, wanted: np.ndarray) -> tuple[list[tuple[int, int]], list[bytes]]:
+    """Rows and records of faults, and the bytes of each record; b"" where these are zeros."""
+    (column,) = source.columns
     files, faults = OpenFiles(source.fingerprints), list[Fault]()
     reader = column.reader(files, ReadStats())
     reader.collect_faults(faults)
+    reader.advise(wanted)
     lengths = reader.lengths(wanted)
+    starts = np.cumsum(lengths) - lengths
     values = np.full(int(lengths.sum()), 7, np.uint8)
-    reader.gather_ragged(wanted, values, np.cumsum(lengths) - lengths)
+    reader.gather_ragged(wanted, values, starts)
     reader.close()
     files.close()
-    assert [(fault.row, fault.record) for fault in faults] == [(1, 4), (2, 5)]
-    assert bytes(values[: lengths[0]]) == records()[3]
-    assert not values[lengths[0] :].any()
+    found = [values[start : start + length].tobytes() for start, length in zip(starts, lengths, strict=True)]
+    return [(fault.row, fault.record) for fault in faults], [data if any(data) else b"" for data in found]
+
+
+@pytest.mark.usefixtures("_both")
+def test_another_file_under_a_name_is_never_read(tmp_path: Path):
+    """As long, and of the same time, or the same one with another time; one that is longer, a folder, a pipe, one that is a link."""
+    source, known = folder(tmp_path), records()
+    path = {number: tmp_path / str(number % 2) / f"{number:02}.bin" for number in range(10)}
+    was = {number: path[number].stat() for number in path}
+    for number, other in path.items():
+        if number in (0, 2, 3, 7, 8):
+            os.rename(other, tmp_path / f"kept {number}")
+    path[0].write_bytes(bytes(len(known[0])))
+    os.utime(path[0], ns=(was[0].st_atime_ns, was[0].st_mtime_ns))
+    os.utime(path[1], ns=(was[1].st_atime_ns, was[1].st_mtime_ns + 1))
+    path[2].mkdir()
+    os.mkfifo(path[3])
+    with path[5].open("ab") as file:
+        file.write(b"more")
+    os.utime(path[5], ns=(was[5].st_atime_ns, was[5].st_mtime_ns))
+    with path[6].open("r+b") as file:
+        file.truncate(len(known[6]) - 1)
+    os.utime(path[6], ns=(was[6].st_atime_ns, was[6].st_mtime_ns))
+    os.symlink(tmp_path / "kept 7", path[7])
+    os.symlink("nowhere", path[8])
+    bad = [0, 1, 2, 3, 5, 6, 8]
+    expected = [b"" if number in bad else known[number] for number in range(10)]
+    assert gathered(source, np.arange(10)) == ([(number, number) for number in bad], expected)
     source.close()
 
 
@@ -158,6 +207,10 @@ def test_a_table_of_files_is_a_sequence_of_fingerprints(tmp_path: Path):
     assert len(table.devices) == 1
     large = replace(table, nbytes=np.array([1, 2, 3, 4, 5 << 32]))
     assert joined_tables([table, large])[9].nbytes == 5 << 32
+    numbers = np.array([4, 0, 3, 3, 1])
+    assert [*map(os.fsdecode, table.paths(numbers))] == [expected[number].path for number in numbers]
+    assert table[1:].paths(np.array([0])) == [os.fsencode(expected[1].path)]
+    assert table.identities(numbers).tolist() == [list(expected[number].identity) for number in numbers]
     assert isinstance(table[0], Fingerprint)
     with pytest.raises(IndexError):
         table[5]

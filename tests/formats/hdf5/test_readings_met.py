@@ -159,3 +159,18 @@ def test_a_group_is_no_dataset_and_what_it_holds_is_named(tmp_path: Path):
         sl.open(path, fields=["obs/kind"])
     assert caught.value.message == f"{path}: 'obs/kind' is a group, and no dataset; it holds 'obs/kind/categories', 'obs/kind/codes'."
     assert caught.value.hint == "Name one of these."
+
+
+def test_what_later_files_hold_besides_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """By name and file; where fields are named, nobody asks for more."""
+    for number in range(3):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file["in/x"], file["in/y"] = np.ones((5, 3)), np.arange(5)
+            if number == 1:
+                file["in/z"] = np.arange(5)
+    with sl.open(tmp_path / "*.h5") as source:
+        assert f"'in/z' left out: in {tmp_path / '1.h5'}, not in {tmp_path / '0.h5'}" in source.notes
+    with sl.open(tmp_path / "*.h5", fields=["x"]) as source:
+        assert "left out" not in repr(source)
+    code, shown = said(capsys, "convert", str(tmp_path / "*.h5"), tmp_path / "o.parquet")
+    assert (code, "1 field: 'in/z'" in shown) == (1, True)

@@ -42,7 +42,7 @@ class RecordGroups:
                 self._waiting.append(table.slice(start, stop - start))
                 self._count += stop - start
                 self._nbytes += int(ends[stop - 1]) - before
-            if stop < len(table) or self._count == self._most:
+            if stop < len(table) or self._count == self._most or self._is_full():
                 yield self._group()
             start = max(start, stop)
 
@@ -50,6 +50,10 @@ class RecordGroups:
         """The first record that does not fit any more."""
         assert self._nbytes_limit is not None
         return int(np.searchsorted(ends, self._nbytes_limit - self._nbytes + before, side="right"))
+
+    def _is_full(self) -> bool:
+        """Whether no other record fits, however small: a record that is larger than a group need not wait for the next one."""
+        return self._nbytes_limit is not None and self._nbytes > self._nbytes_limit
 
     def rest(self) -> Iterator[Any]:
         """What is left, if anything is."""

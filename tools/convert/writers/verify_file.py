@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -61,6 +62,10 @@ def read_back(path: str, schema: Schema, stretches: Sequence[Stretch], behind: R
         source.close()
 
 
+LARGE_STRETCH_NBYTES = 32 * 1024**2
+"""Of stretches that are larger on average, one is decoded at a time."""
+
+
 def _pieces(column: Column, stretches: Sequence[Stretch]) -> list[Piece] | None:
     """Where the bytes of a field lie that a checksum is over, in its order; None where they are no bytes of the file, or lie scattered."""
     pieces: list[Piece] = []
@@ -76,7 +81,8 @@ def _taken_alike(path: str, others: Sequence[int], names: Sequence[str], stretch
     """Whether fields that are more than bytes in a file are read as they were written."""
     if not others:
         return True
-    threads = max(1, min(threads, len(stretches)))
+    large = os.path.getsize(path) > LARGE_STRETCH_NBYTES * len(stretches)
+    threads = 1 if large else max(1, min(threads, len(stretches)))
 
     def same(which: int) -> bool:
         # One source serves one thread at a time.

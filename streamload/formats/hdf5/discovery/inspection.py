@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from h5py import h5g  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.formats.hdf5.discovery import field_selection
 from streamload.formats.hdf5.discovery.collecting import Collected, Wish
 from streamload.formats.hdf5.discovery.finding import found_wishes
-from streamload.formats.hdf5.discovery.links import Tree
+from streamload.formats.hdf5.discovery.links import Tree, names_in
 from streamload.formats.hdf5.discovery.series import FieldPieces
 from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.discovery.wanted import asked_wishes
@@ -19,6 +21,9 @@ from streamload.formats.hdf5.metadata import Beat, Columns, FilesInfo, Piece, no
 from streamload.formats.hdf5.open_file import guarded
 from streamload.formats.hdf5.request import Request
 from streamload.storage.files import recheck
+
+MOST_BESIDE = 1000
+"""What lies beside fields is looked at in groups of so many at most."""
 
 
 def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
@@ -30,6 +35,8 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
     files = SourceFiles(request.paths)
     collected: Collected | None = None
     wishes: list[Wish] = []
+    beside: dict[str, set[str]] = {}
+    extra: dict[str, str] = {}
     for number, path in enumerate(request.paths):
         beat(number, 0, 0)
         with guarded(path), Tree(path) as tree:
@@ -38,9 +45,27 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
                 _refuse_twice([wish.name for wish in wishes])
                 collected = Collected(wishes, files, request.paths, named=request.fields is not None)
             collected.take(tree, number, partial(beat, number), notes)
+            if request.fields is None and len(request.paths) > 1:
+                here = _beside(tree, wishes)
+                beside = beside or here
+                for group, names in here.items():
+                    extra |= {f"{group}/{name}".lstrip("/"): path for name in sorted(names - beside[group]) if beside[group]}
         recheck(files.found[number])
     assert collected is not None
+    notes += [
+        f"'{name}' left out: in {path}, not in {request.paths[0]}" for name, path in list(extra.items())[: field_selection.MOST_LISTED]
+    ]
     return _survey(wishes, collected, files, notes)
+
+
+def _beside(tree: Tree, wishes: Sequence[Wish]) -> dict[str, set[str]]:
+    """What lies in the groups of the datasets that are fields: names, by path of the group; of large groups none."""
+    found: dict[str, set[str]] = {}
+    for group in dict.fromkeys(wish.path.rpartition("/")[0] for wish in wishes if not wish.pattern):
+        node = tree.locate(group).node if group else tree.root.node
+        is_small = isinstance(node, h5g.GroupID) and node.get_num_objs() <= MOST_BESIDE
+        found[group] = {name.decode(errors="replace") for name in names_in(node)} if is_small else set()
+    return found
 
 
 def _survey(wishes: list[Wish], collected: Collected, files: SourceFiles, notes: list[str]) -> FilesInfo:
