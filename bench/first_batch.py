@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.command import Report, arguments
-from bench.data import Made, raw
+from bench.data import Made, cache_folder, raw
 from streamload.tools.files.page_cache import make_cold, make_warm
 
 NUMBA = (sys.executable, "-c", "import numpy, numba")
@@ -27,6 +27,12 @@ IMPORT_AIM_S, HELP_AIM = 0.04, 1.5
 """What `import streamload` may add to importing NumPy, and how many times as long as that `streamload --help` may take."""
 
 
+def interpreter() -> dict[str, str]:
+    """An environment in which Python keeps compiled modules, whatever the tests of this project ask of it: users' Python does."""
+    kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(cache_folder(None) / "bytecode")}
+
+
 def start(
     made: Made, *, batch: int, workers: int, order: str, chain: str = "", environment: dict[str, str] | None = None
 ) -> tuple[dict[str, float], str]:
@@ -38,7 +44,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
+        env={**interpreter(), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **(environment or {})},
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -73,6 +79,7 @@ def measure(report: Report, made: Made, *, batch: int, workers: int, order: str,
 def against_numba(report: Report, made: Made, *, batch: int, times: int) -> None:
     """From `Loader(...)` to the first batch, beside importing NumPy and numba, in turns."""
     make_warm([made.path])
+    subprocess.run(NUMBA, check=True, env=interpreter())
     counts = (0, 1, 2)
     for workers in counts:
         start(made, batch=batch, workers=workers, order="exact")
@@ -80,7 +87,7 @@ def against_numba(report: Report, made: Made, *, batch: int, times: int) -> None
     imports: list[float] = []
     for _ in range(times):
         began = time.perf_counter()
-        subprocess.run(NUMBA, check=True)
+        subprocess.run(NUMBA, check=True, env=interpreter())
         imports.append(time.perf_counter() - began)
         for workers in counts:
             ratios[workers].append(start(made, batch=batch, workers=workers, order="exact")[0]["first"] / imports[-1])

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 # A cached kernel calls functions of this module only: numba does not notice when another module changes.
 _open = types.ExternalFunction("open", types.int32(types.voidptr, types.int32))
@@ -75,7 +76,7 @@ def _begin(address, starts):
             _close(fd)
 
 
-def read_files(paths, starts, known, out, places):
+def read_files(paths: bytes, starts: NDArray[np.int64], known: NDArray[np.int64], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
     """Read all of the file that `paths[starts[k]:]` calls, up to a zero, into `out[places[k]:]`; -1, or the first k that failed.
 
     `known` has device, inode, size and time of change in ns of each, shape (files, 4), inodes as the bits of unsigned numbers:
@@ -84,6 +85,6 @@ def read_files(paths, starts, known, out, places):
     return _read(np.frombuffer(paths, np.uint8).ctypes.data, starts, known, out.ctypes.data, places)
 
 
-def begin_reading(paths, starts):
+def begin_reading(paths: bytes, starts: NDArray[np.int64]) -> None:
     """Ask the kernel to begin reading the files that `paths[starts[k]:]` calls, up to a zero, as far as they can be opened."""
     _begin(np.frombuffer(paths, np.uint8).ctypes.data, starts)

@@ -71,6 +71,10 @@ class Engine:
             )
         except BaseException:
             self.close()
+            if workers:
+                from streamload.workers.launcher import Launcher
+
+                Launcher.end_unused()
             raise
 
     def _block(self, nbytes: int, purpose: str) -> SharedBlock:

@@ -27,7 +27,7 @@ class AheadMapping:
         `address` is where it lies.
         """
         self._over = threading.Event()
-        self._progress = Progress(taken, nbytes)
+        self._progress = MappingProgress(taken, nbytes)
         work = (self._over, self._progress, fd, mapped, address, populated)
         self._thread = threading.Thread(target=_work, args=work, name="streamload memory", daemon=True)
         self._thread.start()
@@ -49,7 +49,7 @@ class AheadMapping:
         self._thread.join()
 
 
-class Progress:
+class MappingProgress:
     """How much has been taken, as the thread says."""
 
     def __init__(self, taken: int, nbytes: int) -> None:
@@ -60,7 +60,7 @@ class Progress:
         self.changed = threading.Condition()
 
 
-def _work(over: threading.Event, progress: Progress, fd: int, mapped: mmap.mmap, address: int, populated: int) -> None:
+def _work(over: threading.Event, progress: MappingProgress, fd: int, mapped: mmap.mmap, address: int, populated: int) -> None:
     """`mapped` is only held: unmapping waits for it."""
     for start in range(progress.taken, progress.nbytes, PIECE_NBYTES):
         if over.is_set():

@@ -58,7 +58,8 @@ class SharedBlock:
     def create(cls, nbytes: int, *, purpose: str, at_once: int | None = None) -> SharedBlock:
         """New memory, zeroed and really there. Raises ResourceError, naming `purpose`, when there is not enough.
 
-        Where only the first `at_once` bytes are taken at once, the others are once `await_present` has returned.
+        Where only the first `at_once` bytes are taken at once, the others are once `await_present` has returned. What lies in a
+        file system, which may be full, is taken at once all the same.
         """
         try:
             fd = _anonymous_file()
@@ -69,7 +70,8 @@ class SharedBlock:
             os.ftruncate(fd, max(nbytes, 1))
             block = cls(fd, nbytes)
             block._purpose = purpose
-            block._make_present(nbytes if at_once is None else min(aligned(at_once, mmap.PAGESIZE), nbytes))
+            later = at_once is not None and _is_unlimited(fd)
+            block._make_present(min(aligned(at_once, mmap.PAGESIZE), nbytes) if at_once is not None and later else nbytes)
             return block
         except (OSError, ValueError) as error:
             if block is not None:
@@ -188,6 +190,14 @@ class AnonymousFile:
     def __del__(self) -> None:
         if hasattr(self, "fd"):
             self.close()
+
+
+def _is_unlimited(fd: int) -> bool:
+    """Whether a file is in memory that belongs to no file system of a size of its own."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:")
+    except OSError:
+        return False
 
 
 def _no_memory(purpose: str, nbytes: int, error: Exception) -> ResourceError:

@@ -73,6 +73,14 @@ class Launcher:
             launcher.close()
 
     @classmethod
+    def end_unused(cls) -> None:
+        """End the launcher of this process if nothing has been asked of it: whoever started it had no use for it after all."""
+        with cls._starting:
+            launcher = cls._current
+            if launcher is not None and launcher._child.ours and not launcher._next_key:
+                cls.shutdown()
+
+    @classmethod
     def leave_to_parent(cls) -> None:
         """In a child that the user forked: the launcher is the parent's."""
         inherited, cls._current = cls._current, None

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import StreamloadError, damaged
 from streamload.formats.arrow.dictionary_values import from_stream
-from streamload.formats.columns.blocks import LastBlock, by_block
-from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
+from streamload.formats.arrow_types.decoded_blocks import DecodedBlocks, DecodedBlocksReader
+from streamload.formats.columns.blocks import by_block
 from streamload.formats.tables.table import read_exactly
-from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -57,7 +55,7 @@ class BatchFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RecordBatches(ColumnDefaults):
+class RecordBatches(DecodedBlocks):
     """One field that must be decoded, a record batch after the other."""
 
     field: Field
@@ -72,15 +70,9 @@ class RecordBatches(ColumnDefaults):
     """How it is stored, for people."""
 
     @property
-    def addressable(self) -> bool:
-        """Never: a batch is decoded whole."""
-        return False
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """Where batches begin; empty ones are left out."""
-        sizes = np.concatenate([part.records for part in self.parts]) if self.parts else np.zeros(0, np.int64)
-        return np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+    def block_sizes(self) -> Sequence[NDArray[np.int64]]:
+        """Records of the batches of each file."""
+        return [part.records for part in self.parts]
 
     @property
     def scratch_nbytes(self) -> int:
@@ -94,35 +86,16 @@ class RecordBatches(ColumnDefaults):
         """As stored, of all files."""
         return sum(int(part.nbytes.sum()) for part in self.parts)
 
-    def filled(self) -> RecordBatches:
-        """The same with something in the place of nulls, for whoever will not ask for them."""
-        return replace(self, fill=without_refusals(self.field, self.fill))
-
-    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records that have a null for which nothing stands: every batch with nulls is decoded to find them."""
-        return nulls_in_blocks(RecordBatchReader(self, files, ReadStats()), self.cuts)
-
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset."""
         return RecordBatchReader(self, files, meter)
 
-    def describe(self) -> str:
-        """How it is stored."""
-        return self.label
 
-
-class RecordBatchReader(ReaderDefaults):
+class RecordBatchReader(DecodedBlocksReader):
     """Decodes batches, each once a call, and keeps the last."""
 
     def __init__(self, column: RecordBatches, files: OpenFiles, meter: ReadStats) -> None:
-        self._column = column
-        self._files = files
-        self._meter = meter
-        cuts = column.cuts
-        assert cuts is not None
-        self._cuts = cuts
-        self._places = [(part, batch) for part in column.parts for batch in np.flatnonzero(part.records).tolist()]
-        self._last = LastBlock[tuple[NDArray[np.generic], NDArray[np.bool_] | None]]()
+        super().__init__(column, files, meter)
         self._types: dict[int, Any] = {}
         self._words: dict[int, Any] = {}
 
@@ -139,26 +112,8 @@ class RecordBatchReader(ReaderDefaults):
         began, read_before = time.perf_counter_ns(), self._meter.read_ns
         for block, chosen, local in by_block(self._cuts, records):
             self._files.descriptor(self._places[block][0].number)
-            self._put(block, *self._last.get(block, self._decoded), local, out, rows[chosen])
+            self._put(block, 0, *self._last.get(block, self._decoded), local, out, rows[chosen])
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read_before)
-
-    def close(self) -> None:
-        """Forget the batch."""
-        self._last.clear()
-
-    def _put(
-        self,
-        block: int,
-        values: NDArray[np.generic],
-        wrong: NDArray[np.bool_] | None,
-        local: NDArray[np.int64],
-        out: NDArray[np.generic],
-        rows: NDArray[np.int64],
-    ) -> None:
-        """Copy records `local` of a batch. Raises NullValueError where one of them is `wrong`."""
-        if wrong is not None:
-            self.refuse_nulls(block, local, wrong[local])
-        out[rows] = values[local]
 
     def _decoded(self, block: int) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
         from streamload.formats.arrow_types.element_types import to_numpy
@@ -177,12 +132,6 @@ class RecordBatchReader(ReaderDefaults):
         except (NullFoundError, UnequalLengthError) as error:
             path, records = self.place(block)
             raise wrong_value(path, column.column, records[0], error, column.field) from None
-
-    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
-        """Raise NullValueError where any of the records `local` of a batch is `wrong`."""
-        if wrong.any():
-            path, records = self.place(block)
-            raise null_error(path, self._column.column, records[0] + int(local[int(wrong.argmax())]), self._column.field)
 
     def nulls_in(self, block: int) -> NDArray[np.bool_]:
         """Which records of a batch have a null for which nothing stands: shape (records,)."""

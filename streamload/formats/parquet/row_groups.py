@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ResourceError, StreamloadError, damaged
-from streamload.formats.columns.blocks import LastBlock, by_block
+from streamload.formats.arrow_types.decoded_blocks import DecodedBlocks, DecodedBlocksReader
+from streamload.formats.columns.blocks import by_block
 from streamload.formats.parquet.open_files import FOOTERS_NBYTES, parquet_files
 from streamload.formats.parquet.page_headers import PageError
 from streamload.formats.parquet.page_index import tile
-from streamload.formats.tables.nulls import nulls_in_blocks, without_refusals
 from streamload.memory.limits import available_nbytes
-from streamload.nulls import null_error
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Reader, ReadStats
@@ -65,7 +63,7 @@ class RowGroupFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RowGroups(ColumnDefaults):
+class RowGroups(DecodedBlocks):
     """One field that must be decoded, a row group after the other."""
 
     field: Field
@@ -82,15 +80,9 @@ class RowGroups(ColumnDefaults):
     """How it is stored, for people."""
 
     @property
-    def addressable(self) -> bool:
-        """Never: what lies before a record in its row group must be decoded with it."""
-        return False
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """Where row groups begin; empty ones are left out."""
-        sizes = np.concatenate([part.groups for part in self.parts]) if self.parts else np.zeros(0, np.int64)
-        return np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+    def block_sizes(self) -> Sequence[NDArray[np.int64]]:
+        """Records of the row groups of each file."""
+        return [part.groups for part in self.parts]
 
     @property
     def amplification(self) -> float:
@@ -127,35 +119,13 @@ class RowGroups(ColumnDefaults):
                 ends += [statistics.min, statistics.max]
         return (min(ends), max(ends)) if ends else None
 
-    def filled(self) -> RowGroups:
-        """The same with something in the place of nulls, for whoever will not ask for them."""
-        return replace(self, fill=without_refusals(self.field, self.fill))
-
-    def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records that have a null for which nothing stands: every row group is decoded to find them."""
-        return nulls_in_blocks(RowGroupReader(self, files, ReadStats()), self.cuts)
-
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader that opens files in the calling process when it is asked for records."""
         return RowGroupReader(self, files, meter)
 
-    def describe(self) -> str:
-        """How it is stored."""
-        return self.label
 
-
-class RowGroupReader(ReaderDefaults):
+class RowGroupReader(DecodedBlocksReader):
     """Decodes row groups, each once a call, and puts records where they are wanted as they come."""
-
-    def __init__(self, column: RowGroups, files: OpenFiles, meter: ReadStats) -> None:
-        self._column = column
-        self._files = files
-        self._meter = meter
-        cuts = column.cuts
-        assert cuts is not None
-        self._cuts = cuts
-        self._places = [(part, group) for part in column.parts for group in np.flatnonzero(part.groups).tolist()]
-        self._last = LastBlock[tuple[NDArray[np.generic], NDArray[np.bool_] | None]]()
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`.
@@ -187,35 +157,14 @@ class RowGroupReader(ReaderDefaults):
                 nulls[first : first + len(values)] = wrong
         return whole, nulls if nulls.any() else None
 
-    def _put(
-        self,
-        block: int,
-        first: int,
-        values: NDArray[np.generic],
-        wrong: NDArray[np.bool_] | None,
-        local: NDArray[np.int64],
-        out: NDArray[np.generic],
-        rows: NDArray[np.int64],
-    ) -> None:
-        """Copy records `local` of a row group, of which `values` are those from `first` on."""
-        if wrong is not None:
-            self.refuse_nulls(block, local, wrong[local - first])
-        out[rows] = values[local - first]
-
-    def refuse_nulls(self, block: int, local: NDArray[np.int64], wrong: NDArray[np.bool_]) -> None:
-        """Raise NullValueError where any of the records `local` of a row group is `wrong`."""
-        if not wrong.any():
-            return
+    def place(self, block: int) -> tuple[str, tuple[int, int]]:
+        """The file that holds a row group, and the records of it there."""
         part, group = self._places[block]
-        row = int(part.groups[:group].sum()) + int(local[int(wrong.argmax())])
-        raise null_error(self._files.fingerprints[part.number].path, self._column.column, row, self._column.field)
+        first = int(part.groups[:group].sum())
+        return self._files.fingerprints[part.number].path, (first, first + int(part.groups[group]))
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Nothing: pyarrow alone knows where pages lie, and it reads them in order."""
-
-    def close(self) -> None:
-        """Forget what was kept; the files are closed with those that the reader was given."""
-        self._last.clear()
 
     def _stretches(self, block: int) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.bool_] | None]]:
         """The records of a row group, some at a time: where in it they begin, their values, and which of them are null."""
@@ -251,10 +200,9 @@ class RowGroupReader(ReaderDefaults):
         from streamload.formats.parquet.pyarrow_file import FAILURES, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
-        path = self._files.fingerprints[part.number].path
-        size, done = int(part.groups[group]), 0
-        start = int(part.groups[:group].sum())
-        largest = self._require_whole(part, group)
+        path, (start, stop) = self.place(block)
+        size, done = stop - start, 0
+        largest = self._require_whole(block)
         batches = batch = array = None
         try:
             file = parquet_files(self._files).file(part.number, path)
@@ -275,7 +223,7 @@ class RowGroupReader(ReaderDefaults):
             raise
         except FAILURES as error:
             self._files.verify()
-            raise unreadable(path, error, column.column, (start, start + size)) from error
+            raise unreadable(path, error, column.column, (start, stop)) from error
         finally:
             if largest > LARGE_PAGE_NBYTES:
                 batches = batch = array = None
@@ -286,11 +234,12 @@ class RowGroupReader(ReaderDefaults):
                 f"{path}: row group {group} of column '{column.column}' holds {done:,} records or more, and the footer says {size:,}.",
                 path=path,
                 dataset=column.column,
-                records=(start, start + size),
+                records=(start, stop),
             )
 
-    def _require_whole(self, part: RowGroupFile, group: int) -> int:
+    def _require_whole(self, block: int) -> int:
         """Look at the page headers of a row group before they are decoded: pyarrow believes them. Returns the bytes of the largest page."""
+        part, group = self._places[block]
         fd = self._files.descriptor(part.number)
         try:
             largest = tile(
@@ -303,12 +252,12 @@ class RowGroupReader(ReaderDefaults):
             )
         except PageError as error:
             self._files.verify()
-            start, path = int(part.groups[:group].sum()), self._files.fingerprints[part.number].path
+            path, records = self.place(block)
             raise damaged(
                 f"{path}: column '{self._column.column}' cannot be read: {error}.",
                 path=path,
                 dataset=self._column.column,
-                records=(start, start + int(part.groups[group])),
+                records=records,
             ) from error
         if largest > LARGE_PAGE_NBYTES:
             self._require_memory(part, group, largest)

@@ -37,6 +37,7 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
     wishes: list[Wish] = []
     beside: dict[str, set[str]] = {}
     extra: dict[str, str] = {}
+    look_beside = request.fields is None and len(request.paths) > 1
     for number, path in enumerate(request.paths):
         beat(number, 0, 0)
         with guarded(path), Tree(path) as tree:
@@ -45,16 +46,15 @@ def inspect_files(request: Request, beat: Beat = no_progress) -> FilesInfo:
                 _refuse_twice([wish.name for wish in wishes])
                 collected = Collected(wishes, files, request.paths, named=request.fields is not None)
             collected.take(tree, number, partial(beat, number), notes)
-            if request.fields is None and len(request.paths) > 1:
+            if look_beside:
                 here = _beside(tree, wishes)
                 beside = beside or here
                 for group, names in here.items():
                     extra |= {f"{group}/{name}".lstrip("/"): path for name in sorted(names - beside[group]) if beside[group]}
         recheck(files.found[number])
     assert collected is not None
-    notes += [
-        f"'{name}' left out: in {path}, not in {request.paths[0]}" for name, path in list(extra.items())[: field_selection.MOST_LISTED]
-    ]
+    listed = list(extra.items())[: field_selection.MOST_LISTED]
+    notes += [f"'{name}' left out: in {path}, not in {collected.paths[0]}" for name, path in listed]
     return _survey(wishes, collected, files, notes)
 
 
