@@ -22,6 +22,9 @@ SHARD_NBYTES = 64 << 20
 LEAST_NBYTES, MOST_NBYTES, FOLDERS = 10_000, 40_000, 100
 """Of stored photographs: those of 300 to 500 pixels a side have so many bytes."""
 
+IN_CLASS = 1_000
+BLOCK_NBYTES, SPARSE_FILES, SPARSE_NBYTES = 512, 8, 512 * 1_000
+
 Labelled = Iterator[tuple[bytes, int]]
 
 
@@ -93,6 +96,37 @@ def stored_photographs(folder: Path, *, nbytes: int) -> tuple[Path, Path]:
                 archive.add(path, path.name)
 
     return files, _once(folder / f"{name}.tars", pack) / "0.tar"
+
+
+def many_files(folder: Path, *, count: int) -> Path:
+    """A folder of so many files that are called images, a thousand in each class: to be listed, and never read."""
+
+    def write(whole: Path) -> None:
+        for number in range(count):
+            if number % IN_CLASS == 0:
+                (whole / f"{number // IN_CLASS:05}").mkdir()
+            os.close(os.open(whole / f"{number // IN_CLASS:05}" / f"{number:08}.jpg", os.O_CREAT | os.O_WRONLY))
+
+    return _once(folder / f"listed-{count}.folder", write)
+
+
+def sparse_tars(folder: Path, *, nbytes: int) -> Path:
+    """Archives of so many bytes together, whose images are holes: only heads and labels take room on the disk."""
+
+    def write(whole: Path) -> None:
+        label, record = b"7".ljust(BLOCK_NBYTES, b"\0"), 0
+        for number in range(SPARSE_FILES):
+            with open(whole / f"{number:02}.tar", "wb") as file:
+                while file.tell() < nbytes // SPARSE_FILES:
+                    for ending, size in (("jpg", SPARSE_NBYTES), ("cls", 1)):
+                        head = tarfile.TarInfo(f"{record:08}.{ending}")
+                        head.size = size
+                        file.write(head.tobuf())
+                        file.seek(SPARSE_NBYTES, os.SEEK_CUR) if ending == "jpg" else file.write(label)
+                    record += 1
+                file.write(bytes(2 * BLOCK_NBYTES))
+
+    return _once(folder / f"sparse-{nbytes}.tars", write)
 
 
 def _shards(made: Made) -> Iterator[list[tuple[int, bytes, int]]]:

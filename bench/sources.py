@@ -165,7 +165,10 @@ class Rows:
 
     def _opening(self, kind: str) -> None:
         """To open a folder or the tars in it, anew and again, beside looking at it alone."""
-        path = self._options.open or self._jpegs(kind)[0]
+        if kind == "folder":
+            path = containers.many_files(self._report.folder, count=self._options.open_files)
+        else:
+            path = containers.sparse_tars(self._report.folder, nbytes=self._options.open_nbytes)
         config = {"path": str(path), "tars": kind == "tar"}
         bare = "a scan by 8 threads" if kind == "folder" else "8 threads that read heads"
         for how in ("anew", "again"):
@@ -192,7 +195,13 @@ def main(given: list[str] | None = None) -> None:
         help="of stored files that are read cold (default 500MB)",
     )
     parser.add_argument("--zarr-records", type=int, default=4_096, help="records that zarr reads one by one (default 4,096)")
-    parser.add_argument("--open", type=Path, help="a folder to open in place of the one that is made, such as one of a million images")
+    parser.add_argument("--open-files", type=int, default=200_000, help="of the folder that is opened (default 200,000)")
+    parser.add_argument(
+        "--open-nbytes",
+        type=lambda text: parse_nbytes(text, name="open_nbytes"),
+        default=20_000_000_000,
+        help="of the sparse tars that are opened (default 20GB)",
+    )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="some of the rows (default: all)")
     options = parser.parse_args(given)
     report = Report("sources", options)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.source import Column, Fault, Measured, RaggedColumn
+from streamload.source import Column, Fault, Measured, RaggedColumn, Reader
 from streamload.storage.files import OpenFiles
 
 
@@ -134,3 +135,81 @@ class ReaderDefaults:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class WrappedDefaults(ColumnDefaults, ABC):
+    """What a column says of itself that delivers the records of another one in another form: a base for dataclasses of these."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def wrapped(self) -> Column:
+        """The other column."""
+
+    @property
+    def addressable(self) -> bool:
+        """As the wrapped column is."""
+        return self.wrapped.addressable
+
+    @property
+    def cuts(self) -> NDArray[np.int64] | None:
+        """As the wrapped column's."""
+        return self.wrapped.cuts
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """As the wrapped column's."""
+        return self.wrapped.scratch_nbytes
+
+    @property
+    def direct_nbytes(self) -> int:
+        """As the wrapped column's."""
+        return self.wrapped.direct_nbytes
+
+    @property
+    def mappable(self) -> bool:
+        """As the wrapped column is."""
+        return self.wrapped.mappable
+
+    @property
+    def amplification(self) -> float:
+        """As the wrapped column's."""
+        return self.wrapped.amplification
+
+    @property
+    def file_nbytes(self) -> int | None:
+        """As the wrapped column's."""
+        return self.wrapped.file_nbytes
+
+    @property
+    def single_threaded(self) -> bool:
+        """As the wrapped column is."""
+        return self.wrapped.single_threaded
+
+    @property
+    def forward_starts(self) -> NDArray[np.int64] | None:
+        """As the wrapped column's."""
+        return self.wrapped.forward_starts
+
+    def describe(self) -> str:
+        """As the wrapped column does."""
+        return self.wrapped.describe()
+
+
+class WrappedReaderDefaults(ReaderDefaults):
+    """What the reader of such a column passes on: a base for readers that have the wrapped column's."""
+
+    _reader: Reader
+
+    def advise(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._reader.advise(records)
+
+    def expect(self, records: NDArray[np.int64]) -> None:
+        """Pass it on."""
+        self._reader.expect(records)
+
+    def close(self) -> None:
+        """Let go of the reader."""
+        self._reader.close()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
 from streamload.schema import BYTES, Field
 from streamload.source import Column, Lengths, Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -26,10 +26,15 @@ def holds_bytes(field: Field) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FixedBytes(ColumnDefaults):
+class FixedBytes(WrappedDefaults):
     """A fixed column of bytes as a ragged one: all of each record, zeros at its end included, whatever they mean."""
 
     column: Column
+
+    @property
+    def wrapped(self) -> Column:
+        """The column."""
+        return self.column
 
     @property
     def field(self) -> Field:
@@ -48,65 +53,20 @@ class FixedBytes(ColumnDefaults):
         return None if cuts is None else np.diff(cuts) * self.column.field.nbytes
 
     @property
-    def addressable(self) -> bool:
-        """As the column is."""
-        return self.column.addressable
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """As the column's."""
-        return self.column.cuts
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.scratch_nbytes
-
-    @property
     def looked_at(self) -> Any:
         """As the column's, where it has been looked at."""
         return self.column.looked_at
 
-    @property
-    def direct_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.direct_nbytes
-
-    @property
-    def mappable(self) -> bool:
-        """As the column is."""
-        return self.column.mappable
-
-    @property
-    def amplification(self) -> float:
-        """As the column's."""
-        return self.column.amplification
-
-    @property
-    def file_nbytes(self) -> int | None:
-        """As the column's."""
-        return self.column.file_nbytes
-
     def reader(self, files: OpenFiles, meter: ReadStats) -> FixedBytesReader:
         """A reader for the calling process."""
         return FixedBytesReader(self.column.field, self.column.reader(files, meter))
-
-    @property
-    def single_threaded(self) -> bool:
-        """As the column is."""
-        return self.column.single_threaded
-
-    @property
-    def forward_starts(self) -> NDArray[np.int64] | None:
-        """As the column's."""
-        return self.column.forward_starts
 
     def describe(self) -> str:
         """As the column does."""
         return f"padded to {self.column.field.nbytes:,} bytes, {self.column.describe()}"
 
 
-class FixedBytesReader(ReaderDefaults):
+class FixedBytesReader(WrappedReaderDefaults):
     """Reads rows of bytes."""
 
     def __init__(self, field: Field, reader: Reader) -> None:
@@ -129,15 +89,3 @@ class FixedBytesReader(ReaderDefaults):
         if not side_by_side:
             for row, start in zip(room.reshape(count, -1), starts.tolist(), strict=True):
                 values[start : start + field.nbytes] = row
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._reader.advise(records)
-
-    def expect(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._reader.expect(records)
-
-    def close(self) -> None:
-        """Let go of the reader."""
-        self._reader.close()

@@ -43,25 +43,38 @@ def cache_folder() -> Path | None:
         return Path(folder.path) if os.access(folder.path, os.W_OK) else None
 
 
-def _stamp() -> str:
-    """The name of a file that stands in the cache folder once these very kernels have been compiled into it."""
+def _stamp(names: Sequence[str]) -> str:
+    """The name of a file that stands in the cache folder once these very modules have been compiled into it."""
     from importlib.metadata import version  # Half of what importing the library would cost.
 
-    sources = [Path(__file__).with_name(f"{name}.py").stat() for name in MODULES]
+    sources = [Path(__file__).with_name(f"{name}.py").stat() for name in names]
     said = f"{version('numba')} {[(source.st_mtime_ns, source.st_size) for source in sources]}"
     return f"compiled-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
 
 
 def announce_compiling() -> None:
     """Say on stderr, once, that the kernels are about to be compiled; say nothing where that has been done."""
+    if not _compiled:
+        _announce("its kernels", 5, MODULES)
+
+
+def _announce(what: str, seconds: int, names: Sequence[str]) -> None:
+    """Say that modules are about to be compiled, unless the cache folder has them."""
     try:
         folder = cache_folder()
-        if _compiled or (folder is not None and (folder / _stamp()).exists()):
+        if folder is not None and (folder / _stamp(names)).exists():
             return
     except (OSError, ImportError):  # PackageNotFoundError is one.
-        return  # `compile_kernels` will say what is wrong.
+        return  # Whoever loads them will say what is wrong.
     kept = "once" if folder is not None else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
-    print(f"streamload: compiling its kernels, which takes some 5 seconds, {kept}.", file=sys.stderr, flush=True)
+    print(f"streamload: compiling {what}, which takes some {seconds} seconds, {kept}.", file=sys.stderr, flush=True)
+
+
+def _leave_stamp(folder: Path | None, names: Sequence[str]) -> None:
+    """Note that modules have been compiled into the folder."""
+    if folder is not None:
+        with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
+            os.close(held.create(_stamp(names)))
 
 
 def compile_kernels() -> bool:
@@ -75,9 +88,7 @@ def compile_kernels() -> bool:
     folder = cache_folder()
     if not _load(MODULES, folder):
         return False
-    if folder is not None:
-        with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
-            os.close(held.create(_stamp()))
+    _leave_stamp(folder, MODULES)
     use(compiled=True)
     return True
 
@@ -211,10 +222,18 @@ def _has_statx() -> bool:
 
 
 def tar_kernels() -> ModuleType | None:
-    """What walks through tar archives: `walk`, `group`, `read_each`; None without a compiler. They are compiled by whoever asks first."""
+    """What walks through tar archives: `walk`, `group`, `read_each`; None without a compiler.
+
+    They are compiled by whoever asks first, which is said on stderr.
+    """
     if "tar_heads" not in _in_use:
-        if not hasattr(os, "pread") or not _load(["tar_heads"], cache_folder()):
+        if not hasattr(os, "pread"):
             return None
+        _announce("what walks through large tar archives", 3, ["tar_heads"])
+        folder = cache_folder()
+        if not _load(["tar_heads"], folder):
+            return None
+        _leave_stamp(folder, ["tar_heads"])
         _in_use["tar_heads"] = import_module(f"{__name__}.tar_heads")
     return _in_use["tar_heads"]
 

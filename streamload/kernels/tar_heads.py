@@ -54,6 +54,13 @@ def _read(fd, offset, nbytes, out):
 
 
 @njit(nogil=True, cache=True)
+def _copy(source, first, count, target, place):
+    """Copy so many bytes: a loop compiles in a tenth of the time that an assignment of slices takes."""
+    for k in range(count):
+        target[place + k] = source[first + k]
+
+
+@njit(nogil=True, cache=True)
 def _number(head, start, stop):
     """A number in octal, or in base 256; -1 for what is left to others."""
     if head[start] == 0x80:
@@ -132,7 +139,7 @@ def _hear(data, nbytes, name):
             found = stop - 1 - (equals + 1)
             if found > MOST_NAME_NBYTES:
                 return -2
-            name[:found] = data[equals + 1 : stop - 1]
+            _copy(data, equals + 1, found, name, 0)
         place = stop
     return found
 
@@ -141,7 +148,7 @@ def _hear(data, nbytes, name):
 def _put_name(head, said_nbytes, said, names, used):
     """Write the name of a member behind the others; its bytes."""
     if said_nbytes > 0:
-        names[used : used + said_nbytes] = said[:said_nbytes]
+        _copy(said, 0, said_nbytes, names, used)
         return said_nbytes
     count = 0
     if head[257] == 117 and head[258] == 115 and head[259] == 116 and head[260] == 97 and head[261] == 114 and head[262] == 0:
@@ -246,7 +253,7 @@ def walk(fd, file_nbytes, state, said, endings, names, members, counted):
                 if kind == 76:
                     while found and data[found - 1] == 0:
                         found -= 1
-                    said[:found] = data[:found]
+                    _copy(data, 0, found, said, 0)
                 if found >= 0:
                     state[NAME_NBYTES] = found
         elif kind == 48 or kind == 0 or kind == 55:

@@ -171,7 +171,8 @@ def test_zarr_stores_are_set_beside_bare_decoders(folder: Path):
 @pytest.mark.usefixtures("on_a_disk")
 def test_folders_and_tars_are_set_beside_parquet_bare_reading_and_what_people_use(folder: Path):
     """Warm, cold and at open; who is not installed is left out by name."""
-    said, figures = command("sources", "--side", "48", "--cold-nbytes", "1MB", "--zarr-records", "64", folder=folder)
+    small = ["--cold-nbytes", "1MB", "--zarr-records", "64", "--open-files", "2000", "--open-nbytes", "64MB"]
+    said, figures = command("sources", "--side", "48", *small, folder=folder)
     names = ratios(figures)
     assert names[:4] == ["streamload, Parquet, Block 32 MB"] * 2 + ["16 bare threads", names[3]]
     assert names[3].startswith("device, direct random reads of ")

@@ -18,6 +18,7 @@ import streamload.tools.commands.speed as speed
 from streamload.source import Column
 from streamload.storage.files import is_cached
 from streamload.tools.commands import plan
+from streamload.tools.commands.conversion_gain import gain_text
 
 
 def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -64,7 +65,7 @@ def test_a_plan_says_what_a_parquet_file_of_a_folder_would_give(tmp_path: Path, 
     assert gain["what"] == "this folder"
     assert 0 < gain["source"] <= document["speed"]["warm"]
     assert 0 < gain["parquet"] <= document["speed"]["warm"]
-    words = said(capsys, "plan", tmp_path / "photos")[1]
+    words = gain_text(gain)
     found = re.search(
         r"this folder gives [0-9,]+ images/s cold, a Parquet file of it would give [0-9,]+ \(measured on [0-9]+ of its", words
     )
@@ -92,7 +93,7 @@ def test_a_plan_says_what_a_parquet_file_of_archives_would_give(kind: str, tmp_p
     assert gain["records"] == {"tar": 59, "tars": 118}.get(kind, 60)
     assert 0 < gain["source"] <= document["speed"]["warm"]
     assert gain["parquet"] > 0
-    words = said(capsys, "plan", path, *order)[1]
+    words = gain_text(gain)
     begin = {"tars": "these files give", "tfrecord": "this TFRecord file gives"}.get(kind, "this tar gives")
     assert re.search(rf"{begin} [0-9,]+ records/s cold, a Parquet file of (it|them) would give [0-9,]+ \(measured on", words), words
 

@@ -6,13 +6,14 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from streamload.errors import StreamloadError
 from streamload.images.image_error import REPLACE, UNLIKE
 from streamload.nulls import SKIP
 
-_OPTION = re.compile(r"\b(fields|shapes|fill|record_axis|decode)=")
+_OPTION = re.compile(r"\b(fields|shapes|fill|record_axis|decode|split|labels|scaled)=")
 OF_IMAGES = {
     UNLIKE: "Give --size HEIGHTxWIDTH to make images alike, or --on-bad skip to leave it out.",
     REPLACE: "Replace it, or leave it out with --on-bad skip.",
@@ -100,10 +101,18 @@ def _decode(value: Any) -> str | None:
     return "--decode no" if size is False else f"--decode {size[0]}x{size[1]}" if isinstance(size, tuple) else None
 
 
+def _further(name: str, value: Any) -> str | None:
+    told = str(value).lower() if isinstance(value, bool) else value
+    return f"--option {shlex.quote(f'{name}={told}')}" if told and isinstance(told, str) else None
+
+
 FLAGS: dict[str, Callable[[Any], str | None]] = {
     "fields": _fields,
     "shapes": _shapes,
     "fill": _fill,
     "record_axis": _record_axis,
     "decode": _decode,
+    "split": partial(_further, "split"),
+    "labels": partial(_further, "labels"),
+    "scaled": partial(_further, "scaled"),
 }

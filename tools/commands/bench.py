@@ -44,6 +44,7 @@ HELP = (
     ("--fields NAMES --shape A=H,W", "which fields, and shapes that no file says"),
     ("--record-axis AXIS --fill A=0", "what counts records; what stands for nulls"),
     ("--decode HxW", "size of encoded images, 224x224; or no: as bytes"),
+    ("--option NAME=VALUE", "split=test, labels=TABLE, scaled=true"),
     ("--json --debug", "answer as JSON; show tracebacks of errors"),
 )
 """What --help says: two arguments that belong together share a line."""

@@ -53,8 +53,8 @@ HELP = (
     ("--to FORMAT --store HOW", "hdf5 parquet arrow npy npz; raw, jpeg, png or keep"),
     ("--size HxW --mode rgb|grey", "scale and cut images; in colour (rgb) or not"),
     ("--fields A,B --shape A=H,W", "which fields, and shapes that no file says"),
-    ("--record-axis AXIS", "what counts records: 0, -1, none, or x=-1,y=0"),
-    ("--fill A=0", "what stands for nulls of tables"),
+    ("--record-axis AXIS --fill A=0", "what counts records; what stands for nulls"),
+    ("--option NAME=VALUE", "split=test, scaled=true: as sl.open reads SRC"),
     ("--labels TABLE --masks A,B", "labels of images, a table; masks among them"),
     ("--chunk-records N", "records of a chunk, or of a row group"),
     ("--codec NAME[:LEVEL]", "gzip, zstd or snappy (none)"),
@@ -263,10 +263,12 @@ def _request(arguments: argparse.Namespace) -> OpenRequest:
             )
     if not os.path.exists(arguments.source) and not glob.has_magic(arguments.source):
         raise missing(arguments.source)
+    options = options_in(arguments)
+    arguments.labels = options.pop("labels", arguments.labels)
     return OpenRequest(
         path=os.path.abspath(arguments.source),
         fields=fields_in(arguments.fields),
-        **options_in(arguments),
+        **options,
         mode=arguments.mode,
         size=size,
         first_size=True,

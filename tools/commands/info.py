@@ -23,6 +23,7 @@ from streamload.tools.commands.open_arguments import (
     add_account,
     add_choice,
     add_decode,
+    asked,
     block_records,
     classes_at,
     decode_in,
@@ -38,7 +39,6 @@ from streamload.tools.commands.value_ranges import range_text, ranges
 from streamload.tools.console import FOUND, GOOD, Console, clean, code_of, counted
 from streamload.tools.convert.accounting import account_of, show_account
 from streamload.tools.convert.manifest import FOLDER_NAME, read_manifest
-from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.record_source import RecordSource
 
@@ -100,7 +100,7 @@ def _show_readings(path: str, error: StreamloadError, console: Console) -> None:
 
 
 def _document(source: Source, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    request = OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields))
+    request = asked(path, arguments)
     records = LibraryRecords(source, path=request.path)
     account = account_of(records, request, leave_out=arguments.leave_out)
     found, masks = ranges(source), mask_guesses(source)

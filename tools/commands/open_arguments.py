@@ -15,9 +15,13 @@ from streamload.errors import ConfigError, StreamloadError
 from streamload.source import Column, Source
 from streamload.tools.commands.nulls import fill_in
 from streamload.tools.convert.manifest import FOLDER_NAME, manifest_path, read_manifest
+from streamload.tools.convert.open_request import OpenRequest
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.readers.open import is_image_folder, open_training
 from streamload.tools.convert.record_source import RecordSource
+
+FURTHER = {"split": "split=NAME", "labels": "labels=TABLE", "scaled": "scaled=true"}
+"""Options of `sl.open` that --option says, and how."""
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", metavar="NAME=H,W,C", action="append", default=[], help="the shape of a record, where no file says it")
     parser.add_argument("--record-axis", metavar="AXIS", help="axis that counts records: 0, -1, none; or x=-1,y=0")
     parser.add_argument("--fill", metavar="NAME=VALUE", action="append", default=[], help="what stands for nulls: label=0")
+    parser.add_argument("--option", metavar="NAME=VALUE", action="append", default=[], help="split=test, labels=TABLE, scaled=true")
 
 
 def add_account(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +160,25 @@ def options_in(arguments: argparse.Namespace) -> dict[str, Any]:
         options["split"] = arguments.split_read  # `opened` has found out that one must be chosen
     if getattr(arguments, "fill", None):
         options["fill"] = fill_in(arguments.fill)
+    return options | further_options_in(getattr(arguments, "option", ()))
+
+
+def asked(path: str, arguments: argparse.Namespace) -> OpenRequest:
+    """What was asked for at a path, as it is accounted for."""
+    split = further_options_in(arguments.option).get("split")
+    return OpenRequest(path=os.path.abspath(path), fields=fields_in(arguments.fields), split=split)
+
+
+def further_options_in(texts: Sequence[str]) -> dict[str, Any]:
+    """ "split=test" as {"split": "test"}, "scaled=true" as {"scaled": True}. Raises ConfigError for others than `FURTHER`."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in FURTHER or not value or name in options:
+            raise ConfigError(f"--option {text!r} cannot be read.", hint=f"Give one of {', '.join(FURTHER.values())}, each once.")
+        if name == "scaled" and value.lower() not in ("true", "false"):
+            raise ConfigError(f"--option {text!r} cannot be read.", hint="Give scaled=true or scaled=false.")
+        options[name] = value.lower() == "true" if name == "scaled" else value
     return options
 
 

@@ -19,7 +19,7 @@ from streamload.errors import ConfigError, CorruptDataError, StreamloadError
 from streamload.formats.naming.field_names import is_pattern
 from streamload.ragged import Ragged
 from streamload.sizes import format_nbytes
-from streamload.tools.commands.open_arguments import add_account, add_choice, fields_in, options_in
+from streamload.tools.commands.open_arguments import add_account, add_choice, asked, fields_in, options_in
 from streamload.tools.commands.record_comparison import MOST_SHOWN, Findings, batches, compare_in_order, compare_sets
 from streamload.tools.commands.shard_numbers import missing_shards
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, missing
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="SRC", help="compare with these records, of any format: a file, a pattern, a folder of images")
     parser.add_argument("--any-order", action="store_true", help="with --against: the same records in another order are the same")
     parser.add_argument("--deep", action="store_true", help="also decode every record, check digest and values")
-    parser.add_argument("--duplicates", action="store_true", help="also find records that are there twice (16 bytes a record)")
+    parser.add_argument("--duplicates", action="store_true", help="also find records that are there twice")
     parser.add_argument("--nan", action="store_true", help="values that are not a number are wrong")
     parser.add_argument("--labels", metavar="FIELD=N", help="values of FIELD must lie in 0 to N - 1")
     parser.add_argument("--write-manifest", action="store_true", help="write a manifest of a file that has none, after decoding it")
@@ -238,7 +238,7 @@ def _check_records(
 
 def _as_it_is(arguments: argparse.Namespace) -> OpenRequest:
     """What is asked for of the dataset itself."""
-    return OpenRequest(path=os.path.abspath(arguments.path), fields=fields_in(arguments.fields))
+    return asked(arguments.path, arguments)
 
 
 def _check_images(taken: Mapping[str, Any], names: Sequence[str], first: int, part: str, findings: Findings) -> None:

@@ -131,17 +131,18 @@ def account_of(origin: RecordSource, request: OpenRequest, *, leave_out: Sequenc
     taken = {os.path.realpath(path) for path in origin.files} | _converted(request.path)
     listed = _listed(request.path, taken)
     rest = {name: path for name, path in listed.items() if os.path.realpath(path) not in taken}
+    chosen = request.split is not None
     known = {_word(part) for folder in {os.path.dirname(name) for name in listed if name not in rest} for part in folder.split(os.sep)}
     files: list[AccountEntry] = []
     for one in origin.omissions:
         if one.what == "file":
-            names = [name for name in one.names if name in rest and not _why(name, origin, known)[1]]
+            names = [name for name in one.names if name in rest and not _why(name, origin, known, chosen=chosen)[1]]
             files += _split("file", names, one.why, leave_out)
             for name in names:
                 del rest[name]
     reasons: dict[tuple[str, bool], list[str]] = {}
     for name in rest:
-        reasons.setdefault(_why(name, origin, known), []).append(name)
+        reasons.setdefault(_why(name, origin, known, chosen=chosen), []).append(name)
     for (why, expected), names in sorted(reasons.items()):
         files += _split("file", names, why, leave_out, expected=expected)
     taken_count = len(listed) - sum(one.count for one in files)
@@ -199,8 +200,11 @@ def _listed(path: str, taken: set[str]) -> dict[str, str]:
     return {one: one for one in glob.glob(path, recursive=True) if not os.path.isdir(one)}
 
 
-def _why(name: str, origin: RecordSource, known: Collection[str]) -> tuple[str, bool]:
-    """Why a file is not taken, and whether nobody expects that; `known` are the words of folders from which something is taken."""
+def _why(name: str, origin: RecordSource, known: Collection[str], *, chosen: bool) -> tuple[str, bool]:
+    """Why a file is not taken, and whether nobody expects that.
+
+    `known` are the words of folders from which something is taken, and `chosen` says whether the user chose one of several parts.
+    """
     parts, last = name.lower().split(os.sep), os.path.basename(name)
     if any(part.startswith(".") or part in SYSTEM for part in parts) or last.endswith("~"):
         return HIDDEN, True
@@ -211,7 +215,7 @@ def _why(name: str, origin: RecordSource, known: Collection[str]) -> tuple[str, 
     words = [_word(one) for one in (last.lower(), *parts[:-1])]
     part = next((one for one in words if (one in SPLITS or one == "t10k") and one not in known), None)
     if part is not None:
-        return f"of another part ({part}): convert it by itself", False
+        return f"of another part ({part})" + ("" if chosen else ": convert it by itself"), chosen
     ending = os.path.splitext(last)[1].lower()
     return f"{ending} is not read here" if ending else "no ending says what it is", False
 

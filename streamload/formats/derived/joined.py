@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults
+from streamload.column_defaults import WrappedDefaults
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
@@ -21,7 +21,7 @@ from streamload.storage.files import Mapping as FileMapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class JoinedColumn(ColumnDefaults):
+class JoinedColumn(WrappedDefaults):
     """A column of another source, whose files are some of this one's."""
 
     field: Field
@@ -33,14 +33,9 @@ class JoinedColumn(ColumnDefaults):
     """How many it has."""
 
     @property
-    def addressable(self) -> bool:
-        """As the column is."""
-        return self.column.addressable
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """As the column's: records are numbered alike."""
-        return self.column.cuts
+    def wrapped(self) -> Column:
+        """The column."""
+        return self.column
 
     @property
     def lengths(self) -> Lengths:
@@ -76,44 +71,9 @@ class JoinedColumn(ColumnDefaults):
         return self.column.page_starts
 
     @property
-    def scratch_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.scratch_nbytes
-
-    @property
-    def direct_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.direct_nbytes
-
-    @property
-    def mappable(self) -> bool:
-        """As the column is."""
-        return self.column.mappable
-
-    @property
     def held(self) -> Any:
         """As the column's."""
         return self.column.held
-
-    @property
-    def amplification(self) -> float:
-        """As the column's."""
-        return self.column.amplification
-
-    @property
-    def file_nbytes(self) -> int | None:
-        """As the column's."""
-        return self.column.file_nbytes
-
-    @property
-    def single_threaded(self) -> bool:
-        """As the column is."""
-        return self.column.single_threaded
-
-    @property
-    def forward_starts(self) -> NDArray[np.int64] | None:
-        """As the column's."""
-        return self.column.forward_starts
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """As the column's."""
@@ -140,10 +100,6 @@ class JoinedColumn(ColumnDefaults):
     def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
         """As the column's, which may hold nulls."""
         return cast(NullableColumn, self.column).null_records(cast(OpenFiles, FileRange(files, self.first, self.files)))
-
-    def describe(self) -> str:
-        """As the column does."""
-        return self.column.describe()
 
 
 class FileRange:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
 from streamload.schema import Field
 from streamload.source import Column, Reader, ReadStats
 from streamload.storage.files import OpenFiles
@@ -18,7 +18,7 @@ PIECE_NBYTES = 4 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Scaled(ColumnDefaults):
+class Scaled(WrappedDefaults):
     """One field, unpacked as it is read."""
 
     field: Field
@@ -35,14 +35,9 @@ class Scaled(ColumnDefaults):
     """For each stretch, the packed values that stand for missing ones."""
 
     @property
-    def addressable(self) -> bool:
-        """As the packed field is."""
-        return self.packed.addressable
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """As the packed field's."""
-        return self.packed.cuts
+    def wrapped(self) -> Column:
+        """The column."""
+        return self.packed
 
     @property
     def scratch_nbytes(self) -> int:
@@ -53,43 +48,18 @@ class Scaled(ColumnDefaults):
         """A reader for the calling process."""
         return ScaledReader(self, files, meter)
 
-    @property
-    def single_threaded(self) -> bool:
-        """As the packed field is."""
-        return self.packed.single_threaded
-
     def describe(self) -> str:
         """How it is stored, and that it is unpacked."""
         return f"{self.packed.describe()}, {self.packed.field.dtype} unpacked"
 
-    @property
-    def direct_nbytes(self) -> int:
-        """As the packed field's."""
-        return self.packed.direct_nbytes
 
-    @property
-    def mappable(self) -> bool:
-        """As the packed field is."""
-        return self.packed.mappable
-
-    @property
-    def amplification(self) -> float:
-        """As the packed field's."""
-        return self.packed.amplification
-
-    @property
-    def file_nbytes(self) -> int | None:
-        """As the packed field's."""
-        return self.packed.file_nbytes
-
-
-class ScaledReader(ReaderDefaults):
+class ScaledReader(WrappedReaderDefaults):
     """Reads packed values a piece at a time, and unpacks them into their rows."""
 
     def __init__(self, column: Scaled, files: OpenFiles, meter: ReadStats) -> None:
         self._column = column
         self._meter = meter
-        self._packed = column.packed.reader(files, meter)
+        self._reader = column.packed.reader(files, meter)
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
@@ -98,7 +68,7 @@ class ScaledReader(ReaderDefaults):
         for first in range(0, len(records), step):
             some = records[first : first + step]
             values = np.empty((len(some), *packed.shape), packed.dtype)
-            self._packed.gather(some, values, np.arange(len(some), dtype=np.int64))
+            self._reader.gather(some, values, np.arange(len(some), dtype=np.int64))
             began = time.perf_counter_ns()
             out[rows[first : first + step]] = self._unpacked(some, values)
             self._meter.decode_ns += time.perf_counter_ns() - began
@@ -114,15 +84,3 @@ class ScaledReader(ReaderDefaults):
                 # Compared in the stored type: what stands for missing was written in it.
                 plain[(values == np.array(value).astype(values.dtype)) & (which == stretch).reshape(shape)] = np.nan
         return plain.astype(column.field.dtype)
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._packed.advise(records)
-
-    def expect(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._packed.expect(records)
-
-    def close(self) -> None:
-        """Let go of the reader."""
-        self._packed.close()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.column_defaults import ColumnDefaults, ReaderDefaults
+from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.schema import Field
 from streamload.source import Column, NullableColumn, Reader, ReadStats, Source, kept_column, stored_nbytes
@@ -50,69 +50,25 @@ def _reshaped(column: Column) -> Column:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Numbers(ColumnDefaults):
+class Numbers(WrappedDefaults):
     """A column whose records have one element, delivered as numbers."""
 
     field: Field
     column: Column
 
     @property
-    def addressable(self) -> bool:
-        """As the column is."""
-        return self.column.addressable
-
-    @property
-    def cuts(self) -> NDArray[np.int64] | None:
-        """As the column's."""
-        return self.column.cuts
-
-    @property
-    def scratch_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.scratch_nbytes
+    def wrapped(self) -> Column:
+        """The column."""
+        return self.column
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> NumbersReader:
         """A reader for the calling process."""
         return NumbersReader(self.column.reader(files, meter), self.column.field.shape)
 
-    def describe(self) -> str:
-        """As the column does."""
-        return self.column.describe()
-
-    @property
-    def direct_nbytes(self) -> int:
-        """As the column's."""
-        return self.column.direct_nbytes
-
-    @property
-    def mappable(self) -> bool:
-        """As the column is."""
-        return self.column.mappable
-
     @property
     def held(self) -> Any:
         """As the column's, as numbers."""
         return None if self.column.held is None else np.asarray(self.column.held).reshape(-1)
-
-    @property
-    def amplification(self) -> float:
-        """As the column's."""
-        return self.column.amplification
-
-    @property
-    def file_nbytes(self) -> int | None:
-        """As the column's."""
-        return self.column.file_nbytes
-
-    @property
-    def single_threaded(self) -> bool:
-        """As the column is."""
-        return self.column.single_threaded
-
-    @property
-    def forward_starts(self) -> NDArray[np.int64] | None:
-        """As the column's."""
-        return self.column.forward_starts
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
         """As the column's."""
@@ -131,7 +87,7 @@ class Numbers(ColumnDefaults):
         return cast(NullableColumn, self.column).null_records(files)
 
 
-class NumbersReader(ReaderDefaults):
+class NumbersReader(WrappedReaderDefaults):
     """Reads a column into an array of numbers."""
 
     def __init__(self, reader: Reader, shape: tuple[int, ...]) -> None:
@@ -141,15 +97,3 @@ class NumbersReader(ReaderDefaults):
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`."""
         self._reader.gather(records, out.reshape((len(out), *self._shape)), rows)
-
-    def advise(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._reader.advise(records)
-
-    def expect(self, records: NDArray[np.int64]) -> None:
-        """Pass it on."""
-        self._reader.expect(records)
-
-    def close(self) -> None:
-        """Let go of the reader."""
-        self._reader.close()

@@ -90,7 +90,8 @@ def plan(
     """A source over folders of images with the same classes; see `streamload.formats.open.open_source`.
 
     `split` names one of the folders train, val, test, ... where there are such; `labels` is a CSV, JSON-lines or Parquet file with
-    a row for each image; `fill` is what stands for values that a table lacks, and for masks that are not there, by field.
+    a row for each image, by its name in the split's folder, or in the whole one with rows of the other splits; `fill` is
+    what stands for values that a table lacks, and for masks that are not there, by field.
     """
     from streamload.formats.image_folder.planning import plan_folders
 

@@ -18,6 +18,7 @@ from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points, refuse_counted_endings
 from streamload.formats.tar.arrays import array_field
 from streamload.images import named_as_mask
+from streamload.kernels import tar_kernels
 from streamload.nulls import SKIP
 from streamload.omissions import MOST_NAMED, Omission
 from streamload.schema import BYTES, Field
@@ -89,6 +90,7 @@ def _archives(paths: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list
     if total_nbytes(fingerprints) >= walk.WORTH_NBYTES:
         from concurrent.futures import ThreadPoolExecutor
 
+        tar_kernels()  # They are loaded once, before several threads ask for them.
         with ThreadPoolExecutor(min(READING_THREADS, len(paths)), thread_name_prefix="streamload-tar") as pool:
             try:
                 found = list(pool.map(walk.walked, paths, [was.path for was in fingerprints]))

@@ -26,6 +26,10 @@ def open_records(request: OpenRequest, *, threads: int = 1) -> RecordSource:
         options["record_axis"] = request.record_axis
     if request.fill:
         options["fill"] = request.fill
+    if request.split is not None:
+        options["split"] = request.split
+    if request.scaled:
+        options["scaled"] = True
     if is_image_folder(request.path):
         source = _open_folder(request, options)
     else:
@@ -46,7 +50,7 @@ def _open_folder(request: OpenRequest, options: Mapping[str, Any]) -> Source:
         return streamload.open(request.path, request.fields, decode=False, labels=request.labels, **options)
     except ConfigError as error:
         parts = error.details.get("splits")
-        if not parts:
+        if not parts or request.split is not None:
             raise
         command = f"streamload convert {shlex.quote(os.path.join(error.details.get('path', request.path), parts[0]))} {parts[0]}.h5"
         raise ConfigError(error.message, hint=f"Convert each by itself: {command}", path=request.path) from error
@@ -72,7 +76,7 @@ def _open_training(path: str | Sequence[str], fields: Mapping[str, str] | None, 
         try:
             return streamload.open(path, fields, **options), None
         except ConfigError as error:
-            if "train" not in (error.details.get("splits") or ()):
+            if "split" in options or "train" not in (error.details.get("splits") or ()):
                 raise
             source = streamload.open(path, fields, split="train", **options)
     return source.replaced(notes=[*source.notes, "the records for training, split='train', of several splits"]), "train"
