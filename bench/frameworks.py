@@ -1,9 +1,14 @@
-"""What each adapter costs: records a second beside the bare loader's, in pairs that take turns, and microseconds it adds to a batch."""
+"""What each adapter costs: records a second beside the bare loader's, in pairs that take turns, and microseconds it adds to a batch.
+
+Beside these stands what the framework's own calls take, over arrays that lie in memory: no adapter can add less.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
+import logging
 import os
 import tempfile
 import time
@@ -30,6 +35,49 @@ ADAPTERS: dict[str, tuple[str, Callable[[sl.Loader], Iterable]]] = {
     "for_keras on PyTorch": ("keras", lambda loader: passes_of(sl.for_keras(loader, FIELDS).get_torch_dataloader)),
     "for_tf": ("tensorflow", lambda loader: sl.for_tf(loader, FIELDS)),
 }
+
+
+def own_calls(name: str, held: Held) -> Iterable:
+    """The least that a framework itself does with batches of NumPy arrays that lie in memory."""
+    if name in ("for_torch", "for_keras on PyTorch"):
+        from torch import from_numpy
+
+        return Given(held, lambda image, label: (from_numpy(image), from_numpy(label)))
+    if name == "for_torch(dataloader=True)":
+        from torch import from_numpy
+        from torch.utils.data import DataLoader, IterableDataset
+
+        class Tensors(IterableDataset):
+            def __iter__(self):
+                return ((from_numpy(image), from_numpy(label)) for image, label in held)
+
+        return DataLoader(Tensors(), batch_size=None)
+    if name == "for_jax":
+        from jax import device_put
+
+        return Given(held, lambda image, label: device_put([image, label]))
+    if name == "for_keras on JAX":
+        return held
+    import tensorflow as tf
+
+    batches = list(held)
+
+    def batch(number: int) -> list[np.ndarray]:
+        return list(batches[number])
+
+    return tf.data.Dataset.range(len(held)).map(lambda number: tf.numpy_function(batch, [number], [tf.uint8, tf.int64]))
+
+
+class Given:
+    """Batches that lie in memory, as a function makes of each."""
+
+    def __init__(self, held: Held, make: Callable[[np.ndarray, np.ndarray], object]) -> None:
+        self._held = held
+        self._make = make
+
+    def __iter__(self):
+        for image, label in self._held:
+            yield self._make(image, label)
 
 
 class passes_of:
@@ -78,19 +126,24 @@ class Cost(NamedTuple):
     """Microseconds that are added to a batch."""
     begin_ms: float
     """Milliseconds that are added to the begin of a pass."""
+    own_us: float
+    """Microseconds that the framework's own calls take for a batch that lies in memory."""
 
 
-def compare(path: Path, records: int, make: Callable[[sl.Loader], Iterable], *, pairs: int, workers: int) -> Cost:
-    """Passes over the bare loader and through an adapter, in turns."""
+def compare(path: Path, name: str, *, pairs: int, workers: int) -> Cost:
+    """Passes over the bare loader, through an adapter, and over batches in memory, in turns."""
     with sl.Loader(sl.open(path), batch_size=BATCH, num_workers=workers) as loader:
-        batches = make(loader)
-        timed(loader), timed(batches)
-        times = [(timed(loader), timed(batches)) for _ in range(pairs)]
+        batches = ADAPTERS[name][1](loader)
         steps = len(loader) - 1
+        few = [tuple(array.copy() for array in batch.tuple(*FIELDS)) for batch in itertools.islice(loader, 4)]
+        own = own_calls(name, Held([few[number % len(few)] for number in range(len(loader))]))
+        timed(loader), timed(batches), timed(own)
+        times = [(timed(loader), timed(batches), timed(own)) for _ in range(pairs)]
     return Cost(
-        share=median(bare.rest / through.rest for bare, through in times),
-        added_us=median((through.rest - bare.rest) / steps * 1e6 for bare, through in times),
-        begin_ms=median((through.begin - bare.begin) * 1e3 for bare, through in times),
+        share=median(bare.rest / through.rest for bare, through, _ in times),
+        added_us=median((through.rest - bare.rest) / steps * 1e6 for bare, through, _ in times),
+        begin_ms=median((through.begin - bare.begin) * 1e3 for bare, through, _ in times),
+        own_us=median(own.rest / steps * 1e6 for _, _, own in times),
     )
 
 
@@ -110,6 +163,8 @@ class Held:
 def lightning_epochs(path: Path, *, pairs: int) -> tuple[float, float]:
     """The time of a Lightning epoch of an empty model, as a multiple of one over as many tensors in memory; the same of processor time."""
     import pytorch_lightning as lightning
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     import torch
 
     class Empty(lightning.LightningModule):
@@ -148,16 +203,16 @@ def main() -> None:
         for size, (shape, records) in SIZES.items():
             path = Path(folder) / f"{records}.h5"
             write(path, shape, records)
-            for name, (module, make) in ADAPTERS.items():
+            for name, (module, _) in ADAPTERS.items():
                 if given.only not in name:
                     continue
                 if importlib.util.find_spec(module) is None:
                     print(f"{size:>7}  {name:<28} {module} is not installed")
                     continue
-                cost = compare(path, records, make, pairs=given.pairs, workers=given.workers)
+                cost = compare(path, name, pairs=given.pairs, workers=given.workers)
                 print(
-                    f"{size:>7}  {name:<28} {cost.share:.2f} of the bare loader's records/s, {cost.added_us:+.0f} us a batch, "
-                    f"{cost.begin_ms:+.1f} ms a pass",
+                    f"{size:>7}  {name:<28} {cost.share:.2f} of the bare loader's records/s, {cost.added_us:+.0f} us a batch "
+                    f"({cost.own_us:.0f} for the framework's own calls), {cost.begin_ms:+.1f} ms a pass",
                     flush=True,
                 )
         if importlib.util.find_spec("pytorch_lightning") is not None and given.only in "Lightning":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -81,7 +81,7 @@ def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: boo
         names = [*schema.names, *([VALID] if with_valid and VALID not in schema else [])]
         container = DICT
     else:
-        names = [fields] if isinstance(fields, str) else list(fields)
+        names = list(field_names(fields, asked=asked))
         container = ONE if isinstance(fields, str) else TUPLE
     for name in names:
         if name not in known:
@@ -94,6 +94,17 @@ def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: boo
     return BatchFields(
         fields=tuple(known[name] for name in names), container=container, computed=frozenset(names) & computed.keys() - set(schema.names)
     )
+
+
+def field_names(fields: object, *, asked: str) -> tuple[str, ...]:
+    """The names that were given. Raises ConfigError for what are none."""
+    if isinstance(fields, str):
+        return (fields,)
+    names = tuple(cast(Iterable[object], fields)) if isinstance(fields, Iterable) and not isinstance(fields, bytes) else (fields,)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"{asked} takes fields by their names, not {name!r}.", hint="Give a name, or several in a tuple.")
+    return cast(tuple[str, ...], names)
 
 
 def filled_up(array: NDArray[Any], size: int) -> NDArray[Any]:

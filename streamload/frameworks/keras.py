@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import chosen_fields
+from streamload.frameworks.fields import chosen_fields, field_names
 from streamload.frameworks.missing import framework
 from streamload.loader.loader import Loader
 
@@ -41,7 +41,7 @@ def for_keras(loader: Loader, fields: str | Sequence[str]) -> Any:
     Keras is not installed, and for fields that it has no arrays for.
     """
     framework("keras", asked="sl.for_keras", extra="keras")
-    names = (fields,) if isinstance(fields, str) else tuple(fields)
+    names = field_names(fields, asked="sl.for_keras")
     if not 1 <= len(names) <= 3:
         raise ConfigError(
             f"sl.for_keras was given {len(names)} fields.",

@@ -60,14 +60,11 @@ class Passes:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._ahead() if self._form.ahead else self._plain()
+        # What is handed out is all that holds a batch's memory; and threads may share a `map`, as they may an epoch.
+        return self._ahead() if self._form.ahead else map(self._made, self.loader)
 
-    def _plain(self) -> Generator[Any]:
-        begin, finish = self._form.begin, self._form.finish
-        for batch in self.loader:
-            made = [finish(begin(batch))]
-            del batch  # What is handed out is all that holds the batch's memory.
-            yield made.pop()
+    def _made(self, batch: Batch) -> Any:
+        return self._form.finish(self._form.begin(batch))
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()

@@ -84,6 +84,24 @@ def test_a_state_goes_on_with_the_very_next_batch(path: Path, after: int) -> Non
         assert len(rest) == (STEPS - after % STEPS) % STEPS
 
 
+def test_what_is_under_way_is_not_in_the_state(path: Path) -> None:
+    """As towards an accelerator: two batches are begun ahead of the one in use."""
+    whole = expected(path, 2)
+    with loader_of(path, num_workers=1) as loader:
+        batches = sl.for_jax(loader)
+        assert batches._form.ahead == (0 if jax.default_backend() == "cpu" else 2)
+        batches._form.ahead = 2
+        for step, batch in enumerate(batches):
+            assert counted(batch) == whole[0][step]
+            assert batches.state_dict()["position"] == min((step + 1) * BATCH, RECORDS)
+        for step, _ in enumerate(batches):
+            if step == 4:
+                break
+        state = batches.state_dict()
+        batches.load_state_dict(state)
+        assert [counted(batch) for batch in batches] == whole[1][5:]
+
+
 def test_tuples_and_single_arrays(path: Path) -> None:
     """Without `valid` the last batch is smaller; with it, it is filled up."""
     with loader_of(path) as loader:

@@ -47,3 +47,6 @@ def test_what_keras_has_no_use_for_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "sl.for_keras was given 4 fields. Give the input; input and target; or input, target and weight of the records."
     )
+    with loader_of(path) as loader, pytest.raises(sl.ConfigError) as caught:
+        sl.for_keras(loader, None)
+    assert str(caught.value) == "sl.for_keras takes fields by their names, not None. Give a name, or several in a tuple."

@@ -189,6 +189,10 @@ def test_what_has_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
     with loader_of(path) as loader:
         with pytest.raises(sl.ConfigError, match=r"'numbr', and a batch has no such field\. Give names of fields\. Did you mean number\?"):
             sl.for_torch(loader, ("x", "numbr"))
+        for fields, wrong in ((5, "5"), (b"x", "b'x'"), (("x", 3), "3"), (("x", None), "None")):
+            with pytest.raises(sl.ConfigError) as caught:
+                sl.for_torch(loader, fields)
+            assert str(caught.value) == f"sl.for_torch takes fields by their names, not {wrong}. Give a name, or several in a tuple."
         with pytest.raises(sl.ConfigError, match=r"is asked for no field\. Give some of x, number, or None for all"):
             sl.for_torch(loader, ())
     with pytest.raises(sl.ConfigError, match=r"sl\.for_torch takes a loader, not list\. Write sl\.for_torch\(sl\.Loader"):

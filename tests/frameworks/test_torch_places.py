@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_copies_to_devices_that_nothing_waits_for_are_complete_when_they_are_mad
         for _ in sl.for_torch(loader, ("x", "number"), device="meta"):
             pass
     assert asked == [False] * (2 * STEPS)
+
+
+def test_threads_may_share_a_pass(path: Path) -> None:
+    """Each batch goes to one of them."""
+    seen: list[int] = []
+    with loader_of(path, num_workers=1) as loader:
+        batches = iter(sl.for_torch(loader, "number"))
+
+        def take() -> None:
+            for numbers in batches:
+                seen.extend(numbers.tolist())
+
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(seen) == list(range(RECORDS))
 
 
 @FORMS
