@@ -50,6 +50,16 @@ def test_kernels_with_arrays_of_numbas_own_are_left_to_numba() -> None:
     assert augment.MODULES.keys() > augment.RUNTIME
 
 
+@pytest.mark.parametrize("gone", ["numba.core.compiler.compile_extra", "numba.core.registry.cpu_target"])
+def test_a_numba_without_these_inner_parts_loads_its_code_itself(gone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(frame: int, parameters: int) -> None:
+        pass
+
+    assert objects.compiled_object("nothing", nothing) is not None
+    monkeypatch.delattr(gone)
+    assert objects.compiled_object("nothing", nothing) is None
+
+
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "no object", "empty", "none"])
 def test_what_is_damaged_is_as_good_as_not_there(tmp_path: Path, damage: str) -> None:
     data = kept("curve")

@@ -46,7 +46,17 @@ def processor() -> str | None:
 
 
 def compiled_object(name: str, function: Callable[..., None]) -> bytes | None:
-    """The object file of a kernel, made by numba; None for one that numba's runtime has to be there for."""
+    """The object file of a kernel, made by numba; None for one that numba's runtime has to be there for.
+
+    None too where parts of numba that are not public are not what they were: such a version loads its code itself.
+    """
+    try:
+        return _compiled_object(name, function)
+    except (AttributeError, ImportError, TypeError):
+        return None
+
+
+def _compiled_object(name: str, function: Callable[..., None]) -> bytes | None:
     core: Any = import_module("numba.core")
     compiler, types = import_module("numba.core.compiler"), core.types
     target = import_module("numba.core.registry").cpu_target
