@@ -28,6 +28,7 @@ class AheadMapping:
         """
         self._over = threading.Event()
         self._progress = MappingProgress(taken, nbytes)
+        self._fd = fd
         work = (self._over, self._progress, fd, mapped, address, populated)
         self._thread = threading.Thread(target=_work, args=work, name="streamload memory", daemon=True)
         self._thread.start()
@@ -48,6 +49,14 @@ class AheadMapping:
         self._over.set()
         self._thread.join()
 
+    def leave_descriptor(self) -> None:
+        """End it without waiting, which a finalizer must not: the descriptor is closed once the thread has no use for it."""
+        progress = self._progress
+        progress.left.append(self._fd)
+        self._over.set()
+        if progress.ended or not self._thread.is_alive():  # Not alive either in a fork, where it never ran.
+            progress.close_left()
+
 
 class MappingProgress:
     """How much has been taken, as the thread says."""
@@ -58,10 +67,31 @@ class MappingProgress:
         self.error: OSError | None = None
         """Why there is no more."""
         self.changed = threading.Condition()
+        self.left: list[int] = []
+        """Descriptors that nobody else will close."""
+        self.ended = False
+        """Whether the thread has no more use for its descriptor; set before it looks at `left`, so that no lock is needed."""
+
+    def close_left(self) -> None:
+        """Close what was left; of two threads that do so at once, one does."""
+        try:
+            fd = self.left.pop()
+        except IndexError:
+            return
+        os.close(fd)
 
 
 def _work(over: threading.Event, progress: MappingProgress, fd: int, mapped: mmap.mmap, address: int, populated: int) -> None:
-    """`mapped` is only held: unmapping waits for it."""
+    try:
+        _take(over, progress, fd)
+    finally:
+        progress.ended = True
+        progress.close_left()
+    if progress.taken == progress.nbytes:
+        _populate(over, mapped, address, populated, progress.nbytes)
+
+
+def _take(over: threading.Event, progress: MappingProgress, fd: int) -> None:
     for start in range(progress.taken, progress.nbytes, PIECE_NBYTES):
         if over.is_set():
             return
@@ -76,8 +106,12 @@ def _work(over: threading.Event, progress: MappingProgress, fd: int, mapped: mma
             progress.changed.notify_all()
         if error is not None:
             return
+
+
+def _populate(over: threading.Event, mapped: mmap.mmap, address: int, start: int, stop: int) -> None:
+    """`mapped` is only held: unmapping waits for it."""
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start in range(populated, progress.nbytes, PIECE_NBYTES):
-        if over.is_set() or advise(address + start, min(PIECE_NBYTES, progress.nbytes - start), _POPULATE_WRITE):
+    for begin in range(start, stop, PIECE_NBYTES):
+        if over.is_set() or advise(address + begin, min(PIECE_NBYTES, stop - begin), _POPULATE_WRITE):
             return  # A kernel that does not know it: pages are mapped as they are touched.

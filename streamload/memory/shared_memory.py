@@ -157,9 +157,13 @@ class SharedBlock:
         self._map = None
 
     def __del__(self) -> None:
-        if getattr(self, "fd", -1) >= 0:
+        if getattr(self, "fd", -1) < 0:
+            return
+        if self._mapping is not None:
+            self._mapping.leave_descriptor()  # A thread may be using it: were it closed, the next file would get its number.
+        else:
             os.close(self.fd)
-            self.fd = -1
+        self.fd = -1
 
 
 class AnonymousFile:

@@ -7,6 +7,7 @@ import os
 import resource
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,34 @@ def test_a_block_that_is_let_go_of_ends_it() -> None:
     SharedBlock.create(64 * MB, purpose="a test")
     while threads():
         time.sleep(0.01)
+
+
+def test_a_file_opened_after_a_block_was_let_go_of_is_not_its(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The thread may be about to take memory by a number that would belong to whoever opens a file next."""
+    reached, goes_on = threading.Event(), threading.Event()
+    take = os.posix_fallocate
+
+    def take_late(fd: int, start: int, nbytes: int) -> None:
+        if threading.current_thread().name == "streamload memory":
+            reached.set()
+            goes_on.wait()
+        take(fd, start, nbytes)
+
+    monkeypatch.setattr(os, "posix_fallocate", take_late)
+    block = SharedBlock.create(64 * MB, purpose="a test", at_once=MB)
+    fd = block.fd
+    reached.wait()
+    del block
+    try:
+        with open(tmp_path / "another", "w+b") as file:
+            goes_on.set()
+            while threads():
+                time.sleep(0.01)
+            assert os.fstat(file.fileno()).st_size == 0
+    finally:
+        goes_on.set()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_what_is_not_taken_at_once_is_there_when_it_was_waited_for() -> None:
