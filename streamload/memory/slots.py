@@ -166,16 +166,23 @@ class Slots:
         self.ring = SharedBlock.create(
             layout.nbytes * count, purpose="the ring of batches", at_once=None if at_once else min(count, 1) * layout.nbytes
         )
-        if not at_once:
-            self.ring.take(place for slot in range(count) for place in (slot * layout.nbytes, (slot + 1) * layout.nbytes - 8))
+        try:
+            if not at_once:
+                self.ring.take(place for slot in range(count) for place in (slot * layout.nbytes, (slot + 1) * layout.nbytes - 8))
+            self._lay_out(count)
+        except BaseException:
+            self.close()  # Nobody else can.
+            raise
+
+    def _lay_out(self, count: int) -> None:
+        layout = self.layout
         self._states = [FREE] * count
         self._free = list(reversed(range(count)))
         self._returned: deque[int] = deque()
         self._owner = os.getpid()
         self._leased = 0
-        heads = np.ndarray((count,), np.int64, self.ring.bytes, 0, (layout.nbytes,))
-        heads[:] = -1
-        self._heads = heads
+        self._heads = np.ndarray((count,), np.int64, self.ring.bytes, 0, (layout.nbytes,))
+        self._heads[:] = -1
         self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
         self._canaries[:] = CANARY
         self._ragged = bool(layout.schema.ragged)

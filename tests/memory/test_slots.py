@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,17 @@ def test_a_slot_that_is_asked_for_cannot_be_leased_or_dropped() -> None:
 def test_some_slots_always_go_round(count: int, spare: int) -> None:
     with pytest.raises(ValueError, match="cannot be spare"):
         Slots(SlotLayout.of(SCHEMA, BATCH), count=count, spare=spare)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_ring_that_fails_while_it_is_made_is_closed(at_once: bool) -> None:
+    """Its descriptors do not wait for the error to be forgotten."""
+    layout = SlotLayout.of(SCHEMA, BATCH)
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(TypeError, match="buffer is too small") as caught:
+        Slots(replace(layout, records_offset=3 * layout.nbytes), count=2, spare=1, at_once=at_once)
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert caught.traceback
 
 
 def test_fields_begin_on_cache_lines_and_lie_apart() -> None:
