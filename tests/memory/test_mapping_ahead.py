@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
 import resource
 import threading
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamload.memory.mapping_ahead import AheadMapping
+from streamload.errors import ResourceError
 from streamload.memory.shared_memory import SharedBlock
 
 MB = 1 << 20
@@ -31,6 +31,21 @@ def resident_nbytes(block: SharedBlock) -> int:
             if line.startswith(f"{block.address:x}-"):
                 return next(int(one.split()[1]) << 10 for one in lines if one.startswith("Rss:"))
     return 0
+
+
+def wait_before_taking(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """The thread waits before it takes memory: when it does so, and when it goes on."""
+    reached, goes_on = threading.Event(), threading.Event()
+    take = os.posix_fallocate
+
+    def take_late(fd: int, start: int, nbytes: int) -> None:
+        if threading.current_thread().name == "streamload memory":
+            reached.set()
+            goes_on.wait()
+        take(fd, start, nbytes)
+
+    monkeypatch.setattr(os, "posix_fallocate", take_late)
+    return reached, goes_on
 
 
 def test_a_large_block_is_mapped_without_being_touched() -> None:
@@ -76,16 +91,7 @@ def test_a_block_that_is_let_go_of_ends_it() -> None:
 
 def test_a_file_opened_after_a_block_was_let_go_of_is_not_its(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The thread may be about to take memory by a number that would belong to whoever opens a file next."""
-    reached, goes_on = threading.Event(), threading.Event()
-    take = os.posix_fallocate
-
-    def take_late(fd: int, start: int, nbytes: int) -> None:
-        if threading.current_thread().name == "streamload memory":
-            reached.set()
-            goes_on.wait()
-        take(fd, start, nbytes)
-
-    monkeypatch.setattr(os, "posix_fallocate", take_late)
+    reached, goes_on = wait_before_taking(monkeypatch)
     block = SharedBlock.create(64 * MB, purpose="a test", at_once=MB)
     fd = block.fd
     reached.wait()
@@ -117,22 +123,26 @@ def test_what_is_not_taken_at_once_is_there_when_it_was_waited_for() -> None:
         block.close()
 
 
-def test_memory_that_is_not_given_later_is_named() -> None:
+def test_memory_that_is_not_given_later_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same error as when all is taken at once, for whoever waits for it, again and again."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    goes_on = wait_before_taking(monkeypatch)[1]
     block = SharedBlock.create(64 * MB, purpose="a test", at_once=MB)
-    block.close()
-    fd = os.memfd_create("test")
-    whole = mmap.mmap(-1, 64 * MB)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MB, hard))
+    said = "^a test needs 64 MB of memory, and the system does not give it: .*File too large.* Lower `memory=`"
     try:
-        ahead = AheadMapping(fd, whole, 0, 64 * MB, taken=0, populated=64 * MB)
+        os.ftruncate(block.fd, MB)  # Files may grow no longer, from here on.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MB, hard))
+        goes_on.set()
         for _ in range(2):
-            with pytest.raises(OSError, match="File too large"):
-                ahead.await_taken(16 * MB)
-        ahead.await_taken(8 * MB)
-        ahead.close()
+            with pytest.raises(ResourceError, match=said) as later:
+                block.await_present()
+            assert later.value.errno == errno.EFBIG
+        block.await_present(5 * MB)
+        with pytest.raises(ResourceError, match=said):
+            block.take([16 * MB])
+        with pytest.raises(ResourceError, match=said):
+            SharedBlock.create(64 * MB, purpose="a test")
     finally:
+        goes_on.set()
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        os.close(fd)
-        whole.close()
+        block.close()
