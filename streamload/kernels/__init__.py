@@ -36,11 +36,19 @@ def cache_folder() -> Path | None:
 
     The files in it are code, so a folder that others own or may write is not used. None where there is none to use.
     """
-    folder = owned_files.cache_folder(f"kernels-py{sys.version_info[0]}{sys.version_info[1]}")
+    folder = _held_folder()
     if folder is None:
         return None
     with folder:
-        return Path(folder.path) if os.access(folder.path, os.W_OK) else None
+        return Path(folder.path)
+
+
+def _held_folder() -> owned_files.Folder | None:
+    folder = owned_files.cache_folder(f"kernels-py{sys.version_info[0]}{sys.version_info[1]}")
+    if folder is None or os.access(folder.path, os.W_OK):
+        return folder
+    folder.close()
+    return None
 
 
 def _stamp(names: Sequence[str]) -> str:
@@ -66,8 +74,12 @@ def _announce(what: str, seconds: int, names: Sequence[str]) -> None:
             return
     except (OSError, ImportError):  # PackageNotFoundError is one.
         return  # Whoever loads them will say what is wrong.
-    kept = "once" if folder is not None else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
-    print(f"streamload: compiling {what}, which takes some {seconds} seconds, {kept}.", file=sys.stderr, flush=True)
+    _say_compiling(f"{what}, which takes some {seconds} seconds", kept=folder is not None)
+
+
+def _say_compiling(what: str, *, kept: bool) -> None:
+    often = "once" if kept else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
+    print(f"streamload: compiling {what}, {often}.", file=sys.stderr, flush=True)
 
 
 def _leave_stamp(folder: Path | None, names: Sequence[str]) -> None:
@@ -262,8 +274,9 @@ def augments_at_once(names: Sequence[str]) -> bool:
     global _augments
     augment = import_module(f"{__name__}.augment")
     try:
-        at_hand = augment.load_objects((*augment.ALWAYS, *names), _augment_folder())
-    except (OSError, ImportError):
+        with _augment_folder() as folder:
+            at_hand = augment.load_objects((*augment.ALWAYS, *names), folder)
+    except ImportError:  # PackageNotFoundError is one.
         return False
     if at_hand and not _augments:
         _augments = True
@@ -282,78 +295,70 @@ def prepare_augment_kernels(names: Sequence[str]) -> None:
 
     For a process that has no other use for them: whoever runs them then only loads them, which takes no time to speak of.
     """
-    names = (*import_module(f"{__name__}.augment").ALWAYS, *names)
+    augment = import_module(f"{__name__}.augment")
+    names = (*augment.ALWAYS, *names)
     try:
-        folder = _augment_folder()
-        lacking = [name for name in names if folder is None or not (folder / f"compiled-{name}").exists()]
-    except (OSError, ImportError):  # PackageNotFoundError is one.
+        with _augment_folder() as folder:
+            lacking = [name for name in names if folder is None or not augment.is_kept(name, folder)]
+            if not lacking:
+                return
+            _say_compiling(f"{len(lacking)} kernels of augmentation, a second or two each", kept=folder is not None)
+            if folder is not None and _load((), Path(folder.path)):
+                _loaded_augment(names)
+    except ImportError:
         return  # Whoever runs them will say what is wrong.
-    if not lacking:
-        return
-    kept = "once" if folder is not None else f"every time, since there is no cache folder of your own. {NO_FOLDER[:-1]}"
-    said = f"streamload: compiling {len(lacking)} kernels of augmentation, a second or two each, {kept}."
-    print(said, file=sys.stderr, flush=True)
-    if folder is not None and _load((), folder):
-        _loaded_augment(names)
 
 
-def _augment_folder() -> Path | None:
-    """Where machine code of augmentation is kept: by its sources, the compiler and the processor. None where nothing can be kept."""
-    folder = cache_folder()
-    if folder is None:
-        return None
+@contextmanager
+def _augment_folder() -> Generator[owned_files.Folder | None]:
+    """Where machine code of augmentation is kept: by its sources, the compiler and the processor. None where nothing can be kept.
+
+    What is loaded is read through the descriptor that was looked at: a folder that others may write, or a link, is not used.
+    """
     from importlib.metadata import version
 
     augment = import_module(f"{__name__}.augment")
     name = f"augment-{augment.digest()}-{version('numba')}-{augment.objects.processor()}"
-    with owned_files.Folder.named(folder) as whole:
-        whole.make_folder(name)
-    return folder / name
+    folder: owned_files.Folder | None = None
+    with suppress(OSError, UnsafeSourceError), _held_folder() or nullcontext() as whole:
+        if whole is not None:
+            whole.make_folder(name)
+            folder = whole.folder(name)
+    with folder or nullcontext():
+        yield folder if folder is not None and folder.is_private() else None
 
 
 def _loaded_augment(names: tuple[str, ...]) -> list[int]:
     """Addresses of compiled kernels, their machine code kept in a folder of their own."""
     augment = import_module(f"{__name__}.augment")
-    try:
-        folder = _augment_folder()
-    except OSError:
-        folder = None
-    if not augment.load_objects(names, folder):
-        lacking = [name for name in names if folder is not None and not (folder / f"compiled-{name}").exists()]
-        with _kept_in(folder), _alone_in(folder if lacking else None):
-            augment.load_objects(names, folder)  # Another process may have made them meanwhile.
-            augment.compile_kernels(names, folder)
-        if folder is not None and lacking:
-            _stamp_augment(folder, lacking)
+    with _augment_folder() as folder:
+        if not augment.load_objects(names, folder):
+            lacking = [name for name in names if folder is not None and not augment.is_kept(name, folder)]
+            with _kept_in(Path(folder.path) if folder is not None else None), _alone_in(folder if lacking else None):
+                augment.load_objects(names, folder)  # Another process may have made them meanwhile.
+                augment.compile_kernels(names, folder)
+                if folder is not None:
+                    augment.mark_kept(lacking, folder)
     return augment.addresses(names)
 
 
-def _stamp_augment(folder: Path, names: Sequence[str]) -> None:
-    """Note that kernels have been compiled into the folder."""
-    with suppress(OSError, UnsafeSourceError), owned_files.Folder.named(folder) as held:  # else it is said again next time
-        for name in names:
-            with suppress(FileExistsError):
-                os.close(held.create(f"compiled-{name}"))
-
-
 @contextmanager
-def _alone_in(folder: Path | None) -> Generator[None]:
+def _alone_in(folder: owned_files.Folder | None) -> Generator[None]:
     """No other process compiles into the folder meanwhile, where the system can say so."""
-    if folder is None:
-        yield
-        return
-    try:
-        import fcntl
+    locked = False
+    if folder is not None:
+        with suppress(ImportError, OSError):
+            import fcntl
 
-        file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except (ImportError, OSError):
-        yield
-        return
+            fcntl.flock(folder.fd, fcntl.LOCK_EX)
+            locked = True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(file)
+        if locked:
+            import fcntl
+
+            fcntl.flock(folder.fd, fcntl.LOCK_UN)
 
 
 def _choose(name: str) -> ModuleType:

@@ -255,8 +255,7 @@ class Folder:
 
     def is_private(self) -> bool:
         """Whether it belongs to the user of this process, and nobody else may write to it."""
-        status = os.fstat(self.fd) if self.fd >= 0 else os.lstat(self.path)
-        return not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE)
+        return is_private(os.fstat(self.fd) if self.fd >= 0 else os.lstat(self.path))
 
     def is_like_ours(self, other: Folder) -> bool:
         """Whether a folder has the owner that new files of ours get here: some shares say another user than that of this process."""
@@ -270,6 +269,11 @@ class Folder:
             os.close(fd)
             self.delete(name)
         return ours.st_uid == theirs.st_uid and not theirs.st_mode & _OTHERS_WRITE & ~ours.st_mode
+
+
+def is_private(status: os.stat_result) -> bool:
+    """Whether what has this status belongs to the user of this process, and nobody else may write to it."""
+    return not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE)
 
 
 def cache_folder(name: str) -> Folder | None:

@@ -24,9 +24,9 @@ def kept_in() -> Path:
     """The folder, with the code of usual chains in it."""
     kernels.use(compiled=True)
     kernels.load_augment_kernels(USUAL)
-    folder = kernels._augment_folder()
-    assert folder is not None
-    return folder
+    with kernels._augment_folder() as folder:
+        assert folder is not None
+        return Path(folder.path)
 
 
 def kept(name: str) -> bytes:
@@ -87,6 +87,30 @@ def test_code_that_needs_what_is_not_there_is_not_loaded() -> None:
     assert objects.ObjectLoader().load("float32_chw", data.replace(b"\0malloc\0", b"\0mallox\0")) is None
 
 
+@pytest.mark.parametrize("trusted", ["all", "no file", "no folder", "no link"])
+def test_code_that_others_may_have_written_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: str) -> None:
+    """Neither a file that they may write, nor what lies in a folder that they may write, linked or not."""
+    names = (*augment.ALWAYS, "curve")
+    code = {name: kept(name) for name in names}
+    monkeypatch.setenv("STREAMLOAD_CACHE_DIR", str(tmp_path))
+    with kernels._augment_folder() as folder:
+        assert folder is not None
+        for name in names:
+            objects.write(folder, name, code[name])
+        path = Path(folder.path)
+    if trusted == "no file":
+        (path / "curve.o").chmod(0o620)
+    elif trusted == "no folder":
+        path.chmod(0o777)
+    elif trusted == "no link":
+        path.rename(tmp_path / "linked").chmod(0o777)
+        path.symlink_to(tmp_path / "linked")
+    loaded: dict[str, int] = {}
+    monkeypatch.setattr(augment, "_addresses", loaded)
+    assert kernels.augments_at_once(["curve"]) == (trusted == "all")
+    assert loaded.keys() == {"all": set(names), "no file": set(augment.ALWAYS)}.get(trusted, set())
+
+
 WITHOUT_NUMBA = """
 import sys
 from streamload import kernels
@@ -114,11 +138,22 @@ print("numba" in sys.modules)
 
 
 def test_what_is_compiled_is_said_and_is_not_compiled_again(tmp_path: Path) -> None:
+    """Until its code is damaged, or others may have written it."""
     environment = {**os.environ, "STREAMLOAD_CACHE_DIR": str(tmp_path)}
-    found = [
-        subprocess.run([sys.executable, "-c", PREPARED], env=environment, capture_output=True, text=True, check=False) for _ in range(2)
-    ]
-    said = "streamload: compiling 3 kernels of augmentation, a second or two each, once.\n"
-    assert [(done.stdout, done.stderr) for done in found] == [("True\n", said), ("False\n", "")]
+
+    def prepared() -> tuple[str, str]:
+        done = subprocess.run([sys.executable, "-c", PREPARED], env=environment, capture_output=True, text=True, check=False)
+        return done.stdout, done.stderr
+
+    said = "streamload: compiling {} kernels of augmentation, a second or two each, once.\n"
+    assert prepared() == ("True\n", said.format(3))
+    assert prepared() == ("False\n", "")
     (folder,) = (tmp_path / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}").glob("augment-*")
     assert sorted(path.name for path in folder.glob("*.o")) == ["draw.o", "elements_chw.o", "run.o"]
+    whole = (folder / "draw.o").read_bytes()
+    (folder / "draw.o").write_bytes(whole[:-1])
+    (folder / "elements_chw.o").chmod(0o666)
+    assert prepared() == ("True\n", said.format(2))
+    assert (folder / "draw.o").stat().st_size == len(whole)
+    assert (folder / "elements_chw.o").stat().st_mode & 0o777 == 0o600
+    assert prepared() == ("False\n", "")

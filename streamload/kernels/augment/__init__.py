@@ -13,6 +13,7 @@ Rules of this room:
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -63,6 +64,8 @@ RUNTIME = frozenset(
     | {f"float_{name}" for name in ("box", "affine", "chw", "hwc")}
 )
 """Kernels that use arrays of numba's own: their code is loaded by numba, with its runtime."""
+MARK = "compiled-{}"
+"""The file that says that numba keeps a kernel in the folder: whether it is so, only numba could tell, which takes long to import."""
 
 
 @cache
@@ -74,20 +77,34 @@ def digest() -> str:
     return sources.hexdigest()
 
 
-def load_objects(names: Sequence[str], folder: Path | None) -> bool:
+def is_kept(name: str, folder: Folder) -> bool:
+    """Whether the folder has the machine code of a kernel, for this room to load or, as a mark says, for numba."""
+    if name not in RUNTIME and objects.processor() is not None and objects.read(folder, name) is not None:
+        return True
+    return folder.status(MARK.format(name)) is not None
+
+
+def mark_kept(names: Sequence[str], folder: Folder) -> None:
+    """Note which of these names numba has compiled into the folder in its own way."""
+    with suppress(OSError):  # else it is said again next time
+        for name in names:
+            if name in _callbacks and folder.status(MARK.format(name)) is None:
+                os.close(folder.create(MARK.format(name)))
+
+
+def load_objects(names: Sequence[str], folder: Folder | None) -> bool:
     """Load kernels whose machine code is kept in the folder; whether all of these names are loaded by then."""
     lacking = [name for name in names if name not in _addresses and name not in RUNTIME]
     if lacking and folder is not None and objects.processor() is not None:
-        with Folder.named(folder) as held:
-            for name in lacking:
-                data = objects.read(held, name)
-                address = _loader().load(name, data) if data is not None else None
-                if address is not None:
-                    _addresses[name] = address
+        for name in lacking:
+            data = objects.read(folder, name)
+            address = _loader().load(name, data) if data is not None else None
+            if address is not None:
+                _addresses[name] = address
     return all(name in _addresses for name in names)
 
 
-def compile_kernels(names: Sequence[str], folder: Path | None) -> None:
+def compile_kernels(names: Sequence[str], folder: Folder | None) -> None:
     """Compile the kernels of these names that are not loaded, or load what numba has kept of them; its folder must be set."""
     numba: Any = import_module("numba")
     for name in names:
@@ -100,8 +117,8 @@ def compile_kernels(names: Sequence[str], folder: Path | None) -> None:
             if data is not None and address is not None:
                 _addresses[name] = address
                 if folder is not None:
-                    with suppress(OSError), Folder.named(folder) as held:  # else it is compiled again next time
-                        objects.write(held, name, data)
+                    with suppress(OSError):  # else it is compiled again next time
+                        objects.write(folder, name, data)
                 continue
         _callbacks[name] = numba.cfunc("void(int64, int64)", nopython=True, cache=True, error_model="numpy")(function)
         _addresses[name] = _callbacks[name].address

@@ -4,7 +4,7 @@ Rules:
 
 1. What an object needs of the process is looked up before it is loaded: code that lacks something would end the process.
 2. Object files are made for one kind of processor, which is part of the name of the folder that they lie in.
-3. A file whose digest is not its own is made anew.
+3. A file whose digest is not its own is made anew, and so is one that another user owns or may write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from streamload.storage.owned_files import Folder
+from streamload.storage.owned_files import Folder, is_private
 
 DIGEST_NBYTES = 16
 NEVER_CALLED = "NRT_MemInfo_call_dtor"
@@ -114,13 +114,15 @@ def write(folder: Folder, name: str, data: bytes) -> None:
     """Keep an object file. Raises OSError."""
     file = f"{name}.o"
     folder.claim(file)
-    folder.write(file, hashlib.blake2b(data, digest_size=DIGEST_NBYTES).digest(), data, lasting=False)
+    folder.write(file, hashlib.blake2b(data, digest_size=DIGEST_NBYTES).digest(), data, mode=0o600, lasting=False)
 
 
 def read(folder: Folder, name: str) -> bytes | None:
-    """An object file that was kept; None where there is none, or what there is is damaged."""
+    """An object file that was kept; None where there is none, or what there is is damaged, or others may have written it."""
     try:
         with folder.open(f"{name}.o") as file:
+            if not is_private(os.fstat(file.fileno())):
+                return None
             digest, data = file.read(DIGEST_NBYTES), file.read()
     except OSError:
         return None
