@@ -38,8 +38,9 @@ def kept(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_kernels_need_nothing_of_numba(name: str) -> None:
+    """What they need of the C library depends on the processor: one without FMA calls it for that."""
     needed = set(objects.needs(kept(name)))
-    assert needed <= {"malloc", "free", "memcpy", "memset", "memmove", objects.NEVER_CALLED}
+    assert [one for one in needed if one.startswith(("NRT_", "numba_", "Py")) and one != objects.NEVER_CALLED] == []
 
 
 def test_kernels_with_arrays_of_numbas_own_are_left_to_numba() -> None:
