@@ -163,6 +163,18 @@ def use(*, compiled: bool) -> None:
     _in_use.clear()
 
 
+def _load_said(name: str, what: str, seconds: int) -> bool:
+    """Load a compiled module: one process compiles it and says so, others that ask meanwhile wait. False where there is no compiler."""
+    folder = _held_folder()
+    with folder or nullcontext(), _alone_in(folder):
+        path = Path(folder.path) if folder is not None else None
+        _announce(what, seconds, [name])
+        if not _load([name], path):
+            return False
+        _leave_stamp(path, [name])
+        return True
+
+
 def gather_kernels() -> ModuleType:
     """The gathers in use: `locate`, `read_rows`, `copy_rows`, and for records of different lengths `read_ragged` and `copy_ragged`."""
     return _in_use.get("gather") or _choose("gather")
@@ -203,8 +215,8 @@ def checksum_kernels() -> ModuleType:
 
 
 def identity_kernels(*, many: bool) -> ModuleType:
-    """What looks at files: `identities`. To load the compiled one pays where there are `many`; little-endian Linux has it."""
-    if not many or sys.platform != "linux" or sys.byteorder != "little":
+    """What looks at files: `identities`. To load the compiled one pays where there are `many`; little-endian 64-bit Linux has it."""
+    if not many or not _is_usual_linux():
         return import_module(f"{__name__}.identities_plain")
     if "identities" not in _in_use:
         compiled = _has_statx() and _load(["identities"], cache_folder())
@@ -215,15 +227,20 @@ def identity_kernels(*, many: bool) -> ModuleType:
 def whole_file_kernels() -> ModuleType | None:
     """What reads whole files: `read_files`, `begin_reading`; None where compiled kernels are not in use, or the system is another.
 
-    The compiled ones are loaded by whoever asks first.
+    They are compiled by whoever asks first, which is said on stderr.
     """
-    if not _compiled or sys.platform != "linux" or sys.byteorder != "little":
+    if not _compiled or not _is_usual_linux():
         return None
     if "whole_files" not in _in_use:
-        if not _has_statx() or not _load(["whole_files"], cache_folder()):
+        if not _has_statx() or not _load_said("whole_files", "what reads whole files", 3):
             return None
         _in_use["whole_files"] = import_module(f"{__name__}.whole_files")
     return _in_use["whole_files"]
+
+
+def _is_usual_linux() -> bool:
+    """Whether words and addresses are what kernels take them for that call the system."""
+    return sys.platform == "linux" and sys.byteorder == "little" and sys.maxsize > 1 << 32
 
 
 def _has_statx() -> bool:
@@ -241,11 +258,8 @@ def tar_kernels() -> ModuleType | None:
     if "tar_heads" not in _in_use:
         if not hasattr(os, "pread"):
             return None
-        _announce("what walks through large tar archives", 3, ["tar_heads"])
-        folder = cache_folder()
-        if not _load(["tar_heads"], folder):
+        if not _load_said("tar_heads", "what walks through large tar archives", 3):
             return None
-        _leave_stamp(folder, ["tar_heads"])
         _in_use["tar_heads"] = import_module(f"{__name__}.tar_heads")
     return _in_use["tar_heads"]
 
@@ -345,20 +359,20 @@ def _loaded_augment(names: tuple[str, ...]) -> list[int]:
 @contextmanager
 def _alone_in(folder: owned_files.Folder | None) -> Generator[None]:
     """No other process compiles into the folder meanwhile, where the system can say so."""
-    locked = False
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     if folder is not None:
-        with suppress(ImportError, OSError):
-            import fcntl
-
+        with suppress(OSError):
             fcntl.flock(folder.fd, fcntl.LOCK_EX)
-            locked = True
     try:
         yield
     finally:
-        if locked:
-            import fcntl
-
-            fcntl.flock(folder.fd, fcntl.LOCK_UN)
+        if folder is not None:
+            with suppress(OSError):
+                fcntl.flock(folder.fd, fcntl.LOCK_UN)
 
 
 def _choose(name: str) -> ModuleType:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,21 @@ def _both(request: pytest.FixtureRequest) -> Iterator[None]:
     assert (kernels.whole_file_kernels() is not None) == request.param
     yield
     kernels.use(compiled=True)
+
+
+LOADED = "from streamload import kernels; kernels.use(compiled=True); print(kernels.whole_file_kernels().__name__)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has them")
+def test_what_reads_whole_files_is_compiled_by_one_process_which_says_so(tmp_path: Path) -> None:
+    environment = {**os.environ, "STREAMLOAD_CACHE_DIR": str(tmp_path)}
+    begun = [
+        subprocess.Popen([sys.executable, "-c", LOADED], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outcomes = sorted(process.communicate() for process in begun)
+    said = "streamload: compiling what reads whole files, which takes some 3 seconds, once.\n"
+    assert outcomes == [("streamload.kernels.whole_files\n", ""), ("streamload.kernels.whole_files\n", said)]
 
 
 FIELD = Field("data", np.dtype(np.uint8), (), BYTES)
