@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from augment_cases import both, halves, images
+from augment_cases import WORDS, both, halves, images, runners, steps_of
 
 from streamload import kernels
+from streamload.errors import ResourceError
 from streamload.kernels import augment
 from streamload.kernels.augment.frame import FRAME_WORDS
 from streamload.kernels.augment.plain import run as run_plain
+from streamload.kernels.augment.runners import PixelFormat
 
 
 def box_of(rng: np.random.Generator, height: int, width: int) -> list[float]:
@@ -218,3 +221,29 @@ def test_functions_of_several_kinds_have_names_of_their_own() -> None:
         left += [cell.cell_contents for cell in function.__closure__ or ()]
     assert ("streamload.kernels.augment.output", "make_writers.<locals>.plane_float16") in found
     assert {name for name, functions in found.items() if len(functions) > 1} == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems give memory that they have not")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # What numba makes of the one that it loads itself.
+@pytest.mark.parametrize("name", ["nearest", "float_affine"])
+def test_a_kernel_that_gets_no_memory_ends_the_batch_with_an_error(name: str) -> None:
+    """Whichever loads it; the runner works again once there is some."""
+    resource = pytest.importorskip("resource")
+    height = 1 << 24
+    image = np.zeros((height, 1, 1), np.uint8)
+    given = {"nearest": [0, 0, 1, height, height, 1, 0, 0, 1, 0, 0], "float_affine": [1, 0, 0, 0, 1, 0, height, 1, 1, 0]}
+    records = np.array([[image.ctypes.data, height, 1, 0, 0]], np.int64)
+    form = PixelFormat(dtype=image.dtype, channels=1, planar=False, plane_nbytes=4, out_nbytes=0)
+    steps = steps_of([(name, given[name])], elements=height)
+    work = runners()[0].prepared(steps, records, form, words=WORDS, past_caches=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), hard))
+    try:
+        said = "^augmenting 16777216 x 1 elements needs memory, and the system does not give it. Lower `memory=` or num_workers, or free"
+        with pytest.raises(ResourceError, match=said) as caught:
+            work(0, 1)
+        assert caught.value.errno == errno.ENOMEM
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    work(0, 1)

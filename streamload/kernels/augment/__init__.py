@@ -4,7 +4,8 @@ Rules of this room:
 
 1. A kernel is a function of (address of the frame, address of its parameters) in a module's `KERNELS`; the module of the same
    name in `plain` has the same names, and the same results: to the bit for integers, to 1 ulp for floats.
-2. Kernels raise nothing and check nothing: whoever makes their parameters has checked them.
+2. Kernels check nothing: whoever makes their parameters has checked them. One that takes memory says so in its frame while it
+   works: where there is none it ends by an exception that goes no further, and its frame still says so.
 3. A new operation is a kernel, its plain twin, and a line of `MODULES`.
 4. Machine code is kept in a folder named by the sources of this room: numba looks at the file of a kernel alone, and kernels
    here share functions across files.

@@ -26,6 +26,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_WIDTH,
     SPARE,
     TRANSPOSED,
+    UNFINISHED,
     VERTICAL,
     WIDTH,
 )
@@ -325,6 +326,7 @@ def settle(frame, h, w, orientation):
 def crop(frame: int, parameters: int) -> None:
     """y0, x0, h, w of the region; orientation; what stands outside, and the level of each channel that does if it is CONSTANT."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n = f[CHANNELS]
     p = carray(pointer(parameters), 6 + n, np.float64)
     y0, x0, h, w = np.int64(p[0]), np.int64(p[1]), np.int64(p[2]), np.int64(p[3])
@@ -338,6 +340,7 @@ def crop(frame: int, parameters: int) -> None:
     else:
         region(f[SOURCE], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], n, y0, x0, h, w, flips, mode, fills, f[SPARE], h * w)
     settle(f, h, w, orientation)
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"crop": crop}

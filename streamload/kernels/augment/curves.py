@@ -18,7 +18,7 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
-from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, WIDTH
+from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, PENDING, PLANES, TABLE, UNFINISHED, WIDTH
 from streamload.kernels.augment.vectors import (
     BYTE,
     INNER,
@@ -132,6 +132,7 @@ def curve(frame: int, parameters: int) -> None:
 def equalize(frame: int, parameters: int) -> None:
     """Spread the levels of each channel so that each is as frequent as any: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     made, at = tables(f), room(6400)
     levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
@@ -148,11 +149,13 @@ def equalize(frame: int, parameters: int) -> None:
             total += counts[level]
         compose(made[c], levels)
     leave(at)
+    f[UNFINISHED] = 0
 
 
 def autocontrast(frame: int, parameters: int) -> None:
     """Stretch the levels of each channel so that they reach from 0 to 255: no parameters."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     made, at = tables(f), room(6400)
     levels = carray(pointer(at + 6144), 256, np.uint8)
     for c in range(made.shape[0]):
@@ -169,6 +172,7 @@ def autocontrast(frame: int, parameters: int) -> None:
             levels[level] = u8(i32(min(max(f32(f32(level) - f32(low)) / scale, f32(0)), f32(255))))
         compose(made[c], levels)
     leave(at)
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"curve": curve, "equalize": equalize, "autocontrast": autocontrast}

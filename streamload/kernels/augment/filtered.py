@@ -19,6 +19,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_WIDTH,
     SPARE,
     TRANSPOSED,
+    UNFINISHED,
     VERTICAL,
 )
 from streamload.kernels.augment.vectors import INNER, i32, pointer, u8, u64
@@ -168,6 +169,7 @@ def filtered_planes(source, height, width, n, x_taps, y_taps, h, w, flips, to, a
 def filtered(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; whether it antialiases; which filter."""
     f, p = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 9, np.float64)
+    f[UNFINISHED] = 1
     h, w, orientation, antialias, kind = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), p[7] != 0.0, np.int64(p[8])
     flips = 0 if orientation & TRANSPOSED else orientation
     height, width, n = f[SOURCE_HEIGHT], f[SOURCE_WIDTH], f[CHANNELS]
@@ -179,6 +181,7 @@ def filtered(frame: int, parameters: int) -> None:
     else:
         filtered_planes(f[SOURCE], height, width, n, x_taps, y_taps, h, w, flips, f[SPARE], h * w)
     settle(f, h, w, orientation)
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"filtered": filtered}

@@ -10,7 +10,7 @@ from numba import carray, njit
 
 from streamload.kernels.augment.color import planes_of
 from streamload.kernels.augment.crop import inside
-from streamload.kernels.augment.frame import FRAME_WORDS, HEIGHT, PLANES, REFLECT, SPARE, WIDTH
+from streamload.kernels.augment.frame import FRAME_WORDS, HEIGHT, PLANES, REFLECT, SPARE, UNFINISHED, WIDTH
 from streamload.kernels.augment.vectors import INNER, f32, fma, i32, pointer, u8, u64
 
 
@@ -49,6 +49,7 @@ def blur_plane(source, to, across, down, rows, columns, long, line):
 def gaussian_blur(frame: int, parameters: int) -> None:
     """The number of weights across and down, both odd; the weights across; the weights down."""
     f, sizes = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 2, np.float64)
+    f[UNFINISHED] = 1
     planes, h, w = planes_of(f), f[HEIGHT], f[WIDTH]
     wide, tall = np.int64(sizes[0]), np.int64(sizes[1])
     weights = carray(pointer(parameters + 16), wide + tall, np.float64).astype(np.float32)
@@ -62,6 +63,7 @@ def gaussian_blur(frame: int, parameters: int) -> None:
         to = carray(pointer(f[SPARE] + c * h * w), (h, w), np.uint8)
         blur_plane(planes[c].reshape(h, w), to, weights[:wide], weights[wide:], rows, columns, long, line)
     f[PLANES], f[SPARE] = f[SPARE], f[PLANES]
+    f[UNFINISHED] = 0
 
 
 @njit(**INNER)
@@ -82,12 +84,14 @@ def sharpness(frame: int, parameters: int) -> None:
     planes, h, w = planes_of(f), f[HEIGHT], f[WIDTH]
     if h <= 2 or w <= 2:
         return
+    f[UNFINISHED] = 1
     for c in range(planes.shape[0]):
         plane, to = planes[c].reshape(h, w), carray(pointer(f[SPARE] + c * h * w), (h, w), np.uint8)
         to[:] = plane
         for y in range(1, h - 1):
             sharpen_row(plane[y - 1], plane[y], plane[y + 1], to[y], f32(1.0 - given))
     f[PLANES], f[SPARE] = f[SPARE], f[PLANES]
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"gaussian_blur": gaussian_blur, "sharpness": sharpness}

@@ -29,6 +29,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_WIDTH,
     SPARE,
     TRANSPOSED,
+    UNFINISHED,
     VERTICAL,
     WIDTH,
 )
@@ -187,6 +188,7 @@ def turned_plane(plane, to, orientation):
 def float_box(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1; h, w; orientation; whether it antialiases; which filter; what stands outside; the fill of each channel."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n, height, width, kind = f[CHANNELS], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], source_kind(f)
     p = carray(pointer(parameters), 10 + n, np.float64)
     h, w, orientation, antialias = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), p[7] != 0.0
@@ -206,6 +208,7 @@ def float_box(frame: int, parameters: int) -> None:
             picked_plane(f[SOURCE], kind, first, stride, height, width, rows, columns, f32(p[10 + c]), plane)
         turned_plane(plane, f[SPARE] + 4 * c * h * w, orientation)
     settle_items(f, w if orientation & TRANSPOSED else h, h if orientation & TRANSPOSED else w)
+    f[UNFINISHED] = 0
 
 
 @njit(**INNER)
@@ -219,6 +222,7 @@ def element_at(line, x, width):
 def float_affine(frame: int, parameters: int) -> None:
     """The inverse map, 6 numbers between centres; h, w of what comes out; whether the nearest is taken; the fill of each channel."""
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n, height, width, kind = f[CHANNELS], f[SOURCE_HEIGHT], f[SOURCE_WIDTH], source_kind(f)
     p = carray(pointer(parameters), 9 + n, np.float64)
     h, w, whole = np.int64(p[6]), np.int64(p[7]), np.empty((height, width), np.float32)
@@ -246,6 +250,7 @@ def float_affine(frame: int, parameters: int) -> None:
                         part += (in_a * (1.0 - fx) + in_b * fx) * share
                 out[y, x] = f32((level - fill) * part + fill if part < 1.0 else level)
     settle_items(f, h, w)
+    f[UNFINISHED] = 0
 
 
 @njit(**INNER)

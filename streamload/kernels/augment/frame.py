@@ -32,6 +32,8 @@ RECORD = 16
 """Number of the record, for noise."""
 WORDS = 17
 """Address of the eight words of the key, uint32, for noise."""
+UNFINISHED = 18
+"""1 while a kernel works that takes memory of its own: it stays so where there is none, and the kernel has ended early."""
 FRAME_WORDS = 32
 RECORD_WORDS = 5
 """Of a row of the table of records: address, height and width, the address of where it goes, and its number."""

@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from streamload.kernels.augment.frame import FRAME_WORDS, OUT, OUT_KIND, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH
+from streamload.kernels.augment.frame import FRAME_WORDS, OUT, OUT_KIND, SOURCE, SOURCE_HEIGHT, SOURCE_WIDTH, UNFINISHED
 from streamload.kernels.augment.output import LANES, round_to
 from streamload.kernels.augment.vectors import (
     FLOAT,
@@ -81,6 +81,7 @@ blend32, blend16, blendb16 = make_blend("float32", 4), make_blend("float16", 2),
 def mix_rows(frame: int, parameters: int) -> None:
     """The share of each record; the rest is the record before it, for the first the last. `OUT` has room for a record."""
     f, share = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 1, np.float64)[0]
+    f[UNFINISHED] = 1
     count, elements, kind = f[SOURCE_HEIGHT], f[SOURCE_WIDTH], f[OUT_KIND]
     nbytes = elements * (4 if kind == 5 else 2)
     copy(pointer(f[OUT]), pointer(f[SOURCE] + (count - 1) * nbytes), np.uintp(nbytes))
@@ -92,6 +93,7 @@ def mix_rows(frame: int, parameters: int) -> None:
             blend16(to, other, elements, f32(share), f32(1.0 - share))
         else:
             blendb16(to, other, elements, f32(share), f32(1.0 - share))
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"mix_rows": mix_rows}

@@ -25,6 +25,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_WIDTH,
     SPARE,
     TRANSPOSED,
+    UNFINISHED,
     VERTICAL,
     WIDTH,
 )
@@ -102,6 +103,7 @@ def nearest(frame: int, parameters: int) -> None:
     of each channel, in halves of 32 bits, the lower first.
     """
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n, nbytes, height, width = f[CHANNELS], f[ITEM_NBYTES], f[SOURCE_HEIGHT], f[SOURCE_WIDTH]
     p = carray(pointer(parameters), 9 + 2 * n, np.float64)
     h, w, orientation, mode = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), np.int64(p[7])
@@ -127,6 +129,7 @@ def nearest(frame: int, parameters: int) -> None:
         gather_items(nbytes, f[SOURCE] + first * nbytes, count, f[SPARE] + c * h * w * nbytes, rows, columns, fill)
     leave(at)
     settle_items(f, h, w)
+    f[UNFINISHED] = 0
 
 
 def make_weave(kind: Any) -> Any:

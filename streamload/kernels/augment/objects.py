@@ -78,7 +78,7 @@ def _compiled_object(name: str, function: Callable[..., None]) -> bytes | None:
 
 
 def _entry(library: Any, context: Any, made: Any, name: str, numbers: tuple[Any, ...]) -> Any:
-    """A module whose function calls the compiled one, and looks at nothing that it returns: kernels raise nothing."""
+    """A module whose function calls the compiled one, and looks at nothing that it returns: the frame says whether it came to its end."""
     ir, types = import_module("llvmlite.ir"), import_module("numba.core").types
     module, word = library.create_ir_module(f"entry_{name}"), ir.IntType(64)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word, word]), _ENTRY.format(name))

@@ -12,7 +12,7 @@ from numba import carray, njit, types
 from numba.extending import intrinsic
 
 from streamload.kernels.augment.curves import flush
-from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT, PLANES, STREAM, WIDTH
+from streamload.kernels.augment.frame import CHANNELS, FRAME_WORDS, HEIGHT, OUT, PLANES, STREAM, UNFINISHED, WIDTH
 from streamload.kernels.augment.vectors import (
     BYTE,
     FLOAT,
@@ -144,11 +144,13 @@ def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
     @compiled_for(dtype)
     def planes(frame, parameters):
         flush(frame)
+        frame[UNFINISHED] = 1
         size, n = frame[HEIGHT] * frame[WIDTH], frame[CHANNELS]
         given = carray(pointer(parameters), 2 * n, np.float64)
         for c in range(n):
             source, to = frame[PLANES] + c * size, frame[OUT] + c * size * nbytes
             plane(source, size, f32(given[c]), f32(given[n + c]), to, frame[STREAM] != 0)
+        frame[UNFINISHED] = 0
 
     @compiled_for(dtype)
     def woven(frame, parameters):
@@ -157,6 +159,7 @@ def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
             planes(frame, parameters)
             return
         flush(frame)
+        frame[UNFINISHED] = 1
         numbers, scales = numbers_of(frame, parameters)
         source, shifts = frame[PLANES], scales + 4 * n
         if n == 3 and size >= LANES:
@@ -167,6 +170,7 @@ def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
             for c in range(n):
                 scatter(source + c * size, size, numbers[0, c], numbers[1, c], frame[OUT] + c * nbytes, n)
         leave(scales)
+        frame[UNFINISHED] = 0
 
     return planes, woven
 

@@ -26,6 +26,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_WIDTH,
     SPARE,
     TRANSPOSED,
+    UNFINISHED,
     VERTICAL,
 )
 from streamload.kernels.augment.vectors import (
@@ -259,6 +260,7 @@ def resampled(source, height, width, n, box, antialias, h, w, flips, to, apart):
 def bilinear(frame: int, parameters: int) -> None:
     """x0, y0, x1, y1 of the box; h, w of what it becomes; orientation; whether it antialiases."""
     f, p = carray(pointer(frame), FRAME_WORDS, np.int64), carray(pointer(parameters), 8, np.float64)
+    f[UNFINISHED] = 1
     h, w, orientation, antialias = np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), p[7] != 0.0
     flips = 0 if orientation & TRANSPOSED else orientation
     height, width, n = f[SOURCE_HEIGHT], f[SOURCE_WIDTH], f[CHANNELS]
@@ -268,6 +270,7 @@ def bilinear(frame: int, parameters: int) -> None:
     else:
         resampled(f[SOURCE], height, width, n, p, antialias, h, w, flips, f[SPARE], h * w)
     settle(f, h, w, orientation)
+    f[UNFINISHED] = 0
 
 
 KERNELS = {"bilinear": bilinear}

@@ -19,6 +19,7 @@ from streamload.kernels.augment.frame import (
     SOURCE,
     SOURCE_HEIGHT,
     SOURCE_WIDTH,
+    UNFINISHED,
 )
 from streamload.kernels.augment.vectors import INNER, call, fence, pointer, u32, u64
 
@@ -52,7 +53,7 @@ def draw(nothing: int, arguments: int) -> None:
 
 
 def run(frame: int, arguments: int) -> None:
-    """Do the steps of records [start, stop).
+    """Do the steps of records [start, stop), up to a kernel that was left UNFINISHED.
 
     The arguments: addresses of kernels, columns, values, order and records; how many parameters and how many places a record
     has; channels, whether they are planes, start, stop. `kernels[i]` is the address of step i's kernel and `columns[i]` where
@@ -72,6 +73,8 @@ def run(frame: int, arguments: int) -> None:
             step = order[k, s]
             if step >= 0:
                 call(kernels[step], frame, row + columns[step] * 8)
+                if f[UNFINISHED]:
+                    return
     fence()
 
 

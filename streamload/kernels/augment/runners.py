@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.kernels.augment.frame import FRAME_WORDS, ITEM_NBYTES, KINDS, OUT_KIND, PLANES, SOURCE_KIND, SPARE, STREAM, TABLE, WORDS
+from streamload.errors import ResourceError
+from streamload.kernels.augment.frame import (
+    FRAME_WORDS,
+    ITEM_NBYTES,
+    KINDS,
+    OUT_KIND,
+    PLANES,
+    SOURCE_HEIGHT,
+    SOURCE_KIND,
+    SOURCE_WIDTH,
+    SPARE,
+    STREAM,
+    TABLE,
+    UNFINISHED,
+    WORDS,
+)
 from streamload.kernels.augment.plain import run as run_plain
 from streamload.scratch import Scratch
 
@@ -120,8 +136,19 @@ class CompiledRunner:
         def work(start: int, stop: int, _held: tuple[Any, ...] = (held, words, planes, tables, frame)) -> None:
             given[9], given[10] = start, stop
             run(at, arguments)
+            if frame[UNFINISHED]:
+                frame[UNFINISHED] = 0
+                raise _no_memory(frame[SOURCE_HEIGHT], frame[SOURCE_WIDTH])
 
         return work
+
+
+def _no_memory(height: int, width: int) -> ResourceError:
+    return ResourceError(
+        f"augmenting {height} x {width} elements needs memory, and the system does not give it.",
+        hint="Lower `memory=` or num_workers, or free memory on this machine.",
+        errno=errno.ENOMEM,
+    )
 
 
 @cache

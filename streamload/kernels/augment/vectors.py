@@ -137,8 +137,13 @@ _leave = types.ExternalFunction("free", types.void(types.voidptr))
 
 @njit(**INNER)
 def room(nbytes):
-    """The address of so much memory, at a multiple of 64, which `leave` lets go of. Arrays of numba's own would need its runtime."""
+    """The address of so much memory, at a multiple of 64, which `leave` lets go of. Arrays of numba's own would need its runtime.
+
+    Where there is none, the kernel ends, and leaves its frame UNFINISHED.
+    """
     whole = address(_take(np.uintp(nbytes + 128)))
+    if whole == 0:
+        raise MemoryError
     at = (whole + 128) & ~63
     carray(pointer(at - 8), 1, np.int64)[0] = whole
     return at

@@ -23,6 +23,7 @@ from streamload.kernels.augment.frame import (
     SOURCE_KIND,
     SOURCE_WIDTH,
     TURNED_OVER,
+    UNFINISHED,
     VERTICAL,
 )
 from streamload.kernels.augment.nearest import gather_items
@@ -60,6 +61,7 @@ def volume(frame: int, parameters: int) -> None:
     each channel the fill, then the scale, then the shift.
     """
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n, kind, out_kind = f[CHANNELS], f[SOURCE_KIND], f[OUT_KIND]
     p = carray(pointer(parameters), 10 + 3 * n, np.float64)
     depth, d, h, w, flips, mode = np.int64(p[0]), np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), np.int64(p[7]), np.int64(p[8])
@@ -84,6 +86,7 @@ def volume(frame: int, parameters: int) -> None:
                     out[x] = value * scale + shift
                 at = (z * h + y) * w
                 write_row(f[OUT] + (at * n + c if woven else c * d * h * w + at) * nbytes, out_kind, n if woven else 1, out)
+    f[UNFINISHED] = 0
 
 
 def volume_elements(frame: int, parameters: int) -> None:
@@ -91,6 +94,7 @@ def volume_elements(frame: int, parameters: int) -> None:
     bits of the fill of each channel, in halves of 32 bits, the lower first.
     """
     f = carray(pointer(frame), FRAME_WORDS, np.int64)
+    f[UNFINISHED] = 1
     n, nbytes = f[CHANNELS], f[ITEM_NBYTES]
     p = carray(pointer(parameters), 10 + 2 * n, np.float64)
     depth, d, h, w, flips, mode = np.int64(p[0]), np.int64(p[4]), np.int64(p[5]), np.int64(p[6]), np.int64(p[7]), np.int64(p[8])
@@ -116,6 +120,7 @@ def volume_elements(frame: int, parameters: int) -> None:
             gather_items(nbytes, f[SOURCE] + first * nbytes, count, to, down, across, fill)
             if woven > 1:
                 weave(plane.ctypes.data, f[OUT] + at * nbytes, h * w, n, nbytes)
+    f[UNFINISHED] = 0
 
 
 @njit(**INNER)
