@@ -19,6 +19,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,6 +54,8 @@ class Launcher:
 
     _current: ClassVar[Launcher | None] = None
     _starting: ClassVar[threading.RLock] = threading.RLock()
+    _users: ClassVar[int] = 0
+    """How many are about to ask something of the launcher, in any thread."""
 
     @classmethod
     def current(cls) -> Launcher:
@@ -74,17 +78,32 @@ class Launcher:
 
     @classmethod
     def end_unused(cls) -> None:
-        """End the launcher of this process if nothing has been asked of it: whoever started it had no use for it after all."""
+        """End the launcher of this process if nothing has been asked of it: whoever started it had no use for it after all.
+
+        Not where somebody else is about to ask.
+        """
         with cls._starting:
             launcher = cls._current
-            if launcher is not None and launcher._child.ours and not launcher._next_key:
+            if launcher is not None and launcher._child.ours and not launcher._next_key and not cls._users:
                 cls.shutdown()
+
+    @classmethod
+    @contextmanager
+    def in_use(cls) -> Generator[None]:
+        """Meanwhile nobody ends a launcher because nothing has been asked of it yet."""
+        with cls._starting:
+            cls._users += 1
+        try:
+            yield
+        finally:
+            with cls._starting:
+                cls._users = max(0, cls._users - 1)  # A fork begins anew.
 
     @classmethod
     def leave_to_parent(cls) -> None:
         """In a child that the user forked: the launcher is the parent's."""
         inherited, cls._current = cls._current, None
-        cls._starting = threading.RLock()
+        cls._starting, cls._users = threading.RLock(), 0
         if inherited is not None:
             inherited._lock = threading.RLock()
             inherited.close()

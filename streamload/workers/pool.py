@@ -88,9 +88,18 @@ class ProcessPool:
             self._blocks["arena"] = arena
         if tables is not None:
             self._blocks["tables"] = tables
-        self._launcher = start_launcher(job.workers)
-        overflows = job.layout is not None and bool(job.layout.schema.ragged)
         self._own: list[SharedBlock] = []
+        with Launcher.in_use():
+            self._launcher = start_launcher(job.workers)
+            self._fork_all(job, probe)
+        self._poll = select.poll()
+        self._by_fd: dict[int, WorkerHandle] = {}
+        for hand in self._hands:
+            self._watch(hand)
+        self._poll.register(self._launcher.control, select.POLLIN)
+
+    def _fork_all(self, job: Job, probe: bool) -> None:
+        overflows = job.layout is not None and bool(job.layout.schema.ragged)
         try:
             self._blocks["job"] = write_job(job)
             self._own.append(self._blocks["job"])
@@ -99,11 +108,6 @@ class ProcessPool:
         except BaseException:
             self.stop()
             raise
-        self._poll = select.poll()
-        self._by_fd: dict[int, WorkerHandle] = {}
-        for hand in self._hands:
-            self._watch(hand)
-        self._poll.register(self._launcher.control, select.POLLIN)
 
     def _watch(self, hand: WorkerHandle) -> None:
         self._poll.register(hand.channel, select.POLLIN)

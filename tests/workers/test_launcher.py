@@ -67,3 +67,32 @@ def test_a_launcher_that_was_killed_is_replaced_and_its_socket_closed(tmp_path: 
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_loader_that_fails_does_not_end_the_launcher_that_another_is_about_to_use(tmp_path: Path) -> None:
+    """One thread has just got it and forks no worker yet; another gives up, and asks for it to be ended if it is unused."""
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["image"] = np.zeros((100, 4), np.uint8)
+    program = textwrap.dedent(
+        f"""
+        import threading
+        import streamload as sl
+        from streamload.workers import pool
+        from streamload.workers.launcher import Launcher
+        write_job = pool.write_job
+        def write_after_another_failed(job):
+            thread = threading.Thread(target=Launcher.end_unused)
+            thread.start()
+            thread.join()
+            return write_job(job)
+        pool.write_job = write_after_another_failed
+        with sl.Loader(sl.open({str(tmp_path / "train.h5")!r}), batch_size=10, num_workers=1) as loader:
+            assert sum(len(batch.records) for batch in loader) == 100
+        Launcher.shutdown()
+        unused = Launcher.current()
+        Launcher.end_unused()
+        assert not unused.alive
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
