@@ -57,7 +57,7 @@ def test_one_split_alone_is_chosen_by_name(tmp_path: Path, capsys: pytest.Captur
     assert "another part" not in shown
 
 
-@pytest.mark.parametrize("ending", ["_mask", "-seg", "_gt"])
+@pytest.mark.parametrize("ending", ["_mask", "-seg", "_gt", "_label"])
 def test_masks_beside_their_images_are_no_records(ending: str, tmp_path: Path):
     """In one folder, or in those of classes; photographs of people with masks are photographs."""
     write(tmp_path / "a", ["benign/0.png", "benign/1.png"])

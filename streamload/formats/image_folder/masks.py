@@ -15,6 +15,9 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "label", "segmentations", "segmentation", "gt", "gts", "ground_truth")
 MASK_WORDS = re.compile("mask|seg|label|annot|gt|truth", re.IGNORECASE)
 """Of these, names of folders of masks have one."""
+ENDINGS = ("mask", "seg", "label", "gt")
+"""What names of masks have at their ends, behind what they have in common with those of their images."""
+_ENDING = re.compile(rf"[-_]?({'|'.join(ENDINGS)})$", re.IGNORECASE)
 NAMES_LOOKED_AT = 1000
 """Files of a folder that tell whether there are images in it."""
 ALIKE = 0.9
@@ -55,7 +58,8 @@ def _holds_images(path: str) -> bool:
 
 def mask_stem(name: str) -> str:
     """The name that a mask has in common with its image: a.png, a_mask.png or a-mask.png for a.jpg."""
-    return re.sub(r"[-_]?(mask|seg|label|gt)$", "", os.path.splitext(name)[0], flags=re.IGNORECASE) or os.path.splitext(name)[0]
+    stem = os.path.splitext(name)[0]
+    return _ENDING.sub("", stem) or stem
 
 
 def refuse_masks(path: str, names: Sequence[str], *, are_classes: bool) -> None:

@@ -16,6 +16,7 @@ from streamload.formats.image_folder.label_tables import table_in, table_of_labe
 from streamload.formats.image_folder.listing import Listing
 from streamload.formats.image_folder.mask_pixels import LOOKED_AT, are_numbers
 from streamload.formats.image_folder.masks import (
+    ENDINGS,
     MASK_WORDS,
     images_beside_texts,
     mask_folders,
@@ -35,7 +36,7 @@ from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 IMAGE, LABEL, MASK = "image", "label", "mask"
 MOST_SUSPECTS = 8
 """Classes that are looked at to find masks."""
-MASK_ENDINGS = (b"mask.", b"seg.", b"gt.")
+MASK_ENDINGS = tuple(f"{word}.".encode() for word in ENDINGS)
 """Of these, names of masks have one; most folders have no such name, and their names need no second look."""
 
 
