@@ -82,11 +82,12 @@ def refuse_masks(path: str, names: Sequence[str], *, are_classes: bool) -> None:
             if other == folder or len(pairs) < ALIKE * len(stems) or are_numbers(path, images):
                 continue
             if is_named or may_be_masks_of(path, pairs):
-                otherwise = 'labels="table.csv" says so of each image' if is_named else 'fields=["image", "label"] says so'
+                as_pairs = f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs."
                 raise ConfigError(
                     f"{path} holds masks ({folder}) of the images in {other}, which are no class of their own.",
-                    hint=f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs. "
-                    f"If both are classes all the same, {otherwise}.",
+                    hint=f'{as_pairs} If both are classes all the same, labels="table.csv" says so of each image.'
+                    if is_named
+                    else f'{as_pairs} If both are classes all the same, fields=["image", "label"] says so.',
                     path=path,
                 )
 
