@@ -36,7 +36,6 @@ WRITTEN_AGAIN = {
     "slots.py: self.offsets[field.name]": "a slot",
     "slots.py: self._records": "record numbers in slots, of which only copies are handed out",
     "ragged_collate.py: self._addresses": "made anew for each step",
-    "runners.py: self._frame": "what kernels are told of a record, while they run",
     "archive.py: self.places[name]": "written once, where an archive is looked at",
     "walk.py: made.places[ending]": "written once, where an archive is looked at",
     "planning.py: made.values[LABEL]": "written once, where a folder is looked at",

@@ -130,7 +130,7 @@ class AugmentImages:
         self._note_sizes(plan, name, stored.rows, heads, bad)
         drawn = self._draw(draft, piece, plan, stored.rows, bad)
         most = self._stage.smallest(drawn).tolist() if name in [image.name for image in plan.images] else [1.0] * len(data)
-        write = self._stage.writing(drawn, name, out)
+        write = self._stage.writer(drawn, name, out)
         for k, (one, head, row) in enumerate(zip(data, heads, stored.rows.tolist(), strict=True)):
             if k in bad or head is None:
                 self._refuse(draft, piece, name, row, bad[k], faults)

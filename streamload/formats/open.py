@@ -68,14 +68,14 @@ def open_source(
     _refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
-    folders: dict[str, Format] = {}
-    paths = _expanded(path, options.get("split"), folders)
+    known: dict[str, Format] = {}
+    paths = _expanded(path, options.get("split"), known)
     wanted = [fields] if isinstance(fields, str) else fields
     _refuse_nameless(wanted)
     one_path = os.path.expanduser(path) if isinstance(path, (str, os.PathLike)) else None
     of_folder = one_path is not None and paths != [one_path] and os.path.isdir(one_path)
-    paths, odd = _without_odd_files(paths, folders, one_path) if of_folder and one_path else (paths, [])
-    chosen = _format_of_all(paths, folders, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
+    paths, odd = _without_odd_files(paths, known, one_path) if of_folder and one_path else (paths, [])
+    chosen = _format_of_all(paths, known, asked=os.fspath(path) if isinstance(path, (str, os.PathLike)) else None)
     by_file = "record_axis" in options and options["record_axis"] is None and "record_axis" not in _options_of(chosen)
     if by_file:
         options = {name: value for name, value in options.items() if name != "record_axis"}
@@ -119,14 +119,14 @@ def _refuse_nameless(fields: Fields | None) -> None:
             raise ConfigError(f"fields names {name!r}: a field is named by text.", hint='Give fields=["image"] or fields={"x": "image"}.')
 
 
-def _format_of_all(paths: Sequence[str], folders: Mapping[str, Format], *, asked: str | None) -> Format:
+def _format_of_all(paths: Sequence[str], known: Mapping[str, Format], *, asked: str | None) -> Format:
     """The format of all files. Raises SchemaMismatchError where they are of several; `asked` is what a user gave for them all.
 
-    Those of some folders are known: to find out takes a look at all names in them.
+    Those of some paths are known: to find out takes a look at all names in a folder, or at the beginning of a file.
     """
-    chosen = folders.get(paths[0]) or _format_at(paths[0], asked=asked or paths[0])
+    chosen = known.get(paths[0]) or _format_at(paths[0], asked=asked or paths[0])
     for path in paths[1:]:
-        found = folders.get(path) or _format_at(path, asked=asked or path)
+        found = known.get(path) or _format_at(path, asked=asked or path)
         if found.NAME != chosen.NAME:
             raise SchemaMismatchError(
                 f"{paths[0]} is {chosen.NAME}, {path} is {found.NAME}: the files of a source are of one format.",
@@ -136,25 +136,25 @@ def _format_of_all(paths: Sequence[str], folders: Mapping[str, Format], *, asked
     return chosen
 
 
-def _without_odd_files(paths: Sequence[str], folders: dict[str, Format], folder: str) -> tuple[list[str], list[Omission]]:
+def _without_odd_files(paths: Sequence[str], known: dict[str, Format], folder: str) -> tuple[list[str], list[Omission]]:
     """The files of a folder that are of a format, and those left out that are of none, where nobody takes those for records.
 
-    All paths, where more would be left out than is taken, or where what is of no format is called as data is. `folders` learns the
-    formats of files, too.
+    All paths, where more would be left out than is taken, or where what is of no format is called as data is. `known` learns the
+    formats of all that have one.
     """
     odd: list[tuple[str, str]] = []
     for path in paths:
-        if os.path.isdir(path) and path not in folders:
-            folders[path] = _format_at(path, asked=path)
-        if path in folders:
+        if os.path.isdir(path) and path not in known:
+            known[path] = _format_at(path, asked=path)
+        if path in known:
             continue
         was = fingerprint(path)
         head, found = _recognised(was.path, path)
         if found is not None:
-            folders[path] = found
+            known[path] = found
         else:
             odd.append((path, unrecognized.kind_of(head, was.nbytes)))
-    taken, beside = [path for path in paths if path in folders], [path for path, _ in odd]
+    taken, beside = [path for path in paths if path in known], [path for path, _ in odd]
     if not odd or odd_files.outweigh(beside, taken) or not all(odd_files.is_odd(path, taken) for path in beside):
         return list(paths), []
     return taken, odd_files.left_out(folder, odd)
@@ -279,16 +279,16 @@ def _refuse_opened(path: object) -> None:
         )
 
 
-def _expanded(path: Path | Iterable[Path], split: Any, folders: dict[str, Format]) -> list[str]:
-    """All paths that are meant; `folders` learns the formats of those that are datasets as a whole."""
+def _expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format]) -> list[str]:
+    """All paths that are meant; `known` learns the formats of those that are datasets as a whole."""
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = _matching(_local(path), split, folders)
+        paths = _matching(_local(path), split, known)
     else:
         try:
             listed = list(path)
         except TypeError as error:
             raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
-        paths = [found for one in listed for found in _matching(_local(one), None, folders)]
+        paths = [found for one in listed for found in _matching(_local(one), None, known)]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
     seen: set[str] = set()
@@ -321,7 +321,7 @@ def _as_pattern(path: str) -> str:
     return os.path.join(glob.escape(there), parts[-1]) if there else parts[-1]
 
 
-def _matching(path: str, split: Any, folders: dict[str, Format]) -> list[str]:
+def _matching(path: str, split: Any, known: dict[str, Format]) -> list[str]:
     """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         scheme = path.split("://", 1)[0]
@@ -333,7 +333,7 @@ def _matching(path: str, split: Any, folders: dict[str, Format]) -> list[str]:
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         if (found := folder_format_of(path)) is not None:
-            folders[path] = found
+            known[path] = found
             return [path]
         return _datasets_in(path, split) or partitions.data_files(path, natural_key, split)
     if glob.has_magic(path) and not os.path.lexists(path):

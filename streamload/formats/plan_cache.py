@@ -177,7 +177,7 @@ class _Reading:
         """Of all files that were named."""
 
     def value(self, said: Any) -> Any:
-        """What a piece of JSON stands for. Raises ValueError, or another of `shelf.DAMAGED`, for what `plain` never wrote."""
+        """What a piece of JSON stands for. Raises ValueError, or another of `disk_cache.DAMAGED`, for what `plain` never wrote."""
         if not isinstance(said, dict):
             return said
         ((kind, inner),) = cast("dict[str, Any]", said).items()

@@ -11,6 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+# A cached kernel calls functions of this module only, as numba does not notice when another module changes: `whole_files` has
+# what calls statx, and puts a device together, once more. A change here is one there.
 _statx = types.ExternalFunction("statx", types.int32(types.int32, types.voidptr, types.int32, types.uint32, types.voidptr))
 _WANTED = 0x7FF  # STATX_BASIC_STATS
 _STATX_NBYTES = 256

@@ -11,7 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-# A cached kernel calls functions of this module only: numba does not notice when another module changes.
+# A cached kernel calls functions of this module only, as numba does not notice when another module changes: `identities` has
+# what calls statx, and puts a device together, once more. A change here is one there.
 _open = types.ExternalFunction("open", types.int32(types.voidptr, types.int32))
 _close = types.ExternalFunction("close", types.int32(types.int32))
 _pread = types.ExternalFunction("pread", types.intp(types.int32, types.voidptr, types.uintp, types.int64))

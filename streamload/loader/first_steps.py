@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Only where records are read by offset as they are stored (`inline.is_plain`): no codec, no function and no column of the
+1. Only where records are read by offset as they are stored (`workers.in_process.is_plain`): no codec, no function and no column of the
    user's runs here, and no file is mapped. The plain kernels do it, which give the same bytes as the compiled ones, so that
    nothing heavy is imported. So do those of augmentation whose machine code needs no numba: they are the compiled ones.
 2. A step is either done here or sent to a worker, never both: a worker that comes late must not write where the user looks.

@@ -7,6 +7,7 @@ import zlib
 from typing import Any
 
 from streamload.errors import CorruptDataError, SourceError, damaged
+from streamload.storage.files import system_failure
 from streamload.storage.plain_file import PlainFile, StoredFile
 
 BLOCK_NBYTES = 1 << 14
@@ -39,6 +40,8 @@ class CompressedFile:
                 self._block, self._start = b"", 0
             block = self._stream.read(BLOCK_NBYTES)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            if failure := system_failure(self._path, error):
+                raise failure from error
             self._damage = damaged(
                 f"{self._path} cannot be unpacked beyond byte {self._start + len(self._block):,}: {error}.", path=self._path
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import stat
@@ -320,6 +321,18 @@ def unreadable(was: Fingerprint, name: str | None, offset: int, nbytes: int, err
         dataset=name,
         errno=error.errno,
     )
+
+
+def system_failure(path: str, error: BaseException) -> SourceError | None:
+    """The error for a file that the system could not open or read; None where a library found that its bytes are wrong.
+
+    Libraries have no number of the system in errors of their own; that of a wrong argument stands for a place that no file has,
+    which only bytes that are wrong name.
+    """
+    if not isinstance(error, OSError) or error.errno in (None, 0, errno.EINVAL):
+        return None
+    what = f"{path} cannot be read: {os.strerror(error.errno)}."
+    return SourceError(what, hint="Check its permissions, the disk and `ulimit -n`.", path=path, errno=error.errno)
 
 
 def is_cached(fd: int, offset: int) -> bool:

@@ -134,7 +134,7 @@ class AugmentStage:
                 table[start:stop, 3] = first + number * form.out_nbytes
                 self._runner.prepared(steps, table, form, words=drawn.words, past_caches=self._past_caches)(start, stop)
 
-    def writing(self, drawn: DrawnStep, name: str, out: NDArray[Any]) -> WriteOne:
+    def writer(self, drawn: DrawnStep, name: str, out: NDArray[Any]) -> WriteOne:
         """What writes records of the step into `out`, one at a time and each once.
 
         `drawn` is of one plan, and of sizes as the images have them; images may be smaller by at most `smallest(drawn)`.
@@ -248,7 +248,7 @@ def augment_arrays(
         step = stage.draw(records, seed=seed, epoch=epoch, sizes=sizes, plans=(plan,))
         for image in (*plan.images, *plan.masks):
             if image.encoded:
-                write = stage.writing(step, image.name, out[image.name])
+                write = stage.writer(step, image.name, out[image.name])
                 for k, pixels in enumerate(stored[image.name]):
                     write(k, pixels, 1, k)
             else:

@@ -57,7 +57,7 @@ def test_one_split_alone_is_chosen_by_name(tmp_path: Path, capsys: pytest.Captur
     assert "another part" not in shown
 
 
-@pytest.mark.parametrize("ending", ["_mask", "-seg", "_gt"])
+@pytest.mark.parametrize("ending", ["_mask", "-seg", "_gt", "_label"])
 def test_masks_beside_their_images_are_no_records(ending: str, tmp_path: Path):
     """In one folder, or in those of classes; photographs of people with masks are photographs."""
     write(tmp_path / "a", ["benign/0.png", "benign/1.png"])
@@ -93,6 +93,53 @@ def test_folders_of_masks_by_any_name_are_no_classes(images: str, masks: str, tm
         write(tmp_path, [f"{masks}/{number}.png"])
     with sl.open(tmp_path) as source:
         assert source.classes == {"label": tuple(sorted((images, masks)))}
+
+
+def pixels_of(kind: str, number: int) -> np.ndarray:
+    """A drawing in grey, of 30 x 40 pixels; or what could be a mask of an image that is as large."""
+    levels = np.random.default_rng(number).integers(0, 256, (30, 40)).astype(np.uint8)
+    return levels if kind == "grey" else levels // 64 * 85
+
+
+def test_drawings_of_the_names_of_photographs_are_a_class(tmp_path: Path):
+    """Many levels, or another size: no masks. What could be masks is refused, and fields= says that they are classes."""
+    kinds = {"photo": "colour", "sketch": "grey"}
+    for kind, side in (("grey", 30), ("few", 20), ("few", 30)):
+        path = tmp_path / f"{kind}{side}"
+        for folder in kinds:
+            (path / folder).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(np.repeat(pixels_of("grey", number)[..., None], 3, 2)).save(path / "photo" / f"000{number}.png")
+            Image.fromarray(pixels_of(kind, number)[:side]).save(path / "sketch" / f"000{number}.png")
+    for name in ("grey30", "few20"):
+        with sl.open(tmp_path / name) as source:
+            assert source.classes == {"label": ("photo", "sketch")}
+            assert len(source) == 6
+    for fields in (None, ["image"], {"label": "image"}):
+        with pytest.raises(ConfigError, match=r"holds masks \(sketch\) of the images in photo, which are no class of their own") as caught:
+            sl.open(tmp_path / "few30", fields)
+        assert caught.value.hint == (
+            "Call the folder of images 'images' and leave these two alone in one: they are then read as pairs. "
+            'If both are classes all the same, fields=["image", "label"] says so.'
+        )
+    for fields in (["image", "label"], {"x": "image", "y": "label"}):
+        with sl.open(tmp_path / "few30", fields) as source:
+            assert source[:]["label" if "label" in fields else "y"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_folders_that_are_called_masks_can_be_classes_by_a_table(tmp_path: Path):
+    """Which the error names."""
+    write(tmp_path, ["photos/0.png", "photos/1.png"])
+    (tmp_path / "masks").mkdir()
+    for number in (0, 1):
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / "masks" / f"{number}.png")
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path, ["image", "label"])
+    assert caught.value.hint.endswith('If both are classes all the same, labels="table.csv" says so of each image.')
+    rows = [f"{folder}/{number}.png,{folder}" for folder in ("photos", "masks") for number in (0, 1)]
+    (tmp_path / "table.csv").write_text("\n".join(["file_name,label", *rows]))
+    with sl.open(tmp_path, labels=tmp_path / "table.csv") as source:
+        assert source[:]["label"].tolist() == [1, 1, 0, 0]
 
 
 def test_masks_of_a_split_are_found_beside_its_images(tmp_path: Path):

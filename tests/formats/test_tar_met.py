@@ -29,6 +29,34 @@ def test_pictures_with_a_point_in_their_names_are_no_fields_of_one_record(tmp_pa
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "walked"])
+@pytest.mark.parametrize("ending", ["cam{:02}.png", "{}.png", "view.{}.png", "{}.left.png", "cam{}.txt"])
+def test_more_cameras_than_records_are_fields(ending: str, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Endings that several records have are fields of them."""
+    monkeypatch.setattr(walk, "WORTH_NBYTES", 0 if large else 1 << 60)
+    data = b"1" if ending.endswith("txt") else png(image(0))
+    write(tmp_path / "x.tar", [(f"a{record}.{ending.format(camera)}", data) for record in range(5) for camera in range(12)])
+    with sl.open(tmp_path / "x.tar") as source:
+        assert (len(source), len(source.schema)) == (5, 12)
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        ([f"v{version}.5_{number:04}.png" for version in (1, 2) for number in range(20)], 20),
+        ([f"2024.{month:02}.01_{number}.png" for month in (1, 2) for number in range(10)], 20),
+        ([f"{word}.picture_{10 * at + number}.png" for at, word in enumerate("ab") for number in range(10)], 20),
+        ([f"{word}.{at}{number}.txt" for at, word in enumerate("ab") for number in range(10)], 20),
+    ],
+    ids=["versions", "dates", "counted on", "texts"],
+)
+def test_counted_names_are_no_fields_however_many_keys_they_seem_to_have(names: list[str], count: int, tmp_path: Path):
+    """Each in one record; or the point is one of a number."""
+    write(tmp_path / "x.tar", [(name, b"1" if name.endswith("txt") else png(image(0))) for name in names])
+    with pytest.raises(SchemaMismatchError, match=rf"differs in numbers alone \({count} times, "):
+        sl.open(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "walked"])
 def test_what_a_mac_adds_to_archives_is_no_data(large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Said to be hidden, and nothing that is lacking."""
     monkeypatch.setattr(walk, "WORTH_NBYTES", 0 if large else 1 << 60)

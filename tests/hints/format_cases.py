@@ -210,6 +210,13 @@ def of_folders(here: Path) -> Iterator[Case]:
     yield case(opened("flat"), {"split": "train"}, ("leave split= out", {"split": OUT}))
     Path("labels.csv").write_text("file,label\na/1.png,0\n2.png,1\n")
     yield case(opened("beside"), {}, ("labels=FILE.csv", {"labels": "labels.csv"}))
+    colours = noise()
+    for name, pixels in (("named/a", colours), ("named/masks", colours[..., 0] * 0), ("told/a", colours), ("told/b", colours[..., 0] * 0)):
+        Path(name).mkdir(parents=True)
+        Path(f"{name}/1.png").write_bytes(png(pixels))
+    Path("table.csv").write_text("file,label\na/1.png,0\nmasks/1.png,1\n")
+    yield case(opened("named"), {}, 'labels="table.csv"')
+    yield case(opened("told"), {}, 'fields=["image", "label"]')
     Path("some").mkdir()
     for at in range(2):
         Path(f"some/{at}.png").write_bytes(png(noise(seed=at)))

@@ -13,7 +13,7 @@ IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
 
 
-class Network(nn.Sequential):
+class Classifier(nn.Sequential):
     """Layers, and how many records they were right of."""
 
     right = seen = 0
@@ -48,7 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
     layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
-    model = Network(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
+    model = Classifier(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
     with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
         trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])

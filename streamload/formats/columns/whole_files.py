@@ -113,11 +113,18 @@ class WholeFileReader(ReaderDefaults):
             for start in starts[numbers < 0].tolist():
                 out[start : start + len(self._fill)] = self._fill.data
         rows = np.flatnonzero(numbers >= 0)
-        while len(rows):
-            done = self._read_together(numbers[rows], values.view(np.uint8), starts[rows])
-            if done < len(rows):
-                self._read_one(int(rows[done]), int(numbers[rows[done]]), int(records[rows[done]]), out[int(starts[rows[done]]) :])
-            rows = rows[done + 1 :]
+        are_together = self._kernels is not None and isinstance(self._files.fingerprints, FileTable)
+        first, together = 0, len(rows) if are_together else 0
+        while first < len(rows):
+            some = rows[first : first + together]
+            done = self._read_together(numbers[some], values.view(np.uint8), starts[some]) if together else 0
+            first += done
+            if done < len(some) or not together:
+                row = int(rows[first])
+                self._read_one(row, int(numbers[row]), int(records[row]), out[int(starts[row]) :])
+                first += 1
+            # Where files are bad, fewer are looked up at once: each of them a few times at most, however many are bad.
+            together = max(1, 2 * done) if are_together else 0
         self._meter.read_ns += time.perf_counter_ns() - began
 
     def _read_together(self, numbers: NDArray[np.int32], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
@@ -151,6 +158,8 @@ class WholeFileReader(ReaderDefaults):
             return
         numbers = self._column.numbers[records]
         numbers = numbers[numbers >= 0]
+        if not len(numbers):
+            return
         if not self._cold_calls:
             probes = numbers[:: max(1, len(numbers) // PROBES)].tolist()
             if all(_holds(self._files.fingerprints[number]) for number in probes):

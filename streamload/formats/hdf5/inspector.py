@@ -2,12 +2,12 @@
 
 Rules:
 
-1. The user's process is never forked, and does not load the HDF5 library to plan: a fresh interpreter does (the surveyor).
-2. The surveyor loads the library once, and forks a child for each survey, which has limits of memory and of time and
+1. The user's process is never forked, and does not load the HDF5 library to plan: a fresh interpreter does (the inspector).
+2. The inspector loads the library once, and forks a child for each survey, which has limits of memory and of time and
    dies with it. What a damaged file does to a child is gone with the child.
 3. A request and its result stand in a nameless file that this process made; only a status comes over the socket.
 4. Results are plain numbers and text, checked as they are read; files are fingerprinted here, not believed.
-5. The surveyor runs the very package that this process runs, from wherever it was imported: installed, editable or on the path.
+5. The inspector runs the very package that this process runs, from wherever it was imported: installed, editable or on the path.
 6. Where processes cannot be started, the survey is made in this one, and a warning says so.
 """
 
@@ -46,7 +46,7 @@ STILL_SECONDS = 10.0
 ASLEEP_SECONDS = 30.0
 """... and so is one that waits so long for its disk, or for ever. On a busy machine it may take any time."""
 START_SECONDS = 60.0
-"""A surveyor that is not up by then never will be; loading a library from a cold network disk has taken many seconds."""
+"""An inspector that is not up by then never will be; loading a library from a cold network disk has taken many seconds."""
 QUIET_SECONDS = 1.0
 """A survey that takes longer says how far it is, on a terminal."""
 _BOOT = """
@@ -62,7 +62,7 @@ spec.loader.exec_module(package)
 from streamload.formats.hdf5.inspector_process import main
 main(said["control"])
 """
-"""What the surveyor runs first. It starts without `site`, which can cost more than the rest; what only import hooks of `site` can find
+"""What the inspector runs first. It starts without `site`, which can cost more than the rest; what only import hooks of `site` can find
 (editable installs) is asked for by place, or `site` is run after all."""
 _PACKAGE = __name__.partition(".")[0]
 MOST_LETTERS = 300
@@ -98,7 +98,7 @@ def inspected(request: Request) -> FilesInfo:
 
 
 class Inspector:
-    """This process's surveyor: started when it is first needed, and anew after it was ended or the environment changed."""
+    """This process's inspector: started when it is first needed, and anew after it was ended or the environment changed."""
 
     _current: ClassVar[Inspector | None] = None
     _asking: ClassVar[threading.Lock] = threading.Lock()
@@ -111,12 +111,12 @@ class Inspector:
         """
         with cls._asking:
             for last in (False, True):
-                surveyor = cls._running()
+                inspector = cls._running()
                 scrap = AnonymousFile()
                 try:
-                    return surveyor._survey(scrap, request)
+                    return inspector._survey(scrap, request)
                 except _GoneError as error:
-                    why = surveyor.last_words()
+                    why = inspector.last_words()
                     cls.shutdown()
                     if last and (told := _progress(scrap)).beats:
                         # It was up and had begun: whatever ends it, twice, is not to be tried on the user's process.
@@ -156,14 +156,14 @@ class Inspector:
 
     @classmethod
     def shutdown(cls) -> None:
-        """End the surveyor of this process, if there is one."""
-        surveyor, cls._current = cls._current, None
-        if surveyor is not None:
-            surveyor.close()
+        """End the inspector of this process, if there is one."""
+        inspector, cls._current = cls._current, None
+        if inspector is not None:
+            inspector.close()
 
     @classmethod
     def forget(cls) -> None:
-        """In a child that the user forked: leave the surveyor to the parent, whatever the parent was doing with it."""
+        """In a child that the user forked: leave the inspector to the parent, whatever the parent was doing with it."""
         cls._asking = threading.Lock()
         cls.shutdown()
 
@@ -188,7 +188,7 @@ class Inspector:
 
     @property
     def pid(self) -> int:
-        """The surveyor's process id."""
+        """The inspector's process id."""
         return self._child.pid
 
     def _survey(self, scrap: AnonymousFile, asked: Request) -> NDArray[np.uint8]:
@@ -212,7 +212,7 @@ class Inspector:
         raise from_plain(json.loads(result[1:].tobytes()))
 
     def _answer(self, scrap: AnonymousFile, paths: Sequence[str]) -> tuple[int, int]:
-        """How the survey ended, and the bytes of its result. Ends it, and the surveyor, if it gets nowhere."""
+        """How the survey ended, and the bytes of its result. Ends it, and the inspector, if it gets nowhere."""
         waiting = select.poll()
         waiting.register(self._child.control, select.POLLIN)
         began, seen, said = time.monotonic(), InspectionProgress(), False
@@ -269,11 +269,11 @@ def _say_unprotected(why: str) -> None:
 
 
 class _GoneError(Exception):
-    """The surveyor itself is gone."""
+    """The inspector itself is gone."""
 
 
 def _settings() -> tuple[Any, ...]:
-    """What a surveyor takes over when it starts: if it changes, another one is needed."""
+    """What an inspector takes over when it starts: if it changes, another one is needed."""
     return os.getpid(), os.geteuid(), tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("HDF5_")))
 
 

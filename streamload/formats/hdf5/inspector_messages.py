@@ -1,4 +1,4 @@
-"""What the surveyor and its parent say to each other, besides a descriptor: a few numbers."""
+"""What the inspector and its parent say to each other, besides a descriptor: a few numbers."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def _address_space_nbytes() -> int:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to kill this child when the surveyor dies (it has one thread, so the request is safe)."""
+    """Ask the kernel to kill this child when the inspector dies (it has one thread, so the request is safe)."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent or parent == 1:

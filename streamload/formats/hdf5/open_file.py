@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from streamload.errors import CorruptDataError, SourceBusyError, SourceError, StreamloadError, UnsafeSourceError
+from streamload.storage.files import system_failure
 
 if TYPE_CHECKING:
     import h5py
@@ -98,6 +99,8 @@ def unreadable(path: str, error: BaseException) -> SourceError:
             path=path,
             errno=int(failed[1]),
         )
+    if failure := system_failure(path, error):
+        return failure
     reason = text.strip() or type(error).__name__
     return CorruptDataError(
         f"{path} is damaged, or its writer did not close it: the HDF5 library says: {reason}.",

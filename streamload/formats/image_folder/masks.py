@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from itertools import islice
 
 from streamload.errors import ConfigError, SchemaMismatchError
+from streamload.formats.image_folder.mask_pixels import are_numbers, may_be_masks_of
 from streamload.formats.naming.image_names import is_image, is_passed_over
-from streamload.images import ImageError, read_header
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 MASK_FOLDERS = ("masks", "mask", "annotations", "labels", "label", "segmentations", "segmentation", "gt", "gts", "ground_truth")
 MASK_WORDS = re.compile("mask|seg|label|annot|gt|truth", re.IGNORECASE)
 """Of these, names of folders of masks have one."""
-LOOKED_AT = 8
+ENDINGS = ("mask", "seg", "label", "gt")
+"""What names of masks have at their ends, behind what they have in common with those of their images."""
+_ENDING = re.compile(rf"[-_]?({'|'.join(ENDINGS)})$", re.IGNORECASE)
 NAMES_LOOKED_AT = 1000
 """Files of a folder that tell whether there are images in it."""
-HEAD_NBYTES = 1 << 16
 ALIKE = 0.9
 """Of the names of masks, so many are names of images."""
 
@@ -57,27 +58,36 @@ def _holds_images(path: str) -> bool:
 
 def mask_stem(name: str) -> str:
     """The name that a mask has in common with its image: a.png, a_mask.png or a-mask.png for a.jpg."""
-    return re.sub(r"[-_]?(mask|seg|label|gt)$", "", os.path.splitext(name)[0], flags=re.IGNORECASE) or os.path.splitext(name)[0]
+    stem = os.path.splitext(name)[0]
+    return _ENDING.sub("", stem) or stem
 
 
-def refuse_masks(path: str, names: Sequence[str]) -> None:
+def refuse_masks(path: str, names: Sequence[str], *, are_classes: bool) -> None:
     """Raise ConfigError where one of the folders holds masks of the images in another, and no class.
 
-    Told by its name, where there are more than two, by the names in it, and by pixels: numbers, where those of the others are colours.
+    Told by its name, by the names in it, and by pixels: numbers, where those of the others are colours. Where the name does not say so,
+    it is one of two, and its images are as large as those of the other and hold few values; not with `are_classes`, which says better.
     """
     inside: dict[str, list[str]] = {}
     for name in names:
         inside.setdefault(name.split("/", 1)[0], []).append(name)
     for folder, masks in inside.items():
-        if not (len(inside) == 2 or MASK_WORDS.search(folder)) or not are_numbers(path, masks):
+        is_named = MASK_WORDS.search(folder) is not None
+        if not (is_named or (len(inside) == 2 and not are_classes)) or not are_numbers(path, masks):
             continue
-        stems = {mask_stem(os.path.basename(name)) for name in masks}
+        stems = {mask_stem(os.path.basename(name)): name for name in masks}
         for other, images in inside.items():
-            own = {os.path.splitext(os.path.basename(name))[0] for name in images}
-            if other != folder and len(stems & own) >= ALIKE * len(stems) and not are_numbers(path, images):
+            own = {os.path.splitext(os.path.basename(name))[0]: name for name in images}
+            pairs = [(mask, own[stem]) for stem, mask in stems.items() if stem in own]
+            if other == folder or len(pairs) < ALIKE * len(stems) or are_numbers(path, images):
+                continue
+            if is_named or may_be_masks_of(path, pairs):
+                as_pairs = f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs."
                 raise ConfigError(
                     f"{path} holds masks ({folder}) of the images in {other}, which are no class of their own.",
-                    hint=f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs.",
+                    hint=f'{as_pairs} If both are classes all the same, labels="table.csv" says so of each image.'
+                    if is_named
+                    else f'{as_pairs} If both are classes all the same, fields=["image", "label"] says so.',
                     path=path,
                 )
 
@@ -102,19 +112,6 @@ def refuse_masks_among(path: str, names: Sequence[str]) -> None:
             "they are then read as pairs.",
             path=path,
         )
-
-
-def are_numbers(path: str, names: Sequence[str]) -> bool:
-    """Whether the first of some images in a folder are grey or have a palette."""
-    for name in names[:LOOKED_AT]:
-        try:
-            with open(os.path.join(path, name), "rb") as file:
-                head = file.read(HEAD_NBYTES)
-            if read_header(head).colours not in ("grey", "palette"):
-                return False
-        except (ImageError, OSError):
-            continue
-    return True
 
 
 def paired(root: str, images: str, masks: str) -> tuple[list[str], list[str | None], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,10 @@ from streamload.errors import CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import table_in, table_of_labels, table_of_split
 from streamload.formats.image_folder.listing import Listing
+from streamload.formats.image_folder.mask_pixels import LOOKED_AT, are_numbers
 from streamload.formats.image_folder.masks import (
-    LOOKED_AT,
+    ENDINGS,
     MASK_WORDS,
-    are_numbers,
     images_beside_texts,
     mask_folders,
     paired,
@@ -36,7 +36,7 @@ from streamload.storage.file_table import FileTable, joined_tables, sizes_of
 IMAGE, LABEL, MASK = "image", "label", "mask"
 MOST_SUSPECTS = 8
 """Classes that are looked at to find masks."""
-MASK_ENDINGS = (b"mask.", b"seg.", b"gt.")
+MASK_ENDINGS = tuple(f"{word}.".encode() for word in ENDINGS)
 """Of these, names of masks have one; most folders have no such name, and their names need no second look."""
 
 
@@ -63,7 +63,8 @@ class FolderRecords:
 
 def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | None, labels: str | None, fill: Any) -> Source:
     """The source over all images of some folders, which have the same fields and classes."""
-    parts = [_records_of(path, split_folder(path, split), labels) for path in paths]
+    are_classes = LABEL in (fields.values() if isinstance(fields, Mapping) else fields or ())
+    parts = [_records_of(path, split_folder(path, split), labels, are_classes=are_classes) for path in paths]
     first = parts[0]
     for part in parts[1:]:
         _refuse_unlike(first, part)
@@ -129,7 +130,7 @@ def _refuse_unlike(first: FolderRecords, other: FolderRecords) -> None:
             )
 
 
-def _records_of(path: str, root: str, labels: str | None) -> FolderRecords:
+def _records_of(path: str, root: str, labels: str | None, *, are_classes: bool) -> FolderRecords:
     """The records of a folder, which is that of a split where it is not `path` itself."""
     pair = None if labels else mask_folders(root)
     table = table_of_labels(root, labels)
@@ -141,7 +142,7 @@ def _records_of(path: str, root: str, labels: str | None) -> FolderRecords:
         if not labels:
             made.notes.append(f"labels are those of {os.path.basename(table)}, which lies in the folder")
     else:
-        made = _by_folder(found)
+        made = _by_folder(found, are_classes=are_classes)
     if table is None and root != path and (beside := table_in(path)) is not None:
         made.notes.append(f"{os.path.basename(beside)} lies beside the splits and is not read: labels={beside!r} takes what it says")
     used = None if table is None else os.path.relpath(os.path.realpath(table), os.path.realpath(root))
@@ -155,8 +156,8 @@ def _omitted(why: str, names: Sequence[str]) -> Iterator[Omission]:
         yield Omission.of("file", why, names)
 
 
-def _by_folder(found: Listing) -> FolderRecords:
-    """Every image a record, its label the folder in the root that it lies in."""
+def _by_folder(found: Listing, *, are_classes: bool) -> FolderRecords:
+    """Every image a record, its label the folder in the root that it lies in; `are_classes` where that was asked for."""
     files = found.files
     made = FolderRecords(root=found.root, files=files, files_of={IMAGE: np.arange(len(files), dtype=np.int32)})
     if any(word in files.names.tobytes().lower() for word in MASK_ENDINGS):
@@ -167,7 +168,7 @@ def _by_folder(found: Listing) -> FolderRecords:
     numbers = labelled_folders(found)
     if numbers is not None:
         if _may_hold_masks(found, numbers):
-            refuse_masks(found.root, found.paths())
+            refuse_masks(found.root, found.paths(), are_classes=are_classes)
         array = np.repeat(np.array(numbers, np.int64), np.diff(files.folder_starts))
         made.values[LABEL] = LabelValues(array=array, there=np.ones(len(array), bool), classes=found.classes)
     return made

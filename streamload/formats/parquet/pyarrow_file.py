@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamload.errors import ChecksumError, ResourceError, SourceError, StreamloadError, UnsupportedFeatureError, damaged
+from streamload.storage.files import system_failure
 
 STREAM_NBYTES = 1024**2
 """Stored bytes that the library reads ahead within a column, instead of whole column chunks."""
@@ -51,6 +52,8 @@ def unreadable(
             hint="The file may lie about its sizes; or free memory, or write it in smaller row groups.",
             **details,
         )
+    if failure := system_failure(path, error):
+        return failure
     if "crypt" in lower:
         return UnsupportedFeatureError(f"{where} is encrypted: {text}.", hint="Decrypt it first; keys are never asked for.", **details)
     if "checksum" in lower or "crc" in lower:

@@ -34,6 +34,8 @@ OF_THE_ARCHIVE = "it says something of the archive, as its folder __NAME__ tells
 HIDDEN = "hidden, or of the system"
 """Members that nobody means, such as what a Mac adds to archives."""
 _ABOUT = re.compile(r"__[^/]*__/")
+_GOES_ON = re.compile(r"[0-9]+(?![0-9]|\.[a-z.]+$)")
+"""Behind a point, what goes on as a name does after a number: 5_0001.png, and not the number of a camera alone, 5.png."""
 PICKLES = ("pyd", "pickle", "pkl", "pth", "pt")
 
 
@@ -111,6 +113,12 @@ class Archive:
     def has(self, name: str) -> bool:
         """Whether a record has a file of which this follows the key, and which is taken."""
         return name in self.places or any(name == one for one, _ in self.values)
+
+    def records_with(self, name: str) -> int:
+        """How many records have such a file."""
+        if name in self.places:
+            return int(np.count_nonzero(self.places[name][:, 0] >= 0))
+        return len({row for (one, _), rows in self.values.items() if one == name for row in rows})
 
     def key_with(self, name: str) -> str:
         """The key of a record that has such a file."""
@@ -213,11 +221,14 @@ def held_fields(archives: Sequence[Archive]) -> dict[tuple[str, str], str]:
 
 
 def refuse_counted_endings(path: str, archives: Sequence[Archive]) -> None:
-    """Raise SchemaMismatchError where what stands behind keys differs in numbers alone, more often than there are records."""
+    """Raise SchemaMismatchError where what stands behind keys differs in numbers alone, more often than there are records.
+
+    What several records have is a field of them, as those of cameras are, unless the point before it is one of a number.
+    """
     records = sum(len(archive.keys) for archive in archives)
     alike: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for archive in archives for name in (*archive.places, *(name for name, _ in archive.values))):
-        if "." in name:
+        if "." in name and _is_counted(name, archives):
             alike.setdefault(re.sub("[0-9]+", "0", name), []).append(name)
     names = max(alike.values(), key=len, default=[])
     if len(names) > max(records, MOST_ALIKE):
@@ -227,6 +238,14 @@ def refuse_counted_endings(path: str, archives: Sequence[Archive]) -> None:
             hint=RULE,
             path=path,
         )
+
+
+def _is_counted(name: str, archives: Sequence[Archive]) -> bool:
+    """Whether one record alone has what this follows the key of, or the point between them is one of a number."""
+    having = [archive for archive in archives if archive.has(name)]
+    if _GOES_ON.match(name) and having[0].key_with(name)[-1:].isdecimal():
+        return True
+    return sum(archive.records_with(name) for archive in having) == 1
 
 
 def notes_on_points(archives: Sequence[Archive]) -> list[str]:

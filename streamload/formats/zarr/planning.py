@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamload.attributes import agreed, attributes_from_json, attributes_to_json
-from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError
+from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
 from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
@@ -48,6 +48,7 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None, *, scale
         read: list[Fingerprint] = []
         tables: list[Table] = []
         for store, nodes in zip(stores, held, strict=True):
+            _tell_damage(store, nodes, WantedColumns(chosen), notes, scaled=scaled)
             tables.append(_table(store, nodes, WantedColumns(chosen), len(read), notes, strays))
             read += store.files
     except OSError as error:
@@ -100,6 +101,18 @@ def _attributes(chosen: Chosen, tables: Sequence[Table], *, scaled: bool) -> dic
         packed = any(packing_from(info.attributes, info.stored) is not None for info in infos)
         told[name] = {key: one for key, one in said.items() if key != DIMENSIONS and not (scaled and packed and key in OF_STORED)}
     return {name: said for name, said in told.items() if said}
+
+
+def _tell_damage(store: Store, nodes: Nodes, wanted: WantedColumns, notes: list[str], *, scaled: bool) -> None:
+    """Note attributes that cannot be read. Raises CorruptDataError where they say how values are to be delivered."""
+    for key, why in nodes.damaged.items():
+        if key not in wanted:
+            continue
+        if scaled:
+            raise damaged(
+                f"{store.path}: the attributes of '{key}', which scaled=True needs, cannot be read: {why}.", path=store.path, dataset=key
+            )
+        notes.append(f"{store.path}: the attributes of '{key}' cannot be read and count as none: {why}")
 
 
 def _table(store: Store, nodes: Nodes, wanted: WantedColumns, first: int, notes: list[str], strays: list[Omission]) -> Table:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, Self
 from streamload.errors import SourceError, UnsafeSourceError, UnsupportedFeatureError, damaged
 from streamload.formats.zarr.marks import MARKS
 from streamload.sizes import format_nbytes
-from streamload.storage.files import Fingerprint, fingerprint, identity_of
+from streamload.storage.files import Fingerprint, fingerprint, identity_of, system_failure
 
 MOST_METADATA_NBYTES = 16 * 1024**2
 """Of one file that describes an array."""
@@ -155,7 +155,8 @@ class ZipStore:
         try:
             self._archive = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
-            raise damaged(f"{path} cannot be opened as a Zarr store: {error}.", path=path) from error
+            failure = system_failure(path, error)
+            raise failure or damaged(f"{path} cannot be opened as a Zarr store: {error}.", path=path) from error
         self._members = {name: one for name, one in self._archive.NameToInfo.items() if not name.endswith("/")}
 
     def __enter__(self) -> Self:
@@ -171,7 +172,8 @@ class ZipStore:
                 raise zipfile.BadZipFile(f"{key} takes {format_nbytes(member.file_size)}")
             return self._archive.read(member)
         except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise damaged(f"{self.path}: {key} cannot be read: {error}.", path=self.path) from error
+            failure = system_failure(self.path, error)
+            raise failure or damaged(f"{self.path}: {key} cannot be read: {error}.", path=self.path) from error
 
     def below(self, prefix: str) -> list[str]:
         """The names of the folders in a group."""

@@ -29,13 +29,15 @@ class Nodes(NamedTuple):
     """Arrays that cannot be fields, and why: words that go on after the name."""
     unsafe: dict[str, str]
     """Arrays that could run anything, and why."""
+    damaged: dict[str, str]
+    """Arrays whose attributes cannot be read and count as none, and why."""
     strays: list[str]
     """Files in groups, and folders ("x/") in them, that are neither array nor group."""
 
 
 def nodes_of(store: Store) -> Nodes:
     """All arrays of a store. Raises CorruptDataError for descriptions that nobody could have written."""
-    found = Nodes({}, {}, {}, [])
+    found = Nodes({}, {}, {}, {}, [])
     waiting = [("", 0)]
     seen = 0
     while waiting:
@@ -71,7 +73,12 @@ def _look(store: Store, key: str, found: Nodes) -> bool:
         if said.get("zarr_format") != version:
             raise ValueError(f"it says zarr_format {said.get('zarr_format')!r}")
         array = array_of_v3(said, key) if version == 3 else array_of_v2(said, key)
-        found.arrays[name] = replace(array, attributes=_attributes(store, before, said, version))
+        try:
+            found.arrays[name] = replace(array, attributes=_attributes(store, before, said, version))
+        except (CorruptDataError, ValueError, RecursionError) as error:
+            # Whoever reads values as they are stored needs none of these.
+            found.arrays[name] = array
+            found.damaged[name] = (error.message if isinstance(error, CorruptDataError) else str(error)).rstrip(".")
     except UnsafeSourceError as error:
         if error.path is not None:
             raise
@@ -88,10 +95,17 @@ def _look(store: Store, key: str, found: Nodes) -> bool:
 
 
 def _attributes(store: Store, before: str, said: dict[str, Any], version: int) -> dict[str, Any]:
-    """What an array says of itself. As xarray has it, the fill value of a packed array of version 2 stands for missing values."""
+    """What an array says of itself. Raises CorruptDataError, ValueError or RecursionError where that is damaged.
+
+    As xarray has it, the fill value of a packed array of version 2 stands for missing values.
+    """
     if version == 3:
-        told = dict(said.get("attributes") or {})
-        return told | ({"_FillValue": float_of_base64(told["_FillValue"])} if isinstance(told.get("_FillValue"), str) else {})
+        told = said.get("attributes") or {}
+        if not isinstance(told, dict):
+            raise ValueError("its attributes are no object of JSON")
+        missing = told.get("_FillValue")
+        number = float_of_base64(missing) if isinstance(missing, str) else None
+        return told if number is None else told | {"_FillValue": number}
     data = store.read(f"{before}.zattrs")
     told = {} if data is None else nodes_in(data, f"{before}.zattrs")
     packed = "_ARRAY_DIMENSIONS" in told and (SCALE in told or OFFSET in told)

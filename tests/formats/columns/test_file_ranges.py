@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from streamload import kernels, testing
 from streamload.errors import NullValueError, SourceChangedError
 from streamload.formats.columns.file_ranges import FileRanges
-from streamload.formats.columns.whole_files import WholeFiles
+from streamload.formats.columns.whole_files import WholeFileReader, WholeFiles
 from streamload.nulls import Nulls
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Field
@@ -101,9 +101,9 @@ def folder(path: Path, count: int = 40) -> Source:
     for part in (0, 1):
         (path / str(part)).mkdir()
         for name in names[part]:
-            (path / str(part) / name).write_bytes(records(count)[int(name[:2])])
+            (path / str(part) / name).write_bytes(records(count)[int(name[:-4])])
     table = looked_at(path, names)
-    order = np.argsort([int(name[:2]) for part in names for name in part]).astype(np.int32)
+    order = np.argsort([int(name[:-4]) for part in names for name in part]).astype(np.int32)
     column = WholeFiles(
         field=FIELD,
         numbers=order,
@@ -157,10 +157,10 @@ def test_a_file_that_changed_or_is_gone_is_named_or_noted(tmp_path: Path):
     source.close()
 
 
-def gathered(source: Source, wanted: np.ndarray) -> tuple[list[tuple[int, int]], list[bytes]]:
+def gathered(source: Source, wanted: np.ndarray, *, as_table: bool = True) -> tuple[list[tuple[int, int]], list[bytes]]:
     """Rows and records of faults, and the bytes of each record; b"" where these are zeros."""
     (column,) = source.columns
-    files, faults = OpenFiles(source.fingerprints), list[Fault]()
+    files, faults = OpenFiles(source.fingerprints if as_table else list(source.fingerprints)), list[Fault]()
     reader = column.reader(files, ReadStats())
     reader.collect_faults(faults)
     reader.advise(wanted)
@@ -199,6 +199,51 @@ def test_another_file_under_a_name_is_never_read(tmp_path: Path):
     bad = [0, 1, 2, 3, 5, 6, 8]
     expected = [b"" if number in bad else known[number] for number in range(10)]
     assert gathered(source, np.arange(10)) == ([(number, number) for number in bad], expected)
+    source.close()
+
+
+@pytest.mark.usefixtures("_both")
+@pytest.mark.parametrize("as_table", [True, False])
+def test_a_step_none_of_whose_records_has_a_file_is_opened_ahead_as_any_other(as_table: bool, tmp_path: Path):
+    """Right after a look found that the disk must be waited for, too: a small step, and masks that are missing."""
+    source = folder(tmp_path)
+    (column,) = source.columns
+    assert isinstance(column, WholeFiles)
+    column = replace(column, numbers=np.array([0, -1], np.int32), fill=b"none")
+    files = OpenFiles(source.fingerprints if as_table else list(source.fingerprints))
+    reader = column.reader(files, ReadStats())
+    reader._cold_calls = 1
+    for wanted in (np.array([1]), np.array([], np.int64), np.array([0, 1])):
+        reader.advise(wanted)
+        lengths = reader.lengths(wanted)
+        values = np.zeros(int(lengths.sum()), np.uint8)
+        reader.gather_ragged(wanted, values, np.cumsum(lengths) - lengths)
+        assert values.tobytes() == b"".join([records()[0], b"none"][number] for number in wanted.tolist())
+    reader.close()
+    files.close()
+    source.close()
+
+
+@pytest.mark.usefixtures("_both")
+@pytest.mark.parametrize("as_table", [True, False])
+@pytest.mark.parametrize("bad", [range(200), range(0, 200, 2), [0], []], ids=["all", "every other", "first", "none"])
+def test_files_are_looked_up_a_few_times_each_however_many_are_bad(
+    bad: Sequence[int], as_table: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was read or refused is not gone through again with what is left."""
+    source = folder(tmp_path, 200)
+    for number in bad:
+        os.remove(tmp_path / str(number % 2) / f"{number:02}.bin")
+    looked_up, read_together = [0], WholeFileReader._read_together
+
+    def counting(self: WholeFileReader, numbers: np.ndarray, out: np.ndarray, places: np.ndarray) -> int:
+        looked_up[0] += len(numbers)
+        return read_together(self, numbers, out, places)
+
+    monkeypatch.setattr(WholeFileReader, "_read_together", counting)
+    expected = [b"" if number in set(bad) else one for number, one in enumerate(records(200))]
+    assert gathered(source, np.arange(200), as_table=as_table) == ([(number, number) for number in bad], expected)
+    assert looked_up[0] <= 4 * 200
     source.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
 
 
 def written(source: Path, target: str, folder: Path, names: list[str]) -> Path:
-    """Fields of a source in another format, as a task of a conversion writes them."""
+    """Fields of a source in another format, as a task of a conversion writes them; of npy, which has no place for names, values only."""
     name, codec = TARGETS[target]
     style = write_options(name=name, path="", codec=codec, chunk_records=None if name in ("npy", "npz") else 11)
+    style = replace(style, values_only=name == "npy")
     path = folder / f"{next(NUMBERS)}{FORMATS[name]}"
     origin = open_records(OpenRequest(path=str(source), fields={name: name for name in names}))
     try:
         kept = stored(origin, style)
-        writer = writer_of(str(path), kept.schema, len(kept), style, Annotations(classes=origin.classes))
+        writer = writer_of(
+            str(path), kept.schema, len(kept), style, Annotations() if style.values_only else Annotations(classes=origin.classes)
+        )
         for start in range(0, len(kept), 7):
             writer.append(kept.take(np.arange(start, min(start + 7, len(kept)))))
         writer.close()

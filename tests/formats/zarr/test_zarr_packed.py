@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import zarr
 from zarr.core.sync import cleanup_resources
 
 import streamload as sl
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.testing import check_source
 
 MISSING = -9999
@@ -71,9 +73,48 @@ def test_missing_values_in_the_letters_of_xarray(tmp_path: Path):
         array = group.create_array(name, shape=(4,), dtype="f8", chunks=(4,))
         array[:] = [1, 7, 3, 7]
         array.attrs["_FillValue"] = said
+    with sl.open(tmp_path / "a.zarr") as source:
+        assert source.attributes == {"x": {"_FillValue": 7.0}, "y": {"_FillValue": "no number"}}
     with sl.open(tmp_path / "a.zarr", scaled=True) as source:
         np.testing.assert_array_equal(source[:]["x"], [1, np.nan, 3, np.nan])
         np.testing.assert_array_equal(source[:]["y"], [1, 7, 3, 7])
+
+
+def damage_v3(path: Path) -> None:
+    """Text where attributes are to be."""
+    said = json.loads((path / "zarr.json").read_text())
+    (path / "zarr.json").write_text(json.dumps(said | {"attributes": "none"}))
+
+
+DAMAGE: dict[str, tuple[Any, Callable[[Path], object], str]] = {
+    "empty": (2, lambda path: (path / ".zattrs").write_bytes(b""), "t/.zattrs is empty"),
+    "no JSON": (2, lambda path: (path / ".zattrs").write_text("{nonsense"), "Expecting property name"),
+    "no UTF-8": (2, lambda path: (path / ".zattrs").write_bytes(b'{"a": "\xff"}'), "can't decode byte 0xff"),
+    "a list": (2, lambda path: (path / ".zattrs").write_text("[1]"), "what describes t/.zattrs is no object of JSON"),
+    "nested": (2, lambda path: (path / ".zattrs").write_text("[" * 100_000), "recursion"),
+    "a text": (3, damage_v3, "attributes are no object of JSON"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_attributes_count_as_none_and_are_named(kind: str, tmp_path: Path):
+    """Arrays are read without them, and a note says so; physical values, which need them, are not to be had."""
+    version, damage, why = DAMAGE[kind]
+    packed(tmp_path / "a.zarr", version, 0.5)
+    with sl.open(tmp_path / "a.zarr", ["t"]) as whole:
+        values = whole[:]["t"]
+    damage(tmp_path / "a.zarr" / "t")
+    with sl.open(tmp_path / "a.zarr") as source:
+        np.testing.assert_array_equal(source[:]["t"], values)
+        (note,) = [note for note in source.notes if "'t'" in note]
+        assert note.startswith(f"{tmp_path / 'a.zarr'}: the attributes of 't' cannot be read and count as none: ")
+        assert why in note
+        assert "t" not in source.attributes
+    with pytest.raises(CorruptDataError, match="the attributes of 't', which scaled=True needs, cannot be read: ") as caught:
+        sl.open(tmp_path / "a.zarr", scaled=True)
+    assert caught.value.hint == "The file is damaged or was cut short: fetch or write it again."
+    with sl.open(tmp_path / "a.zarr", ["wet"], scaled=True) as source:
+        assert not [note for note in source.notes if "cannot be read" in note]
 
 
 def test_arrays_side_by_side_are_not_unpacked_in_silence(tmp_path: Path):
