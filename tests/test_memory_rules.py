@@ -33,6 +33,7 @@ WRITTEN_AGAIN = {
     "scratch.py: self._memory": "scratch memory itself",
     "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",
+    "slots.py: self._heads": "the beginnings of slots",
     "slots.py: self.offsets[field.name]": "a slot",
     "slots.py: self._records": "record numbers in slots, of which only copies are handed out",
     "ragged_collate.py: self._addresses": "made anew for each step",

@@ -234,6 +234,19 @@ def test_killed_at_any_point_it_goes_on_and_comes_to_the_same_bytes(point: str, 
     assert names_in(tmp_path) == {"a.h5", "whole", "out"}
 
 
+def test_killed_before_a_manifest_has_its_name_nothing_is_left_beside_the_file(source: Path, tmp_path: Path):
+    """It lies in the working folder till then, which the next try uses up."""
+    words = ["convert", source, tmp_path / "b.h5", "--workers", 1]
+    before = names_in(tmp_path)
+    assert finished(*words, env=environment(STREAMLOAD_TEST_KILL="convert.beside:SIGKILL"))[0] != 0
+    assert names_in(tmp_path) == before | {"b.h5", ".b.h5.converting"}
+    deadline = Deadline(20.0)
+    while finished(*words)[0] != 0:
+        assert not deadline.passed  # those who were killed may still hold the lock
+    assert names_in(tmp_path) == before | {"b.h5", "b.h5.manifest.json"}
+    assert finished("verify", tmp_path / "b.h5", "--against", source)[0] == 0
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["gone", "replaced"])
 def test_what_was_moved_and_taken_away_is_made_anew(there: bool, source: Path, whole: dict[str, bytes], tmp_path: Path):
     """Killed right after the exchange with an older one: its files, which now lie in the working folder, are not taken for new ones."""

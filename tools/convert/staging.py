@@ -24,6 +24,7 @@ from streamload.fault_points import reach
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, manifest_bytes
 from streamload.tools.convert.working_folder import (
+    BESIDE,
     BUCKETS,
     ENTRIES,
     FILES,
@@ -248,8 +249,7 @@ class Staging:
                     raise self._came_meanwhile() from None
             self._parent.sync()
             reach("convert.named")
-        self._parent.claim(beside)
-        self._parent.write(beside, manifest_bytes(manifest))
+        self._put_beside(beside, manifest_bytes(manifest))
         self._parent.sync()
         self._delete_all()
 
@@ -291,8 +291,15 @@ class Staging:
 
     def write_beside(self, suffix: str, text: str) -> None:
         """Write a file called like the target, with an ending; one that stands there is replaced."""
-        self._parent.claim(self.name + suffix)
-        self._parent.write(self.name + suffix, text.encode())
+        self._put_beside(self.name + suffix, text.encode())
+
+    def _put_beside(self, name: str, data: bytes) -> None:
+        """Write a file beside the target whole: until it has its name it lies in the working folder, where a later try finds it."""
+        self._held.claim(BESIDE)
+        self._held.write(BESIDE, data)
+        reach("convert.beside")
+        self._parent.claim(name)
+        self._held.move(BESIDE, name, self._parent)
 
 
 def _mark(folder: Folder, name: str) -> list[int] | None:

@@ -20,7 +20,9 @@ MARK = "conversion.json"
 _HALF = r"\.tmp-[0-9a-f-]+"
 """How names end of files that are under way."""
 _HALF_MARK = re.compile(rf"\.{re.escape(MARK)}{_HALF}")
-FILES = re.compile(rf"\.?(conversion|request)\.json({_HALF})?|kept\.i64|order\.i64")
+BESIDE = "beside"
+"""A file that is on its way to stand beside the target."""
+FILES = re.compile(rf"\.?((conversion|request)\.json|{BESIDE})({_HALF})?|kept\.i64|order\.i64")
 """The files in it."""
 ENTRIES, BUCKETS, OUT, OLD = "entries", "buckets", "out", "out.old"
 """The folders in it: of notes, of records on their way, of what is made, and of what that replaced."""
