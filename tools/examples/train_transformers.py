@@ -13,7 +13,7 @@ IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
 
 
-class Classifier(nn.Sequential):
+class CountingNetwork(nn.Sequential):
     """Layers, and how many records they were right of."""
 
     right = seen = 0
@@ -29,11 +29,13 @@ class Classifier(nn.Sequential):
 class Tell(TrainerCallback):
     """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: D102
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Move the data to the step that is due."""
         epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
         more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:  # noqa: D102
+    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:
+        """Print how many records were right, and count anew."""
         print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
         model.right = model.seen = 0
 
@@ -48,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
     layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
-    model = Classifier(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
+    model = CountingNetwork(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
     with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
         trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])

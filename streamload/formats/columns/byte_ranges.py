@@ -43,7 +43,7 @@ class ByteRangeReader(ReaderDefaults, ABC):
             chosen = np.flatnonzero(numbers == number)
             there = offsets[chosen], sizes[chosen], places[chosen]
             if not self._fetch_direct(number, there[0], there[1], out, there[2]):
-                self._fetch(number, there[0], there[1], out.ctypes.data, there[2])
+                fetch_ranges(self._files, number, self._name, there[0], there[1], out.ctypes.data, there[2])
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += int(sizes.sum())
 
@@ -88,18 +88,25 @@ class ByteRangeReader(ReaderDefaults, ABC):
             self._large = False
             return False
         for k in self._past_cache.read(fd, offsets, sizes, out, places):
-            self._fetch(number, offsets[k : k + 1], sizes[k : k + 1], out.ctypes.data, places[k : k + 1])
+            fetch_ranges(self._files, number, self._name, offsets[k : k + 1], sizes[k : k + 1], out.ctypes.data, places[k : k + 1])
         return True
 
-    def _fetch(self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]) -> None:
-        mapped = self._files.address(number)
-        if mapped is not None:
-            kernels.gather_kernels().copy_ragged(offsets + mapped, sizes, address, places)
+
+def fetch_ranges(
+    files: OpenFiles, number: int, name: str, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]
+) -> None:
+    """Read ranges of bytes of a file to `address + places`, from its mapping where it has one.
+
+    Raises a SourceError that names the file, the place and the field where one cannot be read.
+    """
+    mapped = files.address(number)
+    if mapped is not None:
+        kernels.gather_kernels().copy_ragged(offsets + mapped, sizes, address, places)
+        return
+    fd, first = files.descriptor(number), 0
+    while True:
+        failed = kernels.gather_kernels().read_ragged(fd, offsets[first:], sizes[first:], address, places[first:])
+        if failed < 0:
             return
-        fd, first = self._files.descriptor(number), 0
-        while True:
-            failed = kernels.gather_kernels().read_ragged(fd, offsets[first:], sizes[first:], address, places[first:])
-            if failed < 0:
-                return
-            first += failed
-            explain_read(self._files, number, int(offsets[first]), int(sizes[first]), self._name)
+        first += failed
+        explain_read(files, number, int(offsets[first]), int(sizes[first]), name)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload import kernels
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
-from streamload.formats.columns.raw import RawRecords, explain_read
+from streamload.formats.columns.byte_ranges import fetch_ranges
+from streamload.formats.columns.raw import RawRecords
 from streamload.schema import Field
 from streamload.source import Column, Lengths, ReadStats
 from streamload.storage.files import OpenFiles
@@ -118,7 +118,7 @@ class GroupedReader(ReaderDefaults):
         sizes, places = lengths[some] * self._field.nbytes, starts[some] * self._field.nbytes
         for number in np.unique(numbers).tolist():
             chosen = np.flatnonzero(numbers == number)
-            self._fetch(number, offsets[chosen], sizes[chosen], values.ctypes.data, places[chosen])
+            fetch_ranges(self._files, number, self._field.name, offsets[chosen], sizes[chosen], values.ctypes.data, places[chosen])
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += int(sizes.sum())
 
@@ -145,19 +145,6 @@ class GroupedReader(ReaderDefaults):
     def close(self) -> None:
         """Let go of the reader of elements."""
         self._elements.close()
-
-    def _fetch(self, number: int, offsets: NDArray[np.int64], sizes: NDArray[np.int64], address: int, places: NDArray[np.int64]) -> None:
-        mapped = self._files.address(number)
-        if mapped is not None:
-            kernels.gather_kernels().copy_ragged(offsets + mapped, sizes, address, places)
-            return
-        fd, first = self._files.descriptor(number), 0
-        while True:
-            failed = kernels.gather_kernels().read_ragged(fd, offsets[first:], sizes[first:], address, places[first:])
-            if failed < 0:
-                return
-            first += failed
-            explain_read(self._files, number, int(offsets[first]), int(sizes[first]), self._field.name)
 
 
 def spread(firsts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
