@@ -29,13 +29,11 @@ class CountingNetwork(nn.Sequential):
 class Tell(TrainerCallback):
     """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Move the data to the step that is due."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: D102
         epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
         more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:
-        """Print how many records were right, and count anew."""
+    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:  # noqa: D102
         print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
         model.right = model.seen = 0
 
