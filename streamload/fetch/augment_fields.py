@@ -101,7 +101,7 @@ class AugmentFields:
             if len(rows):
                 reader.gather(draft.records[rows], out, rows)
         for address, nbytes, held, start, stop in self._in_arena(draft, name, 0, draft.count):
-            kernels.gather_kernels().copy_rows(address, held * nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
+            kernels.gather_kernels().copy_rows(address, held, nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
 
     def _reader_of(self, stream: int, name: str) -> Reader:
         """The reader of a field that is decoded into the arena: some records are read by themselves all the same."""

@@ -116,7 +116,10 @@ class BatchFetcher:
             reach("before_read")
             views.task[0] = -1
             draft = BatchDraft(task, records, self.windows.slices(task.pieces) if self.windows.parts else [], views)
-            with self._streams.reading:
+            if self._streams.reading.is_timed:
+                with self._streams.reading:
+                    self._load.run(draft)
+            else:
                 self._load.run(draft)
             self._streams.verify()
             for later in self._later:

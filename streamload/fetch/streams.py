@@ -34,7 +34,8 @@ class OpenStreams:
         """By stream and number, the files that may be mapped, and are not yet."""
         if job.mapped:
             self.unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
-        self.reading.at_hand = job.mapped and not self.unmapped
+        if job.mapped and not self.unmapped:
+            self.reading.find_at_hand()
         self._map_pause, self._map_after = 1, 0
 
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:
@@ -99,7 +100,8 @@ class OpenStreams:
             mapping = self.files[stream].map(file)
             if mapping.populated:
                 self.unmapped.pop()
-                self.reading.at_hand = not self.unmapped
+                if not self.unmapped:
+                    self.reading.find_at_hand()
                 continue
             if mapping.populate():
                 self._map_pause = 1

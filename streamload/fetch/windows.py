@@ -282,7 +282,7 @@ class WindowDecoder:
         for part, held, start, stop in slices:
             rows = self._rows[start:stop]
             for name, address, nbytes in self.parts[part].fixed:
-                copy_rows(address, held * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
+                copy_rows(address, held, nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
 
     def decode_stored(
         self, name: str, reader: RecordDecoder, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]
