@@ -14,7 +14,7 @@ from streamload.lru import LRU
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
-from streamload.order.window_table import Deal, Pieces, WindowTable, table_arrays
+from streamload.order.window_table import Deal, FixedWindows, Pieces, WindowTable
 from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
@@ -88,7 +88,7 @@ class Lane:
     lanes: int
 
 
-class BlockOrder:
+class BlockOrder(FixedWindows):
     """Stratified block shuffle of one layout: each window takes one block from each stratum, and shuffles their records.
 
     Strata are equal stretches of the data, so a window looks like the whole of it even where it is sorted. Some strata may
@@ -163,15 +163,6 @@ class BlockOrder:
     def _most(self, values: NDArray[np.int64]) -> int:
         return int(np.maximum.reduceat(values, self.low[:-1]).sum()) if self.strata else 0
 
-    @property
-    def table_nbytes(self) -> int:
-        """Bytes of the arrays of one epoch's table."""
-        return 8 * (len(self.block_nbytes) + 2 * (self.windows + 1))
-
-    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Arrays for `table` to fill: blocks (blocks,), starts (windows + 1,), block_starts (windows + 1,)."""
-        return np.empty(len(self.block_nbytes), np.int64), np.empty(self.windows + 1, np.int64), np.empty(self.windows + 1, np.int64)
-
     def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
         """Work out which blocks the windows of an epoch hold, into the caller's arrays (`empty_table` says their shapes).
 
@@ -183,26 +174,10 @@ class BlockOrder:
         starts[:] = below[block_starts]
         return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
 
-    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """Work out the table of an epoch into the caller's memory, shape (table_nbytes / 8,)."""
-        return self.table(epoch, *table_arrays(words, self.windows))
-
-    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """The table that was written there."""
-        blocks, starts, block_starts = table_arrays(words, self.windows)
-        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
-
-    def _made_table(self, epoch: int) -> WindowTable:
-        return self.table(epoch, *self.empty_table())
-
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch."""
         within(start, stop, self.n)
-        return self._tables.get(epoch, self._made_table).records(start, stop)
-
-    def block_records(self, block: int) -> NDArray[np.int64]:
-        """The record numbers of a block, in the order in which a window holds them."""
-        return self.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
+        return self._tables.get(epoch, self.made_table).records(start, stop)
 
     def dealt(self, epoch: int, window: int, count: int) -> Permutation:
         """From positions of a window that holds `count` records to rows among them."""
