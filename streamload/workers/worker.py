@@ -6,6 +6,7 @@ The user's process starts the launcher (`workers.Launcher` has the rules); neith
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import select
@@ -382,4 +383,5 @@ def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
+    gc.freeze()  # What the imports made stays; a worker that looked through it for garbage would copy every page of it.
     ForkServer(control, parent).run()
