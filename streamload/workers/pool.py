@@ -349,7 +349,9 @@ class ProcessPool:
             hand.channel.close()
         if self._owner == os.getpid() and self._launcher.alive:
             keys = [hand.key for hand in self._hands]
-            if not self._launcher.await_end(keys, seconds=grace_s):
+            self._launcher.await_end(keys, seconds=0.0)  # Takes in what has been said.
+            # One that is not ready has forked nobody. When it is, they find the end of their sockets at once.
+            if self._launcher.ready and not self._launcher.await_end(keys, seconds=grace_s):
                 for hand in self._hands:
                     hand.kill()
                 self._launcher.await_end(keys, seconds=GRACE_S)

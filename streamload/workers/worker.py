@@ -200,6 +200,8 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     arm(index)
     reach("start")
     channel = socket.socket(fileno=descriptors["channel"])
+    if _is_closed(channel):
+        return  # The loader was closed before there was anybody to fork workers.
     faulthandler.enable(descriptors["trace"], all_threads=True)
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1, descriptors["stack"], all_threads=True)
@@ -225,6 +227,13 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     reach("open")
     Worker(channel, filler, board).run()
     reach("close")
+
+
+def _is_closed(channel: socket.socket) -> bool:
+    """Whether the other end is closed, whatever it has sent before."""
+    ends = select.poll()
+    ends.register(channel, 0)  # That an end is closed is told unasked.
+    return bool(ends.poll(0))
 
 
 def _job(block: SharedBlock) -> Job:
