@@ -74,7 +74,7 @@ PARQUET_FAULTS: dict[str, Entry] = {
     ),
     "E18": Entry(
         "extension types that want to be unpickled",
-        ("formats/test_extensions.py::test_e18_nothing_is_unpickled_whatever_a_type_says_of_itself",),
+        ("formats/arrow_types/test_extensions.py::test_e18_nothing_is_unpickled_whatever_a_type_says_of_itself",),
     ),
     "E19": Entry(
         "endless strings and lists in the footer",

@@ -122,3 +122,26 @@ def tfrecord(path: Path, records: Iterable[Mapping[str, Any]], packing: str = ""
     """A file of Examples."""
     path.write_bytes(packed(b"".join(framed(tf_example(one)) for one in records), packing))
     return path
+
+
+def idx_files(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
+    """Two files of bytes."""
+    for name, values in ((path.name + "-images", images), (path.name + "-labels", labels.astype(np.uint8))):
+        path.with_name(name).write_bytes(struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes())
+    return path.with_name(path.name + "-images")
+
+
+def cifar(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
+    """Binary batches; images of 32 x 32 only."""
+    path.mkdir()
+    rows = np.concatenate([labels.astype(np.uint8)[:, None], images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1)
+    (path / "data_batch_1.bin").write_bytes(rows.tobytes())
+    return path
+
+
+def write_files(folder: Path, *names: str, data: bytes | None = None) -> Path:
+    """Files at any depth: images, where nothing else is given."""
+    for at, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(noise(seed=at)) if data is None else data)
+    return folder

@@ -13,7 +13,7 @@ import pytest
 from hdf5_files import images, write
 from misbehaving_disk import misbehaving
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 INSTALLS = {"wheel": ["."], "editable": ["--editable", "."], "checkout on the path": []}
 OPEN = """
 import os, sys, warnings

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from table_files import WRITERS, Write, each_format, parquet
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.open import open_source
 from streamload.formats.parquet import lists
 from streamload.loader.loader import Loader
 from streamload.ragged import Ragged
-
-
-def parquet(path: Path, table: pa.Table, **options: Any) -> Path:
-    """Row groups of 50 records, unless options say otherwise."""
-    pq.write_table(table, path.with_suffix(".parquet"), **({"row_group_size": 50} | options))
-    return path.with_suffix(".parquet")
-
-
-def arrow(path: Path, table: pa.Table, compression: str | None = None) -> Path:
-    """Batches of 50 records."""
-    path = path.with_suffix(".arrow")
-    with pa.ipc.new_file(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(table, max_chunksize=50)
-    return path
-
-
-Write = Callable[[Path, pa.Table], Path]
-WRITERS: dict[str, Write] = {
-    "parquet": parquet,
-    "one row group": lambda path, table: parquet(path, table, row_group_size=10_000),
-    "arrow": arrow,
-    "arrow zstd": lambda path, table: arrow(path, table, "zstd"),
-}
-each_format = pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 
 
 def ragged(values: list[list[int]]) -> Ragged:

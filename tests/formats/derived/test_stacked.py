@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers
-from test_lists import WRITERS
+from table_files import WRITERS
 
 from streamload.errors import ConfigError, NullValueError, SchemaMismatchError
 from streamload.formats.open import open_source

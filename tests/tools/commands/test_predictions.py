@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from foreign_files import noise, png, tar_of, tfrecord
-from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
+from store_files import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 import streamload.tools.commands.speed as speed

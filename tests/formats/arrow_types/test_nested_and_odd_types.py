@@ -13,7 +13,7 @@ import pytest
 from contract import assert_delivers, assert_same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_lists import WRITERS, each_format
+from table_files import WRITERS, each_format
 
 from streamload.errors import ConfigError, NullValueError, UnsupportedFeatureError
 from streamload.formats.open import open_source

@@ -21,7 +21,7 @@ import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
 from examples.tar import npy
 from foreign_files import framed, noise, packed, png, tar_of, tf_example, tfrecord
-from test_convert_stores import _end_threads  # noqa: F401 - a fixture
+from store_files import _end_threads  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import StreamloadError

@@ -17,8 +17,7 @@ import pytest
 from command_line import in_this_thread, said
 from examples import cifar, lmdb, zarr
 from examples import idx as idx_files
-from foreign_files import framed, noise, png, tar_of, tf_example
-from test_accounting import write
+from foreign_files import framed, noise, png, tar_of, tf_example, write_files
 
 import streamload as sl
 from streamload.errors import SourceError
@@ -102,7 +101,7 @@ def store(here: Path) -> str:
 def store_with_a_stray(here: Path) -> str:
     """A file, and a folder, in a group."""
     zarr.write(here / "a.zarr", {"x": X, "y": Y})
-    write(here / "a.zarr", "odd.bin", "odd/x", data=b"x")
+    write_files(here / "a.zarr", "odd.bin", "odd/x", data=b"x")
     return "a.zarr"
 
 
@@ -110,7 +109,7 @@ def stores(here: Path) -> str:
     """A file beside stores."""
     for name in ("a.zarr", "b.zarr"):
         zarr.write(here / "in" / name, {"x": X, "y": Y})
-    write(here / "in", "odd.bin", data=b"odd")
+    write_files(here / "in", "odd.bin", data=b"odd")
     return "in"
 
 
@@ -118,29 +117,29 @@ def split_folder(here: Path) -> str:
     """A file beside the data of a split."""
     (here / "in" / "train").mkdir(parents=True)
     np.save(here / "in" / "train" / "a.npy", X)
-    write(here / "in" / "train", "odd.bin", data=b"odd")
+    write_files(here / "in" / "train", "odd.bin", data=b"odd")
     return "in"
 
 
 def images(here: Path) -> str:
     """A file that is no image."""
-    write(here / "in", "a/1.png", "b/2.png")
-    write(here / "in", "b/odd.avif", data=b"x")
+    write_files(here / "in", "a/1.png", "b/2.png")
+    write_files(here / "in", "b/odd.avif", data=b"x")
     return "in"
 
 
 def images_that_are_none(here: Path) -> str:
     """A file that is called an image, and is none."""
-    write(here / "in", "a/1.png", "b/2.png")
-    write(here / "in", "b/odd.png", data=b"x")
+    write_files(here / "in", "a/1.png", "b/2.png")
+    write_files(here / "in", "b/odd.png", data=b"x")
     return "in"
 
 
 def idx(here: Path) -> str:
     """A file that belongs to nothing."""
-    write(here / "in", "train-images-idx3-ubyte", data=idx_files.idx(idx_files.images(9)))
-    write(here / "in", "train-labels-idx1-ubyte", data=idx_files.idx(Y.astype("u1")))
-    write(here / "in", "odd", data=b"x")
+    write_files(here / "in", "train-images-idx3-ubyte", data=idx_files.idx(idx_files.images(9)))
+    write_files(here / "in", "train-labels-idx1-ubyte", data=idx_files.idx(Y.astype("u1")))
+    write_files(here / "in", "odd", data=b"x")
     return "in"
 
 
@@ -148,7 +147,7 @@ def batches(here: Path) -> str:
     """A batch that is none."""
     (here / "in").mkdir()
     cifar.EXAMPLES["pickled"](here / "in" / "data_batch_1")
-    write(here / "in", "data_batch_odd", data=b"x")
+    write_files(here / "in", "data_batch_odd", data=b"x")
     return "in"
 
 
@@ -158,7 +157,7 @@ def folder_of(name: str, make: Callable[[Path], object], path: str = "in") -> Ca
     def made(here: Path) -> str:
         (here / "in").mkdir()
         make(here / "in" / name)
-        write(here / "in", "odd.bin", data=b"odd")
+        write_files(here / "in", "odd.bin", data=b"odd")
         return path
 
     return made
@@ -296,7 +295,7 @@ def test_words_about_the_data_are_no_odd_files(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
     np.save(tmp_path / "in" / "a.npy", X)
-    write(tmp_path / "in", "README.pdf", data=b"%PDF-1.4")
+    write_files(tmp_path / "in", "README.pdf", data=b"%PDF-1.4")
     code, text = said(capsys, "verify", "in")
     assert (code, text.splitlines()[0]) == (0, "in: good")
     assert text.splitlines()[-1] == "  accounted for: 2 files found, 1 taken; left out: 1 file: words about the data"

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 from foreign_files import noise
+from store_files import _end_threads  # noqa: F401 - a fixture
 from test_convert_round_trips import SOURCES
-from test_convert_stores import _end_threads  # noqa: F401 - a fixture
 
 from streamload.nulls import Nulls
 from streamload.omissions import Omission

@@ -8,9 +8,8 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file
-from foreign_files import png, taken
-from test_convert_round_trips import cifar, idx_files
-from test_convert_stores import _end_threads, zarr_store  # noqa: F401 - a fixture
+from foreign_files import cifar, idx_files, png, taken
+from store_files import _end_threads, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import noise, tfrecord, webdataset
-from test_convert_round_trips import cifar, idx_files
-from test_convert_stores import _end_threads, database, zarr_store  # noqa: F401 - a fixture
+from foreign_files import cifar, idx_files, noise, tfrecord, webdataset
+from store_files import _end_threads, database, zarr_store  # noqa: F401 - a fixture
 
 from streamload.tools import progress
 from streamload.tools.__main__ import main

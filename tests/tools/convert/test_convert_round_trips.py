@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -15,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import answer, hdf5_file
-from foreign_files import noise, png, taken, tfrecord, webdataset
+from foreign_files import cifar, idx_files, noise, png, taken, tfrecord, webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_convert_stores import _end_threads, database, zarr_store  # noqa: F401 - a fixture
+from store_files import _end_threads, database, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError
@@ -38,21 +37,6 @@ def images_folder(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
     (path / "metadata.csv").write_text("\n".join(lines) + "\n")
     for at, image in enumerate(images):
         (path / f"{at:03d}.png").write_bytes(png(image))
-    return path
-
-
-def idx_files(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """Two files of bytes."""
-    for name, values in ((path.name + "-images", images), (path.name + "-labels", labels.astype(np.uint8))):
-        path.with_name(name).write_bytes(struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes())
-    return path.with_name(path.name + "-images")
-
-
-def cifar(path: Path, images: np.ndarray, labels: np.ndarray) -> Path:
-    """Binary batches; images of 32 x 32 only."""
-    path.mkdir()
-    rows = np.concatenate([labels.astype(np.uint8)[:, None], images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1)
-    (path / "data_batch_1.bin").write_bytes(rows.tobytes())
     return path
 
 

@@ -7,13 +7,12 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import lmdb
-import numcodecs
 import numpy as np
 import pytest
 import zarr
 from command_line import answer, arrays
 from foreign_files import noise, png, taken
+from store_files import _end_threads, database, zarr_store  # noqa: F401 - a fixture
 
 import streamload as sl
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsafeSourceError, UnsupportedFeatureError
@@ -27,28 +26,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "version 3, shards": {"zarr_format": 3, "chunks": (2, 8, 8, 3), "shards": (4, 8, 8, 3)},
     "version 3, big-endian, without compression": {"zarr_format": 3, "chunks": (64, 8, 8, 3), "compressors": None},
 }
-
-
-numcodecs.Blosc().encode(b"0123456789")  # it makes a lock that lasts as long as the process: before the first test
-
-
-@pytest.fixture(autouse=True)
-def _end_threads():
-    """The library keeps threads of its own until the process ends; here they end with the test."""
-    yield
-    from zarr.core.sync import cleanup_resources
-
-    cleanup_resources()
-
-
-def zarr_store(path: Path, held: dict[str, np.ndarray], **options: Any) -> Path:
-    """A group with an array a field; options go to the images."""
-    group = zarr.open_group(path, mode="w", zarr_format=options.get("zarr_format", 3))
-    for name, values in held.items():
-        more = {key: value for key, value in options.items() if key != "zarr_format"} if values.ndim > 1 else {"chunks": (4,)}
-        array = group.create_array(name, shape=values.shape, dtype=values.dtype, **more)
-        array[...] = values
-    return path
 
 
 class TestZarr:
@@ -179,14 +156,6 @@ class Harm:
         import os
 
         return os.system, ("touch harmed",)
-
-
-def database(path: Path, held: dict[bytes, bytes], *, folder: bool = True) -> Path:
-    """A database with keys and values."""
-    with lmdb.open(str(path), subdir=folder, map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
-        for key, value in held.items():
-            transaction.put(key, value)
-    return path
 
 
 class TestLmdb:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import answer, arrays, hdf5_file, image_folder, said
-from foreign_files import noise, png, tar_of
+from foreign_files import noise, png, tar_of, write_files
 from PIL import Image
 
 import streamload as sl
@@ -31,21 +31,13 @@ def reasons(account: dict[str, Any], *, expected: bool = False) -> dict[str, lis
     return {one["why"]: sorted(one["names"]) for one in account["left_out"] if one["expected"] is expected}
 
 
-def write(folder: Path, *names: str, data: bytes | None = None) -> Path:
-    """Files at any depth: images, where nothing else is given."""
-    for at, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(png(noise(seed=at)) if data is None else data)
-    return folder
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 class TestImages:
     """Folders of images."""
 
     def test_any_depth_is_taken(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """The label is the first folder; nothing is left out."""
-        path = write(tmp_path / "in", "found/cat/1.png", "found/cat/more/2.png", "lost/dog/batch2/3.png", "lost/4.png")
+        path = write_files(tmp_path / "in", "found/cat/1.png", "found/cat/more/2.png", "lost/dog/batch2/3.png", "lost/4.png")
         code, account = asked(capsys, command, path)
         assert (code, account["found"], account["taken"], account["left_out"]) == (0, 4, 4, [])
         if command == "convert":
@@ -53,8 +45,8 @@ class TestImages:
 
     def test_what_is_not_read_is_named(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """By its ending; what nobody takes for data is told and makes no fault."""
-        path = write(tmp_path / "in", "a/1.png", "b/2.png")
-        write(path, "a/3.avif", "b/4.jp2", "b/5", "b/6.avif", data=b"x")
+        path = write_files(tmp_path / "in", "a/1.png", "b/2.png")
+        write_files(path, "a/3.avif", "b/4.jp2", "b/5", "b/6.avif", data=b"x")
         code, account = asked(capsys, command, path)
         assert (code, account["found"], account["taken"]) == (1, 6, 2)
         assert reasons(account) == {
@@ -64,7 +56,7 @@ class TestImages:
         }
         code, account = asked(capsys, command, path, "--leave-out", "*.avif", "--leave-out", "b/4*", "--leave-out", "5", *_again(command))
         assert (code, reasons(account)) == (0, {})
-        write(path, "README.md", ".DS_Store", "a/Thumbs.db", "LICENSE", data=b"x")
+        write_files(path, "README.md", ".DS_Store", "a/Thumbs.db", "LICENSE", data=b"x")
         for name in ("a/3.avif", "b/4.jp2", "b/5", "b/6.avif"):
             (path / name).unlink()
         code, account = asked(capsys, command, path, *_again(command))
@@ -76,7 +68,7 @@ class TestImages:
 
     def test_a_table_that_names_only_some(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Images that it lacks are named; a table found by chance is announced."""
-        path = write(tmp_path / "in", "1.png", "2.png", "3.png")
+        path = write_files(tmp_path / "in", "1.png", "2.png", "3.png")
         (path / "metadata.csv").write_text("file,label\n1.png,4\n3.png,5\n")
         code, account = asked(capsys, command, path)
         assert (code, account["found"], account["taken"]) == (1, 4, 3)
@@ -87,8 +79,8 @@ class TestImages:
 
     def test_links_to_folders_are_followed_once(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """And one that leads back up is told."""
-        path = write(tmp_path / "in", "a/1.png", "b/2.png")
-        write(tmp_path / "disk", "3.png", "deep/4.png")
+        path = write_files(tmp_path / "in", "a/1.png", "b/2.png")
+        write_files(tmp_path / "disk", "3.png", "deep/4.png")
         (path / "c").symlink_to(tmp_path / "disk")
         (path / "a" / "again").symlink_to(tmp_path / "disk" / "deep")
         (path / "b" / "up").symlink_to("..")
@@ -106,7 +98,7 @@ class TestTables:
 
     def test_a_row_for_each_box_is_no_label(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Refused, and counted."""
-        path = write(tmp_path / "in", "1.png", "2.png")
+        path = write_files(tmp_path / "in", "1.png", "2.png")
         (path / "labels.csv").write_text("file,box\n1.png,1\n1.png,2\n./1.png,3\n2.png,4\n2.png,5\n")
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
         assert code == 1
@@ -115,7 +107,7 @@ class TestTables:
 
     def test_files_that_are_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Found before anything is written; left out where that is asked for."""
-        path = write(tmp_path / "in", "1.png", "2.png")
+        path = write_files(tmp_path / "in", "1.png", "2.png")
         (path / "labels.csv").write_text("file,label\n1.png,1\n8.png,2\n2.png,3\n9.png,4\n")
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
         assert (code, document["error"]["message"]) == (1, f"{path}: 'image' is missing in 2 of the 4 records.")
@@ -131,7 +123,7 @@ class TestFoldersThatAreNoClasses:
     @pytest.mark.parametrize("names", [["test", "train", "valid"], ["train"], ["train", "val"], ["Training", "Test_1"]])
     def test_parts_of_a_set(self, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Refused with the command that works."""
-        path = write(tmp_path / "in", *(f"{name}/{kind}/{at}.png" for name in names for kind in "ab" for at in range(2)))
+        path = write_files(tmp_path / "in", *(f"{name}/{kind}/{at}.png" for name in names for kind in "ab" for at in range(2)))
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
         assert (code, document["error"]["kind"]) == (2, "ConfigError")
         held = (
@@ -146,20 +138,20 @@ class TestFoldersThatAreNoClasses:
 
     def test_a_class_may_be_called_train(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Among others."""
-        path = write(tmp_path / "in", "bus/1.png", "train/2.png", "tram/3.png")
+        path = write_files(tmp_path / "in", "bus/1.png", "train/2.png", "tram/3.png")
         assert answer(capsys, "convert", path, tmp_path / "o.h5")[1]["records"] == 3
 
     @pytest.mark.parametrize("mode", ["P", "L"])
     def test_masks_beside_photographs(self, mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Refused; a class called mask is one."""
-        path = write(tmp_path / "in", "photos/1.png", "photos/2.png", "other/7.png")
+        path = write_files(tmp_path / "in", "photos/1.png", "photos/2.png", "other/7.png")
         (path / "masks").mkdir()
         for at in (1, 2):
             Image.new(mode, (5, 6), at).save(path / "masks" / f"{at}_mask.png")
         code, document = answer(capsys, "convert", path, tmp_path / "o.h5")
         assert code == 2
         assert document["error"]["message"] == f"{path} holds masks (masks) of the images in photos, which are no class of their own."
-        path = write(tmp_path / "faces", "mask/1.png", "without/1.png")
+        path = write_files(tmp_path / "faces", "mask/1.png", "without/1.png")
         assert answer(capsys, "convert", path, tmp_path / "o.h5")[0] == 0
 
 
@@ -168,8 +160,8 @@ class TestContainers:
 
     def test_a_zip_beside_tars_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """And keeps the tars from being taken without it; one in a folder of its own is taken, and what says something of them is not."""
-        write(tmp_path / "in", "0.tar", "sub/1.tar", data=tar_of([("0.png", png(noise()))]))
-        write(tmp_path / "in", "2.zip", data=b"PK")
+        write_files(tmp_path / "in", "0.tar", "sub/1.tar", data=tar_of([("0.png", png(noise()))]))
+        write_files(tmp_path / "in", "2.zip", data=b"PK")
         code, document = answer(capsys, "info", tmp_path / "in")
         assert (code, f"{tmp_path}/in/2.zip" in document["error"]["message"]) == (1, True)
         (tmp_path / "in" / "2.zip").rename(tmp_path / "in" / "sizes.json")
@@ -196,12 +188,12 @@ class TestContainers:
     def test_the_test_set_beside_the_training_set(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Of MNIST as it is published: named as another part."""
         for name, count in (("train", 4), ("t10k", 2)):
-            write(
+            write_files(
                 tmp_path / "in",
                 f"{name}-images-idx3-ubyte",
                 data=bytes([0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 2, 0, 0, 0, 2]) + bytes(4 * count),
             )
-            write(tmp_path / "in", f"{name}-labels-idx1-ubyte", data=bytes([0, 0, 8, 1, 0, 0, 0, count]) + bytes(count))
+            write_files(tmp_path / "in", f"{name}-labels-idx1-ubyte", data=bytes([0, 0, 8, 1, 0, 0, 0, count]) + bytes(count))
         code, account = asked(capsys, "info", tmp_path / "in")
         assert (code, account["found"], account["taken"]) == (1, 4, 2)
         assert reasons(account) == {"of another part (t10k): convert it by itself": ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]}
@@ -215,7 +207,7 @@ class TestContainers:
         (tmp_path / "in" / "link").symlink_to(tmp_path / "disk")
         (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "sub")
         (tmp_path / "in" / "circle").symlink_to(tmp_path / "in")
-        write(tmp_path / "in", "_SUCCESS", "notes.txt", data=b"x")
+        write_files(tmp_path / "in", "_SUCCESS", "notes.txt", data=b"x")
         assert sl.open(tmp_path / "in")[:].popitem()[1].tolist() == [0, 0, 2, 2, 1, 1]
         code, account = asked(capsys, "info", tmp_path / "in")
         assert (code, account["found"], account["taken"]) == (0, 5, 3)
@@ -230,7 +222,7 @@ class TestContainers:
         assert answer(capsys, "convert", tmp_path / "a.h5", tmp_path / "in", "--split", "0.5,0.5", "--to", "npy")[0] == 0
         code, account = asked(capsys, "info", tmp_path / "in")
         assert (code, account["found"], account["taken"]) == (0, 3, 2)
-        write(tmp_path / "in", "stray.npy", data=b"x")
+        write_files(tmp_path / "in", "stray.npy", data=b"x")
         assert asked(capsys, "info", tmp_path / "in")[0] == 1
 
 
@@ -239,12 +231,12 @@ class TestWords:
 
     def test_the_last_line_and_the_word_verified(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """It is said of what was accounted for."""
-        path = write(tmp_path / "in", "a/1.png", "b/2.png")
+        path = write_files(tmp_path / "in", "a/1.png", "b/2.png")
         lines = said(capsys, "convert", path, tmp_path / "o.h5")[1].splitlines()
         assert lines[0] == f"{tmp_path}/o.h5: 2 records, verified"
         assert lines[-1] == "  accounted for: 2 files found, 2 taken, nothing left out"
-        write(path, "a/3.avif", "a/4.avif", "b/5.gz", data=b"x")
-        write(path, "README", data=b"x")
+        write_files(path, "a/3.avif", "a/4.avif", "b/5.gz", data=b"x")
+        write_files(path, "README", data=b"x")
         lines = said(capsys, "convert", path, tmp_path / "p.h5")[1].splitlines()
         assert lines[0] == f"{tmp_path}/p.h5: 2 records, verified but for 3 files that were left out"
         assert lines[-1] == (
@@ -271,8 +263,8 @@ class TestWords:
 
     def test_a_manifest_and_verify_know_what_was_left_out(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         """Of the result nothing is lacking; against its source it is told, with exit code 1."""
-        path = write(tmp_path / "in", "a/1.png", "b/2.png")
-        write(path, "a/3.avif", data=b"x")
+        path = write_files(tmp_path / "in", "a/1.png", "b/2.png")
+        write_files(path, "a/3.avif", data=b"x")
         assert answer(capsys, "convert", path, tmp_path / "o.h5")[0] == 1
         said_there = json.loads((tmp_path / "o.h5.manifest.json").read_text())["provenance"]["account"]
         assert reasons(said_there) == {".avif is not read here": ["a/3.avif"]}
@@ -288,7 +280,7 @@ class TestWords:
 
 def test_images_far_below_other_data_make_no_folder_of_images(tmp_path: Path):
     """What comes first in the order of names decides."""
-    write(tmp_path / "in", "docs/pictures/1.png")
+    write_files(tmp_path / "in", "docs/pictures/1.png")
     np.save(tmp_path / "in" / "a.npy", np.arange(4))
     assert not is_image_folder(str(tmp_path / "in"))
     (tmp_path / "in" / "a.npy").unlink()
