@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from streamload.errors import StreamloadError
@@ -14,8 +15,12 @@ MOST = 12
 
 
 def joining(paths: Sequence[str], open_one: Callable[[str], Source]) -> str:
-    """The call that joins files of different schemas, as a hint, where each holds one field of as many records; "" elsewhere."""
-    if not 1 < len(paths) <= MOST:
+    """The call that joins files of different schemas, as a hint, where each holds one field of as many records.
+
+    "" elsewhere, and for files whose names differ in numbers alone: these are parts of one dataset.
+    """
+    numbered = len({re.sub("[0-9]+", "0", os.path.basename(path)) for path in paths}) == 1
+    if numbered or not 1 < len(paths) <= MOST:
         return ""
     names: list[str] = []
     counts: set[int] = set()
