@@ -108,7 +108,8 @@ def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps
         last = first + len(one.steps)
         order[:, first:last] = np.take_along_axis(order[:, first:last], one.order, axis=1)
         first = last
-    return Steps(kernels=tuple(one.kernel for one in flat), columns=np.array(starts[:-1], np.int64), values=values, order=order, elements=elements)
+    columns = np.array(starts[:-1], np.int64)
+    return Steps(kernels=tuple(one.kernel for one in flat), columns=columns, values=values, order=order, elements=elements)
 
 
 def step(kernel: str, *parameters: Any, where: Where = None) -> Step:
