@@ -22,6 +22,8 @@ from streamload.source import RaggedReader, Reader, RecordDecoder, forward_start
 
 ADVISED_BLOCKS = 32
 """Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
+TOGETHER_NBYTES = 2 * 1024**2
+"""Blocks that are smaller are decoded together, up to so many bytes: a step that waits meanwhile waits a few milliseconds at most."""
 
 
 def _ended(*_: object) -> Any:
@@ -46,6 +48,10 @@ class OpenWindow:
         """Of the share, the blocks that readers have been told of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
         """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
+
+    def records_in(self, which: int) -> int:
+        """How many records a block holds, which is counted in the window."""
+        return int(self.rows[which + 1] - self.rows[which])
 
 
 class ArenaPart:
@@ -106,6 +112,8 @@ class WindowDecoder:
         self._verify = verify
         self._open: dict[WindowKey, OpenWindow] = {}
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
+        self._record_nbytes = [sum(field.nbytes for field in one.arena.fields) if one.arena is not None else 0 for one in job.streams]
+        """Of each stream, what a record of it takes in the arena."""
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
 
     def close(self) -> None:
@@ -162,27 +170,45 @@ class WindowDecoder:
         """Leave every window that was opened."""
         self._open.clear()
 
-    def decode_next(self) -> bool:
-        """Decode the next block of this worker's share, in the order in which windows were opened. False if there is none."""
+    def decode_next(self) -> int:
+        """Decode what comes next of this worker's share, in the order in which windows were opened: how many blocks; 0 if there is none.
+
+        Small blocks are decoded some at a time, as asking a reader takes as long for one as for several.
+        """
         for window in self._open.values():
             if window.done < len(window.share):
-                self._decode(window, window.share[window.done])
-                window.done += 1
+                some = self._next_blocks(window)
+                self._decode(window, some)
+                window.done += len(some)
                 self._board.publish(self._index, window.task.part, window.task.serial, window.done)
-                return True
-        return False
+                return len(some)
+        return 0
 
-    def _decode(self, window: OpenWindow, which: int) -> None:
+    def _next_blocks(self, window: OpenWindow) -> Sequence[int]:
+        """The next block of a window, and others behind it while they are small together."""
+        share, first, stream = window.share, window.done, window.task.stream
+        stop = first + 1
+        if not self.kept[stream]:
+            most = TOGETHER_NBYTES // max(1, self._record_nbytes[stream])
+            held = window.records_in(share[first])
+            while stop < len(share) and (held := held + window.records_in(share[stop])) <= most:
+                stop += 1
+        return share[first:stop]
+
+    def _decode(self, window: OpenWindow, some: Sequence[int]) -> None:
         self._tell()
         stream, part = window.task.stream, self.parts[window.task.part]
-        records = window.table.block_records(int(window.blocks[which]))
-        rows = np.arange(window.rows[which], window.rows[which + 1], dtype=np.int64)
+        blocks = [window.table.block_records(int(window.blocks[which])) for which in some]
+        bounds = [(int(window.rows[which]), int(window.rows[which + 1])) for which in some]
+        rows = [np.arange(start, stop, dtype=np.int64) for start, stop in bounds]
+        records, places = (blocks[0], rows[0]) if len(some) == 1 else (np.concatenate(blocks), np.concatenate(rows))
         reach("mid_block_decode")
         for name, reader in self.decoded[stream]:
-            self._gather(stream, reader, records, part.arrays[name], rows)
+            self._gather(stream, reader, records, part.arrays[name], places)
         for name, reader in self.kept[stream]:
-            first, stop = window.firsts[name][which : which + 2].tolist()
-            part.regions[name].keep(reader, records, int(rows[0]), int(rows[-1]) + 1, first, stop - first)
+            for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
+                first, end = window.firsts[name][which : which + 2].tolist()
+                part.regions[name].keep(reader, held, start, stop, first, end - first)
         self._verify()
 
     def _tell(self) -> None:

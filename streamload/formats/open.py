@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.formats import Fields, Format, folder_format_of, format_of, odd_files, partitions, unrecognized
+from streamload.formats import Format, folder_format_of, format_of, odd_files, partitions, unrecognized
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.single_numbers import as_numbers
-from streamload.formats.naming.field_names import natural_key
+from streamload.formats.naming.field_names import Fields, natural_key
 from streamload.formats.split_choice import WORDS, by_split
 from streamload.omissions import Omission
 from streamload.source import Source

@@ -21,6 +21,7 @@ from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
+from streamload.formats.naming.field_names import Fields
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.schema import ARRAY, BYTES, TEXT
@@ -60,8 +61,6 @@ KINDS = {
     "RowGroupFile": "streamload.formats.parquet.row_groups",
 }
 """The dataclasses that are kept, and their rooms. A column of a new kind needs a line here to be kept."""
-
-Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class NotCacheableError(Exception):

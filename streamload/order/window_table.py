@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,6 +203,46 @@ class _Window:
     """What to add to a row of a block to have the record's rank."""
     dealt: Deal
     """From positions of the window to rows."""
+
+
+class FixedWindows(ABC):
+    """A base for orders by windows whose blocks, and number of windows, are the same in every epoch."""
+
+    layout: Layout
+    pieces: Pieces
+    windows: int
+    block_nbytes: NDArray[np.int64]
+    """Stored bytes of each piece, shape (pieces,)."""
+
+    @property
+    def table_nbytes(self) -> int:
+        """Bytes of the arrays of one epoch's table."""
+        return 8 * (len(self.block_nbytes) + 2 * (self.windows + 1))
+
+    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Arrays for `table` to fill: blocks (blocks,), starts (windows + 1,), block_starts (windows + 1,)."""
+        return table_arrays(np.empty(self.table_nbytes // 8, np.int64), self.windows)
+
+    @abstractmethod
+    def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
+        """Work out which blocks the windows of an epoch hold, into the caller's arrays (`empty_table` says their shapes)."""
+
+    def made_table(self, epoch: int) -> WindowTable:
+        """The table of an epoch, in memory of its own."""
+        return self.table(epoch, *self.empty_table())
+
+    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """Work out the table of an epoch into the caller's memory, shape (table_nbytes / 8,)."""
+        return self.table(epoch, *table_arrays(words, self.windows))
+
+    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
+        """The table that was written there, perhaps by another process."""
+        blocks, starts, block_starts = table_arrays(words, self.windows)
+        return WindowTable(cast("Shuffled", self), pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
+
+    def block_records(self, block: int) -> NDArray[np.int64]:
+        """The record numbers of a block, in the order in which a window holds them."""
+        return self.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
 
 
 def table_arrays(words: NDArray[np.int64], windows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

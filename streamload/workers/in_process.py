@@ -90,8 +90,7 @@ class InProcessPool:
         try:
             self._ring.await_present((task.slot + 1) * self._slot_nbytes)
             while not self._filler.windows.ready(task):
-                self._filler.windows.decode_next()
-                self._decoded += 1
+                self._decoded += self._filler.windows.decode_next()
             self._filler.advise(task.advice)
             filled = self._filler.fill(task)
             reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)

@@ -89,7 +89,7 @@ class Worker:
                 self._heard_ns = now
 
     def _work(self) -> bool:
-        """Do one thing: a step whose blocks are ready, else a block. False if there is nothing to do."""
+        """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
         steps, windows = self._steps, self._filler.windows
         if steps and (not windows.parts or windows.ready(steps[0])):
@@ -99,8 +99,8 @@ class Worker:
         if self._unsent:
             self._flush()  # A block takes longer than anyone should wait.
         try:
-            if windows.decode_next():
-                self._blocks += 1
+            if decoded := windows.decode_next():
+                self._blocks += decoded
                 return True
         except StreamloadError as error:
             self._fail_waiting(error)

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from PIL import Image
 
 import streamload as sl
 from streamload.errors import CorruptDataError
+from streamload.fetch import windows
 from streamload.fetch.draft import FilledStep
 from streamload.fetch.fetcher import BatchFetcher
 from streamload.fetch.job import Job, Stream
@@ -56,12 +58,12 @@ def raw_and_packed(tmp_path: Path) -> tuple[Source, Source]:
     return sl.open(tmp_path / "raw.arrow"), sl.open(tmp_path / "packed.parquet")
 
 
-def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int) -> Stream:
+def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int, window: int = 1_600) -> Stream:
     """A stream of so many lanes, each over every so manieth stretch of ten records."""
     cuts = next((column.cuts for column in source.columns if column.cuts is not None), None)
     whole = layout_of(source.file_starts, cuts=cuts, record_nbytes=80, addressable=source.addressable)
     numbers = np.arange(len(source))
-    order = Block(window=1_600) if blocks else Exact()
+    order = Block(window=window) if blocks else Exact()
     shares = [numbers[numbers // 10 % lanes == lane] for lane in range(lanes)]
     bound = tuple(order.bind(restricted(whole, share), seed + lane) for lane, share in enumerate(shares))
     own = range(lanes)
@@ -99,7 +101,7 @@ class Rig:
 
     def fill(self, pieces: list[StepPiece]) -> tuple[FilledStep, dict[str, Any], np.ndarray]:
         """Fill one step: what came of it, its fields, and its record numbers."""
-        for window in self._windows(pieces):
+        for window in self.windows_of(pieces):
             self.filler.windows.open(window)
         self.number += 1
         task = StepTask(self.number, 0, 7, self.number, tuple(pieces), tuple(pieces))
@@ -115,7 +117,7 @@ class Rig:
             fields, records = layout.arrays(filled.overflow.block.bytes, filled.count)
         return filled, fields, records
 
-    def _windows(self, pieces: list[StepPiece]) -> Iterator[WindowTask]:
+    def windows_of(self, pieces: list[StepPiece]) -> Iterator[WindowTask]:
         """Every window that the pieces lie in, each in a part of its own."""
         parts = {}
         for stream, lane, epoch, start, stop in pieces:
@@ -189,6 +191,27 @@ def test_a_step_of_any_pieces_holds_their_records_one_after_the_other(
         if filled.overflow is not None:
             fields.clear()
             filled.overflow.block.close()
+    rig.close()
+
+
+@pytest.mark.parametrize(("together", "most"), [(1, 1), (3_300, 2), (1 << 20, 7)], ids=["one at a time", "two", "all"])
+def test_small_blocks_are_decoded_together(together: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of up to 1,600 bytes, as many as fit the bound; every record lies where its own block puts it."""
+    monkeypatch.setattr(windows, "TOGETHER_NBYTES", together)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.arange(1300, dtype="<i8").reshape(130, 10), chunks=(10, 10), compression="gzip")
+    source = sl.open(tmp_path / "a.h5")
+    stream = stream_of(source, lanes=1, blocks=True, seed=4, window=100_000)
+    rig = Rig([source], [stream])
+    for piece in (StepPiece(0, 0, 4, 0, BATCH), StepPiece(0, 0, 4, 101, 125), StepPiece(0, 0, 5, 120, 130)):
+        (window,) = rig.windows_of([piece])
+        rig.filler.windows.open(window)
+        counts = list(iter(rig.filler.windows.decode_next, 0))
+        assert (sum(counts), max(counts)) == (7, most)
+        rig.filler.windows.forget()
+        filled, fields, _ = rig.fill([piece])
+        assert filled.count == piece.stop - piece.start
+        assert listed(fields) == expected([source], rig.job, [piece])[0]
     rig.close()
 
 

@@ -17,7 +17,8 @@ from streamload.formats.arrow.metadata import ArrowColumnInfo, Shapes, read_meta
 from streamload.formats.arrow.ragged_record_batches import RaggedRecordBatches
 from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, RecordBatches
 from streamload.formats.arrow_types.element_types import ArrowValues
-from streamload.formats.tables.fields import Fields, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.naming.field_names import Fields
+from streamload.formats.tables.fields import TablePart, WantedColumns, refuse_unknown_columns
 from streamload.formats.tables.table import RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes

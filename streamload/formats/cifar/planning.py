@@ -13,9 +13,9 @@ from streamload.formats.cifar.batches import CifarBatch, planes_of, read_batch, 
 from streamload.formats.cifar.names import batches_in
 from streamload.formats.cifar.planes import PlanarImages
 from streamload.formats.columns.raw import InMemory
-from streamload.formats.naming.field_names import natural_key
+from streamload.formats.naming.field_names import Fields, natural_key
 from streamload.formats.split_choice import chosen_split, refuse_split
-from streamload.formats.tables.fields import Fields, FileColumn, Table, TablePart
+from streamload.formats.tables.fields import FileColumn, Table, TablePart
 from streamload.formats.tables.table import RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.source import Column, Source

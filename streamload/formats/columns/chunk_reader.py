@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import SourceChangedError
-from streamload.formats.columns.chunk_grid import together
+from streamload.formats.columns.chunk_grid import reads, together
+from streamload.formats.columns.files_together import can_read_together, read_together
 from streamload.formats.columns.read_ahead import ReadAhead
 from streamload.kernels import gather_kernels
 from streamload.scratch import Scratch
 from streamload.source import ReadStats
+from streamload.storage.file_table import sizes_of
 from streamload.storage.files import OpenFiles, is_cached, short_read, unreadable
 
 READ_NBYTES = 1024**2
@@ -168,14 +170,46 @@ class ChunkReader:
         self._ahead.expect(((index, chunk), (part.file_of(chunk), offset, nbytes)) for chunk, offset, nbytes in places)
         return True
 
-    def take(self, index: int, chunk: int) -> NDArray[np.uint8]:
+    def read_chunks(self, index: int, chunks: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The stored bytes of chunks, each with its place among them, in the order of files; they last until the next is asked for."""
+        part, first = self._parts[index], 0
+        while not self.ahead and (pieces := self._read_files(part, chunks[first:])):
+            yield from enumerate(pieces, first)
+            first += len(pieces)
+        lines = np.arange(first, len(chunks))
+        for number, one in part.by_file(chunks[first:]) if first < len(chunks) else ():
+            yield from self._chunks_of(index, number, chunks, lines[one])
+
+    def _chunks_of(
+        self, index: int, number: int, chunks: NDArray[np.int64], lines: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The same for the chunks in these lines, all of one file."""
+        part, numbers = self._parts[index], lines.tolist()
+        chunks = chunks[lines]
+        if self.expect(index, chunks):
+            for k, chunk in zip(numbers, chunks.tolist(), strict=True):
+                yield k, self._take(index, chunk)
+                self.done(index, chunk)
+            return
+        offsets, nbytes = part.offsets[chunks], part.nbytes[chunks]
+        firsts, stops, begins, stride = reads(offsets, nbytes, READ_NBYTES)
+        begin_of, end_of = begins.tolist(), (begins + nbytes).tolist()
+        for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
+            if stride:
+                stored = self._read_apart(number, offsets[first:stop], nbytes[first:stop], stride)
+            else:
+                stored = self._read(number, int(offsets[first]), end_of[stop - 1])
+            for k in range(first, stop):
+                yield numbers[k], stored[begin_of[k] : end_of[k]]
+
+    def _take(self, index: int, chunk: int) -> NDArray[np.uint8]:
         """The stored bytes of a chunk that is being read ahead; where that failed they are read anew, and the reason found."""
         part, began = self._parts[index], time.perf_counter_ns()
         number = part.file_of(chunk)
         self._files.descriptor(number)
         stored = self._ahead.take((index, chunk)) if self._ahead is not None else None
         if stored is None:
-            return self.read(number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
+            return self._read(number, int(part.offsets[chunk]), int(part.nbytes[chunk]))
         self._meter.read_ns += time.perf_counter_ns() - began
         self._meter.read_nbytes += len(stored)
         return stored
@@ -185,7 +219,7 @@ class ChunkReader:
         if self._ahead is not None:
             self._ahead.done((index, chunk))
 
-    def read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
+    def _read_apart(self, number: int, offsets: NDArray[np.int64], nbytes: NDArray[np.int64], stride: int) -> NDArray[np.uint8]:
         """Small chunks from all over a file, `stride` bytes from the beginning of each, in one call of a kernel; until the next read."""
         began = time.perf_counter_ns()
         room = self._room(len(offsets) * stride)
@@ -198,13 +232,33 @@ class ChunkReader:
                 break
             # What follows the last chunk of a file may be too short for a stride: only its own bytes have to be there.
             first += failed
-            self.read(number, int(offsets[first]), int(nbytes[first]), room[first * stride :])
+            self._read(number, int(offsets[first]), int(nbytes[first]), room[first * stride :])
             first += 1
         self._meter.read_nbytes += int(nbytes.sum())
         self._meter.read_ns += time.perf_counter_ns() - began
         return room
 
-    def read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def _read_files(self, part: ChunkedFile, chunks: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """The stored bytes of the first of some chunks, each all of a file, up to one that is not, or in whose file something is wrong.
+
+        As many are read as fit the buffer, which serves the next read too; none where that is not faster than one at a time.
+        """
+        files = self._files.fingerprints
+        if part.numbers is None or len(chunks) < 2 or not can_read_together(files):
+            return []
+        numbers, nbytes = part.numbers[chunks], part.nbytes[chunks]
+        ends = np.cumsum(nbytes)
+        whole = (part.offsets[chunks] == 0) & (nbytes == sizes_of(files, numbers)) & (ends <= READ_NBYTES)
+        count = len(chunks) if whole.all() else int(whole.argmin())
+        if count < 2:
+            return []
+        began, places = time.perf_counter_ns(), ends[:count] - nbytes[:count]
+        room = self._room(int(ends[count - 1]))
+        count = read_together(files, numbers[:count], room, places, self._meter)
+        self._meter.read_ns += time.perf_counter_ns() - began
+        return [room[place:end] for place, end in zip(places[:count].tolist(), ends[:count].tolist(), strict=True)]
+
+    def _read(self, number: int, offset: int, nbytes: int, room: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Bytes of a file, in a buffer that serves the next read too, or in a room for them."""
         began = time.perf_counter_ns()
         if room is None:

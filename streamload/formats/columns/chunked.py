@@ -13,7 +13,7 @@ from streamload.codecs import FilterPipeline
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import CorruptDataError, damaged
 from streamload.formats.columns.chunk_cache import ChunkCache, most_nbytes
-from streamload.formats.columns.chunk_grid import ChunkSelection, Grid, reads
+from streamload.formats.columns.chunk_grid import ChunkSelection, Grid
 from streamload.formats.columns.chunk_reader import READ_NBYTES, ChunkedFile, ChunkReader
 from streamload.formats.columns.read_ahead import ring_nbytes
 from streamload.kernels import gather_kernels
@@ -176,73 +176,51 @@ class ChunkedReader(ReaderDefaults):
         part, grid = self._column.parts[index], self._grid(index)
         wanted = grid.wanted(local, rows)
         chunks, places, runs = wanted.chunks, wanted.places, wanted.runs
-        offsets = part.offsets[chunks]
-        ready = offsets < 0
+        ready = part.offsets[chunks] < 0
         if ready.any():
             self._fill_unwritten(part, grid, wanted, np.flatnonzero(ready), out)
         if self._kept:
             ready |= self._copy_kept(index, grid, wanted, out)
         if ready.any():
             left = np.flatnonzero(~ready)
-            chunks, places, runs, offsets = chunks[left], places[left], runs[left], offsets[left]
-        for number, one in part.by_file(chunks) if len(chunks) else ():
-            self._decode(index, number, wanted, chunks[one], places[one], runs[one], offsets[one], out)
+            chunks, places, runs = chunks[left], places[left], runs[left]
+        if len(chunks):
+            self._decode(index, wanted, chunks, places.tolist(), runs.tolist(), out)
 
     def _decode(
         self,
         index: int,
-        number: int,
         wanted: ChunkSelection,
         chunks: NDArray[np.int64],
-        places: NDArray[np.int64],
-        runs: NDArray[np.int64],
-        offsets: NDArray[np.int64],
+        places: list[int],
+        runs: list[int],
         out: NDArray[np.generic],
     ) -> None:
-        """Read and decode chunks of one file: where they belong, or aside, from where their records are copied."""
+        """Read and decode chunks of one part: where they belong, or aside, from where their records are copied."""
         part, grid = self._column.parts[index], self._grid(index)
-        nbytes, masks = part.nbytes[chunks], part.masks[chunks]
+        masks, numbers = part.masks[chunks].tolist(), chunks.tolist()
         decode, chunk_nbytes = self._pipeline(part, grid).decode, grid.chunk_nbytes
         target = out.reshape(-1).view(np.uint8)
-        ahead = self._stored.expect(index, chunks)
-        if ahead:
-            firsts, begins, stride = np.arange(len(chunks)), np.zeros(len(chunks), np.int64), 0
-            stops = firsts + 1
-        else:
-            firsts, stops, begins, stride = reads(offsets, nbytes, READ_NBYTES)
-        place_of, mask_of, begin_of, nbytes_of = places.tolist(), masks.tolist(), begins.tolist(), nbytes.tolist()
         k = 0
         try:
-            for first, stop in zip(firsts.tolist(), stops.tolist(), strict=True):
-                k = first
-                if ahead:
-                    stored = self._stored.take(index, int(chunks[k]))
-                elif stride:
-                    stored = self._stored.read_apart(number, offsets[first:stop], nbytes[first:stop], stride)
+            for k, data in self._stored.read_chunks(index, chunks):
+                place = places[k]
+                if place >= 0:
+                    decode(data, masks[k], target[place : place + chunk_nbytes])
+                    continue
+                chunk, run = numbers[k], runs[k]
+                room = self._kept.room(chunk_nbytes)
+                decode(data, masks[k], room)
+                _copy_out(grid, wanted, run, chunk, room, out)
+                if wanted.edges[run + 1] - wanted.edges[run] < grid.records_in(chunk):
+                    self._kept.keep(index, chunk, room)
                 else:
-                    stored = self._stored.read(number, int(offsets[first]), begin_of[stop - 1] + nbytes_of[stop - 1])
-                for k in range(first, stop):
-                    begin = begin_of[k]
-                    data = stored[begin : begin + nbytes_of[k]]
-                    place = place_of[k]
-                    if place >= 0:
-                        decode(data, mask_of[k], target[place : place + chunk_nbytes])
-                    else:
-                        chunk, run = int(chunks[k]), int(runs[k])
-                        room = self._kept.room(chunk_nbytes)
-                        decode(data, mask_of[k], room)
-                        _copy_out(grid, wanted, run, chunk, room, out)
-                        if wanted.edges[run + 1] - wanted.edges[run] < grid.records_in(chunk):
-                            self._kept.keep(index, chunk, room)
-                        else:
-                            self._kept.let_go(room)
-                if ahead:
-                    self._stored.done(index, int(chunks[k]))
+                    self._kept.let_go(room)
         except CorruptDataError as error:
             if error.path is not None:
                 raise
-            recheck(self._files.fingerprints[number])
-            raise self._located(error, part, grid, int(chunks[k])) from error
+            recheck(self._files.fingerprints[part.file_of(numbers[k])])
+            raise self._located(error, part, grid, numbers[k]) from error
 
     def _copy_kept(self, index: int, grid: Grid, wanted: ChunkSelection, out: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Copy records from chunks that are kept; for each wanted chunk, whether it was one."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamload import kernels
 from streamload.column_defaults import AddressableDefaults, ReaderDefaults
 from streamload.errors import SourceChangedError, SourceError
+from streamload.formats.columns.files_together import can_read_together, put_together, read_together
 from streamload.formats.columns.optional_values import OptionalValues
 from streamload.nulls import null_error
 from streamload.schema import Field
@@ -49,11 +50,6 @@ class WholeFiles(OptionalValues, AddressableDefaults):
     """How it is stored, for people."""
     fill: bytes | None = None
     """What stands for records without a file; None: asking for one is an error."""
-
-    @property
-    def weights(self) -> NDArray[np.int64] | None:
-        """None: there are no blocks."""
-        return None
 
     @property
     def file_nbytes(self) -> int:
@@ -113,11 +109,13 @@ class WholeFileReader(ReaderDefaults):
             for start in starts[numbers < 0].tolist():
                 out[start : start + len(self._fill)] = self._fill.data
         rows = np.flatnonzero(numbers >= 0)
-        are_together = self._kernels is not None and isinstance(self._files.fingerprints, FileTable)
+        are_together = can_read_together(self._files.fingerprints)
         first, together = 0, len(rows) if are_together else 0
         while first < len(rows):
             some = rows[first : first + together]
-            done = self._read_together(numbers[some], values.view(np.uint8), starts[some]) if together else 0
+            done = (
+                read_together(self._files.fingerprints, numbers[some], values.view(np.uint8), starts[some], self._meter) if together else 0
+            )
             first += done
             if done < len(some) or not together:
                 row = int(rows[first])
@@ -126,16 +124,6 @@ class WholeFileReader(ReaderDefaults):
             # Where files are bad, fewer are looked up at once: each of them a few times at most, however many are bad.
             together = max(1, 2 * done) if are_together else 0
         self._meter.read_ns += time.perf_counter_ns() - began
-
-    def _read_together(self, numbers: NDArray[np.int32], out: NDArray[np.uint8], places: NDArray[np.int64]) -> int:
-        """Read files as far as nothing is wrong: how many; 0 without a compiler."""
-        if self._kernels is None or not isinstance(table := self._files.fingerprints, FileTable):
-            return 0
-        paths, known = table.paths(numbers), table.identities(numbers)
-        failed = self._kernels.read_files(*_put_together(paths), known, out, np.ascontiguousarray(places))
-        done = len(numbers) if failed < 0 else failed
-        self._meter.read_nbytes += int(known[:done, 2].sum())
-        return done
 
     def _read_one(self, row: int, number: int, record: int, out: memoryview) -> None:
         """Read a file, or say what is wrong with it."""
@@ -175,7 +163,7 @@ class WholeFileReader(ReaderDefaults):
         if self._kernels is not None and isinstance(table, FileTable):
             paths = table.paths(numbers)
             for first in range(0, len(paths), share):
-                self._ahead.submit(self._kernels.begin_reading, *_put_together(paths[first : first + share]))
+                self._ahead.submit(self._kernels.begin_reading, *put_together(paths[first : first + share]))
             return
         for first in range(0, len(numbers), share):
             self._ahead.submit(_begin_reading, table, numbers[first : first + share].tolist())
@@ -209,13 +197,6 @@ def read_whole(was: Fingerprint, room: memoryview, name: str | None = None) -> N
             raise changed(was, status)
     finally:
         os.close(fd)
-
-
-def _put_together(paths: Sequence[bytes]) -> tuple[bytes, NDArray[np.int64]]:
-    """Paths one after the other, a zero behind each, and where each begins."""
-    starts = np.zeros(len(paths), np.int64)
-    np.cumsum(np.fromiter((len(path) + 1 for path in paths[:-1]), np.int64, len(paths) - 1), out=starts[1:])
-    return b"\0".join(paths) + b"\0", starts
 
 
 def _holds(was: Fingerprint) -> bool:

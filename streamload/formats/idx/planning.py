@@ -13,8 +13,9 @@ from streamload.formats.columns.packed_blocks import blocks_of
 from streamload.formats.columns.packed_records import PackedArrays
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.idx.header import IdxArray, is_images, read_idx
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.split_choice import by_split, chosen_split, refuse_split
-from streamload.formats.tables.fields import Fields, FileColumn, Table, TablePart
+from streamload.formats.tables.fields import FileColumn, Table, TablePart
 from streamload.formats.tables.table import RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.source import Column, Source

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
+"""Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""
 
 KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
 """What well-known fields are called here."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from streamload.errors import UnsupportedFeatureError
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.parquet import page_index
 from streamload.formats.parquet.checksummed_pages import ChecksummedPages
 from streamload.formats.parquet.compressed_page_index import INDEXED, walk_compressed
@@ -22,7 +23,7 @@ from streamload.formats.parquet.page_index import RawPages
 from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
-from streamload.formats.tables.fields import Fields, Table, TablePart, WantedColumns, refuse_unknown_columns
+from streamload.formats.tables.fields import Table, TablePart, WantedColumns, refuse_unknown_columns
 from streamload.formats.tables.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes, format_times

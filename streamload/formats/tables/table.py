@@ -16,7 +16,8 @@ from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.derived.stacked import Stacked
 from streamload.formats.naming.class_names import agreed_classes
-from streamload.formats.tables.fields import ChosenField, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
+from streamload.formats.naming.field_names import Fields
+from streamload.formats.tables.fields import ChosenField, Table, TablePart, chosen_in, extra_columns, refuse_unlike
 from streamload.formats.tables.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged

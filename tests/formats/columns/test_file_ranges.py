@@ -9,14 +9,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from streamload import kernels, testing
 from streamload.errors import NullValueError, SourceChangedError
+from streamload.formats.columns import whole_files
 from streamload.formats.columns.file_ranges import FileRanges
-from streamload.formats.columns.whole_files import WholeFileReader, WholeFiles
+from streamload.formats.columns.whole_files import WholeFiles
 from streamload.nulls import Nulls
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, Field
@@ -234,13 +236,13 @@ def test_files_are_looked_up_a_few_times_each_however_many_are_bad(
     source = folder(tmp_path, 200)
     for number in bad:
         os.remove(tmp_path / str(number % 2) / f"{number:02}.bin")
-    looked_up, read_together = [0], WholeFileReader._read_together
+    looked_up, read_together = [0], whole_files.read_together
 
-    def counting(self: WholeFileReader, numbers: np.ndarray, out: np.ndarray, places: np.ndarray) -> int:
+    def counting(files: Sequence[Fingerprint], numbers: np.ndarray, *more: Any) -> int:
         looked_up[0] += len(numbers)
-        return read_together(self, numbers, out, places)
+        return read_together(files, numbers, *more)
 
-    monkeypatch.setattr(WholeFileReader, "_read_together", counting)
+    monkeypatch.setattr(whole_files, "read_together", counting)
     expected = [b"" if number in set(bad) else one for number, one in enumerate(records(200))]
     assert gathered(source, np.arange(200), as_table=as_table) == ([(number, number) for number in bad], expected)
     assert looked_up[0] <= 4 * 200

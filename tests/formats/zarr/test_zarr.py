@@ -20,7 +20,8 @@ from zarr.core.sync import cleanup_resources
 
 import streamload as sl
 from streamload import testing
-from streamload.errors import ConfigError, SourceChangedError
+from streamload.errors import ConfigError, CorruptDataError, SourceChangedError
+from streamload.formats.columns import chunk_reader
 from streamload.formats.open import open_source
 from streamload.formats.zarr import planning
 from streamload.storage.file_table import FileTable
@@ -302,6 +303,34 @@ def test_very_many_chunks_are_files_of_a_table(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SourceChangedError, match="image/c/3/0/0/0 was written to after it was opened"):
         many[3]
     many.close()
+
+
+@pytest.mark.parametrize("how", ["cut short", "damaged", "gone", "replaced"])
+def test_chunks_are_read_together_up_to_the_one_that_is_bad(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those before it come as they are; it is said of the one by name, never another's bytes."""
+    monkeypatch.setattr(planning, "MANY_FILES", 10)
+    monkeypatch.setattr(chunk_reader, "READ_NBYTES", 5_000)
+    values = (np.arange(40_000).reshape(160, 250) // 7 % 251).astype(np.uint8)
+    array = zarr.create_array(tmp_path / "a", shape=values.shape, dtype="u1", chunks=(4, 250), zarr_format=2, compressors=numcodecs.Zlib())
+    array[:] = values
+    chunk = tmp_path / "a" / "23.0"
+    if how == "damaged":
+        chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    with open_source(tmp_path / "a") as source:
+        (name,) = source.schema.names
+        np.testing.assert_array_equal(source[:92][name], values[:92])
+        if how == "gone":
+            chunk.unlink()
+        elif how != "damaged":
+            chunk.write_bytes(chunk.read_bytes()[:-3] if how == "cut short" else (tmp_path / "a" / "22.0").read_bytes())
+        said = {"gone": "is gone", "damaged": "does not decode", "cut short": "shrank from", "replaced": "was written to|shrank|grew"}
+        for order in (np.arange(160), np.arange(160)[::-1], np.arange(92, 96)):
+            with pytest.raises(CorruptDataError if how == "damaged" else SourceChangedError, match=said[how]) as caught:
+                source[order]
+            assert str(chunk) in str(caught.value) or how == "damaged"
+            assert "92:96" in str(caught.value) or how != "damaged"
+        if how == "damaged":
+            np.testing.assert_array_equal(source[96:][name], values[96:])
 
 
 @pytest.mark.parametrize("how", ["version 2", "nested", "version 3", "a shard", "in a shard"])
