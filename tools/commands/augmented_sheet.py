@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.contents import spread
+from streamload.errors import SchemaMismatchError
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
 from streamload.transforms.augment import Augment
@@ -30,6 +31,8 @@ def augmented(
     first = first_augment(chain)
     name = arguments.image or first.fields[0]
     augment = next((one for one in chain if isinstance(one, Augment) and name in one.fields), first)
+    if "D" in (augment.stored or ""):
+        raise SchemaMismatchError(f"'{name}' holds volumes, and only images are drawn.", hint="Look at batch[...] of a loader with it.")
     with opened(arguments.path, arguments) as source:
         start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
