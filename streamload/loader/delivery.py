@@ -53,7 +53,7 @@ class Delivery:
         self._distributed = distributed
         self._said_unshared = False
         self.owner = Owner(copied=copied)
-        self.ledger = BadRecordLog()
+        self.bad_log = BadRecordLog()
         self.engine: Engine | None = None
         """The machinery; None before it is needed, and after the end."""
         self._identity: RunIdentity | None = None
@@ -176,7 +176,7 @@ class Delivery:
             while (step := pipeline.step()) is not None:
                 planned, _, _, records, bad = step
                 if bad:
-                    self.ledger.note(step.epoch, [BadRow(*row) for row in bad])
+                    self.bad_log.note(step.epoch, [BadRow(*row) for row in bad])
                 handed = len(records) > 0
                 progress.reach(planned.end, handed=handed)
                 if handed:
@@ -279,7 +279,7 @@ class Delivery:
             counted=self._counted(),
             worked=self.engine.work() if self.engine is not None else {},
             record_nbytes=self.plan.schema.record_nbytes,
-            bad_records=self.ledger.count,
+            bad_records=self.bad_log.count,
             by_blocks=self.plan.order.mode in ("block", "sequential"),
         )
 

@@ -33,7 +33,7 @@ class Engine:
         self._closed = False
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None
-        self.board: WorkerProgress | None = None
+        self.progress: WorkerProgress | None = None
         self._pool: WorkerPool | None = None
         self._first: FirstSteps | None = None
         try:
@@ -43,7 +43,7 @@ class Engine:
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)
             self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare, at_once=not plain)
-            self.board = WorkerProgress.create(job.workers, parts=job.parts)
+            self.progress = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
             needed = tables_nbytes(job.streams)
             tables = self._block(needed, "the block tables") if needed else None
@@ -53,14 +53,14 @@ class Engine:
                 from streamload.workers.pool import ProcessPool
 
                 announce_compiling()
-                started = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
+                started = ProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables, timeout=timeout, restart=restart)
                 self._pool = started
                 if plain and not started.ready:
                     self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
                 else:
                     ring.await_present()
             else:
-                self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
+                self._pool = InProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables)
             self.pipeline = Scheduler(
                 steps=steps,
                 pool=self._pool,
@@ -90,10 +90,10 @@ class Engine:
 
     def work(self) -> dict[str, int]:
         """What the workers have spent and done so far."""
-        if self.board is None or self._closed:
+        if self.progress is None or self._closed:
             return {}
         here = self._first.work() if self._first is not None else {}
-        return {name: value + here.get(name, 0) for name, value in self.board.total().items()}
+        return {name: value + here.get(name, 0) for name, value in self.progress.total().items()}
 
     def close(self) -> None:
         """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""
@@ -106,8 +106,8 @@ class Engine:
             self.pipeline.close()
         if self.slots is not None:
             self.slots.close()
-        if self.board is not None:
-            self.board.close()
+        if self.progress is not None:
+            self.progress.close()
         for block in self._blocks:
             block.close()
 
