@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 from streamload.fetch.job import ArenaLayout, Job, Stream
@@ -14,7 +13,7 @@ from streamload.loader.budget import Sizing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import Slots
-from streamload.order import WINDOWED, BlockOrder, SequentialBlockOrder, SharedSteps, WindowedOrder
+from streamload.order import WINDOWED, SharedSteps
 from streamload.schedule.advice import Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
 from streamload.source import RaggedColumn, kept_column
@@ -140,14 +139,9 @@ def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None
     return ArenaLayout.of(
         [column.field for column in decoded],
         records=max(order.most_window_records for order in windowed.values()),
-        lane_parts=[1 + _touched(windowed[lane], count, goes_on) if lane in windowed else 0 for lane in range(len(stream.lanes))],
+        lane_parts=[
+            1 + windowed[lane].most_touched(count, goes_on=goes_on) if lane in windowed else 0 for lane in range(len(stream.lanes))
+        ],
         rooms=rooms,
         capacities={name: max(order.most_in_window(room) for order in windowed.values()) for name, room in rooms.items()},
     )
-
-
-def _touched(order: WindowedOrder, count: int, goes_on: bool) -> int:
-    """The most open windows that `count` neighbouring positions of an order lie in."""
-    if not isinstance(order, (BlockOrder, SequentialBlockOrder)):
-        return min(order.windows + goes_on, 2)  # Windows of draws are opened only where they have as many positions.
-    return min(order.windows, 1 + math.ceil((count - 1) / max(1, order.least_window_records))) + goes_on

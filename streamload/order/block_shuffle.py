@@ -51,6 +51,11 @@ class WindowedOrder(Protocol):
         """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
         ...
 
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions of an epoch lie in more windows that are opened; with `goes_on`, nor do so many that
+        go on from one epoch into the next."""
+        ...
+
     @property
     def table_nbytes(self) -> int:
         """Bytes of the arrays of one epoch's table."""
@@ -131,13 +136,20 @@ class BlockOrder(FixedWindows):
         """No window of any epoch holds more records."""
         return int(np.maximum.reduceat(np.diff(self.cuts), self.low[:-1]).sum()) if self.strata else 0
 
-    @property
-    def least_window_records(self) -> int:
-        """Every window of any epoch holds at least as many records; 0 where some may hold none."""
-        if not self.strata:
-            return 0
-        fewest = np.minimum.reduceat(np.diff(self.cuts), self.low[:-1])
-        return int(fewest[np.diff(self.low) == self.windows].sum())
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions of an epoch lie in more windows; with `goes_on`, nor do so many that go on from one
+        epoch into the next. Windows that hold no record are not counted."""
+        widths = np.diff(self.cuts)
+        full = np.minimum.reduceat(widths, self.low[:-1])[np.diff(self.low) == self.windows] if self.strata else widths
+        if full.sum() > count - 2:
+            return min(self.windows * (1 + goes_on), min(count, 2))  # No window lies between the first and the last.
+        fewest = fewest_records(widths, self.low, self.windows)
+        if not goes_on:
+            return min(self.windows, count, 1 + int(fewest.searchsorted(count - 2, "right")))
+        between = np.arange(2 * self.windows + 1)
+        # Of two epochs as many as of one hold the fewest records together: `fewest` grows faster and faster.
+        both = fewest[between // 2] + fewest[between - between // 2]
+        return min(2 * self.windows, count, 1 + int(both.searchsorted(count - 2, "right")))
 
     @property
     def most_window_nbytes(self) -> int:
@@ -186,6 +198,21 @@ class BlockOrder(FixedWindows):
             nbytes *= 2
             order = BlockOrder(self.layout, seed=self.seed, window_nbytes=nbytes)
         return enough_nbytes(nbytes)
+
+
+def fewest_records(widths: NDArray[np.int64], low: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
+    """The fewest records that any k windows of an epoch can hold together, for k from 0 to `windows`: shape (windows + 1,).
+
+    `widths` are the records of each block, shape (blocks,); `low` says where strata begin, shape (strata + 1,). A stratum of c
+    blocks leaves out `windows - c` windows; all others hold one block of it each, at worst its smallest ones.
+    """
+    counts = np.diff(low)
+    stratum = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((widths, stratum))  # strata stay where they are
+    ranks = np.arange(len(widths)) - low[stratum]
+    more = np.zeros(windows + 1, np.int64)
+    np.add.at(more, 1 + ranks + (windows - counts)[stratum], widths[order])
+    return np.cumsum(more)
 
 
 def assign_blocks(

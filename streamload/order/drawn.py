@@ -195,6 +195,10 @@ class DrawnLane:
             return int(np.maximum.reduceat(drawn, strata_of(len(drawn), self.windows)[:-1]).sum())
         return int(np.sort(drawn)[-self.strata :].sum())
 
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """Two: a window of draws is opened only where it has at least as many positions as a step takes."""
+        return min(self.windows + goes_on, 2)
+
     @property
     def table_nbytes(self) -> int:
         """Bytes of one epoch's table."""
@@ -278,6 +282,10 @@ class DrawnRuns:
     def most_in_window(self, weights: NDArray[np.int64]) -> int:
         """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
         return self.plain.most_in_window(weights)
+
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """Two: a window of draws is opened only where it has at least as many positions as a step takes."""
+        return min(self.windows + goes_on, 2)
 
     @property
     def table_nbytes(self) -> int:

@@ -37,10 +37,15 @@ class SequentialBlockOrder(FixedWindows):
         """No window holds more records."""
         return int(np.diff(self.cuts[self.firsts]).max(initial=0))
 
-    @property
-    def least_window_records(self) -> int:
-        """Every window but the last holds at least as many records."""
-        return int(np.diff(self.cuts[self.firsts])[:-1].min(initial=max(1, self.n)))
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions lie in more windows; with `goes_on`, nor do so many that go on into the next epoch."""
+        starts = self.cuts[self.firsts]
+        if goes_on:
+            starts = np.concatenate([starts[:-1], starts + self.n])
+        # The most windows lie in stretches that begin with the last position of one.
+        ends = starts[1:]
+        last = np.minimum(ends - 2 + count, starts[-1] - 1)
+        return int((starts.searchsorted(last, "right") - np.arange(1, len(starts))).max(initial=0)) + 1
 
     @property
     def most_window_nbytes(self) -> int:

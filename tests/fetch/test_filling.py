@@ -72,7 +72,7 @@ def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int, window: in
 
 
 class Rig:
-    """One filler over several streams, without processes or a scheduler."""
+    """One fetcher over several streams, without processes or a scheduler."""
 
     def __init__(
         self,
