@@ -88,10 +88,10 @@ def open_source(
             f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
             hint="Name one array a field.",
         )
-    said = partitions.partitions(path, paths)
-    inner, named = partitions.split(wanted, said)
-    source = _planned(chosen, paths, inner, options, by_file, decode)
-    source = partitions.with_partitions(source, said, named) if named else source
+    partition_values = partitions.partitions(path, paths)
+    stored_fields, partition_fields = partitions.split(wanted, partition_values)
+    source = _planned(chosen, paths, stored_fields, options, by_file, decode)
+    source = partitions.with_partitions(source, partition_values, partition_fields) if partition_fields else source
     source = source.replaced(omissions=[*source.omissions, *odd]) if odd else source
     return as_numbers(source, options.get("shapes") or ())
 

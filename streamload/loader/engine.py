@@ -1,4 +1,4 @@
-"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and pipeline, made together and ended together."""
+"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and scheduler, made together and ended together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Engine:
     """Everything that runs behind one loader."""
 
-    def __init__(self, job: Job, shape: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
+    def __init__(self, job: Job, sizing: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
         self._closed = False
         self._blocks: list[SharedBlock] = []
@@ -41,7 +41,7 @@ class Engine:
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)
-            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare, at_once=not plain)
+            self.slots = Slots(job.layout, count=sizing.slots, spare=sizing.spare, at_once=not plain)
             self.progress = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
             needed = tables_nbytes(job.streams)
@@ -60,12 +60,12 @@ class Engine:
                     ring.await_present()
             else:
                 self._pool = InProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables)
-            self.pipeline = Scheduler(
+            self.scheduler = Scheduler(
                 steps=steps,
                 pool=self._pool,
                 slots=self.slots,
                 windows=window_schedule(steps, tables_in(tables, job.streams), job),
-                advice=Advice(steps, ahead=shape.ahead, most=max(job.layout.batch_size, shape.advised)),
+                advice=Advice(steps, ahead=sizing.ahead, most=max(job.layout.batch_size, sizing.advised)),
                 fills=job.fills,
             )
         except BaseException:
@@ -101,8 +101,8 @@ class Engine:
         self._closed = True
         if self._pool is not None:
             self._pool.stop()
-        if hasattr(self, "pipeline"):
-            self.pipeline.close()
+        if hasattr(self, "scheduler"):
+            self.scheduler.close()
         if self.slots is not None:
             self.slots.close()
         if self.progress is not None:
