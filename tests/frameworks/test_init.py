@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import re
@@ -12,7 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
+import streamload as sl
 from streamload.tools.__main__ import main
 from streamload.tools.commands.init import FRAMEWORKS
 
@@ -34,6 +37,23 @@ def test_a_script_knows_the_file(path: Path, framework: str, capsys: pytest.Capt
     script = capsys.readouterr().out
     compile(script, "script", "exec")
     assert f'PATH = {str(path)!r}\nIMAGE, LABEL = "picture", "kind"\nCLASSES, SHAPE = 2, (24, 32, 3)\n' in script
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_script_for_photographs_of_many_sizes_decodes_them(tmp_path: Path, framework: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """To 224 x 224, or as large as was asked for: the call in the script opens them so."""
+    for number in range(6):
+        path = tmp_path / "photos" / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((30 + number, 40, 3), 40 * number, np.uint8)).save(path)
+    for words, size in (([], (224, 224)), (["--decode", "32x48"], (32, 48))):
+        assert main(["init", str(tmp_path / "photos"), "--framework", framework, "--output", "-", *words]) == 0
+        script = capsys.readouterr().out
+        assert f'IMAGE, LABEL = "image", "label"\nCLASSES, SHAPE = 2, {(*size, 3)}\n' in script
+        (call,) = re.findall(r"sl\.open\(.*?\}\)", script)
+        given = argparse.Namespace(path=str(tmp_path / "photos"))
+        with eval(call, {"sl": sl, "given": given, "IMAGE": "image"}) as source:
+            assert source[0]["image"].shape == (*size, 3)
 
 
 NEEDS = {

@@ -145,15 +145,10 @@ def of_scripts() -> Iterator[Case]:
     init = command("init", SOURCE, "--label", "label", "--output", "train.py")
     init()
     yield case(init, {}, ("--output", {"more": "--output other.py"}), ("remove it", lambda: (os.remove("train.py"), init())))
-    decoded = command("init", "decoded.h5", "--output", "decoded.py")
-
-    def converted() -> None:
-        command("convert", "sizes.parquet", "decoded.h5", "--size", "16x16", "--overwrite")()
-        Path("decoded.py").unlink(missing_ok=True)
-        decoded()
-
-    for more in ("", "--image image"):
-        yield case(command("init", "sizes.parquet", "--output", "-"), {"more": more}, ("`streamload convert`", converted))
+    command("convert", "sizes.parquet", "decoded.h5", "--size", "16x16")()
+    for more in ("", " --image image"):
+        size = "--decode 224x224"
+        yield case(command("init", "sizes.parquet", "--output", "-"), {"more": f"--decode no{more}"}, (size, {"more": size + more}))
     np.savez("below.npz", image=np.ones((9, 16, 16, 3), "u1"), label=np.arange(9) - 1, y=np.arange(9))
     below = command("init", "below.npz", "--output", "-")
     yield case(below, {}, ("--label", {"more": "--label y"}))

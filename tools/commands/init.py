@@ -11,10 +11,12 @@ import streamload
 from streamload.errors import ConfigError
 from streamload.schema import Field
 from streamload.source import Source
-from streamload.tools.commands.open_arguments import classes_at, converted, opened
+from streamload.tools.commands.open_arguments import add_decode, classes_at, converted, decode_in, opened
 from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.convert.readers.decoded_images import image_names
 from streamload.tools.convert.readers.library import LibraryRecords
 from streamload.tools.convert.record_source import batch_records
+from streamload.tools.trainable import IMAGE_SIZE, is_image, is_label
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 
@@ -22,6 +24,8 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FRAMEWORKS = tuple(sorted(path.stem.removeprefix("train_") for path in EXAMPLES.glob("train_*.py")))
 CONSTANTS = re.compile(r'^PATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
 """What an example has to be told of a file."""
+OPENS = "sl.open(given.path"
+"""How an example opens it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--framework", default="torch", metavar="NAME", help=", ".join(FRAMEWORKS))
     parser.add_argument("--image", metavar="FIELD", help="the input: the only field of images, unless named")
     parser.add_argument("--label", metavar="FIELD", help="the class: the only field of one integer, unless named")
+    add_decode(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="the script (train_torch.py); - for the terminal")
 
 
@@ -55,9 +60,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     """The script, and what it trains in a few words."""
-    choice = argparse.Namespace(path=arguments.path, fields=None, shape=[], record_axis=None, decode=None)
-    source = opened(arguments.path, choice)
+    choice = argparse.Namespace(path=arguments.path, fields=None, shape=[], record_axis=None, decode=arguments.decode)
+    source, size = opened(arguments.path, choice), decode_in(arguments.decode)
     try:
+        differing = [name for name in image_names(source) if source.schema[name].ragged]
+        if differing and size is None:
+            source.close()
+            size, choice.decode = IMAGE_SIZE, f"{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"
+            source = opened(arguments.path, choice)
         image = _chosen(source, arguments.image, "image", "--image", is_image)
         label = _chosen(source, arguments.label, "label", "--label", is_label)
         words = classes_at(arguments.path, source).get(label.name)
@@ -72,17 +82,9 @@ def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     script, count = CONSTANTS.subn(lambda _: told, example)
     if count != 1:
         raise ConfigError(f"the example for {arguments.framework} says its constants {count} times.", hint="Install streamload anew.")
+    if size:
+        script = script.replace(OPENS, f"{OPENS}, decode={{IMAGE: {size}}}")
     return script, f"{image.name} {image.shape} to {classes} classes of {label.name}, with {arguments.framework}"
-
-
-def is_image(field: Field) -> bool:
-    """Whether an example can train on it as it is: uint8 of shape (height, width, channels), at least 16 pixels each way."""
-    return not field.ragged and field.dtype == "uint8" and len(field.shape) == 3 and min(field.shape[:2]) >= 16
-
-
-def is_label(field: Field) -> bool:
-    """Whether it is one integer a record."""
-    return not field.ragged and field.dtype.kind in "iu" and field.shape == ()
 
 
 def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: Any) -> Field:
@@ -108,7 +110,7 @@ def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: A
 def _wanted(source: Source) -> str:
     return (
         f"An image is uint8 of shape (height, width, channels), 16 x 16 or larger, a label one integer; here are {source.schema}. "
-        "`streamload convert` decodes encoded images."
+        "--decode 224x224 gives encoded images one size."
     )
 
 
