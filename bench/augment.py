@@ -20,7 +20,8 @@ from streamload.tools.files.page_cache import make_warm
 
 SMALL_SIDE, SIDE = 32, 224
 """Of what comes out: of small images, of others."""
-JPEG_SIDE = 500
+JPEG_SIDE, JPEG_TIMES = 500, 3
+"""So many times the bytes: 1 GB of these are six batches, and a pass would measure how it begins and ends."""
 START_AIM_S = 0.3
 
 
@@ -47,6 +48,10 @@ def _ours(chain: str, beside: str, aim: float, *, dtype: str = "float32", other:
     return Row(chain=chain, beside=beside, peer="augmented", settings=settings, aim=aim, dtype=dtype)
 
 
+def _decoders(beside: str, aim: float | None, **settings: Any) -> Row:
+    return Row(chain="jpeg", beside=beside, peer="parquet_jpegs", settings={"scaled": True, **settings}, aim=aim)
+
+
 ROWS = {
     "crop-loops": Row(chain="crop", beside="bare loops to float32", peer="ring", settings={"mode": "convert", "threads": 1}, aim=0.7),
     "crop-torchvision": _library("crop", "torchvision", 8.0),
@@ -63,7 +68,9 @@ ROWS = {
     "small-loops": Row(chain="small", beside="bare loops to float32", peer="ring", settings={"mode": "convert", "threads": 1}),
     "small-torchvision": _library("small", "torchvision", 30.0),
     "small-albumentations": _library("small", "albumentations", None),
-    "jpeg-bare": Row(chain="jpeg", beside="bare decoders at the scale chosen", peer="parquet_jpegs", settings={"scaled": True}, aim=0.85),
+    "jpeg-bare": _decoders("bare decoders at the scale chosen, and the consumer", 0.85, consumed=True, elements=0),
+    "jpeg-floats": _decoders("bare decoders, bare loops to float32, and the consumer", None, consumed=True),
+    "jpeg-unread": _decoders("bare decoders, and nobody who reads what they give", None),
     "curves": _ours("three curves", "streamload, one curve", 0.95, other="one curve"),
     "start": Row(chain="crop", beside="a loader that does not augment", peer=""),
 }
@@ -73,7 +80,7 @@ ROWS = {
 def stored(report: Report, options: argparse.Namespace, chain: str) -> Made:
     """The images that a chain is measured on."""
     if chain == "jpeg":
-        return hub_parquet(report.folder, side=JPEG_SIDE, nbytes=options.nbytes)
+        return hub_parquet(report.folder, side=JPEG_SIDE, nbytes=JPEG_TIMES * options.nbytes)
     return raw(report.folder, record_nbytes=3_072 if chain == "small" else 196_608, nbytes=options.nbytes)
 
 

@@ -109,6 +109,11 @@ class AddressableDefaults(ColumnDefaults):
         return None
 
     @property
+    def weights(self) -> NDArray[np.int64] | None:
+        """None: there are no blocks."""
+        return None
+
+    @property
     def scratch_nbytes(self) -> int:
         """None worth counting: records go straight to where they are wanted."""
         return 0

@@ -32,6 +32,8 @@ GRACE_SECONDS = 3.0
 """How long dying processes and closing descriptors may take after a test."""
 BLURTED = ("resource_tracker", "Traceback (most recent call last)", "Exception ignored")
 """What stderr must not hold after a test that passed."""
+LIBFFI = "libffi"
+"""What the one nameless mapping is called that is not ours: a page of trampolines."""
 MARK = "STREAMLOAD_TEST_RUN"
 """An environment variable that every process started by this run inherits: orphans are found by it at the end."""
 
@@ -41,11 +43,14 @@ FAILED = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a temporary folder of its own, so that what is left in it is ours, and a mark for its processes."""
     os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and commands would fold their lines
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        sys.dont_write_bytecode = False  # else this process and the thousands that tests start would each compile all that they import
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path stays where it always is
     # A run in the background may have been told to ignore these, and every program that tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    config.pluginmanager.register(Last)
     private = tempfile.mkdtemp(prefix="streamload-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = private
     os.environ[MARK] = str(os.getpid())
@@ -147,18 +152,22 @@ def descriptors() -> Counter[str]:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
     if surveyor_pid() is not None:
-        # How this process talks to its surveyor, which like the launcher lives as long as it, and what that says on stderr.
+        # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
     return found
 
 
-def mappings() -> Counter[str]:
+def mapped(pid: str) -> str:
+    """What a process has mapped, a line each; writing it down takes the kernel a millisecond."""
+    with open(f"/proc/{pid}/maps", "rb", buffering=0) as file:  # whole pages at a time
+        return file.readall().decode(errors="replace")
+
+
+def mappings(maps: str) -> Counter[str]:
     """Mappings of memory without a name. libffi's own page of trampolines is not ours."""
-    with open("/proc/self/maps", "rb") as file:
-        lines = [line for line in file.read().split(b"\n") if line.endswith(b" (deleted)")]
-    names = (re.search(rb"(?:/memfd:| )(\S+ \(deleted\))$", line) for line in lines)
-    return Counter(name[1].decode() for name in names if name is not None and b"libffi" not in name[1])
+    names = re.findall(r"(?:/memfd:| )(\S+ \(deleted\))$", maps, re.MULTILINE) if " (deleted)" in maps else []
+    return Counter(name for name in names if LIBFFI not in name)
 
 
 def holdings() -> Holdings:
@@ -168,24 +177,27 @@ def holdings() -> Holdings:
     if not sys.platform.startswith("linux"):
         return Holdings(children=Counter(), launchers=0, descriptors=Counter(), mappings=Counter(), threads=threads, files=files)
     children, launchers = descendants()
-    files.update(shared_files(["self", *(child.partition(" ")[0] for child in children)]))
-    return Holdings(children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(), threads=threads, files=files)
+    maps = mapped("self")
+    files.update(shared_files({"self": maps, **dict.fromkeys(child.partition(" ")[0] for child in children)}))
+    return Holdings(
+        children=children, launchers=launchers, descriptors=descriptors(), mappings=mappings(maps), threads=threads, files=files
+    )
 
 
-def shared_files(pids: list[str]) -> set[str]:
-    """Entries of /dev/shm that bear the library's name, or that one of these processes has open or mapped.
+def shared_files(processes: dict[str, str | None]) -> set[str]:
+    """Entries of /dev/shm that bear the library's name, or that one of these processes has open or mapped (what, if that is known).
 
     Whatever else lies there belongs to other programs of the machine, which come and go. What multiprocessing would leave there,
     its resource tracker says on stderr.
     """
     found = {f"/dev/shm/{name}" for name in os.listdir("/dev/shm") if "streamload" in name}
-    for pid in pids:
+    for pid, maps in processes.items():
         try:
             descriptors = os.listdir(f"/proc/{pid}/fd")
-            maps = Path(f"/proc/{pid}/maps").read_text()
+            maps = mapped(pid) if maps is None else maps
         except OSError:
             continue  # it has just ended
-        targets = {line.partition("/dev/shm/")[2] for line in maps.splitlines() if "/dev/shm/" in line}
+        targets = set(re.findall(r"/dev/shm/(.*)$", maps, re.MULTILINE)) if "/dev/shm/" in maps else set()
         for number in descriptors:
             with suppress(OSError):
                 targets.add(os.readlink(f"/proc/{pid}/fd/{number}").partition("/dev/shm/")[2])
@@ -239,7 +251,7 @@ class Allowance:
 
 def leftovers(before: Holdings) -> dict[str, Counter[str]]:
     """What is held now beyond what was held before, but for a launcher that was started meanwhile."""
-    now = holdings()
+    now = Last.holdings = holdings()
     found = now.beyond(before)
     if found and "children" not in found and now.launchers > before.launchers:
         spared_descriptors, spared_mappings = Allowance.learned(now)
@@ -248,10 +260,32 @@ def leftovers(before: Holdings) -> dict[str, Counter[str]]:
     return {kind: what for kind, what in found.items() if what}
 
 
+class Last:
+    """What was held at the end of the last test: what is held at the start of the next one, if nothing was set up in between.
+
+    It is a plugin of its own: pytest tells a conftest.py nothing of what is set up for a whole session.
+    """
+
+    holdings: Holdings | None = None
+
+    @staticmethod
+    def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What lives longer than a test may hold something from here on."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
+
+    @staticmethod
+    def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What has lived longer than a test holds nothing any more."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
+
+
 @pytest.fixture(autouse=True)
 def leakcheck(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test leaves processes, descriptors, nameless mappings, threads or temporary files behind."""
-    before = holdings()
+    before = Last.holdings or holdings()
+    Last.holdings = None
     yield
     if request.node.stash.get(FAILED, False) or not leftovers(before):
         return  # the traceback of a failed test keeps what it looked at

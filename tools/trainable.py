@@ -14,5 +14,5 @@ def is_image(field: Field) -> bool:
 
 
 def is_label(field: Field) -> bool:
-    """Whether it is one integer a record."""
-    return not field.ragged and field.dtype.kind in "iu" and field.shape == ()
+    """Whether it is one integer a record, or a bool."""
+    return not field.ragged and field.dtype.kind in "iub" and field.shape == ()

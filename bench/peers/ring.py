@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import mmap
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -98,28 +99,20 @@ def work(config: Config, placed: tuple[int, int, int], ring: int, connection: An
     os._exit(0)
 
 
-def make(config: Config) -> Any:
-    """Workers forked and waiting, the kernels compiled before."""
-    import h5py
+def ring_passes(work: Callable[..., None], given: Any, *, config: Config, count: int, width: int, settle: int = 1) -> Any:
+    """What makes one pass over `count` records that become `width` bytes each: the parent's side of the ring.
 
-    with h5py.File(config["path"]) as file:
-        images = file["image"]
-        placed = (images.id.get_offset(), images.shape[0], int(np.prod(images.shape[1:])))
-    base, count, nbytes = placed
-    batch, elements = config["batch"], config.get("elements", 0)
-    width = 4 * elements or nbytes
+    Each process runs `work(config, given, ring, connection)`: it is told (epoch, step, slot), fills the slot of the ring at the
+    address `ring`, and answers (step, slot, records), until it is told None.
+    """
+    batch = config["batch"]
     slots = np.frombuffer(mmap.mmap(-1, SLOTS * batch * width), np.uint8).reshape(SLOTS, batch, width)
     slots[:] = 1
-    few, fd = np.arange(1), os.open(config["path"], os.O_RDONLY)
-    scratch = np.ones(nbytes, np.uint8)
-    read_records(fd, base, nbytes, few, scratch.ctypes.data, 0, 1)
-    copy_records(scratch.ctypes.data, nbytes, few, scratch.ctypes.data, 0, 1)
-    convert_records(scratch.ctypes.data, nbytes, few, slots.ctypes.data, elements, 0, 1)
     context = get_context("fork")
     connections = []
     for _ in range(config["workers"]):
         ours, theirs = context.Pipe()
-        context.Process(target=work, args=(config, placed, slots.ctypes.data, theirs), daemon=True).start()
+        context.Process(target=work, args=(config, given, slots.ctypes.data, theirs), daemon=True).start()
         connections.append(ours)
     sink, epochs, steps = Sink(batch, width), itertools.count(), -(-count // batch)
 
@@ -136,6 +129,23 @@ def make(config: Config) -> Any:
             free.append(slot)
         return clock.stop(steps=steps)
 
-    for _ in range(config.get("settle", 1)):
+    for _ in range(settle):
         one_pass({})
     return one_pass
+
+
+def make(config: Config) -> Any:
+    """Workers forked and waiting, the kernels compiled before."""
+    import h5py
+
+    with h5py.File(config["path"]) as file:
+        images = file["image"]
+        placed = (images.id.get_offset(), images.shape[0], int(np.prod(images.shape[1:])))
+    base, count, nbytes = placed
+    elements = config.get("elements", 0)
+    few, fd = np.arange(1), os.open(config["path"], os.O_RDONLY)
+    scratch, out = np.ones(nbytes, np.uint8), np.ones(4 * elements, np.uint8)
+    read_records(fd, base, nbytes, few, scratch.ctypes.data, 0, 1)
+    copy_records(scratch.ctypes.data, nbytes, few, scratch.ctypes.data, 0, 1)
+    convert_records(scratch.ctypes.data, nbytes, few, out.ctypes.data, elements, 0, 1)
+    return ring_passes(work, placed, config=config, count=count, width=4 * elements or nbytes, settle=config.get("settle", 1))

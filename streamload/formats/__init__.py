@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
+from streamload.formats.naming.field_names import Fields
 from streamload.source import Source
 
 FORMATS = (
@@ -22,9 +23,6 @@ FORMATS = (
     "streamload.formats.tfrecord.format",
 )
 """Modules, one a format. Adding a format is one new folder whose `format.py` has NAME, matches and plan, and one line here."""
-
-Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
-"""Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""
 
 
 class Format(Protocol):

@@ -15,10 +15,9 @@ import numpy as np
 
 from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
 from streamload.formats.columns.raw import InMemory
+from streamload.formats.naming.field_names import Fields
 from streamload.schema import Field
 from streamload.source import Source
-
-Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 NOT_DATA = (".crc", ".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".lock", ".md5", ".sha256")
 """Endings of files that stand beside data: checksums, descriptions. Names that begin with a dot or an underscore are left out too."""

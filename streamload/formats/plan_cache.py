@@ -21,6 +21,7 @@ from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged, RawRagged
+from streamload.formats.naming.field_names import Fields
 from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.schema import ARRAY, BYTES, TEXT
@@ -28,7 +29,7 @@ from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN10"
+MAGIC = b"SLPLAN11"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -60,8 +61,6 @@ KINDS = {
     "RowGroupFile": "streamload.formats.parquet.row_groups",
 }
 """The dataclasses that are kept, and their rooms. A column of a new kind needs a line here to be kept."""
-
-Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class NotCacheableError(Exception):
@@ -233,7 +232,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
         _refuse_unknown_files(source, reading.numbers)
         for column in source.columns:
             _refuse_unheld(column, source)
-            _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
+            _refuse_nonsense(getattr(column, "raw", getattr(column, "pairs", column)), source)
             if isinstance(column, RawRagged):
                 _refuse_loose(column, source)
             if isinstance(column, (PackedRanges, PackedArrays)):

@@ -23,7 +23,7 @@ PLACE = "place"
 
 DICT, TUPLE, ONE = "dict", "tuple", "one"
 
-Fields = str | Sequence[str] | None
+WantedFields = str | Sequence[str] | None
 """What adapters take as `fields`: names, for a tuple of arrays; one name, for an array; None, for a dict of all."""
 
 
@@ -65,7 +65,7 @@ class BatchFields:
         return made[0] if self.container == ONE else tuple(made)
 
 
-def chosen_fields(loader: Loader, fields: Fields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> BatchFields:
+def chosen_fields(loader: Loader, fields: WantedFields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> BatchFields:
     """The fields that were asked for by name, or all; `with_valid` adds `valid` to a dict of all, and `with_place` knows `place`.
 
     Raises ConfigError for what is no loader and for a name that the data does not have.

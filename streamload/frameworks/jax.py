@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import Fields, chosen_fields
+from streamload.frameworks.fields import WantedFields, chosen_fields
 from streamload.frameworks.missing import framework
 from streamload.frameworks.passes import Passes, allow_copies
 from streamload.loader.loader import Loader
 
 
-def for_jax(loader: Loader, fields: Fields = None, *, sharding: Any = None) -> Any:
+def for_jax(loader: Loader, fields: WantedFields = None, *, sharding: Any = None) -> Any:
     """A loader's batches as JAX arrays, epoch after epoch.
 
     ```python

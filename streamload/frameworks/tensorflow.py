@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import Fields, chosen_fields
+from streamload.frameworks.fields import WantedFields, chosen_fields
 from streamload.frameworks.missing import framework
 from streamload.frameworks.passes import Passes, allow_copies, batches_to_come
 from streamload.loader.loader import Loader
 
 
-def for_tf(loader: Loader, fields: Fields = None) -> Any:
+def for_tf(loader: Loader, fields: WantedFields = None) -> Any:
     """A loader's batches as a `tf.data.Dataset`: each pass over it is the loader's next epoch.
 
     ```python

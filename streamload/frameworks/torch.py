@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.frameworks.fields import BatchFields, Fields, chosen_fields
+from streamload.frameworks.fields import BatchFields, WantedFields, chosen_fields
 from streamload.frameworks.missing import framework
 from streamload.loader.loader import Loader
 from streamload.loader.options import did_you_mean
@@ -17,7 +17,7 @@ CHANNELS = (1, 3, 4)
 
 def for_torch(
     loader: Loader,
-    fields: Fields = None,
+    fields: WantedFields = None,
     *,
     device: Any = None,
     pin_memory: bool | None = None,

@@ -207,6 +207,46 @@ def _split(names, start, stop):
     return -1
 
 
+@njit(nogil=True, cache=True)
+def _take_extension(fd, offset, nbytes, kind, state, said, data):
+    """Read what a head of kind x, L or g says of the next member into `said` and `state`; False where that is left to others."""
+    if kind == 103:
+        return nbytes <= _MOST_SAID_NBYTES
+    if nbytes > _BUFFER_NBYTES or _read(fd, offset, nbytes, data) < nbytes:
+        return False
+    found = _hear(data, nbytes, said) if kind == 120 else nbytes
+    if found == -2:
+        return False
+    if kind == 76:
+        while found and data[found - 1] == 0:
+            found -= 1
+        _copy(data, 0, found, said, 0)
+    if found >= 0:
+        state[NAME_NBYTES] = found
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _take_member(head, offset, nbytes, state, said, endings, names, member):
+    """Put a regular file into `member`, of shape (6,), and its name behind those before it; False where that is left to others."""
+    first = state[NAMES_USED]
+    stop = first + _put_name(head, state[NAME_NBYTES], said, names, first)
+    key, ending = _split(names, first, stop), np.int64(-1)
+    if key == -2:
+        return False
+    if key >= 0 and key + 1 < stop:
+        ending = _ending_of(names, key + 1, stop, endings, state[ENDINGS])
+        if ending < 0:
+            return False
+        state[ENDINGS] = max(state[ENDINGS], ending + 1)
+    member[OFFSET], member[NBYTES] = offset, nbytes
+    member[KEY_START], member[KEY_STOP] = first, key if ending >= 0 else stop
+    member[NAME_STOP], member[ENDING] = stop, ending
+    state[NAMES_USED] = stop
+    state[NAME_NBYTES] = 0
+    return True
+
+
 @njit(
     ["int64(int32, int64, int64[::1], uint8[::1], uint8[:,::1], uint8[::1], int64[:,::1], int64[::1])"],
     nogil=True,
@@ -242,38 +282,12 @@ def walk(fd, file_nbytes, state, said, endings, names, members, counted):
         if nbytes < 0 or nbytes > file_nbytes - offset:
             return LEFT
         if kind == 120 or kind == 76 or kind == 103:  # x, L, g
-            if nbytes > (_BUFFER_NBYTES if kind != 103 else _MOST_SAID_NBYTES):
+            if not _take_extension(fd, offset, nbytes, kind, state, said, data):
                 return LEFT
-            if kind != 103:
-                if _read(fd, offset, nbytes, data) < nbytes:
-                    return LEFT
-                found = _hear(data, nbytes, said) if kind == 120 else nbytes
-                if found == -2:
-                    return LEFT
-                if kind == 76:
-                    while found and data[found - 1] == 0:
-                        found -= 1
-                    _copy(data, 0, found, said, 0)
-                if found >= 0:
-                    state[NAME_NBYTES] = found
         elif kind == 48 or kind == 0 or kind == 55:
-            first = state[NAMES_USED]
-            stop = first + _put_name(head, state[NAME_NBYTES], said, names, first)
-            key, ending = _split(names, first, stop), np.int64(-1)
-            if key == -2:
+            if not _take_member(head, offset, nbytes, state, said, endings, names, members[counted[0]]):
                 return LEFT
-            if key >= 0 and key + 1 < stop:
-                ending = _ending_of(names, key + 1, stop, endings, state[ENDINGS])
-                if ending < 0:
-                    return LEFT
-                state[ENDINGS] = max(state[ENDINGS], ending + 1)
-            row = counted[0]
-            members[row, OFFSET], members[row, NBYTES] = offset, nbytes
-            members[row, KEY_START], members[row, KEY_STOP] = first, key if ending >= 0 else stop
-            members[row, NAME_STOP], members[row, ENDING] = stop, ending
-            counted[0] = row + 1
-            state[NAMES_USED] = stop
-            state[NAME_NBYTES] = 0
+            counted[0] += 1
         elif kind == 53:
             state[NAME_NBYTES] = 0
         else:

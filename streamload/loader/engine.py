@@ -1,8 +1,7 @@
-"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and pipeline, made together and ended together."""
+"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and scheduler, made together and ended together."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 from streamload.fetch.job import ArenaLayout, Job, Stream
@@ -14,7 +13,7 @@ from streamload.loader.budget import Sizing
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import Slots
-from streamload.order import WINDOWED, BlockOrder, SequentialBlockOrder, SharedSteps, WindowedOrder
+from streamload.order import WINDOWED, SharedSteps
 from streamload.schedule.advice import Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
 from streamload.source import RaggedColumn, kept_column
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
 class Engine:
     """Everything that runs behind one loader."""
 
-    def __init__(self, job: Job, shape: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
+    def __init__(self, job: Job, sizing: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
         self._closed = False
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None
-        self.board: WorkerProgress | None = None
+        self.progress: WorkerProgress | None = None
         self._pool: WorkerPool | None = None
         self._first: FirstSteps | None = None
         try:
@@ -42,8 +41,8 @@ class Engine:
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)
-            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare, at_once=not plain)
-            self.board = WorkerProgress.create(job.workers, parts=job.parts)
+            self.slots = Slots(job.layout, count=sizing.slots, spare=sizing.spare, at_once=not plain)
+            self.progress = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
             needed = tables_nbytes(job.streams)
             tables = self._block(needed, "the block tables") if needed else None
@@ -53,20 +52,20 @@ class Engine:
                 from streamload.workers.pool import ProcessPool
 
                 announce_compiling()
-                started = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
+                started = ProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables, timeout=timeout, restart=restart)
                 self._pool = started
                 if plain and not started.ready:
                     self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
                 else:
                     ring.await_present()
             else:
-                self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
-            self.pipeline = Scheduler(
+                self._pool = InProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables)
+            self.scheduler = Scheduler(
                 steps=steps,
                 pool=self._pool,
                 slots=self.slots,
                 windows=window_schedule(steps, tables_in(tables, job.streams), job),
-                advice=Advice(steps, ahead=shape.ahead, most=max(job.layout.batch_size, shape.advised)),
+                advice=Advice(steps, ahead=sizing.ahead, most=max(job.layout.batch_size, sizing.advised)),
                 fills=job.fills,
             )
         except BaseException:
@@ -90,10 +89,10 @@ class Engine:
 
     def work(self) -> dict[str, int]:
         """What the workers have spent and done so far."""
-        if self.board is None or self._closed:
+        if self.progress is None or self._closed:
             return {}
         here = self._first.work() if self._first is not None else {}
-        return {name: value + here.get(name, 0) for name, value in self.board.total().items()}
+        return {name: value + here.get(name, 0) for name, value in self.progress.total().items()}
 
     def close(self) -> None:
         """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""
@@ -102,12 +101,12 @@ class Engine:
         self._closed = True
         if self._pool is not None:
             self._pool.stop()
-        if hasattr(self, "pipeline"):
-            self.pipeline.close()
+        if hasattr(self, "scheduler"):
+            self.scheduler.close()
         if self.slots is not None:
             self.slots.close()
-        if self.board is not None:
-            self.board.close()
+        if self.progress is not None:
+            self.progress.close()
         for block in self._blocks:
             block.close()
 
@@ -140,14 +139,9 @@ def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None
     return ArenaLayout.of(
         [column.field for column in decoded],
         records=max(order.most_window_records for order in windowed.values()),
-        lane_parts=[1 + _touched(windowed[lane], count, goes_on) if lane in windowed else 0 for lane in range(len(stream.lanes))],
+        lane_parts=[
+            1 + windowed[lane].most_touched(count, goes_on=goes_on) if lane in windowed else 0 for lane in range(len(stream.lanes))
+        ],
         rooms=rooms,
         capacities={name: max(order.most_in_window(room) for order in windowed.values()) for name, room in rooms.items()},
     )
-
-
-def _touched(order: WindowedOrder, count: int, goes_on: bool) -> int:
-    """The most open windows that `count` neighbouring positions of an order lie in."""
-    if not isinstance(order, (BlockOrder, SequentialBlockOrder)):
-        return min(order.windows + goes_on, 2)  # Windows of draws are opened only where they have as many positions.
-    return min(order.windows, 1 + math.ceil((count - 1) / max(1, order.least_window_records))) + goes_on

@@ -1,4 +1,4 @@
-"""The stratified block shuffle, worked out: which blocks a window holds, and in which order their records are dealt."""
+"""The stratified block shuffle, worked out: which blocks a window holds, and in which order their records come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamload.lru import LRU
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
-from streamload.order.window_table import Deal, Pieces, WindowTable, table_arrays
+from streamload.order.window_table import FixedWindows, Pieces, WindowPermutation, WindowTable
 from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
@@ -51,6 +51,11 @@ class WindowedOrder(Protocol):
         """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
         ...
 
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions of an epoch lie in more windows that are opened; with `goes_on`, nor do so many that
+        go on from one epoch into the next."""
+        ...
+
     @property
     def table_nbytes(self) -> int:
         """Bytes of the arrays of one epoch's table."""
@@ -64,7 +69,7 @@ class WindowedOrder(Protocol):
         """The table that `write_table` has written there, perhaps in another process."""
         ...
 
-    def dealt(self, epoch: int, window: int, count: int) -> Deal:
+    def permutation(self, epoch: int, window: int, count: int) -> WindowPermutation:
         """From positions of a window that holds `count` records to rows among them."""
         ...
 
@@ -83,7 +88,7 @@ class Lane:
     lanes: int
 
 
-class BlockOrder:
+class BlockOrder(FixedWindows):
     """Stratified block shuffle of one layout: each window takes one block from each stratum, and shuffles their records.
 
     Strata are equal stretches of the data, so a window looks like the whole of it even where it is sorted. Some strata may
@@ -131,13 +136,20 @@ class BlockOrder:
         """No window of any epoch holds more records."""
         return int(np.maximum.reduceat(np.diff(self.cuts), self.low[:-1]).sum()) if self.strata else 0
 
-    @property
-    def least_window_records(self) -> int:
-        """Every window of any epoch holds at least as many records; 0 where some may hold none."""
-        if not self.strata:
-            return 0
-        fewest = np.minimum.reduceat(np.diff(self.cuts), self.low[:-1])
-        return int(fewest[np.diff(self.low) == self.windows].sum())
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions of an epoch lie in more windows; with `goes_on`, nor do so many that go on from one
+        epoch into the next. Windows that hold no record are not counted."""
+        widths = np.diff(self.cuts)
+        full = np.minimum.reduceat(widths, self.low[:-1])[np.diff(self.low) == self.windows] if self.strata else widths
+        if full.sum() > count - 2:
+            return min(self.windows * (1 + goes_on), min(count, 2))  # No window lies between the first and the last.
+        fewest = fewest_records(widths, self.low, self.windows)
+        if not goes_on:
+            return min(self.windows, count, 1 + int(fewest.searchsorted(count - 2, "right")))
+        between = np.arange(2 * self.windows + 1)
+        # Of two epochs as many as of one hold the fewest records together: `fewest` grows faster and faster.
+        both = fewest[between // 2] + fewest[between - between // 2]
+        return min(2 * self.windows, count, 1 + int(both.searchsorted(count - 2, "right")))
 
     @property
     def most_window_nbytes(self) -> int:
@@ -151,48 +163,23 @@ class BlockOrder:
     def _most(self, values: NDArray[np.int64]) -> int:
         return int(np.maximum.reduceat(values, self.low[:-1]).sum()) if self.strata else 0
 
-    @property
-    def table_nbytes(self) -> int:
-        """Bytes of the arrays of one epoch's table."""
-        return 8 * (len(self.block_nbytes) + 2 * (self.windows + 1))
-
-    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Arrays for `table` to fill: blocks (blocks,), starts (windows + 1,), block_starts (windows + 1,)."""
-        return np.empty(len(self.block_nbytes), np.int64), np.empty(self.windows + 1, np.int64), np.empty(self.windows + 1, np.int64)
-
     def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
         """Work out which blocks the windows of an epoch hold, into the caller's arrays (`empty_table` says their shapes).
 
         O(blocks) arithmetic, some 5 ns a block, and a microsecond a stratum.
         """
-        deal_windows(self.seed, epoch, self.low, self.windows, blocks, block_starts)
+        assign_blocks(self.seed, epoch, self.low, self.windows, blocks, block_starts)
         below = np.zeros(len(blocks) + 1, np.int64)
         np.cumsum(np.diff(self.cuts)[blocks], out=below[1:])
         starts[:] = below[block_starts]
         return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
 
-    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """Work out the table of an epoch into the caller's memory, shape (table_nbytes / 8,)."""
-        return self.table(epoch, *table_arrays(words, self.windows))
-
-    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """The table that was written there."""
-        blocks, starts, block_starts = table_arrays(words, self.windows)
-        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
-
-    def _made_table(self, epoch: int) -> WindowTable:
-        return self.table(epoch, *self.empty_table())
-
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch."""
         within(start, stop, self.n)
-        return self._tables.get(epoch, self._made_table).records(start, stop)
+        return self._tables.get(epoch, self.made_table).records(start, stop)
 
-    def block_records(self, block: int) -> NDArray[np.int64]:
-        """The record numbers of a block, in the order in which a window holds them."""
-        return self.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
-
-    def dealt(self, epoch: int, window: int, count: int) -> Permutation:
+    def permutation(self, epoch: int, window: int, count: int) -> Permutation:
         """From positions of a window that holds `count` records to rows among them."""
         return Permutation(count, key(self.seed, epoch, WINDOW, window))
 
@@ -213,7 +200,22 @@ class BlockOrder:
         return enough_nbytes(nbytes)
 
 
-def deal_windows(
+def fewest_records(widths: NDArray[np.int64], low: NDArray[np.int64], windows: int) -> NDArray[np.int64]:
+    """The fewest records that any k windows of an epoch can hold together, for k from 0 to `windows`: shape (windows + 1,).
+
+    `widths` are the records of each block, shape (blocks,); `low` says where strata begin, shape (strata + 1,). A stratum of c
+    blocks leaves out `windows - c` windows; all others hold one block of it each, at worst its smallest ones.
+    """
+    counts = np.diff(low)
+    stratum = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((widths, stratum))  # strata stay where they are
+    ranks = np.arange(len(widths)) - low[stratum]
+    more = np.zeros(windows + 1, np.int64)
+    np.add.at(more, 1 + ranks + (windows - counts)[stratum], widths[order])
+    return np.cumsum(more)
+
+
+def assign_blocks(
     seed: int, epoch: int, low: NDArray[np.int64], windows: int, blocks: NDArray[np.int64], block_starts: NDArray[np.int64]
 ) -> None:
     """Fill in which blocks each window of an epoch holds: one of each stratum [low[s], low[s + 1]), as far as they go round."""

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes
-from streamload.order.window_table import Pieces, WindowTable, table_arrays
+from streamload.order.window_table import FixedWindows, Pieces, WindowTable
 
 RUN_NBYTES = 64 * 1024**2
 """Stored bytes of a window, unless a block is larger: enough to keep every worker busy. It changes no answer."""
 
 
-class SequentialBlockOrder:
+class SequentialBlockOrder(FixedWindows):
     """Records as they are stored, a window of neighbouring blocks after another, so that each block is decoded once."""
 
     mode = "sequential"
@@ -30,21 +30,22 @@ class SequentialBlockOrder:
             first = chain[-1]
             chain.append(max(first + 1, int(np.searchsorted(below, below[first] + RUN_NBYTES, side="right")) - 1))
         self.firsts = np.asarray(chain, np.int64)
-
-    @property
-    def windows(self) -> int:
-        """How many windows an epoch has."""
-        return len(self.firsts) - 1
+        self.windows = len(self.firsts) - 1
 
     @property
     def most_window_records(self) -> int:
         """No window holds more records."""
         return int(np.diff(self.cuts[self.firsts]).max(initial=0))
 
-    @property
-    def least_window_records(self) -> int:
-        """Every window but the last holds at least as many records."""
-        return int(np.diff(self.cuts[self.firsts])[:-1].min(initial=max(1, self.n)))
+    def most_touched(self, count: int, *, goes_on: bool) -> int:
+        """No `count` neighbouring positions lie in more windows; with `goes_on`, nor do so many that go on into the next epoch."""
+        starts = self.cuts[self.firsts]
+        if goes_on:
+            starts = np.concatenate([starts[:-1], starts + self.n])
+        # The most windows lie in stretches that begin with the last position of one.
+        ends = starts[1:]
+        last = np.minimum(ends - 2 + count, starts[-1] - 1)
+        return int((starts.searchsorted(last, "right") - np.arange(1, len(starts))).max(initial=0)) + 1
 
     @property
     def most_window_nbytes(self) -> int:
@@ -55,15 +56,6 @@ class SequentialBlockOrder:
         """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
         return int(np.add.reduceat(weights, self.firsts[:-1]).max(initial=0)) if self.windows else 0
 
-    @property
-    def table_nbytes(self) -> int:
-        """Bytes of the arrays of one epoch's table."""
-        return 8 * (len(self.block_nbytes) + 2 * (self.windows + 1))
-
-    def empty_table(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Arrays for `table` to fill: blocks (blocks,), starts (windows + 1,), block_starts (windows + 1,)."""
-        return np.empty(len(self.block_nbytes), np.int64), np.empty(self.windows + 1, np.int64), np.empty(self.windows + 1, np.int64)
-
     def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
         """Which blocks the windows hold, in the caller's arrays; every epoch alike."""
         blocks[:] = np.arange(len(blocks))
@@ -71,25 +63,12 @@ class SequentialBlockOrder:
         starts[:] = self.cuts[self.firsts]
         return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
 
-    def write_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """The table of any epoch, in the caller's memory, shape (table_nbytes / 8,)."""
-        return self.table(epoch, *table_arrays(words, self.windows))
-
-    def read_table(self, epoch: int, words: NDArray[np.int64]) -> WindowTable:
-        """The table that was written there."""
-        blocks, starts, block_starts = table_arrays(words, self.windows)
-        return WindowTable(self, pieces=self.pieces, epoch=epoch, blocks=blocks, starts=starts, block_starts=block_starts)
-
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of any epoch."""
         within(start, stop, self.n)
         return self.layout.records(np.arange(start, stop, dtype=np.int64))
 
-    def block_records(self, block: int) -> NDArray[np.int64]:
-        """The record numbers of a block."""
-        return self.layout.records(np.arange(self.cuts[block], self.cuts[block + 1]))
-
-    def dealt(self, epoch: int, window: int, count: int) -> IdentityPermutation:
+    def permutation(self, epoch: int, window: int, count: int) -> IdentityPermutation:
         """From positions of a window to its rows: the same."""
         return IdentityPermutation()
 

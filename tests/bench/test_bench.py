@@ -131,7 +131,7 @@ def test_rows_of_augmentation_are_run_by_name(folder: Path, capsys: pytest.Captu
     from bench import augment
 
     said, figures = command("augment", "crop-loops", "jpeg-bare", "crop-ffcv", folder=folder)
-    assert ratios(figures)[:2] == ["bare loops to float32", "bare decoders at the scale chosen"]
+    assert ratios(figures)[:2] == ["bare loops to float32", "bare decoders at the scale chosen, and the consumer"]
     assert "FFCV is left out: ffcv is not installed (pip install ffcv)" in said or len(ratios(figures)) == 3
     with pytest.raises(SystemExit):
         augment.main(["crop-loop"])

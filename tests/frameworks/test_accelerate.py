@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from framework_data import RECORDS, STEPS, WIDTH, expected, loader_of, write
+from framework_data import RECORDS, STEPS, WIDTH, expected, flat, loader_of, write
 
 import streamload as sl
 
@@ -127,16 +128,34 @@ def test_fabric_sets_up_the_dataloader_form(path: Path) -> None:
         assert batches.state_dict()["epoch"] == 1
 
 
-def test_accelerate_on_two_processes(path: Path, tmp_path: Path) -> None:
-    """gather_for_metrics: 1,003 of 1,003 records in the order of one process, one state on both ranks."""
-    pytest.importorskip("accelerate")
-    job = Path(__file__).with_name("accelerate_job.py")
+def on_two(script: str, *arguments: str, folder: Path) -> None:
+    """A script beside this one, on two processes of torchrun, run to its end."""
+    job = Path(__file__).with_name(script)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(job.parent), *sys.path]),
         "OMP_NUM_THREADS": "1",
-        "TMPDIR": str(tmp_path),
+        "TMPDIR": str(folder),
     }
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(job), str(path)]
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(job), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-4_000:]
+
+
+def test_accelerate_on_two_processes(path: Path, tmp_path: Path) -> None:
+    """gather_for_metrics: 1,003 of 1,003 records in the order of one process, one state on both ranks."""
+    pytest.importorskip("accelerate")
+    on_two("accelerate_job.py", str(path), folder=tmp_path)
+
+
+def test_fabric_on_two_processes(path: Path, tmp_path: Path) -> None:
+    """Rank by rank, the records of each step are those of one process, all of them gathered once; a run that was saved within an
+    epoch and goes on equals one that was not interrupted, to the bit."""
+    pytest.importorskip("lightning_fabric")
+    out = tmp_path / "out"
+    on_two("fabric_job.py", str(path), str(tmp_path), str(out), folder=tmp_path)
+    ranks = [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(2)]
+    one_process = flat(expected(path, 2))
+    assert [first + second for first, second in zip(*(one["whole"] for one in ranks), strict=True)] == one_process
+    assert all(one["gathered"] == one_process for one in ranks)
+    assert all(one["parts"] == one["whole"] and one["same_weights"] for one in ranks)

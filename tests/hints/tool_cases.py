@@ -145,10 +145,9 @@ def of_scripts() -> Iterator[Case]:
     init = command("init", SOURCE, "--label", "label", "--output", "train.py")
     init()
     yield case(init, {}, ("--output", {"more": "--output other.py"}), ("remove it", lambda: (os.remove("train.py"), init())))
-    command("convert", "sizes.parquet", "decoded.h5", "--size", "16x16")()
-    for more in ("", " --image image"):
-        size = "--decode 224x224"
-        yield case(command("init", "sizes.parquet", "--output", "-"), {"more": f"--decode no{more}"}, (size, {"more": size + more}))
+    for more in ("", "--image image"):
+        scaled = ("--decode 64x64", {"more": f"{more} --decode 64x64"})
+        yield case(command("init", "sizes.parquet", "--output", "-"), {"more": more}, scaled)
     np.savez("below.npz", image=np.ones((9, 16, 16, 3), "u1"), label=np.arange(9) - 1, y=np.arange(9))
     below = command("init", "below.npz", "--output", "-")
     yield case(below, {}, ("--label", {"more": "--label y"}))
@@ -160,6 +159,7 @@ def of_scripts() -> Iterator[Case]:
 def of_manifests() -> Iterator[Case]:
     """Options that are neither, and manifests that are damaged."""
     ways = ((f"scaled={told}", {"more": f"--option scaled={told}"}) for told in ("true", "false"))
+    command("convert", "sizes.parquet", "decoded.h5", "--size", "16x16")()
     yield case(command("info", "decoded.h5", "--no-measure"), {"more": "--option scaled=maybe"}, *ways)
     command("convert", SOURCE, "whole.npz")()
     manifest = Path("whole.npz.manifest.json")

@@ -219,7 +219,7 @@ def test_functions_of_several_kinds_have_names_of_their_own() -> None:
         seen.add(id(function))
         found.setdefault((function.__module__, function.__qualname__), set()).add(id(function))
         left += [cell.cell_contents for cell in function.__closure__ or ()]
-    assert ("streamload.kernels.augment.output", "make_writers.<locals>.plane_float16") in found
+    assert ("streamload.kernels.augment.output", "make_plane.<locals>.plane_float16") in found
     assert {name for name, functions in found.items() if len(functions) > 1} == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -82,9 +83,45 @@ def test_all_lanes_together_are_the_data_in_the_memory_of_a_window(storage: tupl
             assert lane.block_nbytes[held].sum() <= lane.most_window_nbytes
             assert table.held_starts(window)[-1] <= lane.most_window_records
             records = np.concatenate([table.block_records(block) for block in held] + [np.empty(0, np.int64)])
-            rows = table.deal(window, 0, int(table.held_starts(window)[-1]))
+            rows = table.rows_at(window, 0, int(table.held_starts(window)[-1]))
             start, stop = table.starts[window : window + 2].tolist()
             assert (records[rows] == table.records(start, stop)).all()
+
+
+def touched(starts: list[int], begin: int, count: int) -> int:
+    """Windows in which positions [begin, begin + count) lie; `starts` are those of windows, and the end of the last."""
+    return sum(max(begin, start) < min(begin + count, stop) for start, stop in pairwise(starts))
+
+
+@MANY
+@given(storage=storages(), lanes=st.integers(1, 5), seed=seeds, count=st.integers(1, 300), data=st.data())
+def test_positions_lie_in_no_more_windows_than_there_is_room_for(
+    storage: tuple[Layout, int], lanes: int, seed: int, count: int, data: st.DataObject
+) -> None:
+    """Of neighbouring positions in any epoch of any lane, also where they go on into the next one."""
+    layout, window_nbytes = storage
+    for lane in stream(layout, window_nbytes, lanes, seed).lanes:
+        one, following = (lane.table(epoch, *lane.empty_table()).starts.tolist() for epoch in (3, 4))
+        both = [*one, *(lane.n + start for start in following[1:])]
+        within = min(count, lane.n)
+        begins = {data.draw(st.integers(0, lane.n - within)) for _ in range(5)} if lane.n else set()
+        begins |= {start - 1 for start in one[1:] if start - 1 + within <= lane.n}
+        for begin in begins:
+            assert touched(one, begin, within) <= lane.most_touched(within, goes_on=False)
+        for begin in range(max(0, lane.n - within + 1), lane.n):
+            assert touched(both, begin, within) <= lane.most_touched(within, goes_on=True)
+
+
+@pytest.mark.parametrize(("n", "lanes", "size"), [(20_011, 1, 50), (20_000, 8, 50), (20_011, 3, 50), (20_000, 3, 64), (5_003, 2, 100)])
+def test_a_small_block_does_not_count_as_a_window(n: int, lanes: int, size: int) -> None:
+    """A short last block, one that is cut between two lanes, and a window that some strata leave out: each may make one window short,
+    not all of them."""
+    layout = layout_of([0, n], cuts=np.append(np.arange(0, n, size), n), record_nbytes=1024, addressable=False)
+    for lane in stream(layout, 2**20, lanes, 0).lanes:
+        assert lane.windows > 5
+        assert lane.most_touched(64, goes_on=False) <= 5
+        assert lane.most_touched(1, goes_on=True) == 1
+        assert lane.most_touched(lane.n, goes_on=False) == lane.windows
 
 
 def test_one_lane_is_the_block_order_of_always() -> None:
@@ -168,7 +205,7 @@ def test_ranks_with_lanes_of_their_own_decode_hardly_more_than_one_would(ranks: 
                 table = tables[piece.lane]
                 window = table.window_of(piece.start)
                 first, stop = int(table.starts[window]), int(table.starts[window + 1])
-                rows = table.deal(window, piece.start - first, min(piece.stop, stop) - first)
+                rows = table.rows_at(window, piece.start - first, min(piece.stop, stop) - first)
                 blocks = table.blocks_of(window)[table.held_starts(window).searchsorted(rows, "right") - 1]
                 held.update(table.pieces.blocks[blocks].tolist())
             at = step.end

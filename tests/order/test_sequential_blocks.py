@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,9 +33,24 @@ def test_windows_hold_each_block_once_and_in_stored_order(lengths: list[int], re
         assert len(blocks) == 1 or order.block_nbytes[blocks].sum() <= runs_module.RUN_NBYTES
         held = int(table.starts[window + 1] - table.starts[window])
         assert held <= order.most_window_records
-        assert window == order.windows - 1 or held >= order.least_window_records
-        assert table.deal(window, 0, held).tolist() == list(range(held))
+        assert table.rows_at(window, 0, held).tolist() == list(range(held))
     assert table.records(0, order.n).tolist() == list(range(order.n)) == order.records(epoch, 0, order.n).tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(6, 32), st.integers(1, 40))
+def test_as_many_windows_are_touched_as_a_step_can_touch(lengths: list[int], megabytes: int, count: int) -> None:
+    """No more and no fewer, within an epoch and from one into the next."""
+    order = SequentialBlockOrder(layout_with(lengths, megabytes * 1024**2))
+    starts = order.table(0, *order.empty_table()).starts.tolist()
+    count = min(count, order.n)
+
+    def most(starts: list[int]) -> int:
+        begins = range(starts[-1] - count + 1)
+        return max(sum(max(a, begin) < min(b, begin + count) for a, b in pairwise(starts)) for begin in begins)
+
+    assert order.most_touched(count, goes_on=False) == most(starts)
+    assert order.most_touched(count, goes_on=True) == most([*starts, *(order.n + start for start in starts[1:])])
 
 
 def test_a_subset_is_delivered_in_stored_order() -> None:

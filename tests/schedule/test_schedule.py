@@ -238,7 +238,7 @@ def shared_windows(steps: SharedSteps, chunk: int, window: int, begin: int, seed
     orders = [BlockOrder(layout, seed=seed + k, window_nbytes=8 * max(window, chunk)) for k, layout in enumerate(layouts)]
     size = part.count * steps.ranks
     advance = size if part.lanes == 1 else -(-size // part.lanes) + 1
-    touched = [min(order.windows, 1 + -(-(advance - 1) // max(1, order.least_window_records))) for order in orders]
+    touched = [order.most_touched(advance, goes_on=False) for order in orders]
     at = steps.begin(2, begin % len(steps) if len(steps) else 0)
     return Windows(steps, orders, touched, Random(seed)), steps, at
 

@@ -7,25 +7,21 @@ import re
 from pathlib import Path
 from typing import Any
 
-import streamload
 from streamload.errors import ConfigError
-from streamload.schema import Field
+from streamload.schema import BYTES, Field
 from streamload.source import Source
-from streamload.tools.commands.open_arguments import add_decode, classes_at, converted, decode_in, opened
+from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, fields_in, opened, options_said, pattern_of
 from streamload.tools.console import GOOD, Console, clean, meant
-from streamload.tools.convert.readers.decoded_images import image_names
-from streamload.tools.convert.readers.library import LibraryRecords
-from streamload.tools.convert.record_source import batch_records
-from streamload.tools.trainable import IMAGE_SIZE, is_image, is_label
+from streamload.tools.trainable import is_image, is_label
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FRAMEWORKS = tuple(sorted(path.stem.removeprefix("train_") for path in EXAMPLES.glob("train_*.py")))
+OPENED = "sl.open(given.path, (IMAGE, LABEL))"
+"""Where an example opens it."""
 CONSTANTS = re.compile(r'^PATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
 """What an example has to be told of a file."""
-OPENS = "sl.open(given.path"
-"""How an example opens it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--framework", default="torch", metavar="NAME", help=", ".join(FRAMEWORKS))
     parser.add_argument("--image", metavar="FIELD", help="the input: the only field of images, unless named")
     parser.add_argument("--label", metavar="FIELD", help="the class: the only field of one integer, unless named")
-    add_decode(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="the script (train_torch.py); - for the terminal")
+    add_choice(parser)
+    add_decode(parser)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -48,7 +45,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         print(script, end="")
         return GOOD
     try:
-        with open(where, "x") as file:
+        with open(where, "x", encoding="utf-8") as file:
             file.write(script)
     except FileExistsError as error:
         raise ConfigError(f"{where} exists already.", hint="Name another with --output, or remove it.") from error
@@ -60,31 +57,42 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     """The script, and what it trains in a few words."""
-    choice = argparse.Namespace(path=arguments.path, fields=None, shape=[], record_axis=None, decode=arguments.decode)
-    source, size = opened(arguments.path, choice), decode_in(arguments.decode)
+    source = opened(arguments.path, arguments)
     try:
-        differing = [name for name in image_names(source) if source.schema[name].ragged]
-        if differing and size is None:
-            source.close()
-            size, choice.decode = IMAGE_SIZE, f"{IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"
-            source = opened(arguments.path, choice)
         image = _chosen(source, arguments.image, "image", "--image", is_image)
         label = _chosen(source, arguments.label, "label", "--label", is_label)
         words = classes_at(arguments.path, source).get(label.name)
+        classes = _classes(source, label.name, len(words or ()))
     finally:
         source.close()
-    with streamload.open(converted(arguments.path), [label.name]) as labels:
-        classes = _classes(labels, label.name, len(words or ()))
-    # Python's own quoting, with the quotes of the examples.
-    path, first, second = (f'"{text}"' if repr(text) == f"'{text}'" else repr(text) for text in (arguments.path, image.name, label.name))
-    told = f"PATH = {path}\nIMAGE, LABEL = {first}, {second}\nCLASSES, SHAPE = {classes}, {image.shape}"
-    example = (EXAMPLES / f"train_{arguments.framework}.py").read_text()
+    told = (
+        f"PATH = {_quoted(pattern_of(arguments.path))}\n"
+        f"IMAGE, LABEL = {_quoted(image.name)}, {_quoted(label.name)}\n"
+        f"CLASSES, SHAPE = {classes}, {image.shape}"
+    )
+    example = (EXAMPLES / f"train_{arguments.framework}.py").read_text(encoding="utf-8")
     script, count = CONSTANTS.subn(lambda _: told, example)
-    if count != 1:
-        raise ConfigError(f"the example for {arguments.framework} says its constants {count} times.", hint="Install streamload anew.")
-    if size:
-        script = script.replace(OPENS, f"{OPENS}, decode={{IMAGE: {size}}}")
+    if (count, script.count(OPENED)) != (1, 1):
+        raise ConfigError(f"the example for {arguments.framework} is not as it was installed.", hint="Install streamload anew.")
+    script = script.replace(OPENED, _call(arguments, image.name, label.name))
     return script, f"{image.name} {image.shape} to {classes} classes of {label.name}, with {arguments.framework}"
+
+
+def _call(arguments: argparse.Namespace, image: str, label: str) -> str:
+    """The call that opens these two fields as the arguments say."""
+    stored = {name: name for name in (image, label)} | (fields_in(arguments.fields) or {})
+    fields = f"{{IMAGE: {_quoted(stored[image])}, LABEL: {_quoted(stored[label])}}}"
+    if (stored[image], stored[label]) == (image, label):
+        fields = "(IMAGE, LABEL)"
+    told = argparse.Namespace(**vars(arguments))
+    for argument in ("shape", "fill"):  # Of fields that are not opened nothing may be said.
+        setattr(told, argument, [one for one in getattr(arguments, argument) if one.partition("=")[0] in (image, label)])
+    return f"sl.open(given.path, {fields}{options_said(told)})"
+
+
+def _quoted(text: str) -> str:
+    """A text as Python has it, with the quotes of the examples where it holds none."""
+    return f'"{text}"' if repr(text) == f"'{text}'" and '"' not in text else repr(text)
 
 
 def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: Any) -> Field:
@@ -95,6 +103,7 @@ def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: A
         if named:
             return named[0]
         raise ConfigError(f"{option} {name} cannot be the {meaning} of an example.", hint=_wanted(source))
+    fitting = [field for field in fitting if field.dtype.kind != "b"] or fitting
     if len(fitting) == 1:
         return fitting[0]
     preferred = [field for field in fitting if field.name == meaning]
@@ -108,19 +117,24 @@ def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: A
 
 
 def _wanted(source: Source) -> str:
-    return (
-        f"An image is uint8 of shape (height, width, channels), 16 x 16 or larger, a label one integer; here are {source.schema}. "
-        "--decode 224x224 gives encoded images one size."
+    """What would do, and how to come by it."""
+    wanted = (
+        f"An image is uint8 of shape (height, width, channels), 16 x 16 or larger, a label one integer or bool; here are {source.schema}."
     )
+    if any(field.ragged == BYTES for field in source.schema):
+        wanted += " Encoded images of several sizes are scaled to one by --decode 64x64."
+    return wanted
 
 
 def _classes(source: Source, name: str, named: int) -> int:
-    """One more than the largest label there is, or as many as have names. Raises ConfigError for labels below 0, and for no records."""
+    """One more than the largest label there is, or as many as have names; at least 2. Raises ConfigError for labels below 0, and
+    for no records.
+    """
     if not len(source):
         raise ConfigError("the file has no records.", hint="Give one that has some.")
-    each, largest = batch_records(LibraryRecords(source)), -1
-    for start in range(0, len(source), each):
-        labels = source[start : min(len(source), start + each)][name]
+    largest = 1
+    for _, taken in source.scan([name]):
+        labels = taken[name]
         if labels.min() < 0:
             raise ConfigError(
                 f"the field {name!r} holds {labels.min()}, and classes are numbered from 0.", hint="Name another field with --label."

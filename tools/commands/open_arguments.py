@@ -107,10 +107,14 @@ def open_call(arguments: argparse.Namespace) -> str:
     """The call that opens what a command was given, to be pasted."""
     chosen = fields_in(arguments.fields)
     fields = "" if chosen is None else f", fields={list(chosen) if all(a == b for a, b in chosen.items()) else chosen!r}"
+    return f"sl.open({pattern_of(arguments.path)!r}{fields}{options_said(arguments)})"
+
+
+def options_said(arguments: argparse.Namespace) -> str:
+    """The options in that call, each after a comma: nothing where none was asked for."""
     more = "".join(f", {name}={value!r}" for name, value in options_in(arguments).items())
     decode = decode_in(getattr(arguments, "decode", None))
-    decoded = f", decode={decode!r}" if decode is not None else ""
-    return f"sl.open({pattern_of(arguments.path)!r}{fields}{more}{decoded})"
+    return more + (f", decode={decode!r}" if decode is not None else "")
 
 
 def fields_in(text: str | None) -> dict[str, str] | None:

@@ -204,7 +204,10 @@ def next_steps(paths: Sequence[str], data: sl.Source, *, batch_size: int) -> str
     if any(map(is_image, data.schema)) and any(map(is_label, data.schema)):
         commands["init"] = "a script that trains on it, with PyTorch unless --framework says another"
     path = shlex.quote(paths[0])
-    width = max(len(name) for name in commands) + len(path)
+    words = {
+        name: f"{name} {path}" + (f" --decode {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}" if sizes and name == "init" else "") for name in commands
+    }
+    width = max(map(len, words.values()))
     lines = [
         "in a program of yours:",
         "  import streamload as sl",
@@ -212,7 +215,7 @@ def next_steps(paths: Sequence[str], data: sl.Source, *, batch_size: int) -> str
         "      for batch in loader:",
         f"          {arrays}    # arrays of {batch_size:,} records",
         "at the prompt, after `source .venv/bin/activate`:",
-        *(f"  streamload {name} {path}{' ' * (width - len(name) - len(path))}    # {what}" for name, what in commands.items()),
+        *(f"  streamload {words[name]:<{width}}    # {what}" for name, what in commands.items()),
     ]
     return "\n".join(lines)
 

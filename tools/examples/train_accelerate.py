@@ -26,15 +26,15 @@ def main() -> None:
         *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 16, CLASSES)),
     )
     model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=2e-3))
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         fields = (IMAGE, LABEL)
         batches = sl.for_torch(loader, fields, device=accelerator.device, channels_first=(IMAGE,), dataloader=True)
         batches = accelerator.prepare(batches)
         for epoch in range(given.epochs):
             right = seen = 0
             for image, label in batches:
-                scores = model(image.float().div(127.5).sub(1))
-                accelerator.backward(nn.functional.cross_entropy(scores, label.long()))
+                label, scores = label.long(), model(image.float().div(127.5).sub(1))
+                accelerator.backward(nn.functional.cross_entropy(scores, label))
                 optimizer.step()
                 optimizer.zero_grad()
                 hits = accelerator.gather_for_metrics(scores.argmax(1) == label)

@@ -25,7 +25,7 @@ def step(weights: dict, batch: dict) -> tuple[dict, jax.Array]:
     """Weights after a batch, and how many of its records were right; what only fills the batch up counts for nothing."""
 
     def loss_of(weights: dict) -> tuple[jax.Array, jax.Array]:
-        scores, label = scores_of(weights, batch[IMAGE]), batch[LABEL]
+        scores, label = scores_of(weights, batch[IMAGE]), batch[LABEL].astype(int)
         losses = -jnp.take_along_axis(jax.nn.log_softmax(scores), label[:, None], 1)[:, 0]
         right = (scores.argmax(1) == label) & batch["valid"]
         return jnp.where(batch["valid"], losses, 0).sum() / batch["valid"].sum(), right.sum()
@@ -44,7 +44,7 @@ def main() -> None:
     inputs = (SHAPE[0] // 8) * (SHAPE[1] // 8) * SHAPE[2]
     first, second = jax.random.split(jax.random.key(0))
     weights = {"first": jax.random.normal(first, (inputs, 64)) * inputs**-0.5, "second": jax.random.normal(second, (64, CLASSES)) / 8}
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_jax(loader)
         for epoch in range(given.epochs):
             right = seen = 0

@@ -31,7 +31,7 @@ def main() -> None:
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(2e-3), loss, metrics=["accuracy"])
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         train = sl.for_keras(loader, (IMAGE, LABEL))
         tell = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: train.set_epoch(epoch))
         backup = keras.callbacks.BackupAndRestore(given.backup)

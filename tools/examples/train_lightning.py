@@ -26,10 +26,10 @@ class Network(lightning.LightningModule):
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], step: int) -> torch.Tensor:
         """The loss of a batch."""
-        image, label = batch
-        scores = self.layers(image.float().div(127.5).sub(1))
+        label = batch[1].long()
+        scores = self.layers(batch[0].float().div(127.5).sub(1))
         self.log("accuracy", (scores.argmax(1) == label).float().mean(), on_epoch=True, on_step=False, prog_bar=True)
-        return nn.functional.cross_entropy(scores, label.long())
+        return nn.functional.cross_entropy(scores, label)
 
     def configure_optimizers(self) -> Any:
         """How weights are changed."""
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--resume", metavar="CHECKPOINT")
     given = parser.parse_args()
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_torch(loader, (IMAGE, LABEL), channels_first=(IMAGE,))
         trainer = lightning.Trainer(max_epochs=given.epochs)
         trainer.fit(Network(), batches, ckpt_path=given.resume)

@@ -27,12 +27,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     given = parser.parse_args()
     model = SGDClassifier(random_state=0)
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         for epoch in loader.epochs(given.epochs):
             right = seen = 0
-            for image, label in (batch.tuple(IMAGE, LABEL) for batch in epoch):
-                model.partial_fit(features(image), label, classes=np.arange(CLASSES))
-                right, seen = right + int((model.predict(features(image)) == label).sum()), seen + len(label)
+            for batch in epoch:
+                image, label = features(batch[IMAGE]), batch[LABEL].astype(int)
+                model.partial_fit(image, label, classes=np.arange(CLASSES))
+                right, seen = right + int((model.predict(image) == label).sum()), seen + len(label)
             print(f"epoch {epoch.index}: {right / seen:.1%} right")
 
 

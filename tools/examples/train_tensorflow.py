@@ -32,7 +32,7 @@ def main() -> None:
             weight.assign_sub(0.2 * slope)
         return tf.reduce_sum(tf.cast(tf.argmax(scores, 1) == tf.cast(label, tf.int64), tf.int32))
 
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         dataset = sl.for_tf(loader, (IMAGE, LABEL)).prefetch(2)
         for epoch in range(given.epochs):
             right = seen = 0

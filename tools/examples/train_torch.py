@@ -27,7 +27,7 @@ def main() -> None:
         *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 16, CLASSES)),
     ).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_torch(loader, (IMAGE, LABEL), device=device, channels_first=(IMAGE,))
         start = 0
         if given.checkpoint.exists():
@@ -40,8 +40,8 @@ def main() -> None:
             batches.set_epoch(epoch)
             right = seen = 0
             for image, label in batches:
-                scores = model(image.float().div(127.5).sub(1))
-                loss = nn.functional.cross_entropy(scores, label.long())
+                label, scores = label.long(), model(image.float().div(127.5).sub(1))
+                loss = nn.functional.cross_entropy(scores, label)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

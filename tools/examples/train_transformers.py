@@ -18,12 +18,12 @@ class CountingNetwork(nn.Sequential):
 
     right = seen = 0
 
-    def forward(self, **batch: Any) -> dict[str, Any]:
+    def forward(self, /, **batch: Any) -> dict[str, Any]:
         """The loss of a batch."""
-        scores = super().forward(batch[IMAGE].float().div(127.5).sub(1))
-        self.right += int((scores.argmax(1) == batch[LABEL]).sum())
+        label, scores = batch[LABEL].long(), super().forward(batch[IMAGE].float().div(127.5).sub(1))
+        self.right += int((scores.argmax(1) == label).sum())
         self.seen += len(scores)
-        return {"loss": nn.functional.cross_entropy(scores, batch[LABEL].long()), "logits": scores}
+        return {"loss": nn.functional.cross_entropy(scores, label), "logits": scores}
 
 
 class Tell(TrainerCallback):
@@ -49,7 +49,7 @@ def main() -> None:
     options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
     layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
     model = CountingNetwork(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
-    with sl.Loader(sl.open(given.path), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
         batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
         trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])
         trainer.get_train_dataloader = lambda: batches

@@ -54,14 +54,6 @@ class RaggedValues:
         return () if self.inner is None else self.inner.shape
 
 
-def is_variable(kind: Any) -> bool:
-    """Whether values of a type have lengths of their own, strings and bytes as well as lists."""
-    kind = storage_of(kind)
-    if kinds.is_dictionary(kind):
-        kind = kind.value_type
-    return _text_or_bytes(kind) != "" or kinds.is_list(kind) or kinds.is_large_list(kind)
-
-
 def is_image(kind: Any) -> bool:
     """Whether a struct holds encoded images: Hugging Face's, or Spark's."""
     return _is_hugging_face(kind) or _is_spark(kind)

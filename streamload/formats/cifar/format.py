@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from streamload.formats.cifar.names import batches_in, is_batch
 
 if TYPE_CHECKING:
-    from streamload.formats.tables.fields import Fields
+    from streamload.formats.naming.field_names import Fields
     from streamload.source import Source
 
 NAME = "CIFAR"

@@ -39,11 +39,6 @@ class FileRanges(IndexedBytes, AddressableDefaults):
     """What stands for records without a value; None: asking for one is an error."""
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
-        """None: there are no blocks."""
-        return None
-
-    @property
     def direct_nbytes(self) -> int:
         """The memory of one reader that reads past the page cache; 0 where records are mostly too small for that."""
         return RING_NBYTES if self.lengths.mean >= LEAST_RECORD_NBYTES else 0

@@ -38,11 +38,6 @@ class InMemoryRagged(AddressableDefaults):
         return Lengths.of(np.diff(self.offsets))
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
-        """None: there are no blocks."""
-        return None
-
-    @property
     def held(self) -> Ragged:
         """The records."""
         return Ragged(self.values, self.offsets, self.field.ragged)

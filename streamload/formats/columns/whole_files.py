@@ -52,11 +52,6 @@ class WholeFiles(OptionalValues, AddressableDefaults):
     """What stands for records without a file; None: asking for one is an error."""
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
-        """None: there are no blocks."""
-        return None
-
-    @property
     def file_nbytes(self) -> int:
         """Of the files."""
         return self.stored_nbytes

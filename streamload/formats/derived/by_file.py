@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamload.column_defaults import ColumnDefaults, ReaderDefaults
 from streamload.errors import ConfigError
 from streamload.formats.columns.raw import RawRecords
-from streamload.formats.derived.grouped import Grouped, spread
+from streamload.formats.derived.grouped import Grouped, first_in_blocks, spread
 from streamload.schema import ARRAY, BYTES, Field
 from streamload.source import Column, Reader, ReadStats, Source
 from streamload.storage.files import OpenFiles
@@ -72,9 +72,7 @@ class FilesAsRecords(ColumnDefaults):
         inner = self.elements.cuts
         if inner is None or not self.length:
             return None
-        firsts = np.arange(0, int(inner[-1]), self.length, dtype=np.int64)
-        blocks = np.searchsorted(inner, firsts, side="right")
-        return np.append(np.flatnonzero(np.diff(blocks, prepend=-1)), len(firsts)).astype(np.int64)
+        return first_in_blocks(np.arange(0, int(inner[-1]), self.length, dtype=np.int64), inner)
 
     @property
     def scratch_nbytes(self) -> int:

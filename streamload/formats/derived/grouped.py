@@ -18,6 +18,15 @@ from streamload.source import Column, Lengths, ReadStats
 from streamload.storage.files import OpenFiles
 
 
+def first_in_blocks(starts: NDArray[np.int64], cuts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which records begin in another block of elements than the one before them, and how many there are: shape (blocks + 1,).
+
+    `starts` are the elements at which records begin, shape (records,); `cuts` are those at which blocks do, the end last.
+    """
+    blocks = np.searchsorted(cuts, starts, side="right")
+    return np.append(np.flatnonzero(np.diff(blocks, prepend=-1)), len(starts)).astype(np.int64)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Grouped(ColumnDefaults):
     """One ragged field: record r is records `starts[r]` to `starts[r + 1]` of the column of its elements."""
@@ -43,11 +52,7 @@ class Grouped(ColumnDefaults):
     def cuts(self) -> NDArray[np.int64] | None:
         """Records that begin in other blocks of elements than those before them."""
         inner = self.elements.cuts
-        if inner is None:
-            return None
-        blocks = np.searchsorted(inner, self.starts[:-1], side="right")
-        firsts = np.flatnonzero(np.diff(blocks, prepend=-1))
-        return np.append(firsts, len(self.starts) - 1).astype(np.int64) if len(blocks) else np.zeros(1, np.int64)
+        return None if inner is None else first_in_blocks(self.starts[:-1], inner)
 
     @property
     def weights(self) -> NDArray[np.int64] | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-BUSY, ASLEEP = "R", "SD"
-"""States of a process, as /proc has them: running or waiting for a processor; waiting for something else."""
+ASLEEP = "SD"
+"""States of a process, as /proc has them, in which it waits for something else than a processor."""
 
 
 class Stillness:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from streamload.formats.idx.header import MAGIC_NBYTES, begins_as_idx, is_images
 
 if TYPE_CHECKING:
-    from streamload.formats.tables.fields import Fields
+    from streamload.formats.naming.field_names import Fields
     from streamload.source import Source
 
 NAME = "IDX"

@@ -25,7 +25,7 @@ from streamload.formats.image_folder.masks import (
     refuse_masks_among,
 )
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
-from streamload.formats.tables.fields import Fields
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
 from streamload.formats.tables.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.omissions import Omission

@@ -12,7 +12,7 @@ from streamload.errors import CorruptDataError, SourceError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.lmdb.pages import HEAD_NBYTES, LmdbPages
 from streamload.formats.lmdb.records import LmdbRecords, Places, records_of
-from streamload.formats.tables.fields import Fields
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.images import named_as_mask
 from streamload.schema import BYTES, Field

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+
+Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
+"""Which fields to read: names as they stand in the file, or {name to deliver: name in the file}."""
 
 KNOWN = {"image/encoded": "image", "image_raw": "image", "image/class/label": "label"}
 """What well-known fields are called here."""
@@ -23,6 +26,20 @@ def is_pattern(name: str) -> bool:
 def matches(name: str, pattern: str) -> bool:
     """Whether a name, without any "/", is one that a pattern stands for."""
     return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def stands_for(name: str, pattern: str) -> tuple[str, ...]:
+    """What each "*" and "?" of a pattern stands for in a name that it matches, as few letters as it can."""
+    letters = {"*": "(.*?)", "?": "(.)"}
+    found = re.fullmatch("".join(letters.get(letter) or re.escape(letter) for letter in pattern), name, re.DOTALL)
+    return found.groups() if found is not None else (name,)
+
+
+def common_beginning(names: Sequence[str]) -> str:
+    """The letters that all names begin with."""
+    first, last = min(names), max(names)
+    same = next((place for place, letter in enumerate(first) if place >= len(last) or letter != last[place]), len(first))
+    return first[:same]
 
 
 def plain_names(stored: Sequence[str]) -> dict[str, str]:

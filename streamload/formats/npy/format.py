@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 
-from streamload.formats import Fields
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.plan_cache import cached_or_planned
 from streamload.source import Source
 

@@ -29,9 +29,10 @@ from streamload.errors import (
     UnsupportedFeatureError,
     damaged,
 )
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.npy.columns import NpyArray, column_of, decoded
 from streamload.formats.npy.format import MAGIC, NAME, ZIP
-from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
 from streamload.formats.tables.table import RESIDENT_NBYTES, assemble
 from streamload.schema import TEXT
 from streamload.sizes import format_nbytes

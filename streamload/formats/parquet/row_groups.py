@@ -85,12 +85,6 @@ class RowGroups(DecodedBlocks):
         return [part.groups for part in self.parts]
 
     @property
-    def amplification(self) -> float:
-        """Records decoded for each one wanted, if the order is exact."""
-        sizes = np.concatenate([part.groups for part in self.parts]) if self.parts else np.ones(1)
-        return float((sizes.astype(np.float64) ** 2).sum() / max(1, sizes.sum()))
-
-    @property
     def scratch_nbytes(self) -> int:
         """Pages and stretches on their way through pyarrow, and the row group that is kept."""
         stretch = max(STRETCH_NBYTES, self.field.nbytes)

@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsupportedFeatureError
-from streamload.formats.naming.field_names import is_pattern, matches, natural_key
+from streamload.formats.naming.field_names import Fields, is_pattern, matches, natural_key
 from streamload.formats.tables.nulls import NullCounts
 from streamload.storage.files import Fingerprint
 
 MOST_LISTED = 12
 """Names that a text lists."""
-
-Fields = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class WantedColumns:

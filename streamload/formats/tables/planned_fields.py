@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.tables.fields import Fields, FileColumn, Table, chosen_in
+from streamload.formats.naming.field_names import Fields
+from streamload.formats.tables.fields import FileColumn, Table, chosen_in
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
 from streamload.formats.tables.nulls import HeldWithNulls, fill_for
 from streamload.nulls import Nulls

@@ -16,7 +16,8 @@ from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.derived.stacked import Stacked
 from streamload.formats.naming.class_names import agreed_classes
-from streamload.formats.tables.fields import ChosenField, Fields, Table, TablePart, chosen_in, extra_columns, refuse_unlike
+from streamload.formats.naming.field_names import Fields
+from streamload.formats.tables.fields import ChosenField, Table, TablePart, chosen_in, extra_columns, refuse_unlike
 from streamload.formats.tables.nulls import HeldWithNulls, ListFill, NullCounts, fill_for
 from streamload.nulls import Nulls, own_null
 from streamload.ragged import Ragged
@@ -197,7 +198,7 @@ class RawRuns:
     """As it lies in the file."""
 
 
-def extents_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns], *, blocks: bool, label: str) -> RawRecords:
+def raw_records_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns], *, blocks: bool, label: str) -> RawRecords:
     """Raw records of several files as one column; `runs` belong to `parts`."""
     starts = np.cumsum([0, *(part.records for part in parts)])
     counts = [len(one.firsts) for one in runs]

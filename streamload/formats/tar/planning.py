@@ -12,7 +12,7 @@ from streamload.errors import CorruptDataError, StreamloadError
 from streamload.formats.columns.file_ranges import FileRanges
 from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedRanges
-from streamload.formats.tables.fields import Fields
+from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, planned_source
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points, refuse_counted_endings

@@ -14,8 +14,7 @@ from streamload.formats.columns.packed_blocks import PackedBlocks, blocks_of
 from streamload.formats.columns.packed_records import PackedArrays, PackedRanges
 from streamload.formats.columns.raw import RawRecords
 from streamload.formats.columns.raw_ragged import InMemoryRagged
-from streamload.formats.naming.field_names import plain_names
-from streamload.formats.tables.fields import Fields
+from streamload.formats.naming.field_names import Fields, plain_names
 from streamload.formats.tables.label_values import LabelValues
 from streamload.formats.tables.planned_fields import Made, PlannedField, field_of_values, held_field, planned_source
 from streamload.formats.tfrecord.features import IMAGES, BytesFeature, Features, NumbersFeature, numbers_beside

@@ -9,7 +9,8 @@ from streamload.attributes import agreed, attributes_from_json, attributes_to_js
 from streamload.errors import ConfigError, CorruptDataError, SourceError, UnsupportedFeatureError, damaged
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
-from streamload.formats.tables.fields import Fields, FileColumn, Table, WantedColumns
+from streamload.formats.naming.field_names import Fields
+from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
 from streamload.formats.tables.table import assemble
 from streamload.formats.zarr.columns import StoredArray, column_of
 from streamload.formats.zarr.metadata import ArrayInfo

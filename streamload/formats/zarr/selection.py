@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streamload.errors import ConfigError, SchemaMismatchError, UnsafeSourceError, UnsupportedFeatureError
-from streamload.formats.naming.field_names import is_pattern, matches, natural_key, plain_names
+from streamload.formats.naming.field_names import Fields, is_pattern, matches, natural_key, plain_names
 from streamload.formats.naming.pairs import are_a_pair
-from streamload.formats.tables.fields import Fields
 from streamload.formats.zarr.metadata import ArrayInfo
 from streamload.formats.zarr.stores import Store
 from streamload.formats.zarr.tree import ALONE, Nodes

@@ -109,10 +109,9 @@ def numbers_of(frame, parameters):
     return numbers, at
 
 
-def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
-    """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
-    convert, past_caches, weave = make_convert(dtype), make_convert(dtype, past_caches=True), make_weave(dtype)
-    nbytes = np.dtype(kind).itemsize
+def make_plane(dtype: str, nbytes: int) -> Any:
+    """A function that writes one channel as a dtype of so many bytes, pixel after pixel."""
+    convert, past_caches = make_convert(dtype), make_convert(dtype, past_caches=True)
 
     @compiled_for(dtype)
     def plane(source, size, scale, shift, to, stream):
@@ -132,6 +131,13 @@ def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
                 i = min(i, size - LANES)
                 convert(source + i, scale, shift, to + nbytes * i)
 
+    return plane
+
+
+def make_scatter(dtype: str, kind: Any, plane: Any) -> Any:
+    """A function that writes one channel as a dtype, one of `n` values a pixel."""
+    nbytes = np.dtype(kind).itemsize
+
     @compiled_for(dtype)
     def scatter(source, size, scale, shift, to, n):
         at = room(size * nbytes)
@@ -140,6 +146,15 @@ def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
         for i in range(u64(size)):
             out[i * u64(n)] = values[i]
         leave(at)
+
+    return scatter
+
+
+def make_writers(dtype: str, kind: Any) -> tuple[Any, Any]:
+    """Functions that write the planes of a record as a dtype, whose bits are numbers of `kind`: channel by channel, and woven."""
+    nbytes = np.dtype(kind).itemsize
+    plane, weave = make_plane(dtype, nbytes), make_weave(dtype)
+    scatter = make_scatter(dtype, kind, plane)
 
     @compiled_for(dtype)
     def planes(frame, parameters):

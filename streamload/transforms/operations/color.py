@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError
-from streamload.transforms.chain import COLOR, Chain, Group, Step
+from streamload.transforms.chain import COLOR, Chain, Group, Step, Where
 from streamload.transforms.operations.arguments import chance_of, number, range_of, refuse
+from streamload.transforms.operations.by_chance import ByChance
 
 Factors = tuple[float, float] | None
 
@@ -114,20 +115,15 @@ class Grayscale:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomGrayscale:
+class RandomGrayscale(ByChance):
     """Grey with a chance of `p`, in as many channels as there are."""
 
     p: float = 0.1
     phases = (COLOR, COLOR)
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         check_channels(self, chain, 1, 3)
-        where = chain.chance(self.p)
-        chain.note(where)
         chain.color("grayscale", chain.channels, where=where)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamload.transforms.chain import COLOR, Chain, Step, Where
 from streamload.transforms.operations.arguments import chance_of, number, range_of, refuse, whole
+from streamload.transforms.operations.by_chance import ByChance
 
 LEVELS = np.arange(256)
 
@@ -103,51 +104,33 @@ class RandomPosterize:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomInvert:
+class RandomInvert(ByChance):
     """Levels subtracted from 255, with a chance of `p`."""
 
-    p: float = 0.5
     phases = (COLOR, COLOR)
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        where = chain.chance(self.p)
-        chain.note(where)
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         add_curve(chain, 255 - LEVELS, where)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomEqualize:
+class RandomEqualize(ByChance):
     """Levels of each channel spread until each is as frequent as any, with a chance of `p`."""
 
-    p: float = 0.5
     phases = (COLOR, COLOR)
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        where = chain.chance(self.p)
-        chain.note(where)
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         chain.color("equalize", where=where)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomAutocontrast:
+class RandomAutocontrast(ByChance):
     """Levels of each channel stretched to reach from 0 to 255, with a chance of `p`."""
 
-    p: float = 0.5
     phases = (COLOR, COLOR)
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        where = chain.chance(self.p)
-        chain.note(where)
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         chain.color("autocontrast", where=where)

@@ -5,6 +5,7 @@ Where they choose geometry and colour, all geometry of the chain runs first: on 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -194,8 +195,38 @@ def choose(
     chain.note(choice=name, level=shown)
 
 
+class Policy(ABC):
+    """A base for policies: dataclasses that have these members."""
+
+    __slots__ = ()
+    num_magnitude_bins: int
+    interpolation: str
+    fill: Any
+    p: float
+
+    def __post_init__(self) -> None:
+        chance_of(self, self.p)
+        if not whole(self.num_magnitude_bins) or self.num_magnitude_bins < 2:
+            raise refuse(self, "num_magnitude_bins", self.num_magnitude_bins, "is no number of steps", "Give a whole number from 2 up.")
+        interpolation_of(self, self.interpolation)
+        fill_of(self, self.fill)
+
+    def apply(self, chain: Chain) -> None:
+        """See `Operation.apply`."""
+        check_channels(self, chain, 1, 3)
+        if chain.placement.known is None:
+            raise ConfigError(
+                f"{type(self).__name__} works on images of one size, and they have several there.", hint="Crop or resize to a size first."
+            )
+        with chain.only(chain.chance(self.p)):
+            self._apply(chain)
+
+    @abstractmethod
+    def _apply(self, chain: Chain) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class RandAugment:
+class RandAugment(Policy):
     """A few operations out of fourteen, each at one magnitude. Two free maps in a row resample twice, as in torchvision."""
 
     num_ops: int = 2
@@ -212,23 +243,12 @@ class RandAugment:
     phases = (GEOMETRY, COLOR)
 
     def __post_init__(self) -> None:
-        chance_of(self, self.p)
+        Policy.__post_init__(self)
         if not whole(self.num_ops) or self.num_ops < 0:
             raise refuse(self, "num_ops", self.num_ops, "is no number of operations", "Give a whole number from 0 up.")
-        if not whole(self.num_magnitude_bins) or self.num_magnitude_bins < 2:
-            raise refuse(self, "num_magnitude_bins", self.num_magnitude_bins, "is no number of steps", "Give a whole number from 2 up.")
         if not whole(self.magnitude) or not 0 <= self.magnitude < self.num_magnitude_bins:
             hint = f"Give a whole number from 0 to {self.num_magnitude_bins - 1}."
             raise refuse(self, "magnitude", self.magnitude, "is out of range", hint)
-        interpolation_of(self, self.interpolation)
-        fill_of(self, self.fill)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        check_channels(self, chain, 1, 3)
-        _check_known(self, chain)
-        with chain.only(chain.chance(self.p)):
-            self._apply(chain)
 
     def _apply(self, chain: Chain) -> None:
         for _ in range(self.num_ops):
@@ -238,7 +258,7 @@ class RandAugment:
 
 
 @dataclass(frozen=True, slots=True)
-class TrivialAugmentWide:
+class TrivialAugmentWide(Policy):
     """One operation out of fourteen, at a random magnitude."""
 
     num_magnitude_bins: int = 31
@@ -250,28 +270,7 @@ class TrivialAugmentWide:
     """The chance that it is done."""
     phases = (GEOMETRY, COLOR)
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-        if not whole(self.num_magnitude_bins) or self.num_magnitude_bins < 2:
-            raise refuse(self, "num_magnitude_bins", self.num_magnitude_bins, "is no number of steps", "Give a whole number from 2 up.")
-        interpolation_of(self, self.interpolation)
-        fill_of(self, self.fill)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        check_channels(self, chain, 1, 3)
-        _check_known(self, chain)
-        with chain.only(chain.chance(self.p)):
-            self._apply(chain)
-
     def _apply(self, chain: Chain) -> None:
         chosen, sign = chain.draws.below(len(CHOICES)), chain.draws.below(2) * 2 - 1
         level = chain.draws.below(self.num_magnitude_bins) / (self.num_magnitude_bins - 1)
         choose(chain, chosen, level, sign, WIDE, fill=self.fill, interpolation=self.interpolation)
-
-
-def _check_known(policy: object, chain: Chain) -> None:
-    if chain.placement.known is None:
-        raise ConfigError(
-            f"{type(policy).__name__} works on images of one size, and they have several there.", hint="Crop or resize to a size first."
-        )

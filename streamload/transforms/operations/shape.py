@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import ConfigError
-from streamload.transforms.chain import GEOMETRY, Chain
+from streamload.transforms.chain import GEOMETRY, Chain, Where
 from streamload.transforms.operations.arguments import borders_of, chance_of, filter_of, padding_of, plane_of, refuse, size_of, whole
+from streamload.transforms.operations.by_chance import ByChance
 from streamload.transforms.placement import Filter, Padding, Size
 
 
@@ -112,38 +113,26 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomHorizontalFlip:
+class RandomHorizontalFlip(ByChance):
     """Left and right changed over, with a chance of `p`."""
 
-    p: float = 0.5
     phases = (GEOMETRY, GEOMETRY)
     volumes = True
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        where = chain.chance(self.p)
-        chain.note(where)
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         chain.placement.flip("horizontal", where)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomVerticalFlip:
+class RandomVerticalFlip(ByChance):
     """Top and bottom changed over, with a chance of `p`."""
 
-    p: float = 0.5
     phases = (GEOMETRY, GEOMETRY)
     volumes = True
 
-    def __post_init__(self) -> None:
-        chance_of(self, self.p)
-
-    def apply(self, chain: Chain) -> None:
-        """See `Operation.apply`."""
-        where = chain.chance(self.p)
-        chain.note(where)
+    def add(self, chain: Chain, where: Where) -> None:
+        """See `ByChance.add`."""
         chain.placement.flip("vertical", where)
 
 

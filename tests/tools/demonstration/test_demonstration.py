@@ -83,9 +83,9 @@ def test_the_demo_streams_a_folder_of_photographs(tmp_path: Path, monkeypatch: p
     exec(textwrap.dedent(program[1]), names)
     assert names["batch"]["image"].shape == (2, 224, 224, 3)
     commands = re.findall(r"^  streamload (.*?) +#", text[program.end() :], re.MULTILINE)
-    assert [command.split() for command in commands] == [[name, "photos"] for name in ("info", "show", "init")]
+    assert commands == ["info photos", "show photos", "init photos --decode 224x224"]
     assert [main(command.split()) for command in commands] == [0, 0, 0]
-    assert "decode={IMAGE: (224, 224)}" in Path("train_torch.py").read_text()
+    assert "sl.open(given.path, (IMAGE, LABEL), decode=(224, 224))" in Path("train_torch.py").read_text()
 
 
 def test_the_demo_says_what_is_wrong_with_a_file(tmp_path: Path):

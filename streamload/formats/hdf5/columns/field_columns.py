@@ -15,13 +15,9 @@ from streamload.formats.hdf5.columns.build_columns import column_of
 from streamload.formats.hdf5.columns.h5py_column import H5pyColumn
 from streamload.formats.hdf5.columns.vlen import VlenColumn
 from streamload.formats.hdf5.metadata import FilesInfo
+from streamload.formats.tables.table import RESIDENT_NBYTES, RESIDENT_RECORD_NBYTES
 from streamload.schema import Field
 from streamload.source import Column, stored_nbytes
-
-RESIDENT_RECORD_NBYTES = 64
-"""Records of a field that is decoded once and held are at most this large ..."""
-RESIDENT_NBYTES = 256 * 1024**2
-"""... and all of the field at most this."""
 
 
 def field_columns(found: FilesInfo, notes: list[str]) -> tuple[list[Column], list[int]]:
