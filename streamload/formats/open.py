@@ -89,11 +89,11 @@ def open_source(
             f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
             hint="Name one array a field.",
         )
-    said = partitions.partitions(path, paths)
-    inner, named = partitions.split(wanted, said)
+    partition_values = partitions.partitions(path, paths)
+    stored_fields, partition_fields = partitions.split(wanted, partition_values)
     settled = fields is not None or "record_axis" in options or by_file
     try:
-        source = _planned(chosen, paths, inner, options, by_file, decode)
+        source = _planned(chosen, paths, stored_fields, options, by_file, decode)
     except SchemaMismatchError as error:
         hint = "" if settled else side_by_side.joining(paths, open_source)
         if not hint:
@@ -101,7 +101,7 @@ def open_source(
         raise SchemaMismatchError(error.message, hint=hint, **error.details) from error
     if not settled:
         refuse_rows(source)
-    source = partitions.with_partitions(source, said, named) if named else source
+    source = partitions.with_partitions(source, partition_values, partition_fields) if partition_fields else source
     source = source.replaced(omissions=[*source.omissions, *odd]) if odd else source
     return as_numbers(source, options.get("shapes") or ())
 

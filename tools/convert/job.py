@@ -133,8 +133,8 @@ class Conversion:
     def needs_preparing(self) -> bool:
         """Whether anything must be found out or moved before the first file can be written."""
         arguments = self._arguments
-        dealt = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
-        return self._scanning() or self._condition is not None or dealt or self._scattering()
+        in_parts = len(self._shares) > 1 and not (arguments.shuffle and not arguments.stratify and not arguments.group)
+        return self._scanning() or self._condition is not None or in_parts or self._scattering()
 
     def look(self) -> None:
         """Raise where images that are written are not alike, or texts have no place in their files: before any is. Known once prepared."""

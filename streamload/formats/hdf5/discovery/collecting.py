@@ -202,7 +202,7 @@ class Collected:
         numbers = {word: place for place, word in enumerate(words)}
         return np.repeat(np.array([numbers[name] for name in names], np.int64), made[index].counts), tuple(words)
 
-    def refuse_uneven(self, made: Mapping[int, FieldPieces]) -> None:
+    def refuse_unlike_lengths(self, made: Mapping[int, FieldPieces]) -> None:
         """Raise SchemaMismatchError where the datasets of a group differ in length."""
         index, *others = [at for at in made if self._wishes[at].pattern] or [0]
         for other in others:
