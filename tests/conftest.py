@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    config.pluginmanager.register(Last)
     private = tempfile.mkdtemp(prefix="streamload-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = private
     os.environ[MARK] = str(os.getpid())
@@ -151,7 +152,7 @@ def descriptors() -> Counter[str]:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
     if surveyor_pid() is not None:
-        # How this process talks to its surveyor, which like the launcher lives as long as it, and what that says on stderr.
+        # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
     return found
@@ -260,21 +261,24 @@ def leftovers(before: Holdings) -> dict[str, Counter[str]]:
 
 
 class Last:
-    """What was held at the end of the last test: what is held at the start of the next one, if nothing was set up in between."""
+    """What was held at the end of the last test: what is held at the start of the next one, if nothing was set up in between.
+
+    It is a plugin of its own: pytest tells a conftest.py nothing of what is set up for a whole session.
+    """
 
     holdings: Holdings | None = None
 
+    @staticmethod
+    def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What lives longer than a test may hold something from here on."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
 
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
-    """What lives longer than a test may hold something from here on."""
-    if fixturedef.scope != "function":
-        Last.holdings = None
-
-
-def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
-    """What has lived longer than a test holds nothing any more."""
-    if fixturedef.scope != "function":
-        Last.holdings = None
+    @staticmethod
+    def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What has lived longer than a test holds nothing any more."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
 
 
 @pytest.fixture(autouse=True)

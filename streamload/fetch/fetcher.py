@@ -42,7 +42,7 @@ class BatchFetcher:
         job: Job,
         *,
         index: int,
-        board: WorkerProgress,
+        progress: WorkerProgress,
         slots: Sequence[SlotViews],
         arena: SharedBlock | None,
         tables: SharedBlock | None,
@@ -50,13 +50,13 @@ class BatchFetcher:
         assert job.layout is not None
         self.job = job
         self.index = index
-        self.board = board
+        self.progress = progress
         self.meter = ReadStats()
         self._slots = slots
         self._tables = tables_in(tables, job.streams)
         self._streams = streams = OpenStreams(job, self._tables, self.meter)
         self.windows = WindowDecoder(
-            job, index=index, board=board, arena=arena, tables=self._tables, reading=streams.reading, verify=streams.verify
+            job, index=index, progress=progress, arena=arena, tables=self._tables, reading=streams.reading, verify=streams.verify
         )
         self._readers = readers = StreamReaders(job, streams, self.windows, self.meter)
         rows = np.arange(job.layout.batch_size, dtype=np.int64)
@@ -108,7 +108,7 @@ class BatchFetcher:
         """Fill the task's slot, or memory of the batch's own. Raises a StreamloadError that names epoch and records."""
         views = self._slots[task.slot]
         draft: BatchDraft | None = None
-        self.board.begin(self.index, task.number)
+        self.progress.begin(self.index, task.number)
         try:
             if self._streams.unmapped:
                 self._streams.map_a_stretch()

@@ -92,7 +92,7 @@ class WindowDecoder:
         job: Job,
         *,
         index: int,
-        board: WorkerProgress,
+        progress: WorkerProgress,
         arena: SharedBlock | None,
         tables: LaneTables,
         reading: ReadingTime,
@@ -107,7 +107,7 @@ class WindowDecoder:
         self.parts = parts_of(job, arena)
         self._job = job
         self._index = index
-        self._board = board
+        self._progress = progress
         self._tables = tables
         self._reading = reading
         self._verify = verify
@@ -148,10 +148,10 @@ class WindowDecoder:
             for field, rooms in zip(layout.fields, layout.rooms, strict=True):
                 if rooms is not None:
                     opened.firsts[field.name] = offsets_of(table.pieces.of_blocks(rooms)[opened.blocks])
-        opened.done = self._board.progress(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
+        opened.done = self._progress.blocks_done(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
         opened.told = opened.done
         self._open[task.key] = opened
-        self._board.publish(self._index, task.part, task.serial, opened.done)
+        self._progress.publish(self._index, task.part, task.serial, opened.done)
         self._reading.tell(self._tell)
 
     def _shares(self, task: WindowTask, table: WindowTable) -> list[Sequence[int]]:
@@ -181,7 +181,7 @@ class WindowDecoder:
                 some = self._next_blocks(window)
                 self._decode(window, some)
                 window.done += len(some)
-                self._board.publish(self._index, window.task.part, window.task.serial, window.done)
+                self._progress.publish(self._index, window.task.part, window.task.serial, window.done)
                 return len(some)
         return 0
 
@@ -244,7 +244,7 @@ class WindowDecoder:
             if window is None:
                 return False
             for worker, wanted in enumerate(window.shares):
-                if not self._board.published(worker, window.task.part, window.task.serial, wanted):
+                if not self._progress.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True
 
@@ -270,7 +270,7 @@ class WindowDecoder:
                 for number in table.windows_between(start, stop, least=one.least):
                     low = int(table.starts[number])
                     first, last = max(start, low), min(stop, int(table.starts[number + 1]))
-                    held = table.deal(number, first - low, last - low)
+                    held = table.rows_at(number, first - low, last - low)
                     part = self._open[stream, lane, epoch, number].task.part
                     found.append(WindowSlice(part, held, row + first - start, row + last - start))
             row += stop - start

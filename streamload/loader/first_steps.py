@@ -34,9 +34,9 @@ class FirstSteps:
     def __init__(self, job: Job, workers: ProcessPool, *, ring: SharedBlock, tables: SharedBlock | None) -> None:
         self._workers = workers
         self._ring = ring
-        self._board = WorkerProgress.create(1)
+        self._progress = WorkerProgress.create(1)
         alone = replace(job, workers=1, mapped=False, direct=False)
-        self._here: InProcessPool | None = InProcessPool(alone, ring=ring, board=self._board, arena=None, tables=tables, plain=True)
+        self._here: InProcessPool | None = InProcessPool(alone, ring=ring, progress=self._progress, arena=None, tables=tables, plain=True)
         self._kept: dict[int, StepTask] = {}
         """Steps that no worker was given, by their numbers, in the order in which they were asked for."""
         self._worked: Mapping[str, int] = {}
@@ -53,8 +53,8 @@ class FirstSteps:
         return self._workers.pids
 
     def work(self) -> Mapping[str, int]:
-        """What was spent and done here, by the names of a board's counters."""
-        return self._board.total() if self._here is not None else self._worked
+        """What was spent and done here, by the names of workers' counters."""
+        return self._progress.total() if self._here is not None else self._worked
 
     def send_step(self, task: StepTask) -> None:
         """Keep a step while workers cannot be forked; else give it to one of them."""
@@ -107,8 +107,8 @@ class FirstSteps:
         self.send_step, self.flush, self.receive = self._workers.send_step, self._workers.flush, self._workers.receive
         if here is not None:
             here.stop()
-            self._worked = self._board.total()
-            self._board.close()
+            self._worked = self._progress.total()
+            self._progress.close()
 
     def forget(self) -> list[Reply]:
         """Call everything off. While workers cannot be forked, none of them has anything to forget."""
