@@ -138,11 +138,11 @@ def accounts(report: Report, options: argparse.Namespace) -> None:
         make_warm([made.path])
         data = sl.open(made.path, fields=["image"])
         clocks = {"perf_counter_ns": time.perf_counter_ns, "thread_time_ns": time.thread_time_ns}
-        board = WorkerProgress.create(1)
+        progress = WorkerProgress.create(1)
         cost = {name: timeit.timeit(clock, number=100_000) / 100_000 for name, clock in clocks.items()}
         counters = tuple(range(len(COUNTERS)))
-        cost["record"] = timeit.timeit(partial(board.record, 0, counters), number=10_000) / 10_000
-        board.close()
+        cost["record"] = timeit.timeit(partial(progress.record, 0, counters), number=10_000) / 10_000
+        progress.close()
         with sl.Loader(data, batch_size=options.batch, num_workers=0) as loader:
             profile = cProfile.Profile()
             profile.enable()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
-from streamload.order.split import dealer
+from streamload.order.split import partition_by
 from streamload.source import Source
 
 Parts = dict[str, NDArray[np.int64]]
@@ -59,10 +59,12 @@ def split(
     def batches() -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
         return data.scan(fields)
 
-    dealt = dealer(list(shares.values()), len(data), batches, seed=int(seed), label=stratify, group=group, said=f"stratify={stratify!r}")
+    partition = partition_by(
+        list(shares.values()), len(data), batches, seed=int(seed), label=stratify, group=group, said=f"stratify={stratify!r}"
+    )
     found: list[list[NDArray[np.int64]]] = [[np.empty(0, np.int64)] for _ in shares]
     for numbers, taken in batches():
-        where = dealt(numbers, taken)
+        where = partition(numbers, taken)
         for part, mine in enumerate(found):
             mine.append(numbers[where == part])
     records = [np.concatenate(mine) for mine in found]

@@ -157,7 +157,7 @@ def descriptors() -> Counter[str]:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
     if surveyor_pid() is not None:
-        # How this process talks to its surveyor, which like the launcher lives as long as it, and what that says on stderr.
+        # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
     return found

@@ -76,7 +76,7 @@ name = "Floors of the tools"
 type = "layers"
 containers = ["streamload.tools"]
 exhaustive = true
-layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file", "progress", "console"]
+layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file | trainable", "progress", "console"]
 """
 
 
@@ -229,9 +229,11 @@ def test_the_top_level_stays_as_it_is():
 def test_the_versions_of_formats_are_those_that_the_changes_list():
     """The table of CHANGELOG.md says the versions that the code has, and where they stand."""
     rows = re.findall(r"^\| [^|]+ \| (\w+) \| `(\w+)` in `([^`]+)` \|", (ROOT / ".github" / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 6
     for version, name, path in rows:
         assert re.search(rf'^{name} = (b"{version}"|{version})$', (ROOT / path).read_text(), re.MULTILINE), (version, name, path)
+    ours = {path for path in (ROOT / "streamload").rglob("*.py") if re.search(r'^MAGIC = b"SL', path.read_text(), re.MULTILINE)}
+    assert ours <= {ROOT / path for _, _, path in rows}
 
 
 def test_contributing_names_files_that_are_there():

@@ -19,7 +19,7 @@ MAKERS = {"empty", "zeros", "ones", "full", "empty_like", "zeros_like", "ndarray
 """What makes memory that can be written to."""
 WRITTEN_AGAIN = {
     "progress.py: self._words": "progress, in shared memory",
-    "progress.py: self._buried": "progress of workers that are gone",
+    "progress.py: self._retired": "progress of workers that are gone",
     "direct_io.py: self._memory": "the ring, which `overwrite_all` reaches",
     "direct_io.py: self._requests": "what the system is asked for",
     "direct_io.py: self._answers": "what it answers",

@@ -154,10 +154,10 @@ def whole_batch(job: Job, taken: Sequence[StoredRecord]) -> dict[str, Any]:
     records = np.array([one.record for one in taken], np.int64)
     workspace = Workspace(job.transformed, len(records))
     out = {name: array for name, array in workspace.fields.items() if not job.transformed[name].ragged}
-    uneven = transforming.apply(records, out, seed=job.streams[0].seed, epoch=0, start=0, ragged=job.transformed.ragged)
+    elements_of = transforming.apply(records, out, seed=job.streams[0].seed, epoch=0, start=0, ragged=job.transformed.ragged)
     for field in job.transformed.ragged:
-        offsets = np.cumsum([0, *map(len, uneven[field.name])])
-        ragged[field.name] = Ragged(np.concatenate(uneven[field.name]), offsets, field.ragged)
+        offsets = np.cumsum([0, *map(len, elements_of[field.name])])
+        ragged[field.name] = Ragged(np.concatenate(elements_of[field.name]), offsets, field.ragged)
     return {field.name: ragged[field.name] if field.ragged else out[field.name] for field in job.transformed}
 
 

@@ -29,7 +29,7 @@ from streamload.source import Column, Source
 from streamload.storage import disk_cache
 from streamload.storage.files import Fingerprint
 
-MAGIC = b"SLPLAN10"
+MAGIC = b"SLPLAN11"
 """Changes whenever the meaning of what follows does: what an older version kept is then no longer read."""
 KINDS = {
     "Field": "streamload.schema",
@@ -232,7 +232,7 @@ def _read(data: NDArray[np.uint8]) -> tuple[Source, Mapping[str, Any]]:
         _refuse_unknown_files(source, reading.numbers)
         for column in source.columns:
             _refuse_unheld(column, source)
-            _refuse_nonsense(getattr(column, "extents", getattr(column, "pairs", column)), source)
+            _refuse_nonsense(getattr(column, "raw", getattr(column, "pairs", column)), source)
             if isinstance(column, RawRagged):
                 _refuse_loose(column, source)
             if isinstance(column, (PackedRanges, PackedArrays)):

@@ -53,7 +53,7 @@ class Delivery:
         self._distributed = distributed
         self._said_unshared = False
         self.owner = Owner(copied=copied)
-        self.ledger = BadRecordLog()
+        self.bad_log = BadRecordLog()
         self.engine: Engine | None = None
         """The machinery; None before it is needed, and after the end."""
         self._identity: RunIdentity | None = None
@@ -86,7 +86,7 @@ class Delivery:
         """Start it, and have the first batches prepared before anybody asks for them."""
         self.start()
         if not self.progress.finished:
-            self.live.pipeline.begin(self.progress.at, None)
+            self.live.scheduler.begin(self.progress.at, None)
 
     def _leave(self) -> None:
         """Let go of the machinery; its counters count on."""
@@ -103,7 +103,7 @@ class Delivery:
     def _distrust(self, error: BaseException) -> None:
         """Have the machinery made anew before it is used again, if it was interrupted half-way (rule 3)."""
         if not isinstance(error, StreamloadError) and self.engine is not None:
-            self.engine.pipeline.broken = without_frames(error)
+            self.engine.scheduler.broken = without_frames(error)
 
     # Passes
 
@@ -125,13 +125,13 @@ class Delivery:
         self._check_ranks()
         with self._turn:
             self._end_current("a newer iterator of the same loader began")
-            if self.engine is not None and self.engine.pipeline.broken is not None:
+            if self.engine is not None and self.engine.scheduler.broken is not None:
                 self._leave()
             if self.engine is None:
                 self.start()
             try:
                 if self.plan.shares.left(at) > 0:
-                    self.live.pipeline.begin(at, stop)
+                    self.live.scheduler.begin(at, stop)
             except BaseException as error:
                 self._distrust(error)
                 raise
@@ -172,15 +172,15 @@ class Delivery:
         """The next step that has records, or None at the end of the epoch."""
         progress = self.progress
         try:
-            pipeline = (self.engine or self.live).pipeline
-            while (step := pipeline.step()) is not None:
+            scheduler = (self.engine or self.live).scheduler
+            while (step := scheduler.step()) is not None:
                 planned, _, _, records, bad = step
                 if bad:
-                    self.ledger.note(step.epoch, [BadRow(*row) for row in bad])
+                    self.bad_log.note(step.epoch, [BadRow(*row) for row in bad])
                 handed = len(records) > 0
                 progress.reach(planned.end, handed=handed)
                 if handed:
-                    if pipeline.copies and not self._said_copies:
+                    if scheduler.copies and not self._said_copies:
                         self._say_copies()
                     return step
                 if not progress.finished:
@@ -271,7 +271,7 @@ class Delivery:
     # Figures
 
     def _counted(self) -> dict[str, int]:
-        return {name: getattr(self.engine.pipeline, name) for name in COUNTED} if self.engine is not None else {}
+        return {name: getattr(self.engine.scheduler, name) for name in COUNTED} if self.engine is not None else {}
 
     def stats(self) -> Stats:
         """What was done and waited for since the loader was made."""
@@ -279,7 +279,7 @@ class Delivery:
             counted=self._counted(),
             worked=self.engine.work() if self.engine is not None else {},
             record_nbytes=self.plan.schema.record_nbytes,
-            bad_records=self.ledger.count,
+            bad_records=self.bad_log.count,
             by_blocks=self.plan.order.mode in ("block", "sequential"),
         )
 

@@ -1,4 +1,4 @@
-"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and pipeline, made together and ended together."""
+"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and scheduler, made together and ended together."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 class Engine:
     """Everything that runs behind one loader."""
 
-    def __init__(self, job: Job, shape: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
+    def __init__(self, job: Job, sizing: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
         assert job.layout is not None
         self._closed = False
         self._blocks: list[SharedBlock] = []
         self.slots: Slots | None = None
-        self.board: WorkerProgress | None = None
+        self.progress: WorkerProgress | None = None
         self._pool: WorkerPool | None = None
         self._first: FirstSteps | None = None
         try:
@@ -41,8 +41,8 @@ class Engine:
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)
-            self.slots = Slots(job.layout, count=shape.slots, spare=shape.spare, at_once=not plain)
-            self.board = WorkerProgress.create(job.workers, parts=job.parts)
+            self.slots = Slots(job.layout, count=sizing.slots, spare=sizing.spare, at_once=not plain)
+            self.progress = WorkerProgress.create(job.workers, parts=job.parts)
             arena = self._block(job.arena_nbytes, "the arena of decoded blocks") if job.parts else None
             needed = tables_nbytes(job.streams)
             tables = self._block(needed, "the block tables") if needed else None
@@ -52,20 +52,20 @@ class Engine:
                 from streamload.workers.pool import ProcessPool
 
                 announce_compiling()
-                started = ProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables, timeout=timeout, restart=restart)
+                started = ProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables, timeout=timeout, restart=restart)
                 self._pool = started
                 if plain and not started.ready:
                     self._pool = self._first = FirstSteps(job, started, ring=ring, tables=tables)
                 else:
                     ring.await_present()
             else:
-                self._pool = InProcessPool(job, ring=ring, board=self.board, arena=arena, tables=tables)
-            self.pipeline = Scheduler(
+                self._pool = InProcessPool(job, ring=ring, progress=self.progress, arena=arena, tables=tables)
+            self.scheduler = Scheduler(
                 steps=steps,
                 pool=self._pool,
                 slots=self.slots,
                 windows=window_schedule(steps, tables_in(tables, job.streams), job),
-                advice=Advice(steps, ahead=shape.ahead, most=max(job.layout.batch_size, shape.advised)),
+                advice=Advice(steps, ahead=sizing.ahead, most=max(job.layout.batch_size, sizing.advised)),
                 fills=job.fills,
             )
         except BaseException:
@@ -89,10 +89,10 @@ class Engine:
 
     def work(self) -> dict[str, int]:
         """What the workers have spent and done so far."""
-        if self.board is None or self._closed:
+        if self.progress is None or self._closed:
             return {}
         here = self._first.work() if self._first is not None else {}
-        return {name: value + here.get(name, 0) for name, value in self.board.total().items()}
+        return {name: value + here.get(name, 0) for name, value in self.progress.total().items()}
 
     def close(self) -> None:
         """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""
@@ -101,12 +101,12 @@ class Engine:
         self._closed = True
         if self._pool is not None:
             self._pool.stop()
-        if hasattr(self, "pipeline"):
-            self.pipeline.close()
+        if hasattr(self, "scheduler"):
+            self.scheduler.close()
         if self.slots is not None:
             self.slots.close()
-        if self.board is not None:
-            self.board.close()
+        if self.progress is not None:
+            self.progress.close()
         for block in self._blocks:
             block.close()
 

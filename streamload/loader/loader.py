@@ -264,7 +264,7 @@ class Loader:
 
         At most the first 1,000; `stats.bad_records` counts all.
         """
-        return list(self._delivery.ledger.first)
+        return list(self._delivery.bad_log.first)
 
     def explain(self, epoch: int, record: int, *, part: str | None = None) -> Explanation:
         """What augmentation draws for a record in an epoch, in words and numbers: print it. Of a mixture, `part` says whose record."""

@@ -12,7 +12,7 @@ KEEPS_UP = 0.1
 """Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
 
 COUNTED = ("copies", "copied_nbytes", "overflows", "overflown_nbytes", "ragged_nbytes")
-"""Counters of a pipeline."""
+"""Counters of a scheduler."""
 ELSEWHERE = "a faster disk, smaller records or shuffle=Block()"
 """What helps where storage is slow and records are read one by one."""
 
@@ -117,7 +117,7 @@ class Counters:
         self._records += records
 
     def keep(self, counted: Mapping[str, int], worked: Mapping[str, int]) -> None:
-        """Add what machinery that ends has counted: a pipeline, and its workers."""
+        """Add what machinery that ends has counted: a scheduler, and its workers."""
         for sums, more in ((self._counts, counted), (self._worked, worked)):
             for name, value in more.items():
                 sums[name] = sums.get(name, 0) + value

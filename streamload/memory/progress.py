@@ -1,4 +1,4 @@
-"""The board: a few words of shared memory for each worker, which it alone writes and all may read."""
+"""Progress of workers: a few words of shared memory for each worker, which it alone writes and all may read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COUNTERS = ("disk_ns", "decode_ns", "read_nbytes", "steps", "blocks", "busy_ns",
 """What a worker has spent and done so far, a word each: waiting for storage, in codecs and functions; bytes read, steps
 filled, blocks decoded; at work in all, without work, handing over."""
 PARTS = 56
-"""Parts of the arena that a board has room for, unless there are more."""
+"""Parts of the arena that there is room for, unless there are more."""
 
 
 class WorkerProgress:
@@ -27,11 +27,11 @@ class WorkerProgress:
     def __init__(self, block: SharedBlock, workers: int) -> None:
         self.block = block
         self._words: NDArray[np.int64] = np.ndarray((workers, block.nbytes // (8 * workers)), np.int64, block.bytes)
-        self._buried: NDArray[np.int64] = np.zeros(len(COUNTERS), np.int64)
+        self._retired: NDArray[np.int64] = np.zeros(len(COUNTERS), np.int64)
 
     @classmethod
     def create(cls, workers: int, *, parts: int = 0) -> WorkerProgress:
-        """A new board for that many workers, and an arena of so many parts."""
+        """Memory for that many workers, and an arena of so many parts."""
         words = cls.WORDS + max(0, parts - PARTS)
         return cls(SharedBlock.create(workers * words * 8, purpose="the workers' progress"), workers)
 
@@ -43,7 +43,7 @@ class WorkerProgress:
         """Whether the worker has decoded its share, `done` blocks, of the window in that part."""
         return int(self._words[worker, len(COUNTERS) + part]) == serial << 24 | done
 
-    def progress(self, worker: int, part: int, serial: int) -> int:
+    def blocks_done(self, worker: int, part: int, serial: int) -> int:
         """How many blocks of its share of the window in that part a worker of this number has decoded."""
         word = int(self._words[worker, len(COUNTERS) + part])
         return word & 0xFFFFFF if word >> 24 == serial else 0
@@ -56,9 +56,9 @@ class WorkerProgress:
         """The task that the worker began last."""
         return int(self._words[worker, -1]) - 1 if self._words[worker, -1] else None
 
-    def bury(self, worker: int) -> None:
-        """Keep what a dead worker has counted; another will count in its place."""
-        self._buried += self._words[worker, : len(COUNTERS)]
+    def retire(self, worker: int) -> None:
+        """Add a dead worker's counters to the total, and reset its row for the one that takes its place."""
+        self._retired += self._words[worker, : len(COUNTERS)]
         self._words[worker, : len(COUNTERS)] = 0
         self._words[worker, -1] = 0
 
@@ -68,7 +68,7 @@ class WorkerProgress:
 
     def total(self) -> dict[str, int]:
         """The counters, summed over workers, dead ones included."""
-        return dict(zip(COUNTERS, (self._words[:, : len(COUNTERS)].sum(axis=0) + self._buried).tolist(), strict=True))
+        return dict(zip(COUNTERS, (self._words[:, : len(COUNTERS)].sum(axis=0) + self._retired).tolist(), strict=True))
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -1,9 +1,10 @@
-"""The ring: one batch's piece of shared memory each, from being asked for until the user's last array of it dies.
+"""The ring: one batch's piece of shared memory each, from `reserve` until the user's last array of it is gone.
 
 Rules, which everything here keeps:
 
 1. A slot is free, asked for (a worker may be writing), filled, or leased (the user may be reading). Nothing else.
-2. free -> asked for -> filled -> leased -> free; or filled -> free, when a batch is dropped or copied.
+2. free -> asked for (`reserve`) -> filled (`commit`) -> leased (`lease`) -> free; or asked for -> free (`abort`), and filled -> free,
+   when a batch is not wanted (`discard`) or copied.
 3. A slot that is asked for stays so until its worker has answered, whatever became of the epoch: a late worker must never
    write into memory that somebody else was given.
 4. A lease ends when the last array that looks at the slot has died, wherever and in whatever thread that happens. The
@@ -197,8 +198,8 @@ class Slots:
         begin = self.ring.address
         self._interfaces = [interface_of(begin + slot * layout.nbytes, layout.nbytes) for slot in range(count)]
         self._notes = [_note_on(self._returned, slot) for slot in range(count)]
-        self._deaths: list[weakref.ref[Lease] | None] = [None] * count
-        self.ring.keep_for_forks(_leased(self._deaths, layout.nbytes))
+        self._leases: list[weakref.ref[Lease] | None] = [None] * count
+        self.ring.keep_for_forks(_leased(self._leases, layout.nbytes))
 
     def __len__(self) -> int:
         return len(self._states)
@@ -218,7 +219,7 @@ class Slots:
         """Slots that could be asked for now."""
         return len(self._free) + len(self._returned)
 
-    def ask(self) -> int | None:
+    def reserve(self) -> int | None:
         """Take a free slot for a task: the one used last, since caches know it best. None when there is none."""
         while self._returned:
             self._release(self._returned.popleft())
@@ -228,21 +229,21 @@ class Slots:
         self._states[slot] = ASKED
         return slot
 
-    def answered(self, slot: int, task: int) -> bool:
-        """A worker has answered the task that this slot was asked for. False if the slot does not bear it out (rule 7)."""
+    def commit(self, slot: int, task: int) -> bool:
+        """Note that a worker has filled this slot for a task; False if the slot does not bear it out (rule 7)."""
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FILLED
         return self._heads.item(slot) == task and self._canaries.item(slot) == CANARY
 
-    def leave(self, slot: int) -> None:
+    def abort(self, slot: int) -> None:
         """This slot, which was taken for a task, was not filled: the task failed, or nobody was asked."""
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FREE
         self._free.append(slot)
 
-    def drop(self, slot: int) -> None:
+    def discard(self, slot: int) -> None:
         """Nobody wants this filled slot."""
         if self._states[slot] is not FILLED:
             raise self._misplaced(slot, FILLED)
@@ -258,7 +259,7 @@ class Slots:
             views = self._arrays(self.ring.bytes[slot * layout.nbytes : (slot + 1) * layout.nbytes], count)
             fields = {name: array.copy() for name, array in views[0].items()}
             records = views[1].copy()
-            self.drop(slot)
+            self.discard(slot)
             return fields, records, True
         if self._states[slot] is not FILLED:
             raise self._misplaced(slot, FILLED)
@@ -266,7 +267,7 @@ class Slots:
         self._leased += 1
         with LENDING:
             lease = Lease(self.ring.bytes, self._interfaces[slot])
-            self._deaths[slot] = weakref.ref(lease, self._notes[slot])
+            self._leases[slot] = weakref.ref(lease, self._notes[slot])
         whole = np.asarray(lease)
         if count == layout.batch_size and not self._ragged:
             fields = {name: np.ndarray(shape, dtype, whole, offset) for name, shape, dtype, offset in self._whole}
@@ -280,7 +281,7 @@ class Slots:
     ) -> tuple[dict[str, Any], NDArray[np.int64]]:
         """Show a batch that did not fit its slot and lies in `memory`, laid out with these capacities; the slot is free again."""
         layout = SlotLayout.of(self.layout.schema, self.layout.batch_size, capacities)
-        self.drop(slot)
+        self.discard(slot)
         fields, records = layout.arrays(memory, count)
         return fields, records.copy()
 

@@ -1,4 +1,4 @@
-"""The stratified block shuffle, worked out: which blocks a window holds, and in which order their records are dealt."""
+"""The stratified block shuffle, worked out: which blocks a window holds, and in which order their records come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamload.lru import LRU
 from streamload.order.digests import digest_of, within
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import BLOCKS, TABLE_LIMIT, WINDOW, Permutation, key, keys, radix
-from streamload.order.window_table import Deal, FixedWindows, Pieces, WindowTable
+from streamload.order.window_table import FixedWindows, Pieces, WindowPermutation, WindowTable
 from streamload.sizes import enough_nbytes, format_nbytes
 
 LEAST_BLOCKS = 64
@@ -69,7 +69,7 @@ class WindowedOrder(Protocol):
         """The table that `write_table` has written there, perhaps in another process."""
         ...
 
-    def dealt(self, epoch: int, window: int, count: int) -> Deal:
+    def permutation(self, epoch: int, window: int, count: int) -> WindowPermutation:
         """From positions of a window that holds `count` records to rows among them."""
         ...
 
@@ -168,7 +168,7 @@ class BlockOrder(FixedWindows):
 
         O(blocks) arithmetic, some 5 ns a block, and a microsecond a stratum.
         """
-        deal_windows(self.seed, epoch, self.low, self.windows, blocks, block_starts)
+        assign_blocks(self.seed, epoch, self.low, self.windows, blocks, block_starts)
         below = np.zeros(len(blocks) + 1, np.int64)
         np.cumsum(np.diff(self.cuts)[blocks], out=below[1:])
         starts[:] = below[block_starts]
@@ -179,7 +179,7 @@ class BlockOrder(FixedWindows):
         within(start, stop, self.n)
         return self._tables.get(epoch, self.made_table).records(start, stop)
 
-    def dealt(self, epoch: int, window: int, count: int) -> Permutation:
+    def permutation(self, epoch: int, window: int, count: int) -> Permutation:
         """From positions of a window that holds `count` records to rows among them."""
         return Permutation(count, key(self.seed, epoch, WINDOW, window))
 
@@ -215,7 +215,7 @@ def fewest_records(widths: NDArray[np.int64], low: NDArray[np.int64], windows: i
     return np.cumsum(more)
 
 
-def deal_windows(
+def assign_blocks(
     seed: int, epoch: int, low: NDArray[np.int64], windows: int, blocks: NDArray[np.int64], block_starts: NDArray[np.int64]
 ) -> None:
     """Fill in which blocks each window of an epoch holds: one of each stratum [low[s], low[s + 1]), as far as they go round."""

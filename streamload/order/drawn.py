@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.lru import LRU
-from streamload.order.block_shuffle import deal_windows
+from streamload.order.block_shuffle import assign_blocks
 from streamload.order.digests import digest_of, within
 from streamload.order.lanes import lane_pieces, lane_seed, lane_sequence, windows_of_lane
 from streamload.order.layout import Layout, least_block_nbytes, strata_of, windows_for
 from streamload.order.permutation import WINDOW, Permutation, key
 from streamload.order.sequential_blocks import IdentityPermutation, SequentialBlockOrder
 from streamload.order.weights import UNIT, WeightedDraws, Weights
-from streamload.order.window_table import Deal, Pieces, WindowTable
+from streamload.order.window_table import Pieces, WindowPermutation, WindowTable
 
 
 def layout_of_draws(layout: Layout, draws: int) -> Layout:
@@ -214,7 +214,7 @@ class DrawnLane:
             words[2 + place * count : 2 + (place + 1) * count] = values
         blocks, starts, block_starts = self._arrays(words)
         windows = int(words[1])
-        deal_windows(self.seed, epoch, strata_of(count, windows), windows, blocks, block_starts)
+        assign_blocks(self.seed, epoch, strata_of(count, windows), windows, blocks, block_starts)
         below = np.zeros(count + 1, np.int64)
         np.cumsum(drawn.counts[blocks], out=below[1:])
         starts[:] = below[block_starts]
@@ -235,8 +235,8 @@ class DrawnLane:
             counts=counts,
             draws=self.blocks.weights.epoch(self.blocks.seed, epoch),
         )
-        dealt, starts, block_starts = self._arrays(words)
-        return WindowTable(self, pieces=draw.pieces, epoch=epoch, blocks=dealt, starts=starts, block_starts=block_starts, draw=draw)
+        held, starts, block_starts = self._arrays(words)
+        return WindowTable(self, pieces=draw.pieces, epoch=epoch, blocks=held, starts=starts, block_starts=block_starts, draw=draw)
 
     def _made_table(self, epoch: int) -> WindowTable:
         return self.write_table(epoch, np.empty(self.table_nbytes // 8, np.int64))
@@ -246,7 +246,7 @@ class DrawnLane:
         within(start, stop, self.n)
         return self._tables.get(epoch, self._made_table).records(start, stop)
 
-    def dealt(self, epoch: int, window: int, count: int) -> Permutation:
+    def permutation(self, epoch: int, window: int, count: int) -> Permutation:
         """From positions of a window of `count` draws to draws among them."""
         return Permutation(count, key(self.seed, epoch, WINDOW, window))
 
@@ -315,6 +315,6 @@ class DrawnRuns:
         draws = self._draws.get(epoch, self._made_draws)
         return self.layout.records(draws.ranks(np.arange(start, stop, dtype=np.int64)))
 
-    def dealt(self, epoch: int, window: int, count: int) -> Deal:
+    def permutation(self, epoch: int, window: int, count: int) -> WindowPermutation:
         """From positions of a window to its draws: the same."""
         return IdentityPermutation()

@@ -68,7 +68,7 @@ class SequentialBlockOrder(FixedWindows):
         within(start, stop, self.n)
         return self.layout.records(np.arange(start, stop, dtype=np.int64))
 
-    def dealt(self, epoch: int, window: int, count: int) -> IdentityPermutation:
+    def permutation(self, epoch: int, window: int, count: int) -> IdentityPermutation:
         """From positions of a window to its rows: the same."""
         return IdentityPermutation()
 

@@ -27,7 +27,7 @@ HELD_RECORDS = 1 << 22
 
 Batches = Callable[[], Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]]
 """Begins a pass over all records: their numbers, ascending, and the fields that were asked for."""
-Dealt = Callable[[NDArray[np.int64], dict[str, NDArray[Any]]], NDArray[np.int64]]
+Partition = Callable[[NDArray[np.int64], dict[str, NDArray[Any]]], NDArray[np.int64]]
 """The part of each record, given the stretches of a pass in their order."""
 
 
@@ -79,21 +79,21 @@ def hashed(values: NDArray[Any], seed: int, buckets: int) -> NDArray[np.int64]:
     return (np.frombuffer(b"".join(found), "<u8") % np.uint64(buckets)).astype(np.int64)[inverse.reshape(-1)]
 
 
-def by_position(shares: Sequence[float], count: int, seed: int) -> Dealt:
+def by_position(shares: Sequence[float], count: int, seed: int) -> Partition:
     """Deals records without regard to what they are; each part has its share to a record."""
     permutation, ends = Permutation(count, key(seed, 0, EXACT, 0)), ends_of(shares, count)
     at = 0
 
-    def dealt(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def parts_of(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         nonlocal at
         places = permutation.inverse(np.arange(at, at + len(numbers), dtype=np.int64))
         at += len(numbers)
         return np.searchsorted(ends, places, side="right")
 
-    return dealt
+    return parts_of
 
 
-def by_label(shares: Sequence[float], batches: Batches, name: str, seed: int, *, said: str) -> Dealt:
+def by_label(shares: Sequence[float], batches: Batches, name: str, seed: int, *, said: str) -> Partition:
     """Deals the records of each label by themselves; each part has its share of each, to a record."""
     labels = Labels(said)
     for _, taken in batches():
@@ -104,7 +104,7 @@ def by_label(shares: Sequence[float], batches: Batches, name: str, seed: int, *,
     held = max(16, HELD_RECORDS * len(counts) // max(1, int(counts.sum())))
     permutations = LRU[int, Permutation](limit=held)
 
-    def dealt(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def parts_of(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         codes = labels.codes(taken[name])
         parts = np.empty(len(codes), np.int64)
         order = np.argsort(codes, kind="stable")
@@ -119,10 +119,10 @@ def by_label(shares: Sequence[float], batches: Batches, name: str, seed: int, *,
             seen[label] += len(rows)
         return parts
 
-    return dealt
+    return parts_of
 
 
-def by_group(shares: Sequence[float], batches: Batches, group: str, label: str | None, seed: int, *, said: str) -> Dealt:
+def by_group(shares: Sequence[float], batches: Batches, group: str, label: str | None, seed: int, *, said: str) -> Partition:
     """Deals groups as wholes, in an order of chance, each to the part that lacks most of what it holds."""
     labels = Labels(said)
     width = 1
@@ -147,13 +147,15 @@ def by_group(shares: Sequence[float], batches: Batches, group: str, label: str |
         part_of[bucket] = part = int(np.argmax((lacking * held).sum(axis=1)))
         lacking[part] -= held
 
-    def dealt(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def parts_of(numbers: NDArray[np.int64], taken: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         return part_of[hashed(taken[group], seed, buckets)]
 
-    return dealt
+    return parts_of
 
 
-def dealer(shares: Sequence[float], count: int, batches: Batches, *, seed: int, label: str | None, group: str | None, said: str) -> Dealt:
+def partition_by(
+    shares: Sequence[float], count: int, batches: Batches, *, seed: int, label: str | None, group: str | None, said: str
+) -> Partition:
     """The rule: groups as wholes where there is a field that names them, else each label alike, else by chance alone.
 
     `said` names the field of labels in errors.

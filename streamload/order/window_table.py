@@ -29,7 +29,7 @@ class Pieces:
         return values if self.blocks is None else values[self.blocks]
 
 
-class Deal(Protocol):
+class WindowPermutation(Protocol):
     """From positions of a window to rows among its held records."""
 
     def forward(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -42,7 +42,7 @@ class Shuffled(Protocol):
 
     layout: Layout
 
-    def dealt(self, epoch: int, window: int, count: int) -> Deal:
+    def permutation(self, epoch: int, window: int, count: int) -> WindowPermutation:
         """From positions of a window of `count` to numbers below `count`."""
         ...
 
@@ -96,8 +96,8 @@ class WindowTable:
         self._windows = LRU[int, _Window](limit=3)
         self._found = (0, 0, 0)
         """Of the window that was last asked for, its positions [start, stop) and its number: most steps ask for it again."""
-        self._dealt: tuple[tuple[int, int, int], NDArray[np.int64]] = (0, 0, 0), np.empty(0, np.int64)
-        """What was last dealt: a step asks once for its records, and once for their places."""
+        self._last_rows: tuple[tuple[int, int, int], NDArray[np.int64]] = (0, 0, 0), np.empty(0, np.int64)
+        """What was last asked of `rows_at`: a step asks once for its records, and once for their places."""
 
     def window_of(self, position: int) -> int:
         """The window that holds a position; the number of windows for position n."""
@@ -127,17 +127,17 @@ class WindowTable:
         """At which row of the window's held records each of its blocks begins, the number of rows last."""
         return self._windows.get(window, self._made_window).held_starts
 
-    def deal(self, window: int, start: int, stop: int) -> NDArray[np.int64]:
+    def rows_at(self, window: int, start: int, stop: int) -> NDArray[np.int64]:
         """The rows, among the window's held records, that are delivered at its positions [start, stop).
 
         Positions here count from the window's first: position p of the epoch is p - starts[window].
         """
-        asked, dealt = self._dealt
+        asked, rows = self._last_rows
         if asked != (window, start, stop):
-            dealt = self._windows.get(window, self._made_window).dealt.forward(start, stop)
-            dealt.setflags(write=False)
-            self._dealt = (window, start, stop), dealt
-        return dealt
+            rows = self._windows.get(window, self._made_window).permutation.forward(start, stop)
+            rows.setflags(write=False)
+            self._last_rows = (window, start, stop), rows
+        return rows
 
     def held_records(self, window: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The record numbers of rows of the window's held records."""
@@ -151,7 +151,7 @@ class WindowTable:
         while start < stop:
             window = self.window_of(start)
             first, end = int(self.starts[window]), min(stop, int(self.starts[window + 1]))
-            pieces.append(self.held_records(window, self.deal(window, start - first, end - first)))
+            pieces.append(self.held_records(window, self.rows_at(window, start - first, end - first)))
             start = end
         return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, np.int64)])
 
@@ -160,10 +160,10 @@ class WindowTable:
         firsts = self.pieces.firsts[blocks]
         held_starts = _starts(self.pieces.stops[blocks] - firsts)
         count = int(held_starts[-1]) if draw is None else int(self.starts[window + 1] - self.starts[window])
-        dealt = self.order.dealt(self.epoch, window, count)
+        permutation = self.order.permutation(self.epoch, window, count)
         if draw is not None:
-            dealt = _DrawnDeal(dealt, draw, _starts(draw.counts[blocks]), draw.firsts[blocks], held_starts[:-1] - firsts)
-        return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], dealt=dealt)
+            permutation = _DrawnPermutation(permutation, draw, _starts(draw.counts[blocks]), draw.firsts[blocks], held_starts[:-1] - firsts)
+        return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], permutation=permutation)
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -174,10 +174,10 @@ def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _DrawnDeal:
+class _DrawnPermutation:
     """From positions of a window to rows among its held records, by way of draws: rows may repeat, or never come."""
 
-    dealt: Deal
+    permutation: WindowPermutation
     draw: Draw
     draw_starts: NDArray[np.int64]
     """Where the draws of each block begin, counted in the window."""
@@ -188,7 +188,7 @@ class _DrawnDeal:
 
     def forward(self, start: int, stop: int) -> NDArray[np.int64]:
         """The rows at positions [start, stop)."""
-        places = self.dealt.forward(start, stop)
+        places = self.permutation.forward(start, stop)
         which = self.draw_starts.searchsorted(places, "right") - 1
         return self.draw.ranks(places - self.draw_starts[which] + self.draw_firsts[which]) + self.shifts[which]
 
@@ -201,7 +201,7 @@ class _Window:
     """At which row each block begins, the number of rows last."""
     shifts: NDArray[np.int64]
     """What to add to a row of a block to have the record's rank."""
-    dealt: Deal
+    permutation: WindowPermutation
     """From positions of the window to rows."""
 
 

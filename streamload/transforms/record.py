@@ -76,7 +76,7 @@ class RecordTransform:
         TransformError, naming the record; where `faults` are collected, a record that the function raises for is noted there,
         its row of `out` left as it is, and an empty array given back.
         """
-        uneven: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
+        elements_of: dict[str, list[NDArray[Any]]] = {field.name: [] for field in ragged}
         fields = {field.name: field for field in ragged}
         words = key(seed, epoch, AUGMENTATION, -1 - start)
         random.seed(int(words[0]) | int(words[1]) << 32)
@@ -89,18 +89,18 @@ class RecordTransform:
                     raise
                 faults.append(Fault(row, record, cast(StreamloadError, without_frames(error))))
                 for name, field in fields.items():
-                    uneven[name].append(np.empty((0, *field.shape), field.dtype))
+                    elements_of[name].append(np.empty((0, *field.shape), field.dtype))
                 continue
-            if result.keys() != out.keys() | uneven.keys():
-                names = sorted({*out, *uneven})
+            if result.keys() != out.keys() | elements_of.keys():
+                names = sorted({*out, *elements_of})
                 raise SchemaMismatchError(
                     f"the transform returned fields {sorted(result)} for record {record}, and {names} for the first record.",
                     hint="Return the same fields for every record.",
                     records=(record, record + 1),
                 )
             for name, value in result.items():
-                if name in uneven:
-                    uneven[name].append(_elements(value, fields[name], record))
+                if name in elements_of:
+                    elements_of[name].append(_elements(value, fields[name], record))
                     continue
                 array, place = np.asarray(value), out[name]
                 if array.shape != place.shape[1:] or not _fits(array.dtype, place.dtype):
@@ -114,7 +114,7 @@ class RecordTransform:
                         records=(record, record + 1),
                     )
                 place[row] = array
-        return uneven
+        return elements_of
 
     def _record(self, row: int) -> dict[str, Any]:
         stored = {name: self._stored_arrays[name][row] for name in self._fixed}

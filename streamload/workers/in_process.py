@@ -42,7 +42,7 @@ class InProcessPool:
         job: Job,
         *,
         ring: SharedBlock,
-        board: WorkerProgress,
+        progress: WorkerProgress,
         arena: SharedBlock | None,
         tables: SharedBlock | None,
         plain: bool = False,
@@ -53,8 +53,8 @@ class InProcessPool:
         self._plain_ns = NEVER if plain else PLAIN_NS if is_plain(job) else 0
         self._compile()
         slots = [SlotViews(job.layout, ring, slot) for slot in range(ring.nbytes // job.layout.nbytes)]
-        self._filler = BatchFetcher(job, index=0, board=board, slots=slots, arena=arena, tables=tables)
-        self._board = board
+        self._fetcher = BatchFetcher(job, index=0, progress=progress, slots=slots, arena=arena, tables=tables)
+        self._progress = progress
         self._ring, self._slot_nbytes = ring, job.layout.nbytes
         self._steps: deque[StepTask] = deque()
         self._done = 0
@@ -79,7 +79,7 @@ class InProcessPool:
 
     def send_window(self, task: WindowTask) -> None:
         """Keep a window for later."""
-        self._filler.windows.open(task)
+        self._fetcher.windows.open(task)
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Do the next step if it is waited for."""
@@ -89,10 +89,10 @@ class InProcessPool:
         task = self._steps.popleft()
         try:
             self._ring.await_present((task.slot + 1) * self._slot_nbytes)
-            while not self._filler.windows.ready(task):
-                self._decoded += self._filler.windows.decode_next()
-            self._filler.advise(task.advice)
-            filled = self._filler.fill(task)
+            while not self._fetcher.windows.ready(task):
+                self._decoded += self._fetcher.windows.decode_next()
+            self._fetcher.advise(task.advice)
+            filled = self._fetcher.fill(task)
             reply: Reply = Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)
             if filled.overflow is not None:
                 block, capacities = filled.overflow
@@ -104,7 +104,7 @@ class InProcessPool:
         finally:
             self._done += 1
             self._busy_ns += time.perf_counter_ns() - began
-            self._board.record(0, (*self._filler.counters(), self._done, self._decoded, self._busy_ns))
+            self._progress.record(0, (*self._fetcher.counters(), self._done, self._decoded, self._busy_ns))
             self._compile()
         return [reply]
 
@@ -119,8 +119,8 @@ class InProcessPool:
         """Call off what has not been done."""
         replies: list[Reply] = [Failed(task.number, task.slot, {}) for task in self._steps]
         self._steps.clear()
-        self._filler.windows.forget()
-        self._filler.forget_tables()
+        self._fetcher.windows.forget()
+        self._fetcher.forget_tables()
         return replies
 
     def error_of(self, failed: Failed) -> StreamloadError:
@@ -129,4 +129,4 @@ class InProcessPool:
 
     def stop(self) -> None:
         """Let go of files and readers."""
-        self._filler.close()
+        self._fetcher.close()

@@ -63,7 +63,7 @@ class ProcessPool:
         job: Job,
         *,
         ring: SharedBlock,
-        board: WorkerProgress,
+        progress: WorkerProgress,
         arena: SharedBlock | None,
         tables: SharedBlock | None,
         timeout: float,
@@ -71,10 +71,10 @@ class ProcessPool:
         probe: bool = False,
     ) -> None:
         self._job = job
-        self._board = board
+        self._progress = progress
         self._timeout = timeout
         self._owner = os.getpid()
-        self._hands: list[WorkerHandle] = []
+        self._handles: list[WorkerHandle] = []
         self._stopped = False
         self._token = 0
         self._forgetting = False
@@ -83,7 +83,7 @@ class ProcessPool:
         self._suspects: set[int] = set()
         self._windows: dict[int, WindowTask] = {}
         self._probed: list[list[Any]] | None = None
-        self._blocks = {"ring": ring, "board": board.block}
+        self._blocks = {"ring": ring, "progress": progress.block}
         if arena is not None:
             self._blocks["arena"] = arena
         if tables is not None:
@@ -94,8 +94,8 @@ class ProcessPool:
             self._fork_all(job, probe)
         self._poll = select.poll()
         self._by_fd: dict[int, WorkerHandle] = {}
-        for hand in self._hands:
-            self._watch(hand)
+        for handle in self._handles:
+            self._watch(handle)
         self._poll.register(self._launcher.control, select.POLLIN)
 
     def _fork_all(self, job: Job, probe: bool) -> None:
@@ -104,35 +104,35 @@ class ProcessPool:
             self._blocks["job"] = write_job(job)
             self._own.append(self._blocks["job"])
             for number in range(job.workers):
-                self._hands.append(WorkerHandle(self._launcher, number, self._blocks, probe=probe, overflows=overflows))
+                self._handles.append(WorkerHandle(self._launcher, number, self._blocks, probe=probe, overflows=overflows))
         except BaseException:
             self.stop()
             raise
 
-    def _watch(self, hand: WorkerHandle) -> None:
-        self._poll.register(hand.channel, select.POLLIN)
-        self._by_fd[hand.channel.fileno()] = hand
+    def _watch(self, handle: WorkerHandle) -> None:
+        self._poll.register(handle.channel, select.POLLIN)
+        self._by_fd[handle.channel.fileno()] = handle
 
     # Tasks
 
     def send_step(self, task: StepTask) -> None:
         """Give a step to the worker that has the least to do; `flush` sends it."""
-        hand = self._hands[0] if len(self._hands) == 1 else self._idlest()
-        hand.tasks[task.number] = task
-        hand.unsent += pack_step(task)
+        handle = self._handles[0] if len(self._handles) == 1 else self._idlest()
+        handle.tasks[task.number] = task
+        handle.unsent += pack_step(task)
 
     def flush(self) -> None:
         """Send the steps that were given since the last call, one send a worker."""
-        for hand in self._hands:
-            if hand.unsent:
-                frames, hand.unsent = hand.unsent, b""
-                hand.send(frames)
+        for handle in self._handles:
+            if handle.unsent:
+                frames, handle.unsent = handle.unsent, b""
+                handle.send(frames)
 
     def send_window(self, task: WindowTask) -> None:
         """Have all workers decode their shares of a window."""
         self._windows[task.part] = task
-        for hand in self._hands:
-            hand.send(pack_window(task))
+        for handle in self._handles:
+            handle.send(pack_window(task))
 
     @property
     def capacity(self) -> int:
@@ -140,10 +140,10 @@ class ProcessPool:
         return MOST_TASKS
 
     def _idlest(self) -> WorkerHandle:
-        least = self._hands[0]
-        for hand in self._hands:
-            if len(hand.tasks) < len(least.tasks):
-                least = hand
+        least = self._handles[0]
+        for handle in self._handles:
+            if len(handle.tasks) < len(least.tasks):
+                least = handle
         return least
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
@@ -156,9 +156,9 @@ class ProcessPool:
                 replies, seconds = self._listen(self._timeout - waited)
                 if replies:
                     return replies
-                progress = self._board.total()
-                if progress["steps"] + progress["blocks"] != done or not self._launcher.ready:
-                    done, waited = progress["steps"] + progress["blocks"], 0.0
+                counted = self._progress.total()
+                if counted["steps"] + counted["blocks"] != done or not self._launcher.ready:
+                    done, waited = counted["steps"] + counted["blocks"], 0.0
                 elif (waited := waited + seconds) >= self._timeout:
                     raise self._timed_out(waiting_for)
         except StreamloadError:
@@ -182,20 +182,20 @@ class ProcessPool:
             self._token += 1
             self._forgetting = True
             self._windows.clear()
-            for hand in self._hands:
-                hand.send(pack_text(Kind.FORGET, {"token": self._token}))
+            for handle in self._handles:
+                handle.send(pack_text(Kind.FORGET, {"token": self._token}))
             replies: list[Reply] = []
             waited = 0.0
-            while any(hand.forgotten != self._token for hand in self._hands):
+            while any(handle.forgotten != self._token for handle in self._handles):
                 some, seconds = self._listen(self._timeout - waited)
                 replies += some
                 waited += seconds if self._launcher.ready else 0.0
                 if waited >= self._timeout and not some:
                     raise self._timed_out(None)
             self._forgetting = False
-        for hand in self._hands:
-            replies += [Failed(task.number, task.slot, {}) for task in hand.tasks.values()]
-            hand.tasks.clear()
+        for handle in self._handles:
+            replies += [Failed(task.number, task.slot, {}) for task in handle.tasks.values()]
+            handle.tasks.clear()
         self._suspects.clear()
         return replies
 
@@ -223,33 +223,33 @@ class ProcessPool:
         """Replies that arrive within `seconds`, as soon as there is one."""
         replies: list[Reply] = []
         for fd, _ in self._poll.poll(seconds * 1000):
-            hand = self._by_fd.get(fd)
-            if hand is None:
+            handle = self._by_fd.get(fd)
+            if handle is None:
                 self._look_at_launcher()
                 continue
-            frames = hand.receive()
+            frames = handle.receive()
             if frames is None:
-                self._ended(hand)
+                self._ended(handle)
                 continue
             for kind, content in frames:
-                hand.deaths = 0
+                handle.deaths = 0
                 if kind is Kind.FORGOTTEN:
-                    hand.forgotten = content["token"]
+                    handle.forgotten = content["token"]
                 elif kind is Kind.PROBED:
                     self._probed = content["fields"]
                 elif kind is Kind.BROKEN:
-                    raise self._completed(content["error"], hand)
+                    raise self._completed(content["error"], handle)
                 else:
-                    hand.tasks.pop(content.number, None)
+                    handle.tasks.pop(content.number, None)
                     replies.append(content)
         return replies
 
     def _look_at_launcher(self) -> None:
-        for hand in self._hands:
-            report = self._launcher.report(hand.key)
+        for handle in self._handles:
+            report = self._launcher.report(handle.key)
             if report.refused:
                 raise ResourceError(
-                    f"worker {hand.number} could not be started: {report.refused}.",
+                    f"worker {handle.number} could not be started: {report.refused}.",
                     hint="Lower num_workers, free memory, or raise `ulimit -u`.",
                     errno=report.errno,
                 )
@@ -262,37 +262,37 @@ class ProcessPool:
         """The error that a worker reported for a task."""
         return self._completed(failed.error, None)
 
-    def _completed(self, plain: dict[str, Any], hand: WorkerHandle | None) -> StreamloadError:
+    def _completed(self, plain: dict[str, Any], handle: WorkerHandle | None) -> StreamloadError:
         error = received_error(plain)
-        index = error.details.get("worker_id", hand.number if hand else None)
+        index = error.details.get("worker_id", handle.number if handle else None)
         if isinstance(error, WorkerError) and index is not None:
             error.worker_id = index
-            error.pid = self._hands[index].pid
+            error.pid = self._handles[index].pid
         return error
 
-    def _ended(self, hand: WorkerHandle) -> None:
+    def _ended(self, handle: WorkerHandle) -> None:
         """A worker's socket has ended: put another in its place if that is wanted and may help. Raises what it died of."""
-        self._launcher.await_end([hand.key], seconds=2.0)
+        self._launcher.await_end([handle.key], seconds=2.0)
         self._look_at_launcher()
-        report = self._launcher.report(hand.key)
+        report = self._launcher.report(handle.key)
         if report.status is None and not self._launcher.alive:
             raise self._launcher.start_error()
-        doing = self._board.doing(hand.number)
-        blamed = hand.tasks.get(doing) if doing is not None else None
+        doing = self._progress.doing(handle.number)
+        blamed = handle.tasks.get(doing) if doing is not None else None
         death = WorkerExit(
-            worker=hand.number, pid=hand.pid, status=report.status or 0, task=blamed or hand.oldest, trace=hand.said("trace")
+            worker=handle.number, pid=handle.pid, status=report.status or 0, task=blamed or handle.oldest, trace=handle.said("trace")
         )
         poison = blamed is not None and blamed.number in self._suspects
-        if not self._restart or self._probing or poison or hand.deaths >= MOST_DEATHS:
-            raise crashed(self._job, death, others=self._others_dead(hand), before=hand.deaths, poison=poison)
+        if not self._restart or self._probing or poison or handle.deaths >= MOST_DEATHS:
+            raise crashed(self._job, death, others=self._others_dead(handle), before=handle.deaths, poison=poison)
         if blamed is not None:
             self._suspects.add(blamed.number)
-        self._replace(hand)
+        self._replace(handle)
 
     def _others_dead(self, first: WorkerHandle) -> list[int]:
         """Process ids of other workers that have died as well, or do so within a moment."""
-        self._launcher.await_end([hand.key for hand in self._hands], seconds=0.02)
-        reports = [self._launcher.report(hand.key) for hand in self._hands if hand is not first]
+        self._launcher.await_end([handle.key for handle in self._handles], seconds=0.02)
+        reports = [self._launcher.report(handle.key) for handle in self._handles if handle is not first]
         return [report.pid for report in reports if report.status is not None and report.pid is not None]
 
     def _replace(self, dead: WorkerHandle) -> None:
@@ -300,33 +300,35 @@ class ProcessPool:
         self._poll.unregister(dead.channel)
         del self._by_fd[dead.channel.fileno()]
         dead.forget()
-        self._board.bury(dead.number)
-        hand = self._hands[dead.number] = WorkerHandle(self._launcher, dead.number, self._blocks, probe=False, overflows=dead.overflows)
-        hand.tasks, hand.deaths = dead.tasks, dead.deaths + 1
-        self._watch(hand)
+        self._progress.retire(dead.number)
+        handle = self._handles[dead.number] = WorkerHandle(self._launcher, dead.number, self._blocks, probe=False, overflows=dead.overflows)
+        handle.tasks, handle.deaths = dead.tasks, dead.deaths + 1
+        self._watch(handle)
         if self._forgetting:
-            hand.forgotten = self._token
+            handle.forgotten = self._token
             return
         for window in sorted(self._windows.values()):
-            hand.send(pack_window(window))
-        for task in sorted(hand.tasks.values()):
-            hand.send(pack_step(task))
+            handle.send(pack_window(window))
+        for task in sorted(handle.tasks.values()):
+            handle.send(pack_step(task))
 
     def _timed_out(self, number: int | None) -> StreamloadError:
         """The error for a worker that does not answer, with where it is."""
-        for hand in self._hands:
-            hand.signal(signal.SIGUSR1)
+        for handle in self._handles:
+            handle.signal(signal.SIGUSR1)
         deadline = time.monotonic() + STACK_S
-        while time.monotonic() < deadline and not all(hand.said("stack") for hand in self._hands):
+        while time.monotonic() < deadline and not all(handle.said("stack") for handle in self._handles):
             time.sleep(0.02)
         time.sleep(0.02)  # What has begun to be written is written.
-        stacks = {hand.number: hand.said("stack") for hand in self._hands}
-        holders = [hand for hand in self._hands if number is None or number in hand.tasks] or self._hands
-        busy = [hand for hand in holders if "_listen" not in stacks[hand.number]] or [
-            h for h in self._hands if "_listen" not in stacks[h.number]
+        stacks = {handle.number: handle.said("stack") for handle in self._handles}
+        holders = [handle for handle in self._handles if number is None or number in handle.tasks] or self._handles
+        busy = [handle for handle in holders if "_listen" not in stacks[handle.number]] or [
+            h for h in self._handles if "_listen" not in stacks[h.number]
         ]
-        hand = (busy or holders)[0]
-        return timed_out(self._job, worker=hand.number, pid=hand.pid, task=hand.oldest, stack=stacks[hand.number], timeout=self._timeout)
+        handle = (busy or holders)[0]
+        return timed_out(
+            self._job, worker=handle.number, pid=handle.pid, task=handle.oldest, stack=stacks[handle.number], timeout=self._timeout
+        )
 
     # The end
 
@@ -338,35 +340,35 @@ class ProcessPool:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that have started."""
-        return [pid for hand in self._hands if (pid := hand.pid) is not None]
+        return [pid for handle in self._handles if (pid := handle.pid) is not None]
 
     def stop(self, *, grace_s: float = GRACE_S) -> None:
         """End the workers: by themselves within `grace_s`, else by SIGKILL. May be called twice, and in a forked child."""
         if self._stopped:
             return
         self._stopped = True
-        for hand in self._hands:
-            hand.channel.close()
+        for handle in self._handles:
+            handle.channel.close()
         if self._owner == os.getpid() and self._launcher.alive:
-            keys = [hand.key for hand in self._hands]
+            keys = [handle.key for handle in self._handles]
             self._launcher.await_end(keys, seconds=0.0)  # Takes in what has been said.
             # One that is not ready has forked nobody. When it is, they find the end of their sockets at once.
             if self._launcher.ready and not self._launcher.await_end(keys, seconds=grace_s):
-                for hand in self._hands:
-                    hand.kill()
+                for handle in self._handles:
+                    handle.kill()
                 self._launcher.await_end(keys, seconds=GRACE_S)
-        for hand in self._hands:
-            hand.forget()
+        for handle in self._handles:
+            handle.forget()
         for block in self._own:
             block.close()
 
 
 def probe_schema(job: Job, *, timeout: float) -> Schema:
     """What the job's transform makes of a record, found in a worker of its own: a function that dies takes nothing along."""
-    board = WorkerProgress.create(1)
-    pool = ProcessPool(job, ring=board.block, board=board, arena=None, tables=None, timeout=timeout, probe=True)
+    progress = WorkerProgress.create(1)
+    pool = ProcessPool(job, ring=progress.block, progress=progress, arena=None, tables=None, timeout=timeout, probe=True)
     try:
         return pool.probed()
     finally:
         pool.stop()
-        board.close()
+        progress.close()

@@ -98,8 +98,8 @@ class FinishedStep(NamedTuple):
         return self.planned.begin.step
 
 
-class _Asked:
-    """A step that has been asked for."""
+class _PendingStep:
+    """A step that has been asked for, and its reply once there is one."""
 
     __slots__ = ("planned", "reply", "task")
 
@@ -121,8 +121,8 @@ class Scheduler:
         self._windows = windows
         self._advice = advice
         self._number = 0
-        self._queue: deque[_Asked] = deque()
-        self._waiting: dict[int, _Asked] = {}
+        self._queue: deque[_PendingStep] = deque()
+        self._waiting: dict[int, _PendingStep] = {}
         self._capacity = pool.capacity
         # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
         self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
@@ -166,7 +166,7 @@ class Scheduler:
                 self._take(reply)
             for asked in self._queue:
                 if isinstance(asked.reply, (Filled, Overflowed)):
-                    self._slots.drop(asked.task.slot)
+                    self._slots.discard(asked.task.slot)
         self._queue.clear()
         self._started = True
         self._at = at
@@ -251,8 +251,8 @@ class Scheduler:
             raise WorkerError(f"a worker answered task {reply.number}, which nobody asked for: a fault in streamload.")
         asked.reply = reply
         if isinstance(reply, Failed):
-            self._slots.leave(reply.slot)
-        elif reply.slot != asked.task.slot or not self._slots.answered(reply.slot, reply.number):
+            self._slots.abort(reply.slot)
+        elif reply.slot != asked.task.slot or not self._slots.commit(reply.slot, reply.number):
             raise WorkerError(
                 f"slot {reply.slot} does not hold what task {reply.number} should have put there.",
                 hint="A function of yours, or a column of your own, wrote past the end of its array.",
@@ -273,15 +273,15 @@ class Scheduler:
         advice, by_windows, steps, at = self._advice, windows.needed, self._steps, self._at
         remembers = advice.remembers
         room = self._capacity - len(waiting)
-        while room and at.epoch < until and (slot := slots.ask()) is not None:
+        while room and at.epoch < until and (slot := slots.reserve()) is not None:
             planned = (advice.planned(at) if remembers else None) or steps.step(at)
             if planned is None:
-                slots.leave(slot)
+                slots.abort(slot)
                 self._at = at = steps.next_epoch(at)
                 continue
             pieces = planned.pieces
             if by_windows and not windows.may_use(pieces):
-                slots.leave(slot)
+                slots.abort(slot)
                 advice.put_back(planned)
                 break
             if by_windows:
@@ -293,7 +293,7 @@ class Scheduler:
             number = self._number
             task = _made(StepTask, (number, slot, at.epoch, at.step, pieces, told, segments))
             self._number = number + 1
-            asked = waiting[number] = _Asked(planned, task)
+            asked = waiting[number] = _PendingStep(planned, task)
             queue.append(asked)
             self._at = at = planned.end
             room -= 1

@@ -38,7 +38,7 @@ UNSENT = {"copied": (4, 600_000), "read": (3, 150_000), "transformed": (1, 0)}
 """How many replies are sent together while there is more to do, and after how many nanoseconds at the latest: whoever is woken
 takes a core from a worker, and none should wait for a step that may take as long as a disk or a transform does."""
 RECORD_NS = 500_000
-"""How old the board's counters may be while there is work."""
+"""How old the counters of progress may be while there is work."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
 PR_SET_PDEATHSIG = 1
@@ -47,10 +47,10 @@ PR_SET_PDEATHSIG = 1
 class Worker:
     """The loop of one worker: whatever can be done next, until the socket ends."""
 
-    def __init__(self, channel: socket.socket, filler: BatchFetcher, board: WorkerProgress) -> None:
+    def __init__(self, channel: socket.socket, fetcher: BatchFetcher, progress: WorkerProgress) -> None:
         self._channel = channel
-        self._filler = filler
-        self._board = board
+        self._fetcher = fetcher
+        self._progress = progress
         self._frames = Frames()
         self._steps: deque[StepTask] = deque()
         self._ended = False
@@ -63,7 +63,7 @@ class Worker:
         self._recorded_ns = 0
         self._unsent: list[bytes] = []
         self._unsent_ns = 0
-        self._most_unsent, self._unsent_limit_ns = UNSENT[filler.pace]
+        self._most_unsent, self._unsent_limit_ns = UNSENT[fetcher.pace]
 
     def run(self) -> None:
         """Work until the loader closes its end."""
@@ -79,8 +79,10 @@ class Worker:
             began = now
             if not busy or now - self._recorded_ns > RECORD_NS:
                 self._recorded_ns = now
-                counters = self._filler.counters()
-                self._board.record(self._filler.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns))
+                counters = self._fetcher.counters()
+                self._progress.record(
+                    self._fetcher.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns)
+                )
             if not busy:
                 self._listen(PATIENCE_S if self._steps else None)
                 began = self._heard_ns = time.perf_counter_ns()
@@ -92,7 +94,7 @@ class Worker:
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
-        steps, windows = self._steps, self._filler.windows
+        steps, windows = self._steps, self._fetcher.windows
         if steps and (not windows.parts or windows.ready(steps[0])):
             self._do(steps.popleft())
             self._done += 1
@@ -114,8 +116,8 @@ class Worker:
     def _do(self, task: StepTask) -> None:
         try:
             if task.advice:
-                self._filler.advise(task.advice)
-            filled = self._filler.fill(task)
+                self._fetcher.advise(task.advice)
+            filled = self._fetcher.fill(task)
         except StreamloadError as error:
             self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
             return
@@ -152,9 +154,9 @@ class Worker:
 
     def _fail_waiting(self, error: StreamloadError) -> None:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
-        error.details.setdefault("worker_id", self._filler.index)
+        error.details.setdefault("worker_id", self._fetcher.index)
         self._send(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
-        self._filler.windows.forget()
+        self._fetcher.windows.forget()
 
     def _send(self, frame: bytes) -> None:
         self._unsent.append(frame)
@@ -186,11 +188,11 @@ class Worker:
             if kind is Kind.STEP:
                 self._steps.append(content)
             elif kind is Kind.WINDOW:
-                self._filler.windows.open(content)
+                self._fetcher.windows.open(content)
             elif kind is Kind.FORGET:
                 self._steps.clear()
-                self._filler.windows.forget()
-                self._filler.forget_tables()
+                self._fetcher.windows.forget()
+                self._fetcher.forget_tables()
                 self._send(pack_text(Kind.FORGOTTEN, content))
 
 
@@ -212,12 +214,12 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
             fields = [[f.name, dtype_text(f.dtype), list(f.shape), f.ragged] for f in probe(job)]
             channel.sendall(pack_text(Kind.PROBED, {"fields": fields}))
             return
-        board = WorkerProgress(blocks["board"], job.workers)
+        progress = WorkerProgress(blocks["progress"], job.workers)
         assert job.layout is not None
         slots = [SlotViews(job.layout, blocks["ring"], slot) for slot in range(blocks["ring"].nbytes // job.layout.nbytes)]
         if any(isinstance(order, DRAWN) for stream in job.streams for order in stream.lanes):
             draw_kernels()  # They are compiled on first use: that must not look like a step that stalls.
-        filler = BatchFetcher(job, index=index, board=board, slots=slots, arena=blocks.get("arena"), tables=blocks.get("tables"))
+        fetcher = BatchFetcher(job, index=index, progress=progress, slots=slots, arena=blocks.get("arena"), tables=blocks.get("tables"))
     except StreamloadError as error:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
         return
@@ -225,7 +227,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(unexpected_error(error))}))
         return
     reach("open")
-    Worker(channel, filler, board).run()
+    Worker(channel, fetcher, progress).run()
     reach("close")
 
 

@@ -163,7 +163,7 @@ def await_launcher() -> None:
         time.sleep(0.01)
 
 
-def surveyor_pid() -> int | None:
+def inspector_pid() -> int | None:
     """The process that looks at HDF5 files, where there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     current = module.Inspector._current if module is not None else None
@@ -192,10 +192,10 @@ def held() -> dict[str, Counter[str]]:
             continue
         descriptors["a file without a name" if re.search(r"(/memfd:streamload|/#\d+) \(deleted\)$", target) else target] += 1
     maps = re.findall(r"(?:/memfd:| )(\S+ \(deleted\))$", Path("/proc/self/maps").read_text(), re.MULTILINE)
-    if (surveyor := surveyor_pid()) is not None:
+    if (inspector := inspector_pid()) is not None:
         descriptors.subtract(LAUNCHER)  # It costs what a launcher does.
     return {
-        "processes": Counter(str(pid) for pid in family() if pid not in (launcher_pid(), surveyor)),
+        "processes": Counter(str(pid) for pid in family() if pid not in (launcher_pid(), inspector)),
         "descriptors": descriptors,
         "mappings": Counter(name for name in maps if "libffi" not in name),
         "threads": Counter(f"{thread.name} {thread.ident}" for thread in threading.enumerate()),

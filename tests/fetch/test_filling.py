@@ -72,7 +72,7 @@ def stream_of(source: Source, *, lanes: int, blocks: bool, seed: int, window: in
 
 
 class Rig:
-    """One filler over several streams, without processes or a scheduler."""
+    """One fetcher over several streams, without processes or a scheduler."""
 
     def __init__(
         self,
@@ -90,25 +90,25 @@ class Rig:
         layout = SlotLayout.of(schema, BATCH, [rooms if field.ragged else 0 for field in schema])
         self.job = replace(job, layout=layout)
         self.sources = sources
-        self.board = WorkerProgress.create(1, parts=job.parts)
+        self.progress = WorkerProgress.create(1, parts=job.parts)
         self.ring = SharedBlock.create(layout.nbytes, purpose="a slot")
         self.arena = SharedBlock.create(job.arena_nbytes, purpose="an arena")
         self.tables = SharedBlock.create(tables_nbytes(job.streams), purpose="tables")
         self.writers = tables_in(self.tables, job.streams)
         self.views = SlotViews(layout, self.ring, 0)
-        self.filler = BatchFetcher(self.job, index=0, board=self.board, slots=[self.views], arena=self.arena, tables=self.tables)
+        self.fetcher = BatchFetcher(self.job, index=0, progress=self.progress, slots=[self.views], arena=self.arena, tables=self.tables)
         self.number = 0
 
     def fill(self, pieces: list[StepPiece]) -> tuple[FilledStep, dict[str, Any], np.ndarray]:
         """Fill one step: what came of it, its fields, and its record numbers."""
         for window in self.windows_of(pieces):
-            self.filler.windows.open(window)
+            self.fetcher.windows.open(window)
         self.number += 1
         task = StepTask(self.number, 0, 7, self.number, tuple(pieces), tuple(pieces))
-        while not self.filler.windows.ready(task):
-            assert self.filler.windows.decode_next()
-        self.filler.advise(task.advice)
-        filled = self.filler.fill(task)
+        while not self.fetcher.windows.ready(task):
+            assert self.fetcher.windows.decode_next()
+        self.fetcher.advise(task.advice)
+        filled = self.fetcher.fill(task)
         assert self.views.task[0] == task.number
         if filled.overflow is None:
             fields, records = self.job.layout.arrays(self.ring.bytes, filled.count)
@@ -134,12 +134,12 @@ class Rig:
                     yield WindowTask(100 * self.number + len(parts), *key, parts[key])
 
     def close(self) -> None:
-        self.filler.close()
+        self.fetcher.close()
         for source in self.sources:
             source.close()
         for block in (self.ring, self.arena, self.tables):
             block.close()
-        self.board.close()
+        self.progress.close()
 
 
 def pieces_of(streams: list[Stream], chance: Random) -> list[StepPiece]:
@@ -205,10 +205,10 @@ def test_small_blocks_are_decoded_together(together: int, most: int, tmp_path: P
     rig = Rig([source], [stream])
     for piece in (StepPiece(0, 0, 4, 0, BATCH), StepPiece(0, 0, 4, 101, 125), StepPiece(0, 0, 5, 120, 130)):
         (window,) = rig.windows_of([piece])
-        rig.filler.windows.open(window)
-        counts = list(iter(rig.filler.windows.decode_next, 0))
+        rig.fetcher.windows.open(window)
+        counts = list(iter(rig.fetcher.windows.decode_next, 0))
         assert (sum(counts), max(counts)) == (7, most)
-        rig.filler.windows.forget()
+        rig.fetcher.windows.forget()
         filled, fields, _ = rig.fill([piece])
         assert filled.count == piece.stop - piece.start
         assert listed(fields) == expected([source], rig.job, [piece])[0]

@@ -47,10 +47,10 @@ def test_a_batch_is_shown_as_it_was_written_in_its_slot_or_beside_it(lengths: li
             values = views.fields[name][: offsets[-1]]
             values[...] = np.arange(values.size).reshape(values.shape)
             expected[name] = values.copy(), offsets.copy()
-    slots.ask()
-    assert slots.ask() == 1
+    slots.reserve()
+    assert slots.reserve() == 1
     SlotViews(slots.layout, slots.ring, 1).task[0] = 3
-    assert slots.answered(1, 3)
+    assert slots.commit(1, 3)
     for fields, records in (
         (slots.overflown(1, count, capacities, memory)),
         slots.layout.arrays(slots.ring.bytes[slots.layout.nbytes :], count),

@@ -73,7 +73,7 @@ class RingAgainstTwin(RuleBasedStateMachine):
     def ask(self) -> None:
         """A slot is handed out exactly if one is free: never one that anybody holds, and never by waiting."""
         taken = self.leased() | set(self.asked) | set(self.filled)
-        slot = self.slots.ask()
+        slot = self.slots.reserve()
         if len(taken) == len(self.slots):
             assert slot is None
             return
@@ -91,7 +91,7 @@ class RingAgainstTwin(RuleBasedStateMachine):
             array[...] = (task * 7 + len(name)) % 200
         self.views[slot].records[:] = task
         self.views[slot].task[0] = task
-        assert self.slots.answered(slot, task)
+        assert self.slots.commit(slot, task)
         self.filled[slot] = task
 
     @precondition(lambda self: self.asked)
@@ -99,14 +99,14 @@ class RingAgainstTwin(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.asked)))
         del self.asked[slot]
-        self.slots.leave(slot)
+        self.slots.abort(slot)
 
     @precondition(lambda self: self.filled)
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from(sorted(self.filled)))
         del self.filled[slot]
-        self.slots.drop(slot)
+        self.slots.discard(slot)
 
     @precondition(lambda self: self.filled)
     @rule(data=st.data(), how=st.sampled_from(sorted(KEEPERS)), name=st.sampled_from(["image", "label"]), count=st.integers(1, BATCH))
@@ -163,11 +163,11 @@ def filled_ring(*, count: int = 3, spare: int = 2) -> Slots:
     """A ring whose slots have all been filled by tasks of their own numbers."""
     slots = Slots(SlotLayout.of(SCHEMA, BATCH), count=count, spare=spare)
     for number in range(count):
-        slot = slots.ask()
+        slot = slots.reserve()
         assert slot is not None
         views = SlotViews(slots.layout, slots.ring, slot)
         views.task[0], views.fields["image"][:] = number, number
-        assert slots.answered(slot, number)
+        assert slots.commit(slot, number)
     return slots
 
 
@@ -178,9 +178,9 @@ def test_anything_that_looks_at_an_array_keeps_its_slot(how: str) -> None:
     fields, _, _ = slots.lease(0, BATCH)
     keeper = KEEPERS[how](fields["label"])
     del fields
-    assert slots.ask() is None
+    assert slots.reserve() is None
     del keeper
-    assert slots.ask() == 0
+    assert slots.reserve() == 0
     slots.close()
 
 
@@ -189,9 +189,9 @@ def test_record_numbers_do_not_keep_a_slot() -> None:
     slots = filled_ring(count=2, spare=1)
     fields, records, copied = slots.lease(0, BATCH)
     assert not copied
-    assert slots.ask() is None
+    assert slots.reserve() is None
     del fields
-    assert slots.ask() == 0
+    assert slots.reserve() == 0
     del records
     slots.close()
 
@@ -204,40 +204,40 @@ def test_a_batch_beyond_the_spare_ones_is_private_memory_and_its_slot_goes_on() 
     low, high = slots.ring.address, slots.ring.address + slots.ring.nbytes
     assert low <= first[0]["image"].ctypes.data < high
     assert not low <= second[0]["image"].ctypes.data < high
-    assert slots.ask() == 1
+    assert slots.reserve() == 1
     assert (second[0]["image"] == 1).all()
     slots.close()
 
 
 def test_a_worker_that_answers_another_task_is_found_out() -> None:
     slots = Slots(SlotLayout.of(SCHEMA, BATCH), count=2, spare=1)
-    slot = slots.ask()
+    slot = slots.reserve()
     assert slot is not None
     SlotViews(slots.layout, slots.ring, slot).task[0] = 6
-    assert not slots.answered(slot, 7)
+    assert not slots.commit(slot, 7)
     slots.close()
 
 
 def test_a_worker_that_writes_past_its_slot_is_found_out() -> None:
     slots = Slots(SlotLayout.of(SCHEMA, BATCH), count=2, spare=1)
-    slot = slots.ask()
+    slot = slots.reserve()
     assert slot is not None
     views = SlotViews(slots.layout, slots.ring, slot)
     views.task[0] = 7
     views.canary[0] = CANARY + 1
-    assert not slots.answered(slot, 7)
+    assert not slots.commit(slot, 7)
     slots.close()
 
 
 def test_a_slot_that_is_asked_for_cannot_be_leased_or_dropped() -> None:
     """A late worker must never write into memory that somebody else was given (rule 3)."""
     slots = Slots(SlotLayout.of(SCHEMA, BATCH), count=2, spare=1)
-    slot = slots.ask()
+    slot = slots.reserve()
     assert slot is not None
     with pytest.raises(RuntimeError, match=r"slot \d is asked for, where it should be filled: a fault in streamload"):
         slots.lease(slot, BATCH)
     with pytest.raises(RuntimeError, match="asked for, where it should be filled"):
-        slots.drop(slot)
+        slots.discard(slot)
     slots.close()
 
 

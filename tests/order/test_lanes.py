@@ -83,7 +83,7 @@ def test_all_lanes_together_are_the_data_in_the_memory_of_a_window(storage: tupl
             assert lane.block_nbytes[held].sum() <= lane.most_window_nbytes
             assert table.held_starts(window)[-1] <= lane.most_window_records
             records = np.concatenate([table.block_records(block) for block in held] + [np.empty(0, np.int64)])
-            rows = table.deal(window, 0, int(table.held_starts(window)[-1]))
+            rows = table.rows_at(window, 0, int(table.held_starts(window)[-1]))
             start, stop = table.starts[window : window + 2].tolist()
             assert (records[rows] == table.records(start, stop)).all()
 
@@ -205,7 +205,7 @@ def test_ranks_with_lanes_of_their_own_decode_hardly_more_than_one_would(ranks: 
                 table = tables[piece.lane]
                 window = table.window_of(piece.start)
                 first, stop = int(table.starts[window]), int(table.starts[window + 1])
-                rows = table.deal(window, piece.start - first, min(piece.stop, stop) - first)
+                rows = table.rows_at(window, piece.start - first, min(piece.stop, stop) - first)
                 blocks = table.blocks_of(window)[table.held_starts(window).searchsorted(rows, "right") - 1]
                 held.update(table.pieces.blocks[blocks].tolist())
             at = step.end

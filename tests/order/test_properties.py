@@ -227,7 +227,7 @@ def test_windows_are_dealt_as_records_say(storage: tuple[Layout, int], seed: int
         window = table.window_of(position)
         first = int(table.starts[window])
         assert first <= position < table.starts[window + 1]
-        rows = table.deal(window, position - first, position - first + 1)
+        rows = table.rows_at(window, position - first, position - first + 1)
         assert table.held_records(window, rows).tolist() == [whole[position]]
         held = np.concatenate([order.block_records(block) for block in table.blocks_of(window)])
         assert held[rows[0]] == whole[position]

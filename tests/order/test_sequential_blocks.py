@@ -33,7 +33,7 @@ def test_windows_hold_each_block_once_and_in_stored_order(lengths: list[int], re
         assert len(blocks) == 1 or order.block_nbytes[blocks].sum() <= runs_module.RUN_NBYTES
         held = int(table.starts[window + 1] - table.starts[window])
         assert held <= order.most_window_records
-        assert table.deal(window, 0, held).tolist() == list(range(held))
+        assert table.rows_at(window, 0, held).tolist() == list(range(held))
     assert table.records(0, order.n).tolist() == list(range(order.n)) == order.records(epoch, 0, order.n).tolist()
 
 

@@ -123,7 +123,7 @@ def test_block_orders_of_draws_follow_the_definition(
             blocks = table.blocks_of(window)
             held = np.concatenate([table.block_records(block) for block in blocks] + [np.empty(0, np.int64)])
             start, stop = table.starts[window : window + 2].tolist()
-            assert (held[table.deal(window, 0, stop - start)] == table.records(start, stop)).all()
+            assert (held[table.rows_at(window, 0, stop - start)] == table.records(start, stop)).all()
             assert table.held_starts(window)[-1] == len(held) <= lane.most_window_records
             if hasattr(lane, "blocks"):
                 assert nbytes[table.pieces.blocks[blocks]].sum() <= lane.most_window_nbytes

@@ -119,7 +119,7 @@ class AnyOrderPool:
 
 
 class Rig:
-    """A pipeline over a block order, with a pool that answers as chance has it."""
+    """A scheduler over a block order, with a pool that answers as chance has it."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Rig:
         part = PartSize(n=n, lanes=1, count=batch_size)
         self.shares = steps = SharedSteps(parts=(part,), rank=0, ranks=1, drop_last=drop_last, pad_last=False)
         tables = Tables(self.order, self.block)
-        self.pipeline = Scheduler(
+        self.scheduler = Scheduler(
             steps=steps,
             pool=self.pool,
             slots=self.slots,
@@ -165,7 +165,7 @@ class Rig:
     def steps(self, epoch: int, position: int = 0) -> Iterator[int]:
         """Take the steps of an epoch, each checked; yields where each begins."""
         for start in range(position, self.end, self.batch_size):
-            step = self.pipeline.step()
+            step = self.scheduler.step()
             assert step is not None
             stop = min(start + self.batch_size, self.end)
             reached = [at.places[0].position for at in (step.planned.begin, step.planned.end)]
@@ -174,10 +174,10 @@ class Rig:
             assert (step.records == expected).all()
             assert (step.fields["x"] == expected).all()
             yield start
-        assert self.pipeline.step() is None
+        assert self.scheduler.step() is None
 
     def begin(self, epoch: int, position: int, stop: int | None) -> None:
-        self.pipeline.begin(self.shares.begin(epoch, position // self.batch_size), stop)
+        self.scheduler.begin(self.shares.begin(epoch, position // self.batch_size), stop)
 
     def close(self) -> None:
         self.slots.close()
@@ -256,7 +256,7 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
                 got.append(start)
         assert got == list(range(0, failing, rig.batch_size))
         with pytest.raises(TransformError):
-            rig.pipeline.step()
+            rig.scheduler.step()
         rig.pool.fails.clear()
         rig.begin(0, failing, None)
         assert list(rig.steps(0, failing)) == list(range(failing, rig.end, rig.batch_size))
@@ -267,7 +267,7 @@ def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
     rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
     rig.begin(0, 0, None)
     with pytest.raises(WorkerError, match="a worker answered task 77, which nobody asked for: a fault in streamload"):
-        rig.pipeline._take(Filled(77, 0, 2))
+        rig.scheduler._take(Filled(77, 0, 2))
     rig.close()
 
 
@@ -277,7 +277,7 @@ def test_a_slot_that_does_not_bear_out_its_answer_is_a_fault() -> None:
     rig.begin(0, 0, None)
     task = rig.pool.seen[0]
     with pytest.raises(WorkerError, match=r"slot \d does not hold what task 0 should have put there. A function of yours"):
-        rig.pipeline._take(Filled(task.number, task.slot, 2))
+        rig.scheduler._take(Filled(task.number, task.slot, 2))
     rig.close()
 
 

@@ -57,7 +57,7 @@ class Content:
 def record_hashes(taken: Mapping[str, NDArray[Any] | Ragged], version: int = 3) -> list[bytes]:
     """A hash of 16 bytes for each record: over its fields, by name, as little-endian bytes; of large ones, over checksums of these."""
     if any(isinstance(values, Ragged) for values in taken.values()):
-        return _uneven_hashes(taken)
+        return _ragged_hashes(taken)
     if version > 2 and (small := _small(taken)) is not None:
         return small_hashes(small).view("V16")[:, 0].tolist()
     rows = [_bytes_of(taken[name]) for name in sorted(taken)]
@@ -120,7 +120,7 @@ def _small(taken: Mapping[str, NDArray[Any] | Ragged]) -> NDArray[np.uint8] | No
     return np.concatenate(rows, axis=1) if len(rows) != 1 else rows[0]
 
 
-def _uneven_hashes(taken: Mapping[str, Any]) -> list[bytes]:
+def _ragged_hashes(taken: Mapping[str, Any]) -> list[bytes]:
     """Hashes of records that differ in length: the length of each such field goes before it."""
     columns = [(taken[name], None if isinstance(taken[name], Ragged) else _bytes_of(taken[name])) for name in sorted(taken)]
     hashes: list[bytes] = []

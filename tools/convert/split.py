@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from streamload.errors import ConfigError
-from streamload.order.split import Batches, Dealt, dealer, ends_of
+from streamload.order.split import Batches, Partition, ends_of, partition_by
 from streamload.storage.owned_files import anonymous_file, replace_file
 from streamload.tools.convert.shuffle import WrittenOrder
 
@@ -30,13 +30,13 @@ def shares_in(text: str | None) -> list[float]:
     return shares
 
 
-def write_parts(path: str, batches: Batches, parts: int, dealt: Dealt) -> tuple[int, ...]:
+def write_parts(path: str, batches: Batches, parts: int, partition: Partition) -> tuple[int, ...]:
     """Write record numbers part by part, each ascending, and say where each part ends."""
     counts = [0] * parts
     with ExitStack() as held:
         files = [held.enter_context(anonymous_file(os.path.dirname(path))) for _ in range(parts)]
         for numbers, taken in batches():
-            where = dealt(numbers, taken)
+            where = partition(numbers, taken)
             for part, file in enumerate(files):
                 mine = numbers[where == part]
                 file.write(mine.astype(np.int64).tobytes())
@@ -69,6 +69,6 @@ def arranged(
     if not count or len(shares) == 1 or (shuffle and label is None and group is None):
         ends = tuple(int(end) for end in ends_of(shares, count))
         return WrittenOrder(ends=ends, shuffle="whole" if shuffle and count else "no", seed=seed, file=kept)
-    dealt = dealer(shares, count, batches, seed=seed, label=label, group=group, said=f"--stratify {label}")
-    ends = write_parts(path, batches, len(shares), dealt)
+    partition = partition_by(shares, count, batches, seed=seed, label=label, group=group, said=f"--stratify {label}")
+    ends = write_parts(path, batches, len(shares), partition)
     return WrittenOrder(ends=ends, shuffle="parts" if shuffle else "no", seed=seed, file=path)

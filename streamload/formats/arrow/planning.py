@@ -19,7 +19,7 @@ from streamload.formats.arrow.record_batches import LARGEST_BATCH_NBYTES, Record
 from streamload.formats.arrow_types.element_types import ArrowValues
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.tables.fields import TablePart, WantedColumns, refuse_unknown_columns
-from streamload.formats.tables.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RawRuns, assemble, raw_records_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes
 from streamload.source import Column, Source
@@ -47,7 +47,7 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, shapes: Shapes, f
         raw = [one for one in runs if one is not None]
         if len(raw) == len(runs):
             most = max((int(fact.batches.records.max(initial=0)) for fact in facts), default=0)
-            return extents_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
+            return raw_records_of(field, parts, raw, blocks=True, label=f"raw batches of up to {most:,} records")
         return rows_of(field, parts, facts, stands)
 
     def rows_of(field: Field, parts: Sequence[TablePart], facts: Sequence[ArrowColumnInfo], filled: Any) -> RecordBatches:

@@ -16,7 +16,7 @@ from streamload.formats.columns.raw import InMemory
 from streamload.formats.naming.field_names import Fields, natural_key
 from streamload.formats.split_choice import chosen_split, refuse_split
 from streamload.formats.tables.fields import FileColumn, Table, TablePart
-from streamload.formats.tables.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RawRuns, assemble, raw_records_of
 from streamload.schema import Field
 from streamload.source import Column, Source
 from streamload.storage.files import recheck
@@ -98,6 +98,6 @@ def _column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Colu
         first = np.zeros(1, np.int64)
         runs = [RawRuns(firsts=first, offsets=np.array([one.offset]), stride=one.stride, dtype=planes.dtype) for one in batches]
         label = "binary batches" if batches and batches[0].path.endswith(".bin") else "pickled batches"
-        return PlanarImages(field=field, stored=extents_of(planes, parts, runs, blocks=False, label=label))
+        return PlanarImages(field=field, stored=raw_records_of(planes, parts, runs, blocks=False, label=label))
     flat = np.concatenate([planes_of(one) for one in batches])
     return InMemory(field=field, values=np.ascontiguousarray(np.moveaxis(flat.reshape(-1, *STORED), 1, -1)), label="pickled, re-encoded")

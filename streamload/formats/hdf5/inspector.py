@@ -112,13 +112,13 @@ class Inspector:
         with cls._asking:
             for last in (False, True):
                 inspector = cls._running()
-                scrap = AnonymousFile()
+                shared = AnonymousFile()
                 try:
-                    return inspector._survey(scrap, request)
+                    return inspector._inspect(shared, request)
                 except _GoneError as error:
                     why = inspector.last_words()
                     cls.shutdown()
-                    if last and (told := _progress(scrap)).beats:
+                    if last and (told := _progress(shared)).beats:
                         # It was up and had begun: whatever ends it, twice, is not to be tried on the user's process.
                         raise _killed(request.paths[min(told.file, len(request.paths) - 1)], why) from error
                     if last:
@@ -132,7 +132,7 @@ class Inspector:
                     cls.shutdown()
                     raise
                 finally:
-                    scrap.close()
+                    shared.close()
         raise AssertionError("the second try answers or raises")
 
     @classmethod
@@ -191,27 +191,27 @@ class Inspector:
         """The inspector's process id."""
         return self._child.pid
 
-    def _survey(self, scrap: AnonymousFile, asked: Request) -> NDArray[np.uint8]:
+    def _inspect(self, shared: AnonymousFile, asked: Request) -> NDArray[np.uint8]:
         paths = asked.paths
         request = memoryview(bytes(PROGRESS.size) + json.dumps({**asked.to_plain(), "folder": _folder()}).encode())
         place = 0
         while place < len(request):
-            place += os.pwrite(scrap.fd, request[place:], place)
+            place += os.pwrite(shared.fd, request[place:], place)
         try:
-            socket.send_fds(self._child.control, [b"survey"], [scrap.fd])
-            status, nbytes = self._answer(scrap, paths)
+            socket.send_fds(self._child.control, [b"survey"], [shared.fd])
+            status, nbytes = self._answer(shared, paths)
         except OSError as error:
             raise _GoneError from error
         if status == CANNOT_FORK:
             raise InspectorUnavailableError("the system gives no more processes")
         if status:
-            raise _ended(status, paths[min(_progress(scrap).file, len(paths) - 1)])
-        result = _result(scrap, nbytes)
+            raise _ended(status, paths[min(_progress(shared).file, len(paths) - 1)])
+        result = _result(shared, nbytes)
         if result[:1].tobytes() == b"+":
             return result[1:]
         raise from_plain(json.loads(result[1:].tobytes()))
 
-    def _answer(self, scrap: AnonymousFile, paths: Sequence[str]) -> tuple[int, int]:
+    def _answer(self, shared: AnonymousFile, paths: Sequence[str]) -> tuple[int, int]:
         """How the survey ended, and the bytes of its result. Ends it, and the inspector, if it gets nowhere."""
         waiting = select.poll()
         waiting.register(self._child.control, select.POLLIN)
@@ -219,7 +219,7 @@ class Inspector:
         watch = Stillness(began, busy_seconds=STILL_SECONDS, asleep_seconds=ASLEEP_SECONDS)
         try:
             while not waiting.poll(100):
-                now, progress = time.monotonic(), _progress(scrap)
+                now, progress = time.monotonic(), _progress(shared)
                 watch.look(now, moved=progress != seen, pid=progress.pid)
                 seen = progress
                 if not seen.beats and now - began > START_SECONDS:
@@ -277,20 +277,20 @@ def _settings() -> tuple[Any, ...]:
     return os.getpid(), os.geteuid(), tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("HDF5_")))
 
 
-def _result(scrap: AnonymousFile, nbytes: int) -> NDArray[np.uint8]:
+def _result(shared: AnonymousFile, nbytes: int) -> NDArray[np.uint8]:
     """What the survey wrote. Nobody writes there any more: the child has ended."""
     result = np.empty(nbytes, np.uint8)
     done = 0
     while done < nbytes:
-        got = os.preadv(scrap.fd, [result[done:].data], PROGRESS.size + done)
+        got = os.preadv(shared.fd, [result[done:].data], PROGRESS.size + done)
         if not got:
             raise _GoneError
         done += got
     return result
 
 
-def _progress(scrap: AnonymousFile) -> InspectionProgress:
-    said = os.pread(scrap.fd, PROGRESS.size, 0)
+def _progress(shared: AnonymousFile) -> InspectionProgress:
+    said = os.pread(shared.fd, PROGRESS.size, 0)
     return InspectionProgress(*PROGRESS.unpack(said)) if len(said) == PROGRESS.size else InspectionProgress()
 
 

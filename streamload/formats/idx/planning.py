@@ -16,7 +16,7 @@ from streamload.formats.idx.header import IdxArray, is_images, read_idx
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.split_choice import by_split, chosen_split, refuse_split
 from streamload.formats.tables.fields import FileColumn, Table, TablePart
-from streamload.formats.tables.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RawRuns, assemble, raw_records_of
 from streamload.schema import Field
 from streamload.source import Column, Source
 from streamload.storage.files import Fingerprint, fingerprint, recheck
@@ -118,7 +118,7 @@ def _column_of(field: Field, parts: Sequence[TablePart], stands: object) -> Colu
     first = np.zeros(1, np.int64)
     runs = [RawRuns(firsts=first, offsets=np.array([array.offset]), stride=stride, dtype=array.dtype) for _, array in details]
     numbered = [replace(part, number=number) for part, (number, _) in zip(parts, details, strict=True)]
-    return extents_of(field, numbered, runs, blocks=False, label="contiguous")
+    return raw_records_of(field, numbered, runs, blocks=False, label="contiguous")
 
 
 def _packed_column(field: Field, details: Sequence[tuple[int, IdxArray]]) -> PackedArrays:

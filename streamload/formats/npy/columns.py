@@ -16,7 +16,7 @@ from streamload.formats.columns.raw_ragged import InMemoryRagged
 from streamload.formats.columns.transposed import TransposedColumn, TransposedFile
 from streamload.formats.npy.text import PaddedText, encoded, padded_text
 from streamload.formats.tables.fields import FileColumn, TablePart
-from streamload.formats.tables.table import RawRuns, extents_of, held_in_memory
+from streamload.formats.tables.table import RawRuns, held_in_memory, raw_records_of
 from streamload.schema import Field
 from streamload.source import Column
 from streamload.storage.files import Fingerprint, OpenFiles
@@ -104,7 +104,7 @@ def _raw(field: Field, parts: Sequence[TablePart], arrays: Sequence[NpyArray]) -
     first = np.zeros(1, np.int64)
     runs = [RawRuns(firsts=first, offsets=np.array([array.offset]), stride=array.stride, dtype=array.dtype) for array in arrays]
     apart = any(array.stride != field.nbytes for array in arrays)
-    return extents_of(field, parts, runs, blocks=False, label="records of a structure" if apart else "contiguous")
+    return raw_records_of(field, parts, runs, blocks=False, label="records of a structure" if apart else "contiguous")
 
 
 def _resident(field: Field, values: Sequence[NDArray[Any]]) -> InMemory | InMemoryRagged:

@@ -22,7 +22,7 @@ from streamload.storage.files import OpenFiles
 class ChecksummedPages(ColumnDefaults):
     """Raw records in pages whose bodies have a CRC-32."""
 
-    extents: RawRecords
+    raw: RawRecords
     """Where the records lie: a run a page."""
     bodies: NDArray[np.int64]
     """The byte at which the body of each page begins."""
@@ -34,7 +34,7 @@ class ChecksummedPages(ColumnDefaults):
     @property
     def field(self) -> Field:
         """As it is delivered."""
-        return self.extents.field
+        return self.raw.field
 
     @property
     def addressable(self) -> bool:
@@ -44,7 +44,7 @@ class ChecksummedPages(ColumnDefaults):
     @property
     def cuts(self) -> NDArray[np.int64] | None:
         """Where pages begin."""
-        return self.extents.cuts
+        return self.raw.cuts
 
     @property
     def scratch_nbytes(self) -> int:
@@ -59,7 +59,7 @@ class ChecksummedPages(ColumnDefaults):
     @property
     def file_nbytes(self) -> int:
         """Of the records alone."""
-        return self.extents.file_nbytes
+        return self.raw.file_nbytes
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Reader:
         """A reader by offset that verifies pages."""
@@ -67,7 +67,7 @@ class ChecksummedPages(ColumnDefaults):
 
     def describe(self) -> str:
         """How it is stored."""
-        return f"{self.extents.label}, checksums verified"
+        return f"{self.raw.label}, checksums verified"
 
 
 class ChecksummedPageReader(ReaderDefaults):
@@ -77,13 +77,13 @@ class ChecksummedPageReader(ReaderDefaults):
         self._column = column
         self._files = files
         self._meter = meter
-        self._inner = column.extents.reader(files, meter)
+        self._inner = column.raw.reader(files, meter)
         self._verified = column.checksums < 0
 
     def gather(self, records: NDArray[np.int64], out: NDArray[np.generic], rows: NDArray[np.int64]) -> None:
         """Put record `records[k]` into `out[rows[k]]`. Raises ChecksumError, with file and records."""
         if not self._verified.all():
-            pages = np.searchsorted(self._column.extents.starts, records, side="right") - 1
+            pages = np.searchsorted(self._column.raw.starts, records, side="right") - 1
             for page in np.unique(pages[~self._verified[pages]]).tolist():
                 self._verify(page)
         self._inner.gather(records, out, rows)
@@ -98,7 +98,7 @@ class ChecksummedPageReader(ReaderDefaults):
 
     def _verify(self, page: int) -> None:
         column = self._column
-        extents, number = column.extents, int(column.extents.numbers[page])
+        raw, number = column.raw, int(column.raw.numbers[page])
         began = time.perf_counter_ns()
         body = read_exactly(self._files, number, int(column.bodies[page]), int(column.nbytes[page]), column.field.name)
         read = time.perf_counter_ns()
@@ -108,13 +108,13 @@ class ChecksummedPageReader(ReaderDefaults):
         self._meter.decode_ns += time.perf_counter_ns() - read
         if found != int(column.checksums[page]):
             self._files.verify()
-            path, first = self._files.fingerprints[number].path, int(extents.starts[page])
+            path, first = self._files.fingerprints[number].path, int(raw.starts[page])
             raise damaged(
                 f"{path}: the page of '{column.field.name}' at byte {int(column.bodies[page]):,} has the checksum {found:08x}, "
                 f"and its header says {int(column.checksums[page]):08x}.",
                 path=path,
                 dataset=column.field.name,
-                records=(first, int(extents.starts[page + 1])),
+                records=(first, int(raw.starts[page + 1])),
                 kind=ChecksumError,
             )
         self._verified[page] = True

@@ -24,7 +24,7 @@ from streamload.formats.parquet.ragged_row_groups import RaggedRowGroups
 from streamload.formats.parquet.ragged_sizes import ragged_groups
 from streamload.formats.parquet.row_groups import KEPT_NBYTES, RowGroups
 from streamload.formats.tables.fields import Table, TablePart, WantedColumns, refuse_unknown_columns
-from streamload.formats.tables.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RESIDENT_RECORD_NBYTES, RawRuns, assemble, raw_records_of
 from streamload.schema import Field
 from streamload.sizes import format_nbytes, format_times
 from streamload.source import Column, Source
@@ -105,12 +105,12 @@ def _raw(field: Field, parts: Sequence[TablePart], files: OpenFiles, *, verify: 
         for one, part in zip(found, parts, strict=True)
     ]
     most = max((int(np.diff([*one.firsts, part.records]).max(initial=0)) for one, part in zip(found, parts, strict=True)), default=0)
-    extents = extents_of(field, parts, runs, blocks=True, label=f"raw pages of up to {most:,} records")
+    raw = raw_records_of(field, parts, runs, blocks=True, label=f"raw pages of up to {most:,} records")
     checksums = np.concatenate([one.checksums for one in found] or [np.zeros(0, np.int64)])
     if not verify or (checksums < 0).all():
-        return extents
+        return raw
     return ChecksummedPages(
-        extents=extents,
+        raw=raw,
         bodies=np.concatenate([one.bodies for one in found]),
         nbytes=np.concatenate([one.nbytes for one in found]),
         checksums=checksums,

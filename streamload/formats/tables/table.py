@@ -198,7 +198,7 @@ class RawRuns:
     """As it lies in the file."""
 
 
-def extents_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns], *, blocks: bool, label: str) -> RawRecords:
+def raw_records_of(field: Field, parts: Sequence[TablePart], runs: Sequence[RawRuns], *, blocks: bool, label: str) -> RawRecords:
     """Raw records of several files as one column; `runs` belong to `parts`."""
     starts = np.cumsum([0, *(part.records for part in parts)])
     counts = [len(one.firsts) for one in runs]

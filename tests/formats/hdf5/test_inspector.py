@@ -135,10 +135,10 @@ def grandchild(pid: int, seconds: float = 20) -> int:
     """The process that surveys for `pid`, as soon as there is one."""
     deadline = Deadline(seconds)
     while not deadline.passed:
-        for surveyor in children(pid):
-            for child in children(surveyor):
+        for inspector in children(pid):
+            for child in children(inspector):
                 time.sleep(0.2)
-                if command(child) == command(surveyor) != b"":  # what a library runs while it is loaded is soon gone
+                if command(child) == command(inspector) != b"":  # what a library runs while it is loaded is soon gone
                     return child
         time.sleep(0.01)
     raise AssertionError("nobody surveys")
@@ -151,11 +151,11 @@ def test_neither_the_surveyor_nor_its_child_outlives_the_user(shim: str, tmp_pat
         [sys.executable, "-c", "import sys, streamload as sl; sl.open(sys.argv[1])", tmp_path / "hang.h5"], env=environment(LD_PRELOAD=shim)
     )
     child = grandchild(process.pid)
-    (surveyor,) = children(process.pid)
+    (inspector,) = children(process.pid)
     process.kill()
     process.wait()
     deadline = Deadline(3.0)
-    while any(alive(pid) for pid in (child, surveyor)):
+    while any(alive(pid) for pid in (child, inspector)):
         assert not deadline.passed
         time.sleep(0.01)
 

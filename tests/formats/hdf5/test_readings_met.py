@@ -174,3 +174,87 @@ def test_what_later_files_hold_besides_is_said(tmp_path: Path, capsys: pytest.Ca
         assert "left out" not in repr(source)
     code, shown = said(capsys, "convert", str(tmp_path / "*.h5"), tmp_path / "o.parquet")
     assert (code, "1 field: 'in/z'" in shown) == (1, True)
+
+
+def test_no_demonstration_is_left_out_because_another_is_longer(tmp_path: Path):
+    """However little of the bytes lies in it: groups that differ in their number belong together; those of splits do not."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number, steps in enumerate((4, 50)):
+            file[f"data/demo_{number}/actions"], file[f"data/demo_{number}/image"] = np.ones((steps, 7)), np.ones((steps, 6, 5), np.uint8)
+    with pytest.raises(ConfigError, match=r"has 50 records and 'data/demo_0/.*' has 4, and their paths lie in sibling groups") as caught:
+        sl.open(path)
+    first = caught.value.details["readings"][0]
+    assert (first["records"], set(first["fields"])) == (54, {"actions", "image", "group"})
+    with h5py.File(path, "w") as file:
+        for split, count in (("train", 50), ("test", 40)):
+            file[f"{split}/data"], file[f"{split}/target"] = np.ones((count, 7)), np.arange(count)
+    with sl.open(path) as source:
+        assert (len(source), "'test/data' left out: 40 records, not 50" in source.notes) == (50, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{number}_{field}", "COCO_{number:06}_{field}", "{number}{field}", "img{number}.{field}"],
+    ids=["first", "padded", "plain", "point"],
+)
+@pytest.mark.parametrize("lengths", [(3, 5, 4), (6, 6, 6)], ids=["uneven", "even"])
+def test_datasets_that_say_a_number_and_a_field_are_records(name: str, lengths: tuple[int, ...], tmp_path: Path):
+    """As features of images lie by the number of the image: they pair by that number, and no number is left out."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number, length in enumerate(lengths, 8):
+            for field, width in (("boxes", 4), ("features", 6)):
+                file[name.format(number=number, field=field)] = np.full((length, width), number, np.float32)
+    readings = offered(path)
+    (whole,) = (one for one in readings if one["record_axis"] is None)
+    assert (whole["records"], set(whole["fields"])) == (3, {"boxes", "features"})
+    with sl.open(path, fields=whole["fields"], record_axis=None) as source:
+        for record, length in enumerate(lengths):
+            assert source[record]["features"].shape == (length, 6)
+            assert (source[record]["boxes"] == 8 + record).all()
+    (joined,) = (one for one in readings if one["record_axis"] == 0 and one["records"] == sum(lengths))
+    with sl.open(path, fields=joined["fields"]) as source:
+        assert source[:]["boxes"][:, 0].tolist() == np.repeat([8, 9, 10], lengths).tolist()
+
+
+def test_patterns_within_names_pair_by_what_their_stars_stand_for(tmp_path: Path):
+    """And what has no counterpart is named by that."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number in (3, 11, 20):
+            file[f"{number}_x"] = np.full((2, 3), number)
+            if number != 11:
+                file[f"{number}_y"] = np.arange(2)
+    with pytest.raises(SchemaMismatchError, match=r"'\*_x' leads to 3 datasets, and for 1 of them '\*_y' leads to none: 11\."):
+        sl.open(path, fields={"x": "*_x", "y": "*_y"})
+
+
+def test_splits_of_one_length_are_no_fields_beside_each_other(tmp_path: Path):
+    """X_train and X_test are offered apart; fields that a conversion calls so stay fields."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for at, split in enumerate(("train", "test")):
+            file[f"X_{split}"], file[f"y_{split}"] = np.full((9, 5), at), np.arange(9)
+    with pytest.raises(ConfigError, match="'X_test' and 'X_train' are of two splits, and would be fields of one record") as caught:
+        sl.open(path)
+    readings = caught.value.details["readings"]
+    assert [one["fields"] for one in readings[:2]] == [["X_test", "y_test"], ["X_train", "y_train"]]
+    with sl.open(path, fields=readings[1]["fields"]) as source:
+        assert source[:]["X_train"].sum() == 0
+
+
+@pytest.mark.parametrize("names", [["X_train", "X_test"], ["8_boxes", "9_boxes"], ["b0", "b1"], ["s1/x", "s2/x"]])
+def test_fields_that_are_called_alike_are_written_and_read_again(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever names them has decided; the file that is written says so itself."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for at, name in enumerate(names):
+            file[name] = np.full((9, 5), at)
+    chosen = ",".join(f"{name}={name}" for name in names)
+    code, shown = said(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.h5", "--fields", chosen)
+    assert code == 0, shown
+    with sl.open(tmp_path / "b.h5") as source:
+        assert sorted(source.schema.names) == sorted(names)
+        assert [int(source[:][name].max()) for name in names] == [0, 1]

@@ -38,7 +38,7 @@ def column_of(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) 
     if field.ragged:
         return _vlen(field, some or parts, numbers)
     if all(_runs_of(part) is not None for part in some) and len({part.stored.dtype for part in some}) <= 1:
-        return _extents(field, some or parts)
+        return _raw_records(field, some or parts)
     if all(part.stored.axis and part.stored.raw and part.stored.packed and part.stored.layout == CONTIGUOUS for part in some):
         return _transposed(field, some)
     if all(_decodable(field, part) for part in some):
@@ -72,7 +72,7 @@ def _runs_of(part: Piece) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     return np.arange(len(index.offsets), dtype=np.int64) * stored.chunk[0], index.offsets + stored.member_offset
 
 
-def _extents(field: Field, parts: Sequence[Piece]) -> RawRecords:
+def _raw_records(field: Field, parts: Sequence[Piece]) -> RawRecords:
     blocks = any(part.stored.layout in (CHUNKED, RUNS) for part in parts)
     starts: list[NDArray[np.int64]] = []
     offsets: list[NDArray[np.int64]] = []

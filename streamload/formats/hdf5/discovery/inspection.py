@@ -119,7 +119,7 @@ def _refuse_unequal(wishes: list[Wish], made: dict[int, FieldPieces], collected:
             hint='Name a dataset too: fields={"x": "*/x", "group": "*"}.',
             path=path,
         )
-    collected.refuse_uneven(made)
+    collected.refuse_unlike_lengths(made)
     lengths = {wishes[number].name: pieces.records for number, pieces in made.items()}
     if len(set(lengths.values())) > 1:
         raise field_selection.unequal(lengths, path)

@@ -13,6 +13,7 @@ from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, name
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.naming.field_names import matches
+from streamload.formats.split_choice import splits_among
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
@@ -53,7 +54,8 @@ def refuse_unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Seque
     if why:
         alike = {id(one) for family in families(layout.arrays) for one in family.members.values()}
         others = [one for one in layout.arrays if id(one) not in alike]
-        raise refusal(layout, why, [*stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
+        splits = _by_split(chosen)
+        raise refusal(layout, why, [*splits, *stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
 
 
 def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
@@ -66,17 +68,27 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
     for family in found:
         within.setdefault(family.before, set()).update(map(id, family.members.values()))
     ours = {id(one) for one in chosen}
+    theirs = {id(one) for one in left_out}
     for family in found:
         # A dataset that says that its path is the name of a field is one, however many are like it.
         inside = [one for one in family.members.values() if id(one) in ours and one.stored.attribute(FIELD_NAME) != one.stored.key]
         alike = len({one.stored.shape for one in inside}) == 1
-        if family.after and len(inside) > 1 and alike and ours <= within[family.before]:
-            return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, lie in sibling groups"
+        where = "lie in sibling groups" if family.after else "differ in their number"
+        if (family.after or any(family.beside)) and len(inside) > 1 and alike and ours <= within[family.before]:
+            return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, {where}"
+        apart = next((one for one in family.members.values() if id(one) in theirs and one.stored.records), None)
+        if inside and apart is not None and family.numbered:
+            several = f"{inside[0].stored.records:,} records and '{apart.stored.key}' has {apart.stored.records:,}"
+            return f"'{inside[0].stored.key}' has {several}, and their paths {where}"
         if not family.after and len(inside) > 1 and family.lies_apart:
             others = "another dataset like it lie" if len(inside) == 2 else f"{len(inside) - 1:,} datasets like it lie"
             return f"'{inside[0].stored.key}' and {others} in files of their own"
         if not family.after and len(inside) > max(records, 2) and len(inside[0].stored.shape) > 1:
             return f"'{inside[0].stored.key}' and {len(inside) - 1:,} datasets like it have {records:,} along their first axis"
+    splits = _by_split(chosen)
+    if splits:
+        first, other = (next(iter(one.fields)) for one in splits[:2])
+        return f"'{first}' and '{other}' are of two splits, and would be fields of one record"
     lost, kept = (sum(one.stored.nbytes for one in some if one.stored.written) for some in (left_out, chosen))
     if lost > kept:
         return f"{lost / (lost + kept):.0%} of its bytes would be left out if the longest set of fields were read alone"
@@ -111,7 +123,8 @@ def stacks_and_joins(layout: FileContents) -> list[Reading]:
     for before in dict.fromkeys(family.before for family in found):
         some = [family for family in found if family.before == before]
         names = some[0].names
-        together = [family for family in some if family.names == names and bool(family.after) == bool(some[0].after)]
+        kind = bool(some[0].after), some[0].beside[0], any(some[0].beside)
+        together = [one for one in some if one.names == names and (bool(one.after), one.beside[0], any(one.beside)) == kind]
         readings += _of(layout, together)
     return readings
 
@@ -119,10 +132,12 @@ def stacks_and_joins(layout: FileContents) -> list[Reading]:
 def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
     first = together[0]
     siblings, count = _siblings(layout.tree, first)
-    star = star_of(list(first.members), [name for name in siblings if name not in first.members])
+    star = "*" if any(first.beside) else star_of(list(first.members), [name for name in siblings if name not in first.members])
     if not layout.tree.crowded and any(_leads_to(layout.tree, first, name) for name in siblings if _is_other(name, first, star)):
         return []
-    total = sum(matches(name, star) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
+    total = (
+        sum(matches(name, star.join(first.beside)) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
+    )
     about = total != count
     stacked = [family for family in together if len({one.stored.shape for one in family.members.values()}) == 1 or _can_be_ragged(family)]
     joined = [family for family in together if all(one.stored.axis == 0 for one in family.members.values())]
@@ -146,7 +161,7 @@ def _is_other(name: str, family: Family, star: str) -> bool:
 def _leads_to(tree: Tree, family: Family, name: str) -> bool:
     """Whether something lies where the dataset of this name would: none of the family. Raises SourceError for a link that leads nowhere."""
     try:
-        tree.locate("/".join((*family.before, name, *family.after)))
+        tree.locate(family.place(name))
     except MissingPathError:
         return False
     return True
@@ -187,3 +202,11 @@ def _by_length(arrays: Sequence[Found], axis: int) -> list[Reading]:
             records = group[0].stored.shape[: len(group[0].dataset.shape)][axis]
             readings.append(Reading(fields=argument(named_fields(group)), record_axis=axis, records=records))
     return readings
+
+
+def _by_split(chosen: Sequence[Found]) -> list[Reading]:
+    """Datasets of each split by themselves, where they say that they are of several."""
+    plain = {one.stored.key: one for one in chosen if one.stored.attribute(FIELD_NAME) != one.stored.key}
+    parts = splits_among(plain).values()
+    named = [named_fields([plain[key] for key in keys]) for keys in parts]
+    return [Reading(fields=[one.stored.key for _, one in some], record_axis=0, records=some[0][1].stored.records) for some in named]
