@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kept_processes import Kept, share_processes
 from time_limits import Deadline
 
 settings.register_profile(
@@ -62,6 +63,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from streamload.kernels import compile_kernels
 
     compile_kernels()
+    share_processes()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -129,9 +131,12 @@ def descendants() -> tuple[Counter[str], int]:
     found: Counter[str] = Counter()
     launchers = 0
     launcher, surveyor = launcher_pid(), surveyor_pid()
+    converter = str(Kept.child.pid) if Kept.child is not None else None
     waiting = children_of("self")
     while waiting:
         pid = waiting.pop()
+        if pid == converter:
+            continue  # What it has started lives as long as it.
         waiting += children_of(pid)
         if pid == launcher:
             launchers = 1
@@ -145,7 +150,7 @@ def descendants() -> tuple[Counter[str], int]:
 def descriptors() -> Counter[str]:
     """Open descriptors by what they lead to."""
     found: Counter[str] = Counter()
-    for number in os.listdir("/proc/self/fd"):
+    for number in {*os.listdir("/proc/self/fd")}.difference(map(str, Kept.descriptors())):
         try:
             target = os.readlink(f"/proc/self/fd/{number}")
         except OSError:
@@ -303,6 +308,7 @@ def no_orphans() -> Iterator[None]:
     yield
     stop_launcher()
     stop_surveyor()
+    Kept.end()
     deadline = Deadline(GRACE_SECONDS)
     while found := marked():
         if deadline.passed:
