@@ -95,6 +95,22 @@ def test_folders_of_masks_by_any_name_are_no_classes(images: str, masks: str, tm
         assert source.classes == {"label": tuple(sorted((images, masks)))}
 
 
+@pytest.mark.parametrize("images", ["rgb", "images"])
+def test_distances_of_sixteen_bits_are_no_class(images: str, tmp_path: Path):
+    """As depth cameras give them beside photographs; called as the error says, they are pairs, to the bit."""
+    write(tmp_path, [f"{images}/{number}.jpg" for number in range(3)])
+    (tmp_path / "depth").mkdir()
+    distances = np.random.default_rng(0).integers(0, 65_536, (3, 6, 5)).astype(np.uint16)
+    for number, one in enumerate(distances):
+        Image.fromarray(one).save(tmp_path / "depth" / f"{number}.png")
+    with pytest.raises(ConfigError, match=rf"holds masks \(depth\) of the images in {images}, .* that of masks 'masks', and leave"):
+        sl.open(tmp_path)
+    (tmp_path / images).rename(tmp_path / "images")
+    (tmp_path / "depth").rename(tmp_path / "masks")
+    with sl.open(tmp_path) as source:
+        np.testing.assert_array_equal(source[:]["mask"][..., 0], distances)
+
+
 def pixels_of(kind: str, number: int) -> np.ndarray:
     """A drawing in grey, of 30 x 40 pixels; or what could be a mask of an image that is as large."""
     levels = np.random.default_rng(number).integers(0, 256, (30, 40)).astype(np.uint8)
@@ -119,7 +135,7 @@ def test_drawings_of_the_names_of_photographs_are_a_class(tmp_path: Path):
         with pytest.raises(ConfigError, match=r"holds masks \(sketch\) of the images in photo, which are no class of their own") as caught:
             sl.open(tmp_path / "few30", fields)
         assert caught.value.hint == (
-            "Call the folder of images 'images' and leave these two alone in one: they are then read as pairs. "
+            "Call the folder of images 'images', that of masks 'masks', and leave these two alone in one: they are then read as pairs. "
             'If both are classes all the same, fields=["image", "label"] says so.'
         )
     for fields in (["image", "label"], {"x": "image", "y": "label"}):
