@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 import streamload
@@ -196,6 +197,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.advise("--order block decodes each record once; `streamload convert --chunk-records 1` makes exact order cheap")
     if "conversion" in document:
         gain = document["conversion"]
-        console.advise(gain_text(gain) + ("; `streamload convert` writes it" if pays(gain) else ": converting does not pay"))
+        command = f"streamload convert {shlex.quote(document['path'])} new.parquet --store keep"
+        console.advise(gain_text(gain) + (f"; `{command}` writes it" if pays(gain) else ": converting does not pay"))
     console.say()
     console.say(document["call"])
