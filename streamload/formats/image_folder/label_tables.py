@@ -185,6 +185,7 @@ def _parquet_rows(table: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(table).to_pylist()
+        with pa.OSFile(os.fsencode(table)) as file:
+            return pq.read_table(file).to_pylist()
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
