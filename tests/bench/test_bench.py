@@ -340,10 +340,10 @@ def test_order_quality_is_measured_and_drawn(folder: Path):
 
 @pytest.mark.slow
 def test_scale_is_measured_as_curves_with_their_laws(folder: Path):
-    """Records, sizes, workers, files and windows; every curve has its law."""
-    said, figures = command("scale", "--only", "records", "windows", folder=folder)
+    """Records, sizes, workers, files, windows and groups; every curve has its law."""
+    said, figures = command("scale", "--only", "records", "windows", "groups", folder=folder)
     curves = [figure for figure in figures if "curve" in figure]
-    assert {figure["along"] for figure in curves} == {"records", "bytes of a window"}
+    assert {figure["along"] for figure in curves} == {"records", "bytes of a window", "groups"}
     assert all(set(figure["laws"]) == set(figure["curve"]) for figure in curves)
     assert "1e+10" in said
     drawn(folder, "scale", "scale-0.png")
