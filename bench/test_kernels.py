@@ -23,9 +23,9 @@ def test_copying_records_from_memory(measured: Measure, nbytes: int, record_nbyt
     source = np.random.default_rng(0).integers(256, size=(count, record_nbytes), dtype=np.uint8)
     records = np.random.default_rng(1).permutation(count)[:256]
     out, rows = np.empty((len(records), record_nbytes), np.uint8), np.arange(len(records))
-    copy_rows, offsets = gather_kernels().copy_rows, records * record_nbytes
+    copy_rows = gather_kernels().copy_rows
     measured(
-        lambda: copy_rows(source.ctypes.data, offsets, record_nbytes, out.ctypes.data, rows),
+        lambda: copy_rows(source.ctypes.data, records, record_nbytes, record_nbytes, out.ctypes.data, rows),
         records=len(records),
         nbytes=out.nbytes,
         limit="np.take",

@@ -107,6 +107,7 @@ def _by_jax(modules: Mapping[str, ModuleType]) -> Ranks | None:
     jax: Any = modules.get("jax")
     if jax is None or not (hasattr(jax, "distributed") and jax.distributed.is_initialized()):
         return None
+    # The public process_index() starts the devices, and waits for all other processes to do so: only where there is nothing else.
     inner: Any = modules.get("jax._src.distributed")
     state: Any = getattr(inner, "global_state", None)
     if state is not None:

@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    config.pluginmanager.register(Last)
     private = tempfile.mkdtemp(prefix="streamload-tests-")
     os.environ["TMPDIR"] = tempfile.tempdir = private
     os.environ[MARK] = str(os.getpid())
@@ -127,14 +128,14 @@ def descendants() -> tuple[Counter[str], int]:
     """All processes below this one, and whether the launcher of workers, which is not among them, is up."""
     found: Counter[str] = Counter()
     launchers = 0
-    launcher, surveyor = launcher_pid(), surveyor_pid()
+    launcher, inspector = launcher_pid(), inspector_pid()
     waiting = children_of("self")
     while waiting:
         pid = waiting.pop()
         waiting += children_of(pid)
         if pid == launcher:
             launchers = 1
-        elif pid == surveyor:
+        elif pid == inspector:
             continue
         elif command := command_of(pid):
             found[f"{pid} {command}"] += 1
@@ -150,7 +151,7 @@ def descriptors() -> Counter[str]:
         except OSError:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
-    if surveyor_pid() is not None:
+    if inspector_pid() is not None:
         # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
@@ -211,7 +212,7 @@ def launcher_pid() -> str | None:
     return str(current.pid) if current is not None and current.alive else None
 
 
-def surveyor_pid() -> str | None:
+def inspector_pid() -> str | None:
     """The process that looks at HDF5 files for this one, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     current = None if module is None else module.Inspector._current
@@ -225,7 +226,7 @@ def stop_launcher() -> None:
         module.Launcher.shutdown()
 
 
-def stop_surveyor() -> None:
+def stop_inspector() -> None:
     """End the process that looks at HDF5 files, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     if module is not None:
@@ -260,21 +261,24 @@ def leftovers(before: Holdings) -> dict[str, Counter[str]]:
 
 
 class Last:
-    """What was held at the end of the last test: what is held at the start of the next one, if nothing was set up in between."""
+    """What was held at the end of the last test: what is held at the start of the next one, if nothing was set up in between.
+
+    It is a plugin of its own: pytest tells a conftest.py nothing of what is set up for a whole session.
+    """
 
     holdings: Holdings | None = None
 
+    @staticmethod
+    def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What lives longer than a test may hold something from here on."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
 
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
-    """What lives longer than a test may hold something from here on."""
-    if fixturedef.scope != "function":
-        Last.holdings = None
-
-
-def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
-    """What has lived longer than a test holds nothing any more."""
-    if fixturedef.scope != "function":
-        Last.holdings = None
+    @staticmethod
+    def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
+        """What has lived longer than a test holds nothing any more."""
+        if fixturedef.scope != "function":
+            Last.holdings = None
 
 
 @pytest.fixture(autouse=True)
@@ -298,7 +302,7 @@ def no_orphans() -> Iterator[None]:
     """No process that this run started outlives it, whoever its parent is by then."""
     yield
     stop_launcher()
-    stop_surveyor()
+    stop_inspector()
     deadline = Deadline(GRACE_SECONDS)
     while found := marked():
         if deadline.passed:

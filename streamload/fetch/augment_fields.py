@@ -14,7 +14,6 @@ from streamload.fault_points import reach
 from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.job import Job
-from streamload.fetch.streams import OpenStreams
 from streamload.fetch.windows import WindowDecoder
 from streamload.memory.limits import last_cache_nbytes
 from streamload.ragged import Ragged
@@ -42,7 +41,6 @@ class AugmentFields:
         images: AugmentImages | None,
         readers: Mapping[int, Mapping[str, Reader]],
         *,
-        streams: OpenStreams,
         windows: WindowDecoder,
         meter: ReadStats,
         rows: NDArray[np.int64],
@@ -51,7 +49,7 @@ class AugmentFields:
         from files. `rows`: as for `ReadFields`.
         """
         assert job.augmentation is not None
-        augmentation, self._windows, self._streams, self._meter, self._rows = job.augmentation, windows, streams, meter, rows
+        augmentation, self._windows, self._meter, self._rows = job.augmentation, windows, meter, rows
         self._readers = readers
         self._seeds = [stream.seed for stream in job.streams]
         self._lanes = [len(stream.lanes) for stream in job.streams]
@@ -101,9 +99,9 @@ class AugmentFields:
             if reader is None:
                 reader, rows = self._reader_of(stream, name), draft.missing(start, stop)
             if len(rows):
-                self._streams.gather(stream, reader, draft.records[rows], out, rows)
+                reader.gather(draft.records[rows], out, rows)
         for address, nbytes, held, start, stop in self._in_arena(draft, name, 0, draft.count):
-            kernels.gather_kernels().copy_rows(address, held * nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
+            kernels.gather_kernels().copy_rows(address, held, nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
 
     def _reader_of(self, stream: int, name: str) -> Reader:
         """The reader of a field that is decoded into the arena: some records are read by themselves all the same."""
@@ -142,7 +140,7 @@ class AugmentFields:
         scratch = self._room(self._schema[name], min(piece, high - low))
         for first in range(low, high, piece):
             last = min(first + piece, high)
-            self._streams.gather(stream, reader, draft.records[first:last], scratch, self._rows[: last - first])
+            reader.gather(draft.records[first:last], scratch, self._rows[: last - first])
             places = scratch.ctypes.data + self._rows[: last - first] * scratch.strides[0]
             self._stage.write(drawn, name, places, out, self._rows[first:last], start=first - start, stop=last - start)
 

@@ -56,7 +56,7 @@ class BatchFetcher:
         self._tables = tables_in(tables, job.streams)
         self._streams = streams = OpenStreams(job, self._tables, self.meter)
         self.windows = WindowDecoder(
-            job, index=index, progress=progress, arena=arena, tables=self._tables, gather=streams.gather, verify=streams.verify
+            job, index=index, progress=progress, arena=arena, tables=self._tables, reading=streams.reading, verify=streams.verify
         )
         self._readers = readers = StreamReaders(job, streams, self.windows, self.meter)
         rows = np.arange(job.layout.batch_size, dtype=np.int64)
@@ -66,13 +66,11 @@ class BatchFetcher:
             load.append(
                 DecodeFields(readers.encoded, streams=streams, windows=self.windows, on_bad=job.on_bad, rows=rows, augmented=images)
             )
-        load.append(ReadFields(readers.fixed, streams=streams, windows=self.windows, rows=rows))
+        load.append(ReadFields(readers.fixed, windows=self.windows, rows=rows))
         if readers.ragged:
             load.append(CollateFields(readers.collated(self.windows)))
         if stage is not None:
-            load.append(
-                AugmentFields(job, stage, images, readers.augmented, streams=streams, windows=self.windows, meter=self.meter, rows=rows)
-            )
+            load.append(AugmentFields(job, stage, images, readers.augmented, windows=self.windows, meter=self.meter, rows=rows))
         self._load, *self._later = self._passes(job, load, SlotDestination(slots, job.layout))
 
     def _passes(self, job: Job, load: list[Stage], slot: SlotDestination) -> list[Pass]:
@@ -118,7 +116,11 @@ class BatchFetcher:
             reach("before_read")
             views.task[0] = -1
             draft = BatchDraft(task, records, self.windows.slices(task.pieces) if self.windows.parts else [], views)
-            self._load.run(draft)
+            if self._streams.reading.is_timed:
+                with self._streams.reading:
+                    self._load.run(draft)
+            else:
+                self._load.run(draft)
             self._streams.verify()
             for later in self._later:
                 later.run(draft)
@@ -136,7 +138,8 @@ class BatchFetcher:
 
     def counters(self) -> tuple[int, int, int]:
         """What reading and decoding have cost so far: nanoseconds of disk and of decoding, and bytes read."""
-        return self._streams.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
+        self._streams.reading.look_for_faults()
+        return self._streams.reading.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
 
     def _placed(self, error: StreamloadError, task: StepTask) -> StreamloadError:
         """The error, with the step that met it."""
@@ -147,8 +150,7 @@ class BatchFetcher:
 
     def advise(self, pieces: Sequence[StepPiece]) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
-        for piece in pieces:
-            self._streams.advise(piece)
+        self._streams.reading.tell(lambda: self._streams.advise(pieces))
 
     def forget_tables(self) -> None:
         """The tables in shared memory may be of other epochs from now on."""

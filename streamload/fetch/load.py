@@ -73,7 +73,7 @@ class DecodeFields:
                     self._windows.decode_stored(name, reader, draft.records, fields[name], slices)
                     rows = draft.missing(start, stop)
                 if len(rows):
-                    self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
+                    reader.gather(draft.records[rows], fields[name], rows)
                 reach("mid_slot_write")
         if self._augmented is not None:
             self._augmented.decode(draft, None if self._on_bad == RAISE else faults)
@@ -93,12 +93,9 @@ class DecodeFields:
 class ReadFields:
     """Reads fixed fields: record by record from files, or from the arena."""
 
-    def __init__(
-        self, readers: Mapping[int, Sequence[tuple[str, Reader]]], *, streams: OpenStreams, windows: WindowDecoder, rows: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, readers: Mapping[int, Sequence[tuple[str, Reader]]], *, windows: WindowDecoder, rows: NDArray[np.int64]) -> None:
         """`readers`: by stream, of the fields that are read from files. `rows`: as for `DecodeFields`."""
         self._readers = readers
-        self._streams = streams
         self._windows = windows
         self._rows = rows
         self._decoded = windows.plain
@@ -115,12 +112,12 @@ class ReadFields:
                 whole = stop - start == len(self._rows)
                 records, rows = (draft.records, self._rows) if whole else (draft.records[start:stop], self._rows[start:stop])
                 for name, reader in readers:
-                    self._streams.gather(stream, reader, records, fields[name], rows)
+                    reader.gather(records, fields[name], rows)
                     reach("mid_slot_write")
             decoded = self._decoded[stream]
             if decoded and len(rows := draft.missing(start, stop)):
                 for name, reader in decoded:
-                    self._streams.gather(stream, reader, draft.records[rows], fields[name], rows)
+                    reader.gather(draft.records[rows], fields[name], rows)
         if draft.slices:
             self._windows.gather_decoded(fields, draft.slices)
 

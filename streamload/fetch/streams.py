@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError
 from streamload.fetch.job import Job
+from streamload.fetch.reading_time import ReadingTime
 from streamload.fetch.window_tables import LaneTables
 from streamload.order import StepPiece, WindowTable
 from streamload.source import Reader, ReadStats
@@ -26,16 +25,17 @@ class OpenStreams:
     def __init__(self, job: Job, tables: LaneTables, meter: ReadStats) -> None:
         self._job = job
         self._tables = tables
-        self._meter = meter
+        self.reading = ReadingTime(meter)
+        """Entered while records are read."""
         self.files = [OpenFiles(stream.fingerprints, direct=job.direct) for stream in job.streams]
-        self.disk_ns = 0
-        """Nanoseconds for which this process did not run while it read."""
         self.advised: list[list[Reader]] = [[] for _ in job.streams]
         """Of each stream, the readers that are told ahead what steps will need."""
         self.unmapped: list[tuple[int, int]] = []
         """By stream and number, the files that may be mapped, and are not yet."""
         if job.mapped:
             self.unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
+        if job.mapped and not self.unmapped:
+            self.reading.find_at_hand()
         self._map_pause, self._map_after = 1, 0
 
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:
@@ -53,23 +53,17 @@ class OpenStreams:
             return tables.read(piece.epoch).records(piece.start, piece.stop)
         return self._job.records(piece)
 
-    def gather(self, stream: int, reader: Reader, records: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        """Gather, and count as the disk's the part of the reading time in which this process did not run."""
-        if self._job.mapped and not self.unmapped:
-            reader.gather(records, out, rows)
-            return
-        read, wall, ran = self._meter.read_ns, time.perf_counter_ns(), time.thread_time_ns()
-        reader.gather(records, out, rows)
-        blocked = time.perf_counter_ns() - wall - (time.thread_time_ns() - ran)
-        self.disk_ns += max(0, min(blocked, self._meter.read_ns - read))
-
     def verify(self) -> None:
         """Raise SourceChangedError where a file that is open is no longer what it was."""
         for files in self.files:
             files.verify()
 
-    def advise(self, piece: StepPiece) -> None:
+    def advise(self, pieces: Sequence[StepPiece]) -> None:
         """Tell the kernel which stored bytes these positions will need. Never an error."""
+        for piece in pieces:
+            self._advise(piece)
+
+    def _advise(self, piece: StepPiece) -> None:
         readers = self.advised[piece.stream]
         if not readers or (self._job.mapped and not self.unmapped):
             return
@@ -106,6 +100,8 @@ class OpenStreams:
             mapping = self.files[stream].map(file)
             if mapping.populated:
                 self.unmapped.pop()
+                if not self.unmapped:
+                    self.reading.find_at_hand()
                 continue
             if mapping.populate():
                 self._map_pause = 1

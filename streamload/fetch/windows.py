@@ -13,6 +13,7 @@ from streamload.errors import StreamloadError
 from streamload.fault_points import reach
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
+from streamload.fetch.reading_time import ReadingTime
 from streamload.fetch.tasks import StepTask, WindowKey, WindowTask
 from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
@@ -94,10 +95,10 @@ class WindowDecoder:
         progress: WorkerProgress,
         arena: SharedBlock | None,
         tables: LaneTables,
-        gather: Callable[[int, Reader, NDArray[np.int64], NDArray[Any], NDArray[np.int64]], None],
+        reading: ReadingTime,
         verify: Callable[[], None],
     ) -> None:
-        """`gather` is `Reader.gather` of a reader of the given stream, with accounts kept; `verify` raises where files have changed."""
+        """`reading` is entered while blocks are read; `verify` raises where files have changed."""
         self.fixed_fields: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
         """Of each stream, fixed fields that are decoded into the arena."""
         self._augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
@@ -108,7 +109,7 @@ class WindowDecoder:
         self._index = index
         self._progress = progress
         self._tables = tables
-        self._gather = gather
+        self._reading = reading
         self._verify = verify
         self._open: dict[WindowKey, OpenWindow] = {}
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
@@ -120,7 +121,7 @@ class WindowDecoder:
         """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
         self._open.clear()
         self.fixed_fields, self.ragged_fields, self.parts, self._tables = [], [], [], {}
-        self._gather, self._verify = _ended, _ended
+        self._verify = _ended
 
     @property
     def plain(self) -> list[list[tuple[str, Reader]]]:
@@ -151,7 +152,7 @@ class WindowDecoder:
         opened.told = opened.done
         self._open[task.key] = opened
         self._progress.publish(self._index, task.part, task.serial, opened.done)
-        self._tell()
+        self._reading.tell(self._tell)
 
     def _shares(self, task: WindowTask, table: WindowTable) -> list[Sequence[int]]:
         """Which of a window's blocks each worker decodes: where they do not go round, another one has more in the next window.
@@ -196,19 +197,20 @@ class WindowDecoder:
         return share[first:stop]
 
     def _decode(self, window: OpenWindow, some: Sequence[int]) -> None:
-        self._tell()
+        self._reading.tell(self._tell)
         stream, part = window.task.stream, self.parts[window.task.part]
         blocks = [window.table.block_records(int(window.blocks[which])) for which in some]
         bounds = [(int(window.rows[which]), int(window.rows[which + 1])) for which in some]
         rows = [np.arange(start, stop, dtype=np.int64) for start, stop in bounds]
         records, places = (blocks[0], rows[0]) if len(some) == 1 else (np.concatenate(blocks), np.concatenate(rows))
         reach("mid_block_decode")
-        for name, reader in self.fixed_fields[stream]:
-            self._gather(stream, reader, records, part.arrays[name], places)
-        for name, reader in self.ragged_fields[stream]:
-            for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
-                first, end = window.firsts[name][which : which + 2].tolist()
-                part.regions[name].keep(reader, held, start, stop, first, end - first)
+        with self._reading:
+            for name, reader in self.fixed_fields[stream]:
+                reader.gather(records, part.arrays[name], places)
+            for name, reader in self.ragged_fields[stream]:
+                for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
+                    first, end = window.firsts[name][which : which + 2].tolist()
+                    part.regions[name].keep(reader, held, start, stop, first, end - first)
         self._verify()
 
     def _tell(self) -> None:
@@ -280,7 +282,7 @@ class WindowDecoder:
         for part, held, start, stop in slices:
             rows = self._rows[start:stop]
             for name, address, nbytes in self.parts[part].fixed:
-                copy_rows(address, held * nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
+                copy_rows(address, held, nbytes, nbytes, target[name].__array_interface__["data"][0], rows)
 
     def decode_stored(
         self, name: str, reader: RecordDecoder, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]

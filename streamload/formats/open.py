@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.formats import Format, folder_format_of, format_of, odd_files, partitions, unrecognized
+from streamload.formats import Format, folder_format_of, format_of, odd_files, partitions, side_by_side, unrecognized
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
+from streamload.formats.derived.rows_of_pictures import refuse_rows
 from streamload.formats.derived.single_numbers import as_numbers
 from streamload.formats.naming.field_names import Fields, natural_key
 from streamload.formats.split_choice import WORDS, by_split
@@ -90,7 +91,16 @@ def open_source(
         )
     partition_values = partitions.partitions(path, paths)
     stored_fields, partition_fields = partitions.split(wanted, partition_values)
-    source = _planned(chosen, paths, stored_fields, options, by_file, decode)
+    settled = fields is not None or "record_axis" in options or by_file
+    try:
+        source = _planned(chosen, paths, stored_fields, options, by_file, decode)
+    except SchemaMismatchError as error:
+        hint = "" if settled else side_by_side.joining(paths, open_source)
+        if not hint:
+            raise
+        raise SchemaMismatchError(error.message, hint=hint, **error.details) from error
+    if not settled:
+        refuse_rows(source)
     source = partitions.with_partitions(source, partition_values, partition_fields) if partition_fields else source
     source = source.replaced(omissions=[*source.omissions, *odd]) if odd else source
     return as_numbers(source, options.get("shapes") or ())

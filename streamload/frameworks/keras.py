@@ -27,7 +27,8 @@ def for_keras(loader: Loader, fields: str | Sequence[str]) -> Any:
 
     | field | becomes |
     |---|---|
-    | bool, integers, floats, also of 8 bits, bfloat16, complex | what the backend has for it; for JAX as `for_jax` says: never cut |
+    | bool, integers, floats, also of 8 bits, bfloat16, complex | what the backend has for it, for JAX as `for_jax` says, \
+for PyTorch uint64 as int64: never cut |
     | ragged arrays, text, bytes, strings, dates, float128 | ConfigError: make an array of numbers of them in the loader's transform= |
 
     Keras tells its data nothing of a resume, so a callback must; with it `BackupAndRestore` goes on with the epoch that is due:

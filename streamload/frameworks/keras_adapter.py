@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from streamload.frameworks.fields import BatchFields, is_number, is_text, refused
@@ -13,6 +14,7 @@ from streamload.frameworks.passes import allow_copies, at_the_end
 from streamload.loader.batch import Batch
 from streamload.loader.loader import Loader
 from streamload.loader.options import whole_number
+from streamload.schema import Field
 
 
 class KerasBatches(DataAdapter):
@@ -80,16 +82,16 @@ class KerasBatches(DataAdapter):
         from streamload.frameworks.jax_form import CURE, jax_dtype
 
         allow_copies(self.loader)
-        dtypes = {field.name: jax_dtype(field) for field in self._choice.fields}
+        dtypes = [(field.name, jax_dtype(field)) for field in self._choice.fields]
         for batch in self._pass():
-            arrays = zip(dtypes.items(), self._arrays(batch), strict=True)
+            arrays = zip(dtypes, self._arrays(batch), strict=True)
             yield tuple([narrowed(array, dtype, name, cure=CURE) for (name, dtype), array in arrays])
 
     def get_torch_dataloader(self) -> Iterator[Any]:
-        """Tuples of tensors that share the batches' memory."""
+        """Tuples of tensors that share the batches' memory; numbers that Keras has no dtype for there are copied to int64."""
         from streamload.frameworks.torch_form import tensor_maker
 
-        makers = [tensor_maker(field) for field in self._choice.fields]
+        makers = [_without_uint64(field.name) if field.dtype == np.uint64 else tensor_maker(field) for field in self._choice.fields]
         return (tuple([make(array) for make, array in zip(makers, self._arrays(batch), strict=True)]) for batch in self._pass())
 
     def get_tf_dataset(self) -> Any:
@@ -164,3 +166,12 @@ class KerasBatches(DataAdapter):
 
     def __repr__(self) -> str:
         return f"KerasBatches over {self.loader!r}"
+
+
+def _without_uint64(name: str) -> Callable[[Any], Any]:
+    """What makes an int64 tensor of a field of uint64, after a look at every value: Keras on PyTorch knows no uint64."""
+    from streamload.frameworks.torch_form import tensor_maker
+
+    dtype = np.dtype(np.int64)
+    make = tensor_maker(Field(name, dtype, ()))
+    return lambda array: make(narrowed(array, dtype, name, cure="Make smaller numbers of it in the loader's transform=."))

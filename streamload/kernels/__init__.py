@@ -134,7 +134,8 @@ def _kept_in(folder: Path | None) -> Generator[None]:
     with owned_files.temporary_folder("streamload-kernels-") if folder is None else nullcontext(str(folder)) as kept:
         config.CACHE_DIR, config.DISABLE_JIT = kept, 0
         try:
-            yield
+            with import_module(f"{__name__}.kept_code").loaded_as_kept():
+                yield
         finally:
             config.CACHE_DIR, config.DISABLE_JIT = before
 

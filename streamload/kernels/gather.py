@@ -66,26 +66,29 @@ def read_rows(fd, offsets, nbytes, out_address, rows):
     return -1
 
 
-@njit(["void(int64, int64[::1], int64, int64, int64[::1])"], nogil=True, cache=True)
-def copy_rows(address, offsets, nbytes, out_address, rows):
-    """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`.
+_numbers = types.Array(types.int64, 1, "C", readonly=True)  # Arrays that may be written to are taken as well.
+
+
+@njit([types.void(types.int64, _numbers, types.int64, types.int64, types.int64, _numbers)], nogil=True, cache=True)
+def copy_rows(address, numbers, stride, nbytes, out_address, rows):
+    """Copy `nbytes` at `address + numbers[k] * stride` into row `rows[k]` of a table at `out_address`.
 
     Small records come from all over memory, so the first lines of later ones, and of the pages that they reach into, are
     asked for while this one is copied: 1.4 times the speed at 3 KB, 1.8 times at 784 B.
     """
-    count = offsets.size
+    count = numbers.size
     ahead = 8 if nbytes <= 1024 else 2 if nbytes <= 16384 else 0
     lines = min((nbytes + 63) // 64, 16)
     for k in range(count):
         if ahead and k + ahead < count:
-            begin = address + offsets[k + ahead]
+            begin = address + numbers[k + ahead] * stride
             for line in range(lines):
                 _prefetch(begin + line * 64)
             page = (begin & ~4095) + 4096
             while page < begin + nbytes:
                 _prefetch(page)
                 page += 4096
-        _memcpy(_pointer(out_address + rows[k] * nbytes), _pointer(address + offsets[k]), np.uintp(nbytes))
+        _memcpy(_pointer(out_address + rows[k] * nbytes), _pointer(address + numbers[k] * stride), np.uintp(nbytes))
 
 
 @njit(["void(int64[::1], int64[::1], int64[::1], int64, int64[::1], int64, int64[::1])"], nogil=True, cache=True)

@@ -38,9 +38,9 @@ def _read_into(fd: int, target: memoryview, offset: int) -> int:
     return len(read)
 
 
-def copy_rows(address: int, offsets: NDArray[np.int64], nbytes: int, out_address: int, rows: NDArray[np.int64]) -> None:
-    """Copy `nbytes` at `address + offsets[k]` into row `rows[k]` of a table at `out_address`."""
-    for _, offset, row, wanted in _runs(offsets, nbytes, rows):
+def copy_rows(address: int, numbers: NDArray[np.int64], stride: int, nbytes: int, out_address: int, rows: NDArray[np.int64]) -> None:
+    """Copy `nbytes` at `address + numbers[k] * stride` into row `rows[k]` of a table at `out_address`."""
+    for _, offset, row, wanted in _runs(numbers * stride, nbytes, rows):
         ctypes.memmove(out_address + row * nbytes, address + offset, wanted)
 
 

@@ -58,7 +58,7 @@ class FirstSteps:
 
     def send_step(self, task: StepTask) -> None:
         """Keep a step while workers cannot be forked; else give it to one of them."""
-        if self._here is None or self._workers.ready:
+        if self._workers.ready:
             self._ring.await_present()
             self._workers.send_step(task)
         else:
@@ -75,8 +75,7 @@ class FirstSteps:
     def receive(self, waiting_for: int | None) -> list[Reply]:
         """Replies; at least one if `waiting_for` names a task, which is done here if no worker was given it."""
         here = self._here
-        if here is None:
-            return self._workers.receive(waiting_for)
+        assert here is not None
         replies = self._workers.receive(None)  # Raises what became of the launcher.
         if self._workers.ready:
             self._hand_over()
@@ -89,6 +88,7 @@ class FirstSteps:
         self._done.add(task.number)
         replies = here.receive(task.number)
         if self._workers.ready and not self._kept:
+            self._ring.await_present()
             self._leave()
         return replies
 
@@ -102,8 +102,9 @@ class FirstSteps:
             self._leave()
 
     def _leave(self) -> None:
-        """Let go of what only steps that are done here need."""
+        """Let go of what only steps that are done here need: from now on nothing stands between the workers and whoever asks."""
         here, self._here = self._here, None
+        self.send_step, self.flush, self.receive = self._workers.send_step, self._workers.flush, self._workers.receive
         if here is not None:
             here.stop()
             self._worked = self._progress.total()

@@ -61,9 +61,14 @@ class Draws:
         """A number in [low, high) for each record."""
         return low + (high - low) * self.fractions(1)[0]
 
-    def below(self, sizes: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    def below(self, size: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """A whole number in [0, size) for each record."""
-        return (self.fractions(1)[0] * sizes).astype(np.int64)
+        return self.places(size)[0]
+
+    def places(self, *sizes: NDArray[np.int64] | int) -> list[NDArray[np.int64]]:
+        """For each of `sizes`, a whole number in [0, size) for each record: draws one after the other, in one call."""
+        parts = self.fractions(len(sizes))
+        return [(part * size).astype(np.int64) for part, size in zip(parts, sizes, strict=True)]
 
     def permutations(self, count: int) -> NDArray[np.int64]:
         """The numbers 0 to count - 1 in some order, for each record: shape (records, count)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -47,7 +48,12 @@ class StoredImage:
     @property
     def most(self) -> float:
         """The level that stands for 1.0: the largest of a whole-number dtype."""
-        return 1.0 if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
+        return _most(self.dtype)
+
+
+@cache
+def _most(dtype: np.dtype) -> float:
+    return 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
 
 
 def stored_image(field: Field, layout: str | None, *, mask: bool = False) -> StoredImage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, cast
 
 import numpy as np
@@ -88,8 +89,8 @@ def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps
     flat = [member for one in steps for member in ((one,) if isinstance(one, Step) else one.steps)]
     order = np.empty((records, len(flat)), np.int64)
     order[:] = np.arange(len(flat))
-    starts = np.cumsum([0, *(len(one.parameters) for one in flat)])
-    values = np.empty((records, int(starts[-1])), np.float64)
+    starts = list(accumulate((len(one.parameters) for one in flat), initial=0))
+    values = np.empty((records, starts[-1]), np.float64)
     parameters = [parameter for one in flat for parameter in one.parameters]
     differ = [isinstance(parameter, np.ndarray) for parameter in parameters]
     values[:] = np.array([0.0 if each else parameter for parameter, each in zip(parameters, differ, strict=True)], np.float64)
@@ -107,7 +108,8 @@ def assemble(steps: list[Step | Group], records: int, *, elements: int) -> Steps
         last = first + len(one.steps)
         order[:, first:last] = np.take_along_axis(order[:, first:last], one.order, axis=1)
         first = last
-    return Steps(kernels=tuple(one.kernel for one in flat), columns=starts[:-1], values=values, order=order, elements=elements)
+    columns = np.array(starts[:-1], np.int64)
+    return Steps(kernels=tuple(one.kernel for one in flat), columns=columns, values=values, order=order, elements=elements)
 
 
 def step(kernel: str, *parameters: Any, where: Where = None) -> Step:

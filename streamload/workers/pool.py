@@ -351,7 +351,9 @@ class ProcessPool:
             handle.channel.close()
         if self._owner == os.getpid() and self._launcher.alive:
             keys = [handle.key for handle in self._handles]
-            if not self._launcher.await_end(keys, seconds=grace_s):
+            self._launcher.await_end(keys, seconds=0.0)  # Takes in what has been said.
+            # One that is not ready has forked nobody. When it is, they find the end of their sockets at once.
+            if self._launcher.ready and not self._launcher.await_end(keys, seconds=grace_s):
                 for handle in self._handles:
                     handle.kill()
                 self._launcher.await_end(keys, seconds=GRACE_S)

@@ -6,6 +6,7 @@ The user's process starts the launcher (`workers.Launcher` has the rules); neith
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import select
@@ -201,6 +202,8 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     arm(index)
     reach("start")
     channel = socket.socket(fileno=descriptors["channel"])
+    if _is_closed(channel):
+        return  # The loader was closed before there was anybody to fork workers.
     faulthandler.enable(descriptors["trace"], all_threads=True)
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1, descriptors["stack"], all_threads=True)
@@ -226,6 +229,13 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     reach("open")
     Worker(channel, fetcher, progress).run()
     reach("close")
+
+
+def _is_closed(channel: socket.socket) -> bool:
+    """Whether the other end is closed, whatever it has sent before."""
+    ends = select.poll()
+    ends.register(channel, 0)  # That an end is closed is told unasked.
+    return bool(ends.poll(0))
 
 
 def _job(block: SharedBlock) -> Job:
@@ -384,4 +394,5 @@ def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
+    gc.freeze()  # What the imports made stays; a worker that looked through it for garbage would copy every page of it.
     ForkServer(control, parent).run()

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from framework_data import BATCH, NUMBERS, RECORDS, STEPS, WIDTH, loader_of, values
 
 import streamload as sl
@@ -174,14 +175,48 @@ def kinds(path: Path, folder: Path, after: list[np.ndarray]) -> None:
     with loader_of(folder / "kinds.npz", shuffle=False) as loader:
         for dtype, array in arrays.items():
             (given,) = next(iter(getattr(sl.for_keras(loader, dtype), asked)()))
-            wanted = array[:BATCH] if backend != "jax" else array[:BATCH].astype(jax_dtype_of(dtype))
+            wanted = array[:BATCH].astype(dtype_of(dtype, backend))
             assert np.asarray(given).dtype == wanted.dtype, (dtype, given.dtype)
             assert np.asarray(given).tobytes() == wanted.tobytes(), dtype
 
 
-def jax_dtype_of(dtype: str) -> str:
-    """JAX halves what is of 64 bits, or of twice that."""
-    return {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}.get(dtype, dtype)
+def dtype_of(dtype: str, backend: str) -> str:
+    """JAX halves what is of 64 bits, or of twice that; Keras on PyTorch has no uint64."""
+    if backend == "torch" and dtype == "uint64":
+        return "int64"
+    halves = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
+    return halves.get(dtype, dtype) if backend == "jax" else dtype
+
+
+def one_field_twice(path: Path, folder: Path, after: list[np.ndarray]) -> None:
+    """An input that is its own target, and weighs itself; labels of every dtype of integers."""
+    numbers = {dtype: (np.arange(70) % 2).astype(dtype) for dtype in NUMBERS if "int" in dtype or dtype == "bool"}
+    np.savez(folder / "twice.npz", x=np.ones((70, WIDTH), np.float32), w=np.ones(70, np.float32), **numbers)
+    with loader_of(folder / "twice.npz") as loader:
+        model = keras.Sequential([keras.layers.Input((WIDTH,)), keras.layers.Dense(WIDTH, kernel_initializer="identity")])
+        model.compile("sgd", "mse")
+        assert model.fit(sl.for_keras(loader, ("x", "x")), verbose=0).history["loss"] == [0.0]
+        model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        assert model.fit(sl.for_keras(loader, ("w", "w", "w")), verbose=0).history["loss"] == [0.0]
+        for dtype in numbers:
+            model = keras.Sequential([keras.layers.Input((WIDTH,)), keras.layers.Dense(2, kernel_initializer="zeros")])
+            model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            (loss,) = model.fit(sl.for_keras(loader, ("x", dtype)), verbose=0).history["loss"]
+            assert abs(loss - np.log(2)) < 0.2, (dtype, loss)
+
+
+def too_large(path: Path, folder: Path, after: list[np.ndarray]) -> None:
+    """A number of uint64 that int64 has no room for."""
+    np.savez(folder / "large.npz", x=np.ones((9, 2), np.float32), y=np.full(9, 2**63, np.uint64))
+    with loader_of(folder / "large.npz") as loader:
+        batches = sl.for_keras(loader, ("x", "y"))
+        if keras.backend.backend() == "tensorflow":
+            assert int(next(iter(batches.get_tf_dataset()))[1][0]) == 2**63
+            return
+        given = batches.get_torch_dataloader() if keras.backend.backend() == "torch" else batches.get_jax_iterator()
+        with pytest.raises(OverflowError, match=f"the field 'y' holds {2**63}, which "):
+            next(iter(given))
 
 
 def never_cut(path: Path, folder: Path, after: list[np.ndarray]) -> None:
@@ -201,6 +236,6 @@ def never_cut(path: Path, folder: Path, after: list[np.ndarray]) -> None:
 
 if __name__ == "__main__":
     weights = by_hand(Path(sys.argv[1]))
-    for run in (fit_and_validate, part_of_an_epoch, backed_up, called_again, weighted, kinds, never_cut):
+    for run in (fit_and_validate, part_of_an_epoch, backed_up, called_again, weighted, kinds, one_field_twice, never_cut, too_large):
         run(Path(sys.argv[1]), Path(sys.argv[2]), weights)
         print(run.__name__)

@@ -7,6 +7,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,13 @@ def of_arrays() -> Iterator[Case]:
     yield case(opened("odd.npz"), {"fields": ["one"]}, ("fields=['x', 'odd']", {"fields": ["x"]}))
     np.savez("lengths.npz", x=Y, y=np.arange(4))
     yield case(opened("lengths.npz"), {}, "fields=['x']", "fields=['y']")
+    for at in range(2):
+        np.save(f"photo_{at}.npy", np.zeros((9, 12, 3), np.uint8))
+    yield case(opened("photo_?.npy"), {}, "fields=['photo'], record_axis=None", "fields=['photo']")
+    np.save("set_x.npy", np.zeros((9, 12)))
+    np.save("set_y.npy", Y)
+    joined = "sl.open({'set_x': 'set_x.npy', 'set_y': 'set_y.npy'})"
+    yield case(opened("set_?.npy"), {}, (joined, partial(_closed, joined)))
 
 
 def of_archives() -> Iterator[Case]:
@@ -187,6 +195,11 @@ def idx(images: np.ndarray) -> bytes:
     return struct.pack(">IIII", 0x803, *images.shape) + images.tobytes()
 
 
+def _closed(call: str) -> None:
+    """Make a call that opens, and close what it gives."""
+    eval(call, {"sl": sl}).close()
+
+
 def of_folders(here: Path) -> Iterator[Case]:
     """Folders of files, of images, of parts of a set, and of partitions."""
     names = "parts/train-0 parts/test-0 plain/a mixed/k=1/a mixed/b null/k=__HIVE_DEFAULT_PARTITION__/a"
@@ -217,6 +230,11 @@ def of_folders(here: Path) -> Iterator[Case]:
     Path("table.csv").write_text("file,label\na/1.png,0\nmasks/1.png,1\n")
     yield case(opened("named"), {}, 'labels="table.csv"')
     yield case(opened("told"), {}, 'fields=["image", "label"]')
+    for name in ("city/left/train/1.png", "city/left/val/2.png", "dtd/images/dots/1.png", "dtd/images/lines/2.png", "dtd/texts/1.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(png(noise()))
+    for name, inner in (("city", "sl.open('city/left/train')"), ("dtd", "sl.open('dtd/images')")):
+        yield case(opened(name), {}, (inner, partial(_closed, inner)))
     Path("some").mkdir()
     for at in range(2):
         Path(f"some/{at}.png").write_bytes(png(noise(seed=at)))

@@ -61,8 +61,14 @@ def test_each_record_comes_to_its_row(gathers: Any, stored: Any, runs: list[tupl
         assert out[row].tolist() == data[offset : offset + nbytes].tolist()
     if failed < 0:
         copied = np.zeros_like(out)
-        gathers.copy_rows(data.ctypes.data, offsets, nbytes, copied.ctypes.data, rows)
+        gathers.copy_rows(data.ctypes.data, offsets, 1, nbytes, copied.ctypes.data, rows)
         assert (copied == out).all()
+        if not (offsets % 3).any():
+            numbers, copied = offsets // 3, np.zeros_like(out)
+            for array in (numbers, rows):
+                array.setflags(write=False)  # as they are where others hold them
+            gathers.copy_rows(data.ctypes.data, numbers, 3, nbytes, copied.ctypes.data, rows)
+            assert (copied == out).all()
 
 
 def test_neighbours_cost_no_work_each(stored: Any):
@@ -74,7 +80,7 @@ def test_neighbours_cost_no_work_each(stored: Any):
 
         def gather() -> None:
             assert gather_plain.read_rows(fd, numbers, 1, out.ctypes.data, numbers) == -1
-            gather_plain.copy_rows(data.ctypes.data, numbers, 1, out.ctypes.data, numbers)
+            gather_plain.copy_rows(data.ctypes.data, numbers, 1, 1, out.ctypes.data, numbers)
 
         counted = lines_run(gather)
         assert (out == data[:count]).all()

@@ -114,6 +114,21 @@ def test_breaking_off_and_moving_needs_no_workers(tmp_path: Path) -> None:
         assert some + taken(batches) == expected[5:]
 
 
+def test_workers_that_are_forked_too_late_do_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A loader that is closed before anybody could be forked waits for nobody; its file is gone by then."""
+    data, other = (sl.open(write(tmp_path / name)) for name in ("data.h5", "other.h5"))
+    expected = alone(other, 1)
+    with starting(data) as (loader, pid):
+        next(iter(loader))
+        loader.close()
+        assert not Launcher.current().ready
+        (tmp_path / "data.h5").unlink()
+        go_on(pid)
+        with sl.Loader(other, batch_size=9, num_workers=1) as later:
+            assert taken(later) == expected
+    assert capfd.readouterr().err == ""
+
+
 def test_a_batch_that_is_held_is_never_written_to(tmp_path: Path) -> None:
     """Workers that come late have only steps that nobody has done."""
     data = sl.open(write(tmp_path / "data.h5"))

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.contents import spread
+from streamload.errors import SchemaMismatchError
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
-from streamload.tools.convert.image_axes import image_axes
 from streamload.transforms.augment import Augment
 
-EPOCHS = 5
-"""Versions of each record beside the one that is stored."""
-LINE = (255, 220, 0)
-"""The colour of boxes."""
+VERSIONS = 5
+"""Of each record beside the one that is stored: in as many epochs, or in fewer where it becomes several views or crops."""
+LINE, POINT = (255, 220, 0), (0, 255, 255)
+"""The colours of boxes and of key points."""
 TINTS = np.array([(0, 0, 0), (230, 60, 60), (60, 160, 250), (80, 200, 80), (240, 150, 40), (170, 90, 220), (60, 200, 200)], np.float32)
 """Colours of masks, by number; others turn back to the second."""
 
@@ -26,56 +26,82 @@ TINTS = np.array([(0, 0, 0), (230, 60, 60), (60, 160, 250), (80, 200, 80), (240,
 def augmented(
     arguments: argparse.Namespace, *, seen: Any, stretched: Any
 ) -> tuple[str, list[NDArray[np.uint8]], list[str], list[dict[str, Any]]]:
-    """The field, a row of pictures for each record (as stored, then by epoch), their texts, and what was drawn for each."""
+    """The field, a row of pictures for each record (as stored, then by epoch, view and crop), their texts, and what was drawn for each."""
     chain = chain_in(arguments.augment)
     first = first_augment(chain)
     name = arguments.image or first.fields[0]
     augment = next((one for one in chain if isinstance(one, Augment) and name in one.fields), first)
+    if "D" in (augment.stored or ""):
+        raise SchemaMismatchError(f"'{name}' holds volumes, and only images are drawn.", hint="Look at batch[...] of a loader with it.")
     with opened(arguments.path, arguments) as source:
         start, most = max(0, min(arguments.start, len(source))), max(0, arguments.records)
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
-        pictures: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
         drawn: list[dict[str, Any]] = []
-        chains = [[Augment(name, masks=augment.masks, boxes=augment.boxes, box_format=augment.box_format)], chain]
+        along = {"masks": augment.masks, "boxes": augment.boxes, "keypoints": augment.keypoints, "box_format": augment.box_format}
+        chains, entries = [[Augment(name, stored=augment.stored, **along)], chain], augment.views * augment.crops
         if not len(numbers):
             return name, [], [], []
         for stored, steps in zip((True, False), chains, strict=True):
             # An image that is stored encoded has no size of its own to be shown in.
-            if stored and image_axes(source.schema[name].shape) is None:
+            if stored and source.schema[name].ragged:
                 continue
             with streamload.Loader(source, batch_size=len(numbers), num_workers=0, shuffle=False, indices=numbers, augment=steps) as loader:
-                for epoch in loader.epochs(1 if stored else EPOCHS):
+                for epoch in loader.epochs(1 if stored else max(1, VERSIONS // entries)):
                     for batch in epoch:
+                        several = 1 if stored else entries
                         for at, record in enumerate(batch.records.tolist()):
-                            image = stretched(_first(np.asarray(batch[name]), first=augment.views > 1 and not stored))[at]
-                            at_epoch = -1 if stored else batch.epoch
-                            pictures[record, at_epoch] = _overlaid(seen(image).copy(), batch, at, augment, stored=stored)
+                            for entry, image in enumerate(_entries(stretched(np.asarray(batch[name])), at, several)):
+                                drawn_in = _overlaid(seen(image).copy(), batch, at, entry, several, augment)
+                                pictures[record, -1 if stored else batch.epoch, entry] = drawn_in
                             if not stored:
                                 drawn.append({"record": record, "epoch": batch.epoch, "drawn": str(loader.explain(batch.epoch, record))})
     order = sorted(pictures)
-    texts = [f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}") for record, epoch in order]
+    texts = [f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(augment, entry)}") for record, epoch, entry in order]
     return name, [pictures[one] for one in order], texts, sorted(drawn, key=lambda one: (one["record"], one["epoch"]))
 
 
-def _first(images: NDArray[Any], *, first: bool) -> NDArray[Any]:
-    """The first of several views."""
-    return images[:, 0] if first else images
+def _entries(values: NDArray[Any], at: int, several: int) -> NDArray[Any]:
+    """What a record has for each of its views and crops, `several` of them, whose axes come first."""
+    one = values[at]
+    if several == 1:
+        return one[None]
+    axes = 1 if one.shape[0] == several else 2
+    return one.reshape(several, *one.shape[axes:])
 
 
-def _overlaid(image: NDArray[np.uint8], batch: Any, at: int, augment: Augment, *, stored: bool) -> NDArray[np.uint8]:
-    """An image with the masks and boxes of its record drawn in."""
-    several = augment.views > 1 and not stored
+def _entry(augment: Augment, entry: int) -> str:
+    """Which view and crop one of several is, in words."""
+    view, crop = divmod(entry, augment.crops)
+    return (f" view {view}" if augment.views > 1 else "") + (f" crop {crop}" if augment.crops > 1 else "")
+
+
+def _overlaid(image: NDArray[np.uint8], batch: Any, at: int, entry: int, several: int, augment: Augment) -> NDArray[np.uint8]:
+    """An image with the masks, boxes and key points of its record drawn in."""
+
+    def held(name: str) -> NDArray[Any]:
+        values = batch[name]
+        return values[at] if isinstance(values, streamload.Ragged) else _entries(np.asarray(values), at, several)[entry]
+
     for name in augment.masks:
-        mask = _first(np.asarray(batch[name]), first=several)[at]
+        mask = held(name)
         if mask.shape == image.shape[:2]:
             tint = TINTS[np.where(mask > 0, (mask.astype(np.int64) - 1) % (len(TINTS) - 1) + 1, 0)]
             image = np.where((mask > 0)[..., None], image * 0.55 + tint * 0.45, image).astype(np.uint8)
     for name in augment.boxes:
-        held = batch[name]
-        boxes = held[at] if isinstance(held, streamload.Ragged) else _first(np.asarray(held), first=several)[at]
-        for box in np.asarray(boxes, np.float64).reshape(-1, 4):
+        for box in np.asarray(held(name), np.float64).reshape(-1, 4):
             _outline(image, _corners(box, augment.box_format))
+    for name in augment.keypoints:
+        for x, y in np.floor(np.asarray(held(name), np.float64).reshape(-1, 2)).astype(np.int64).tolist():
+            _cross(image, x, y)
     return image
+
+
+def _cross(image: NDArray[np.uint8], x: int, y: int) -> None:
+    """Draw a key point, where it lies in the image."""
+    if 0 <= x < image.shape[1] and 0 <= y < image.shape[0]:
+        image[y, max(0, x - 2) : x + 3] = POINT
+        image[max(0, y - 2) : y + 3, x] = POINT
 
 
 def _corners(box: NDArray[np.float64], form: str) -> tuple[int, int, int, int]:

@@ -42,6 +42,7 @@ from streamload.tools.convert.writers.registry import (
     require_said,
     write_options,
 )
+from streamload.tools.convert.writers.text_limits import require_all_texts
 
 EXAMPLE = "streamload convert photographs/ train.h5 --size 224x224"
 
@@ -367,6 +368,7 @@ def _dry_run(
         require_free(arguments.target, moved + needed_nbytes(origin, style, count))
         if arguments.size is None and style.store != "keep":
             require_alike(origin)
+        require_all_texts(origin, style.format)
     console.title(f"{clean(origin.title)}: {counted(count, 'record')} · {clean(origin.schema)}")
     console.pairs(
         [

@@ -20,7 +20,7 @@ from streamload.images.fixed_bytes import holds_bytes
 from streamload.ragged import Ragged
 from streamload.schema import BYTES, TEXT, Field
 from streamload.storage.owned_files import write_report
-from streamload.tools.commands.captions import STRIP, can_write, captioned
+from streamload.tools.commands.captions import PAPER, STRIP, can_write, captioned
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, looked_at
 from streamload.tools.console import FOUND, GOOD, Console, clean, counted, meant
 from streamload.tools.convert.chosen_records import sound_records
@@ -100,7 +100,7 @@ def _augmented(arguments: argparse.Namespace, console: Console) -> int:
 
     name, images, texts, drawn = augmented(arguments, seen=seen, stretched=stretched)
     if arguments.output:
-        _write(labelled(images, texts), arguments.output)
+        _write(labelled(images, texts, columns=len(images) // max(1, len({one["record"] for one in drawn}))), arguments.output)
         console.say(f"{counted(len(images), 'image')} of '{clean(name)}': {clean(arguments.output)}")
     for one in drawn:
         console.say(one["drawn"])
@@ -211,9 +211,10 @@ def stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def seen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image as height, width and three colours."""
-    axes = image_axes(image.shape)
-    assert axes is not None
+    """An image as height, width and three colours: of many bands the first three. Raises SchemaMismatchError for what is none."""
+    axes = image_axes(image.shape) or band_axes(image.shape)
+    if axes is None:
+        raise SchemaMismatchError(f"Records of shape {image.shape} are no images, which alone can be drawn.", hint="")
     image = image.transpose(axes)
     if image.ndim == 2:
         image = image[:, :, None]
@@ -234,6 +235,18 @@ def fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     return image[rows][:, columns]
 
 
+def inset(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """An image as large as it fits, in its own proportions, in the middle of one of another size."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))
+    if size == (height, width):
+        return fitted(image, height, width)
+    whole = np.full((height, width, 3), PAPER, np.uint8)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    whole[top : top + size[0], left : left + size[1]] = fitted(image, *size)
+    return whole
+
+
 def sheet(images: list[NDArray[np.uint8]], columns: int, *, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """All images on one, in rows of `columns`, with gaps; each made `size` (height, width)."""
     if not images:
@@ -242,20 +255,22 @@ def sheet(images: list[NDArray[np.uint8]], columns: int, *, size: tuple[int, int
         size = _cell(images[0])
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    whole = np.full((rows * (size[0] + GAP) - GAP, columns * (size[1] + GAP) - GAP, 3), 32, np.uint8)
+    whole = np.full((rows * (size[0] + GAP) - GAP, columns * (size[1] + GAP) - GAP, 3), PAPER, np.uint8)
     for at, image in enumerate(images):
         top, left = at // columns * (size[0] + GAP), at % columns * (size[1] + GAP)
         whole[top : top + size[0], left : left + size[1]] = fitted(image, *size)
     return whole
 
 
-def labelled(images: list[NDArray[np.uint8]], texts: list[str]) -> NDArray[np.uint8]:
+def labelled(images: list[NDArray[np.uint8]], texts: list[str], *, columns: int = MOST_COLUMNS) -> NDArray[np.uint8]:
     """The sheet of all images, each with its text under it, where text can be drawn."""
-    if not images or not can_write():
-        return sheet(images, MOST_COLUMNS)
+    if not images:
+        return sheet(images, columns)
     size = _cell(images[0])
-    below = captioned([fitted(image, *size) for image in images], texts)
-    return sheet(below, MOST_COLUMNS, size=(size[0] + STRIP, size[1]))
+    below = [inset(image, *size) for image in images]
+    if not can_write():
+        return sheet(below, columns)
+    return sheet(captioned(below, texts), columns, size=(size[0] + STRIP, size[1]))
 
 
 def _cell(image: NDArray[np.uint8]) -> tuple[int, int]:

@@ -35,7 +35,7 @@ from streamload.tools.convert.shuffle import WrittenOrder, WrittenOrderIndex, bu
 from streamload.tools.convert.split import PART_NAMES, arranged
 from streamload.tools.convert.staging import Staging
 from streamload.tools.convert.writers.registry import FORMATS, WriteOptions
-from streamload.tools.convert.writers.text_limits import unheld_error
+from streamload.tools.convert.writers.text_limits import unheld_at
 from streamload.tools.progress import Bar, bar
 
 SHARD_NBYTES = 1 << 30
@@ -156,8 +156,7 @@ class Conversion:
         tasks = self._over_all({"kind": "texts", "order": self.order.plain()})
         self._tasks("looking at texts", tasks, len(self._origin), lambda task, answer: found.extend(map(tuple, answer["unheld"])))
         if found:
-            record, name = min(found)
-            raise unheld_error(f"{self._origin.title}: record {record:,} of field '{name}'", name, self._style.format)
+            raise unheld_at(self._origin, min(found), self._style.format)
 
     def prepare(self) -> None:
         """Find out which records are written and in what order; what an earlier try found out is taken as it is."""

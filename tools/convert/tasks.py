@@ -23,7 +23,6 @@ import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
 from streamload.fault_points import reach
 from streamload.formats.hdf5.inspector import Inspector
-from streamload.schema import TEXT
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
 from streamload.tools.convert.open_request import OpenRequest
@@ -34,7 +33,7 @@ from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.shuffle import Buckets, WrittenOrder, WrittenOrderIndex
 from streamload.tools.convert.working_folder import staged
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions, writer_of
-from streamload.tools.convert.writers.text_limits import require_held_texts, unheld_text
+from streamload.tools.convert.writers.text_limits import require_held_texts, unheld_among
 from streamload.tools.convert.writers.verify_file import Stretch, read_back
 from streamload.tools.files.checksums import record_checksums
 from streamload.tools.files.direct_io import aligned_records
@@ -160,14 +159,12 @@ def look_at_texts(task: dict[str, Any], progress: ProgressReporter) -> dict[str,
     """The first text of a stretch of records that the files to be written cannot hold: its record and field."""
     style, order = WriteOptions(**task["style"]), WrittenOrderIndex(WrittenOrder.of(task["order"]))
     with closing(open_records(OpenRequest.of(task["request"]))) as origin:
-        names = [field.name for field in origin.schema.ragged if field.ragged == TEXT]
         batch = batch_records(origin)
         for start in range(task["start"], task["stop"], batch):
             numbers = order.written(start, min(start + batch, task["stop"]))
-            for name in names if len(numbers) else ():
-                at = unheld_text(origin.values(name, numbers), style.format)
-                if at is not None:
-                    return {"unheld": [(int(numbers[at]), name)]}
+            found = unheld_among(origin, numbers, style.format)
+            if found is not None:
+                return {"unheld": [found]}
             progress.add(len(numbers))
     return {"unheld": []}
 

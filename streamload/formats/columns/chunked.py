@@ -277,7 +277,7 @@ def _copy_out(grid: Grid, wanted: ChunkSelection, run: int, chunk: int, data: ND
     within = wanted.local[first:stop] - chunk // grid.boxes * grid.band_records
     if grid.whole:
         nbytes = grid.record_nbytes
-        gather_kernels().copy_rows(data.ctypes.data, within * nbytes, nbytes, out.ctypes.data, rows)
+        gather_kernels().copy_rows(data.ctypes.data, within, nbytes, nbytes, out.ctypes.data, rows)
         return
     inside, cut = grid.cutouts(chunk % grid.boxes)
     values, table = grid.seen(data), grid.table(out)

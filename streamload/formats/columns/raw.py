@@ -144,9 +144,12 @@ class RawReader(ReaderDefaults):
         out_address = out.__array_interface__["data"][0]
         if self._alone is not None and not self._large:
             number, offset, stride = self._alone
-            offsets = records * stride
-            offsets += offset
-            self._fetch(number, offsets, out_address, rows)
+            address = self._files.address(number)
+            if address is not None:
+                copy_rows = kernels.gather_kernels().copy_rows
+                copy_rows(address + offset, np.ascontiguousarray(records), stride, self._nbytes, out_address, rows)
+            else:
+                self._fetch(number, records * stride + offset, out_address, rows)
         else:
             for number, offsets, chosen in self._by_file(records):
                 where = rows if chosen is None else rows[chosen]
@@ -235,7 +238,7 @@ class RawReader(ReaderDefaults):
     def _fetch(self, number: int, offsets: NDArray[np.int64], out_address: int, rows: NDArray[np.int64]) -> None:
         address = self._files.address(number)
         if address is not None:
-            kernels.gather_kernels().copy_rows(address, offsets, self._nbytes, out_address, rows)
+            kernels.gather_kernels().copy_rows(address, offsets, 1, self._nbytes, out_address, rows)
             return
         fd = self._files.descriptor(number)
         first = 0

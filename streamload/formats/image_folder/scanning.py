@@ -98,6 +98,12 @@ def splits_of(root: str) -> list[str]:
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name))
     words = {name: re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in folders}
+    behind = [re.fullmatch(r"(.*[^a-z])([a-z]+)[0-9]*", name.lower()) for name in folders]
+    told = [(found[1], found[2]) if found is not None and found[2] in SPLITS else ("", "") for found in behind]
+    for name, (before, word) in zip(folders, told, strict=True):
+        # bounding_box_train beside bounding_box_test: a split is what differs.
+        if word and len({other for same, other in told if same == before}) > 1:
+            words[name] = word
     parts = [name for name in folders if words[name] in SPLITS]
     return parts if parts and (len(parts) == len(folders) or len({words[name] for name in parts}) > 1) else []
 
@@ -113,7 +119,7 @@ def split_folder(root: str, split: str | None) -> str:
             told = f"splits ({', '.join(parts)}), whose records would be mixed" if several else f"one split ({parts[0]}), which is no class"
             raise ConfigError(
                 f"{root} holds {told}.",
-                hint=f'Choose {"one" if several else "it"}: split="{parts[-1] if "train" not in parts else "train"}".',
+                hint=f'Choose {"one" if several else "it"}: split="{next((name for name in parts if "train" in name), parts[-1])}".',
                 path=root,
                 option="split",
                 splits=parts,
@@ -145,5 +151,34 @@ def labelled_folders(found: Listing) -> list[int] | None:
             hint="Move them into folders, one for each class, or say it in a table: labels=FILE.csv.",
             path=found.root,
         )
+    _refuse_folders_within(found)
     numbers = {name: number for number, name in enumerate(found.classes)}
     return [numbers[folder.partition(os.sep)[0]] for folder in found.folders]
+
+
+def _refuse_folders_within(found: Listing) -> None:
+    """Raise ConfigError where folders are no classes: each holds splits; or all images lie in one, whose own folders say more."""
+    inside: dict[str, set[str]] = {}
+    for folder in found.folders:
+        first, *rest = folder.split(os.sep)
+        inside.setdefault(first, set()).add(rest[0] if rest else "")
+    first, below = next(iter(inside.items()))
+    where = os.path.join(found.root, first)
+    if all(len(names) > 1 and all(_split_word(name) for name in names) for names in inside.values()):
+        one = next((name for name in sorted(below) if "train" in name), min(below))
+        raise ConfigError(
+            f"{found.root} holds splits ({', '.join(sorted(below))}) within '{first}', whose records would be mixed.",
+            hint=f"Open the folder of one: sl.open({os.path.join(where, one)!r}).",
+            path=found.root,
+        )
+    if len(inside) == 1 and len(found.classes) > 1 and len(below) > 1 and "" not in below:
+        others = ", ".join(name for name in found.classes if name != first)
+        raise ConfigError(
+            f"{found.root} holds images in {len(below):,} folders of '{first}', and none in {others}: what are the classes?",
+            hint=f"Open that folder, whose folders are then the classes: sl.open({where!r}).",
+            path=found.root,
+        )
+
+
+def _split_word(name: str) -> bool:
+    return re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] in SPLITS

@@ -28,6 +28,20 @@ def matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
+def stands_for(name: str, pattern: str) -> tuple[str, ...]:
+    """What each "*" and "?" of a pattern stands for in a name that it matches, as few letters as it can."""
+    letters = {"*": "(.*?)", "?": "(.)"}
+    found = re.fullmatch("".join(letters.get(letter) or re.escape(letter) for letter in pattern), name, re.DOTALL)
+    return found.groups() if found is not None else (name,)
+
+
+def common_beginning(names: Sequence[str]) -> str:
+    """The letters that all names begin with."""
+    first, last = min(names), max(names)
+    same = next((place for place, letter in enumerate(first) if place >= len(last) or letter != last[place]), len(first))
+    return first[:same]
+
+
 def plain_names(stored: Sequence[str]) -> dict[str, str]:
     """The names under which fields are delivered, and those that they are stored under: without slashes, which would make groups in HDF5.
 

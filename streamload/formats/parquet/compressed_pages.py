@@ -131,7 +131,7 @@ class CompressedPageReader(ReaderDefaults):
             if page != self._page:
                 self._turn_to(page)
             table, places = (self._values, local) if self._indices is None else (self._words, self._indices[local])
-            kernels.gather_kernels().copy_rows(table.ctypes.data, places * nbytes, nbytes, address, there)
+            kernels.gather_kernels().copy_rows(table.ctypes.data, places, nbytes, nbytes, address, there)
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - before)
 
     def advise(self, records: NDArray[np.int64]) -> None:

@@ -112,28 +112,32 @@ def saturation(frame: int, parameters: int) -> None:
 
 
 @njit(inline="always", **INNER)
-def hue_part(turn, most, spread):
-    """One colour's level at an angle of the hue, in sixths of a turn."""
-    turn = turn - f32(6) if turn >= f32(6) else turn
-    share = min(max(min(turn, f32(4) - turn), f32(0)), f32(1))
-    return most - spread * share
+def hue_level(share, most, spread, up):
+    """A colour's level, less by a share of the spread, which is cut to [0, 1]."""
+    return u8(i32((most - spread * min(max(share, f32(0)), f32(1))) * up))
 
 
 @njit(**INNER)
 def turn_hue(r, g, b, turned, up):
-    """Through hue, saturation, value: no branch, one division."""
+    """Through hue, saturation, value: no branch, one division.
+
+    At an angle t, in sixths of a turn, a colour lacks min(t, 4 - t) of the spread. With what is added to the angle, t lies in
+    [5, 11), [3, 9) and [1, 7): there the shares below are the same to the bit, as t - 6 is exact, and t need not be brought below 6.
+    """
     for i in range(u64(r.size)):
         x, y, z = f32(r[i]), f32(g[i]), f32(b[i])
         most, least = max(max(x, y), z), min(min(x, y), z)
         spread = most - least
         over = f32(1) / max(spread, f32(1))
-        angle = (y - z) * over + f32(6) if x == most else ((z - x) * over + f32(2) if y == most else (x - y) * over + f32(4))
-        angle = angle + turned
+        apart, sixth = (z - x if y == most else x - y), (f32(2) if y == most else f32(4))
+        apart, sixth = (y - z if x == most else apart), (f32(6) if x == most else sixth)
+        angle = apart * over + sixth + turned
         angle = angle - f32(6) if angle >= f32(6) else angle
         angle = angle - f32(6) if angle >= f32(6) else angle
-        r[i] = u8(i32(hue_part(angle + f32(5), most, spread) * up))
-        g[i] = u8(i32(hue_part(angle + f32(3), most, spread) * up))
-        b[i] = u8(i32(hue_part(angle + f32(1), most, spread) * up))
+        red, green, blue = angle + f32(5), angle + f32(3), angle + f32(1)
+        r[i] = hue_level(min(red - f32(6), f32(10) - red), most, spread, up)
+        g[i] = hue_level(max(f32(4) - green, green - f32(6)), most, spread, up)
+        b[i] = hue_level(max(f32(4) - blue, blue - f32(6)), most, spread, up)
 
 
 def hue(frame: int, parameters: int) -> None:

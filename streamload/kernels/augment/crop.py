@@ -217,6 +217,29 @@ def colored_row(row, first, count, width, x0, w, flipped, mode, left, right, fil
 
 
 @njit(**INNER)
+def filled_rows(source, height, width, y0, first, count, h, w, flips, backward, margin, pixels, fills, to, apart):
+    """All rows of a `colored_region` but the one that is written last, where one side of them, of 32 bytes at most, is filled.
+
+    `margin` and `pixels` say where in a row 32 bytes of the level go, and the pixels after them.
+    """
+    red, green, blue, flipped = u8(fills[0]), u8(fills[1]), u8(fills[2]), flips & HORIZONTAL != 0
+    for k in range(h - 1):
+        out = h - 1 - k if backward else k
+        target, at = to + out * w, y0 + (h - 1 - out if flips & VERTICAL else out)
+        if 0 <= at < height:
+            fill_32(red, target + margin)
+            fill_32(green, target + apart + margin)
+            fill_32(blue, target + 2 * apart + margin)
+            take_apart(source + (at * width + first) * 3, count, flipped, target + pixels, apart)
+        else:
+            for x in range(0, w, 32):
+                x = min(x, w - 32)
+                fill_32(red, target + x)
+                fill_32(green, target + apart + x)
+                fill_32(blue, target + 2 * apart + x)
+
+
+@njit(**INNER)
 def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, apart):
     """As `region`, of three channels: rows straight to where they belong.
 
@@ -234,8 +257,12 @@ def colored_region(source, height, width, y0, x0, h, w, flips, mode, fills, to, 
     if not (left or right) and y0 >= 0 and y0 + h <= height:
         inner_region(source + (y0 * width + x0) * 3, width * 3, h, w, flipped, flips & VERTICAL != 0, to, apart)
         return
-    aside = room(3 * (w + 64)) if over else 0
-    for k in range(h):
+    aside, done = room(3 * (w + 64)) if over else 0, 0
+    if mode == CONSTANT and 0 < left + right <= 32 and not (left and right):
+        margin, pixels = (w - 32, w - right - count) if right else (0, left)
+        filled_rows(source, height, width, y0, first, count, h, w, flips, right > 0, margin, pixels, fills, to, apart)
+        done = h - 1
+    for k in range(done, h):
         out = h - 1 - k if right else k
         target, at = to + out * w, y0 + (h - 1 - out if flips & VERTICAL else out)
         at = at if 0 <= at < height else inside(at, height, mode)

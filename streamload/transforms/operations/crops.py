@@ -148,7 +148,7 @@ class RandomCrop:
         if self.pad_if_needed or self.padding is not None:
             placement.pad(padding_of(self, self.padding_mode, self.fill), -above, -before, height, width, chain.where)
         check_fits(self, chain, (size[0], size[1]), height, width)
-        y, x = draws.below(at_least(0, height - size[0]) + 1), draws.below(at_least(0, width - size[1]) + 1)
+        y, x = draws.places(at_least(0, height - size[0]) + 1, at_least(0, width - size[1]) + 1)
         chain.note(top=y - above, left=x - before, height=size[0], width=size[1], **self._cut_depth(chain))
         cut(chain, y, x, (size[0], size[1]))
 

@@ -174,3 +174,57 @@ def test_what_later_files_hold_besides_is_said(tmp_path: Path, capsys: pytest.Ca
         assert "left out" not in repr(source)
     code, shown = said(capsys, "convert", str(tmp_path / "*.h5"), tmp_path / "o.parquet")
     assert (code, "1 field: 'in/z'" in shown) == (1, True)
+
+
+def test_no_demonstration_is_left_out_because_another_is_longer(tmp_path: Path):
+    """However little of the bytes lies in it: groups that differ in their number belong together; those of splits do not."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number, steps in enumerate((4, 50)):
+            file[f"data/demo_{number}/actions"], file[f"data/demo_{number}/image"] = np.ones((steps, 7)), np.ones((steps, 6, 5), np.uint8)
+    with pytest.raises(ConfigError, match=r"has 50 records and 'data/demo_0/.*' has 4, and their paths lie in sibling groups") as caught:
+        sl.open(path)
+    first = caught.value.details["readings"][0]
+    assert (first["records"], set(first["fields"])) == (54, {"actions", "image", "group"})
+    with h5py.File(path, "w") as file:
+        for split, count in (("train", 50), ("test", 40)):
+            file[f"{split}/data"], file[f"{split}/target"] = np.ones((count, 7)), np.arange(count)
+    with sl.open(path) as source:
+        assert (len(source), "'test/data' left out: 40 records, not 50" in source.notes) == (50, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["{number}_{field}", "COCO_{number:06}_{field}", "{number}{field}", "img{number}.{field}"],
+    ids=["first", "padded", "plain", "point"],
+)
+@pytest.mark.parametrize("lengths", [(3, 5, 4), (6, 6, 6)], ids=["uneven", "even"])
+def test_datasets_that_say_a_number_and_a_field_are_records(name: str, lengths: tuple[int, ...], tmp_path: Path):
+    """As features of images lie by the number of the image: they pair by that number, and no number is left out."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number, length in enumerate(lengths, 8):
+            for field, width in (("boxes", 4), ("features", 6)):
+                file[name.format(number=number, field=field)] = np.full((length, width), number, np.float32)
+    readings = offered(path)
+    (whole,) = (one for one in readings if one["record_axis"] is None)
+    assert (whole["records"], set(whole["fields"])) == (3, {"boxes", "features"})
+    with sl.open(path, fields=whole["fields"], record_axis=None) as source:
+        for record, length in enumerate(lengths):
+            assert source[record]["features"].shape == (length, 6)
+            assert (source[record]["boxes"] == 8 + record).all()
+    (joined,) = (one for one in readings if one["record_axis"] == 0 and one["records"] == sum(lengths))
+    with sl.open(path, fields=joined["fields"]) as source:
+        assert source[:]["boxes"][:, 0].tolist() == np.repeat([8, 9, 10], lengths).tolist()
+
+
+def test_patterns_within_names_pair_by_what_their_stars_stand_for(tmp_path: Path):
+    """And what has no counterpart is named by that."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for number in (3, 11, 20):
+            file[f"{number}_x"] = np.full((2, 3), number)
+            if number != 11:
+                file[f"{number}_y"] = np.arange(2)
+    with pytest.raises(SchemaMismatchError, match=r"'\*_x' leads to 3 datasets, and for 1 of them '\*_y' leads to none: 11\."):
+        sl.open(path, fields={"x": "*_x", "y": "*_y"})

@@ -234,3 +234,43 @@ def test_texts_that_differ_are_never_one_number(texts: tuple[str, str], tmp_path
     with sl.open(tmp_path / "data", labels=table) as source:
         assert source.classes == {"label": tuple(sorted(texts))}
         assert source[:]["label"].tolist() == [sorted(texts).index(texts[0]), sorted(texts).index(texts[1]), sorted(texts).index(texts[0])]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["leftImg8bit/train/aachen", "leftImg8bit/val/bonn", "gtFine/train/aachen", "gtFine/val/bonn"],
+        ["cat/train", "cat/test", "dog/train", "dog/test"],
+    ],
+    ids=["by kind", "by class"],
+)
+def test_splits_within_classes_are_never_mixed(folders: list[str], tmp_path: Path):
+    """Folders that each hold the parts of a set are no classes whose images are one set; the folder that is named opens."""
+    write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
+    with pytest.raises(ConfigError, match=r"holds splits \((test, train|train, val)\) within '.*', whose records would be mixed") as caught:
+        sl.open(tmp_path)
+    with eval(caught.value.hint.partition(": ")[2].rstrip("."), {"sl": sl}) as source:
+        assert len(source) == 1
+
+
+def test_a_split_may_be_the_end_of_a_name(tmp_path: Path):
+    """bounding_box_train beside bounding_box_test, and a folder of queries; one such name alone is a class."""
+    write(tmp_path, ["bounding_box_train/0.png", "bounding_box_test/1.png", "query/2.png"])
+    with pytest.raises(ConfigError, match=r"holds splits \(bounding_box_test, bounding_box_train\)") as caught:
+        sl.open(tmp_path)
+    assert caught.value.hint == 'Choose one: split="bounding_box_train".'
+    with sl.open(tmp_path, split="bounding_box_train") as source:
+        assert numbers_of(source) == [0]
+    write(tmp_path / "vehicles", ["bullet_train/0.png", "city_bus/1.png"])
+    with sl.open(tmp_path / "vehicles") as source:
+        assert source.classes["label"] == ("bullet_train", "city_bus")
+
+
+def test_a_folder_of_classes_is_no_class(tmp_path: Path):
+    """Where the folders beside it hold no image: what are called images, attributes and parts there are not three classes."""
+    write(tmp_path, ["images/banded/0.png", "images/dotted/1.png"])
+    annotate(tmp_path, ["parts/0.txt", "attributes/0.txt"])
+    with pytest.raises(ConfigError, match=r"holds images in 2 folders of 'images', and none in attributes, parts: what are the classes\?"):
+        sl.open(tmp_path)
+    with sl.open(tmp_path / "images") as source:
+        assert source.classes["label"] == ("banded", "dotted")

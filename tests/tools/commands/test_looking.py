@@ -75,9 +75,35 @@ def test_show_draws_what_augmentation_makes_of_records(tmp_path: Path, capsys: p
     assert drawn[7 * times, 7 * times].tolist() == [153, 76, 76]  # in the mask
     assert drawn[15 * times, 28 * times].tolist() == [90, 90, 90]
     found = answer(capsys, "show", path, "-n", 1, "--augment", f"{tmp_path / 'chain.py'}:VIEWS", "-o", sheet, "--overwrite")[1]
-    assert [(one["record"], one["epoch"]) for one in found["drawn"]] == [(0, epoch) for epoch in range(5)]
+    assert [(one["record"], one["epoch"]) for one in found["drawn"]] == [(0, epoch) for epoch in range(2)]
+    assert imagecodecs.png_decode(sheet.read_bytes()).shape[1] == 5 * (30 * times + 2) - 2  # stored, and two views in two epochs
     code, text = said(capsys, "show", path, "--augment", f"{tmp_path / 'chain.py'}:OTHER")
     assert (code, "has no OTHER" in text) == (2, True)
+
+
+def test_show_draws_every_crop_in_its_own_proportions_and_key_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Five crops stand beside each other, what is wide stays wide; of many bands three are drawn, and volumes are not."""
+    from streamload.tools.commands.captions import PAPER
+
+    points, bands = np.tile(np.array([[20.5, 10.5]], np.float32), (2, 1, 1)), np.full((2, 40, 40, 12), 70, np.uint8)
+    path = hdf5_file(tmp_path / "a.h5", {"points": points, "bands": bands, "scan": np.zeros((2, 8, 9, 10), np.uint8)})
+    (tmp_path / "chain.py").write_text(
+        "import streamload as sl\n"
+        'FIVE = sl.Augment("bands", sl.FiveCrop((16, 32)), keypoints="points")\n'
+        'SCAN = sl.Augment("scan", sl.RandomFlip(), stored="DHW")\n'
+    )
+    sheet = tmp_path / "sheet.png"
+    code, text = said(capsys, "show", path, "--augment", f"{tmp_path / 'chain.py'}:FIVE", "-o", sheet)
+    assert (code, f"12 images of 'bands': {sheet}" in text) == (0, True)
+    drawn = imagecodecs.png_decode(sheet.read_bytes())
+    left, height = np.arange(6) * (2 * 40 + 2), 2 * 40  # small images are shown twice as large
+    assert drawn[2 * 10, 2 * 20].tolist() == [0, 255, 255]
+    assert [drawn[height // 4 - 1, x].tolist() for x in left] == [[70] * 3] + [[PAPER] * 3] * 5
+    assert [drawn[height // 4, x].tolist() for x in left] == [[70] * 3] * 6
+    # Crops of 16 rows: the point lies in the tenth, which only those at the upper corners have.
+    assert [(drawn[:height, x : x + 80] == (0, 255, 255)).all(axis=2).any() for x in left.tolist()] == [1, 1, 1, 0, 0, 0]
+    code, text = said(capsys, "show", path, "--augment", f"{tmp_path / 'chain.py'}:SCAN", "-o", tmp_path / "b.png")
+    assert (code, "'scan' holds volumes, and only images are drawn." in text) == (1, True)
 
 
 def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -210,7 +210,7 @@ def test_text_that_is_none_is_named_before_anything_is_written(tmp_path: Path, c
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("text", data=NOT_UTF8, dtype=h5py.string_dtype())
         file["n"] = np.arange(4)
-    for more in ([], ["--shuffle"], ["--where", "n > 0"]):
+    for more in ([], ["--shuffle"], ["--where", "n > 0"], ["--dry-run"]):
         assert main(["convert", str(tmp_path / "a.h5"), str(tmp_path / "b.parquet"), *more]) == 1
         said = " ".join(capsys.readouterr().err.split())
         assert "a.h5: record 1 of field 'text' holds text that is not UTF-8, and tables hold no other." in said
@@ -223,8 +223,11 @@ def test_text_that_is_none_is_named_before_anything_is_written(tmp_path: Path, c
 def test_text_that_hdf5_would_cut_short_is_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The first such record is named, and nothing is left behind; tables hold it."""
     pq.write_table(pa.table({"text": ["a", "", "b\0c", "\0"]}), tmp_path / "a.parquet")
+    assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5"), "--dry-run"]) == 1
+    dry = " ".join(capsys.readouterr().err.split())
     assert main(["convert", str(tmp_path / "a.parquet"), str(tmp_path / "b.h5")]) == 1
     said = " ".join(capsys.readouterr().err.split())
+    assert dry.rpartition("streamload:")[2] == said.rpartition("streamload:")[2]
     assert "a.parquet: record 2 of field 'text' holds text with a zero byte in it, where text in HDF5 ends." in said
     assert "Write Parquet or Arrow, which can hold it, leave the field out, --fields, or leave such records out, --on-bad skip." in said
     assert [one.name for one in tmp_path.iterdir()] == ["a.parquet"]

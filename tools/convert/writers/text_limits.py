@@ -7,10 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamload.errors import UnsupportedFeatureError
 from streamload.ragged import Ragged
 from streamload.schema import TEXT
+from streamload.tools.convert.record_source import RecordSource, batch_records
 from streamload.tools.convert.writers.registry import TABLES
 
 WHYS = {
@@ -48,6 +50,32 @@ def require_held_texts(taken: Mapping[str, Any], format_name: str) -> None:
     for name, values in taken.items():
         if isinstance(values, Ragged) and values.kind == TEXT:
             require_texts(values, name, format_name)
+
+
+def unheld_among(origin: RecordSource, numbers: NDArray[np.int64], format_name: str) -> tuple[int, str] | None:
+    """The first of some records, and its field, whose text files of the format would not give back; None where they hold all."""
+    for field in origin.schema.ragged if len(numbers) else ():
+        at = unheld_text(origin.values(field.name, numbers), format_name) if field.ragged == TEXT else None
+        if at is not None:
+            return int(numbers[at]), field.name
+    return None
+
+
+def require_all_texts(origin: RecordSource, format_name: str) -> None:
+    """Raise UnsupportedFeatureError for the first text of all that files of the format would not give back; reads all texts."""
+    if not any(field.ragged == TEXT for field in origin.schema):
+        return
+    batch = batch_records(origin)
+    for start in range(0, len(origin), batch):
+        found = unheld_among(origin, np.arange(start, min(start + batch, len(origin)), dtype=np.int64), format_name)
+        if found is not None:
+            raise unheld_at(origin, found, format_name)
+
+
+def unheld_at(origin: RecordSource, found: tuple[int, str], format_name: str) -> UnsupportedFeatureError:
+    """The error for a text of a record and field."""
+    record, name = found
+    return unheld_error(f"{origin.title}: record {record:,} of field '{name}'", name, format_name)
 
 
 def unheld_error(where: str, name: str, format_name: str) -> UnsupportedFeatureError:

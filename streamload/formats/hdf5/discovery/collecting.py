@@ -20,7 +20,7 @@ from streamload.formats.hdf5.discovery.source_files import SourceFiles
 from streamload.formats.hdf5.discovery.sparse import Sparse, sparse_at
 from streamload.formats.hdf5.metadata import DatasetInfo
 from streamload.formats.hdf5.request import Axis
-from streamload.formats.naming.field_names import is_pattern
+from streamload.formats.naming.field_names import is_pattern, stands_for
 from streamload.schema import ARRAY
 
 MOST_LISTED = 3
@@ -222,6 +222,10 @@ def _refuse_unpaired(path: str, one: str, other: str, keys: list[Key], others: l
     """Raise SchemaMismatchError unless two patterns lead to datasets that pair by what their stars stand for."""
     if keys == others:
         return
+    if _starred(one) != _starred(other):
+        keys, others = _stars_of(keys, one), _stars_of(others, other)
+        if keys == others:
+            return
     for here, there, some, rest in ((one, other, keys, set(others)), (other, one, others, set(keys))):
         alone = [key for key in some if key not in rest]
         if alone:
@@ -232,3 +236,13 @@ def _refuse_unpaired(path: str, one: str, other: str, keys: list[Key], others: l
                 path=path,
                 dataset=here,
             )
+
+
+def _starred(path: str) -> list[str]:
+    return [part for part in path.split("/") if is_pattern(part)]
+
+
+def _stars_of(keys: list[Key], path: str) -> list[Key]:
+    """What the stars of a pattern stand for, without the letters around them: 7 for "7_boxes" and "*_boxes"."""
+    parts = _starred(path)
+    return [tuple(letters for name, part in zip(key, parts, strict=True) for letters in stands_for(name, part)) for key in keys]

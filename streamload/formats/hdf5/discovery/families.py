@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from h5py import h5f  # pyright: ignore[reportAttributeAccessIssue]
 
 from streamload.formats.hdf5.discovery.field_selection import Found
-from streamload.formats.naming.field_names import matches, natural_key
+from streamload.formats.naming.field_names import common_beginning, matches, natural_key
 
 NUMBERED = re.compile(r"[0-9](\.[A-Za-z]\w{0,4})?$")
 """Names of datasets that are counted, with the ending of a file or without."""
+OF_FILES = re.compile(r"\.(jpe?g|png|tiff?|bmp|gif|webp|jp2|npy|txt|wav|dcm|raw|bin|dat)$", re.IGNORECASE)
+"""Endings that say how something is encoded, and not which field it is."""
+COUNTED_FIELD = re.compile(r"(\D*)([0-9]+)([._-]?[A-Za-z]\D*)")
+"""Names that say which record it is, and then which field of it: 17_boxes, sample_17_image."""
+
+
+_Key = tuple[tuple[str, ...], tuple[str, ...], tuple[str, str], tuple[object, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +33,8 @@ class Family:
     """... and after it; () where it is the datasets' own names that differ."""
     members: dict[str, Found]
     """By the part that differs, in natural order."""
+    beside: tuple[str, str] = ("", "")
+    """What stands in the datasets' own names before and after the part that differs: "" and "_boxes" of 17_boxes."""
 
     @property
     def nbytes(self) -> int:
@@ -45,36 +54,52 @@ class Family:
     @property
     def field(self) -> str:
         """What a field of them is called."""
+        if any(self.beside):
+            return self.beside[1].strip("._- ")
         if not self.after:
             return _common(list(self.members))[0].rstrip("._- ")
         return ".".join((self.after[-1], *next(iter(self.members.values())).stored.member))
 
+    def place(self, part: str) -> str:
+        """Where the dataset of this part would lie."""
+        return "/".join((*self.before, part.join(self.beside), *self.after))
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the parts that differ do so in numbers alone."""
+        return len({re.sub("[0-9]+", "0", name) for name in self.members}) == 1 and any(map(str.isdigit, next(iter(self.members))))
+
     def path(self, star: str) -> str:
         """The pattern that leads to them; `star` is its part that differs."""
-        path = "/".join((*self.before, star, *self.after))
+        path = self.place(star)
         return ".".join((path, *next(iter(self.members.values())).stored.member))
 
 
 def families(found: Sequence[Found]) -> list[Family]:
     """All families among some datasets, each dataset in the largest that it belongs to; those of most bytes come first."""
-    groups: defaultdict[object, dict[str, Found]] = defaultdict(dict)
-    keys: list[list[object]] = []
+    groups: defaultdict[_Key, dict[str, Found]] = defaultdict(dict)
+    keys: list[list[_Key]] = []
     for one in found:
         parts = tuple(one.stored.place.split("/"))
         kind = one.stored.member, one.stored.native.str, one.stored.ragged, one.stored.axis is None, one.stored.shape[1:], len(parts)
-        own: list[object] = []
+        own: list[_Key] = []
         for place, part in enumerate(parts):
-            if place < len(parts) - 1 or NUMBERED.search(part):
-                own.append((parts[:place], parts[place + 1 :], *kind))
-                groups[own[-1]][part] = one
+            counted = None if place < len(parts) - 1 or OF_FILES.search(part) else COUNTED_FIELD.fullmatch(part)
+            if place == len(parts) - 1 and not NUMBERED.search(part) and counted is None:
+                continue
+            beside, name = ((counted[1], counted[3]), counted[2]) if counted is not None else (("", ""), part)
+            own.append((parts[:place], parts[place + 1 :], beside, kind))
+            groups[own[-1]][name] = one
         keys.append(own)
-    largest: dict[object, None] = {}
+    largest: dict[_Key, None] = {}
     for own in keys:
         best = max(own, key=lambda key: len(groups[key]), default=None)
         if best is not None and len(groups[best]) > 1:
             largest[best] = None
     made = [
-        Family(before=key[0], after=key[1], members={name: groups[key][name] for name in sorted(groups[key], key=natural_key)})  # pyright: ignore
+        Family(
+            before=key[0], after=key[1], beside=key[2], members={name: groups[key][name] for name in sorted(groups[key], key=natural_key)}
+        )
         for key in largest
     ]
     return sorted(made, key=lambda family: -family.nbytes)
@@ -89,13 +114,6 @@ def star_of(names: Sequence[str], others: Sequence[str]) -> str:
 
 def _common(names: Sequence[str]) -> tuple[str, str]:
     """What names begin and end with, all of them, without digits at the edge."""
-    before = _beginning(names).rstrip("0123456789")
-    after = _beginning([name[len(before) :][::-1] for name in names])[::-1].lstrip("0123456789")
+    before = common_beginning(names).rstrip("0123456789")
+    after = common_beginning([name[len(before) :][::-1] for name in names])[::-1].lstrip("0123456789")
     return before, after
-
-
-def _beginning(names: Sequence[str]) -> str:
-    """The letters that all names begin with."""
-    first, last = min(names), max(names)
-    same = next((place for place, letter in enumerate(first) if place >= len(last) or letter != last[place]), len(first))
-    return first[:same]

@@ -66,12 +66,18 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
     for family in found:
         within.setdefault(family.before, set()).update(map(id, family.members.values()))
     ours = {id(one) for one in chosen}
+    theirs = {id(one) for one in left_out}
     for family in found:
         # A dataset that says that its path is the name of a field is one, however many are like it.
         inside = [one for one in family.members.values() if id(one) in ours and one.stored.attribute(FIELD_NAME) != one.stored.key]
         alike = len({one.stored.shape for one in inside}) == 1
-        if family.after and len(inside) > 1 and alike and ours <= within[family.before]:
-            return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, lie in sibling groups"
+        where = "lie in sibling groups" if family.after else "differ in their number"
+        if (family.after or any(family.beside)) and len(inside) > 1 and alike and ours <= within[family.before]:
+            return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, {where}"
+        apart = next((one for one in family.members.values() if id(one) in theirs and one.stored.records), None)
+        if inside and apart is not None and family.numbered:
+            several = f"{inside[0].stored.records:,} records and '{apart.stored.key}' has {apart.stored.records:,}"
+            return f"'{inside[0].stored.key}' has {several}, and their paths {where}"
         if not family.after and len(inside) > 1 and family.lies_apart:
             others = "another dataset like it lie" if len(inside) == 2 else f"{len(inside) - 1:,} datasets like it lie"
             return f"'{inside[0].stored.key}' and {others} in files of their own"
@@ -111,7 +117,8 @@ def stacks_and_joins(layout: FileContents) -> list[Reading]:
     for before in dict.fromkeys(family.before for family in found):
         some = [family for family in found if family.before == before]
         names = some[0].names
-        together = [family for family in some if family.names == names and bool(family.after) == bool(some[0].after)]
+        kind = bool(some[0].after), some[0].beside[0], any(some[0].beside)
+        together = [one for one in some if one.names == names and (bool(one.after), one.beside[0], any(one.beside)) == kind]
         readings += _of(layout, together)
     return readings
 
@@ -119,10 +126,12 @@ def stacks_and_joins(layout: FileContents) -> list[Reading]:
 def _of(layout: FileContents, together: Sequence[Family]) -> list[Reading]:
     first = together[0]
     siblings, count = _siblings(layout.tree, first)
-    star = star_of(list(first.members), [name for name in siblings if name not in first.members])
+    star = "*" if any(first.beside) else star_of(list(first.members), [name for name in siblings if name not in first.members])
     if not layout.tree.crowded and any(_leads_to(layout.tree, first, name) for name in siblings if _is_other(name, first, star)):
         return []
-    total = sum(matches(name, star) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
+    total = (
+        sum(matches(name, star.join(first.beside)) for name in siblings) if "/".join((*first.before, "")) in layout.tree.crowded else count
+    )
     about = total != count
     stacked = [family for family in together if len({one.stored.shape for one in family.members.values()}) == 1 or _can_be_ragged(family)]
     joined = [family for family in together if all(one.stored.axis == 0 for one in family.members.values())]
@@ -146,7 +155,7 @@ def _is_other(name: str, family: Family, star: str) -> bool:
 def _leads_to(tree: Tree, family: Family, name: str) -> bool:
     """Whether something lies where the dataset of this name would: none of the family. Raises SourceError for a link that leads nowhere."""
     try:
-        tree.locate("/".join((*family.before, name, *family.after)))
+        tree.locate(family.place(name))
     except MissingPathError:
         return False
     return True
