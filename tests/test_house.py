@@ -76,7 +76,7 @@ name = "Floors of the tools"
 type = "layers"
 containers = ["streamload.tools"]
 exhaustive = true
-layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file", "progress", "console"]
+layers = ["__main__ | examples", "commands | demonstration", "benchmark | convert", "files | chain_file | trainable", "progress", "console"]
 """
 
 

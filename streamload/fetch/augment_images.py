@@ -136,11 +136,11 @@ class AugmentImages:
                 self._refuse(draft, piece, name, row, bad[k], faults)
                 continue
             try:
-                pixels, smaller = decoder.decode(one, head, smaller=most[k])
+                decoded = decoder.decode(one, head, smaller=most[k])
             except ImageError as error:
                 self._refuse(draft, piece, name, row, error, faults)
                 continue
-            write(k, pixels, smaller, row)
+            write(k, decoded, row)
 
     def _refuse(self, draft: BatchDraft, piece: PieceRows, name: str, row: int, error: ImageError, faults: list[Fault] | None) -> None:
         """Raise why a row cannot be delivered, or note it.
@@ -210,7 +210,7 @@ def decoded_whole(column: EncodedImages, reader: Any, record: NDArray[np.int64],
     decoder = ScratchDecoder(column.options.mode, max_pixels=column.options.max_pixels, mask=mask)
     (stored,) = reader.pieces(record)
     try:
-        return decoder.decode(stored.values, decoder.header(stored.values))[0].copy()
+        return decoder.decode(stored.values, decoder.header(stored.values)).pixels.copy()
     except ImageError as error:
         raise reader.error_of(int(record[0]), error) from error.__cause__
 

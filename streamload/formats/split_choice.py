@@ -30,6 +30,19 @@ def by_split(paths: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def splits_among(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by split, where two of them differ in that alone, as X_train and X_test do; {} elsewhere."""
+    found = by_split(names)
+    found.pop("", None)
+    seen: dict[str, str] = {}
+    for split, some in found.items():
+        for name in some:
+            bare = re.sub(r"t10k|[a-z]+", lambda word: "" if word[0] in WORDS else word[0], name.lower())
+            if seen.setdefault(bare, split) != split:
+                return found
+    return {}
+
+
 def chosen_split(folder: str, found: Mapping[str, Sequence[str]], split: str | None) -> list[str]:
     """The files of the split that is asked for, or of the only one that there is.
 

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LAST_FIRST = (3, 4, 7, 8), (2, 3, 6, 7)
+"""Orientations, as Exif counts them, in which the last row, and the last column, becomes the first."""
+
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """A view of pixels (height, width, ...) that is turned and mirrored as Exif's orientation says."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
-    down = -1 if orientation in (3, 4, 7, 8) else 1
-    across = -1 if orientation in (2, 3, 6, 7) else 1
+    down, across = (-1 if orientation in some else 1 for some in LAST_FIRST)
     return pixels[::down, ::across]
 
 

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamload.errors import UnsupportedFeatureError
 from streamload.images import color_modes, decoders, spark
 from streamload.images.decode import decoded
+from streamload.images.decode_options import MODES
 from streamload.images.header import ImageHeader
 from streamload.images.headers import Bytes, read_header
 from streamload.images.image_error import ImageError
 from streamload.images.masks import numbers
-from streamload.images.resize import upright
+from streamload.images.resize import LAST_FIRST, upright
 from streamload.scratch import Scratch
+from streamload.transforms.images import ScaledPixels
 
 SCALES = (8, 4, 2)
 """By how much a JPEG may be made smaller while it is decoded. Others of libjpeg's scales cost as much as none: 5/8 takes 1.0 of
@@ -45,8 +48,8 @@ class ScratchDecoder:
             )
         return head
 
-    def decode(self, data: Bytes, head: ImageHeader, *, smaller: float = 1.0) -> tuple[NDArray[Any], int]:
-        """The pixels, upright, C-contiguous, of shape (height, width, channels); and by how much they are smaller than the image.
+    def decode(self, data: Bytes, head: ImageHeader, *, smaller: float = 1.0) -> ScaledPixels:
+        """The pixels, upright, and by how much they are smaller than the image.
 
         A JPEG comes out by 2, 4 or 8 smaller, where that is at most `smaller`: of an image of height h, h / 2 rows, rounded up.
         Raises ImageError for what is damaged or cannot be had in the mode.
@@ -62,9 +65,18 @@ class ScratchDecoder:
                     f"is {pixels.shape[0]:,} x {pixels.shape[1]:,} pixels, and its header says {head.height:,} x {head.width:,}"
                 )
             scale = 1
+        if pixels.dtype != MODES[self._mode][1]:
+            raise ImageError(
+                f"has {8 * pixels.dtype.itemsize} bits, and the first images of its field have {8 * MODES[self._mode][1].itemsize}",
+                hint="Write it anew with as many: how to scale its values is not known here.",
+                kind=UnsupportedFeatureError,
+            )
         pixels = color_modes.to_mode(pixels, self._mode)
         turned = 1 if head.format == "TIFF" and not decoders.tiff_is_plain(head) else head.orientation  # Pillow turns TIFFs itself.
-        return np.ascontiguousarray(upright(pixels, turned)), scale
+        pixels = np.ascontiguousarray(upright(pixels, turned))
+        sides = zip(pixels.shape[:2], head.size, LAST_FIRST, strict=True)
+        top, left = (side - whole / scale if head.orientation in some else 0.0 for side, whole, some in sides)
+        return ScaledPixels(pixels, scale, top, left)
 
     def _pixels(self, data: memoryview, head: ImageHeader, scale: int) -> NDArray[Any]:
         if self._mask:
@@ -74,7 +86,7 @@ class ScratchDecoder:
         if head.format != "JPEG":
             return decoders.BY_FORMAT[head.format](data, head)
         if self._mode.endswith("16"):
-            return np.empty((head.height, head.width, 1), np.uint8)  # for `to_mode` to refuse
+            return np.empty((head.height, head.width, 1), np.uint8)  # for `decode` to refuse
         least = (-(-head.height // scale), -(-head.width // scale))
         buffer = self._scratch.room(least[0] * least[1] * 4)
         return decoders.jpeg(data, head, grey=self._mode == "L", least=least if scale > 1 else (0, 0), buffer=buffer)

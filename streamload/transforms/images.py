@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
 from streamload.schema import Field
@@ -15,6 +17,18 @@ LAYOUTS = ("HW", "HWC", "CHW", "DHW", "DHWC", "CDHW")
 """Orders of axes: depth, height, width, channels."""
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float16", "float32")
 OUTPUT_DTYPES = ("uint8", "uint16", "int16", "float16", "bfloat16", "float32")
+
+
+class ScaledPixels(NamedTuple):
+    """A decoded image."""
+
+    pixels: NDArray[Any]
+    """Upright, C-contiguous, of shape (height, width, channels)."""
+    smaller: int = 1
+    """By how much they are smaller than the image."""
+    top: float = 0.0
+    left: float = 0.0
+    """Where the image begins in them: not at 0 where a pixel that is covered in part became the first, since the image was turned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ class AugmentPlan:
         """Raise ConfigError for colour that is not made for the stored dtype, and for dtypes that it does not become."""
         first = self.images[0]
         stored = first.dtype
-        colors = [type(one).__name__ for one in self.augment.operations if one.phases[0] <= COLOR <= one.phases[1]]
+        colors = list(_colors(self.augment.operations))
         if stored != np.uint8 and colors:
             raise ConfigError(
                 f"{colors[0]} works on levels of one byte, and field '{first.name}' is {stored}.",
@@ -200,6 +201,16 @@ class AugmentPlan:
     def steps_of(self, image: StoredImage, chain: Chain) -> Steps:
         """The steps of an image or a mask."""
         return mask_steps(chain, image, self.augment.mask_fill) if image in self.masks else image_steps(chain, image, self.out)
+
+
+def _colors(operations: Iterable[Any]) -> Iterator[str]:
+    """The operations of colour, those among them that others choose or apply, by their names."""
+    for one in operations:
+        within: Any = getattr(one, "transforms", None)
+        if within is not None:
+            yield from _colors(within)
+        elif one.phases[0] <= COLOR <= one.phases[1]:
+            yield type(one).__name__
 
 
 def _field(augment: Augment, schema: Schema, name: str) -> Field:

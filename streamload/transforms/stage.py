@@ -17,7 +17,7 @@ from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.chain import Chain
 from streamload.transforms.coordinates import as_dtype, moved_boxes, moved_points
 from streamload.transforms.draws import batch_words, record_words
-from streamload.transforms.images import StoredImage
+from streamload.transforms.images import ScaledPixels, StoredImage
 from streamload.transforms.operations.batch import WholeBatch
 from streamload.transforms.placement import BoxPass, Whole
 from streamload.transforms.planning import AugmentPlan
@@ -48,8 +48,8 @@ class DrawnStep:
     plans: tuple[DrawnPlan, ...]
 
 
-WriteOne = Callable[[int, NDArray[Any], int, int], None]
-"""Writes record k of a step, from pixels that were decoded by so much smaller than the image, into a row."""
+WriteOne = Callable[[int, ScaledPixels, int], None]
+"""Writes record k of a step, from pixels that were decoded, into a row."""
 
 
 class AugmentStage:
@@ -147,12 +147,13 @@ class AugmentStage:
         works = [self._runner.prepared(steps, table, form, words=drawn.words, past_caches=self._past_caches) for steps in own]
         first, records = address_of(out), drawn.records.tolist()
 
-        def write(k: int, pixels: NDArray[Any], smaller: int, row: int) -> None:
-            at, (height, width) = address_of(pixels), pixels.shape[:2]
+        def write(k: int, decoded: ScaledPixels, row: int) -> None:
+            at, (height, width) = address_of(decoded.pixels), decoded.pixels.shape[:2]
             for number, (steps, work) in enumerate(zip(own, works, strict=True)):
                 table[k] = at, height, width, first + row * out.strides[0] + number * form.out_nbytes, records[k]
-                if smaller > 1:
-                    steps.values[k, :4] /= smaller
+                if decoded.smaller > 1:
+                    left, top = decoded.left, decoded.top
+                    steps.values[k, :4] = steps.values[k, :4] / decoded.smaller + (left, top, left, top)
                 work(k, k + 1)
 
         return write
@@ -250,7 +251,7 @@ def augment_arrays(
             if image.encoded:
                 write = stage.writer(step, image.name, out[image.name])
                 for k, pixels in enumerate(stored[image.name]):
-                    write(k, pixels, 1, k)
+                    write(k, ScaledPixels(pixels), k)
             else:
                 array = np.ascontiguousarray(stored[image.name])
                 addresses = address_of(array) + rows * array.strides[0]

@@ -174,6 +174,9 @@ def of_archives() -> Iterator[Case]:
             assert sum(len(batch.records) for batch in loader) == 2
 
     yield case(opened("bad.tar"), {"fill": {"a": 0}}, ("fill=", {"fill": OUT}), ('Loader(..., on_bad_record="skip")', skipped))
+    sound = [(f"{at}.{end}", data) for at in range(3) for end, data in (("flac", bytes(20_000)), ("cls", b"1"))]
+    Path("sound.tar").write_bytes(tar_of(sound))
+    yield case(opened("sound.tar"), {}, "fields=['label']")
     good = [framed(tf_example({"x": [at]})) for at in range(3)]
     large = framed(tf_example({"x": list(range(500))}))
     whole = b"".join(good)

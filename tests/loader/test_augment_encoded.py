@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 import streamload as sl
 from streamload.transforms import augment as ops
@@ -159,6 +159,39 @@ def test_a_function_of_the_users_sees_augmented_images(tmp_path: Path) -> None:
     for workers in (0, 1):
         found = epoch_of(data, num_workers=workers, transform=lambda record: {"mean": record["image"].mean(), "label": record["label"]})
         assert all(found[k]["mean"] == whole[k]["image"].mean() for k in whole)
+
+
+def test_images_of_every_kind_come_out_upright_and_in_colour(tmp_path: Path) -> None:
+    """Grey, inks, palettes, alpha, turned by EXIF in each of eight ways: what Pillow makes of them, within the lossy files' levels."""
+    images, wanted = list[bytes](), list[NDArray[np.uint8]]()
+    for k, (mode, format) in enumerate([("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("L", "PNG"), ("P", "GIF"), *[("RGB", "JPEG")] * 8]):
+        image, file, turned = Image.fromarray(photograph(k)).convert(mode), io.BytesIO(), Image.Exif()
+        turned[0x112] = max(1, k - 4)
+        image.save(file, format, **({"quality": 95, "exif": turned.tobytes()} if format == "JPEG" else {}))
+        images.append(file.getvalue())
+        with Image.open(file) as stored:
+            upright = ImageOps.exif_transpose(stored).convert("RGB")
+            wanted.append(np.asarray(upright.resize((40, 24), Image.Resampling.BILINEAR)))
+    pq.write_table(pa.table({"image": images}), tmp_path / "data.parquet")
+    found = epoch_of(sl.open(tmp_path / "data.parquet", decode=False), sl.Augment("image", sl.Resize((24, 40))))
+    apart = [np.abs(found[k]["image"].astype(int) - one) for k, one in enumerate(wanted)]
+    assert [int(one.max()) for one in apart[2:5]] <= [1] * 3
+    assert max(float(one.mean()) for one in apart) < 1
+    assert max(int(one.max()) for one in apart) < 10
+
+
+def test_images_of_sixteen_bits_keep_them_and_others_are_bad_records(tmp_path: Path) -> None:
+    """Whatever their sizes; the hint names nothing that cannot be asked for here."""
+    images = [np.random.default_rng(k).integers(0, 65_536, (20 + k, 30 - k), np.uint16) for k in range(4)]
+    cells = [encoded(one, format="PNG") for one in images]
+    pq.write_table(pa.table({"image": cells}), tmp_path / "data.parquet")
+    found = epoch_of(sl.open(tmp_path / "data.parquet", decode=False), sl.Augment("image", sl.CenterCrop((20, 26))))
+    assert found[2]["image"].dtype == np.uint16
+    assert np.array_equal(found[2]["image"][:, :, 0], images[2][1:21, 1:27])
+    mixed = [*cells * 60, encoded(photograph(1)[:, :, 0], format="PNG")]  # The first ones are looked at, and say what all are.
+    pq.write_table(pa.table({"image": mixed}), tmp_path / "mixed.parquet", row_group_size=20)
+    with pytest.raises(sl.StreamloadError, match=r"has 8 bits, and the first images of its field have 16\. Write it anew with as many"):
+        epoch_of(sl.open(tmp_path / "mixed.parquet", decode=False), sl.Augment("image", sl.CenterCrop((20, 26))))
 
 
 def test_what_is_decoded_to_a_size_is_not_augmented_besides(tmp_path: Path) -> None:

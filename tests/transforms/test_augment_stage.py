@@ -257,5 +257,11 @@ def test_colour_is_for_levels_of_one_byte() -> None:
     arrays = {"image": photographs().astype(np.uint16)}
     with pytest.raises(sl.ConfigError, match=r"ColorJitter works on levels of one byte, and field 'image' is uint16\. Leave colour out"):
         augmented(Augment("image", ops.ColorJitter(0.4)), arrays)
+    inner = ops.RandomApply([ops.RandomHorizontalFlip(1.0), ops.RandomChoice([ops.RandomVerticalFlip(1.0), ops.RandomInvert(1.0)])])
+    with pytest.raises(sl.ConfigError, match=r"^RandomInvert works on levels of one byte"):
+        augmented(Augment("image", inner), arrays)
+    # What begins with geometry and ends with erasing has no colour in between.
+    out = augmented(Augment("image", ops.RandomApply([ops.RandomHorizontalFlip(1.0), ops.RandomErasing(1.0)], p=1.0)), arrays)["image"]
+    assert out.dtype == np.uint16
     with pytest.raises(sl.ConfigError, match=r'dtype="uint16" is not made of uint8\. Give dtype="float32"'):
         augmented(Augment("image", dtype="uint16"), {"image": photographs()})

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamload.sizes import format_rate
+
 MODULE = "streamload.tools.benchmark.peers"
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The repository, where this is run from one."""
@@ -168,8 +170,7 @@ class Comparison:
         aim = "" if self.target is None else f" (aim: {self.target:g}{', reached' if self.ratio >= self.target else ', MISSED'})"
         lines = [f"{self.what}: {self.ratio:.2f} x {self.theirs}{aim}"]
         for name, runs in ((self.ours, [a for a, _ in self.pairs]), (self.theirs, [b for _, b in self.pairs])):
-            rate, byte_rate = statistics.median(r.rate for r in runs), statistics.median(r.byte_rate for r in runs)
-            lines.append(f"    {name:<34} {rate:12,.0f} records/s {byte_rate / 1e6:9,.0f} MB/s")
+            lines.append(f"    {name:<34} {pace(runs)}")
         spread = " ".join(f"{ratio:.2f}" for ratio in self.ratios)
         lines.append(f"    {len(self.pairs)} pairs: {spread} · page cache {self.cache}")
         return "\n".join(lines)
@@ -191,6 +192,15 @@ class Comparison:
             "cache": self.cache,
             "target": self.target,
         }
+
+
+def pace(runs: Sequence[Run]) -> str:
+    """Records and bytes a second at the median; bytes alone where a pass is one record, records alone where they have no bytes."""
+    rate, byte_rate = statistics.median(run.rate for run in runs), statistics.median(run.byte_rate for run in runs)
+    if all(run.records <= 1 for run in runs):
+        return f"{format_rate(byte_rate):>22}"
+    records = f"{rate:12,.0f} records/s"
+    return f"{records} {byte_rate / 1e6:9,.0f} MB/s" if any(run.nbytes for run in runs) else records
 
 
 def in_turns(ours: Callable[[], Run], theirs: Callable[[], Run], count: int) -> list[tuple[Run, Run]]:

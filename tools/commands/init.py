@@ -12,6 +12,7 @@ from streamload.schema import BYTES, Field
 from streamload.source import Source
 from streamload.tools.commands.open_arguments import add_choice, add_decode, classes_at, fields_in, opened, options_said, pattern_of
 from streamload.tools.console import GOOD, Console, clean, meant
+from streamload.tools.trainable import is_image, is_label
 
 EXAMPLE = "streamload init train.h5 --framework torch"
 
@@ -92,16 +93,6 @@ def _call(arguments: argparse.Namespace, image: str, label: str) -> str:
 def _quoted(text: str) -> str:
     """A text as Python has it, with the quotes of the examples where it holds none."""
     return f'"{text}"' if repr(text) == f"'{text}'" and '"' not in text else repr(text)
-
-
-def is_image(field: Field) -> bool:
-    """Whether an example can train on it as it is: uint8 of shape (height, width, channels), at least 16 pixels each way."""
-    return not field.ragged and field.dtype == "uint8" and len(field.shape) == 3 and min(field.shape[:2]) >= 16
-
-
-def is_label(field: Field) -> bool:
-    """Whether it is one integer a record, or a bool."""
-    return not field.ragged and field.dtype.kind in "iub" and field.shape == ()
 
 
 def _chosen(source: Source, name: str | None, meaning: str, option: str, fits: Any) -> Field:

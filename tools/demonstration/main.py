@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -20,17 +21,16 @@ from streamload.sizes import format_nbytes, parse_nbytes
 from streamload.storage.owned_files import Folder, temporary_folder
 from streamload.tools.benchmark.cgroup import MemoryCeiling, confined
 from streamload.tools.benchmark.memory_usage import MemoryUsage, MemoryWatch
-from streamload.tools.convert.readers.library import image_names
+from streamload.tools.convert.readers.decoded_images import image_names
 from streamload.tools.demonstration.classifier import Classifier, features
 from streamload.tools.demonstration.dataset import PHOTOGRAPHS, Crops, make_crops, records_of, write_crops
 from streamload.tools.progress import bar
+from streamload.tools.trainable import IMAGE_SIZE, is_image, is_label
 from streamload.workers.launcher import Launcher
 
 FOR_INTERPRETERS = 256 * 1024**2
 """Memory beside the loader's own, for Python, NumPy, h5py and compiled code in all processes."""
 TESTED_CROPS = 2400
-IMAGE_SIZE = (224, 224)
-"""What images of different sizes are decoded to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class StreamingResult:
         return (
             self.title,
             f"{self.stats.records / self.seconds:,.0f}" if timed else "",
-            f"{self.stats.nbytes / self.seconds / 1024**2:,.0f}" if timed else "",
+            f"{self.stats.nbytes / self.seconds / 1e6:,.0f}" if timed else "",
             f"{100 * self.stats.wait_seconds / self.seconds:.0f} %" if timed else "",
             format_nbytes(self.footprint.total),
             format_nbytes(self.peak.own_nbytes),
@@ -97,6 +97,8 @@ def stream(
 def table(passes: Sequence[StreamingResult]) -> str:
     """The figures of all passes, one a line."""
     lines = [("", "records/s", "MB/s", "waited", "budgeted", "processes", "page cache", "accuracy"), *(each.row for each in passes)]
+    if all(each.accuracy is None for each in passes):
+        lines = [line[:-1] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
@@ -187,6 +189,35 @@ def demonstrate_file(arguments: argparse.Namespace) -> None:
         options["memory"] = parse_nbytes(arguments.memory, name="--memory")
     one = stream(Path(arguments.file[0]).name, data, epochs=arguments.epochs, options=options, test=None, seconds=arguments.seconds)
     report([one], group=None)
+    print("\n" + next_steps(arguments.file, data, batch_size=arguments.batch_size))
+
+
+def next_steps(paths: Sequence[str], data: sl.Source, *, batch_size: int) -> str:
+    """What to do from here with data of one's own: the loop, and the commands that say more of it."""
+    given = paths[0] if len(paths) == 1 else list(paths)
+    sizes = {name: IMAGE_SIZE for name in image_names(data) if data.schema[name].shape[:2] == IMAGE_SIZE}
+    call = f"sl.open({given!r}" + (f", decode={sizes}" if sizes else "") + ")"
+    arrays = ", ".join(f"batch[{name!r}]" for name in data.schema.names[:3])
+    commands = {"info": "what it holds, what was left out, and what would make it faster"}
+    if image_names(data) or any(map(is_image, data.schema)):
+        commands["show"] = "its first images"
+    if any(map(is_image, data.schema)) and any(map(is_label, data.schema)):
+        commands["init"] = "a script that trains on it, with PyTorch unless --framework says another"
+    path = shlex.quote(paths[0])
+    words = {
+        name: f"{name} {path}" + (f" --decode {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}" if sizes and name == "init" else "") for name in commands
+    }
+    width = max(map(len, words.values()))
+    lines = [
+        "in a program of yours:",
+        "  import streamload as sl",
+        f"  with sl.Loader({call}, batch_size={batch_size}, shuffle=True, seed=0) as loader:",
+        "      for batch in loader:",
+        f"          {arrays}    # arrays of {batch_size:,} records",
+        "at the prompt, after `source .venv/bin/activate`:",
+        *(f"  streamload {words[name]:<{width}}    # {what}" for name, what in commands.items()),
+    ]
+    return "\n".join(lines)
 
 
 def report(passes: Sequence[StreamingResult], *, group: MemoryCeiling | None) -> None:

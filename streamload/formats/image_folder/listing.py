@@ -101,15 +101,15 @@ def _read(root: str, data: NDArray[np.uint8]) -> tuple[Listing, Mapping[str, Any
             **found,
         )
         _refuse_nonsense(table)
+        _refuse_names(table)
         listing = Listing(
             root=root,
-            folders=list(map(str, said["folders"])),
+            folders=_texts(said["folders"]),
             files=table,
-            classes=list(map(str, said["classes"])),
-            others={str(why): list(map(str, names)) for why, names in said["others"].items()},
+            classes=_texts(said["classes"]),
+            others={why: _texts(names) for why, names in said["others"].items()},
         )
-        if len(listing.folders) != len(table.folders):
-            raise ValueError("folders are counted wrong")
+        _refuse_other_folders(listing)
     except disk_cache.DAMAGED as error:
         raise CorruptDataError(f"what was kept of a folder cannot be read: {error}.", hint="It is found out anew.") from error
     return listing, said["more"]
@@ -123,3 +123,25 @@ def _refuse_nonsense(table: FileTable) -> None:
         fitting = fitting and len(starts) > 0 and int(starts[0]) == 0 and int(starts[-1]) == stop and bool((np.diff(starts) >= 0).all())
     if not fitting or len(table.folder_starts) != len(table.folders) + 1 or int(table.nbytes.min(initial=0)) < 0:
         raise ValueError("files are counted wrong")
+
+
+def _refuse_names(table: FileTable) -> None:
+    """Raise ValueError where a name of a file is none: empty, or with what no name may hold."""
+    if (np.diff(table.name_starts) == 0).any() or np.isin(table.names, (0, ord(os.sep))).any():
+        raise ValueError("names of files are no names")
+
+
+def _refuse_other_folders(found: Listing) -> None:
+    """Raise ValueError where folders are none that lie in the root, or in none of its classes."""
+    real = os.path.realpath(found.root)
+    if tuple(os.path.join(real, folder) if folder else real for folder in found.folders) != found.files.folders:
+        raise ValueError("folders lie elsewhere")
+    if found.classes != sorted(set(found.classes)) or not {folder.partition(os.sep)[0] for folder in found.folders} <= {"", *found.classes}:
+        raise ValueError("folders are in no class")
+
+
+def _texts(words: Any) -> list[str]:
+    """A list of texts. Raises ValueError for anything else, and for one with a zero byte in it."""
+    if not isinstance(words, list) or not all(isinstance(word, str) and "\0" not in word for word in words):
+        raise ValueError("what are to be texts are none")
+    return words

@@ -17,6 +17,7 @@ from streamload.formats.tables.planned_fields import Made, PlannedField, field_o
 from streamload.formats.tar import walk
 from streamload.formats.tar.archive import Archive, held_fields, kind_of_member, names_of_files, notes_on_points, refuse_counted_endings
 from streamload.formats.tar.arrays import array_field
+from streamload.formats.tar.unread_members import refuse_unread
 from streamload.images import named_as_mask
 from streamload.kernels import tar_kernels
 from streamload.nulls import SKIP
@@ -69,6 +70,8 @@ def plan_files(paths: Sequence[str], fields: Fields | None, *, fill: Any = None,
             for row, value in archive.values.get(source, {}).items():
                 column[start + row] = value
         _add(field, field_of_values(field, column, starts, as_classes=True if field in CLASSES else None), found, aside)
+    if fields is None and not packed:
+        refuse_unread(title, archives, total_nbytes(fingerprints), list(found))
     return planned_source(
         found,
         fields,

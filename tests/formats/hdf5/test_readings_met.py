@@ -228,3 +228,33 @@ def test_patterns_within_names_pair_by_what_their_stars_stand_for(tmp_path: Path
                 file[f"{number}_y"] = np.arange(2)
     with pytest.raises(SchemaMismatchError, match=r"'\*_x' leads to 3 datasets, and for 1 of them '\*_y' leads to none: 11\."):
         sl.open(path, fields={"x": "*_x", "y": "*_y"})
+
+
+def test_splits_of_one_length_are_no_fields_beside_each_other(tmp_path: Path):
+    """X_train and X_test are offered apart; fields that a conversion calls so stay fields."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for at, split in enumerate(("train", "test")):
+            file[f"X_{split}"], file[f"y_{split}"] = np.full((9, 5), at), np.arange(9)
+    with pytest.raises(ConfigError, match="'X_test' and 'X_train' are of two splits, and would be fields of one record") as caught:
+        sl.open(path)
+    readings = caught.value.details["readings"]
+    assert [one["fields"] for one in readings[:2]] == [["X_test", "y_test"], ["X_train", "y_train"]]
+    with sl.open(path, fields=readings[1]["fields"]) as source:
+        assert source[:]["X_train"].sum() == 0
+
+
+@pytest.mark.parametrize("names", [["X_train", "X_test"], ["8_boxes", "9_boxes"], ["b0", "b1"], ["s1/x", "s2/x"]])
+def test_fields_that_are_called_alike_are_written_and_read_again(
+    names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Whoever names them has decided; the file that is written says so itself."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for at, name in enumerate(names):
+            file[name] = np.full((9, 5), at)
+    chosen = ",".join(f"{name}={name}" for name in names)
+    code, shown = said(capsys, "convert", tmp_path / "a.h5", tmp_path / "b.h5", "--fields", chosen)
+    assert code == 0, shown
+    with sl.open(tmp_path / "b.h5") as source:
+        assert sorted(source.schema.names) == sorted(names)
+        assert [int(source[:][name].max()) for name in names] == [0, 1]

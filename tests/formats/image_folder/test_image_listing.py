@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,39 @@ def test_an_entry_that_was_tampered_with_is_thrown_away(tmp_path: Path, kept: Pa
     assert kept_listing(str(tmp_path / "x")) is None
     with sl.open(tmp_path / "x") as source:
         assert len(source) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("folders", lambda was: ["z", *was[1:]]),
+        ("folders", lambda was: [5, *was[1:]]),
+        ("folders", lambda was: ["a\0", *was[1:]]),
+        ("table_folders", lambda was: ["/etc", *was[1:]]),
+        ("classes", lambda was: was[1:]),
+        ("classes", lambda was: was[::-1]),
+        ("classes", lambda was: "".join(was)),
+        ("others", lambda was: {"why": "x"}),
+        ("others", lambda was: []),
+        ("names", lambda was: np.where(was == was[0], 0, was)),
+        ("names", lambda was: np.where(was == was[0], ord("/"), was)),
+    ],
+)
+def test_an_entry_that_names_what_cannot_be_there_is_thrown_away(key: str, change: Any, tmp_path: Path, kept: Path):
+    """Under a checksum that is right: folders that lie elsewhere or in no class, texts that are none, names that no file has."""
+    write(tmp_path / "x")
+    sl.open(tmp_path / "x").close()
+    (entry,) = kept.iterdir()
+    said, arrays = disk_cache.unpack(MAGIC, np.fromfile(entry, np.uint8))
+    said = {name: one for name, one in said.items() if name != "arrays"}
+    if key == "names":
+        arrays[2] = change(arrays[2]).astype(np.uint8)
+    else:
+        said[key] = change(said[key])
+    entry.write_bytes(b"".join(disk_cache.pack(MAGIC, said, arrays)))
+    assert kept_listing(str(tmp_path / "x")) is None
+    with sl.open(tmp_path / "x") as source:
+        assert (len(source), source.classes["label"]) == (COUNT, ("a", "b"))
 
 
 @given(st.lists(st.tuples(st.lists(st.sampled_from("abB.-"), min_size=1, max_size=3), st.sampled_from("xyé.")), max_size=8))

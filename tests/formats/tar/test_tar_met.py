@@ -9,7 +9,7 @@ from examples.tar import png, write
 from test_tar import image
 
 import streamload as sl
-from streamload.errors import SchemaMismatchError
+from streamload.errors import SchemaMismatchError, UnsupportedFeatureError
 from streamload.formats.tar import walk
 
 
@@ -65,3 +65,22 @@ def test_what_a_mac_adds_to_archives_is_no_data(large: bool, tmp_path: Path, mon
     with sl.open(tmp_path / "x.tar") as source:
         assert len(source) == 3
         assert [(one.why, one.count) for one in source.omissions] == [("hidden, or of the system", 4)]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "walked"])
+def test_records_that_would_lack_what_they_are_about_are_refused(large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sound and films are not read here: labels alone are asked for by name. What is small beside images is left out by a note."""
+    monkeypatch.setattr(walk, "WORTH_NBYTES", 0 if large else 1 << 60)
+    path = tmp_path / "x.tar"
+    write(path, [(f"{at}.{end}", data) for at in range(4) for end, data in (("flac", bytes(20_000)), ("txt", b"a"), ("cls", b"1"))])
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        sl.open(path)
+    assert caught.value.message == (
+        f"{path}: members that are left out hold 90% of its bytes: .flac is not read here (4). Records would lack what they are about."
+    )
+    assert caught.value.hint == "If the rest is what is wanted, say so: fields=['txt', 'label']. What they hold can be read as .npy."
+    with sl.open(path, fields=["txt", "label"]) as source:
+        assert len(source) == 4
+    write(path, [(f"{at}.{end}", data) for at in range(4) for end, data in (("xml", bytes(3_000)), ("png", png(image(at))))])
+    with sl.open(path) as source:
+        assert [omission.count for omission in source.omissions] == [4]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 from time_limits import GUARD_SECONDS
 
+from streamload.tools.__main__ import main
 from streamload.tools.benchmark.cgroup import homes
 from streamload.tools.benchmark.memory_usage import MemoryWatch
 from streamload.tools.demonstration.classifier import Classifier, features
@@ -60,10 +63,11 @@ def test_the_demo_streams_a_file_of_the_users(tmp_path: Path):
     text = run("mine.h5", "--epochs", "2", "--batch-size", "50", folder=tmp_path)
     assert "500 records" in text
     assert figures("mine.h5", text)[1] != "0"
+    assert text.rstrip().splitlines()[-1].startswith("  streamload info mine.h5    # what it holds")  # nothing there to be shown
 
 
-def test_the_demo_streams_a_folder_of_photographs(tmp_path: Path):
-    """`tools/demo photos/`: of different sizes, decoded to one."""
+def test_the_demo_streams_a_folder_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`tools/demo photos/`: of different sizes, decoded to one; it ends with what to do next, and that works as it stands there."""
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(6):
@@ -71,6 +75,17 @@ def test_the_demo_streams_a_folder_of_photographs(tmp_path: Path):
     text = run("photos", "--epochs", "2", "--batch-size", "5", folder=tmp_path)
     assert "12 records · image uint8 (224, 224, 3) · label int64 ()" in text
     assert figures("photos", text)[1] != "0"
+    assert "accuracy" not in text
+    monkeypatch.chdir(tmp_path)
+    program = re.search(r"^in a program of yours:\n((?:  .*\n)+)at the prompt", text, re.MULTILINE)
+    assert program is not None, text
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(program[1]), names)
+    assert names["batch"]["image"].shape == (2, 224, 224, 3)
+    commands = re.findall(r"^  streamload (.*?) +#", text[program.end() :], re.MULTILINE)
+    assert commands == ["info photos", "show photos", "init photos --decode 224x224"]
+    assert [main(command.split()) for command in commands] == [0, 0, 0]
+    assert "sl.open(given.path, (IMAGE, LABEL), decode=(224, 224))" in Path("train_torch.py").read_text()
 
 
 def test_the_demo_says_what_is_wrong_with_a_file(tmp_path: Path):

@@ -41,7 +41,7 @@ def make(config: Config) -> Any:
         for start in range(0, len(images), batch):
             if scattered:
                 chosen = offsets[start : start + batch]
-                copy_rows(images.ctypes.data, chosen, nbytes, gathered.ctypes.data, rows[: len(chosen)])
+                copy_rows(images.ctypes.data, chosen, 1, nbytes, gathered.ctypes.data, rows[: len(chosen)])
                 sink.records, sink.nbytes = sink.records + len(chosen), sink.nbytes + len(chosen) * nbytes
             else:
                 sink.take(images[start % ring : start % ring + batch])

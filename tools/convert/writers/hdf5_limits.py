@@ -11,6 +11,7 @@ from streamload.attributes import MOST_NAMES_NBYTES, attributes_to_json
 from streamload.formats.hdf5.discovery.attributes import INTERNAL, OWN
 from streamload.formats.hdf5.discovery.internals import are_weights, internal
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
+from streamload.formats.split_choice import by_split
 
 RESERVED = INTERNAL | OWN | {CLASSES, FIELD_NAME}
 """Attributes that are read as something else than what is said of a field."""
@@ -34,8 +35,11 @@ def name_not_held(name: str, names: Sequence[str]) -> str:
 
 
 def says_its_name(name: str) -> bool:
-    """Whether a dataset must say that its path is the name of a field: its last part would be, or datasets like it one field."""
-    return "/" in name or name[-1:].isdecimal()
+    """Whether a dataset must say that its path is the name of a field.
+
+    Its last part would be, or datasets like it one field, or records of a split: by a number in its name, or a word such as train.
+    """
+    return "/" in name or any(map(str.isdecimal, name)) or bool(by_split([name]).keys() - {""})
 
 
 def said_not_held(words: Sequence[str], attributes: Mapping[str, Any]) -> str:

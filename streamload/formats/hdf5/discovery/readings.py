@@ -13,6 +13,7 @@ from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, name
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.naming.field_names import matches
+from streamload.formats.split_choice import splits_among
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
@@ -53,7 +54,8 @@ def refuse_unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Seque
     if why:
         alike = {id(one) for family in families(layout.arrays) for one in family.members.values()}
         others = [one for one in layout.arrays if id(one) not in alike]
-        raise refusal(layout, why, [*stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
+        splits = _by_split(chosen)
+        raise refusal(layout, why, [*splits, *stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
 
 
 def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
@@ -83,6 +85,10 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
             return f"'{inside[0].stored.key}' and {others} in files of their own"
         if not family.after and len(inside) > max(records, 2) and len(inside[0].stored.shape) > 1:
             return f"'{inside[0].stored.key}' and {len(inside) - 1:,} datasets like it have {records:,} along their first axis"
+    splits = _by_split(chosen)
+    if splits:
+        first, other = (next(iter(one.fields)) for one in splits[:2])
+        return f"'{first}' and '{other}' are of two splits, and would be fields of one record"
     lost, kept = (sum(one.stored.nbytes for one in some if one.stored.written) for some in (left_out, chosen))
     if lost > kept:
         return f"{lost / (lost + kept):.0%} of its bytes would be left out if the longest set of fields were read alone"
@@ -196,3 +202,11 @@ def _by_length(arrays: Sequence[Found], axis: int) -> list[Reading]:
             records = group[0].stored.shape[: len(group[0].dataset.shape)][axis]
             readings.append(Reading(fields=argument(named_fields(group)), record_axis=axis, records=records))
     return readings
+
+
+def _by_split(chosen: Sequence[Found]) -> list[Reading]:
+    """Datasets of each split by themselves, where they say that they are of several."""
+    plain = {one.stored.key: one for one in chosen if one.stored.attribute(FIELD_NAME) != one.stored.key}
+    parts = splits_among(plain).values()
+    named = [named_fields([plain[key] for key in keys]) for keys in parts]
+    return [Reading(fields=[one.stored.key for _, one in some], record_axis=0, records=some[0][1].stored.records) for some in named]

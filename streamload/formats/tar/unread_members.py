@@ -1,0 +1,48 @@
+"""Members that are not read here and hold most of an archive: records would lack what they are about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from streamload.errors import UnsupportedFeatureError
+from streamload.formats.tar.archive import HIDDEN, OF_THE_ARCHIVE, Archive
+from streamload.formats.tar.members import BLOCK
+
+LEAST_NBYTES = 4096
+"""Of such a member, on average: what is smaller says something of a record, and is not what it is."""
+MOST = 0.5
+"""Of the bytes of archives, what is more than this is not left out by a note."""
+NEARLY_ALL = 0.9
+"""Of the records have such a member."""
+
+
+def refuse_unread(path: str, archives: Sequence[Archive], nbytes: int, fields: Sequence[str]) -> None:
+    """Raise UnsupportedFeatureError where nearly all records have members that are not read, which hold most of the bytes.
+
+    `nbytes` are those of all archives, of which none is compressed, and `fields` what else there is.
+    """
+    counts = sum((archive.counts for archive in archives), Counter[str]())
+    for why in (OF_THE_ARCHIVE, HIDDEN):
+        counts.pop(why, None)
+    records, unread = sum(len(archive.keys) for archive in archives), sum(counts.values())
+    if not records or unread < NEARLY_ALL * records:
+        return
+    taken = sum(_stored_nbytes(places) for archive in archives for places in archive.places.values())
+    small = sum(len(rows) for archive in archives for rows in archive.values.values())
+    held = nbytes - taken - 2 * BLOCK * small - BLOCK * unread
+    if held > max(MOST * nbytes, LEAST_NBYTES * unread):
+        listed = "; ".join(f"{why} ({count:,})" for why, count in counts.most_common(3))
+        raise UnsupportedFeatureError(
+            f"{path}: members that are left out hold {held / nbytes:.0%} of its bytes: {listed}. Records would lack what they are about.",
+            hint=f"If the rest is what is wanted, say so: fields={list(fields)}. What they hold can be read as .npy.",
+            path=path,
+        )
+
+
+def _stored_nbytes(places: np.ndarray) -> int:
+    """Bytes of an archive that some members take, with their heads: `places` has offset and length of each, shape (records, 2)."""
+    sizes = places[places[:, 0] >= 0, 1]
+    return int((-(-sizes // BLOCK) * BLOCK + BLOCK).sum())
