@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kept_processes import Kept, share_processes
 from time_limits import Deadline
 
 settings.register_profile(
@@ -62,6 +63,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from streamload.kernels import compile_kernels
 
     compile_kernels()
+    share_processes()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -128,14 +130,17 @@ def descendants() -> tuple[Counter[str], int]:
     """All processes below this one, and whether the launcher of workers, which is not among them, is up."""
     found: Counter[str] = Counter()
     launchers = 0
-    launcher, surveyor = launcher_pid(), surveyor_pid()
+    launcher, inspector = launcher_pid(), inspector_pid()
+    converter = str(Kept.child.pid) if Kept.child is not None else None
     waiting = children_of("self")
     while waiting:
         pid = waiting.pop()
+        if pid == converter:
+            continue  # What it has started lives as long as it.
         waiting += children_of(pid)
         if pid == launcher:
             launchers = 1
-        elif pid == surveyor:
+        elif pid == inspector:
             continue
         elif command := command_of(pid):
             found[f"{pid} {command}"] += 1
@@ -145,13 +150,13 @@ def descendants() -> tuple[Counter[str], int]:
 def descriptors() -> Counter[str]:
     """Open descriptors by what they lead to."""
     found: Counter[str] = Counter()
-    for number in os.listdir("/proc/self/fd"):
+    for number in {*os.listdir("/proc/self/fd")}.difference(map(str, Kept.descriptors())):
         try:
             target = os.readlink(f"/proc/self/fd/{number}")
         except OSError:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
-    if surveyor_pid() is not None:
+    if inspector_pid() is not None:
         # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
@@ -212,7 +217,7 @@ def launcher_pid() -> str | None:
     return str(current.pid) if current is not None and current.alive else None
 
 
-def surveyor_pid() -> str | None:
+def inspector_pid() -> str | None:
     """The process that looks at HDF5 files for this one, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     current = None if module is None else module.Inspector._current
@@ -226,7 +231,7 @@ def stop_launcher() -> None:
         module.Launcher.shutdown()
 
 
-def stop_surveyor() -> None:
+def stop_inspector() -> None:
     """End the process that looks at HDF5 files, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     if module is not None:
@@ -302,7 +307,8 @@ def no_orphans() -> Iterator[None]:
     """No process that this run started outlives it, whoever its parent is by then."""
     yield
     stop_launcher()
-    stop_surveyor()
+    stop_inspector()
+    Kept.end()
     deadline = Deadline(GRACE_SECONDS)
     while found := marked():
         if deadline.passed:

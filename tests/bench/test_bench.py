@@ -123,6 +123,8 @@ def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path
     assert "first run ever, compiling" in said
     assert "s to importing NumPy" in said
     assert "streamload --help takes" in said
+    said, _ = command("first_batch", "--record", "3072", "--against", ROOT, folder=folder)
+    assert "as fast as the other commit, times" in said
 
 
 @pytest.mark.slow

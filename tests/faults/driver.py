@@ -154,6 +154,15 @@ def launcher_pid() -> int | None:
     return current.pid if current is not None and current.alive else None
 
 
+def await_launcher() -> None:
+    """Until workers can be forked: this process does the steps itself before that."""
+    from streamload.workers.launcher import Launcher
+
+    while not Launcher.current().ready and Launcher.current().alive:
+        Launcher.current().report(-1)  # Takes in what the launcher has said.
+        time.sleep(0.01)
+
+
 def inspector_pid() -> int | None:
     """The process that looks at HDF5 files, where there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
@@ -254,6 +263,7 @@ def serve(replies: int) -> None:
     """Answer requests until there are no more; the launcher is up and references are known before the first."""
     with loader_of() as loader:
         next(iter(loader))
+        await_launcher()
     for name in ("raw", "gzip", "pages"):
         order_of(name, 1)
     os.write(replies, b'{"ready": true}\n')

@@ -14,6 +14,9 @@ from faults.test_workers import whole
 
 Start = Callable[..., Child]
 
+COMPILING = {"NUMBA_OPT": "0"}
+"""For programs that compile kernels and throw them away: without LLVM's optimizations, which are most of the time."""
+
 
 @pytest.fixture
 def no_numba(tmp_path: Path) -> dict[str, str]:
@@ -83,7 +86,7 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
         folder = blocked / f"kernels-py{sys.version_info[0]}{sys.version_info[1]}"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
-    one = child("epoch_in", more=more, name=data, timeout=3.0)
+    one = child("epoch_in", more=more | COMPILING, name=data, timeout=3.0)
     assert one.wait(120) == 0
     assert "Traceback" not in one.said
     assert "compiling" in one.said
@@ -98,7 +101,7 @@ def test_kernels_that_cannot_be_kept_are_compiled_for_the_run(child: Start, tmp_
 @pytest.mark.slow
 def test_two_programs_that_compile_at_once_do_not_disturb_each_other(child: Start, tmp_path: Path) -> None:
     """F3, F5: one cold cache, two programs; a third then finds it warm."""
-    more = {"STREAMLOAD_CACHE_DIR": str(tmp_path / "cache")}
+    more = {"STREAMLOAD_CACHE_DIR": str(tmp_path / "cache"), **COMPILING}
     both = [child("epoch_in", more=more, name="gzip", timeout=3.0) for _ in range(2)]
     for one in both:
         assert one.wait(180) == 0

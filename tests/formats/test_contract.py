@@ -239,7 +239,7 @@ import struct
 import numpy as np
 from streamload.storage.files import fingerprint
 from streamload.formats.tables.fields import FileColumn, Table
-from streamload.formats.tables.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RawRuns, assemble, raw_records_of
 
 NAME = "Toys"
 
@@ -257,7 +257,7 @@ def plan(paths, fields):
 
     def column_of(field, parts, fill):
         run = RawRuns(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
-        return extents_of(field, parts, [run] * len(parts), blocks=False, label="toys")
+        return raw_records_of(field, parts, [run] * len(parts), blocks=False, label="toys")
 
     return assemble(NAME, tables, fields, column_of)
 """

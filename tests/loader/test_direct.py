@@ -125,7 +125,7 @@ def test_a_file_that_shrinks_is_an_error(tmp_path: Path, workers: int) -> None:
         next(epoch)
         os.truncate(path, 3_000_000)
         with pytest.raises(sl.SourceChangedError, match="shrank from"):
-            list(epoch)
+            deque(epoch, maxlen=0)  # What was read before may be many batches.
 
 
 def test_a_worker_killed_while_it_reads_is_named(tmp_path: Path) -> None:

@@ -78,30 +78,17 @@ class Children:
     @contextmanager
     def _started(self, complaints: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
         """A process that does tasks; it is ended on the way out, whatever it is doing."""
-        environment = KEEPING | os.environ | ALONE
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with self._lock:
             if self._ending:
                 raise _EndedError
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-                env=environment,
-            )
+            child = start(complaints)
             self._alive.append(child)
         try:
             yield child
         finally:
-            child.kill()
-            child.wait()
+            end(child)
             with self._lock:
                 self._alive.remove(child)
-            for stream in (child.stdin, child.stdout):
-                if stream is not None:
-                    _close(stream)
 
     def _talk(self, child: subprocess.Popen[str], task: dict[str, Any]) -> dict[str, Any]:
         """Give a task, listen until the child answers or ends; its answer, or nothing."""
@@ -121,6 +108,29 @@ class Children:
                 return dict(message)
             self._saw(int(message["done"]))
         return {}
+
+
+def start(complaints: IO[bytes]) -> subprocess.Popen[str]:
+    """A process that does tasks, one after the other, until its standard input ends."""
+    environment = KEEPING | os.environ | ALONE
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", MODULE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        text=True,
+        env=environment,
+    )
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    """End a process, whatever it is doing, and wait for it."""
+    child.kill()
+    child.wait()
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            _close(stream)
 
 
 def _close(stream: IO[str]) -> None:

@@ -74,6 +74,8 @@ def all_killed() -> dict[str, Any]:
     pids = loader.worker_pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        time.sleep(0.005)  # The launcher reaps them at one moment, however busy the machine is.
     outcome = driver.watch(loader, epoch=1)
     loader.close()
     return {**outcome, "pids": pids}
