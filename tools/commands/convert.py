@@ -26,6 +26,7 @@ from streamload.tools.convert.image_sizes import require_alike
 from streamload.tools.convert.job import Conversion, shard_nbytes_of, shards_of
 from streamload.tools.convert.needed_disk import free_nbytes, moved_nbytes, needed_nbytes, require_free
 from streamload.tools.convert.open_request import OpenRequest
+from streamload.tools.convert.readers.decoded_images import TRANSPARENT
 from streamload.tools.convert.readers.encode_images import stored
 from streamload.tools.convert.readers.label_fields import SmallFields
 from streamload.tools.convert.readers.open import is_image_folder, open_records
@@ -321,7 +322,8 @@ def _refuse_same(origin: RecordSource, target: str) -> None:
 def _tell_of_limits(origin: RecordSource, arguments: argparse.Namespace, console: Console) -> None:
     """Say which fields are not taken; raise where a part of the source cannot be read and nothing may be left out."""
     for note in origin.cautions:
-        console.advise(clean(note))
+        if arguments.store != "keep" or not note.endswith(TRANSPARENT):
+            console.advise(clean(note))
 
 
 def _tell_of_masks(origin: RecordSource, request: OpenRequest, style: WriteOptions, console: Console) -> None:

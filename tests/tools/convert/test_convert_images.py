@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import answer, image_folder
+from command_line import answer, image_folder, said
 from foreign_files import taken
 
 import streamload as sl
@@ -306,3 +306,17 @@ def test_one_field_alone_goes_to_npy_in_parts_and_back(tmp_path: Path, capsys: p
     assert answer(capsys, "convert", tmp_path / "in" / "x", tmp_path / "a.npy")[0] == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), made)
     assert answer(capsys, "verify", tmp_path / "a.npy", "--deep", "--against", tmp_path / "in" / "x")[0] == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--mode", "grey"], ["--store", "keep"], ["--dry-run"]], ids=["colour", "grey", "kept", "dry"])
+def test_transparency_is_not_lost_without_a_word(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It is laid over white where pixels are written, and said; where images are kept there is nothing to say."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    (tmp_path / "in" / "a" / "0.png").write_bytes(imagecodecs.png_encode(pixels))
+    code, shown = said(capsys, "convert", tmp_path / "in", tmp_path / "o.parquet", *more)
+    assert code == 0
+    assert ("'image' may be transparent, and is laid over white" in shown) == (more != ["--store", "keep"])
+    if more == ["--store", "keep"]:
+        with sl.open(tmp_path / "o.parquet", decode=sl.Decode(mode="RGBA")) as source:
+            np.testing.assert_array_equal(source[0]["image"], pixels)

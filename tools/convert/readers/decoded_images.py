@@ -19,6 +19,9 @@ OF_IMAGES = ("Images", "tar", "LMDB")
 IN_COLOUR = (*OF_IMAGES, "TFRecord")
 """Formats whose images are in colour where nothing else is asked for."""
 
+TRANSPARENT = "may be transparent, and is laid over white (--store keep leaves images as they are)"
+"""What is said of images with an alpha channel, which neither colour nor grey has."""
+
 
 def image_names(source: Source) -> tuple[str, ...]:
     """Fields that are encoded images in the files: decoded when they are taken, or left as bytes since their sizes differ."""
@@ -37,7 +40,14 @@ def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[s
         return _with_masks(source, request)
     names = image_names(source)
     stored = source.replaced(columns=[_stored(source, column) for column in source.columns])
-    return _with(source, {name: _wish(stored, name, request) for name in names}), []
+    wishes: dict[str, Decode | bool] = {}
+    cautions: list[str] = []
+    for name in names:
+        heads = _heads(stored, name, asked=True)
+        wish = wishes[name] = _wish(stored, name, request, heads)
+        if isinstance(wish, Decode) and not wish.mask and any(head.alpha for head in heads):
+            cautions.append(f"'{name}' {TRANSPARENT}")
+    return _with(source, wishes), cautions
 
 
 def _with_masks(source: Source, request: OpenRequest) -> tuple[Source, list[str]]:
@@ -89,9 +99,8 @@ def _heads(source: Source, name: str, *, asked: bool) -> list[ImageHeader]:
     return look_at(stored, len(source), source.fingerprints).told(asked=asked)[0]
 
 
-def _wish(source: Source, name: str, request: OpenRequest) -> Decode | bool:
-    """How a field of images is decoded; False where it stays bytes."""
-    heads = _heads(source, name, asked=True)
+def _wish(source: Source, name: str, request: OpenRequest, heads: Sequence[ImageHeader]) -> Decode | bool:
+    """How a field of images with these headers is decoded; False where it stays bytes."""
     if not heads and name in source.nulls:
         return False  # Hardly a record has one.
     size, fit = request.size, "crop"
