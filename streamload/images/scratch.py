@@ -65,9 +65,10 @@ class ScratchDecoder:
                     f"is {pixels.shape[0]:,} x {pixels.shape[1]:,} pixels, and its header says {head.height:,} x {head.width:,}"
                 )
             scale = 1
-        if pixels.dtype != MODES[self._mode][1]:
+        dtype = MODES[self._mode][1]
+        if pixels.dtype != dtype:
             raise ImageError(
-                f"has {8 * pixels.dtype.itemsize} bits, and the first images of its field have {8 * MODES[self._mode][1].itemsize}",
+                f"has {8 * pixels.dtype.itemsize} bits, and the first images of its field have {8 * dtype.itemsize}",
                 hint="Write it anew with as many: how to scale its values is not known here.",
                 kind=UnsupportedFeatureError,
             )
