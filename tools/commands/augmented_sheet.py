@@ -38,7 +38,12 @@ def augmented(
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
         pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
         drawn: list[dict[str, Any]] = []
-        along = {"masks": augment.masks, "boxes": augment.boxes, "keypoints": augment.keypoints, "box_format": augment.box_format}
+        along: dict[str, Any] = {
+            "masks": augment.masks,
+            "boxes": augment.boxes,
+            "keypoints": augment.keypoints,
+            "box_format": augment.box_format,
+        }
         chains, entries = [[Augment(name, stored=augment.stored, **along)], chain], augment.views * augment.crops
         if not len(numbers):
             return name, [], [], []
