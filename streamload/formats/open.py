@@ -83,7 +83,12 @@ def open_source(
     if of_folder and not _choose_inside(paths):
         options = {name: value for name, value in options.items() if name != "split"}  # It has chosen the files.
     _refuse_unknown(options, chosen)
-    _refuse_stacked(wanted, chosen)
+    stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
+    if stacked and not getattr(chosen, "STACKS", False):
+        raise ConfigError(
+            f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
+            hint="Name one array a field.",
+        )
     partition_values = partitions.partitions(path, paths)
     stored_fields, partition_fields = partitions.split(wanted, partition_values)
     settled = fields is not None or "record_axis" in options or by_file
@@ -99,16 +104,6 @@ def open_source(
     source = partitions.with_partitions(source, partition_values, partition_fields) if partition_fields else source
     source = source.replaced(omissions=[*source.omissions, *odd]) if odd else source
     return as_numbers(source, options.get("shapes") or ())
-
-
-def _refuse_stacked(wanted: Fields | None, chosen: Format) -> None:
-    """Raise ConfigError where columns are put side by side that the format has as arrays of their own."""
-    stacked = [name for name, one in wanted.items() if isinstance(one, (list, tuple))] if isinstance(wanted, Mapping) else []
-    if stacked and not getattr(chosen, "STACKS", False):
-        raise ConfigError(
-            f"fields={{{stacked[0]!r}: [...]}} puts columns side by side, which are arrays of their own in {chosen.NAME} files.",
-            hint="Name one array a field.",
-        )
 
 
 def _planned(chosen: Format, paths: Sequence[str], fields: Fields | None, options: dict[str, Any], by_file: bool, decode: Any) -> Source:
