@@ -130,7 +130,7 @@ def descendants() -> tuple[Counter[str], int]:
     """All processes below this one, and whether the launcher of workers, which is not among them, is up."""
     found: Counter[str] = Counter()
     launchers = 0
-    launcher, surveyor = launcher_pid(), surveyor_pid()
+    launcher, inspector = launcher_pid(), inspector_pid()
     converter = str(Kept.child.pid) if Kept.child is not None else None
     waiting = children_of("self")
     while waiting:
@@ -140,7 +140,7 @@ def descendants() -> tuple[Counter[str], int]:
         waiting += children_of(pid)
         if pid == launcher:
             launchers = 1
-        elif pid == surveyor:
+        elif pid == inspector:
             continue
         elif command := command_of(pid):
             found[f"{pid} {command}"] += 1
@@ -156,7 +156,7 @@ def descriptors() -> Counter[str]:
         except OSError:
             continue  # the descriptor of this very listing
         found[re.sub(r":\[\d+\]$", "", target)] += 1
-    if surveyor_pid() is not None:
+    if inspector_pid() is not None:
         # How this process talks to its inspector, which like the launcher lives as long as it, and what that says on stderr.
         found["socket"] -= 1
         found["/memfd:streamload (deleted)"] -= 1
@@ -217,7 +217,7 @@ def launcher_pid() -> str | None:
     return str(current.pid) if current is not None and current.alive else None
 
 
-def surveyor_pid() -> str | None:
+def inspector_pid() -> str | None:
     """The process that looks at HDF5 files for this one, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     current = None if module is None else module.Inspector._current
@@ -231,7 +231,7 @@ def stop_launcher() -> None:
         module.Launcher.shutdown()
 
 
-def stop_surveyor() -> None:
+def stop_inspector() -> None:
     """End the process that looks at HDF5 files, if there is one."""
     module = sys.modules.get("streamload.formats.hdf5.inspector")
     if module is not None:
@@ -307,7 +307,7 @@ def no_orphans() -> Iterator[None]:
     """No process that this run started outlives it, whoever its parent is by then."""
     yield
     stop_launcher()
-    stop_surveyor()
+    stop_inspector()
     Kept.end()
     deadline = Deadline(GRACE_SECONDS)
     while found := marked():
