@@ -14,6 +14,8 @@ from pathlib import Path
 from bench import peers
 from bench.command import Report, arguments
 from bench.data import Made, cache_folder, raw
+from bench.streams import interval
+from streamload.tools.benchmark.comparison import CHECKOUT
 from streamload.tools.files.page_cache import make_cold, make_warm
 
 NUMBA = (sys.executable, "-c", "import numpy, numba")
@@ -53,6 +55,26 @@ def start(
     if process.returncode or not line:
         raise RuntimeError(f"the first batch did not come: {said}")
     return {**json.loads(line), "python": seconds}, said.strip()
+
+
+def against_checkout(report: Report, made: Made, tree: Path, *, batch: int, workers: int, times: int) -> None:
+    """From `Loader(...)` to the first batch, and from the start of Python, beside another commit's, in turns."""
+    make_warm([made.path])
+    there = {"PYTHONPATH": os.pathsep.join([str(tree), *(path for path in sys.path if path)])}
+    here = {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), *(path for path in sys.path if path)])}
+    ratios: dict[str, list[float]] = {"first": [], "python": []}
+    for turn in range(times + 1):
+        ours, theirs = (start(made, batch=batch, workers=workers, order="exact", environment=one)[0] for one in (here, there))
+        for name, found in ratios.items():
+            if turn:  # The first compiles kernels.
+                found.append(theirs[name] / ours[name])
+    names = {"first": "from Loader(...)", "python": "from the start of Python"}
+    told = "; ".join(
+        f"{names[name]} {statistics.median(found):.2f} ({low:.3f} to {high:.3f})"
+        for name, found in ratios.items()
+        for low, high in [interval(found)]
+    )
+    report.say(f"first batch, {made.path.name}, {workers} workers: as fast as the other commit, times ({times} pairs): {told}", **ratios)
 
 
 def measure(report: Report, made: Made, *, batch: int, workers: int, order: str, times: int, cold: bool, aims: dict[str, float]) -> None:
@@ -148,9 +170,14 @@ def main(given: list[str] | None = None) -> None:
     parser = arguments("first_batch", __doc__ or "")
     parser.add_argument("--record", type=int, default=150_528, help="bytes of a record (default 150,528)")
     parser.add_argument("--only-ratios", action="store_true", help="what a first batch takes over importing NumPy and numba, and no more")
+    parser.add_argument("--against", type=lambda text: Path(text).resolve(), help="a checkout of another commit, and nothing else")
     options = parser.parse_args(given)
     report = Report("first_batch", options)
     made = raw(report.folder, record_nbytes=options.record, nbytes=options.nbytes)
+    if options.against is not None:
+        against_checkout(report, made, options.against, batch=options.batch, workers=options.workers, times=options.pairs)
+        report.end()
+        return
     for one in (raw(report.folder, **SMALL), made):
         against_numba(report, one, batch=options.batch, times=options.pairs)
     if options.only_ratios:

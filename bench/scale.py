@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from bench import peers
@@ -41,6 +42,20 @@ def sparse(path: Path, records: int, record_nbytes: int) -> Path:
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + records * record_nbytes)
     return path
+
+
+def grouped(path: Path, groups: int) -> Path:
+    """An HDF5 file of groups, each with an image of 768 B and a label: sample_000000/image, sample_000000/label, ..."""
+    image = np.arange(768, dtype=np.uint8).reshape(16, 16, 3)
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        for number in range(groups):
+            group = file.create_group(f"sample_{number:06d}")
+            group["image"], group["label"] = image, number
+    return path
+
+
+GROUPS = {"fields": {"image": "sample_*/image", "label": "sample_*/label"}, "record_axis": None}
+"""What takes each group for a record."""
 
 
 def reach(paths: Sequence[Path], **config: Any) -> dict[str, float]:
@@ -115,7 +130,7 @@ def repeated(times: int, paths: Sequence[Path], **config: Any) -> dict[str, floa
 def measure(report: Report, options: argparse.Namespace, folder: Path) -> None:
     """Every curve."""
     whole = options.full
-    times, wanted = options.pairs, set(options.only or ("records", "sizes", "workers", "files", "windows"))
+    times, wanted = options.pairs, set(options.only or ("records", "sizes", "workers", "files", "windows", "groups"))
     counts = [10**power for power in (range(4, 11) if whole else (4, 6, 8, 10))]
     if "records" in wanted:
         found = [repeated(times, [sparse(folder / f"n{count}.npy", count, SMALL)]) for count in counts]
@@ -149,6 +164,10 @@ def measure(report: Report, options: argparse.Namespace, folder: Path) -> None:
         paths = [sparse(folder / f"f{number:05d}.npy", 64, 784) for number in range(many[-1])]
         found = [repeated(times, paths[:count]) for count in many]
         curves(report, "exact order, 64 records of 784 B a file", "files", many, found, ("open", "start", "record", "held"))
+    if "groups" in wanted:
+        many = [1_000, 10_000, 100_000] if whole else [1_000, 10_000]
+        found = [repeated(times, [grouped(folder / f"g{count}.h5", count)], open=GROUPS) for count in many]
+        curves(report, "exact order, a group of one HDF5 file a record", "groups", many, found, ("open", "start", "record", "held"))
     if "windows" in wanted:
         path = compressed(report.folder, codec="lzf", chunk_records=64, nbytes=options.nbytes).path
         sizes = [1 << power for power in (range(20, 30) if whole else (20, 22, 24))]
@@ -166,8 +185,12 @@ def measure(report: Report, options: argparse.Namespace, folder: Path) -> None:
 def main(given: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("scale", __doc__ or "", nbytes="64MB", pairs=1)
-    parser.add_argument("--full", action="store_true", help="up to 10^10 records, 64 MB a record, 8 workers, 10,000 files, 512 MB a window")
-    parser.add_argument("--only", nargs="+", choices=("records", "sizes", "workers", "files", "windows"), help="some of the curves")
+    parser.add_argument(
+        "--full", action="store_true", help="up to 10^10 records, 64 MB a record, 8 workers, 10,000 files, 100,000 groups, 512 MB a window"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=("records", "sizes", "workers", "files", "windows", "groups"), help="some of the curves"
+    )
     options = parser.parse_args(given)
     report = Report("scale", options)
     folder = Path(tempfile.mkdtemp(prefix="scale-", dir=report.folder))

@@ -232,7 +232,7 @@ class Column(Protocol):
 
     @property
     def measured(self) -> Measured | None:
-        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `weights` say."""
+        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `block_elements` say."""
         ...
 
     def file_of(self, record: int) -> int | None:
@@ -250,7 +250,7 @@ class Column(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measured:
-    """What the blocks of a ragged column really hold, where that is more than the weights say, by which records are ordered."""
+    """What the blocks of a ragged column really hold, where that is more than `block_elements` say, by which records are ordered."""
 
     elements: NDArray[np.int64]
     """Of each block: shape (blocks,)."""
@@ -267,7 +267,7 @@ class RaggedColumn(Column, Protocol):
         ...
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
 
         The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
@@ -304,7 +304,7 @@ class RecordDecoder(Reader, Protocol):
         ...
 
 
-def kept_column(column: Column) -> Column:
+def stored_column(column: Column) -> Column:
     """The column of what is kept of its records: itself, or that of their stored bytes."""
     encoded = column.encoded
     return column if encoded is None else encoded
@@ -316,13 +316,13 @@ def forward_starts(columns: Sequence[Column]) -> NDArray[np.int64] | None:
 
 
 def measured_of(column: Column) -> Measured | None:
-    """What the blocks of a column really hold, where somebody has found it out; None where that is what `weights` say."""
-    return kept_column(column).measured
+    """What the blocks of a column really hold, where somebody has found it out; None where that is what `block_elements` say."""
+    return stored_column(column).measured
 
 
 def stored_nbytes(column: Column) -> int:
     """Bytes of a record as it is kept, on average where records differ."""
-    stored = cast(RaggedColumn, kept_column(column))
+    stored = cast(RaggedColumn, stored_column(column))
     return math.ceil(stored.field.nbytes * stored.lengths.mean) if stored.field.ragged else stored.field.nbytes
 
 

@@ -85,7 +85,7 @@ class ColumnDefaults:
 
     @property
     def measured(self) -> Measured | None:
-        """Blocks hold what `weights` say."""
+        """Blocks hold what `block_elements` say."""
         return None
 
     def file_of(self, record: int) -> int | None:
@@ -109,7 +109,7 @@ class AddressableDefaults(ColumnDefaults):
         return None
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamload.errors import StreamloadError
 from streamload.ragged import Ragged
-from streamload.source import Column, ReadStats, Source, kept_column, read_records, stored_nbytes
+from streamload.source import Column, ReadStats, Source, read_records, stored_column, stored_nbytes
 from streamload.storage.files import OpenFiles
 
 MOST_RECORDS = 16
@@ -27,7 +27,7 @@ def contents_digest(source: Source) -> str | None:
     numbers = spread(len(source), _how_many(source))
     files = OpenFiles(source.fingerprints)
     try:
-        for column in map(kept_column, source.columns):
+        for column in map(stored_column, source.columns):
             digest.update(f"{column.field};".encode())
             for part in _parts(column, files, numbers):
                 digest.update(part.tobytes())

@@ -24,9 +24,9 @@ from streamload.column import (
     ReadStats,
     RecordDecoder,
     forward_starts,
-    kept_column,
     measured_of,
     read_records,
+    stored_column,
     stored_nbytes,
 )
 from streamload.conditions import Condition
@@ -51,9 +51,9 @@ __all__ = [
     "RecordDecoder",
     "Source",
     "forward_starts",
-    "kept_column",
     "measured_of",
     "read_records",
+    "stored_column",
     "stored_nbytes",
 ]
 

@@ -14,12 +14,12 @@ from streamload.tools.benchmark.memory_usage import held
 
 
 def main() -> None:
-    """The standard input is a configuration: paths, batch, workers, order, window, steps. Answers with one line of JSON."""
+    """The standard input is a configuration: paths, batch, workers, order, window, steps, open. Answers with one line of JSON."""
     warnings.simplefilter("ignore")
     config = json.loads(sys.stdin.read())
     compile_kernels()
     began = time.perf_counter()
-    data = sl.open(config["paths"][0] if len(config["paths"]) == 1 else config["paths"])
+    data = sl.open(config["paths"][0] if len(config["paths"]) == 1 else config["paths"], **config.get("open", {}))
     opened = time.perf_counter()
     order = sl.Block(config["window"]) if config.get("window") else sl.Block() if config["order"] == "block" else sl.Exact()
     loader = sl.Loader(

@@ -105,7 +105,7 @@ class AugmentFields:
 
     def _reader_of(self, stream: int, name: str) -> Reader:
         """The reader of a field that is decoded into the arena: some records are read by themselves all the same."""
-        return dict(self._windows.decoded[stream])[name]
+        return dict(self._windows.fixed_fields[stream])[name]
 
     def _in_arena(self, draft: BatchDraft, name: str, start: int, stop: int) -> Iterator[tuple[int, int, NDArray[np.int64], int, int]]:
         """Where records of rows [start, stop) lie in the arena: (address, bytes of a record, which of those there, start, stop)."""

@@ -28,7 +28,7 @@ from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import StepPiece
-from streamload.source import Column, RaggedReader, Reader, ReadStats, kept_column
+from streamload.source import Column, RaggedReader, Reader, ReadStats, stored_column
 from streamload.transforms.batch import BatchTransform
 from streamload.transforms.record import RecordTransform
 from streamload.transforms.stage import AugmentStage
@@ -188,14 +188,14 @@ class StreamReaders:
 
     def _sort_in(self, number: int, stream: Stream, column: Column, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
         """Make a column's readers, and note which way its records go."""
-        field, stored = column.field, kept_column(column)
+        field, stored = column.field, stored_column(column)
         reader = column.reader(streams.files[number], meter)
         self._all.append(reader)
         in_arena = stream.arena is not None and any(field.name == one.name for one in stream.arena.fields)
         if not stored.field.ragged:
             self.held = self.held and (in_arena or column.held is not None)
             if in_arena:
-                windows.decoded[number].append((field.name, reader))
+                windows.fixed_fields[number].append((field.name, reader))
                 return
             streams.advised[number].append(reader)
             if self._job.augmentation is not None and field.name in self._job.augmentation.fields:
@@ -217,7 +217,7 @@ class StreamReaders:
             # Whoever decodes blocks reads stored bytes; what decodes images reads those whose block did not fit.
             reader = stored.reader(streams.files[number], meter)
             self._all.append(reader)
-        windows.kept[number].append((field.name, reader))
+        windows.ragged_fields[number].append((field.name, reader))
 
     def collated(self, windows: WindowDecoder) -> list[RaggedCollator]:
         """The ragged fields of a batch."""

@@ -16,7 +16,7 @@ from streamload.fetch.transform_records import Workspace
 from streamload.images.column import EncodedImages
 from streamload.ragged import Ragged
 from streamload.schema import Schema
-from streamload.source import Column, Fault, ReadStats, kept_column, read_records
+from streamload.source import Column, Fault, ReadStats, read_records, stored_column
 from streamload.storage.files import OpenFiles
 from streamload.transforms.batch import BatchTransform
 from streamload.transforms.record import RecordTransform, is_of_data
@@ -164,7 +164,7 @@ def whole_batch(job: Job, taken: Sequence[StoredRecord]) -> dict[str, Any]:
 def probed(job: Job, column: Column, reader: Any, record: NDArray[np.int64], faults: list[Fault] | None) -> Any:
     """One record of a column as it is stored, an image in its own size where it is augmented; one that is bad is noted in `faults`."""
     name = column.field.name
-    encoded = kept_column(column) is not column
+    encoded = stored_column(column) is not column
     reader.collect_faults(faults)
     plans = job.augmentation.plans if job.augmentation is not None else ()
     masks = {mask.name for plan in plans for mask in plan.masks}

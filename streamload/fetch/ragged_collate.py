@@ -26,14 +26,14 @@ def capacities_of(column: RaggedColumn, layout: Layout, cuts: NDArray[np.int64])
     """
     counts = np.diff(cuts)
     measured = measured_of(column)
-    lengths, weights = (column.lengths, column.weights) if measured is None else (measured.lengths, measured.elements)
+    lengths, block_elements = (column.lengths, column.block_elements) if measured is None else (measured.lengths, measured.elements)
     slack, stored = 4 * np.sqrt(counts) * lengths.deviation, column.cuts
-    if stored is None or weights is None:
+    if stored is None or block_elements is None:
         return np.ceil(counts * lengths.mean * SPLIT_SLACK + slack).astype(np.int64)
     ranks = stored if layout.indices is None else np.searchsorted(layout.indices, stored)
     kept = np.flatnonzero(np.diff(ranks))
     borders = np.append(ranks[kept], ranks[-1:])
-    below = np.concatenate([[0], np.cumsum(weights[kept])])
+    below = np.concatenate([[0], np.cumsum(block_elements[kept])])
     rooms = np.diff(np.interp(cuts, borders, below))
     split = ~np.isin(cuts, borders)
     guessed = split[:-1] | split[1:]

@@ -80,7 +80,7 @@ class OpenStreams:
 
     def _advise_blocks(self, readers: Sequence[Reader], table: WindowTable, start: int, stop: int) -> None:
         """The share of their windows' blocks that the positions [start, stop) are of the windows' positions."""
-        for window in range(table.window_of(start), table.window_of(stop - 1) + 1):
+        for window in table.windows_between(start, stop, least=1):  # Some may hold nothing.
             low, high = int(table.starts[window]), int(table.starts[window + 1])
             blocks = table.blocks_of(window)
             first = len(blocks) * (max(start, low) - low) // (high - low)

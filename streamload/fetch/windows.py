@@ -99,10 +99,10 @@ class WindowDecoder:
         verify: Callable[[], None],
     ) -> None:
         """`reading` is entered while blocks are read; `verify` raises where files have changed."""
-        self.decoded: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
+        self.fixed_fields: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
         """Of each stream, fixed fields that are decoded into the arena."""
         self._augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
-        self.kept: list[list[tuple[str, RaggedReader]]] = [[] for _ in job.streams]
+        self.ragged_fields: list[list[tuple[str, RaggedReader]]] = [[] for _ in job.streams]
         """Of each stream, ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
         self.parts = parts_of(job, arena)
         self._job = job
@@ -120,13 +120,13 @@ class WindowDecoder:
     def close(self) -> None:
         """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
         self._open.clear()
-        self.decoded, self.kept, self.parts, self._tables = [], [], [], {}
+        self.fixed_fields, self.ragged_fields, self.parts, self._tables = [], [], [], {}
         self._verify = _ended
 
     @property
     def plain(self) -> list[list[tuple[str, Reader]]]:
-        """Of each stream, the fields of `decoded` that go into batches as they are."""
-        return [[one for one in decoded if one[0] not in self._augmented] for decoded in self.decoded]
+        """Of each stream, those of `fixed_fields` that go into batches as they are."""
+        return [[one for one in decoded if one[0] not in self._augmented] for decoded in self.fixed_fields]
 
     @property
     def needed(self) -> bool:
@@ -189,7 +189,7 @@ class WindowDecoder:
         """The next block of a window, and others behind it while they are small together."""
         share, first, stream = window.share, window.done, window.task.stream
         stop = first + 1
-        if not self.kept[stream]:
+        if not self.ragged_fields[stream]:
             most = TOGETHER_NBYTES // max(1, self._record_nbytes[stream])
             held = window.records_in(share[first])
             while stop < len(share) and (held := held + window.records_in(share[stop])) <= most:
@@ -205,9 +205,9 @@ class WindowDecoder:
         records, places = (blocks[0], rows[0]) if len(some) == 1 else (np.concatenate(blocks), np.concatenate(rows))
         reach("mid_block_decode")
         with self._reading:
-            for name, reader in self.decoded[stream]:
+            for name, reader in self.fixed_fields[stream]:
                 reader.gather(records, part.arrays[name], places)
-            for name, reader in self.kept[stream]:
+            for name, reader in self.ragged_fields[stream]:
                 for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
                     first, end = window.firsts[name][which : which + 2].tolist()
                     part.regions[name].keep(reader, held, start, stop, first, end - first)
@@ -228,7 +228,7 @@ class WindowDecoder:
         if not blocks:
             return
         records = np.concatenate(blocks)
-        for _, reader in (*self.decoded[window.task.stream], *self.kept[window.task.stream]):
+        for _, reader in (*self.fixed_fields[window.task.stream], *self.ragged_fields[window.task.stream]):
             try:
                 # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
                 reader.expect(records)

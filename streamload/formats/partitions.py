@@ -121,9 +121,12 @@ def alike(split: str, names: Sequence[str]) -> list[str]:
 
 
 def _split_of(name: str) -> str:
-    """The split that the name of a file says, or the first of its folders that says one; "" for none."""
-    words = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in name.split(os.sep))
-    return next((word for word in words if word in SPLITS), "")
+    """The split that a file's folders or its name begin with, or that a later word of its name says; "" for none.
+
+    Writers put the name of the set before it: imagenet-train-000000.tar, mnist-test.tfrecord-00000-of-00001, cifar10-train.arrow.
+    """
+    first = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in name.split(os.sep))
+    return next((word for word in (*first, *re.findall(r"[a-z]+", os.path.basename(name).lower())) if word in SPLITS), "")
 
 
 def partitions(path: object, paths: Sequence[str]) -> dict[str, list[str]]:

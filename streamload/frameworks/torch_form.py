@@ -84,8 +84,8 @@ class TorchForm:
 
     def _moved(self, one: Any, moved: list[torch.Tensor]) -> Any:
         def move(tensor: torch.Tensor) -> torch.Tensor:
-            # Elsewhere than on CUDA nothing here waits for a copy, and the batch's memory is given back as soon as this returns.
-            there = tensor.to(self.device, non_blocking=self._stream is not None)
+            # The batch's memory is given back as soon as this returns: only a copy in pinned memory may be read afterwards.
+            there = tensor.to(self.device, non_blocking=self.pin and self._stream is not None)
             moved.append(there)
             return there
 

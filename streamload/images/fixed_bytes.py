@@ -47,7 +47,7 @@ class FixedBytes(WrappedDefaults):
         return Lengths(mean=float(self.column.field.nbytes), deviation=0.0)
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """Bytes of each block."""
         cuts = self.column.cuts
         return None if cuts is None else np.diff(cuts) * self.column.field.nbytes

@@ -77,10 +77,10 @@ class Delivery:
     def start(self) -> None:
         """Start the machinery."""
         plan = self.plan
-        engine = Engine(plan.job, plan.shape, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
+        engine = Engine(plan.job, plan.sizing, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self.engine = engine
         self._finalizer = weakref.finalize(self, engine.close)
-        self._claim = Claim(memory_nbytes=plan.shape.footprint.total, workers=plan.workers)
+        self._claim = Claim(memory_nbytes=plan.sizing.footprint.total, workers=plan.workers)
 
     def prepare(self) -> None:
         """Start it, and have the first batches prepared before anybody asks for them."""
@@ -202,7 +202,7 @@ class Delivery:
     def _say_copies(self) -> None:
         self._said_copies = True
         warnings.warn(
-            f"You hold more than {self.plan.shape.spare} batches at once, so further ones are copied to private memory "
+            f"You hold more than {self.plan.sizing.spare} batches at once, so further ones are copied to private memory "
             f"({format_nbytes(self.plan.slot_nbytes)} each, see loader.stats.copies). "
             "Keep copies of what you need of a batch, not the batch.",
             stacklevel=5,

@@ -16,7 +16,7 @@ from streamload.memory.slots import Slots
 from streamload.order import WINDOWED, SharedSteps
 from streamload.schedule.advice import Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
-from streamload.source import RaggedColumn, kept_column
+from streamload.source import RaggedColumn, stored_column
 from streamload.workers.in_process import InProcessPool, is_plain
 from streamload.workers.scheduler import Scheduler, WorkerPool
 
@@ -129,7 +129,7 @@ def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None
 
     `count` is the most positions that a step takes of a lane; with `goes_on` it may take them of two epochs.
     """
-    decoded = [kept_column(column) for column in stream.columns if not column.addressable]
+    decoded = [stored_column(column) for column in stream.columns if not column.addressable]
     windowed = {lane: order for lane, order in enumerate(stream.lanes) if lane in stream.own and isinstance(order, WINDOWED) and order.n}
     if not windowed or not decoded:
         return None

@@ -205,7 +205,7 @@ class Loader:
 
     def _planned(self, options: Options, *, lanes: tuple[int, ...], counts: tuple[int, ...] = ()) -> Plan:
         """A plan of the same records, within the memory of the present one."""
-        return plan_of(self._data, options, lambda: self._plan.shape.footprint.budget, lanes=lanes, counts=counts)
+        return plan_of(self._data, options, lambda: self._plan.sizing.footprint.budget, lanes=lanes, counts=counts)
 
     @property
     def _lanes(self) -> tuple[int, ...]:
@@ -236,7 +236,7 @@ class Loader:
     @property
     def memory(self) -> int:
         """Bytes that the loader may use; `footprint()` says what it does use."""
-        return self._plan.shape.footprint.budget
+        return self._plan.sizing.footprint.budget
 
     @property
     def num_workers(self) -> int:
@@ -272,7 +272,7 @@ class Loader:
 
     def footprint(self) -> Footprint:
         """The memory that this loader uses, by what it is for."""
-        return self._plan.shape.footprint
+        return self._plan.sizing.footprint
 
     @property
     def worker_pids(self) -> list[int]:
@@ -283,8 +283,8 @@ class Loader:
         plan = self._plan
         return (
             f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
-            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.shape.reading})\n"
-            f"{plan.augmented}  memory {plan.shape.footprint}"
+            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.sizing.reading})\n"
+            f"{plan.augmented}  memory {plan.sizing.footprint}"
         )
 
     @property

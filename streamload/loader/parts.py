@@ -31,7 +31,7 @@ from streamload.order import (
     part_seed,
 )
 from streamload.schema import BYTES
-from streamload.source import Column, RaggedColumn, Source, kept_column, stored_nbytes
+from streamload.source import Column, RaggedColumn, Source, stored_column, stored_nbytes
 from streamload.transforms.augmentation import Augmentation
 from streamload.weighing import asked_weights
 
@@ -207,7 +207,13 @@ def _layout(data: Source) -> Layout:
     cuts = cut[0].cuts if cut else None
     record_nbytes = sum(map(stored_nbytes, data.columns))
     block_nbytes: NDArray[np.int64] | None = None
-    kept = cast(RaggedColumn, kept_column(cut[0])) if cut else None
-    if kept is not None and cuts is not None and kept.field.ragged and kept.weights is not None and np.isin(data.file_starts, cuts).all():
-        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(kept)) + kept.weights * kept.field.nbytes
+    stored = cast(RaggedColumn, stored_column(cut[0])) if cut else None
+    if (
+        stored is not None
+        and cuts is not None
+        and stored.field.ragged
+        and stored.block_elements is not None
+        and np.isin(data.file_starts, cuts).all()
+    ):
+        block_nbytes = np.diff(cuts) * (record_nbytes - stored_nbytes(stored)) + stored.block_elements * stored.field.nbytes
     return layout_of(data.file_starts, cuts=cuts, record_nbytes=record_nbytes, addressable=data.addressable, block_nbytes=block_nbytes)

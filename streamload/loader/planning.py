@@ -55,7 +55,7 @@ class Plan:
     """Whether a worker that dies is replaced."""
     slot_nbytes: int
     job: Job
-    shape: Sizing
+    sizing: Sizing
     warning: str | None
     """What the user should hear once."""
 
@@ -164,7 +164,7 @@ def plan_of(
         windows = _smaller_windows(data, options, parts, ranks, counts=counts)
         return next((window for window, fewer in windows if _is_enough(job, fewer, shares, schema, options, workers, memory_nbytes)), None)
 
-    job, shape = _sized(job, parts, shares, schema, options, workers, memory_nbytes, fitting_window)
+    job, sizing = _sized(job, parts, shares, schema, options, workers, memory_nbytes, fitting_window)
     return Plan(
         data=data,
         parts=parts,
@@ -176,8 +176,8 @@ def plan_of(
         timeout=options.timeout_s,
         restart=options.on_worker_crash == "restart",
         slot_nbytes=cast(SlotLayout, job.layout).nbytes,
-        job=replace(job, mapped=shape.mapped, direct=shape.direct),
-        shape=shape,
+        job=replace(job, mapped=sizing.mapped, direct=sizing.direct),
+        sizing=sizing,
         warning=" ".join(dict.fromkeys(said for part in parts for said in (part.left_out, _warning(part)) if said)) or None,
     )
 

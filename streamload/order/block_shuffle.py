@@ -47,8 +47,8 @@ class WindowedOrder(Protocol):
         """No window of any epoch holds more stored bytes."""
         ...
 
-    def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
+    def most_in_window(self, amounts: NDArray[np.int64]) -> int:
+        """No window of any epoch holds more of what each block has so much of; `amounts` has shape (len(block_cuts) - 1,)."""
         ...
 
     def most_touched(self, count: int, *, goes_on: bool) -> int:
@@ -156,9 +156,9 @@ class BlockOrder(FixedWindows):
         """No window of any epoch holds more stored bytes."""
         return self._most(self.block_nbytes)
 
-    def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,)."""
-        return self._most(self.pieces.of_blocks(weights))
+    def most_in_window(self, amounts: NDArray[np.int64]) -> int:
+        """No window of any epoch holds more of what each block has so much of; `amounts` has shape (len(block_cuts) - 1,)."""
+        return self._most(self.pieces.of_blocks(amounts))
 
     def _most(self, values: NDArray[np.int64]) -> int:
         return int(np.maximum.reduceat(values, self.low[:-1]).sum()) if self.strata else 0

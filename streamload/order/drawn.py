@@ -182,15 +182,15 @@ class DrawnLane:
         """No window of any epoch holds more stored bytes."""
         return self.most_in_window(self.blocks.nbytes)
 
-    def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window of any epoch holds more of what each block has so much of; `weights` has shape (len(block_cuts) - 1,).
+    def most_in_window(self, amounts: NDArray[np.int64]) -> int:
+        """No window of any epoch holds more of what each block has so much of; `amounts` has shape (len(block_cuts) - 1,).
 
         Exact where all epochs have the same blocks; else what as many of the largest blocks have as a window may hold.
         """
         if not self.strata:
             return 0
         edges = self.blocks.weights.edges
-        drawn = weights if edges is None else weights[np.diff(edges[self.block_cuts]) > 0]
+        drawn = amounts if edges is None else amounts[np.diff(edges[self.block_cuts]) > 0]
         if self.blocks.steady and self.blocks.lanes == 1:
             return int(np.maximum.reduceat(drawn, strata_of(len(drawn), self.windows)[:-1]).sum())
         return int(np.sort(drawn)[-self.strata :].sum())
@@ -279,9 +279,9 @@ class DrawnRuns:
         """No window holds more stored bytes."""
         return self.plain.most_window_nbytes
 
-    def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
-        return self.plain.most_in_window(weights)
+    def most_in_window(self, amounts: NDArray[np.int64]) -> int:
+        """No window holds more of what each block has so much of; `amounts` has shape (blocks,)."""
+        return self.plain.most_in_window(amounts)
 
     def most_touched(self, count: int, *, goes_on: bool) -> int:
         """Two: a window of draws is opened only where it has at least as many positions as a step takes."""

@@ -109,6 +109,8 @@ class Block:
     def __post_init__(self) -> None:
         if self.window_nbytes < 1:
             raise ConfigError(f"Block(window={self.window!r}) holds nothing.", hint='Give a size such as window="512 MB".')
+        if isinstance(self.lanes, np.integer):
+            object.__setattr__(self, "lanes", int(self.lanes))
         if self.lanes is not None and (type(self.lanes) is not int or not 1 <= self.lanes <= MOST_LANES):
             raise ConfigError(
                 f"Block(lanes={self.lanes!r}) cannot be.",

@@ -52,9 +52,9 @@ class SequentialBlockOrder(FixedWindows):
         """No window holds more stored bytes."""
         return self.most_in_window(self.block_nbytes)
 
-    def most_in_window(self, weights: NDArray[np.int64]) -> int:
-        """No window holds more of what each block has so much of; `weights` has shape (blocks,)."""
-        return int(np.add.reduceat(weights, self.firsts[:-1]).max(initial=0)) if self.windows else 0
+    def most_in_window(self, amounts: NDArray[np.int64]) -> int:
+        """No window holds more of what each block has so much of; `amounts` has shape (blocks,)."""
+        return int(np.add.reduceat(amounts, self.firsts[:-1]).max(initial=0)) if self.windows else 0
 
     def table(self, epoch: int, blocks: NDArray[np.int64], starts: NDArray[np.int64], block_starts: NDArray[np.int64]) -> WindowTable:
         """Which blocks the windows hold, in the caller's arrays; every epoch alike."""

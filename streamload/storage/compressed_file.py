@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import zlib
 from typing import Any
 
@@ -82,7 +83,8 @@ def _unpacking(path: str, compression: str) -> Any:
     if compression == "zstd":
         import pyarrow as pa
 
-        return pa.input_stream(path, compression="zstd")
+        # The library says paths in UTF-8, and takes those that are bytes as they are.
+        return pa.CompressedInputStream(pa.OSFile(os.fsencode(path)), "zstd")
     if compression == "gzip":
         import gzip
 

@@ -53,7 +53,8 @@ class Augment:
     box_format: str
     """"XYXY" (two corners), "XYWH" (a corner and a size) or "CXCYWH" (the middle and a size)."""
     keypoints: tuple[str, ...]
-    """Fields of points (x, y) in pixels, shape (n, 2), n by record or fixed. The first pixel reaches from 0 to 1."""
+    """Fields of points (x, y) in pixels, shape (n, 2), n by record or fixed. The first pixel reaches from 0 to 1; in a
+    dtype without a sign, what comes to lie before it is at 0."""
     views: int
     """How many views of each record are drawn; more than one stand in an axis of their own, after that of records."""
 

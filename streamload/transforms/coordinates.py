@@ -43,5 +43,9 @@ def moved_boxes(boxes: NDArray[np.float64], maps: NDArray[np.float64], size: tup
 
 
 def as_dtype(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[Any]:
-    """Coordinates as a field holds them: whole numbers are the nearest."""
-    return np.rint(values).astype(dtype) if dtype.kind in "iu" else values.astype(dtype)
+    """Coordinates as a field holds them: whole numbers are the nearest that the dtype has, in one without a sign 0 at the least."""
+    if dtype.kind not in "iu":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    most = float(limits.max) if dtype.itemsize < 8 else float(2**62)  # The largest of 64 bits are no float64.
+    return np.rint(values).clip(float(max(limits.min, -(2**62))), most).astype(dtype)

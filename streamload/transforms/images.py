@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,18 @@ def stored_image(field: Field, layout: str | None, *, mask: bool = False) -> Sto
     return StoredImage(
         name=name, dtype=field.dtype, layout=layout, channels=sides.get("C", 1), size=(sides["H"], sides["W"]), depth=sides.get("D", 0)
     )
+
+
+@lru_cache(maxsize=256)
+def check_levels(name: str, values: tuple[float, ...], dtype: np.dtype) -> None:
+    """Raise ConfigError for numbers of an argument that a dtype does not hold: others would come out in silence."""
+    if dtype.kind not in "biuf":
+        return
+    limits: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind == "f" else None
+    low, high = (0, 1) if limits is None else (limits.min, limits.max) if dtype.kind != "f" else (float(limits.min), float(limits.max))
+    if not all(low <= value <= high for value in values):
+        given = values[0] if len(set(values)) == 1 else values
+        raise ConfigError(f"{name}={given} cannot be held in {dtype}.", hint=f"Give numbers from {low} to {high}.")
 
 
 def guess_layout(name: str, shape: tuple[int, ...]) -> str:

@@ -58,8 +58,11 @@ class BoxPass:
     """None where nothing is resampled: boxes are whole numbers, and as large as what comes out."""
 
     def smaller(self) -> Any:
-        """By how much what was there could be smaller, and the box still have as many pixels as come out: of each record, or all."""
-        if self.filter is None or self.filter.name.startswith("nearest"):
+        """By how much what was there could be smaller, and the box still have as many pixels as come out: of each record, or all.
+
+        1 where single pixels are taken: smaller images are made of means.
+        """
+        if self.filter is None or self.filter.name.startswith("nearest") or not self.filter.antialias:
             return 1.0
         x0, y0, x1, y1 = self.box
         return np.minimum((x1 - x0) / self.width, (y1 - y0) / self.height)

@@ -16,7 +16,7 @@ from streamload.kernels.augment.frame import TURNED_OVER, VERTICAL
 from streamload.kernels.augment.plain.filtered import BOX, CUBIC, TRIANGLE
 from streamload.kernels.augment.runners import Steps
 from streamload.transforms.chain import Chain, Erased, Group, Step
-from streamload.transforms.images import StoredImage, output_dtype
+from streamload.transforms.images import StoredImage, check_levels, output_dtype
 from streamload.transforms.placement import NOTHING_OUTSIDE, AffinePass, BoxPass, Pass, Placement, Where
 
 FILTERS = {"bicubic": CUBIC, "box": BOX}
@@ -44,7 +44,7 @@ def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
     """The steps of the records of a chain whose placement is finished."""
     if chain.depth is not None:
         scale = _scale(chain, image, out)
-        fill = levels_for(_outside(chain)[1], image.channels)
+        fill = levels_for(_outside(chain)[1], image)
         return assemble([_volume("volume", chain, image, out.woven, (*fill, *scale))], chain.placement.records, elements=0)
     render = image_pass if image.dtype == np.uint8 else float_pass
     steps: list[Step | Group] = [render(one, image) for one in chain.placement.passes]
@@ -58,6 +58,7 @@ def image_steps(chain: Chain, image: StoredImage, out: Output) -> Steps:
 def mask_steps(chain: Chain, mask: StoredImage, fill: int) -> Steps:
     """The same for a mask, which moves by nearest neighbour and changes no value."""
     placement = chain.placement
+    check_levels("mask_fill", (fill,), mask.dtype)
     if chain.depth is not None:
         bits = bits_of(np.full(mask.channels, fill), mask.dtype)
         return assemble([_volume("volume_elements", chain, mask, not mask.planar, bits)], placement.records, elements=0)
@@ -122,11 +123,12 @@ def _pixels(placement: Placement) -> int:
     return max(int(np.max(np.multiply(one.height, one.width), initial=1)) for one in placement.passes)
 
 
-def levels_for(fill: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """The level of each channel of what stands outside. Raises ConfigError for another number of them."""
-    if len(fill) not in (1, channels):
-        raise ConfigError(f"fill={fill} is not for an image of {channels} channels.", hint="Give one level, or one for each channel.")
-    return fill * (channels // len(fill))
+def levels_for(fill: tuple[float, ...], image: StoredImage) -> tuple[float, ...]:
+    """The level of each channel of what stands outside. Raises ConfigError for another number of them, and for none of the dtype."""
+    if len(fill) not in (1, image.channels):
+        raise ConfigError(f"fill={fill} is not for an image of {image.channels} channels.", hint="Give one level, or one for each channel.")
+    check_levels("fill", fill, image.dtype)
+    return fill * (image.channels // len(fill))
 
 
 def bits_of(values: NDArray[np.generic], dtype: np.dtype) -> list[float]:
@@ -138,14 +140,14 @@ def bits_of(values: NDArray[np.generic], dtype: np.dtype) -> list[float]:
 def image_pass(one: Pass, image: StoredImage) -> Step:
     """One pass over levels of one byte."""
     if isinstance(one, AffinePass):
-        fill = levels_for(one.fill, image.channels)
+        fill = levels_for(one.fill, image)
         if one.interpolation == "nearest":
             return _nearest_pass(one, image, bits_of(np.array(fill), image.dtype))
         return step("affine", *one.inverse, one.height, one.width, *fill, where=one.where)
     x0, y0, x1, y1 = one.box
     if one.filter is None:
         mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
-        fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image.channels)
+        fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image)
         return step("crop", y0, x0, one.height, one.width, one.orientation, mode, *fill)
     if one.filter.name.startswith("nearest"):
         return _nearest_pass(one, image, [0.0] * 2 * image.channels, centred=one.filter.name == "nearest-exact")
@@ -164,10 +166,10 @@ def _nearest_pass(one: Pass, image: StoredImage, fill: list[float], *, centred: 
 def float_pass(one: Pass, image: StoredImage) -> Step:
     """One pass in float32 over elements of any other dtype."""
     if isinstance(one, AffinePass):
-        fill = levels_for(one.fill, image.channels)
+        fill = levels_for(one.fill, image)
         return step("float_affine", *one.inverse, one.height, one.width, one.interpolation == "nearest", *fill, where=one.where)
     mode = NOTHING_OUTSIDE if one.padding is None else one.padding.mode
-    fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image.channels)
+    fill = levels_for((0.0,) if one.padding is None else one.padding.fill, image)
     which = AS_THEY_ARE if one.filter is None else FLOAT_FILTERS[one.filter.name]
     antialias = one.filter is None or one.filter.antialias
     return step("float_box", *one.box, one.height, one.width, one.orientation, antialias, which, mode, *fill)
@@ -199,6 +201,7 @@ def _last_step(kind: str, woven: bool, numbers: tuple[float, ...]) -> Step:
 
 def _erasing(one: Erased, channels: int, out: Output) -> Step:
     dtype = output_dtype(out.dtype)
+    check_levels("RandomErasing: value", one.value, dtype)
     value = np.broadcast_to(np.array(one.value), channels)
     bits = bits_of(value, dtype)[::2]
     return step("erase", one.top, one.left, one.height, one.width, dtype.itemsize, out.woven, *bits, where=one.where)

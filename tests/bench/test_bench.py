@@ -123,6 +123,8 @@ def test_the_first_batch_is_timed_with_and_without_compiled_kernels(folder: Path
     assert "first run ever, compiling" in said
     assert "s to importing NumPy" in said
     assert "streamload --help takes" in said
+    said, _ = command("first_batch", "--record", "3072", "--against", ROOT, folder=folder)
+    assert "as fast as the other commit, times" in said
 
 
 @pytest.mark.slow
@@ -340,10 +342,10 @@ def test_order_quality_is_measured_and_drawn(folder: Path):
 
 @pytest.mark.slow
 def test_scale_is_measured_as_curves_with_their_laws(folder: Path):
-    """Records, sizes, workers, files and windows; every curve has its law."""
-    said, figures = command("scale", "--only", "records", "windows", folder=folder)
+    """Records, sizes, workers, files, windows and groups; every curve has its law."""
+    said, figures = command("scale", "--only", "records", "windows", "groups", folder=folder)
     curves = [figure for figure in figures if "curve" in figure]
-    assert {figure["along"] for figure in curves} == {"records", "bytes of a window"}
+    assert {figure["along"] for figure in curves} == {"records", "bytes of a window", "groups"}
     assert all(set(figure["laws"]) == set(figure["curve"]) for figure in curves)
     assert "1e+10" in said
     drawn(folder, "scale", "scale-0.png")

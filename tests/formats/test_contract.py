@@ -58,6 +58,19 @@ def test_fields_are_chosen_and_renamed(make: Callable[[Path], Arrays], tmp_path:
     assert open_source(tmp_path / "data", fields=list(reversed(expected))).schema.names == tuple(reversed(expected))
 
 
+@each_example
+def test_paths_may_hold_what_is_no_utf_8(make: Callable[[Path], Arrays], tmp_path: Path):
+    """Names are bytes on most systems: a folder is called so, with a line break and letters of several alphabets."""
+    expected = make(tmp_path / "data")
+    folder = tmp_path / "n\udc80\nü日"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (tmp_path / "data").rename(folder / "data")
+    assert_delivers(folder / "data", expected)
+
+
 @each_format
 def test_a_field_that_is_not_there_is_named(make: Callable[[Path], Arrays], tmp_path: Path):
     """With what there is, and what comes close."""
@@ -226,7 +239,7 @@ import struct
 import numpy as np
 from streamload.storage.files import fingerprint
 from streamload.formats.tables.fields import FileColumn, Table
-from streamload.formats.tables.table import RawRuns, assemble, extents_of
+from streamload.formats.tables.table import RawRuns, assemble, raw_records_of
 
 NAME = "Toys"
 
@@ -244,7 +257,7 @@ def plan(paths, fields):
 
     def column_of(field, parts, fill):
         run = RawRuns(firsts=np.zeros(1, np.int64), offsets=np.array([12]), stride=field.nbytes, dtype=field.dtype)
-        return extents_of(field, parts, [run] * len(parts), blocks=False, label="toys")
+        return raw_records_of(field, parts, [run] * len(parts), blocks=False, label="toys")
 
     return assemble(NAME, tables, fields, column_of)
 """

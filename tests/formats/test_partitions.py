@@ -60,6 +60,8 @@ SPLITS = {
     "test: 1, train: 1": ("train/a.npy", "test/a.npy"),
     "train: 2, validation: 1": ("train-0.npy", "train-1.npy", "validation-0.npy"),
     "train: 1, val: 1": ("x/val.npy", "x/Train.npy"),
+    "train: 2, val: 1": ("imagenet-train-000000.npy", "imagenet-train-000001.npy", "imagenet-val-000000.npy"),
+    "test: 1, train: 2": ("mnist-train-00000-of-00002.npy", "mnist-train-00001-of-00002.npy", "mnist-test-00000-of-00001.npy"),
 }
 
 

@@ -12,9 +12,12 @@ from bench.frameworks import write
 torch = pytest.importorskip("torch")
 
 
-def test_every_check_passes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_check_passes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Small, each by its name."""
     from bench.gpu import CHECKS, main
+
+    monkeypatch.setattr("bench.gpu.STEPS", 10)
+    monkeypatch.setattr("bench.gpu.PASSES", 2)
 
     assert main(["--device", "cpu", "--records", "100", "--batch", "16", "--workers", "0"]) == 0
     said = capsys.readouterr().out.splitlines()

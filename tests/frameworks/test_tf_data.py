@@ -84,7 +84,7 @@ def test_tensors_share_the_batchs_memory(path: Path) -> None:
     x, _ = values()
     with loader_of(path, num_workers=1) as loader:
         held = [(batch["x"], batch["number"]) for batch in sl.for_tf(loader)]
-        assert loader.stats.copies == len(held) - loader._plan.shape.spare
+        assert loader.stats.copies == len(held) - loader._plan.sizing.spare
     for array, numbers in held:
         assert np.array_equal(array.numpy(), x[numbers.numpy()])
 

@@ -141,6 +141,7 @@ def test_threads_may_share_a_pass(path: Path) -> None:
         def take() -> None:
             for numbers in batches:
                 seen.extend(numbers.tolist())
+                del numbers  # Three that are held, and a fourth, would be more than may be held without a copy.
 
         threads = [threading.Thread(target=take) for _ in range(3)]
         for thread in threads:

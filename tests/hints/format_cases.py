@@ -154,7 +154,7 @@ def of_arrays() -> Iterator[Case]:
     yield case(opened("lengths.npz"), {}, "fields=['x']", "fields=['y']")
     for at in range(2):
         np.save(f"photo_{at}.npy", np.zeros((9, 12, 3), np.uint8))
-    yield case(opened("photo_?.npy"), {}, "fields=['photo'], record_axis=None", "fields=['photo']")
+    yield case(opened("photo_?.npy"), {}, "record_axis=None", "fields=['photo']")
     np.save("set_x.npy", np.zeros((9, 12)))
     np.save("set_y.npy", Y)
     joined = "sl.open({'set_x': 'set_x.npy', 'set_y': 'set_y.npy'})"

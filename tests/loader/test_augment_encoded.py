@@ -180,6 +180,18 @@ def test_images_of_every_kind_come_out_upright_and_in_colour(tmp_path: Path) -> 
     assert max(int(one.max()) for one in apart) < 10
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_single_pixels_are_those_of_the_whole_image(interpolation: str, tmp_path: Path) -> None:
+    """Without antialiasing nothing is decoded smaller, which would take means."""
+    image = encoded(np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8))
+    chain = sl.Augment("image", sl.Resize((12, 16), interpolation, antialias=False))
+    pq.write_table(pa.table({"image": [image]}), tmp_path / "data.parquet")
+    np.save(tmp_path / "data.npy", np.asarray(Image.open(io.BytesIO(image)))[None])
+    found = epoch_of(sl.open(tmp_path / "data.parquet", decode=False), chain)[0]["image"]
+    plain = sl.Augment("data", *chain.operations)
+    assert np.array_equal(found, epoch_of(sl.open(tmp_path / "data.npy"), plain)[0]["data"])
+
+
 def test_images_of_sixteen_bits_keep_them_and_others_are_bad_records(tmp_path: Path) -> None:
     """Whatever their sizes; the hint names nothing that cannot be asked for here."""
     images = [np.random.default_rng(k).integers(0, 65_536, (20 + k, 30 - k), np.uint16) for k in range(4)]

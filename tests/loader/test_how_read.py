@@ -50,7 +50,7 @@ def test_raw_records_are_read_as_was_asked_for_however_they_are_wrapped(write: A
     """Mapped where that is wanted or there is memory to spare, past the page cache where that is wanted; and rightly."""
     data = sl.open(write(tmp_path))
     with sl.Loader(data, batch_size=16, num_workers=1, shuffle=sl.Exact(), io=io, memory="200 MB") as loader:
-        shape = loader._plan.shape
+        shape = loader._plan.sizing
         assert (shape.mapped, shape.direct) == (io in ("auto", "mmap"), io == "direct")
         assert shape.ahead >= RECORDS, "the kernel is told of what steps will read"
         seen: list[int] = []

@@ -138,6 +138,17 @@ def test_lanes_of_their_own_decode_each_block_once(tmp_path: Path, ranks: int, c
     assert max(counts[1:]) <= 128 // ranks + 2
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_windows_of_a_lane_may_hold_nothing(tmp_path: Path, workers: int) -> None:
+    """Small lanes have fewer pieces than windows in some strata: nothing is told ahead of a window without records."""
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = np.stack([np.arange(23)] * 2, 1)
+    shuffle = sl.Block(window=64, lanes=3)
+    with sl.Loader(sl.open(tmp_path / "data.h5"), batch_size=7, num_workers=workers, shuffle=shuffle, io="read") as loader:
+        for epoch in loader.epochs(4):
+            assert sorted(record for batch in epoch for record in batch["x"][:, 0].tolist()) == list(range(23))
+
+
 def test_numbers_that_do_not_divide_are_named(tmp_path: Path) -> None:
     data = write(tmp_path / "a.h5")
 

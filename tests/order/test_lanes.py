@@ -144,6 +144,12 @@ def test_pieces_weigh_their_share_of_their_block() -> None:
     assert piece_nbytes(pieces, cuts, nbytes).tolist() == [601, 7, 7]
 
 
+def test_lanes_may_be_counted_by_numpy() -> None:
+    """A number of ranks often is."""
+    assert Block(lanes=np.int64(4)) == Block(lanes=4)  # pyright: ignore[reportArgumentType]
+    assert type(Block(lanes=np.int64(4)).lanes) is int  # pyright: ignore[reportArgumentType]
+
+
 def test_a_block_order_of_several_lanes_is_no_single_order() -> None:
     """Whoever binds it as one is told."""
     from streamload.errors import ConfigError

@@ -253,6 +253,43 @@ def test_images_of_other_dtypes_are_augmented_alike(dtype: str) -> None:
     assert np.allclose(plain[0, 2], (theirs / most - 0.5) / 0.25, rtol=1e-5, atol=1e-5)
 
 
+TWO = np.arange(2)
+
+
+@pytest.mark.parametrize(
+    ("operation", "dtype", "text"),
+    [
+        (ops.Pad(1, fill=300), "uint8", r"^fill=300\.0 cannot be held in uint8\. Give numbers from 0 to 255"),
+        (ops.RandomRotation(9, fill=(0, -1, 0)), "uint8", r"^fill=\(0\.0, -1\.0, 0\.0\) cannot be held in uint8"),
+        (ops.RandAugment(fill=256), "uint8", r"^fill=256\.0 cannot be held in uint8"),
+        (ops.RandomCrop(9, padding=2, fill=40_000), "int16", r"^fill=40000\.0 cannot be held in int16\. Give numbers from -32768 to 32767"),
+        (ops.Pad(1, fill=1e6), "float16", r"^fill=1000000\.0 cannot be held in float16"),
+        (ops.RandomErasing(1.0, value=-1), "uint8", r"^RandomErasing: value=-1\.0 cannot be held in uint8"),
+    ],
+)
+def test_levels_that_a_dtype_does_not_hold_are_refused(operation: Any, dtype: str, text: str) -> None:
+    """Another level would come out in silence: 300 is 44 in a byte."""
+    with pytest.raises(sl.ConfigError, match=text):
+        augmented(Augment("image", operation), {"image": np.zeros((2, 12, 12, 3), dtype)}, records=TWO)
+
+
+def test_a_mask_is_filled_with_what_its_dtype_holds() -> None:
+    arrays = {"image": np.zeros((2, 12, 12, 3), np.uint8), "mask": np.ones((2, 12, 12), np.uint8)}
+    with pytest.raises(sl.ConfigError, match=r"^mask_fill=-1 cannot be held in uint8\. Give numbers from 0 to 255"):
+        augmented(Augment("image", ops.Pad(1), masks="mask", mask_fill=-1), arrays, records=TWO)
+    arrays["mask"] = arrays["mask"].astype(np.int8)
+    out = augmented(Augment("image", ops.Pad(1), masks="mask", mask_fill=-1), arrays, records=TWO)["mask"]
+    assert set(np.unique(out).tolist()) == {-1, 1}
+
+
+def test_points_without_a_sign_lie_at_zero_where_they_came_to_lie_before_it() -> None:
+    points = np.array([[[2, 9], [7, 3]]] * 2)
+    arrays = {"image": np.zeros((2, 12, 12, 3), np.uint8), "points": points}
+    chain = Augment("image", ops.CenterCrop(4), keypoints="points")
+    assert augmented(chain, arrays, records=TWO)["points"].tolist() == [[[-2, 5], [3, -1]]] * 2
+    assert augmented(chain, arrays | {"points": points.astype(np.uint8)}, records=TWO)["points"].tolist() == [[[0, 5], [3, 0]]] * 2
+
+
 def test_colour_is_for_levels_of_one_byte() -> None:
     arrays = {"image": photographs().astype(np.uint16)}
     with pytest.raises(sl.ConfigError, match=r"ColorJitter works on levels of one byte, and field 'image' is uint16\. Leave colour out"):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamload
-from streamload.column import kept_column, read_records
+from streamload.column import read_records, stored_column
 from streamload.source import Column, ReadStats, Source, stored_nbytes
 from streamload.storage.files import OpenFiles, is_cached
 
@@ -50,7 +50,7 @@ def conversion_gain(source: Source, warm: float, fastest: Callable[[Source], flo
     if source.format_name not in CALLED:
         return None
     source = source.complete()[0] if source.forward_only else source
-    column = max(map(kept_column, source.columns), key=lambda one: 0 if one.held is not None else stored_nbytes(one))
+    column = max(map(stored_column, source.columns), key=lambda one: 0 if one.held is not None else stored_nbytes(one))
     records, places = _some(source, column)
     with tempfile.TemporaryDirectory(prefix="streamload-plan-") as folder:
         if os.stat(folder).st_dev != source.fingerprints[0].device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 import streamload
@@ -12,7 +13,7 @@ from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.sizes import format_nbytes, format_times
-from streamload.source import forward_starts, kept_column
+from streamload.source import forward_starts, stored_column
 from streamload.tools.commands.conversion_gain import conversion_gain, gain_text, pays
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
@@ -109,7 +110,7 @@ def _warm_limits(plan: Plan, source: streamload.Source, order: str) -> dict[str,
     if streams is not None:
         # A file is unpacked by one worker, from its beginning; what is unpacked, such as images, is decoded by all.
         at_once = min(at_once, len(streams) - 1)
-        stored = source.replaced(columns=[kept_column(column) for column in source.columns])
+        stored = source.replaced(columns=[stored_column(column) for column in source.columns])
         limits[f"unpacking on {counted(at_once, 'core')}, one a file"] = (
             at_once * speeds(stored, cold=False, orders=(order,))[f"{order}_warm"]
         )
@@ -117,7 +118,7 @@ def _warm_limits(plan: Plan, source: streamload.Source, order: str) -> dict[str,
 
 
 def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> dict[str, Any]:
-    order, footprint = plan.order, plan.shape.footprint
+    order, footprint = plan.order, plan.sizing.footprint
     parts = {name: getattr(footprint, name) for name in ("slots", "arena", "tables", "scratch", "index", "page_tables")}
     windows: dict[str, Any] | None = None
     if isinstance(order, BlockOrder):
@@ -134,11 +135,11 @@ def _document(plan: Plan, arguments: argparse.Namespace, shuffle_text: str) -> d
         "batch": plan.batch_size,
         "steps": plan.steps,
         "workers": plan.workers,
-        "slots": plan.shape.slots,
-        "spare_slots": plan.shape.spare,
+        "slots": plan.sizing.slots,
+        "spare_slots": plan.sizing.spare,
         "slot_nbytes": plan.slot_nbytes,
         "windows": windows,
-        "files": plan.shape.reading,
+        "files": plan.sizing.reading,
         "memory": {**parts, "total": footprint.total, "budget": footprint.budget},
         "amplification": worst if order.mode == "exact" else 1.0,
         "largest": max(parts, key=lambda name: parts[name]),
@@ -196,6 +197,7 @@ def _show(document: dict[str, Any], console: Console) -> None:
         console.advise("--order block decodes each record once; `streamload convert --chunk-records 1` makes exact order cheap")
     if "conversion" in document:
         gain = document["conversion"]
-        console.advise(gain_text(gain) + ("; `streamload convert` writes it" if pays(gain) else ": converting does not pay"))
+        command = f"streamload convert {shlex.quote(document['path'])} new.parquet --store keep"
+        console.advise(gain_text(gain) + (f"; `{command}` writes it" if pays(gain) else ": converting does not pay"))
     console.say()
     console.say(document["call"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.contents import spread
 from streamload.errors import NullValueError
 from streamload.memory.limits import available_nbytes
-from streamload.source import ReadStats, Source, kept_column, read_records
+from streamload.source import ReadStats, Source, read_records, stored_column
 from streamload.storage.file_table import sizes_of, total_nbytes
 from streamload.storage.files import OpenFiles, is_cached
 from streamload.tools.benchmark.peers.device import PAGE, Direct
@@ -157,7 +157,7 @@ def read_nbytes(source: Source, *, exact: bool, free_nbytes: int | None = None) 
 
 def file_seconds(source: Source) -> float:
     """What reading the files of a record takes that are not in the page cache, where each has its own; 0 where that cannot be told."""
-    columns = [column for column in map(kept_column, source.columns) if len(source) and column.file_of(0) is not None]
+    columns = [column for column in map(stored_column, source.columns) if len(source) and column.file_of(0) is not None]
     chosen = spread(len(source), COLD_FILES).tolist() if hasattr(os, "posix_fadvise") and columns else []
     numbers = [number for column in columns for record in chosen if (number := column.file_of(record)) is not None]
     seconds = 0.0

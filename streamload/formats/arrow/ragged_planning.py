@@ -218,9 +218,9 @@ def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 def measured(column: RawRagged | RaggedRecordBatches, fingerprints: Sequence[Fingerprint]) -> RawRagged | RaggedRecordBatches:
     """The same with the lengths of records: the mean of all, and the spread of some that lie evenly in each of three batches."""
-    cuts, weights = column.cuts, column.weights
+    cuts, block_elements = column.cuts, column.block_elements
     assert cuts is not None
-    assert weights is not None
+    assert block_elements is not None
     if len(cuts) < 2:
         return column
     blocks = sorted({0, (len(cuts) - 1) // 2, len(cuts) - 2})
@@ -233,10 +233,10 @@ def measured(column: RawRagged | RaggedRecordBatches, fingerprints: Sequence[Fin
     finally:
         reader.close()
         files.close()
-    return replace(column, lengths=Lengths(mean=float(weights.sum()) / int(cuts[-1]), deviation=found.deviation))
+    return replace(column, lengths=Lengths(mean=float(block_elements.sum()) / int(cuts[-1]), deviation=found.deviation))
 
 
 def decoded(rows: RecordBatches, elements: Sequence[NDArray[np.int64]]) -> RaggedRecordBatches:
     """Ragged records whose batches must be decoded; their lengths are still to be measured."""
-    weights = _joined([own[part.records > 0] for own, part in zip(elements, rows.parts, strict=True)])
-    return RaggedRecordBatches(rows=rows, lengths=Lengths(mean=0.0, deviation=0.0), weights=weights)
+    block_elements = _joined([own[part.records > 0] for own, part in zip(elements, rows.parts, strict=True)])
+    return RaggedRecordBatches(rows=rows, lengths=Lengths(mean=0.0, deviation=0.0), block_elements=block_elements)

@@ -23,6 +23,8 @@ BFLOAT16 = "lance.bfloat16"
 BOOL8 = "arrow.bool8"
 WHOLE_DIGITS = 18
 """Of decimals without a fraction that int64 holds."""
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+"""What NumPy calls Arrow's types of fractions; whole numbers have one name in both. Asking pyarrow may take pandas."""
 MOST_DEPTH = 8
 """Lists within lists."""
 
@@ -268,7 +270,8 @@ def _storage(kind: Any) -> ArrowValues:
     if decoded is not None:
         return ArrowValues(dtype=decoded, lists=tuple(lists), binary=0, raw="", physical=None, permutation=())
     if kinds.is_integer(kind) or kinds.is_floating(kind):
-        return ArrowValues(dtype=np.dtype(kind.to_pandas_dtype()), lists=tuple(lists), binary=0, raw=raw, physical=None, permutation=())
+        dtype = np.dtype(FLOATS.get(str(kind), str(kind)))
+        return ArrowValues(dtype=dtype, lists=tuple(lists), binary=0, raw=raw, physical=None, permutation=())
     raise _unreadable(kind, within=bool(lists))
 
 

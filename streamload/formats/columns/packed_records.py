@@ -66,7 +66,7 @@ class PackedRanges(IndexedBytes, InStoredOrder):
     """What stands for records without a value; None: asking for one is an error."""
 
     @property
-    def weights(self) -> NDArray[np.int64]:
+    def block_elements(self) -> NDArray[np.int64]:
         """Bytes of the records of each block."""
         standing = 0 if self.fill is None else len(self.fill)
         sums = np.concatenate([[0], np.cumsum(np.where(self.offsets < 0, standing, self.sizes))])

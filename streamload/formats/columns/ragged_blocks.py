@@ -130,7 +130,7 @@ class RaggedRows(ColumnDefaults):
     rows: Any
     """Where its blocks lie: a column of the format."""
     lengths: Lengths
-    weights: NDArray[np.int64]
+    block_elements: NDArray[np.int64]
     """Elements of each block that holds records, as far as is known without decoding."""
     measured: Measured | None = None  # pyright: ignore[reportIncompatibleMethodOverride]  (frozen: it can be read alone)
     """What they really hold, where that was found out, and differs."""
@@ -158,7 +158,7 @@ class RaggedRows(ColumnDefaults):
     @property
     def elements(self) -> NDArray[np.int64]:
         """Of each block, as well as is known."""
-        return self.weights if self.measured is None else self.measured.elements
+        return self.block_elements if self.measured is None else self.measured.elements
 
     def filled(self) -> Self:
         """The same with something in the place of nulls, for whoever will not ask for them."""

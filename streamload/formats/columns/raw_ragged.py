@@ -108,7 +108,7 @@ class RawRagged(ColumnDefaults):
         return self.pairs.starts
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """Elements of each run."""
         return self.limits
 

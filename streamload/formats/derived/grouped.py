@@ -55,7 +55,7 @@ class Grouped(ColumnDefaults):
         return None if inner is None else first_in_blocks(self.starts[:-1], inner)
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """Elements of each block."""
         cuts = self.cuts
         return None if cuts is None else np.diff(self.starts[cuts])

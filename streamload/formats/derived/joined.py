@@ -43,9 +43,9 @@ class JoinedColumn(WrappedDefaults):
         return cast(RaggedColumn, self.column).lengths
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """As the column's, which is ragged."""
-        return cast(RaggedColumn, self.column).weights
+        return cast(RaggedColumn, self.column).block_elements
 
     @property
     def measured(self) -> Measured | None:

@@ -42,12 +42,11 @@ def refuse_rows(source: Source) -> None:
     asked = [source.asked.get(name, name) for name in source.schema.names]
     names = list(source.schema.names)
     fields = names if asked == names else dict(zip(names, asked, strict=True))
-    axis = f"fields={fields}, record_axis=None ({len(files):,} records)"
     first = source.schema.fields[0]
     raise ConfigError(
         f"{os.path.dirname(files[0]) or files[0]}: what a record is cannot be told: each of {len(files):,} files looks like one picture "
         f"('{first.name}' of {(int(heights[0]), *first.shape)} in {files[0]}), and its rows like no records.",
-        hint=f"Say it: {axis}; or fields={fields} ({len(source):,} records).",
+        hint=f"Say it: record_axis=None ({len(files):,} records); or, for each row a record, fields={fields} ({len(source):,} records).",
         path=files[0],
         readings=[
             {"fields": fields, "record_axis": None, "records": len(files), "about": False},

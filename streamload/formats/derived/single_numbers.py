@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamload.column_defaults import WrappedDefaults, WrappedReaderDefaults
 from streamload.formats.columns.raw import InMemory, RawRecords
 from streamload.schema import Field
-from streamload.source import Column, NullableColumn, Reader, ReadStats, Source, kept_column, stored_nbytes
+from streamload.source import Column, NullableColumn, Reader, ReadStats, Source, stored_column, stored_nbytes
 from streamload.storage.files import OpenFiles
 
 
@@ -28,7 +28,7 @@ def as_numbers(source: Source, said: Collection[str] = ()) -> Source:
     shapes: dict[str, tuple[int, ...]] = {}
     for column in source.columns:
         field = column.field
-        single = field.shape and math.prod(field.shape) == 1 and not field.ragged and kept_column(column) is column
+        single = field.shape and math.prod(field.shape) == 1 and not field.ragged and stored_column(column) is column
         if not single or field.name == largest or field.name in said:
             columns.append(column)
             continue

@@ -97,7 +97,7 @@ class DatasetInfo:
     """Standard deviation of that."""
     span: int = 0
     """Records of variable length that are read together."""
-    weights: tuple[int, ...] = ()
+    block_elements: tuple[int, ...] = ()
     """Elements of each such span; () where nobody has counted."""
 
     def attribute(self, name: str) -> Any:

@@ -166,7 +166,7 @@ def _refuse_nonsense_in(piece: Piece, file_nbytes: int) -> None:
     if index is not None and len(index.offsets) and int((index.offsets + index.nbytes).max()) > file_nbytes:
         raise ValueError("a chunk lies behind the end of its file")
     spans = -(-stored.records // max(1, stored.span))
-    miscounted = len(stored.weights) not in (0, spans) or min(stored.weights, default=0) < 0
+    miscounted = len(stored.block_elements) not in (0, spans) or min(stored.block_elements, default=0) < 0
     if stored.ragged and (not stored.span or miscounted):
         raise ValueError("spans of records have other lengths than they should")
 
@@ -238,12 +238,12 @@ def _stored_to_plain(stored: DatasetInfo) -> dict[str, Any]:
         "fill": stored.fill.hex(),
         "sources": stored.sources,
         "packing": None if stored.packing is None else astuple(stored.packing),
-        "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.weights],
+        "ragged": [stored.ragged, stored.mean, stored.deviation, stored.span, stored.block_elements],
     }
 
 
 def _stored(said: dict[str, Any]) -> DatasetInfo:
-    ragged, mean, deviation, span, weights = said["ragged"]
+    ragged, mean, deviation, span, block_elements = said["ragged"]
     if ragged not in ("", ARRAY, BYTES, TEXT) or not 0 <= mean < 2**62 or not 0 <= deviation < 2**62 or not 0 <= span < 2**62:
         raise ValueError("lengths of records are impossible")
     return DatasetInfo(
@@ -269,7 +269,7 @@ def _stored(said: dict[str, Any]) -> DatasetInfo:
         mean=float(mean),
         deviation=float(deviation),
         span=int(span),
-        weights=tuple(map(int, weights)),
+        block_elements=tuple(map(int, block_elements)),
     )
 
 

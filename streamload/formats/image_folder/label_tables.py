@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
-from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError, SourceError, UnsafeSourceError, damaged
 from streamload.formats.image_folder.masks import mask_folders
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "labels.csv", "labels.jsonl", "labels.parquet")
@@ -64,6 +64,8 @@ def read_table(folder: str, table: str, images: Collection[str]) -> LabelTable:
     root = os.path.realpath(folder)
     names = [str(row.get(column)) for row in rows]
     for name in names:
+        if "\0" in name:
+            raise damaged(f"{table} names {name!r}, which no file can be called: it holds a zero byte.", path=table)
         real = os.path.realpath(os.path.join(root, name))
         if os.path.isabs(name) or not real.startswith(root + os.sep):
             raise UnsafeSourceError(f"{table} names {name!r}, which lies outside {folder}.", hint="Name files in the folder.", path=table)
@@ -185,6 +187,7 @@ def _parquet_rows(table: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(table).to_pylist()
+        with pa.OSFile(os.fsencode(table)) as file:
+            return pq.read_table(file).to_pylist()
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error

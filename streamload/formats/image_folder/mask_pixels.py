@@ -50,8 +50,8 @@ def may_be_masks_of(path: str, pairs: Sequence[tuple[str, str]]) -> bool:
 
 
 def _has_few_values(data: bytes, head: ImageHeader) -> bool:
-    """Whether an image of numbers holds few of them; an enormous one is taken to."""
-    if head.height * head.width > MOST_PIXELS:
+    """Whether an image of numbers holds few of them; an enormous one is taken to, and one of 16 bits, which are distances or classes."""
+    if head.bits > 8 or head.height * head.width > MOST_PIXELS:
         return True
     pixels = decoded(head, lambda: numbers(memoryview(data), head))
     return pixels is None or len(np.unique(pixels)) <= FEW

@@ -82,7 +82,8 @@ def refuse_masks(path: str, names: Sequence[str], *, are_classes: bool) -> None:
             if other == folder or len(pairs) < ALIKE * len(stems) or are_numbers(path, images):
                 continue
             if is_named or may_be_masks_of(path, pairs):
-                as_pairs = f"Call the folder of images '{IMAGE_FOLDERS[0]}' and leave these two alone in one: they are then read as pairs."
+                called = f"the folder of images '{IMAGE_FOLDERS[0]}', that of masks '{MASK_FOLDERS[0]}'"
+                as_pairs = f"Call {called}, and leave these two alone in one: they are then read as pairs."
                 raise ConfigError(
                     f"{path} holds masks ({folder}) of the images in {other}, which are no class of their own.",
                     hint=f'{as_pairs} If both are classes all the same, labels="table.csv" says so of each image.'

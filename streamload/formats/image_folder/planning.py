@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.errors import CorruptDataError, SchemaMismatchError
+from streamload.errors import ConfigError, CorruptDataError, SchemaMismatchError
 from streamload.formats.columns.whole_files import WholeFiles
 from streamload.formats.image_folder.label_tables import table_in, table_of_labels, table_of_split
 from streamload.formats.image_folder.listing import Listing
@@ -195,6 +195,14 @@ def _pairs(found: Listing, images: str, masks: str) -> FolderRecords:
     """Images in one folder, and the mask of each in another."""
     numbers = _numbers_by_name(found)
     names, own, alone = paired(found.root, images, masks)
+    if not names and numbers:
+        below = sorted({folder.split(os.sep)[1] for folder in found.folders if folder.startswith(images + os.sep)})
+        raise ConfigError(
+            f"{found.root} holds no image in '{images}' itself, but in folders below it "
+            f"({', '.join(below[:3])}{', ...' * (len(below) > 3)}): masks are looked for beside images.",
+            hint=f"Put each of these folders beside the folder of its masks, as train/{images} and train/{masks}; split= then chooses one.",
+            path=found.root,
+        )
     files_of = {IMAGE: [numbers.get(name, -1) for name in names], MASK: [numbers.get(name or "", -1) for name in own]}
     made = FolderRecords(root=found.root, files=found.files, files_of={name: np.array(one, np.int32) for name, one in files_of.items()})
     made.omissions += _omitted("a mask without an image", alone)

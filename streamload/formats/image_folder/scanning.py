@@ -12,7 +12,7 @@ import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
-from streamload.formats.image_folder.masks import images_beside_texts
+from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, images_beside_texts
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
 from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
 from streamload.formats.partitions import SPLITS, alike
@@ -127,6 +127,7 @@ def split_folder(root: str, split: str | None) -> str:
         return root
     chosen = alike(split, parts)
     if len(chosen) == 1:
+        _refuse_masks_beside(root, chosen[0])
         return os.path.join(root, chosen[0])
     raise ConfigError(
         f"{root} has no split {split!r}." if not chosen else f"{root} has several splits that {split!r} could be: {', '.join(chosen)}.",
@@ -134,6 +135,20 @@ def split_folder(root: str, split: str | None) -> str:
         path=root,
         option="split",
     )
+
+
+def _refuse_masks_beside(root: str, part: str) -> None:
+    """Raise ConfigError where the folder beside that of a split is by its name one of its masks: train_masks, trainannot, for train."""
+    with os.scandir(root) as entries:
+        beside = sorted(entry.name for entry in entries if entry.is_dir() and entry.name.lower().startswith(part.lower()))
+    for name in beside:
+        if name != part and MASK_WORDS.search(name[len(part) :]) and any(map(is_image, os.listdir(os.path.join(root, name)))):
+            raise ConfigError(
+                f"{root} holds {name} beside {part}: by its name these are its masks, which would be left out.",
+                hint=f"Move them to {part}/{IMAGE_FOLDERS[0]} and {part}/{MASK_FOLDERS[0]}, and they are read as pairs; "
+                f"or read the images alone: sl.open({os.path.join(root, part)!r}).",
+                path=root,
+            )
 
 
 def labelled_folders(found: Listing) -> list[int] | None:

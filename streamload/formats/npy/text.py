@@ -43,7 +43,7 @@ class PaddedText(ColumnDefaults):
         return self.characters.cuts
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
 

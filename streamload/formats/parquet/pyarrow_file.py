@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ def open_file(path: str, footer: Any = None) -> Any:
     `footer` is the metadata of the same file, where somebody has parsed it already.
     """
     return pq.ParquetFile(
-        path,
+        path if _is_utf8(path) else pa.OSFile(os.fsencode(path)),
         metadata=footer,
         memory_map=False,
         buffer_size=STREAM_NBYTES,
@@ -36,6 +37,15 @@ def open_file(path: str, footer: Any = None) -> Any:
         thrift_string_size_limit=MOST_STRING_NBYTES,
         thrift_container_size_limit=MOST_CONTAINER,
     )
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a path can be said in UTF-8, as the library says it; others are files of their own to it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unreadable(

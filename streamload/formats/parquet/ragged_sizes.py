@@ -1,6 +1,6 @@
 """How much row groups of strings, bytes and lists hold: as the footers say, or measured, where values are packed in ways that hide it.
 
-Two things are known of each: `weights`, by which records are put in order, are a function of the footer and of a few records,
+Two things are known of each: `block_elements`, by which records are put in order, are a function of the footer and of a few records,
 and never change; what there must be room for is counted, or measured by decoding once.
 """
 
@@ -40,25 +40,27 @@ def ragged_groups(rows: RowGroups, facts: Sequence[ParquetColumnInfo], fingerpri
     groups = groups[groups > 0]
     records = max(1, int(groups.sum()))
     if rows.field.ragged == ARRAY:
-        weights = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
-        return RaggedRowGroups(rows=rows, lengths=Lengths(mean=float(weights.sum()) / records, deviation=some.deviation), weights=weights)
+        block_elements = counts // max(1, math.prod(facts[0].values.shape if facts else ()))
+        return RaggedRowGroups(
+            rows=rows, lengths=Lengths(mean=float(block_elements.sum()) / records, deviation=some.deviation), block_elements=block_elements
+        )
     # Each value is stored behind its length, of four bytes, unless it is in a dictionary.
-    weights = np.maximum(unpacked - 4 * counts, 0)
-    lengths = Lengths(mean=float(weights.sum()) / records, deviation=some.deviation)
+    block_elements = np.maximum(unpacked - 4 * counts, 0)
+    lengths = Lengths(mean=float(block_elements.sum()) / records, deviation=some.deviation)
     if any(fact.dictionary for fact in facts):
         lengths = some
-        weights = np.maximum(
-            weights, np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
+        block_elements = np.maximum(
+            block_elements, np.ceil(groups * some.mean * DICTIONARY_SLACK + 4 * np.sqrt(groups) * some.deviation).astype(np.int64)
         )
-    found = RaggedRowGroups(rows=rows, lengths=lengths, weights=weights)
+    found = RaggedRowGroups(rows=rows, lengths=lengths, block_elements=block_elements)
     if all(fact.plain for fact in facts):
         return found
     counted = _joined([fact.text_nbytes for fact in facts])
     counted = counted[_joined([fact.groups for fact in facts]) > 0]
     if (counted < 0).any():
-        counted = _measured(rows, np.where(counted < 0, -1, counted), weights, fingerprints)
+        counted = _measured(rows, np.where(counted < 0, -1, counted), block_elements, fingerprints)
     real = Lengths(mean=float(counted.sum()) / records, deviation=some.deviation)
-    return RaggedRowGroups(rows=rows, lengths=lengths, weights=weights, measured=Measured(elements=counted, lengths=real))
+    return RaggedRowGroups(rows=rows, lengths=lengths, block_elements=block_elements, measured=Measured(elements=counted, lengths=real))
 
 
 def _joined(arrays: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -97,7 +99,7 @@ def _lengths_of(array: object, values: object, fill: object) -> NDArray[np.int64
 
 
 def _measured(
-    rows: RowGroups, counted: NDArray[np.int64], weights: NDArray[np.int64], fingerprints: Sequence[Fingerprint]
+    rows: RowGroups, counted: NDArray[np.int64], block_elements: NDArray[np.int64], fingerprints: Sequence[Fingerprint]
 ) -> NDArray[np.int64]:
     """Elements of each row group: as `counted`, where that is not negative, else decoded, as many of them as can be in a moment."""
     cuts = rows.cuts
@@ -119,7 +121,7 @@ def _measured(
         files.close()
     unknown = found < 0
     guessed = np.ceil(sizes * longest * DICTIONARY_SLACK).astype(np.int64)
-    found[unknown] = np.maximum(weights, guessed)[unknown]
+    found[unknown] = np.maximum(block_elements, guessed)[unknown]
     return found
 
 

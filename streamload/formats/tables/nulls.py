@@ -175,7 +175,7 @@ class HeldWithNulls(AddressableDefaults):
         return self.stored.lengths
 
     @property
-    def weights(self) -> NDArray[np.int64] | None:
+    def block_elements(self) -> NDArray[np.int64] | None:
         """None: there are no blocks."""
         return None
 

@@ -116,7 +116,8 @@ def test_members_of_structs_are_fields(write: Any, tmp_path: Path):
 def test_a_null_struct_is_a_null_of_each_member(write: Any, tmp_path: Path):
     """NaN where there is one, said elsewhere; the other records are there."""
     rows = [None if at % 5 == 3 else {"x": at / 4, "n": at, "t": f"t{at}", "l": [at] * (at % 3)} for at in range(60)]
-    path = write(tmp_path / "a", pa.table({"s": pa.array(rows), "label": np.arange(60)}))
+    kind = pa.struct([("x", pa.float64()), ("n", pa.int64()), ("t", pa.string()), ("l", pa.list_(pa.int64()))])
+    path = write(tmp_path / "a", pa.table({"s": pa.array(rows, kind), "label": np.arange(60)}))
     source = open_source(path)
     assert {name: one.count for name, one in source.nulls.items()} == {"s.n": 12, "s.t": 12, "s.l": 12}
     fractions = np.arange(60) / 4

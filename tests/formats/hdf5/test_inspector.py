@@ -144,7 +144,7 @@ def grandchild(pid: int, seconds: float = 20) -> int:
     raise AssertionError("nobody surveys")
 
 
-def test_neither_the_surveyor_nor_its_child_outlives_the_user(shim: str, tmp_path: Path):
+def test_neither_the_inspector_nor_its_child_outlives_the_user(shim: str, tmp_path: Path):
     """Killed in the middle of a survey that would never end."""
     write(tmp_path / "hang.h5", x=images())
     process = subprocess.Popen(
@@ -191,7 +191,7 @@ assert sl.open(sys.argv[2])[7]["y"] == 14
 # What it costs, and what it leaves
 
 
-def test_one_surveyor_serves_every_file_and_is_replaced_when_it_dies(tmp_path: Path):
+def test_one_inspector_serves_every_file_and_is_replaced_when_it_dies(tmp_path: Path):
     """A few milliseconds a file after the first; killed, it is started again without a word."""
     write(tmp_path / "a.h5", x=images())
     open_source(tmp_path / "a.h5")
@@ -223,7 +223,7 @@ assert "h5py" not in sys.modules
     run(code, tmp_path / "raw.h5", tmp_path / "gzip.h5")
 
 
-def test_a_forked_child_of_the_user_has_a_surveyor_of_its_own(tmp_path: Path):
+def test_a_forked_child_of_the_user_has_an_inspector_of_its_own(tmp_path: Path):
     """The parent's still answers the parent."""
     write(tmp_path / "a.h5", x=images())
     open_source(tmp_path / "a.h5")

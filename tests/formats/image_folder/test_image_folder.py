@@ -198,6 +198,7 @@ def test_texts_of_tables_stay_texts_where_they_are_no_names_of_classes(tmp_path:
 WRONG: dict[str, tuple[str, type[Exception], str]] = {
     "twice": ("file_name,x\na.png,1\na.png,2\n", SchemaMismatchError, "names a.png in 2 rows"),
     "outside": ("file_name,x\n../a.png,1\n", UnsafeSourceError, "names '../a.png', which lies outside"),
+    "a zero byte": ("file_name,x\na\0.png,1\n", CorruptDataError, "which no file can be called: it holds a zero byte"),
     "no names": ("x,y\n1,2\n", ConfigError, "has no column with names of files; it has x, y. Call it file_name."),
 }
 

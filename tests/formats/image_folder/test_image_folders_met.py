@@ -95,6 +95,22 @@ def test_folders_of_masks_by_any_name_are_no_classes(images: str, masks: str, tm
         assert source.classes == {"label": tuple(sorted((images, masks)))}
 
 
+@pytest.mark.parametrize("images", ["rgb", "images"])
+def test_distances_of_sixteen_bits_are_no_class(images: str, tmp_path: Path):
+    """As depth cameras give them beside photographs; called as the error says, they are pairs, to the bit."""
+    write(tmp_path, [f"{images}/{number}.jpg" for number in range(3)])
+    (tmp_path / "depth").mkdir()
+    distances = np.random.default_rng(0).integers(0, 65_536, (3, 6, 5)).astype(np.uint16)
+    for number, one in enumerate(distances):
+        Image.fromarray(one).save(tmp_path / "depth" / f"{number}.png")
+    with pytest.raises(ConfigError, match=rf"holds masks \(depth\) of the images in {images}, .* that of masks 'masks', and leave"):
+        sl.open(tmp_path)
+    (tmp_path / images).rename(tmp_path / "images")
+    (tmp_path / "depth").rename(tmp_path / "masks")
+    with sl.open(tmp_path) as source:
+        np.testing.assert_array_equal(source[:]["mask"][..., 0], distances)
+
+
 def pixels_of(kind: str, number: int) -> np.ndarray:
     """A drawing in grey, of 30 x 40 pixels; or what could be a mask of an image that is as large."""
     levels = np.random.default_rng(number).integers(0, 256, (30, 40)).astype(np.uint8)
@@ -119,7 +135,7 @@ def test_drawings_of_the_names_of_photographs_are_a_class(tmp_path: Path):
         with pytest.raises(ConfigError, match=r"holds masks \(sketch\) of the images in photo, which are no class of their own") as caught:
             sl.open(tmp_path / "few30", fields)
         assert caught.value.hint == (
-            "Call the folder of images 'images' and leave these two alone in one: they are then read as pairs. "
+            "Call the folder of images 'images', that of masks 'masks', and leave these two alone in one: they are then read as pairs. "
             'If both are classes all the same, fields=["image", "label"] says so.'
         )
     for fields in (["image", "label"], {"x": "image", "y": "label"}):
@@ -274,3 +290,50 @@ def test_a_folder_of_classes_is_no_class(tmp_path: Path):
         sl.open(tmp_path)
     with sl.open(tmp_path / "images") as source:
         assert source.classes["label"] == ("banded", "dotted")
+
+
+@pytest.mark.parametrize("beside", ["train_masks", "trainannot", "train-labels"])
+def test_masks_beside_a_split_are_never_left_out_unsaid(beside: str, tmp_path: Path):
+    """By their names they are those of its images; the images alone are read by their folder."""
+    names = [f"{folder}/{number}.png" for folder in ("train", "test") for number in range(3)]
+    write(tmp_path, names)
+    (tmp_path / beside).mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / beside / f"{number}_mask.png")
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path, split="train")
+    assert str(caught.value) == (
+        f"{tmp_path} holds {beside} beside train: by its name these are its masks, which would be left out. "
+        "Move them to train/images and train/masks, and they are read as pairs; "
+        f"or read the images alone: sl.open({str(tmp_path / 'train')!r})."
+    )
+    with sl.open(tmp_path / "train") as source:
+        assert (len(source), source.schema.names) == (3, ("image",))
+    (tmp_path / "train").rename(tmp_path / "images")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "images").rename(tmp_path / "train" / "images")
+    (tmp_path / beside).rename(tmp_path / "train" / "masks")
+    with sl.open(tmp_path, split="train") as source:
+        assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_splits_below_images_and_masks_are_said(tmp_path: Path):
+    """images/training beside annotations/training: there are images, and what the error says makes pairs of them."""
+    write(tmp_path, [f"images/{part}/{number}.jpg" for part in ("training", "validation") for number in range(2)])
+    for part in ("training", "validation"):
+        (tmp_path / "annotations" / part).mkdir(parents=True)
+        for number in range(2):
+            Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / "annotations" / part / f"{number}.png")
+    with pytest.raises(ConfigError) as caught:
+        sl.open(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds no image in 'images' itself, but in folders below it (training, validation): masks are looked for beside "
+        "images. Put each of these folders beside the folder of its masks, as train/images and train/annotations; split= then chooses one."
+    )
+    for kind in ("images", "annotations"):
+        for part in ("training", "validation"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            (tmp_path / kind / part).rename(tmp_path / part / kind)
+        (tmp_path / kind).rmdir()
+    with sl.open(tmp_path, split="train") as source:
+        assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1]

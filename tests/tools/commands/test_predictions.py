@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import answer, arrays, hdf5_file, image_folder, said
+from command_line import answer, arrays, hdf5_file, image_folder, in_this_thread, said
 from foreign_files import noise, png, tar_of, tfrecord
 from store_files import _end_threads, zarr_store  # noqa: F401 - a fixture
 
@@ -17,8 +17,9 @@ import streamload as sl
 import streamload.tools.commands.speed as speed
 from streamload.source import Column
 from streamload.storage.files import is_cached
-from streamload.tools.commands import plan
+from streamload.tools.commands import conversion_gain, plan
 from streamload.tools.commands.conversion_gain import gain_text
+from streamload.tools.convert import executors
 
 
 def test_a_plan_says_how_fast_and_what_limits_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -70,6 +71,30 @@ def test_a_plan_says_what_a_parquet_file_of_a_folder_would_give(tmp_path: Path, 
         r"this folder gives [0-9,]+ images/s cold, a Parquet file of it would give [0-9,]+ \(measured on [0-9]+ of its", words
     )
     assert found, words
+
+
+@pytest.mark.parametrize("pays", [True, False], ids=["that pays", "that does not pay"])
+def test_a_plan_names_the_conversion_that_pays(
+    pays: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """What it prints is what it measured, and the command that it names makes a file of the same images, each as it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(executors, "ProcessExecutor", in_this_thread)
+    monkeypatch.setattr(conversion_gain, "PAYS", 0.0 if pays else 1e9)  # how fast they are read here is chance
+    image_folder(tmp_path / "photos", {"cat": 20, "dog": 20})
+    code, text = said(capsys, "plan", "photos", "--workers", 0)
+    assert code in (0, 1)
+    (words,) = re.findall(r"this folder gives [0-9,]+ images/s cold, a Parquet file of it would give [0-9,]+", text) or [""]
+    if not words:
+        pytest.skip("the file system keeps files in the page cache")
+    commands = re.findall(r"`(streamload convert [^`]+)`", text)
+    assert len(commands) == pays, text
+    for command in commands:
+        assert said(capsys, *command.split()[1:])[0] == 0
+        with sl.open("photos", decode=False) as folder, sl.open(command.split()[3], decode=False) as file:
+            assert (len(file), file.classes) == (40, folder.classes)
+            assert list(file[:]["image"]) == list(folder[:]["image"])
+            assert file[:]["label"].tolist() == folder[:]["label"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["tar", "tars", "tfrecord", "tar.gz"])

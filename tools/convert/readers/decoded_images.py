@@ -11,7 +11,7 @@ from streamload.images import Decode, ImageHeader, named_as_mask
 from streamload.images.fixed_bytes import FixedBytes
 from streamload.images.image_fields import look_at, with_images
 from streamload.schema import BYTES
-from streamload.source import Column, NullableColumn, RaggedColumn, Source, kept_column
+from streamload.source import Column, NullableColumn, RaggedColumn, Source, stored_column
 from streamload.tools.convert.open_request import OpenRequest
 
 OF_IMAGES = ("Images", "tar", "LMDB")
@@ -22,7 +22,7 @@ IN_COLOUR = (*OF_IMAGES, "TFRecord")
 
 def image_names(source: Source) -> tuple[str, ...]:
     """Fields that are encoded images in the files: decoded when they are taken, or left as bytes since their sizes differ."""
-    encoded = [column.field.name for column in source.columns if kept_column(column) is not column]
+    encoded = [column.field.name for column in source.columns if stored_column(column) is not column]
     undecided = [field.name for field in source.schema if field.ragged == BYTES and _is_image(source, field.name)]
     return tuple(name for name in source.schema.names if name in encoded or name in undecided)
 
@@ -42,7 +42,7 @@ def decoded_images(source: Source, request: OpenRequest) -> tuple[Source, list[s
 
 def _with_masks(source: Source, request: OpenRequest) -> tuple[Source, list[str]]:
     """The source, its masks decoded as the numbers that they hold; and which are taken for masks by their names, as they have a palette."""
-    decoded = [column.field.name for column in source.columns if kept_column(column) is not column]
+    decoded = [column.field.name for column in source.columns if stored_column(column) is not column]
     said = [name for name in decoded if request.masks and name in request.masks]
     guessed = [name for name in decoded if request.masks is None and named_as_mask(name) and _has_palette(source, name)]
     cautions = [f"'{name}' is taken for a mask, by its name: the numbers of its palette are kept (--masks none)" for name in guessed]
@@ -68,7 +68,7 @@ def _has_palette(source: Source, name: str) -> bool:
 
 def _stored(source: Source, column: Column) -> Column:
     """The stored bytes of records; none at all where one is null, which no image decodes from."""
-    kept = kept_column(column)
+    kept = stored_column(column)
     return cast(NullableColumn, kept).filled() if column.field.name in source.nulls else kept
 
 

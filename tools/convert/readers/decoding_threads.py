@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.source import Column, ReadStats, RecordDecoder, Source, kept_column
+from streamload.source import Column, ReadStats, RecordDecoder, Source, stored_column
 from streamload.storage.files import OpenFiles
 from streamload.tools.files.direct_io import aligned_empty
 
@@ -27,7 +27,7 @@ class DecodingThreads:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self._files = OpenFiles(source.fingerprints)
-        self._images = [column for column in source.columns if kept_column(column) is not column]
+        self._images = [column for column in source.columns if stored_column(column) is not column]
         self._idle: dict[str, queue.SimpleQueue[RecordDecoder]] = {}
         for column in self._images:
             self._idle[column.field.name] = queue.SimpleQueue()

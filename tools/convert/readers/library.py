@@ -20,7 +20,7 @@ from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
-from streamload.source import Column, Source, kept_column, stored_nbytes
+from streamload.source import Column, Source, stored_column, stored_nbytes
 from streamload.storage.files import fingerprint
 from streamload.tools.convert.readers.decoded_images import OF_IMAGES, image_names
 from streamload.tools.convert.readers.decoding_threads import DecodingThreads
@@ -129,7 +129,7 @@ class LibraryRecords(RecordSourceDefaults):
             return None
         if self._folder is None:
             return self.paths
-        images = [column for column in map(kept_column, self._source.columns) if column.field.name in self.encoded_fields]
+        images = [column for column in map(stored_column, self._source.columns) if column.field.name in self.encoded_fields]
         used = {column.file_of(number) for column in images for number in range(len(self))} - {None}
         return [*(self._source.fingerprints[number].path for number in sorted(used)), *([self._table] if self._table is not None else [])]
 
@@ -184,7 +184,7 @@ class LibraryRecords(RecordSourceDefaults):
     def _undecoded(self) -> Source:
         """The source with encoded images as they are stored."""
         if self._stored_bytes is None:
-            self._stored_bytes = self._source.replaced(columns=[kept_column(column) for column in self._source.columns])
+            self._stored_bytes = self._source.replaced(columns=[stored_column(column) for column in self._source.columns])
         return self._stored_bytes
 
     def image_shapes(self, number: int) -> Iterator[tuple[Field, str, tuple[tuple[int, ...], np.dtype[Any]]]]:
@@ -196,7 +196,7 @@ class LibraryRecords(RecordSourceDefaults):
             options = column.decode_options
             if options is None or options.fit != "exact":
                 continue
-            title, begin = self._named(column, number), self._begin(kept_column(column), number)
+            title, begin = self._named(column, number), self._begin(stored_column(column), number)
             try:
                 head = read_header(begin(HEAD_NBYTES))
             except ImageError:
@@ -229,7 +229,7 @@ class LibraryRecords(RecordSourceDefaults):
 
     def _named(self, column: Column, number: int) -> str:
         """The name of an image for people: its file, or its record in one."""
-        file = kept_column(column).file_of(number)
+        file = stored_column(column).file_of(number)
         if file is not None and self._folder is not None:
             return self._source.fingerprints[file].path
         file = int(np.searchsorted(self._source.file_starts, number, side="right")) - 1 if file is None else file

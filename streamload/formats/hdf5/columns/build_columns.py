@@ -213,14 +213,14 @@ def _vlen(field: Field, parts: Sequence[Piece], numbers: Mapping[str, int]) -> V
     mean = float((records * [part.stored.mean for part in parts]).sum()) / total
     square = float((records * [part.stored.deviation**2 + part.stored.mean**2 for part in parts]).sum()) / total
     lengths = Lengths(mean=mean, deviation=math.sqrt(max(0.0, square - mean**2)))
-    weights: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    block_elements: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     for part in parts:
         stored = part.stored
         counts = np.diff(np.append(np.arange(0, stored.records, stored.span), stored.records)) if stored.records else np.zeros(0, np.int64)
-        weights.append(np.array(stored.weights or [lengths.capacity(int(count)) for count in counts], np.int64))
+        block_elements.append(np.array(stored.block_elements or [lengths.capacity(int(count)) for count in counts], np.int64))
     foreign = _foreign(field, parts, numbers)
     pieces = [replace(piece, span=part.stored.span) for piece, part in zip(foreign.parts, parts, strict=True)]
-    return VlenColumn(rows=replace(foreign, parts=tuple(pieces)), lengths=lengths, weights=np.concatenate(weights))
+    return VlenColumn(rows=replace(foreign, parts=tuple(pieces)), lengths=lengths, block_elements=np.concatenate(block_elements))
 
 
 def label(stored: Sequence[DatasetInfo]) -> str:

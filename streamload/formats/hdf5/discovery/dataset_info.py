@@ -157,9 +157,16 @@ def _measured(stored: DatasetInfo, ragged: str, file_path: str, dataset: h5d.Dat
     found = counted if counted is not None else vlen_lengths.some_lengths(dataset, stored.member) if records else np.zeros(0, np.int64)
     some, counted = Lengths.of(found // size), None if counted is None else counted // size
     span = max(1, min(max(1, records), MOST_SPAN_RECORDS, int(SPAN_NBYTES // max(1.0, some.mean * stored.dtype.itemsize * size))))
-    weights = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
+    block_elements = np.add.reduceat(counted, np.arange(0, records, span)).tolist() if counted is not None else []
     return replace(
-        stored, raw=False, listed=True, ragged=ragged, mean=some.mean, deviation=some.deviation, span=span, weights=tuple(weights)
+        stored,
+        raw=False,
+        listed=True,
+        ragged=ragged,
+        mean=some.mean,
+        deviation=some.deviation,
+        span=span,
+        block_elements=tuple(block_elements),
     )
 
 
