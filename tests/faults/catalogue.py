@@ -46,7 +46,7 @@ CATALOGUE: dict[str, Entry] = {
     "A3": Entry(
         "killed between write and answer",
         (ANY_POINT, WORKERS + "test_a_worker_that_dies_before_it_answers_holds_nothing_that_another_needs"),
-        "200 times, not 500: there is no lock that could be held, so more repeats look for nothing.",
+        "50 times, not 500: there is no lock that could be held, so more repeats look for nothing.",
     ),
     "A4": Entry("SIGSEGV in native code", (NATIVE, DEATHS)),
     "A5": Entry("SIGBUS: a mapped file shrinks", (SWEEP + "test_a_mapped_file_that_shrinks_is_named",)),

@@ -1,6 +1,11 @@
-"""Section A: workers that die, stop, hang and fail, by real signals and real exceptions."""
+"""Section A: workers that die, stop, hang and fail, by real signals and real exceptions.
+
+What may depend on the moment is repeated; `STREAMLOAD_FAULT_REPEATS=4` repeats it four times as often.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 from time_limits import within
@@ -10,7 +15,13 @@ from faults.conftest import Server
 pytestmark = pytest.mark.timeout(900)
 
 DEATH_SECONDS, HANG_SECONDS, CLOSE_SECONDS = 2.0, 2.0, 5.0
+REPEATS = float(os.environ.get("STREAMLOAD_FAULT_REPEATS", "1"))
 KILLS = ("before_read", "mid_slot_write", "after_write_before_publish")
+
+
+def times(count: int) -> int:
+    """How often something is repeated in this run, of which a usual one repeats it `count` times."""
+    return max(1, round(count * REPEATS))
 
 
 def whole(outcome: dict) -> bool:
@@ -35,8 +46,8 @@ def crashed(outcome: dict, *, signal: str | None = None, status: int | None = No
 @pytest.mark.parametrize("name", ["raw", "gzip"])
 @pytest.mark.parametrize("point", KILLS)
 def test_a_worker_killed_at_any_point_of_a_step_is_named_and_its_bytes_are_never_shown(server: Server, point: str, name: str) -> None:
-    """A1, A2: SIGKILL before reading, half-way through a slot, and before the slot is announced; 20 times each."""
-    for outcome in server.ask("killed", name=name, kill=f"{point}:SIGKILL:3:0", repeats=20)["outcomes"]:
+    """A1, A2: SIGKILL before reading, half-way through a slot, and before the slot is announced; 10 times each."""
+    for outcome in server.ask("killed", name=name, kill=f"{point}:SIGKILL:3:0", repeats=times(10))["outcomes"]:
         crashed(outcome, signal="SIGKILL")
         assert "while preparing batch" in outcome["error"]["text"]
         assert f"of epoch 0 ({name}.h5). This is often the kernel's out-of-memory killer" in outcome["error"]["text"]
@@ -44,16 +55,16 @@ def test_a_worker_killed_at_any_point_of_a_step_is_named_and_its_bytes_are_never
 
 
 def test_a_worker_killed_from_outside_is_named(server: Server) -> None:
-    """A1: SIGKILL at any moment to any of three workers, 20 times."""
-    for outcome in server.ask("killed_from_outside", repeats=20)["outcomes"]:
+    """A1: SIGKILL at any moment to any of three workers, 10 times."""
+    for outcome in server.ask("killed_from_outside", repeats=times(10))["outcomes"]:
         crashed(outcome, signal="SIGKILL")
         assert outcome["error"]["pid"] == outcome["victim"]
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_before_it_answers_holds_nothing_that_another_needs(server: Server) -> None:
-    """A3: 200 times between write and answer, where a shared queue's lock would stay held."""
-    for outcome in server.ask("killed", kill="after_write_before_publish:SIGKILL:2:1", repeats=200)["outcomes"]:
+    """A3: 50 times between write and answer, where a shared queue's lock would stay held."""
+    for outcome in server.ask("killed", kill="after_write_before_publish:SIGKILL:2:1", repeats=times(50))["outcomes"]:
         crashed(outcome, signal="SIGKILL")
 
 
@@ -78,8 +89,8 @@ def test_a_native_crash_comes_with_where_it_happened(server: Server, action: str
     [("os._exit(0)", 0), ("sys.exit(0)", 0), ("os._exit(123)", 123), ("sys.exit(123)", 123), ("sys.exit('text')", 1)],
 )
 def test_a_worker_that_leaves_is_a_crash_whatever_its_status(server: Server, action: str, status: int) -> None:
-    """A7, A8: a transform that ends the process, with success or without; 20 times."""
-    for outcome in server.ask("failing", action=action, repeats=20)["outcomes"]:
+    """A7, A8: a transform that ends the process, with success or without; 5 times."""
+    for outcome in server.ask("failing", action=action, repeats=times(5))["outcomes"]:
         crashed(outcome, status=status)
         assert "look for os._exit or sys.exit" in outcome["error"]["text"]
         assert whole(outcome["next"])
@@ -101,8 +112,8 @@ def failed(outcome: dict, kind: str) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_exception_in_a_transform_names_its_record_after_the_batches_before_it(server: Server, workers: int) -> None:
-    """A9: a ValueError, 20 times."""
-    for outcome in server.ask("failing", action="ValueError", repeats=20, workers=workers)["outcomes"]:
+    """A9: a ValueError, 5 times."""
+    for outcome in server.ask("failing", action="ValueError", repeats=times(5), workers=workers)["outcomes"]:
         failed(outcome, "ValueError")
         assert "the transform failed on record 41 with ValueError: not this record" in outcome["error"]["text"]
         assert "in transform" in outcome["error"]["notes"]
@@ -133,8 +144,8 @@ def test_a_hostile_exception_arrives_as_text(server: Server, action: str, kind: 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("action", ["KeyboardInterrupt", "GeneratorExit", "StopIteration", "StopAsyncIteration"])
 def test_an_exception_that_means_something_to_python_means_nothing_here(server: Server, action: str, workers: int) -> None:
-    """A12: it is a TransformError and nothing else, so that no loop ends in silence and no program by mistake; 20 times."""
-    for outcome in server.ask("failing", action=action, repeats=20, workers=workers)["outcomes"]:
+    """A12: it is a TransformError and nothing else, so that no loop ends in silence and no program by mistake; 5 times."""
+    for outcome in server.ask("failing", action=action, repeats=times(5), workers=workers)["outcomes"]:
         failed(outcome, "TransformError")
         assert action not in outcome["error"]["kinds"]
         assert f"with {action}" in outcome["error"]["text"]
