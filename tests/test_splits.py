@@ -71,6 +71,26 @@ class TestSplit:
             count = int((label == LABELS).sum())
             assert abs(int((LABELS[parts["test"]] == label).sum()) - 0.3 * count) <= 0.5
 
+    @pytest.mark.parametrize(
+        ("labels", "shares"),
+        [
+            (np.repeat(np.arange(60), 7), dict.fromkeys("abcde", 0.2)),
+            (np.arange(100), {"a": 0.5, "b": 0.5}),
+            (np.repeat(np.arange(40), [1, 2, 3, 9] * 10), {"a": 0.8, "b": 0.15, "c": 0.05}),
+        ],
+        ids=["seven of each", "one of each", "a few of each"],
+    )
+    def test_rare_labels_leave_parts_their_shares(self, tmp_path: Path, labels: np.ndarray, shares: dict[str, float]):
+        """To two records of all, and to one of each label: what rounding gives is carried on to the next."""
+        np.save(tmp_path / "label.npy", np.random.default_rng(0).permutation(labels))
+        data = sl.open({"label": tmp_path / "label.npy"})
+        stored, parts = data[:]["label"], sl.split(data, shares, stratify="label")
+        assert np.sort(np.concatenate(list(parts.values()))).tolist() == list(range(len(labels)))
+        for name, records in parts.items():
+            assert abs(len(records) - shares[name] * len(labels)) < 2
+            found = np.bincount(stored[records], minlength=len(np.unique(labels)))
+            assert (np.abs(found - shares[name] * np.bincount(labels)) < 1).all()
+
     def test_groups_are_in_one_part(self, data: sl.Source):
         """Whole, and labels as alike as that allows."""
         parts = sl.split(data, {"train": 0.8, "test": 0.2}, group="patient", stratify="label")
