@@ -62,6 +62,8 @@ SPLITS = {
     "train: 1, val: 1": ("x/val.npy", "x/Train.npy"),
     "train: 2, val: 1": ("imagenet-train-000000.npy", "imagenet-train-000001.npy", "imagenet-val-000000.npy"),
     "test: 1, train: 2": ("mnist-train-00000-of-00002.npy", "mnist-train-00001-of-00002.npy", "mnist-test-00000-of-00001.npy"),
+    "test: 2, train: 1": ("glue-train-0-b42a775f407cee45.npy", "glue-test-0-0123456789abcdef.npy", "aux_test_9.npy"),
+    "test: 1, train: 1, val: 1": ("my_test_set-train-0.npy", "my_test_set-val-0.npy", "x-test.npy"),
 }
 
 
@@ -78,6 +80,30 @@ def test_splits_are_never_mixed(words: str, tmp_path: Path):
         "Choose one: split='train'. Give the folder, pattern or list of one of them, or a list of all files if that is meant."
     )
     assert len(open_source([tmp_path / name for name in names])) == 3 * len(names)
+
+
+ONE_SET = [
+    ("bus_train_01.npy", "engine_dev_01.npy", "flight_test_01.npy"),
+    ("train-0.npy", "train-1.npy", "wind_test_01.npy"),
+]
+
+
+@pytest.mark.parametrize("names", ONE_SET, ids=lambda names: names[0])
+def test_words_within_names_that_differ_otherwise_too_are_no_splits(names: tuple[str, ...], tmp_path: Path):
+    """Trains, engines and flights that were tested: one set. Who asks for one of these words is given its files."""
+    for number, name in enumerate(names):
+        save(tmp_path / name, 3 * number)
+    assert numbers(tmp_path) == list(range(9))
+    with open_source(tmp_path, split="test") as source:
+        assert source[:]["n"].tolist() == [6, 7, 8]
+
+
+def test_the_word_that_differs_is_the_split(tmp_path: Path):
+    """In my_test_set-train beside my_test_set-val, both are no test set."""
+    for number, split in enumerate(("train", "val")):
+        save(tmp_path / f"my_test_set-{split}-0.npy", 3 * number)
+    with open_source(tmp_path, split="val") as source:
+        assert source[:]["n"].tolist() == [3, 4, 5]
 
 
 def test_a_folder_without_data_says_so(tmp_path: Path):
