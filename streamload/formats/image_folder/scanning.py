@@ -12,15 +12,17 @@ import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
-from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, images_beside_texts
+from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, images_beside_texts, mask_folders, mask_stem
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
 from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
-from streamload.formats.partitions import SPLITS, alike
+from streamload.formats.partitions import SPLITS, alike, folders_below
 from streamload.storage.file_table import table_of
 
 SYSTEM = ("thumbs.db", "desktop.ini")
 DOCUMENTS = re.compile(r"(readme|licen[cs]e|copying|citation|changelog|notice|authors)\b.*", re.IGNORECASE)
 """Files that nobody takes for data: they are not counted among those left out."""
+MASKS_BEHIND = re.compile(r"[-_. ]?(masks?|annot[a-z]*|labels?|gts?|segs?|segment[a-z]*|(ground[-_ ]?)?truth)", re.IGNORECASE)
+"""What the name of a folder of masks has behind the name of the split that they belong to."""
 _USUAL = tuple(ending.encode() for ending in SUFFIXES)
 
 
@@ -138,15 +140,29 @@ def split_folder(root: str, split: str | None) -> str:
 
 
 def _refuse_masks_beside(root: str, part: str) -> None:
-    """Raise ConfigError where the folder beside that of a split is by its name one of its masks: train_masks, trainannot, for train."""
+    """Raise ConfigError where the folder beside that of a split holds its masks: train_masks, trainannot, for train.
+
+    Told by its whole name, and by the names in it, most of which are those of images of the split; where that holds pairs
+    itself, these are what is read.
+    """
+    where = os.path.join(root, part)
     with os.scandir(root) as entries:
-        beside = sorted(entry.name for entry in entries if entry.is_dir() and entry.name.lower().startswith(part.lower()))
+        rests = {entry.name: entry.name[len(part) :] for entry in entries if entry.is_dir() and entry.name.lower().startswith(part.lower())}
+    beside = sorted(name for name, rest in rests.items() if MASKS_BEHIND.fullmatch(rest))
+    if not beside or mask_folders(where) is not None:
+        return
+    stems = {os.path.splitext(name)[0] for _, names in folders_below(where) for name in names if is_image(name)}
     for name in beside:
-        if name != part and MASK_WORDS.search(name[len(part) :]) and any(map(is_image, os.listdir(os.path.join(root, name)))):
+        own = [mask_stem(mask) for mask in os.listdir(os.path.join(root, name)) if is_image(mask)]
+        exact = sum(one in stems for one in own)
+        # 0001_L.png of 0001.png: a word behind the name of the image, of any meaning.
+        near = sum(one in stems or re.sub(r"[-_][a-z]+$", "", one, flags=re.IGNORECASE) in stems for one in own)
+        if own and 2 * near > len(own):
+            renamed = "" if 2 * exact > len(own) else ", each mask under the name of its image"
             raise ConfigError(
                 f"{root} holds {name} beside {part}: by its name these are its masks, which would be left out.",
-                hint=f"Move them to {part}/{IMAGE_FOLDERS[0]} and {part}/{MASK_FOLDERS[0]}, and they are read as pairs; "
-                f"or read the images alone: sl.open({os.path.join(root, part)!r}).",
+                hint=f"Move them to {part}/{IMAGE_FOLDERS[0]} and {part}/{MASK_FOLDERS[0]}{renamed}, and they are read as pairs; "
+                f"or read the images alone: sl.open({where!r}).",
                 path=root,
             )
 

@@ -317,6 +317,56 @@ def test_masks_beside_a_split_are_never_left_out_unsaid(beside: str, tmp_path: P
         assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("part", "beside", "names"),
+    [
+        ("train", "train_unlabeled", ["0.png", "1.png", "2.png"]),
+        ("train", "train_labels_preview", ["0.png", "1.png", "2.png"]),
+        ("test", "test_labeled", ["0.png", "1.png", "2.png"]),
+        ("train", "train_segments", ["7.png", "8.png", "2.png"]),
+        ("train", "train_labels", ["cover.png"]),
+    ],
+)
+def test_what_lies_beside_a_split_and_is_no_folder_of_its_masks_is_another_part(part: str, beside: str, names: list[str], tmp_path: Path):
+    """Images without labels, pictures of something else: the split that is asked for is read."""
+    write(tmp_path, [f"{folder}/{number}.png" for folder in (part, "val") for number in range(3)])
+    write(tmp_path / beside, names)
+    with sl.open(tmp_path, split=part) as source:
+        assert numbers_of(source) == [0, 1, 2]
+
+
+def test_pairs_within_a_split_are_read_whatever_lies_beside_it(tmp_path: Path):
+    """Its masks are where they are looked for; those in another form beside it are none that would be left out."""
+    write(tmp_path, ["train/images/0.png", "train/images/1.png", "test/images/2.png"])
+    for folder in ("train/masks", "train_masks"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / folder / f"{number}.png")
+    with sl.open(tmp_path, split="train") as source:
+        assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("inner", ["", "benign/"])
+def test_masks_beside_a_split_that_have_other_names_are_to_be_renamed(inner: str, tmp_path: Path):
+    """0_L.png of 0.png, in whichever folder of the split: what the error says makes pairs of them."""
+    write(tmp_path, [f"train/{inner}0.png", f"train/{inner}1.png", "val/2.png"])
+    (tmp_path / "train_labels").mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((6, 5), number, np.uint8)).save(tmp_path / "train_labels" / f"{number}_L.png")
+    with pytest.raises(ConfigError, match="holds train_labels beside train: by its name these are its masks") as caught:
+        sl.open(tmp_path, split="train")
+    assert (
+        "Move them to train/images and train/masks, each mask under the name of its image, and they are read as pairs" in caught.value.hint
+    )
+    (tmp_path / "train").rename(tmp_path / "before")
+    (tmp_path / "train" / "masks").mkdir(parents=True)
+    (tmp_path / "before" / inner).rename(tmp_path / "train" / "images")
+    for number in range(2):
+        (tmp_path / "train_labels" / f"{number}_L.png").rename(tmp_path / "train" / "masks" / f"{number}.png")
+    with sl.open(tmp_path, split="train") as source:
+        assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1]
+
+
 def test_splits_below_images_and_masks_are_said(tmp_path: Path):
     """images/training beside annotations/training: there are images, and what the error says makes pairs of them."""
     write(tmp_path, [f"images/{part}/{number}.jpg" for part in ("training", "validation") for number in range(2)])
