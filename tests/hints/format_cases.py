@@ -203,6 +203,13 @@ def _closed(call: str) -> None:
     eval(call, {"sl": sl}).close()
 
 
+def _moved(root: str, *folders: str) -> None:
+    """Move folders in a root, kind/split, to split/kind, and open the split train."""
+    for kind, split in (folder.split("/") for folder in folders):
+        os.renames(f"{root}/{kind}/{split}", f"{root}/{split}/{kind}")
+    sl.open(root, split="train").close()
+
+
 def of_folders(here: Path) -> Iterator[Case]:
     """Folders of files, of images, of parts of a set, and of partitions."""
     names = "parts/train-0 parts/test-0 plain/a mixed/k=1/a mixed/b null/k=__HIVE_DEFAULT_PARTITION__/a"
@@ -238,6 +245,20 @@ def of_folders(here: Path) -> Iterator[Case]:
         Path(name).write_bytes(png(noise()))
     for name, inner in (("city", "sl.open('city/left/train')"), ("dtd", "sl.open('dtd/images')")):
         yield case(opened(name), {}, (inner, partial(_closed, inner)))
+    for name, pixels in (("ade/images/train/1", colours), ("ade/masks/train/1", colours[..., 0] * 0)):
+        Path(name).parent.mkdir(parents=True)
+        Path(f"{name}.png").write_bytes(png(pixels))
+    yield case(opened("ade"), {}, ("split= then chooses one", lambda: _moved("ade", "images/train", "masks/train")))
+    for name, pixels in (("car/train/1", colours), ("car/val/2", colours), ("car/train_masks/1", colours[..., 0] * 0)):
+        Path(name).parent.mkdir(parents=True)
+        Path(f"{name}.png").write_bytes(png(pixels))
+    yield case(opened("car"), {"split": "train"}, (inner := "sl.open('car/train')", partial(_closed, inner)))
+    for name in ("rooms/in/train/1.png", "rooms/in/val/2.png", "rooms/out/train/3.png", "rooms/out/val/4.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(png(noise()))
+    inner = "sl.open('rooms/in/train')"
+    moved = ('split="train" then chooses one', lambda: _moved("rooms", "in/train", "out/train", "in/val", "out/val"))
+    yield case(opened("rooms"), {}, (inner, partial(_closed, inner)), moved)
     Path("some").mkdir()
     for at in range(2):
         Path(f"some/{at}.png").write_bytes(png(noise(seed=at)))

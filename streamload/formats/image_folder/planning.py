@@ -70,7 +70,7 @@ def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | No
         _refuse_unlike(first, part)
     table, starts = joined_tables([part.files for part in parts]), np.cumsum([0, *(part.count for part in parts)])
     if not starts[-1]:
-        raise CorruptDataError(f"{first.root} holds no images.", hint="Is it the right folder?", path=first.root)
+        _refuse_nothing(first)
     found = {name: _of_files(name, parts, table) for name in first.files_of}
     # The number of a record is that of its image, as far as there is one: errors name it.
     alone = np.arange(int(starts[-1]) + 1) if not any((part.files_of[IMAGE] != np.arange(part.count)).any() for part in parts) else starts
@@ -89,6 +89,18 @@ def plan_folders(paths: Sequence[str], fields: Fields | None, *, split: str | No
         notes=[note for part in parts for note in part.notes],
         omissions=[one for part in parts for one in part.omissions],
     )
+
+
+def _refuse_nothing(first: FolderRecords) -> None:
+    """Raise CorruptDataError where there are no records: masks alone are none."""
+    pair = mask_folders(first.root)
+    if pair is not None and len(first.files):
+        raise CorruptDataError(
+            f"{first.root} holds no image in '{pair[0]}', and {len(first.files):,} in '{pair[1]}': masks alone are no records.",
+            hint="Put the images there, each under the name of its mask.",
+            path=first.root,
+        )
+    raise CorruptDataError(f"{first.root} holds no images.", hint="Is it the right folder?", path=first.root)
 
 
 def _of_files(key: str, parts: Sequence[FolderRecords], files: FileTable) -> PlannedField:
@@ -195,8 +207,8 @@ def _pairs(found: Listing, images: str, masks: str) -> FolderRecords:
     """Images in one folder, and the mask of each in another."""
     numbers = _numbers_by_name(found)
     names, own, alone = paired(found.root, images, masks)
-    if not names and numbers:
-        below = sorted({folder.split(os.sep)[1] for folder in found.folders if folder.startswith(images + os.sep)})
+    below = [] if names else sorted({folder.split(os.sep)[1] for folder in found.folders if folder.startswith(images + os.sep)})
+    if below:
         raise ConfigError(
             f"{found.root} holds no image in '{images}' itself, but in folders below it "
             f"({', '.join(below[:3])}{', ...' * (len(below) > 3)}): masks are looked for beside images.",

@@ -6,13 +6,14 @@ import os
 import re
 import stat
 import time
+from collections.abc import Collection, Mapping
 from itertools import compress
 
 import numpy as np
 
 from streamload.errors import ConfigError, SchemaMismatchError
 from streamload.formats.image_folder.listing import Listing, keep_listing, kept_listing
-from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, images_beside_texts, mask_folders, mask_stem
+from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, images_beside_texts, mask_folders, mask_stem
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
 from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
 from streamload.formats.partitions import SPLITS, alike, folders_below
@@ -193,23 +194,42 @@ def _refuse_folders_within(found: Listing) -> None:
     for folder in found.folders:
         first, *rest = folder.split(os.sep)
         inside.setdefault(first, set()).add(rest[0] if rest else "")
+    if all(_are_splits(names) for names in inside.values()):
+        _refuse_splits_within(found.root, inside)
     first, below = next(iter(inside.items()))
-    where = os.path.join(found.root, first)
-    if all(len(names) > 1 and all(_split_word(name) for name in names) for names in inside.values()):
-        one = next((name for name in sorted(below) if "train" in name), min(below))
-        raise ConfigError(
-            f"{found.root} holds splits ({', '.join(sorted(below))}) within '{first}', whose records would be mixed.",
-            hint=f"Open the folder of one: sl.open({os.path.join(where, one)!r}).",
-            path=found.root,
-        )
-    if len(inside) == 1 and len(found.classes) > 1 and len(below) > 1 and "" not in below:
+    # Others that hold no file at all are classes that are yet to be filled.
+    if len(inside) == 1 and len(below) > 1 and "" not in below and _hold_files(found, first):
         others = ", ".join(name for name in found.classes if name != first)
         raise ConfigError(
             f"{found.root} holds images in {len(below):,} folders of '{first}', and none in {others}: what are the classes?",
-            hint=f"Open that folder, whose folders are then the classes: sl.open({where!r}).",
+            hint=f"Open that folder, whose folders are then the classes: sl.open({os.path.join(found.root, first)!r}).",
             path=found.root,
         )
 
 
-def _split_word(name: str) -> bool:
-    return re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] in SPLITS
+def _refuse_splits_within(root: str, inside: Mapping[str, set[str]]) -> None:
+    """Raise the ConfigError for folders that each hold splits: those of images by their names are told first."""
+    first = next((name for name in inside if not MASK_WORDS.search(name)), next(iter(inside)))
+    below = sorted(inside[first])
+    one = next((name for name in below if "train" in name), below[0])
+    alone = f"sl.open({os.path.join(root, first, one)!r})"
+    moves = [f"{name}/{one} to {one}/{name}" for name, splits in inside.items() if one in splits]
+    raise ConfigError(
+        f"{root} holds splits ({', '.join(below)}) within '{first}', whose records would be mixed.",
+        hint=f"Open the folder of one: {alone}."
+        if len(inside) == 1
+        else f'If these are classes, put the splits above them: move {", ".join(moves[:2])}, and so on; split="{one}" then chooses one. '
+        f"Else open the folder of one alone: {alone}.",
+        path=root,
+    )
+
+
+def _are_splits(names: Collection[str]) -> bool:
+    """Whether names of folders are those of several splits: test1 and test2 are both of one."""
+    words = {re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in names}
+    return len(words) > 1 and words <= set(SPLITS)
+
+
+def _hold_files(found: Listing, first: str) -> bool:
+    """Whether folders in the root other than `first` hold files that are data, though no images."""
+    return any(os.sep in name and name.partition(os.sep)[0] != first for names in found.others.values() for name in names)

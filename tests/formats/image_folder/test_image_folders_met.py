@@ -13,7 +13,7 @@ from PIL import Image
 from test_image_folder import numbers_of, write
 
 import streamload as sl
-from streamload.errors import ConfigError
+from streamload.errors import ConfigError, CorruptDataError
 from streamload.omissions import Omission
 
 
@@ -253,20 +253,50 @@ def test_texts_that_differ_are_never_one_number(texts: tuple[str, str], tmp_path
 
 
 @pytest.mark.parametrize(
-    "folders",
+    ("folders", "alone"),
     [
-        ["leftImg8bit/train/aachen", "leftImg8bit/val/bonn", "gtFine/train/aachen", "gtFine/val/bonn"],
-        ["cat/train", "cat/test", "dog/train", "dog/test"],
+        (["leftImg8bit/train/aachen", "leftImg8bit/val/bonn", "gtFine/train/aachen", "gtFine/val/bonn"], "leftImg8bit/train"),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], "cat/train"),
     ],
     ids=["by kind", "by class"],
 )
-def test_splits_within_classes_are_never_mixed(folders: list[str], tmp_path: Path):
-    """Folders that each hold the parts of a set are no classes whose images are one set; the folder that is named opens."""
+def test_splits_within_classes_are_never_mixed(folders: list[str], alone: str, tmp_path: Path):
+    """Folders that each hold the parts of a set are no classes whose images are one set; moved as the error says, none is lost."""
     write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
     with pytest.raises(ConfigError, match=r"holds splits \((test, train|train, val)\) within '.*', whose records would be mixed") as caught:
         sl.open(tmp_path)
-    with eval(caught.value.hint.partition(": ")[2].rstrip("."), {"sl": sl}) as source:
+    kinds = sorted({folder.split("/")[0] for folder in folders})
+    first, second = (f"train/{kind}" for kind in kinds)
+    assert caught.value.hint == (
+        f"If these are classes, put the splits above them: move {kinds[0]}/train to {first}, {kinds[1]}/train to {second}, and so on; "
+        f'split="train" then chooses one. Else open the folder of one alone: sl.open({str(tmp_path / alone)!r}).'
+    )
+    with sl.open(tmp_path / alone) as source:
         assert len(source) == 1
+    for kind, split in (folder.split("/")[:2] for folder in folders):
+        (tmp_path / split).mkdir(exist_ok=True)
+        (tmp_path / kind / split).rename(tmp_path / split / kind)
+    with sl.open(tmp_path, split="train") as source:
+        assert (len(source), source.classes) == (2, {"label": tuple(kinds)})
+        assert source[:]["label"].tolist() == [0, 1]
+
+
+def test_splits_within_one_folder_are_opened_by_their_own(tmp_path: Path):
+    """There is no label that would be lost."""
+    write(tmp_path, ["photos/train/0.png", "photos/val/1.png"])
+    with pytest.raises(ConfigError, match=r"holds splits \(train, val\) within 'photos', whose records would be mixed") as caught:
+        sl.open(tmp_path)
+    assert caught.value.hint == f"Open the folder of one: sl.open({str(tmp_path / 'photos' / 'train')!r})."
+    with sl.open(tmp_path / "photos" / "train") as source:
+        assert numbers_of(source) == [0]
+
+
+def test_folders_of_one_split_within_classes_are_no_mix(tmp_path: Path):
+    """Photographs of trains in two folders, and of tests in two: classes."""
+    write(tmp_path, ["train/train_1/0.png", "train/train_2/1.png", "plane/test1/2.png", "plane/test2/3.png"])
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": ("plane", "train")}
+        assert source[:]["label"].tolist() == [0, 0, 1, 1]
 
 
 def test_a_split_may_be_the_end_of_a_name(tmp_path: Path):
@@ -290,6 +320,17 @@ def test_a_folder_of_classes_is_no_class(tmp_path: Path):
         sl.open(tmp_path)
     with sl.open(tmp_path / "images") as source:
         assert source.classes["label"] == ("banded", "dotted")
+
+
+def test_a_class_without_images_is_one_beside_a_class_of_folders(tmp_path: Path):
+    """Numbers must not change when it is filled; what is no data makes no annotations of it."""
+    write(tmp_path, ["cats/persian/0.png", "cats/siam/1.png"])
+    for name in ("birds", "dogs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "birds" / "README.md").write_text("to come")
+    with sl.open(tmp_path) as source:
+        assert source.classes == {"label": ("birds", "cats", "dogs")}
+        assert source[:]["label"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("beside", ["train_masks", "trainannot", "train-labels"])
@@ -387,3 +428,25 @@ def test_splits_below_images_and_masks_are_said(tmp_path: Path):
         (tmp_path / kind).rmdir()
     with sl.open(tmp_path, split="train") as source:
         assert source[:]["mask"][:, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_masks_without_any_image_are_said(tmp_path: Path):
+    """Where the folder of images is empty; beside another folder, they are left out by name, as masks of no image are."""
+    (tmp_path / "a" / "images").mkdir(parents=True)
+    (tmp_path / "a" / "masks").mkdir()
+    write(tmp_path, ["b/images/0.png"])
+    (tmp_path / "b" / "masks").mkdir()
+    for name in ("a/masks/0.png", "a/masks/1.png", "b/masks/0.png"):
+        Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / name)
+    with pytest.raises(CorruptDataError) as caught:
+        sl.open(tmp_path / "a")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a'} holds no image in 'images', and 2 in 'masks': masks alone are no records. "
+        "Put the images there, each under the name of its mask."
+    )
+    with sl.open([tmp_path / "a", tmp_path / "b"]) as source:
+        assert numbers_of(source) == [0]
+        assert source.omissions == (Omission("file", "a mask without an image", 2, ("masks/0.png", "masks/1.png")),)
+    write(tmp_path, ["a/images/1.png"])
+    with sl.open(tmp_path / "a") as source:
+        assert source.schema.names == ("image", "mask")
