@@ -318,3 +318,39 @@ def test_all_fields_together_are_among_the_readings(tmp_path: Path, capsys: pyte
     singles = {f"{group}/{number}/v": () for group in ("about", "setup") for number in range(3)}
     several = offered(written(tmp_path / "b.h5", groups | singles))
     assert [len(one["fields"]) for one in several] == [3, 4, 1, 9]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["camera_0_rgb", "camera_1_rgb"],
+        ["cam0_rgb", "cam1_rgb", "cam2_rgb"],
+        ["u10m", "u100m", "v10m", "v100m"],
+        ["10m_u_wind", "100m_u_wind", "10m_v_wind", "100m_v_wind"],
+        ["return_1d", "return_5d", "return_20d"],
+        ["q25_price", "q75_price"],
+        ["l1_loss", "l2_loss"],
+    ],
+)
+def test_numbers_of_parts_and_quantities_count_no_records(names: list[str], tmp_path: Path):
+    """Cameras, heights, and days lie beside each other in one record."""
+    with sl.open(written(tmp_path / "a.h5", dict.fromkeys(names, (9, 5)))) as source:
+        assert (len(source), sorted(source.schema.names)) == (9, sorted(names))
+
+
+def test_a_small_dataset_that_is_called_alike_is_left_out_with_a_note(tmp_path: Path):
+    """Where one has labels, and the other has none; where it has some, or is no small one, it is asked for."""
+    with sl.open(written(tmp_path / "a.h5", {"data1": (500, 4), "label": (500,), "data2": (3, 4)})) as source:
+        assert (len(source), sorted(source.schema.names)) == (500, ["data1", "label"])
+        assert "'data2' left out: 3 records, not 500" in source.notes
+    for number, more in enumerate(
+        (
+            {"data2": (400, 4)},
+            {"data2": (3, 4), "label2": (3,)},
+            {"data2": (3, 4), "data3": (500, 4)},
+        )
+    ):
+        with pytest.raises(ConfigError, match="'data1' has 500 records and 'data2' has"):
+            sl.open(written(tmp_path / f"{number}.h5", {"data1": (500, 4), "label": (500,)} | more))
+    with pytest.raises(ConfigError, match="'data1' has 500 records and 'data2' has 3"):
+        sl.open(written(tmp_path / "b.h5", {"data1": (500, 4), "data2": (3, 4)}))

@@ -18,6 +18,8 @@ from streamload.formats.split_choice import alike_but_for_split, splits_among
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
 MOST_READINGS = 4
+LITTLE = 0.1
+"""The share of a family's bytes that may be left out with a note, where nothing else is as long."""
 GROUP = "group"
 """What a field that names groups is called."""
 
@@ -77,10 +79,10 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
         inside = [one for one in family.members.values() if id(one) in ours and one.stored.attribute(FIELD_NAME) != one.stored.key]
         alike = len({one.stored.shape for one in inside}) == 1
         where = "lie in sibling groups" if family.after else "differ in their number"
-        if (family.after or any(family.beside)) and len(inside) > 1 and alike and ours <= within[family.before]:
+        if (family.after or family.counts_records) and len(inside) > 1 and alike and ours <= within[family.before]:
             return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, {where}"
         apart = next((one for one in family.members.values() if id(one) in theirs and one.stored.records), None)
-        if inside and apart is not None and family.numbered:
+        if inside and apart is not None and family.numbered and not _is_by_the_way(family, inside, chosen, left_out):
             several = f"{inside[0].stored.records:,} records and '{apart.stored.key}' has {apart.stored.records:,}"
             return f"'{inside[0].stored.key}' has {several}, and their paths {where}"
         if not family.after and len(inside) > 1 and family.lies_apart:
@@ -101,6 +103,17 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
         if counts > max(1, records) or (counts > 1 and any(len(one.stored.shape) > 1 and one.stored.records == 1 for one in last)):
             return f"{len(last)} datasets have {counts:,} along their last axis"
     return ""
+
+
+def _is_by_the_way(family: Family, inside: Sequence[Found], chosen: Sequence[Found], left_out: Sequence[Found]) -> bool:
+    """Whether what is left out of a family is little, and nothing is as long as it: one dataset is meant, as others are as long as that."""
+    if family.after or any(family.beside) or len(inside) > 1:
+        return False
+    members = {id(one) for one in family.members.values()}
+    lengths = {one.stored.records for one in left_out if id(one) in members}
+    followed = any(one.stored.records in lengths and id(one) not in members for one in left_out)
+    lost = sum(one.stored.nbytes for one in left_out if id(one) in members)
+    return not followed and len(chosen) > 1 and lost < LITTLE * family.nbytes
 
 
 def refusal(layout: FileContents, why: str, readings: Sequence[Reading], *, kept: Sequence[Reading] = ()) -> ConfigError:
