@@ -24,21 +24,23 @@ class Kept:
     child: subprocess.Popen[str] | None = None
     complaints: IO[bytes] | None = None
     settings: Any = None
+    """What it was started with."""
 
     @classmethod
-    def taken(cls) -> tuple[subprocess.Popen[str], IO[bytes]]:
-        """A process that does tasks, and what it says on standard error: the one that waits, or another."""
+    def taken(cls) -> tuple[subprocess.Popen[str], IO[bytes], Any]:
+        """A process that does tasks, what it says on standard error, and what it was started with: the one that waits, or another."""
         from streamload.storage.owned_files import anonymous_file
         from streamload.tools.convert import processes
 
-        if cls.child is not None and (cls.settings != settings() or cls.child.poll() is not None):
+        wanted = settings()
+        if cls.child is not None and (cls.settings != wanted or cls.child.poll() is not None):
             cls.end()
         child, complaints = cls.child, cls.complaints
         cls.child = cls.complaints = None
         if child is None or complaints is None:
             complaints = anonymous_file()
             child = processes.start(complaints)
-        return child, complaints
+        return child, complaints, wanted
 
     @classmethod
     def end(cls) -> None:
@@ -69,7 +71,7 @@ def started(children: Any, complaints: IO[bytes]) -> Iterator[subprocess.Popen[s
     with children._lock:
         if children._ending:
             raise processes._EndedError
-        child, said = Kept.taken()
+        child, said, began_with = Kept.taken()
         children._alive.append(child)
     os.dup2(said.fileno(), complaints.fileno(), inheritable=False)
     well = False
@@ -80,7 +82,7 @@ def started(children: Any, complaints: IO[bytes]) -> Iterator[subprocess.Popen[s
         with children._lock:
             children._alive.remove(child)
             if well and Kept.child is None:
-                Kept.child, Kept.complaints, Kept.settings = child, said, settings()
+                Kept.child, Kept.complaints, Kept.settings = child, said, began_with
             else:
                 processes.end(child)
                 said.close()

@@ -23,8 +23,8 @@ from streamload.source import RaggedReader, Reader, RecordDecoder, forward_start
 
 ADVISED_BLOCKS = 32
 """Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
-TOGETHER_NBYTES = 2 * 1024**2
-"""Blocks that are smaller are decoded together, up to so many bytes: a step that waits meanwhile waits a few milliseconds at most."""
+TOGETHER_NBYTES, TOGETHER_BLOCKS = 2 * 1024**2, 16
+"""Blocks that are smaller are decoded together, up to so many bytes, and so many of them: a step that is ready waits meanwhile."""
 
 
 def _ended(*_: object) -> Any:
@@ -192,7 +192,8 @@ class WindowDecoder:
         if not self.ragged_fields[stream]:
             most = TOGETHER_NBYTES // max(1, self._record_nbytes[stream])
             held = window.records_in(share[first])
-            while stop < len(share) and (held := held + window.records_in(share[stop])) <= most:
+            last = min(len(share), first + TOGETHER_BLOCKS)
+            while stop < last and (held := held + window.records_in(share[stop])) <= most:
                 stop += 1
         return share[first:stop]
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -244,6 +245,7 @@ def _is_usual_linux() -> bool:
     return sys.platform == "linux" and sys.byteorder == "little" and sys.maxsize > 1 << 32
 
 
+@cache
 def _has_statx() -> bool:
     """Whether the C library has what the compiled kernel calls."""
     import ctypes

@@ -14,8 +14,8 @@ from faults.test_workers import whole
 
 Start = Callable[..., Child]
 
-COMPILING = {"NUMBA_OPT": "0"}
-"""For programs that compile kernels and throw them away: without LLVM's optimizations, which are most of the time."""
+COMPILING = {"NUMBA_OPT": "1"}
+"""For programs that compile kernels and throw them away: with few of LLVM's optimizations, which are most of the time."""
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_whatever_is_too_little_says_what_suffices_and_that_does(
             on_worker_crash="raise",
             on_bad_record="raise",
         )
-        return plan_of(data, options, available_nbytes).shape.footprint.total
+        return plan_of(data, options, available_nbytes).sizing.footprint.total
 
     data = sl.open(images, fields=[field, "label"])
     try:

@@ -124,6 +124,8 @@ class ChunkReader:
         self._buffer = Scratch()
         self._ahead: ReadAhead | None = None
         self._ring_nbytes = ring_nbytes if files.past_cache else 0
+        if any(part.numbers is not None for part in parts):
+            can_read_together(files.fingerprints)  # What has to be compiled for that is compiled now, not within a step.
 
     @property
     def ahead(self) -> bool:

@@ -17,7 +17,7 @@ class ParquetFiles:
     """The files of a source as pyarrow reads them, by number."""
 
     def __init__(self) -> None:
-        self._open = LRU[int, Any](limit=MOST_FILES, discard=lambda file: file.close())
+        self._open = LRU[int, Any](limit=MOST_FILES, discard=lambda file: file.close(force=True))
         self._footers = LRU[int, Any](limit=FOOTERS_NBYTES, size=lambda footer: footer.serialized_size)
 
     def close(self) -> None:

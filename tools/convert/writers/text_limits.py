@@ -62,7 +62,12 @@ def unheld_among(origin: RecordSource, numbers: NDArray[np.int64], format_name: 
 
 
 def require_all_texts(origin: RecordSource, format_name: str) -> None:
-    """Raise UnsupportedFeatureError for the first text of all that files of the format would not give back; reads all texts."""
+    """Raise UnsupportedFeatureError for the first text of all that files of the format would not give back; reads all texts.
+
+    None is read where files of the format hold any.
+    """
+    if format_name != "hdf5" and format_name not in TABLES:
+        return
     if not any(field.ragged == TEXT for field in origin.schema):
         return
     batch = batch_records(origin)
