@@ -34,13 +34,17 @@ def splits_among(names: Iterable[str]) -> dict[str, list[str]]:
     """Names by split, where two of them differ in that alone, as X_train and X_test do; {} elsewhere."""
     found = by_split(names)
     found.pop("", None)
-    seen: dict[str, str] = {}
+    return found if alike_but_for_split(found) else {}
+
+
+def alike_but_for_split(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """Names of several splits that differ in nothing but the word for it, those that belong together in a list."""
+    alike: dict[str, dict[str, list[str]]] = {}
     for split, some in found.items():
         for name in some:
             bare = re.sub(r"t10k|[a-z]+", lambda word: "" if word[0] in WORDS else word[0], name.lower())
-            if seen.setdefault(bare, split) != split:
-                return found
-    return {}
+            alike.setdefault(bare, {}).setdefault(split, []).append(name)
+    return [[name for some in splits.values() for name in some] for splits in alike.values() if len(splits) > 1]
 
 
 def chosen_split(folder: str, found: Mapping[str, Sequence[str]], split: str | None) -> list[str]:

@@ -51,7 +51,7 @@ def test_rows_of_pictures_are_no_records(kind: str, ending: str, tmp_path: Path,
     with pytest.raises(ConfigError, match="each of 3 files looks like one picture") as caught:
         sl.open(tmp_path)
     whole, rows = caught.value.details["readings"]
-    assert (whole["record_axis"], whole["records"], rows["record_axis"]) == (None, 3, 0)
+    assert (whole["record_axis"], whole["records"], "record_axis" in rows) == (None, 3, False)
     with sl.open(tmp_path, fields=whole["fields"], record_axis=None) as source:
         assert len(source) == 3
         for number in range(3):
@@ -65,6 +65,17 @@ def test_rows_of_pictures_are_no_records(kind: str, ending: str, tmp_path: Path,
     assert code == 0, shown
 
 
+@pytest.mark.parametrize("heights", [(100, 100), (100, 120), (100, 140, 100)], ids=["as many as numbers", "taller", "of several heights"])
+@pytest.mark.parametrize("name", ["x", "image", "depth"])
+def test_pictures_alone_are_told_by_names_and_heights(name: str, heights: tuple[int, ...], tmp_path: Path):
+    """Of three channels whatever they are called; of one where they are called as pictures are."""
+    for number, height in enumerate(heights):
+        shape = (height, 100) if name != "x" else (height, 100, 3)
+        np.savez(tmp_path / f"part-{number}.npz", **{name: np.zeros(shape, np.float32 if name == "depth" else np.uint8)})
+    with pytest.raises(ConfigError, match="looks like one picture"):
+        sl.open(tmp_path)
+
+
 @pytest.mark.parametrize(
     "held",
     [
@@ -74,8 +85,33 @@ def test_rows_of_pictures_are_no_records(kind: str, ending: str, tmp_path: Path,
         {"image": np.zeros((20, 8, 8, 3), np.uint8)},
         {"image": np.zeros((400, 28), np.uint8)},
         {"points": np.zeros((20, 30, 3), np.float32)},
+        {"dna": np.zeros((200, 100, 4), np.uint8)},
+        {"x": np.zeros((100, 51, 3), np.uint8)},
+        {"x": np.zeros((40, 20, 1), np.uint8)},
+        {"image": np.zeros((100, 64), np.uint8)},
+        {"image": np.zeros((100, 75), np.float32)},
+        {"img_emb": np.zeros((64, 64), np.float16)},
+        {"input_ids": np.zeros((64, 64), np.int32), "attention_mask": np.zeros((64, 64), np.int8)},
+        {"x": np.zeros((100, 51), np.float32), "mask": np.zeros((100, 51), np.uint8)},
+        {"temperature": np.zeros((40, 40), np.float32), "depth": np.zeros((40, 40), np.float32)},
     ],
-    ids=["a number a row", "tokens", "many", "whole images", "much longer", "points"],
+    ids=[
+        "a number a row",
+        "tokens",
+        "many",
+        "whole images",
+        "much longer",
+        "points",
+        "one-hot",
+        "three numbers",
+        "one number",
+        "flattened",
+        "flattened, scaled",
+        "embeddings",
+        "what counts of tokens",
+        "what is missing",
+        "profiles",
+    ],
 )
 def test_files_of_rows_are_what_they_are(held: Arrays, tmp_path: Path):
     """Where something says that rows are records, or nothing says that they are not."""
@@ -116,6 +152,19 @@ def test_files_of_fields_are_joined_by_the_call_that_is_shown(make: Any, tmp_pat
     with eval(hint[hint.index("sl.open") :].rstrip("."), {"sl": sl}) as source:
         assert len(source) == 9
         assert sorted(source.schema.names) == names
+
+
+@pytest.mark.parametrize("names", [("train_1", "test_1"), ("train/x", "test/y"), ("a", "b")], ids=["files", "folders", "fields"])
+def test_splits_are_not_offered_as_fields_of_the_same(names: tuple[str, str], tmp_path: Path):
+    """Records of what is learnt from and of what it is tested with are none of each other."""
+    paths = [tmp_path / f"{name}.h5" for name in names]
+    for path, field in zip(paths, ("train_x", "test_x") if names == ("a", "b") else ("a", "b"), strict=True):
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file[field] = np.zeros((50, 4))
+    with pytest.raises(SchemaMismatchError) as caught:
+        sl.open(paths)
+    assert "if they are fields of the same" not in caught.value.hint
 
 
 def test_files_that_differ_in_length_are_not_offered_as_one(tmp_path: Path):

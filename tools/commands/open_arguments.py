@@ -191,7 +191,7 @@ def reading_flags(reading: Mapping[str, Any]) -> str:
     fields = reading["fields"]
     pairs = fields.items() if isinstance(fields, Mapping) else ((name, name) for name in fields)
     named = ",".join(stored if name == stored else f"{name}={stored}" for name, stored in pairs)
-    axis = reading["record_axis"]
+    axis = reading.get("record_axis", 0)
     return f"--fields {shlex.quote(named)}" + ("" if axis == 0 else f" --record-axis {'none' if axis is None else axis}")
 
 

@@ -59,6 +59,8 @@ class Archive:
         """Members that are not taken, by reason; their names are kept up to MOST_NAMED."""
         self.counts: Counter[str] = Counter()
         """How many, by reason."""
+        self.unread_nbytes: Counter[str] = Counter()
+        """How many bytes they hold, by reason; what a link leads to counts once."""
         self._budget = None if self.addressable else UnpackingBudget(path)
         if file is None:
             return
@@ -73,17 +75,19 @@ class Archive:
         self.keys = keys
         places: dict[str, list[tuple[int, int, int]]] = {}
         seen: dict[str, bytearray] = {}
+        stop = 0
         try:
             for member in Members(file, self.path, lambda name: kind_of_member(key_of(name)[1]) in ("text", "json"), self.leave_out):
                 if self._budget is not None:
                     self._budget.allow(member.name, member.nbytes)
                     self._budget.keep(KEPT_NBYTES + len(member.name) + len(member.data or b""))
+                own, stop = member.nbytes if member.offset >= stop else 0, max(stop, member.offset + member.nbytes)
                 key, name = key_of(member.name)
                 if not name:
-                    self.leave_out(member.name, why_no_record(member.name))
+                    self.leave_out(member.name, why_no_record(member.name), own)
                     continue
                 if kind_of_member(name) == "other":
-                    self.leave_out(member.name, why_not(name))
+                    self.leave_out(member.name, why_not(name), own)
                     continue
                 row = rows.setdefault(key, len(keys))
                 if row == len(keys):
@@ -126,9 +130,10 @@ class Archive:
             return self.keys[int(np.argmax(self.places[name][:, 0] >= 0))]
         return self.keys[next(row for (one, _), rows in self.values.items() if one == name for row in rows)]
 
-    def leave_out(self, name: str, why: str) -> None:
-        """Count a member that is not taken, and note its name."""
+    def leave_out(self, name: str, why: str, nbytes: int = 0) -> None:
+        """Count a member that is not taken, and its bytes, and note its name."""
         self.counts[why] += 1
+        self.unread_nbytes[why] += nbytes
         names = self.left_out.setdefault(why, [])
         if len(names) < MOST_NAMED:
             names.append(name)

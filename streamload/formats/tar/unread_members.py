@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from streamload.errors import UnsupportedFeatureError
 from streamload.formats.tar.archive import HIDDEN, OF_THE_ARCHIVE, Archive
-from streamload.formats.tar.members import BLOCK
 
 LEAST_NBYTES = 4096
 """Of such a member, on average: what is smaller says something of a record, and is not what it is."""
@@ -24,15 +21,16 @@ def refuse_unread(path: str, archives: Sequence[Archive], nbytes: int, fields: S
 
     `nbytes` are those of all archives, of which none is compressed, and `fields` what else there is.
     """
-    counts = sum((archive.counts for archive in archives), Counter[str]())
+    counts, sizes = Counter[str](), Counter[str]()
+    for archive in archives:
+        counts += archive.counts
+        sizes += archive.unread_nbytes
     for why in (OF_THE_ARCHIVE, HIDDEN):
         counts.pop(why, None)
-    records, unread = sum(len(archive.keys) for archive in archives), sum(counts.values())
+        sizes.pop(why, None)
+    records, unread, held = sum(len(archive.keys) for archive in archives), counts.total(), sizes.total()
     if not records or unread < NEARLY_ALL * records:
         return
-    taken = sum(_stored_nbytes(places) for archive in archives for places in archive.places.values())
-    small = sum(len(rows) for archive in archives for rows in archive.values.values())
-    held = nbytes - taken - 2 * BLOCK * small - BLOCK * unread
     if held > max(MOST * nbytes, LEAST_NBYTES * unread):
         listed = "; ".join(f"{why} ({count:,})" for why, count in counts.most_common(3))
         raise UnsupportedFeatureError(
@@ -40,9 +38,3 @@ def refuse_unread(path: str, archives: Sequence[Archive], nbytes: int, fields: S
             hint=f"If the rest is what is wanted, say so: fields={list(fields)}. What they hold can be read as .npy.",
             path=path,
         )
-
-
-def _stored_nbytes(places: np.ndarray) -> int:
-    """Bytes of an archive that some members take, with their heads: `places` has offset and length of each, shape (records, 2)."""
-    sizes = places[places[:, 0] >= 0, 1]
-    return int((-(-sizes // BLOCK) * BLOCK + BLOCK).sum())

@@ -188,7 +188,9 @@ def _leave_out(made: Archive, found: _Walk, members: NDArray[np.int64], kernels:
         if number >= 0:
             why = why_not(found.endings[number])
             made.counts[why] = len(own)
+            made.unread_nbytes[why] = int(found.members[own, kernels.NBYTES].sum())
             made.left_out[why] = [found.name(member, kernels) for member in own[:MOST_NAMED].tolist()]
             continue
-        for name in (found.name(member, kernels) for member in own.tolist()):
-            made.leave_out(name, why_no_record(name))
+        for member in own.tolist():
+            name = found.name(member, kernels)
+            made.leave_out(name, why_no_record(name), int(found.members[member, kernels.NBYTES]))

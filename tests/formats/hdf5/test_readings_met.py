@@ -258,3 +258,99 @@ def test_fields_that_are_called_alike_are_written_and_read_again(
     with sl.open(tmp_path / "b.h5") as source:
         assert sorted(source.schema.names) == sorted(names)
         assert [int(source[:][name].max()) for name in names] == [0, 1]
+
+
+def written(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "f4") -> Path:
+    """A file of datasets of these shapes, each full of a number of its own; masks are truth values."""
+    with h5py.File(path, "w") as file:
+        for at, (name, shape) in enumerate(shapes.items()):
+            file[name] = np.full(shape, at, bool if "mask" in name else dtype)
+    return path
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"x": (9, 5), "y": (9,), "train_mask": (9,), "val_mask": (9,), "test_mask": (9,)},
+        {"x": (9, 5), "y": (9,), "train_mask": (9, 10), "val_mask": (9, 10), "test_mask": (9, 10)},
+        {"x": (9, 5), "y": (9,), "masks/train": (9,), "masks/val": (9,), "masks/test": (9,)},
+        {"image": (9, 4, 4), "label": (9,), "split_train": (9,), "split_val": (9,), "split_test": (9,)},
+        {"loss_train": (9,), "loss_val": (9,), "step": (9,)},
+        {"image": (9, 4, 4), "pred_train": (9,), "pred_test": (9,)},
+        {"x": (9, 2), "valid": (9,), "test": (9,)},
+    ],
+)
+def test_columns_that_speak_of_splits_are_fields_of_a_table(shapes: dict[str, tuple[int, ...]], tmp_path: Path):
+    """Beside fields of no split: masks of a graph's nodes, curves, predictions."""
+    with sl.open(written(tmp_path / "a.h5", shapes)) as source:
+        taken = source[:]
+        assert len(source) == 9
+        assert sorted(int(values.max()) for values in taken.values()) == sorted(
+            min(at, 1) if "mask" in name else at for at, name in enumerate(shapes)
+        )
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"X_train": (9, 5), "X_test": (9, 5), "y_train": (9,), "y_test": (9,), "names": (9,)},
+        {"X_train_mask": (9,), "y_train": (9,), "X_test_mask": (9,), "y_test": (9,)},
+        {"train": (9, 28), "test": (9, 28), "id": (9,)},
+        {"y_train": (9,), "y_test": (9,)},
+    ],
+)
+def test_splits_that_hold_records_of_their_own_stay_apart(shapes: dict[str, tuple[int, ...]], tmp_path: Path):
+    """Whatever else is as long as they are."""
+    path = written(tmp_path / "a.h5", shapes)
+    with pytest.raises(ConfigError, match="are of two splits, and would be fields of one record"):
+        sl.open(path)
+
+
+def test_all_fields_together_are_among_the_readings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Behind those of three splits, and however many other readings there are; at the prompt, too."""
+    path = written(tmp_path / "a.h5", {f"{name}_{split}": (9, 5) for split in ("train", "val", "test") for name in "Xzy"})
+    readings = offered(path)
+    assert (len(readings), len(readings[3]["fields"])) == (4, 9)
+    with sl.open(path, fields=readings[3]["fields"]) as source:
+        assert (len(source), len(source.schema.names)) == (9, 9)
+    assert f"--fields {','.join(readings[3]['fields'])}" in said(capsys, "info", path)[1]
+    groups = {f"run_{number}/{field}": (9, 9) for number in range(3) for field in "xyz"}
+    singles = {f"{group}/{number}/v": () for group in ("about", "setup") for number in range(3)}
+    several = offered(written(tmp_path / "b.h5", groups | singles))
+    assert [len(one["fields"]) for one in several] == [3, 4, 1, 9]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["camera_0_rgb", "camera_1_rgb"],
+        ["cam0_rgb", "cam1_rgb", "cam2_rgb"],
+        ["u10m", "u100m", "v10m", "v100m"],
+        ["10m_u_wind", "100m_u_wind", "10m_v_wind", "100m_v_wind"],
+        ["return_1d", "return_5d", "return_20d"],
+        ["q25_price", "q75_price"],
+        ["l1_loss", "l2_loss"],
+    ],
+)
+def test_numbers_of_parts_and_quantities_count_no_records(names: list[str], tmp_path: Path):
+    """Cameras, heights, and days lie beside each other in one record."""
+    with sl.open(written(tmp_path / "a.h5", dict.fromkeys(names, (9, 5)))) as source:
+        assert (len(source), sorted(source.schema.names)) == (9, sorted(names))
+
+
+def test_a_small_dataset_that_is_called_alike_is_left_out_with_a_note(tmp_path: Path):
+    """Where one has labels, and the other has none; where it has some, or is no small one, it is asked for."""
+    with sl.open(written(tmp_path / "a.h5", {"data1": (500, 4), "label": (500,), "data2": (3, 4)})) as source:
+        assert (len(source), sorted(source.schema.names)) == (500, ["data1", "label"])
+        assert "'data2' left out: 3 records, not 500" in source.notes
+    for number, more in enumerate(
+        (
+            {"data2": (400, 4)},
+            {"data2": (3, 4), "label2": (3,)},
+            {"data2": (3, 4), "data3": (500, 4)},
+        )
+    ):
+        with pytest.raises(ConfigError, match="'data1' has 500 records and 'data2' has"):
+            sl.open(written(tmp_path / f"{number}.h5", {"data1": (500, 4), "label": (500,)} | more))
+    with pytest.raises(ConfigError, match="'data1' has 500 records and 'data2' has 3"):
+        sl.open(written(tmp_path / "b.h5", {"data1": (500, 4), "data2": (3, 4)}))

@@ -311,7 +311,7 @@ def strange_archives() -> st.SearchStrategy[tuple[list[tuple[str, bytes]], int]]
 
 def everything_of(archive: Archive) -> dict[str, object]:
     """What planning asks of an archive, in its order."""
-    names = ("values", "counts", "left_out")
+    names = ("values", "counts", "left_out", "unread_nbytes")
     found: dict[str, object] = {name: list(one.items()) if isinstance(one := getattr(archive, name), dict) else one for name in names}
     return found | {"keys": [*archive.keys], "places": [(name, places.tolist()) for name, places in archive.places.items()]}
 

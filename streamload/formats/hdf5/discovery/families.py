@@ -18,6 +18,16 @@ OF_FILES = re.compile(r"\.(jpe?g|png|tiff?|bmp|gif|webp|jp2|npy|txt|wav|dcm|raw|
 """Endings that say how something is encoded, and not which field it is."""
 COUNTED_FIELD = re.compile(r"(\D*)([0-9]+)([._-]?[A-Za-z]\D*)")
 """Names that say which record it is, and then which field of it: 17_boxes, sample_17_image."""
+UNIT = re.compile(
+    r"([cmkun]?m|ft|[kmg]?hz|[hk]?pa|mb|mbar|[mun]?s|min|hr?|d|w|y|k|deg|px|[kmg]?ev|db)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+"""What makes a number before it a quantity, and counts nothing: u10m, 100m_wind, return_5d."""
+PART = re.compile(
+    r"(?<![A-Za-z])(cam|camera|view|sensor|imu|lidar|radar|mic|channel|ch|band|arm|robot|agent|layer|l)s?[._-]?$",
+    re.IGNORECASE,
+)
+"""What every record may have several of: a number behind it says which: camera_0_rgb, l1_loss."""
 
 
 _Key = tuple[tuple[str, ...], tuple[str, ...], tuple[str, str], tuple[object, ...]]
@@ -69,6 +79,15 @@ class Family:
         """Whether the parts that differ do so in numbers alone."""
         return len({re.sub("[0-9]+", "0", name) for name in self.members}) == 1 and any(map(str.isdigit, next(iter(self.members))))
 
+    @property
+    def counts_records(self) -> bool:
+        """Whether their own names give each the number of a record, and then a field of it; as two numbers with a gap alone do not."""
+        if not any(self.beside) or PART.search(self.beside[0]):
+            return False
+        numbers = sorted(map(int, self.members))
+        padded = any(name.startswith("0") and len(name) > 1 for name in self.members)
+        return not self.beside[0] or padded or len(numbers) > 2 or numbers[-1] - numbers[0] < 2
+
     def path(self, star: str) -> str:
         """The pattern that leads to them; `star` is its part that differs."""
         path = self.place(star)
@@ -84,7 +103,7 @@ def families(found: Sequence[Found]) -> list[Family]:
         kind = one.stored.member, one.stored.native.str, one.stored.ragged, one.stored.axis is None, one.stored.shape[1:], len(parts)
         own: list[_Key] = []
         for place, part in enumerate(parts):
-            counted = None if place < len(parts) - 1 or OF_FILES.search(part) else COUNTED_FIELD.fullmatch(part)
+            counted = _counted(part) if place == len(parts) - 1 else None
             if place == len(parts) - 1 and not NUMBERED.search(part) and counted is None:
                 continue
             beside, name = ((counted[1], counted[3]), counted[2]) if counted is not None else (("", ""), part)
@@ -103,6 +122,12 @@ def families(found: Sequence[Found]) -> list[Family]:
         for key in largest
     ]
     return sorted(made, key=lambda family: -family.nbytes)
+
+
+def _counted(name: str) -> re.Match[str] | None:
+    """A dataset's own name, split at the number of a record, if it has one within."""
+    match = COUNTED_FIELD.fullmatch(name)
+    return None if match is None or OF_FILES.search(name) or UNIT.match(match[3]) else match
 
 
 def star_of(names: Sequence[str], others: Sequence[str]) -> str:

@@ -13,11 +13,13 @@ from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, name
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.naming.field_names import matches
-from streamload.formats.split_choice import splits_among
+from streamload.formats.split_choice import alike_but_for_split, splits_among
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
 MOST_READINGS = 4
+LITTLE = 0.1
+"""The share of a family's bytes that may be left out with a note, where nothing else is as long."""
 GROUP = "group"
 """What a field that names groups is called."""
 
@@ -55,7 +57,10 @@ def refuse_unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Seque
         alike = {id(one) for family in families(layout.arrays) for one in family.members.values()}
         others = [one for one in layout.arrays if id(one) not in alike]
         splits = _by_split(chosen)
-        raise refusal(layout, why, [*splits, *stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)])
+        together = [Reading(fields=argument(named_fields(chosen)), record_axis=0, records=chosen[0].stored.records)]
+        whole = together if splits or (not left_out and len(chosen) <= MOST_FIELDS) else []
+        readings = [*splits, *(whole if splits else ()), *stacks_and_joins(layout), *_by_length(others, -1), *_by_length(layout.arrays, 0)]
+        raise refusal(layout, why, readings, kept=whole)
 
 
 def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Found]) -> str:
@@ -74,10 +79,10 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
         inside = [one for one in family.members.values() if id(one) in ours and one.stored.attribute(FIELD_NAME) != one.stored.key]
         alike = len({one.stored.shape for one in inside}) == 1
         where = "lie in sibling groups" if family.after else "differ in their number"
-        if (family.after or any(family.beside)) and len(inside) > 1 and alike and ours <= within[family.before]:
+        if (family.after or family.counts_records) and len(inside) > 1 and alike and ours <= within[family.before]:
             return f"'{inside[0].stored.key}' and '{inside[1].stored.key}', of one shape, {where}"
         apart = next((one for one in family.members.values() if id(one) in theirs and one.stored.records), None)
-        if inside and apart is not None and family.numbered:
+        if inside and apart is not None and family.numbered and not _is_by_the_way(family, inside, chosen, left_out):
             several = f"{inside[0].stored.records:,} records and '{apart.stored.key}' has {apart.stored.records:,}"
             return f"'{inside[0].stored.key}' has {several}, and their paths {where}"
         if not family.after and len(inside) > 1 and family.lies_apart:
@@ -100,10 +105,23 @@ def _unsafe(layout: FileContents, chosen: Sequence[Found], left_out: Sequence[Fo
     return ""
 
 
-def refusal(layout: FileContents, why: str, readings: Sequence[Reading]) -> ConfigError:
-    """The error that lists readings."""
+def _is_by_the_way(family: Family, inside: Sequence[Found], chosen: Sequence[Found], left_out: Sequence[Found]) -> bool:
+    """Whether what is left out of a family is little, and nothing is as long as it: one dataset is meant, as others are as long as that."""
+    if family.after or any(family.beside) or len(inside) > 1:
+        return False
+    members = {id(one) for one in family.members.values()}
+    lengths = {one.stored.records for one in left_out if id(one) in members}
+    followed = any(one.stored.records in lengths and id(one) not in members for one in left_out)
+    lost = sum(one.stored.nbytes for one in left_out if id(one) in members)
+    return not followed and len(chosen) > 1 and lost < LITTLE * family.nbytes
+
+
+def refusal(layout: FileContents, why: str, readings: Sequence[Reading], *, kept: Sequence[Reading] = ()) -> ConfigError:
+    """The error that lists readings: those that come first, and those of `kept` wherever they stand."""
     path = layout.tree.path
-    distinct = list({str(reading): reading for reading in readings if reading.records}.values())[:MOST_READINGS]
+    distinct = list({str(reading): reading for reading in (*readings, *kept) if reading.records}.values())
+    last = [one for one in distinct[MOST_READINGS:] if str(one) in map(str, kept)]
+    distinct = distinct[: MOST_READINGS - len(last)] + last
     listed = "; or ".join(map(str, distinct))
     return ConfigError(
         f"{path}: what a record is cannot be told: {why}.",
@@ -205,8 +223,22 @@ def _by_length(arrays: Sequence[Found], axis: int) -> list[Reading]:
 
 
 def _by_split(chosen: Sequence[Found]) -> list[Reading]:
-    """Datasets of each split by themselves, where they say that they are of several."""
+    """Datasets of each split by themselves, where they say that they are of several.
+
+    Nothing where they are columns of a table: beside datasets of no split, and each a number of a record.
+    """
     plain = {one.stored.key: one for one in chosen if one.stored.attribute(FIELD_NAME) != one.stored.key}
-    parts = splits_among(plain).values()
-    named = [named_fields([plain[key] for key in keys]) for keys in parts]
+    parts = splits_among(plain)
+    beside = sum(map(len, parts.values())) < len(chosen)
+    if beside and all(_is_column(plain[key]) for keys in alike_but_for_split(parts) for key in keys):
+        return []
+    named = [named_fields([plain[key] for key in keys]) for keys in parts.values()]
     return [Reading(fields=[one.stored.key for _, one in some], record_axis=0, records=some[0][1].stored.records) for some in named]
+
+
+def _is_column(one: Found) -> bool:
+    """Whether a dataset has a number or truth value for each record, or several that its name calls a mask."""
+    stored = one.stored
+    if stored.ragged or stored.native.kind not in "biuf":
+        return False
+    return len(stored.shape) == 1 or (stored.native.kind == "b" and "mask" in stored.key.lower())
