@@ -124,8 +124,11 @@ class Scheduler:
         self._queue: deque[_PendingStep] = deque()
         self._waiting: dict[int, _PendingStep] = {}
         self._capacity = pool.capacity
-        # Waking a worker costs more than asking it: a few steps go out together, long before they are needed.
-        self._worthwhile = max(1, (len(slots) - slots.spare) // 4)
+        # Waking a worker costs more than asking it: a few steps go out together, long before they are needed. More of them where
+        # workers had done all that they were asked for when somebody looked: they are ahead of the user, and can sleep longer.
+        self._least_group = max(1, (len(slots) - slots.spare) // 4)
+        self._idle_group = max(1, (len(slots) - slots.spare) // 2)
+        self._group = self._least_group
         self._at = steps.begin()
         """Where the step begins that is asked for next."""
         self._stop: int | None = 0
@@ -177,7 +180,7 @@ class Scheduler:
         queue, slots, windows = self._queue, self._slots, self._windows
         if not queue:
             self._listen()
-        elif queue[0].reply is not None and slots.available >= self._worthwhile:
+        elif queue[0].reply is not None and slots.available >= self._group:
             self._ask()
         if not queue or queue[0].planned.begin.epoch != self._epoch:
             if self.broken is not None and (self._at.epoch < self._epoch or self._steps.left(self._at)):
@@ -194,7 +197,8 @@ class Scheduler:
                         raise without_frames(self.broken)
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
-                    if slots.available >= self._worthwhile or (windows.needed and windows.has_room):
+                    self._group = self._least_group if self._waiting else self._idle_group
+                    if slots.available >= self._least_group or (windows.needed and windows.has_room):
                         self._ask()
             except StreamloadError as error:
                 self._break(error)

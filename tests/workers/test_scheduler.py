@@ -263,6 +263,29 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
     rig.close()
 
 
+@pytest.mark.parametrize(("ahead", "least", "most"), [(True, 2.5, 4.0), (False, 1.0, 2.0)])
+def test_larger_groups_go_out_while_workers_are_ahead(ahead: bool, least: float, most: float) -> None:
+    """Workers that have done all that they were asked for are woken less often than those that do what is waited for."""
+    rig = Rig(n=400, chunk=4, window=40, batch_size=2, drop_last=False, slots=9, seed=0, decoded=False)
+    pool, groups = rig.pool, []
+    pool.capacity = 8
+
+    def receive(waiting_for: int | None) -> list[Filled | Failed]:
+        wanted = [step for step in pool.steps if ahead or step.number == waiting_for]
+        return [pool.do(step) for step in wanted] if waiting_for is not None else []
+
+    def flush() -> None:
+        groups.append(len(pool.seen) - sum(groups))
+
+    pool.receive, pool.flush = receive, flush
+    rig.begin(0, 0, 1)
+    assert list(rig.steps(0)) == list(range(0, 400, 2))
+    sent = [count for count in groups[1:] if count]
+    assert sum(groups) == 200
+    assert least <= sum(sent) / len(sent) <= most
+    rig.close()
+
+
 def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
     rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
     rig.begin(0, 0, None)
