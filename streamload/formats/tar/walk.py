@@ -183,14 +183,15 @@ def _small(fd: int, found: _Walk, own: NDArray[np.int64], kernels: ModuleType) -
 def _leave_out(made: Archive, found: _Walk, members: NDArray[np.int64], kernels: ModuleType) -> None:
     """Note members that are not taken, by reason, in the order in which reasons are met."""
     endings = found.members[members, kernels.ENDING]
+    met: dict[str, list[int]] = {}
     for number in dict.fromkeys(endings.tolist()):
-        own = members[endings == number]
+        own = members[endings == number].tolist()
         if number >= 0:
-            why = why_not(found.endings[number])
-            made.counts[why] = len(own)
-            made.unread_nbytes[why] = int(found.members[own, kernels.NBYTES].sum())
-            made.left_out[why] = [found.name(member, kernels) for member in own[:MOST_NAMED].tolist()]
+            met.setdefault(why_not(found.endings[number]), []).extend(own)
             continue
-        for member in own.tolist():
-            name = found.name(member, kernels)
-            made.leave_out(name, why_no_record(name), int(found.members[member, kernels.NBYTES]))
+        for member in own:
+            met.setdefault(why_no_record(found.name(member, kernels)), []).append(member)
+    for why, own in sorted(met.items(), key=lambda one: min(one[1])):
+        made.counts[why] = len(own)
+        made.unread_nbytes[why] = int(found.members[own, kernels.NBYTES].sum())
+        made.left_out[why] = [found.name(member, kernels) for member in sorted(own)[:MOST_NAMED]]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from examples.tar import npy, png, write
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -316,6 +316,7 @@ def everything_of(archive: Archive) -> dict[str, object]:
     return found | {"keys": [*archive.keys], "places": [(name, places.tolist()) for name, places in archive.places.items()]}
 
 
+@example(([("0", b"7"), ("0.csv", b"7"), (".hidden.jpg", b"7")], tarfile.USTAR_FORMAT), 0.0, b"\0")
 @given(strange_archives(), st.floats(0, 1), st.binary(min_size=1, max_size=3))
 def test_a_compiled_walk_finds_the_same_or_nothing(
     tmp_path_factory: pytest.TempPathFactory, strange: tuple[list[tuple[str, bytes]], int], where: float, damage: bytes
