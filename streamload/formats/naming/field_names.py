@@ -18,6 +18,15 @@ def natural_key(path: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", path)]
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can be said in UTF-8: paths and names whose bytes are no text, which Python keeps as lone surrogates, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_pattern(name: str) -> bool:
     """Whether a name stands for many: "*" for any letters, "?" for any one."""
     return "*" in name or "?" in name

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamload.errors import ChecksumError, ResourceError, SourceError, StreamloadError, UnsupportedFeatureError, damaged
+from streamload.formats.naming.field_names import is_utf8
 from streamload.storage.files import system_failure
 
 STREAM_NBYTES = 1024**2
@@ -28,7 +29,7 @@ def open_file(path: str, footer: Any = None) -> Any:
     `footer` is the metadata of the same file, where somebody has parsed it already.
     """
     return pq.ParquetFile(
-        path if _is_utf8(path) else pa.OSFile(os.fsencode(path)),
+        path if is_utf8(path) else pa.OSFile(os.fsencode(path)),
         metadata=footer,
         memory_map=False,
         buffer_size=STREAM_NBYTES,
@@ -37,15 +38,6 @@ def open_file(path: str, footer: Any = None) -> Any:
         thrift_string_size_limit=MOST_STRING_NBYTES,
         thrift_container_size_limit=MOST_CONTAINER,
     )
-
-
-def _is_utf8(path: str) -> bool:
-    """Whether a path can be said in UTF-8, as the library says it; others are files of their own to it."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def unreadable(

@@ -11,6 +11,7 @@ from streamload.attributes import MOST_NAMES_NBYTES, attributes_to_json
 from streamload.formats.hdf5.discovery.attributes import INTERNAL, OWN
 from streamload.formats.hdf5.discovery.internals import are_weights, internal
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
+from streamload.formats.naming.field_names import is_utf8
 from streamload.formats.split_choice import by_split
 
 RESERVED = INTERNAL | OWN | {CLASSES, FIELD_NAME}
@@ -61,7 +62,4 @@ def said_not_held(words: Sequence[str], attributes: Mapping[str, Any]) -> str:
 
 def _is_text(text: str) -> bool:
     """Whether HDF5 gives a text back as it was."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
+    return is_utf8(text) and "\0" not in text

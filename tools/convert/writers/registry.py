@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError
+from streamload.formats.naming.field_names import is_utf8
 from streamload.images import named_as_mask
 from streamload.schema import Field, Schema
 from streamload.tools.console import clean, meant
@@ -169,7 +170,7 @@ def require_held(schema: Schema, title: str, style: WriteOptions) -> None:
     others = [one.name for one in schema if one.name not in {lost.name for lost, _ in found}]
     without = f", or choose --fields {','.join(others)}" if others else ""
     instead = "Write HDF5, which can" if style.format in TABLES else "Write Parquet or Arrow, which can"
-    instead = instead if _is_utf8(lacking.name) else "Rename it in the source"
+    instead = instead if is_utf8(lacking.name) else "Rename it in the source"
     raise ConfigError(f"{title}: '{clean(lacking.name)}' {why}.", hint=f"{instead}{without}.")
 
 
@@ -187,7 +188,7 @@ def require_chunks(schema: Schema, title: str, style: WriteOptions, records: int
 
 def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
     """Why files of a format cannot hold a field; "" where they can."""
-    if not _is_utf8(one.name):
+    if not is_utf8(one.name):
         return "has a name that is not UTF-8, and files of no format hold that"
     if "\0" in one.name and format_name in ("hdf5", "npz"):
         return f"has a name with a zero byte in it, where names in {FORMATS[format_name]} files end"
@@ -205,14 +206,6 @@ def _not_held(one: Field, format_name: str, names: Sequence[str]) -> str:
     if one.ragged and not one.nbytes and format_name == "hdf5":
         return f"holds records of different lengths, and nothing else ({one}), and HDF5 files cannot hold that"
     return ""
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def writer_of(path: str, schema: Schema, records: int, style: WriteOptions, said: Annotations | None = None) -> Writer:
