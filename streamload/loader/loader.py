@@ -24,7 +24,7 @@ from streamload.loader.progress import Progress, begun, place_of
 from streamload.loader.state import identity_of
 from streamload.loader.stats import Stats
 from streamload.mixtures import Mixture
-from streamload.order import Standing, read_state, shared_lanes, state_lanes
+from streamload.order import RunPosition, read_state, shared_lanes, state_lanes
 from streamload.schema import Schema
 from streamload.source import Source
 from streamload.transforms.explanation import Explanation
@@ -111,7 +111,7 @@ class Loader:
         """
         return steps_until(self._delivery, whole_number(stop, "stop", least=0))
 
-    # Standing
+    # RunPosition
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, after the last batch that was handed out: plain JSON, under 1 KB."""
@@ -136,12 +136,12 @@ class Loader:
         resumed = read_state(state, identity, plan.shares)
         if resumed.counts != tuple(part.count for part in plan.parts):
             plan = self._planned(self._options, lanes=tuple(len(part.order.lanes) for part in plan.parts), counts=resumed.counts)
-        for said in resumed.said:
-            warnings.warn(said, stacklevel=2)
+        for warning in resumed.warnings:
+            warnings.warn(warning, stacklevel=2)
         if plan is self._plan:
-            delivery.move(resumed.standing, "load_state_dict")
+            delivery.move(resumed.position, "load_state_dict")
         else:
-            delivery.replan(plan, resumed.standing, "load_state_dict")
+            delivery.replan(plan, resumed.position, "load_state_dict")
 
     def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
         """Stand before a step of an epoch (its first, where none is named), or before a step counted through all epochs."""
@@ -190,9 +190,9 @@ class Loader:
     def _set_counts(self, counts: tuple[int, ...], by: str) -> None:
         at = self._between(by)
         plan = self._planned(self._options, lanes=self._lanes, counts=counts)
-        self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.places)), by)
+        self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.positions)), by)
 
-    def _between(self, by: str) -> Standing:
+    def _between(self, by: str) -> RunPosition:
         """The begin of the next epoch. Raises ConfigError where something is left of the present one."""
         progress = self._delivery.progress
         if not begun(progress.at):
