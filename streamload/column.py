@@ -320,8 +320,13 @@ def measured_of(column: Column) -> Measured | None:
     return stored_column(column).measured
 
 
+def delivered_nbytes(column: Column) -> int:
+    """Bytes of a record as it is delivered, decoded and without augmentation; the mean where records differ in length."""
+    return stored_nbytes(column) if column.field.ragged else column.field.nbytes
+
+
 def stored_nbytes(column: Column) -> int:
-    """Bytes of a record as it is kept, on average where records differ."""
+    """Bytes of a record as it is stored, decompressed and, of images, still encoded; the mean where records differ in length."""
     stored = cast(RaggedColumn, stored_column(column))
     return math.ceil(stored.field.nbytes * stored.lengths.mean) if stored.field.ragged else stored.field.nbytes
 
