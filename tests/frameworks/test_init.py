@@ -141,8 +141,10 @@ def test_labels_below_zero_and_fields_that_are_missing_are_said(tmp_path: Path, 
         (
             "constant",
             {"image": images, "width": np.full(5, 120)},
-            "the only field that could be the label, 'width', holds 120 in all 5 records, so it names no classes. "
-            "Name another field with --label, or this one, --label width, if it is meant all the same.",
+            (
+                "the only field that could be the label, 'width', holds 120 in all 5 records, so it names no classes. "
+                "Name another field with --label, or this one, --label width, if it is meant all the same."
+            ),
         ),
         ("two", {"a": images, "b": images, "label": np.arange(5)}, "2 fields could be the image: a, b. Name one with --image."),
     ):
