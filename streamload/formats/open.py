@@ -6,13 +6,11 @@ import glob
 import inspect
 import itertools
 import os
-import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError, SourceError, StreamloadError
-from streamload.formats import Format, folder_format_of, format_of, odd_files, partitions, side_by_side, unrecognized
+from streamload.formats import Format, folder_format_of, format_of, no_paths, odd_files, partitions, side_by_side, unrecognized
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.rows_of_pictures import refuse_rows
@@ -24,16 +22,6 @@ from streamload.omissions import Omission
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten
 from streamload.storage.files import fingerprint
-
-_COPIES = {
-    "s3": "Copy the file to a local disk first: `aws s3 cp {url} .`.",
-    "gs": "Copy the file to a local disk first: `gcloud storage cp {url} .`.",
-    "http": "Copy the file to a local disk first: `curl -LO {url}`.",
-    "https": "Copy the file to a local disk first: `curl -LO {url}`.",
-    "file": "Give its path alone: {path}.",
-}
-"""What brings a file here, by the scheme of its URL."""
-_PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 
 Path = str | os.PathLike[str]
 
@@ -67,7 +55,7 @@ def open_source(
 
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
-    _refuse_opened(path)
+    no_paths.refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
     known: dict[str, Format] = {}
@@ -217,7 +205,7 @@ def _refuse_unpaired(patterns: Mapping[str, str]) -> None:
         folder, _, last = os.path.expanduser(pattern).rpartition(os.sep)
         before, star, after = last.partition("*")
         if star and not glob.has_magic(folder + before + after) and not os.path.lexists(pattern):
-            found = (os.path.basename(one) for one in _matching(pattern, None, {}))
+            found = (os.path.basename(one) for one in _matching(no_paths.local(pattern), None, {}))
             stars[name] = {one[len(before) : len(one) - len(after)]: one for one in found}
     for (name, here), (other, there) in itertools.pairwise(stars.items()):
         alone = sorted((set(here) ^ set(there)), key=natural_key)
@@ -272,34 +260,16 @@ def _recognised(path: str, name: str) -> tuple[bytes, Format | None]:
         raise SourceError(f"{name} cannot be opened: {error.strerror}.", hint="Check its permissions.", path=name) from error
 
 
-def _refuse_opened(path: object) -> None:
-    """Raise ConfigError for what is no path but data, or an open file of another library: nothing of it is read."""
-    kind = f"{type(path).__module__.partition('.')[0]}.{type(path).__name__}"
-    file = getattr(path, "filename", None) or getattr(getattr(path, "file", None), "filename", None)
-    if kind in ("h5py.File", "h5py.Group", "h5py.Dataset"):
-        name = str(getattr(path, "name", None) or "").strip("/")
-        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "")
-        where = f"sl.open({file!r}{inside})" if file else f"sl.open(path{inside}) with the path of its file"
-        raise ConfigError(f"This is a {kind}, where a path is wanted: workers open files themselves.", hint=f"Give it: {where}.")
-    if isinstance(path, Source):
-        raise ConfigError("This is a source already.", hint="Give it to sl.Loader; fields are chosen where it is opened.")
-    if hasattr(path, "__array__") or hasattr(path, "__dataframe__"):
-        raise ConfigError(
-            f"This is a {kind}, where a path is wanted: what is in memory has no file that workers could read.",
-            hint='Save it, np.save("x.npy", array), and give the path.',
-        )
-
-
 def _expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format]) -> list[str]:
     """All paths that are meant; `known` learns the formats of those that are datasets as a whole."""
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = _matching(_local(path), split, known)
+        paths = _matching(no_paths.local(path), split, known)
     else:
         try:
             listed = list(path)
         except TypeError as error:
-            raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
-        paths = [found for one in listed for found in _matching(_local(one), None, known)]
+            raise ConfigError(f"{path!r} is not a path.", hint=no_paths.PATHS) from error
+        paths = [found for one in listed for found in _matching(no_paths.local(one), None, known)]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
     seen: set[str] = set()
@@ -309,15 +279,6 @@ def _expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format])
             raise ConfigError(f"{name} is named twice: its records would be read twice in every epoch.", hint="Name each file once.")
         seen.add(real)
     return paths
-
-
-def _local(path: object) -> str:
-    name = os.fspath(path) if isinstance(path, (str, bytes, os.PathLike)) else None
-    if isinstance(name, bytes):
-        raise ConfigError(f"{path!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
-    if name is None:
-        raise ConfigError(f"{path!r} is not a path.", hint=_PATHS)
-    return name
 
 
 def _as_pattern(path: str) -> str:
@@ -334,13 +295,6 @@ def _as_pattern(path: str) -> str:
 
 def _matching(path: str, split: Any, known: dict[str, Format]) -> list[str]:
     """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        scheme = path.split("://", 1)[0]
-        copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
-        copy = copy.format(url=shlex.quote(path), path=path.split("://", 1)[1])
-        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint=copy)
-    if "\x00" in path:
-        raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         if (found := folder_format_of(path)) is not None:
