@@ -79,6 +79,14 @@ def pyarrow_version() -> int:
     return int(pa.__version__.partition(".")[0])
 
 
+def decoded_nbytes(array: Any) -> int:
+    """Bytes that the values of an array take; of views, where this pyarrow cannot tell them apart, those of all its buffers."""
+    try:
+        return array.nbytes
+    except pa.ArrowTypeError:
+        return array.get_total_buffer_size()
+
+
 def release_unused() -> None:
     """Give memory back to the system that pyarrow holds for what it may decode next: after large pages that is as much as they took."""
     pa.default_memory_pool().release_unused()
