@@ -12,7 +12,8 @@ from typing import Any
 from streamload.errors import ConfigError
 from streamload.formats import Format, folder_format_of, odd_files, options_of, partitions
 from streamload.formats.naming.field_names import natural_key
-from streamload.formats.split_choice import WORDS, by_split
+from streamload.formats.naming.split_words import alike, split_words
+from streamload.formats.split_choice import by_split
 from streamload.source import Source
 
 _COPIES = {
@@ -131,15 +132,15 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
     found = [entry.path for entry in held if entry.is_dir()]
     if not all(folder_format_of(one) is not None for one in found):
         return []
-    parts = by_split(found)
-    splits = [name for name in parts if name]
+    words = split_words([os.path.basename(one) for one in found], asked=split is not None)
+    splits = sorted({word for word in words if word})
     if split is not None and found and not choose_inside(found):
-        chosen = parts.get(str(WORDS.get(split, split)))
-        if not chosen:
+        chosen = alike(split, splits)
+        if len(chosen) != 1:
             raise ConfigError(
                 f"{folder} has no split {split!r}.", hint=f"It has {', '.join(splits) or 'none'}.", path=folder, option="split"
             )
-        return chosen
+        return [one for one, word in zip(found, words, strict=True) if word == chosen[0]]
     if len(splits) > 1:
         raise ConfigError(
             f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",
