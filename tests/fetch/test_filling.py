@@ -215,6 +215,31 @@ def test_small_blocks_are_decoded_together(together: int, most: int, tmp_path: P
     rig.close()
 
 
+def test_blocks_that_the_steps_after_one_need_are_counted(tmp_path: Path) -> None:
+    """Windows of 40 records in blocks of ten: what is left of this worker's share for a step, and for so many after it."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((130, 10), "<i8"), chunks=(10, 10), compression="gzip")
+    source = sl.open(tmp_path / "a.h5")
+    rig = Rig([source], [stream_of(source, lanes=1, blocks=True, seed=4, window=3_200)])
+    windows = rig.fetcher.windows
+    table = rig.writers[0, 0].write(4)
+    starts = table.starts.tolist()
+    rig.writers[0, 0].write(5)
+    for window, start in enumerate(starts[:-1]):
+        blocks, step = len(table.blocks_of(window)), StepPiece(0, 0, 4, start, start + 10)
+        assert windows.left_of_share([step], steps=0) == 0  # It is not open.
+        windows.open(WindowTask(window + 1, 0, 0, 4, window, window % 2))
+        assert windows.left_of_share([step], steps=0) == blocks > 1
+        assert windows.left_of_share([StepPiece(0, 0, 4, start - 10, start)] if window else [step], steps=1) == blocks
+        assert sum(iter(windows.decode_next, 0)) == blocks
+        assert windows.left_of_share([step], steps=0) == 0
+    last = StepPiece(0, 0, 4, starts[-1] - 10, starts[-1])
+    windows.open(WindowTask(90, 0, 0, 5, 0, 1 - window % 2))
+    assert windows.left_of_share([last], steps=0) == 0
+    assert windows.left_of_share([last], steps=1) == len(rig.writers[0, 0].read(5).blocks_of(0))
+    rig.close()
+
+
 def tagged(record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     return {"label": record["label"], "noise": rng.integers(0, 2**62), "text": f"{record['label']}:{len(record['text'])}"}
 
