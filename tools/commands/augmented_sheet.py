@@ -64,15 +64,20 @@ def augmented(
                                 pictures[record, -1 if stored else batch.epoch, entry] = drawn_in
                             if not stored:
                                 held = {one: _largest(np.asarray(batch[one])[at]) for one in labels}
+                                drawn.append(_drawn(loader, batch.epoch, record, held))
                                 shares[record, batch.epoch] = "".join(f" · {text}" for text in held.values())
-                                lines = [str(loader.explain(batch.epoch, record)), *(f"  '{one}': {text}" for one, text in held.items())]
-                                drawn.append({"record": record, "epoch": batch.epoch, "drawn": "\n".join(lines)})
     order = sorted(pictures)
     texts = [
         f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(augment, entry)}{shares[record, epoch]}")
         for record, epoch, entry in order
     ]
     return name, [pictures[one] for one in order], texts, sorted(drawn, key=lambda one: (one["record"], one["epoch"]))
+
+
+def _drawn(loader: streamload.Loader, epoch: int, record: int, labels: dict[str, str]) -> dict[str, Any]:
+    """What was drawn for a record, and what its labels become, in words."""
+    lines = [str(loader.explain(epoch, record)), *(f"  '{name}': {text}" for name, text in labels.items())]
+    return {"record": record, "epoch": epoch, "drawn": "\n".join(lines)}
 
 
 def _largest(shares: NDArray[Any]) -> str:
