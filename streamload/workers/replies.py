@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 
 HELD = {"copied": (4, 600_000), "read": (3, 150_000), "transformed": (1, 0)}
-"""By the pace of steps (`BatchFetcher.pace`), how many replies are sent together while there is more to do, and for how many
-nanoseconds one is held at most: whoever is woken takes a core from a worker, and none should wait for a step that may take as long
-as a disk or a transform does."""
+"""By the pace of steps (`BatchFetcher.pace`), how many replies are sent together while there is more to do, and how many
+nanoseconds one may be old, or a step take, before they go out: whoever is woken takes a core from a worker, and none should wait for a
+step that may take as long as a disk or a transform does."""
 
 
 class Replies:
@@ -30,7 +30,7 @@ class Replies:
 
     def are_due(self, now: int, step_ns: int) -> bool:
         """Whether replies go out before the next step, which may take as long as the last one did: `step_ns`."""
-        return len(self.held) >= self._most or now - self._since_ns + step_ns > self._longest_ns
+        return len(self.held) >= self._most or step_ns > self._longest_ns or now - self._since_ns > self._longest_ns
 
     def send(self, frame: bytes) -> None:
         """Send a frame, behind all that are held."""

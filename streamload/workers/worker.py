@@ -70,12 +70,14 @@ class Worker:
     def run(self) -> None:
         """Work until the loader closes its end."""
         began = time.perf_counter_ns()
-        replies = self._replies
+        replies, done = self._replies, self._done
         while not (self._ended or replies.ended):
             busy = self._work()
             now = time.perf_counter_ns()
-            self._busy_ns += now - began
-            if replies.held and (not self._steps or replies.are_due(now, now - began)):
+            self._busy_ns += (took := now - began)
+            if self._done != done:
+                done, self._step_ns = self._done, took
+            if replies.held and (not self._steps or replies.are_due(now, self._step_ns)):
                 replies.flush()
             began = now
             if not busy or now - self._recorded_ns > RECORD_NS:
@@ -96,10 +98,8 @@ class Worker:
         """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
         steps, windows = self._steps, self._fetcher.windows
-        if steps and (not windows.parts or windows.ready(steps[0])) and not self._is_awaited(steps[0]):
-            began = time.perf_counter_ns()
+        if steps and (not windows.parts or (windows.ready(steps[0]) and not self._is_awaited(steps[0]))):
             self._do(steps.popleft())
-            self._step_ns = time.perf_counter_ns() - began
             self._done += 1
             return True
         if self._replies.held:
@@ -120,7 +120,7 @@ class Worker:
 
     def _is_awaited(self, task: StepTask) -> bool:
         """Whether others that do the steps after this one would wait for blocks of this worker's for longer than these take."""
-        if self._step_ns < SLOW_NS or not self._fetcher.windows.parts:
+        if self._step_ns < SLOW_NS:
             return False
         left = self._fetcher.windows.left_of_share(task.pieces, steps=self._fetcher.job.workers)
         return 0 < left * self._block_ns < self._step_ns
