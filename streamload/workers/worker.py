@@ -31,16 +31,16 @@ from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import DRAWN
 from streamload.schema import dtype_text
+from streamload.workers.replies import Replies
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
-UNSENT = {"copied": (4, 600_000), "read": (3, 150_000), "transformed": (1, 0)}
-"""How many replies are sent together while there is more to do, and after how many nanoseconds at the latest: whoever is woken
-takes a core from a worker, and none should wait for a step that may take as long as a disk or a transform does."""
 RECORD_NS = 500_000
 """How old the counters of progress may be while there is work."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
+SLOW_NS = 2_000_000
+"""From when on a step is so slow that it pays to look whether others wait for blocks of this worker's."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -53,6 +53,7 @@ class Worker:
         self._progress = progress
         self._frames = Frames()
         self._steps: deque[StepTask] = deque()
+        self._replies = Replies(channel, fetcher.pace)
         self._ended = False
         self._done = 0
         self._blocks = 0
@@ -61,21 +62,23 @@ class Worker:
         self._send_ns = 0
         self._heard_ns = 0
         self._recorded_ns = 0
-        self._unsent: list[bytes] = []
-        self._unsent_ns = 0
-        self._most_unsent, self._unsent_limit_ns = UNSENT[fetcher.pace]
+        self._step_ns = 0
+        """What the last step took; 0 before there was one."""
+        self._block_ns = 0
+        """What a block took that was decoded last."""
 
     def run(self) -> None:
         """Work until the loader closes its end."""
         began = time.perf_counter_ns()
-        while not self._ended:
+        replies, done = self._replies, self._done
+        while not (self._ended or replies.ended):
             busy = self._work()
             now = time.perf_counter_ns()
-            self._busy_ns += now - began
-            if self._unsent and (
-                not self._steps or len(self._unsent) >= self._most_unsent or now - self._unsent_ns > self._unsent_limit_ns
-            ):
-                self._flush()
+            self._busy_ns += (took := now - began)
+            if self._done != done:
+                done, self._step_ns = self._done, took
+            if replies.held and (not self._steps or replies.are_due(now, self._step_ns)):
+                replies.flush()
             began = now
             if not busy or now - self._recorded_ns > RECORD_NS:
                 self._recorded_ns = now
@@ -95,14 +98,16 @@ class Worker:
         """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
         steps, windows = self._steps, self._fetcher.windows
-        if steps and (not windows.parts or windows.ready(steps[0])):
+        if steps and (not windows.parts or (windows.ready(steps[0]) and not self._is_awaited(steps[0]))):
             self._do(steps.popleft())
             self._done += 1
             return True
-        if self._unsent:
-            self._flush()  # A block takes longer than anyone should wait.
+        if self._replies.held:
+            self._replies.flush()  # A block takes longer than anyone should wait.
         try:
+            began = time.perf_counter_ns()
             if decoded := windows.decode_next():
+                self._block_ns = (time.perf_counter_ns() - began) // decoded
                 self._blocks += decoded
                 return True
         except StreamloadError as error:
@@ -113,13 +118,20 @@ class Worker:
             return True
         return False
 
+    def _is_awaited(self, task: StepTask) -> bool:
+        """Whether others that do the steps after this one would wait for blocks of this worker's for longer than these take."""
+        if self._step_ns < SLOW_NS:
+            return False
+        left = self._fetcher.windows.left_of_share(task.pieces, steps=self._fetcher.job.workers)
+        return 0 < left * self._block_ns < self._step_ns
+
     def _do(self, task: StepTask) -> None:
         try:
             if task.advice:
                 self._fetcher.advise(task.advice)
             filled = self._fetcher.fill(task)
         except StreamloadError as error:
-            self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
+            self._replies.send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
             return
         began = time.perf_counter_ns()
         fault_point("after_write_before_publish")
@@ -128,20 +140,19 @@ class Worker:
             return
         count, bad, _, valid = filled
         if bad or valid:
-            self._unsent.append(pack_filled(Filled(task.number, task.slot, count, bad, valid)))
+            frame = pack_filled(Filled(task.number, task.slot, count, bad, valid))
         else:
-            self._unsent.append(pack_whole(task.number, task.slot, count))
-        if len(self._unsent) == 1:
-            self._unsent_ns = began
+            frame = pack_whole(task.number, task.slot, count)
+        self._replies.hold(frame, began)
         if not self._steps:
-            self._flush()
+            self._replies.flush()
         fault_point("after_publish")
         self._send_ns += time.perf_counter_ns() - began
 
     def _hand_over(self, task: StepTask, filled: FilledStep, overflow: Overflow) -> None:
         """Send a batch that did not fit its slot: the descriptor of its memory goes along with the frame that speaks of it."""
         block, capacities = overflow
-        self._flush()
+        self._replies.flush()
         reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, None, filled.bad, filled.valid)
         frame = pack_overflown(reply)
         try:
@@ -155,20 +166,8 @@ class Worker:
     def _fail_waiting(self, error: StreamloadError) -> None:
         """A block does not decode: every step that this loader may still ask for fails the same way."""
         error.details.setdefault("worker_id", self._fetcher.index)
-        self._send(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
+        self._replies.send(pack_text(Kind.BROKEN, {"error": to_plain(error)}))
         self._fetcher.windows.forget()
-
-    def _send(self, frame: bytes) -> None:
-        self._unsent.append(frame)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send every reply that waits for company: waking the loader costs it more than the reply does."""
-        frames, self._unsent = b"".join(self._unsent), []
-        try:
-            self._channel.sendall(frames)
-        except OSError:
-            self._ended = True
 
     def _listen(self, timeout: float | None) -> None:
         """Take in every task that has arrived; wait for one for up to `timeout` seconds (None: for ever)."""
@@ -193,7 +192,7 @@ class Worker:
                 self._steps.clear()
                 self._fetcher.windows.forget()
                 self._fetcher.forget_tables()
-                self._send(pack_text(Kind.FORGOTTEN, content))
+                self._replies.send(pack_text(Kind.FORGOTTEN, content))
 
 
 def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
