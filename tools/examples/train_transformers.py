@@ -9,7 +9,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 import streamload as sl
 
 # What the demo's file holds. `streamload init FILE --framework transformers` writes this script for a file of your own.
-PATH, IMAGE, LABEL = "train.h5", "image", "label"
+PATH = "train.h5"
+IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
 
 
