@@ -41,7 +41,7 @@ class Engine:
         self._first: FirstSteps | None = None
         try:
             if workers:
-                from streamload.workers.pool import start_launcher
+                from streamload.workers.launcher import start_launcher
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)

@@ -22,19 +22,20 @@ class CountingNetwork(nn.Sequential):
     def forward(self, /, **batch: Any) -> dict[str, Any]:
         """The loss of a batch."""
         label, scores = batch[LABEL].long(), super().forward(batch[IMAGE].float().div(127.5).sub(1))
-        self.right += int((scores.argmax(1) == label).sum())
-        self.seen += len(scores)
+        self.right, self.seen = self.right + int((scores.argmax(1) == label).sum()), self.seen + len(scores)
         return {"loss": nn.functional.cross_entropy(scores, label), "logits": scores}
 
 
 class Tell(TrainerCallback):
     """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: D102
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Tell the data which step comes first."""
         epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
         more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:  # noqa: D102
+    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:
+        """Print the share of records that the epoch was right of."""
         print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
         model.right = model.seen = 0
 
