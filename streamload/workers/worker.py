@@ -30,6 +30,7 @@ from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import DRAWN
+from streamload.parent_death import die_with_parent, noticing_death
 from streamload.schema import dtype_text
 
 PATIENCE_S = 0.0003
@@ -41,7 +42,6 @@ RECORD_NS = 500_000
 """How old the counters of progress may be while there is work."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
-PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -319,7 +319,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
-            _die_with_parent()
+            die_with_parent()
             self._control.close()
             work(request, dict(zip(request["descriptors"], descriptors, strict=True)))
             status = 0
@@ -368,17 +368,6 @@ def _kill(pid: int) -> None:
             pass
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this worker when the launcher dies (the launcher has one thread, so the request is safe)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent or parent == 1:
-            os._exit(0)
-
-
 def _leave(*_: object) -> None:
     """Told to end before there is anybody to serve: kernels that are compiled for this run alone lie in a temporary folder."""
     raise SystemExit(0)
@@ -387,10 +376,11 @@ def _leave(*_: object) -> None:
 def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     """Be the launcher: import what workers need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
     control = socket.socket(fileno=control_fd)
-    fault_point("import")
-    compile_kernels()
+    signal.signal(signal.SIGTERM, _leave)
+    with noticing_death(parent, _leave):
+        fault_point("import")
+        compile_kernels()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)
