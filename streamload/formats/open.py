@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from streamload.errors import ConfigError, SchemaMismatchError, SourceChangedError
-from streamload.formats import Format, options_of, partitions, side_by_side
+from streamload.formats import Format, no_paths, options_of, partitions, side_by_side
 from streamload.formats.derived import joined
 from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.rows_of_pictures import refuse_rows
 from streamload.formats.derived.single_numbers import as_numbers
 from streamload.formats.found_files import FoundFiles, find_files, refuse_unknown
 from streamload.formats.naming.field_names import Fields, natural_key
-from streamload.formats.paths import Path, matching, refuse_opened
+from streamload.formats.paths import Path, matching
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten
 
@@ -50,7 +50,7 @@ def open_source(
 
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """
-    refuse_opened(path)
+    no_paths.refuse_opened(path)
     if isinstance(path, Mapping):
         return _joined(cast("Mapping[str, Path | Iterable[Path] | Source]", path), fields, decode, options)
     files = find_files(path, options.get("split"))
@@ -157,7 +157,7 @@ def _refuse_unpaired(patterns: Mapping[str, str]) -> None:
         folder, _, last = os.path.expanduser(pattern).rpartition(os.sep)
         before, star, after = last.partition("*")
         if star and not glob.has_magic(folder + before + after) and not os.path.lexists(pattern):
-            found = (os.path.basename(one) for one in matching(pattern, None, {}))
+            found = (os.path.basename(one) for one in matching(no_paths.local(pattern), None, {}))
             stars[name] = {one[len(before) : len(one) - len(after)]: one for one in found}
     for (name, here), (other, there) in itertools.pairwise(stars.items()):
         alone = sorted((set(here) ^ set(there)), key=natural_key)

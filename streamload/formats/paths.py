@@ -4,59 +4,28 @@ from __future__ import annotations
 
 import glob
 import os
-import re
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
 from streamload.errors import ConfigError
-from streamload.formats import Format, folder_format_of, odd_files, options_of, partitions
+from streamload.formats import Format, folder_format_of, no_paths, odd_files, options_of, partitions
 from streamload.formats.naming.field_names import natural_key
 from streamload.formats.naming.split_words import alike, split_words
 from streamload.formats.split_choice import by_split
-from streamload.source import Source
-
-_COPIES = {
-    "s3": "Copy the file to a local disk first: `aws s3 cp {url} .`.",
-    "gs": "Copy the file to a local disk first: `gcloud storage cp {url} .`.",
-    "http": "Copy the file to a local disk first: `curl -LO {url}`.",
-    "https": "Copy the file to a local disk first: `curl -LO {url}`.",
-    "file": "Give its path alone: {path}.",
-}
-"""What brings a file here, by the scheme of its URL."""
-_PATHS = "Give a path, a list of paths, or a pattern such as train-*.h5."
 
 Path = str | os.PathLike[str]
-
-
-def refuse_opened(path: object) -> None:
-    """Raise ConfigError for what is no path but data, or an open file of another library: nothing of it is read."""
-    kind = f"{type(path).__module__.partition('.')[0]}.{type(path).__name__}"
-    file = getattr(path, "filename", None) or getattr(getattr(path, "file", None), "filename", None)
-    if kind in ("h5py.File", "h5py.Group", "h5py.Dataset"):
-        name = str(getattr(path, "name", None) or "").strip("/")
-        inside = {"h5py.Dataset": f", fields=[{name!r}]", "h5py.Group": f", fields={{'NAME': '{name}/NAME'}}"}.get(kind, "")
-        where = f"sl.open({file!r}{inside})" if file else f"sl.open(path{inside}) with the path of its file"
-        raise ConfigError(f"This is a {kind}, where a path is wanted: workers open files themselves.", hint=f"Give it: {where}.")
-    if isinstance(path, Source):
-        raise ConfigError("This is a source already.", hint="Give it to sl.Loader; fields are chosen where it is opened.")
-    if hasattr(path, "__array__") or hasattr(path, "__dataframe__"):
-        raise ConfigError(
-            f"This is a {kind}, where a path is wanted: what is in memory has no file that workers could read.",
-            hint='Save it, np.save("x.npy", array), and give the path.',
-        )
 
 
 def expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format]) -> list[str]:
     """All paths that are meant; `known` learns the formats of those that are datasets as a whole."""
     if isinstance(path, (str, bytes, os.PathLike)):
-        paths = matching(_local(path), split, known)
+        paths = matching(no_paths.local(path), split, known)
     else:
         try:
             listed = list(path)
         except TypeError as error:
-            raise ConfigError(f"{path!r} is not a path.", hint=_PATHS) from error
-        paths = [found for one in listed for found in matching(_local(one), None, known)]
+            raise ConfigError(f"{path!r} is not a path.", hint=no_paths.PATHS) from error
+        paths = [found for one in listed for found in matching(no_paths.local(one), None, known)]
     if not paths:
         raise ConfigError("The list of paths is empty.", hint="Give at least one data file.")
     seen: set[str] = set()
@@ -66,15 +35,6 @@ def expanded(path: Path | Iterable[Path], split: Any, known: dict[str, Format]) 
             raise ConfigError(f"{name} is named twice: its records would be read twice in every epoch.", hint="Name each file once.")
         seen.add(real)
     return paths
-
-
-def _local(path: object) -> str:
-    name = os.fspath(path) if isinstance(path, (str, bytes, os.PathLike)) else None
-    if isinstance(name, bytes):
-        raise ConfigError(f"{path!r} is bytes, where a path is text.", hint="Decode it: os.fsdecode(path).")
-    if name is None:
-        raise ConfigError(f"{path!r} is not a path.", hint=_PATHS)
-    return name
 
 
 def _as_pattern(path: str) -> str:
@@ -91,13 +51,6 @@ def _as_pattern(path: str) -> str:
 
 def matching(path: str, split: Any, known: dict[str, Format]) -> list[str]:
     """The file itself, or the files that a folder holds, of a split if one is given, or a pattern matches, in natural order."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        scheme = path.split("://", 1)[0]
-        copy = _COPIES.get(scheme.lower(), "Copy the file to a local disk first.")
-        copy = copy.format(url=shlex.quote(path), path=path.split("://", 1)[1])
-        raise ConfigError(f"{path} is a URL ({scheme}): only local paths are read.", hint=copy)
-    if "\x00" in path:
-        raise ConfigError(f"{path!r} is not a path: it holds a zero byte.", hint="Check where the path comes from.")
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         if (found := folder_format_of(path)) is not None:

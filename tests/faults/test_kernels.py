@@ -124,7 +124,7 @@ def test_a_launcher_that_compiles_ends_with_its_program(child: Start, tmp_path: 
     while not any(cache.rglob("*.nbi")):
         assert not deadline.passed
         time.sleep(0.01)
-    launchers = [child.pid for child in psutil.Process(one.pid).children() if "streamload.workers.worker" in " ".join(child.cmdline())]
+    launchers = [child.pid for child in psutil.Process(one.pid).children() if "streamload.workers." in " ".join(child.cmdline())]
     one.process.kill()
     one.wait()
     assert launchers

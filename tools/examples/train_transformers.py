@@ -8,7 +8,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import streamload as sl
 
-PATH, IMAGE, LABEL = "train.h5", "image", "label"
+# What the demo's file holds. `streamload init FILE --framework transformers` writes this script for a file of your own.
+PATH = "train.h5"
+IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
 
 
@@ -39,7 +41,7 @@ class Tell(TrainerCallback):
 
 
 def main() -> None:
-    """Train; the Trainer saves after every epoch."""
+    """Train, in each process that torchrun starts; the Trainer saves after every epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?", default=PATH)
     parser.add_argument("--epochs", type=int, default=3)
@@ -49,7 +51,7 @@ def main() -> None:
     options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
     layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
     model = CountingNetwork(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
-    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, seed=0, distributed=True) as loader:
         batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
         trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])
         trainer.get_train_dataloader = lambda: batches
