@@ -15,7 +15,7 @@ _FRAME = struct.Struct("<IB")
 _STEP = struct.Struct("<qqqqHHH")
 _PIECE = struct.Struct("<HHqqI")
 _SEGMENT = struct.Struct("<HII")
-_WINDOW = struct.Struct("<qHHqqq")
+_WINDOW = struct.Struct("<qHHqqqI")
 _FILLED = struct.Struct("<qqq")
 _FILLED_FRAME = struct.Struct("<IBqqq")
 _WHOLE_STEP = struct.Struct("<qqqqHHHHHqqI")
@@ -87,6 +87,10 @@ class WindowTask(NamedTuple):
     window: int
     part: int
     """Of the arena, counted over all streams."""
+    blocks: int = 0
+    """How many blocks the window has."""
+    shares: tuple[int, ...] = ()
+    """How many of them each worker decodes; none: they go round."""
 
     @property
     def key(self) -> WindowKey:
@@ -188,7 +192,8 @@ def _step(held: bytes, at: int, end: int) -> StepTask:
 
 def pack_window(task: WindowTask) -> bytes:
     """A frame for a window task."""
-    return _FRAME.pack(_WINDOW.size, Kind.WINDOW) + _WINDOW.pack(*task)
+    shares = struct.pack(f"<{len(task.shares)}I", *task.shares)
+    return _FRAME.pack(_WINDOW.size + len(shares), Kind.WINDOW) + _WINDOW.pack(*task[:-1]) + shares
 
 
 def pack_filled(reply: Filled) -> bytes:
@@ -243,7 +248,8 @@ def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
     if kind is _A_STEP:
         return _step(held, begin, begin + length)
     if kind is Kind.WINDOW:
-        return WindowTask._make(_WINDOW.unpack_from(held, begin))
+        shares = struct.unpack_from(f"<{(length - _WINDOW.size) // 4}I", held, begin + _WINDOW.size)
+        return WindowTask(*_WINDOW.unpack_from(held, begin), shares)
     content = json.loads(held[begin : begin + length])
     if kind is Kind.OVERFLOWN:
         capacities = tuple(int(one) for one in content["capacities"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,16 +17,20 @@ from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
 from streamload.fetch.reading_time import ReadingTime
 from streamload.fetch.tasks import StepTask, WindowKey, WindowTask
+from streamload.fetch.window_shares import spread
 from streamload.fetch.window_tables import LaneTables
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.order import StepPiece, WindowTable
+from streamload.order import StepPiece, WindowTable, runs_of
 from streamload.source import RaggedReader, Reader, RecordDecoder, forward_starts
 
 ADVISED_BLOCKS = 32
 """Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
-TOGETHER_NBYTES, TOGETHER_BLOCKS = 2 * 1024**2, 16
-"""Blocks that are smaller are decoded together, up to so many bytes, and so many of them: a step that is ready waits meanwhile."""
+TOGETHER_BLOCKS, TOGETHER_NBYTES, TOGETHER_NS = 64, 8 * 1024**2, 6_000_000
+"""Blocks are decoded together up to so many, so many bytes, and so many nanoseconds at the pace of the last: a step that is ready
+waits meanwhile, and so does a worker that must see its neighbour's share done."""
+FIRST_NBYTES = 1024**2
+"""As many bytes are decoded together as long as the pace is not known."""
 
 
 def _ended(*_: object) -> Any:
@@ -35,7 +41,7 @@ def _ended(*_: object) -> Any:
 class OpenWindow:
     """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
 
-    def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[Sequence[int]], index: int) -> None:
+    def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[NDArray[np.int64]], index: int) -> None:
         self.task = task
         self.table = table
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
@@ -44,15 +50,13 @@ class OpenWindow:
         """How many of the blocks each worker decodes."""
         self.share = shares[index]
         """Those that this one does, counted in the window."""
+        self.held = [0, *np.cumsum(self.rows[self.share + 1] - self.rows[self.share]).tolist()]
+        """How many records come before each of these, and in all of them."""
         self.done = 0
         self.told = 0
         """Of the share, the blocks that readers have been told of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
         """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
-
-    def records_in(self, which: int) -> int:
-        """How many records a block holds, which is counted in the window."""
-        return int(self.rows[which + 1] - self.rows[which])
 
 
 class ArenaPart:
@@ -115,6 +119,8 @@ class WindowDecoder:
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
         self._record_nbytes = [sum(field.nbytes for field in one.arena.fields) if one.arena is not None else 0 for one in job.streams]
         """Of each stream, what a record of it takes in the arena."""
+        self._most_records = [FIRST_NBYTES // max(1, nbytes) for nbytes in self._record_nbytes]
+        """Of each stream, how many records may be decoded together."""
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
 
     def close(self) -> None:
@@ -154,18 +160,20 @@ class WindowDecoder:
         self._progress.publish(self._index, task.part, task.serial, opened.done)
         self._reading.tell(self._tell)
 
-    def _shares(self, task: WindowTask, table: WindowTable) -> list[Sequence[int]]:
-        """Which of a window's blocks each worker decodes: where they do not go round, another one has more in the next window.
+    def _shares(self, task: WindowTask, table: WindowTable) -> list[NDArray[np.int64]]:
+        """Which of a window's blocks each worker decodes: as many as the task says, spread over the window.
 
         Blocks of a file that is unpacked from its beginning are all one worker's, which goes on from where it was.
         """
         workers, blocks = self._job.workers, table.blocks_of(task.window)
         streams = self._forward[task.stream]
+        if streams is None and task.shares:
+            return spread(task.shares)
         if streams is None:
-            return [range((worker + task.window) % workers, len(blocks), workers) for worker in range(workers)]
+            return [np.arange((worker + task.window) % workers, len(blocks), workers) for worker in range(workers)]
         firsts = np.array([table.block_records(block)[0] for block in blocks.tolist()], np.int64)
         owners = (np.searchsorted(streams, firsts, side="right") - 1) % workers
-        return [np.flatnonzero(owners == worker).tolist() for worker in range(workers)]
+        return [np.flatnonzero(owners == worker) for worker in range(workers)]
 
     def forget(self) -> None:
         """Leave every window that was opened."""
@@ -178,40 +186,41 @@ class WindowDecoder:
         """
         for window in self._open.values():
             if window.done < len(window.share):
-                some = self._next_blocks(window)
+                began, some = time.perf_counter_ns(), self._next_blocks(window)
                 self._decode(window, some)
+                self._note_pace(window, len(some), time.perf_counter_ns() - began)
                 window.done += len(some)
                 self._progress.publish(self._index, window.task.part, window.task.serial, window.done)
                 return len(some)
         return 0
 
-    def _next_blocks(self, window: OpenWindow) -> Sequence[int]:
+    def _next_blocks(self, window: OpenWindow) -> NDArray[np.int64]:
         """The next block of a window, and others behind it while they are small together."""
-        share, first, stream = window.share, window.done, window.task.stream
+        first, held, stream = window.done, window.held, window.task.stream
         stop = first + 1
         if not self.ragged_fields[stream]:
-            most = TOGETHER_NBYTES // max(1, self._record_nbytes[stream])
-            held = window.records_in(share[first])
-            last = min(len(share), first + TOGETHER_BLOCKS)
-            while stop < last and (held := held + window.records_in(share[stop])) <= most:
-                stop += 1
-        return share[first:stop]
+            most = held[first] + self._most_records[stream]
+            stop = min(max(stop, bisect_right(held, most) - 1), first + TOGETHER_BLOCKS, len(window.share))
+        return window.share[first:stop]
 
-    def _decode(self, window: OpenWindow, some: Sequence[int]) -> None:
+    def _note_pace(self, window: OpenWindow, blocks: int, took_ns: int) -> None:
+        """See how many records may be decoded together next, now that these blocks took so long."""
+        stream, records = window.task.stream, window.held[window.done + blocks] - window.held[window.done]
+        bounds = TOGETHER_NBYTES // max(1, self._record_nbytes[stream]), records * TOGETHER_NS // max(1, took_ns)
+        self._most_records[stream] = min(bounds)
+
+    def _decode(self, window: OpenWindow, some: NDArray[np.int64]) -> None:
         self._reading.tell(self._tell)
         stream, part = window.task.stream, self.parts[window.task.part]
-        blocks = [window.table.block_records(int(window.blocks[which])) for which in some]
-        bounds = [(int(window.rows[which]), int(window.rows[which + 1])) for which in some]
-        rows = [np.arange(start, stop, dtype=np.int64) for start, stop in bounds]
-        records, places = (blocks[0], rows[0]) if len(some) == 1 else (np.concatenate(blocks), np.concatenate(rows))
+        starts, stops = window.rows[some], window.rows[some + 1]
+        records, places = window.table.records_of_blocks(window.blocks[some]), runs_of(starts, stops - starts)
         reach("mid_block_decode")
         with self._reading:
             for name, reader in self.fixed_fields[stream]:
                 reader.gather(records, part.arrays[name], places)
             for name, reader in self.ragged_fields[stream]:
-                for which, held, (start, stop) in zip(some, blocks, bounds, strict=True):
-                    first, end = window.firsts[name][which : which + 2].tolist()
-                    part.regions[name].keep(reader, held, start, stop, first, end - first)
+                first, end = window.firsts[name][some[0] : some[0] + 2].tolist()  # One block at a time, where there are any.
+                part.regions[name].keep(reader, records, int(starts[0]), int(stops[0]), first, end - first)
         self._verify()
 
     def _tell(self) -> None:
@@ -225,10 +234,9 @@ class WindowDecoder:
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
         """Tell readers of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
-        blocks = [window.table.block_records(int(window.blocks[which])) for which in window.share[start:stop]]
-        if not blocks:
+        if start == stop:
             return
-        records = np.concatenate(blocks)
+        records = window.table.records_of_blocks(window.blocks[window.share[start:stop]])
         for _, reader in (*self.fixed_fields[window.task.stream], *self.ragged_fields[window.task.stream]):
             try:
                 # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
@@ -245,7 +253,7 @@ class WindowDecoder:
             if window is None:
                 return False
             for worker, wanted in enumerate(window.shares):
-                if not self._progress.published(worker, window.task.part, window.task.serial, wanted):
+                if wanted and not self._progress.published(worker, window.task.part, window.task.serial, wanted):
                     return False
         return True
 

@@ -47,7 +47,7 @@ from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_sta
 from streamload.order.steps import PartSize, Place, PlannedStep, Segment, SharedSteps, Standing, source_rows, step_records, valid_rows
 from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import WeightedDraws, Weights, balanced, stretches_of, weights_of
-from streamload.order.window_table import WindowTable
+from streamload.order.window_table import WindowTable, runs_of
 
 WINDOWED = (BlockOrder, SequentialBlockOrder, DrawnLane, DrawnRuns)
 """Orders that go through storage a window of blocks at a time."""
@@ -112,6 +112,7 @@ __all__ = [
     "read_state",
     "restricted",
     "rises",
+    "runs_of",
     "share",
     "shared_lanes",
     "source_rows",

@@ -123,6 +123,11 @@ class WindowTable:
         """The record numbers of a block, in the order in which a window holds them."""
         return self.order.layout.records(np.arange(self.pieces.firsts[block], self.pieces.stops[block]))
 
+    def records_of_blocks(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The record numbers of some blocks, each as a window holds them, one block after the other."""
+        firsts = self.pieces.firsts[blocks]
+        return self.order.layout.records(runs_of(firsts, self.pieces.stops[blocks] - firsts))
+
     def held_starts(self, window: int) -> NDArray[np.int64]:
         """At which row of the window's held records each of its blocks begins, the number of rows last."""
         return self._windows.get(window, self._made_window).held_starts
@@ -164,6 +169,14 @@ class WindowTable:
         if draw is not None:
             permutation = _DrawnPermutation(permutation, draw, _starts(draw.counts[blocks]), draw.firsts[blocks], held_starts[:-1] - firsts)
         return _Window(held_starts=held_starts, shifts=firsts - held_starts[:-1], permutation=permutation)
+
+
+def runs_of(firsts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Runs of numbers one after the other, each of so many from a first one on."""
+    if len(firsts) == 1:
+        return np.arange(firsts[0], firsts[0] + counts[0])
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from typing import Any
 from streamload.errors import ResourceError, StreamloadError, WorkerError
 from streamload.fetch.job import Job, write_job
 from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_step, pack_text, pack_window
+from streamload.fetch.window_shares import shares_of
 from streamload.memory.limits import check_descriptors
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
@@ -129,10 +130,21 @@ class ProcessPool:
                 handle.send(frames)
 
     def send_window(self, task: WindowTask) -> None:
-        """Have all workers decode their shares of a window."""
+        """Have all workers decode their shares of a window: those have less of it that have more left of others."""
+        self._windows.pop(task.part, None)
+        if len(self._handles) > 1:
+            task = task._replace(shares=shares_of(task.blocks, self._left(task.stream)))
         self._windows[task.part] = task
         for handle in self._handles:
             handle.send(pack_window(task))
+
+    def _left(self, stream: int) -> list[int]:
+        """Of each worker, the blocks of a stream's windows that it was given and has not decoded."""
+        windows = [window for window in self._windows.values() if window.stream == stream]
+        return [
+            sum(window.shares[number] - self._progress.blocks_done(number, window.part, window.serial) for window in windows)
+            for number in range(len(self._handles))
+        ]
 
     @property
     def capacity(self) -> int:
