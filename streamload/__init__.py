@@ -1,4 +1,18 @@
-"""Shuffled epochs over HDF5 and Parquet files larger than memory, in an order fixed to the bit."""
+"""Shuffled training epochs straight from data files larger than memory, in an order that is fixed to the bit.
+
+```python
+import streamload as sl
+
+data = sl.open("train.h5")                 # also Parquet, Arrow, npy, Zarr, LMDB, TFRecord, tar, and folders of images
+loader = sl.Loader(data, batch_size=256)   # help(sl.Loader.__init__) says what each argument does
+for epoch in loader.epochs(10):
+    for batch in epoch:
+        image, label = batch.tuple("image", "label")
+```
+
+`for_torch`, `for_keras`, `for_tf` and `for_jax` give a framework's own tensors. `Augment` and its operations change images on the way;
+`split` and `mix` choose and combine data.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamload import interrupts
 
-interrupts.hold()  # before anything that takes its time
+interrupts.hold()  # before anything that takes time to import
 
 from streamload import errors  # noqa: E402
 
@@ -103,4 +117,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *errors.FAMILY])
+    """All public names, with those of errors and operations, for tab completion."""
+    augment = importlib.import_module("streamload.transforms.augment")
+    return sorted({*__all__, *errors.FAMILY, *(name for name in dir(augment) if name[0].isupper())})

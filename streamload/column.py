@@ -1,4 +1,8 @@
-"""Fields as columns of records: what a format implements, so that readers fill arrays from what is stored."""
+"""Columns and readers, the protocols between formats and the engine: a column says how one field of all records is stored, and makes
+readers, which fill arrays with records of it.
+
+To write a column of your own, derive it from a class of `column_defaults`, and check it with `streamload.testing.check_source`.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +21,26 @@ from streamload.storage.files import OpenFiles
 
 
 class ReadStats:
-    """What one process has spent on a source so far; readers add to it, the engine reads it."""
+    """Time and bytes that one process has spent on a source so far. Readers add to it; the loader's stats are made of it."""
 
     __slots__ = ("decode_ns", "read_nbytes", "read_ns")
 
     def __init__(self) -> None:
         self.read_ns = 0
-        """Nanoseconds in system calls and copies that bring stored bytes in."""
+        """Nanoseconds in system calls and copies that read stored bytes."""
         self.decode_ns = 0
         """Nanoseconds in codecs, in h5py, and in functions of the user's."""
         self.read_nbytes = 0
-        """Stored bytes brought in."""
+        """Stored bytes that were read."""
 
 
 class Fault(NamedTuple):
     """A record that cannot be delivered."""
 
     row: int
-    """Where it should have gone."""
+    """The row of the batch that it was meant for."""
     record: int
+    """Its record number."""
     error: StreamloadError
 
 
@@ -51,27 +56,29 @@ class Reader(Protocol):
         ...
 
     def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """Where records lie in memory, C-contiguous and as `gather` would put them: shape (len(records),); None where they do not.
+        """The addresses of records that lie in memory, C-contiguous, with the bytes that `gather` would write: shape (len(records),).
 
-        They stay there until the reader is closed.
+        None if any of them does not. The addresses are valid until the reader is closed.
         """
         ...
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Say that these records will be gathered soon, by this reader or by another process's; may do nothing.
+        """Be told that these records will be gathered soon, here or in another process: a reader may have them read ahead, or do
+        nothing.
 
-        A StreamloadError that it raises is dropped: whoever gathers the records will meet what is wrong.
+        A StreamloadError that it raises is ignored, since gathering the records will raise it again.
         """
         ...
 
     def expect(self, records: NDArray[np.int64]) -> None:
-        """Say that this very reader will be asked for these records next, in this order: it may begin to read them itself."""
+        """Be told that these records will be gathered next, by this reader and in this order: it may begin to read them."""
         ...
 
     def collect_faults(self, faults: list[Fault] | None) -> None:
-        """From now on, note records that cannot be decoded in `faults`, their rows left with anything; None: raise, as at first.
+        """From now on, add records that cannot be decoded to `faults` instead of raising; the content of their rows is then undefined.
+        None has the reader raise again, as a new reader does.
 
-        A reader that decodes no images, each of which may be bad by itself, has nothing to note, and always raises.
+        Only readers of encoded images do so, each of which may be bad by itself. Other readers always raise.
         """
         ...
 
@@ -81,17 +88,17 @@ class Reader(Protocol):
 
 
 class RaggedReader(Protocol):
-    """Fills arrays with one ragged field of records, in one process: first asked how long they are, then for their elements."""
+    """Fills arrays with one ragged field of records, in one process: it is asked for their lengths first, and then for their elements."""
 
     def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many elements each of the records has: shape (len(records),). `records` as for `Reader.gather`."""
         ...
 
     def gather_ragged(self, records: NDArray[np.int64], values: NDArray[np.generic], starts: NDArray[np.int64]) -> None:
-        """Put the elements of record `records[k]` into `values[starts[k]:]`, for every k, after `lengths(records)` was asked.
+        """Put the elements of record `records[k]` into `values[starts[k]:]`, for every k. `lengths(records)` has been called before.
 
         `values` has shape (elements, *field.shape), the field's dtype, and is C-contiguous; records do not overlap there.
-        A reader that must decode may keep what it decoded for `lengths` until the next call of either.
+        A reader that had to decode records for `lengths` may keep them until the next call of either method.
         """
         ...
 
@@ -114,7 +121,7 @@ class RaggedReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """How long the records of a ragged field are, in elements, as far as some of them tell."""
+    """How long the records of a ragged field are, in elements: measured on all of them, or estimated from some."""
 
     mean: float
     deviation: float
@@ -126,19 +133,19 @@ class Lengths:
 
     @classmethod
     def of(cls, lengths: NDArray[np.integer]) -> Lengths:
-        """As these records have it."""
+        """Mean and deviation of these lengths; 0 and 0 if there are none."""
         return cls(mean=float(lengths.mean()), deviation=float(lengths.std())) if len(lengths) else cls(mean=0.0, deviation=0.0)
 
 
 class Column(Protocol):
-    """How one field of all records of a source lies in storage: a plain value that pickles, its arrays out of band.
+    """How one field of all records of a source is stored. Columns are values without open files, and are pickled to workers.
 
-    `column_defaults.ColumnDefaults` has what most columns say of themselves. A column that wraps another says what that one says.
+    `column_defaults.ColumnDefaults` has the answers of most columns, `WrappedDefaults` those of a column that wraps another one.
     """
 
     @property
     def field(self) -> Field:
-        """Name, dtype and shape of the field, as it is delivered."""
+        """Name, dtype and shape of the field as it is delivered."""
         ...
 
     @property
@@ -161,86 +168,88 @@ class Column(Protocol):
 
     @property
     def direct_nbytes(self) -> int:
-        """What a reader uses besides where files are read past the page cache (`OpenFiles.direct`); 0 where it never does that."""
+        """Further private memory of a reader, in bytes, if files are read past the page cache (`OpenFiles.direct`); 0 if it never does
+        that."""
         ...
 
     @property
     def mappable(self) -> bool:
-        """Whether readers take stored bytes from where a file is mapped (`OpenFiles.address`, `OpenFiles.bytes_at`)."""
+        """Whether readers make use of mapped files (`OpenFiles.address`, `OpenFiles.bytes_at`)."""
         ...
 
     @property
     def encoded(self) -> RaggedColumn | None:
-        """The stored bytes of the records, where these are kept as bytes and decoded into the batch: encoded images.
+        """The column of the stored bytes, if records are decoded from these into the batch, as images are; None otherwise.
 
-        Each of this column's records is made of the bytes of one record of that; `addressable` and `cuts` are the same, and the
-        reader of this one is a `Decoder`. None: records are kept as they are delivered.
+        Record k of this column is decoded from record k of that one. Both have the same `addressable` and `cuts`, and the reader of
+        this one is a `RecordDecoder`.
         """
         ...
 
     @property
     def decode_options(self) -> Any:
-        """How images are decoded (`images.decode_options.Decode`), where records are made of `encoded` ones; else None."""
+        """How images are decoded (`images.decode_options.Decode`), if records are decoded from `encoded`; None otherwise."""
         ...
 
     @property
     def held(self) -> Any:
-        """All records, where they are held in memory: an array of shape (records, *field.shape), or a Ragged; else None."""
+        """All records, if they are held in memory: an array of shape (records, *field.shape), or a Ragged; None otherwise."""
         ...
 
     @property
     def amplification(self) -> float:
-        """Records decoded for each record delivered, if these are drawn at random from all of them: at least 1."""
+        """How many records are decoded for each that is delivered, if single records are read at random: at least 1."""
         ...
 
     @property
     def file_nbytes(self) -> int | None:
-        """Bytes that all records take in their files; None where nobody has counted."""
+        """Bytes that all records take in their files; None if that is not known."""
         ...
 
     @property
     def looked_at(self) -> Any:
-        """What an earlier look at first records found, where these may be encoded images (`images.image_fields.LookedAt`); else None."""
+        """What was found when the first records were examined for encoded images (`images.image_fields.LookedAt`); None if they have not
+        been."""
         ...
 
     @property
     def page_starts(self) -> NDArray[np.int64] | None:
-        """The first record of each page, where pages within blocks are read for themselves; shape (pages,)."""
+        """The first record of each page, shape (pages,), if parts of blocks can be read by themselves; None otherwise."""
         ...
 
     @property
     def single_threaded(self) -> bool:
-        """Whether records are decoded by a library that lets in one thread of a process at a time."""
+        """Whether records are decoded by a library in which only one thread of a process can be active at a time."""
         ...
 
     @property
     def forward_starts(self) -> NDArray[np.int64] | None:
-        """Where records can be had in stored order alone, as in compressed files: the first of each stream that is read from its
-        beginning, and the number of records, shape (streams + 1,). None where no record costs more for those that lie before it."""
+        """For data that can only be read from its beginning, as compressed files: the first record of each such file, and the number of
+        records, shape (files + 1,). None if a record can be read without those before it."""
         ...
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
-        """The least and the greatest value of all records but nulls, where files say it beside the records; None where they do not."""
+        """The least and the greatest value of all records but nulls, if the files have statistics that say so; None otherwise."""
         ...
 
     def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
-        """Where records [start, stop) lie in files byte for byte as they are delivered, in their order; None where they do not.
+        """Where records [start, stop) lie in files, if they lie there byte for byte as they are delivered; None otherwise.
 
-        Shape (runs, 3): of each run the number of its file, and the bytes [start, stop) in it.
+        Shape (runs, 3), in the order of records: of each run the number of its file, its first byte there, and the byte behind its last.
         """
         ...
 
     @property
     def measured(self) -> Measured | None:
-        """Of a ragged field, what its blocks really hold, where somebody has found it out; None where that is what `block_elements` say."""
+        """Of a ragged field, the true sizes of its blocks, if they were measured and differ from `block_elements`; None otherwise."""
         ...
 
     def file_of(self, record: int) -> int | None:
-        """The number of the file that a record lies in, where records lie otherwise than the source's `file_starts` say; else None."""
+        """The number of the file that a record lies in, if the source's `file_starts` do not tell; None if they do."""
         ...
 
     def reader(self, files: OpenFiles, meter: ReadStats) -> Any:
-        """A `Reader`, or a `RaggedReader` of a ragged field, for the calling process; it opens nothing until it is asked for records."""
+        """A new `Reader`, or `RaggedReader` of a ragged field, for the calling process. It opens no file before it is asked for records."""
         ...
 
     def describe(self) -> str:
@@ -250,12 +259,12 @@ class Column(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Measured:
-    """What the blocks of a ragged column really hold, where that is more than `block_elements` say, by which records are ordered."""
+    """The measured sizes of a ragged column's blocks. The order of records does not depend on them: that goes by `block_elements`."""
 
     elements: NDArray[np.int64]
-    """Of each block: shape (blocks,)."""
+    """Elements of each block: shape (blocks,)."""
     lengths: Lengths
-    """Of records."""
+    """The lengths of records."""
 
 
 class RaggedColumn(Column, Protocol):
@@ -263,33 +272,33 @@ class RaggedColumn(Column, Protocol):
 
     @property
     def lengths(self) -> Lengths:
-        """How long records are: a function of the files alone, since the order of records may depend on it."""
+        """The lengths of records. They depend on the files alone, because the order of records may depend on them."""
         ...
 
     @property
     def block_elements(self) -> NDArray[np.int64] | None:
-        """Elements of each block between `cuts`, or a little more; None where nobody has counted. Shape (blocks,).
+        """Elements of each block between `cuts`, or a little more: shape (blocks,); None if they are not known.
 
-        The order of records may depend on it. Blocks of the arena are as large as this says, or as `measured_of` does; one that
-        turns out to be larger is decoded where it is needed.
+        The order of records may depend on them. The arena has as much room for a block as this says, or `measured` if there is that. The
+        records of a block that needs more are decoded for each step that has some of them.
         """
         ...
 
 
 class NullableColumn(Column, Protocol):
-    """A column that may hold nulls for which nothing stands: its reader raises NullValueError for such records."""
+    """A column that may hold nulls without a value in their place (`fill=`): its reader raises NullValueError for such records."""
 
     def filled(self) -> Column:
-        """The same column with something in the place of nulls, for whoever will not ask for them."""
+        """The same column with some value in place of nulls, for callers that read no such records."""
         ...
 
     def null_records(self, files: OpenFiles) -> NDArray[np.int64]:
-        """The records that are null, or hold one, in rising order; everything may have to be decoded to find them."""
+        """The records that are null or contain one, in rising order. May decode all records to find them."""
         ...
 
 
 class RecordDecoder(Reader, Protocol):
-    """Makes records out of their stored bytes (`Column.encoded`), wherever these lie."""
+    """The reader of an encoded column: it also decodes records from stored bytes (`Column.encoded`) that are in memory already."""
 
     def decode(
         self,
@@ -305,23 +314,28 @@ class RecordDecoder(Reader, Protocol):
 
 
 def stored_column(column: Column) -> Column:
-    """The column of what is kept of its records: itself, or that of their stored bytes."""
+    """The column of the stored bytes of an encoded column; any other column itself."""
     encoded = column.encoded
     return column if encoded is None else encoded
 
 
 def forward_starts(columns: Sequence[Column]) -> NDArray[np.int64] | None:
-    """Where the streams begin that a record is read from, where any of its fields is read from its stream's beginning; else None."""
+    """`Column.forward_starts` of the first of these columns that has them; None if none has."""
     return next((starts for column in columns if (starts := column.forward_starts) is not None), None)
 
 
 def measured_of(column: Column) -> Measured | None:
-    """What the blocks of a column really hold, where somebody has found it out; None where that is what `block_elements` say."""
+    """`Column.measured` of the stored bytes of an encoded column, and of any other column itself."""
     return stored_column(column).measured
 
 
+def delivered_nbytes(column: Column) -> int:
+    """Bytes of a record as it is delivered, decoded and without augmentation; the mean where records differ in length."""
+    return stored_nbytes(column) if column.field.ragged else column.field.nbytes
+
+
 def stored_nbytes(column: Column) -> int:
-    """Bytes of a record as it is kept, on average where records differ."""
+    """Bytes of a record as it is stored, decompressed and, of images, still encoded; the mean where records differ in length."""
     stored = cast(RaggedColumn, stored_column(column))
     return math.ceil(stored.field.nbytes * stored.lengths.mean) if stored.field.ragged else stored.field.nbytes
 

@@ -1,4 +1,4 @@
-"""What columns say of themselves, and readers do, where they are nothing special: bases for those of every format, and for your own."""
+"""Bases for columns and readers, with the answers that most of them give to the protocols of `column`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamload.storage.files import OpenFiles
 
 
 class ColumnDefaults:
-    """What a column says of itself where it is nothing special: a base for columns."""
+    """The usual answers of a column: a base for columns."""
 
     __slots__ = ()
 
@@ -29,17 +29,17 @@ class ColumnDefaults:
 
     @property
     def encoded(self) -> RaggedColumn | None:
-        """Records are kept as they are delivered."""
+        """None: records are stored as they are delivered."""
         return None
 
     @property
     def decode_options(self) -> Any:
-        """No images are decoded."""
+        """None: no images are decoded."""
         return None
 
     @property
     def held(self) -> Any:
-        """They are not held in memory."""
+        """None: records are not held in memory."""
         return None
 
     @property
@@ -52,49 +52,49 @@ class ColumnDefaults:
 
     @property
     def file_nbytes(self) -> int | None:
-        """Nobody has counted."""
+        """None: not known."""
         return None
 
     @property
     def looked_at(self) -> Any:
-        """Nobody has looked at its first records, where these may be encoded images."""
+        """None: its first records have not been examined."""
         return None
 
     @property
     def page_starts(self) -> NDArray[np.int64] | None:
-        """No parts of blocks are read for themselves."""
+        """None: blocks are read as a whole."""
         return None
 
     @property
     def single_threaded(self) -> bool:
-        """Threads do not wait for each other."""
+        """False: several threads may decode at a time."""
         return False
 
     @property
     def forward_starts(self) -> NDArray[np.int64] | None:
-        """Records need not be read in stored order."""
+        """None: records can be read in any order."""
         return None
 
     def value_range(self, files: OpenFiles) -> tuple[Any, Any] | None:
-        """No file says it."""
+        """None: files have no statistics."""
         return None
 
     def byte_runs(self, start: int, stop: int) -> NDArray[np.int64] | None:
-        """None: records are made of what is stored."""
+        """None: records do not lie in files as they are delivered."""
         return None
 
     @property
     def measured(self) -> Measured | None:
-        """Blocks hold what `block_elements` say."""
+        """None: blocks have the sizes that `block_elements` says."""
         return None
 
     def file_of(self, record: int) -> int | None:
-        """Where the source's `file_starts` say."""
+        """None: the source's `file_starts` tell."""
         return None
 
 
 class AddressableDefaults(ColumnDefaults):
-    """What a column says of itself whose records are each read by themselves: a base for columns."""
+    """The usual answers of a column of which any record can be read by itself: a base for columns."""
 
     __slots__ = ()
 
@@ -115,35 +115,35 @@ class AddressableDefaults(ColumnDefaults):
 
     @property
     def scratch_nbytes(self) -> int:
-        """None worth counting: records go straight to where they are wanted."""
+        """0: records are read straight into the batch."""
         return 0
 
 
 class ReaderDefaults:
-    """What a reader does where it does nothing special: a base for readers, ragged ones too."""
+    """The usual methods of a reader: a base for readers, ragged ones too."""
 
     __slots__ = ()
 
     def advise(self, records: NDArray[np.int64]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def expect(self, records: NDArray[np.int64]) -> None:
         """As `advise`."""
         self.advise(records)
 
     def addresses(self, records: NDArray[np.int64]) -> NDArray[np.int64] | None:
-        """None: records lie nowhere in memory as they are delivered."""
+        """None: records are not in memory as they are delivered."""
         return None
 
     def collect_faults(self, faults: list[Fault] | None) -> None:
-        """Nothing: whatever cannot be read raises."""
+        """Does nothing: records that cannot be read raise."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: there is nothing to close."""
 
 
 class WrappedDefaults(ColumnDefaults, ABC):
-    """What a column says of itself that delivers the records of another one in another form: a base for dataclasses of these."""
+    """The answers of a column that delivers the records of another column in another form: a base for dataclasses."""
 
     __slots__ = ()
 
@@ -203,9 +203,10 @@ class WrappedDefaults(ColumnDefaults, ABC):
 
 
 class WrappedReaderDefaults(ReaderDefaults):
-    """What the reader of such a column passes on: a base for readers that have the wrapped column's."""
+    """The methods that the reader of such a column passes on: a base for readers."""
 
     _reader: Reader
+    """The reader of the wrapped column."""
 
     def advise(self, records: NDArray[np.int64]) -> None:
         """Pass it on."""
@@ -216,5 +217,5 @@ class WrappedReaderDefaults(ReaderDefaults):
         self._reader.expect(records)
 
     def close(self) -> None:
-        """Let go of the reader."""
+        """Close the wrapped column's reader."""
         self._reader.close()

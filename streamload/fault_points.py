@@ -37,8 +37,8 @@ def arm(worker: int) -> None:
         _point = ""
 
 
-def reach(point: str) -> None:
-    """Act, if a test asked for it at this point."""
+def fault_point(point: str) -> None:
+    """Mark a place in the code by name: does nothing, unless `STREAMLOAD_TEST_KILL` asks for an action here."""
     if point != _point:
         return
     global _reached

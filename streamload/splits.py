@@ -78,13 +78,13 @@ def _shares(parts: object) -> dict[str, float]:
     """Shares by name, checked."""
     hint = 'Give shares that add up to 1: {"train": 0.8, "test": 0.2}.'
     if not isinstance(parts, Mapping) or not parts:
-        raise ConfigError(f"{parts!r} are no parts by name.", hint=hint)
+        raise ConfigError(f"split() was given {parts!r:.60} in place of shares by name.", hint=hint)
     shares: dict[str, float] = {}
     for name, share in cast("Mapping[Any, Any]", parts).items():
         if not isinstance(name, str) or isinstance(share, bool) or not isinstance(share, (int, float, np.integer, np.floating)):
             raise ConfigError(f"{name!r}: {share!r} is no share of a part.", hint=hint)
         if not 0 < share <= 1:
-            raise ConfigError(f"The share of {name!r} is {share}.", hint=hint)
+            raise ConfigError(f"The share of {name!r} is {share}, and shares are above 0 and at most 1.", hint=hint)
         shares[name] = float(share)
     if not math.isclose(sum(shares.values()), 1.0, abs_tol=1e-9):
         raise ConfigError(f"The shares of {', '.join(map(repr, shares))} add up to {sum(shares.values()):g}.", hint=hint)

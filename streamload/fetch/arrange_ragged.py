@@ -1,4 +1,4 @@
-"""The last pass: ragged fields padded or packed, from a `Workspace` into the batch, each element copied once."""
+"""The last pass (`collate=`): pads or packs ragged fields, from a `Workspace` into the batch. Each element is copied once."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streamload.transforms.collation import Collation
 from streamload.transforms.operations.ragged import RaggedArrangement, RaggedOperation, fill_of
 
 FILL_NBYTES = 4096
-"""Of what gaps are filled with, in one piece."""
+"""Bytes of the fill value, repeated, from which gaps are filled."""
 
 
 class ArrangeRagged:
-    """Pads and packs ragged fields: fields of the pass before in, fields of the batch out."""
+    """The stage that pads and packs ragged fields, and copies the others."""
 
     def __init__(self, job: Job, collation: Collation, meter: ReadStats) -> None:
         self._collation = collation
@@ -36,11 +36,11 @@ class ArrangeRagged:
                 field = collation.given[name]
                 self._fills[name] = np.repeat(fill_of(operation, field), max(1, FILL_NBYTES // max(field.nbytes, 1)), axis=0)
         self._chosen: NDArray[np.int64] = np.empty(0, np.int64)
-        """For each row of the batch, the row of the pass before that it is made of; -1 where it is made of none."""
+        """By row of the batch, the row of the pass before that it is made of; -1 for a row that does not count and has no record."""
         self._found: list[RaggedArrangement] = []
 
     def measure(self, draft: BatchDraft) -> None:
-        """Work out where each record goes; settle what becomes of those that there is no room for."""
+        """Compute where each record goes, and settle what becomes of records that are too long."""
         began = time.perf_counter_ns()
         operations = self._collation.operations
         lengths = [self._lengths(operation, draft) for operation in operations]
@@ -64,7 +64,7 @@ class ArrangeRagged:
         self._meter.decode_ns += time.perf_counter_ns() - began
 
     def write(self, draft: BatchDraft) -> None:
-        """Put every field into the batch."""
+        """Write every field of the batch."""
         for operation, found in zip(self._collation.operations, self._found, strict=True):
             marks = operation.marked(found)
             for name in operation.fields:
@@ -80,7 +80,7 @@ class ArrangeRagged:
         self._found = []
 
     def _lengths(self, operation: RaggedOperation, draft: BatchDraft) -> NDArray[np.int64]:
-        """Elements of each record of the fields of an operation. Raises SchemaMismatchError where fields differ."""
+        """Elements of each record in the fields of an operation, shape (draft.count,). Raises SchemaMismatchError where they differ."""
         offsets = {name: draft.source.offsets[name][: draft.count + 1] for name in operation.fields}
         first, *others = operation.fields
         lengths = np.diff(offsets[first])
@@ -100,7 +100,7 @@ class ArrangeRagged:
         return lengths
 
     def _lay_out(self, draft: BatchDraft, name: str, found: RaggedArrangement) -> None:
-        """The elements of one field, from where the pass before put them to where they go."""
+        """Copy the elements of one field to their places in the batch, and fill the gaps between them."""
         field, fill, target = self._collation.given[name], self._fills[name], draft.target.fields[name]
         if not field.nbytes:
             return
@@ -118,7 +118,7 @@ class ArrangeRagged:
         )
 
     def _write_offsets(self, draft: BatchDraft, field: Field) -> None:
-        """Where records begin in a field, whose elements are copied too if no operation has it."""
+        """Write the offsets of a ragged field of the batch, and its elements too if no operation has the field."""
         offsets, count = draft.target.offsets[field.name][: draft.count + 1], draft.count
         if field.ragged == ROWS:
             offsets[:] = 0
@@ -135,7 +135,7 @@ class ArrangeRagged:
 
 
 def _faults(operation: RaggedOperation, lengths: NDArray[np.int64], draft: BatchDraft) -> list[Fault]:
-    """Records that there is no room for."""
+    """The errors of records that are longer than an operation allows."""
     faults: list[Fault] = []
     name, kind = operation.fields[0], type(operation).__name__
     choices = '"cut"' if kind == "PadRagged" else '"cut" or "split"'
@@ -152,7 +152,7 @@ def _faults(operation: RaggedOperation, lengths: NDArray[np.int64], draft: Batch
 
 
 def _counting(draft: BatchDraft) -> NDArray[np.bool_]:
-    """Which rows count: all, but for those that repeat others so that ranks stay in step."""
+    """Which rows count, shape (draft.count,): all but those that were added to fill a batch up."""
     counting = np.ones(draft.count, bool)
     valid = draft.valid or tuple(segment.valid for segment in draft.task.segments)
     for (_, start, stop), some in zip(draft.streams, valid, strict=False):
@@ -161,7 +161,7 @@ def _counting(draft: BatchDraft) -> NDArray[np.bool_]:
 
 
 def _copy_rows(draft: BatchDraft, field: Field, chosen: NDArray[np.int64]) -> None:
-    """A fixed field, row by row."""
+    """Copy a fixed field: row k of the batch is row `chosen[k]` of the pass before, or zeros if that is -1."""
     target: Mapping[str, NDArray[Any]] = draft.target.fields
     target[field.name][: len(chosen)] = draft.source.fields[field.name][chosen]
     target[field.name][: len(chosen)][chosen < 0] = np.zeros((), field.dtype)

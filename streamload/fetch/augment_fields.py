@@ -1,4 +1,5 @@
-"""The stage that augments: images and masks from where they are stored into their rows, and what moves along with them."""
+"""The stage that augments (`augment=`): images and masks, from where they are stored into their rows of the batch, and the boxes, key
+points and labels that change with them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload import kernels
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.augment_images import AugmentImages
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.job import Job
@@ -24,14 +25,14 @@ from streamload.transforms.augmentation import Augmentation
 from streamload.transforms.stage import AugmentStage, DrawnStep
 
 PIECE_NBYTES, DIRECT_PIECE_NBYTES = 1024**2, 16 * 1024**2
-"""Stored images that are brought in at a time where they are not mapped: they are still in the cache when they are augmented.
-Past the page cache more are read at a time, so that the device has something to do."""
+"""Bytes of stored images that are read at a time, if they are not mapped: few enough to be still in the processor's cache when they are
+augmented; more if they are read past the page cache, so that the device has several requests at once."""
 
 
 class AugmentFields:
-    """Augments the fields that `job.augmentation` names, and reads those of them that are fixed itself.
+    """Augments the fields that `job.augmentation` names. It reads those of them that are fixed itself, and no other stage does.
 
-    It comes last in its pass: ragged boxes and key points are moved where they lie by then.
+    It is the last stage of its pass: ragged boxes and key points are changed in the batch, where other stages have written them.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class AugmentFields:
         meter: ReadStats,
         rows: NDArray[np.int64],
     ) -> None:
-        """`images` have been written by then, those that are encoded. `readers`: by stream, of the augmented fields that are read
-        from files. `rows`: as for `ReadFields`.
+        """`images`: decodes and writes the encoded images, before this stage writes. `readers`: by stream and name, of the
+        fixed augmented fields that are read from files. `rows`: as for `ReadFields`.
         """
         assert job.augmentation is not None
         augmentation, self._windows, self._meter, self._rows = job.augmentation, windows, meter, rows
@@ -64,19 +65,19 @@ class AugmentFields:
         fixed = [stored[name] for name in sorted(augmentation.fields) if not stored[name].ragged]
         self._images = [field for field in fixed if field.name in stage.image_fields and field.name not in decoded]
         self._small = [field for field in fixed if field.name not in stage.image_fields]
-        """Boxes, key points and labels."""
+        """Fixed boxes, key points and labels."""
         self._ragged = [stored[name] for name in sorted(augmentation.fields) if stored[name].ragged]
         most = DIRECT_PIECE_NBYTES if job.direct else PIECE_NBYTES
         self._piece = {field.name: max(1, most // max(1, field.nbytes)) for field in self._images}
-        """Records that are brought in at a time."""
+        """By image field, records that are read at a time."""
         self._scratch: dict[str, Scratch] = {field.name: Scratch() for field in fixed}
-        """Stored images of a piece; boxes, key points and labels of a batch, as they are stored."""
+        """By field, memory for records as they are stored: images that are read at a time, the others of a whole batch."""
 
     def measure(self, draft: BatchDraft) -> None:
-        """Nothing: augmentation changes no number of records or elements."""
+        """Nothing: augmentation changes neither the number of records nor that of elements."""
 
     def write(self, draft: BatchDraft) -> None:
-        """Augment each piece of the step as its stream and epoch say, then what is done with whole batches."""
+        """Augment each piece of the step by the draws of its stream and epoch; then mix the records of the batch, if that is asked for."""
         began, read = time.perf_counter_ns(), self._meter.read_ns
         if draft.count:
             small = {field.name: self._room(field, draft.count) for field in self._small}
@@ -87,13 +88,13 @@ class AugmentFields:
                 drawn = self._stage.draw(draft.records[start:stop], seed=self._seeds[stream], epoch=epoch, sizes=sizes)
                 for field in self._images:
                     self._write_images(draft, drawn, stream, field.name, start, stop)
-                    reach("mid_slot_write")
+                    fault_point("mid_slot_write")
                 self._move(draft, drawn, small, start, stop)
             self._mix(draft, small)
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read)
 
     def _gather(self, draft: BatchDraft, name: str, out: NDArray[Any]) -> None:
-        """Stored records of the whole batch, from the arena or from files."""
+        """Read the stored records of the whole batch into `out`, from the arena or from files."""
         for stream, start, stop in draft.streams:
             reader, rows = self._readers[stream].get(name), self._rows[start:stop]
             if reader is None:
@@ -104,11 +105,12 @@ class AugmentFields:
             kernels.gather_kernels().copy_rows(address, held, nbytes, nbytes, out.ctypes.data, self._rows[start:stop])
 
     def _reader_of(self, stream: int, name: str) -> Reader:
-        """The reader of a field that is decoded into the arena: some records are read by themselves all the same."""
+        """The reader of a field that is decoded into the arena, for records that are not in it."""
         return dict(self._windows.fixed_fields[stream])[name]
 
     def _in_arena(self, draft: BatchDraft, name: str, start: int, stop: int) -> Iterator[tuple[int, int, NDArray[np.int64], int, int]]:
-        """Where records of rows [start, stop) lie in the arena: (address, bytes of a record, which of those there, start, stop)."""
+        """Those of rows [start, stop) whose records lie in the arena: (address of the part's field, bytes of a record, rows of the part,
+        first row of the batch, last row + 1)."""
         for part, held, first, last in draft.slices:
             place = self._windows.parts[part].augmented.get(name)
             low, high = max(first, start), min(last, stop)
@@ -135,7 +137,7 @@ class AugmentFields:
     def _write_read(
         self, draft: BatchDraft, drawn: DrawnStep, stream: int, name: str, reader: Reader, start: int, low: int, high: int
     ) -> None:
-        """Rows [low, high) of a piece that begins at row `start`, read from files so many at a time."""
+        """Read rows [low, high) from files, a few records at a time, and augment them. `drawn` begins at row `start`."""
         out, piece = draft.target.fields[name], self._piece[name]
         scratch = self._room(self._schema[name], min(piece, high - low))
         for first in range(low, high, piece):
@@ -145,12 +147,12 @@ class AugmentFields:
             self._stage.write(drawn, name, places, out, self._rows[first:last], start=first - start, stop=last - start)
 
     def _room(self, field: Field, records: int) -> NDArray[Any]:
-        """Scratch for so many stored records of a field."""
+        """Memory for so many stored records of a field, shape (records, *field.shape); until the next call for this field."""
         memory = self._scratch[field.name].room(records * field.nbytes)
         return memory.view(field.dtype).reshape(records, *field.shape)
 
     def _move(self, draft: BatchDraft, drawn: DrawnStep, small: Mapping[str, NDArray[Any]], start: int, stop: int) -> None:
-        """Boxes and key points of rows [start, stop)."""
+        """Change the boxes and key points of rows [start, stop) as their images were changed."""
         stored: dict[str, Any] = {name: array[start:stop] for name, array in small.items() if name not in self._labels}
         out: dict[str, Any] = dict(draft.target.fields)
         for field in self._ragged:
@@ -163,13 +165,14 @@ class AugmentFields:
         first, count = draft.task.pieces[0], draft.count
         fixed = {name: array[:count] for name, array in draft.target.fields.items() if name not in draft.target.offsets}
         labels = {name: small[name][:count] for name in self._labels}
-        # Lanes of one epoch count alike, and their batches are to be mixed each by its own draw.
+        # Positions of two lanes may be the same number, and their batches are to be mixed by draws of their own.
         position = first.start * self._lanes[first.stream] + first.lane
         self._stage.mix(fixed, labels, seed=self._seeds[first.stream], epoch=first.epoch, position=position)
 
 
 def stage_of(job: Job) -> AugmentStage:
-    """The stage of a job, its kernels loaded. What is larger than the caches goes past them, unless a function looks at it next."""
+    """What augments the batches of a job, with its kernels loaded. Batches larger than the processor's caches are written past them,
+    unless `transform` reads them next."""
     assert job.augmentation is not None
     assert job.layout is not None
     largest = max((field.nbytes for field in job.augmentation.schema if not field.ragged), default=0)
@@ -180,7 +183,7 @@ def stage_of(job: Job) -> AugmentStage:
 
 
 def scratch_nbytes(augmentation: Augmentation, stored: Schema, batch_size: int) -> int:
-    """Memory of one process for what it augments: planes, stored images that are brought in at a time, boxes and labels."""
+    """Bytes that a process needs for augmentation: intermediate images, stored images that are read at a time, boxes and labels."""
     images = {image.name for plan in augmentation.plans for image in (*plan.images, *plan.masks)}
     fixed = [stored[name] for name in augmentation.fields if not stored[name].ragged]
     pieces = sum(max(PIECE_NBYTES, field.nbytes) for field in fixed if field.name in images)

@@ -1,4 +1,5 @@
-"""Augments encoded images: each is decoded as small as its crop allows, into scratch of one record, and cut from there."""
+"""Augments encoded images: decodes each into memory for one image, in the smallest size that its crop allows, and augments it from
+there into its row of the batch."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.errors import ConfigError, SchemaMismatchError
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.draft import BatchDraft, PieceRows
 from streamload.fetch.job import Job
 from streamload.fetch.load import EncodedField
@@ -27,7 +28,7 @@ from streamload.transforms.stage import AugmentStage, DrawnStep, Sizes
 
 
 class StoredRows(NamedTuple):
-    """Stored bytes of some rows of a batch."""
+    """The stored bytes of some rows of a batch."""
 
     rows: NDArray[np.int64]
     values: NDArray[np.uint8]
@@ -37,7 +38,7 @@ class StoredRows(NamedTuple):
 
 
 class AugmentImages:
-    """Decodes and augments the encoded fields of plans; how large images were is kept for what moves along with them."""
+    """Decodes and augments the encoded image and mask fields. Keeps the sizes of images, which the boxes and key points need."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class AugmentImages:
         windows: WindowDecoder,
         meter: ReadStats,
     ) -> None:
-        """`readers`: by stream, of the encoded fields that are augmented."""
+        """`readers`: by stream and name, of the encoded fields that are augmented."""
         assert job.layout is not None
         self._stage, self._readers, self._windows, self._meter = stage, readers, windows, meter
         self._seeds = [stream.seed for stream in job.streams]
@@ -68,11 +69,11 @@ class AugmentImages:
         self._sizes = {plan.images[0].name: (np.ones(size, np.int64), np.ones(size, np.int64)) for plan in self.plans}
 
     def sizes(self, start: int, stop: int) -> dict[str, Sizes]:
-        """Heights and widths of the images of rows [start, stop) of the batch at hand, of the first image field of each plan."""
+        """Heights and widths of the images of rows [start, stop) of the present batch, by the first image field of each plan."""
         return {name: (heights[start:stop], widths[start:stop]) for name, (heights, widths) in self._sizes.items()}
 
     def decode(self, draft: BatchDraft, faults: list[Fault] | None) -> None:
-        """Write every row of the encoded fields. A record that cannot be decoded raises, or is noted in `faults`."""
+        """Write every row of the encoded fields. A record that cannot be decoded is added to `faults`; without `faults`, it raises."""
         began, read = time.perf_counter_ns(), self._meter.read_ns
         for fields in self._readers.values():
             for name in self.names:
@@ -83,11 +84,11 @@ class AugmentImages:
                     if image.encoded:
                         for stored in self._stored(draft, piece, image.name):
                             self._write(draft, piece, plan, image.name, stored, faults)
-                        reach("mid_slot_write")
+                        fault_point("mid_slot_write")
         self._meter.decode_ns += time.perf_counter_ns() - began - (self._meter.read_ns - read)
 
     def settle(self, draft: BatchDraft, sources: NDArray[np.int64]) -> None:
-        """Row k of the batch is now what was in row `sources[k]`."""
+        """Change the rows: the new row k is what was row `sources[k]`; zeros if that is negative."""
         for name in self.names:
             draft.target.fields[name][: len(sources)] = draft.target.fields[name][sources]
             draft.target.fields[name][: len(sources)][sources < 0] = 0
@@ -96,7 +97,7 @@ class AugmentImages:
                 side[: len(sources)] = side[sources]
 
     def _stored(self, draft: BatchDraft, piece: PieceRows, name: str) -> Iterator[StoredRows]:
-        """The stored bytes of a piece's rows, from the arena or from files, so many at a time."""
+        """The stored bytes of the rows of a piece, from the arena or from files, some rows at a time and in any order."""
         reader, in_arena = self._reader(piece, name), self._readers[piece.stream][name].in_arena
         missing = np.arange(piece.start, piece.stop)
         if in_arena:
@@ -116,13 +117,13 @@ class AugmentImages:
                 yield StoredRows(missing[first:last], values, starts, lengths)
 
     def _reader(self, piece: PieceRows, name: str) -> ImageReader:
-        """The reader of an encoded field: what is augmented is an image."""
+        """The reader of an encoded field, which is one of images: no other field is both encoded and augmented."""
         return cast(ImageReader, self._readers[piece.stream][name].reader)
 
     def _write(
         self, draft: BatchDraft, piece: PieceRows, plan: AugmentPlan, name: str, stored: StoredRows, faults: list[Fault] | None
     ) -> None:
-        """Decode and augment rows whose stored bytes are at hand."""
+        """Decode and augment the rows of `stored` into the batch."""
         view, decoder, out = stored.values.data, self._decoders[name], draft.target.fields[name]
         data = [view[start : start + length] for start, length in zip(stored.starts.tolist(), stored.lengths.tolist(), strict=True)]
         bad: dict[int, ImageError] = {}
@@ -143,9 +144,9 @@ class AugmentImages:
             write(k, decoded, row)
 
     def _refuse(self, draft: BatchDraft, piece: PieceRows, name: str, row: int, error: ImageError, faults: list[Fault] | None) -> None:
-        """Raise why a row cannot be delivered, or note it.
+        """Raise the error of a row that cannot be delivered, or add it to `faults`.
 
-        Errors that are kept have not been raised: what they passed through would live as long as they do.
+        What is added has not been raised, so that it keeps no frame, and with it no array, alive.
         """
         record = int(draft.records[row])
         fault = self._reader(piece, name).error_of(record, error)
@@ -164,7 +165,7 @@ class AugmentImages:
     def _note_sizes(
         self, plan: AugmentPlan, name: str, rows: NDArray[np.int64], heads: Sequence[ImageHeader | None], bad: dict[int, ImageError]
     ) -> None:
-        """Keep the sizes of a plan's first images; those of others must be the same."""
+        """Keep the sizes of a plan's first image field. An image of another field with another size is added to `bad`."""
         first = plan.images[0]
         heights, widths = self._sizes[first.name]
         for k, (row, head) in enumerate(zip(rows.tolist(), heads, strict=True)):
@@ -183,7 +184,7 @@ class AugmentImages:
     def _draw(
         self, draft: BatchDraft, piece: PieceRows, plan: AugmentPlan, rows: NDArray[np.int64], bad: dict[int, ImageError]
     ) -> DrawnStep:
-        """What is drawn for some rows. Images that are too small for the chain are bad."""
+        """The draws of some rows. Images that are too small for the operations are added to `bad`."""
         name, (heights, widths) = plan.images[0].name, self._sizes[plan.images[0].name]
         records = draft.records[rows]
 

@@ -1,4 +1,5 @@
-"""Records that cannot be delivered: what stands in their place, as a function of the batch alone, and the list of them."""
+"""Records that cannot be delivered (`on_bad_record=`): what stands in their place, which depends on the batch alone, and the list of
+them that a loader keeps."""
 
 from __future__ import annotations
 
@@ -14,22 +15,22 @@ from streamload.source import Fault
 RAISE, SUBSTITUTE, SKIP = "raise", "substitute", "skip"
 POLICIES = (RAISE, SUBSTITUTE, SKIP)
 MOST_LISTED = 1_000
-"""Records that a loader lists; beyond that it only counts."""
+"""Records that a loader lists; further ones are only counted."""
 MOST_CHARACTERS = 240
-"""Of the reason for one."""
+"""Characters of the reason that is given for one record."""
 
 
 class BadRow(NamedTuple):
-    """A bad record of a step, as it travels."""
+    """A record of a step that could not be delivered, as a worker reports it."""
 
     record: int
     by: int
-    """The record that stands in its place; -1 where it is left out."""
+    """The record that is delivered in its place; -1 if it is left out."""
     why: str
 
 
 class BadRecord(NamedTuple):
-    """A record that was left out or replaced in a batch that was handed out."""
+    """A record that was left out or replaced in a batch which the user was given (`Loader.bad_records`)."""
 
     epoch: int
     record: int
@@ -39,25 +40,25 @@ class BadRecord(NamedTuple):
 
     @classmethod
     def of(cls, epoch: int, row: BadRow) -> BadRecord:
-        """As it is listed."""
+        """The entry of the list for a record that a worker reported."""
         return cls(epoch, row.record, "skipped" if row.by < 0 else f"replaced by record {row.by:,}", row.why)
 
 
 class BadRecordLog:
-    """The bad records of a loader: the first of them, and how many there were."""
+    """The bad records of a loader: the first `MOST_LISTED` of them, and how many there were."""
 
     def __init__(self) -> None:
         self.first: list[BadRecord] = []
         self.count = 0
 
     def note(self, epoch: int, rows: Sequence[BadRow]) -> None:
-        """Take in those of a batch that is handed out."""
+        """Add those of a batch that the user is being given."""
         self.count += len(rows)
         self.first.extend(BadRecord.of(epoch, row) for row in rows[: MOST_LISTED - len(self.first)])
 
 
 def none_left(positions: int, epoch: int, row: tuple[int, int, str]) -> CorruptDataError:
-    """The error for an epoch of which every record was left out; `row` is the last of them, as `BadRow`."""
+    """The error for an epoch of which every record was left out. `row` is the last of them, with the entries of a `BadRow`."""
     record, _, why = row
     return CorruptDataError(
         f"All {positions:,} records of epoch {epoch:,} were left out, since none can be delivered, so there is nothing to train on. "
@@ -70,12 +71,14 @@ def none_left(positions: int, epoch: int, row: tuple[int, int, str]) -> CorruptD
 
 
 def resolve(records: NDArray[np.int64], faults: Sequence[Fault], policy: str, first_row: int = 0) -> tuple[NDArray[np.int64], list[BadRow]]:
-    """For each row that a batch still has, the row whose record goes there; and the bad records, in order.
+    """Decide what stands in the rows of a batch whose records cannot be delivered. Returns (sources, bad).
 
-    `records` stand in the rows from `first_row` on, from which the rows that are returned are counted.
+    `sources`, of shape (new count,): the new row k takes what is in row `sources[k]`. With "substitute", a bad row takes the next good
+    one, and the last good row is followed by the first; with "skip", bad rows are left out, even if no row remains. `bad` are the
+    bad records in the order of rows.
 
-    "substitute": the next good record of the batch, after the last the first; "skip": bad rows are left out, all of them if
-    need be. Raises the first fault's error where no record is good that could stand in.
+    `records` are those of the rows from `first_row` on; `sources` counts rows from there, the faults count them from 0. Raises an
+    error of the class of the first fault if no record is good that could be substituted.
     """
     first: dict[int, StreamloadError] = {}
     for fault in faults:
@@ -105,7 +108,7 @@ def _why(error: StreamloadError) -> str:
 
 
 class Slice(Protocol):
-    """Neighbouring rows of a batch that have something in common."""
+    """Rows [start, stop) of a batch that have something in common."""
 
     @property
     def start(self) -> int:
@@ -122,11 +125,10 @@ S = TypeVar("S", bound=Slice)
 
 
 def remap_slices(slices: Sequence[S], sources: NDArray[np.int64]) -> Iterator[tuple[S, NDArray[np.int64], int, int]]:
-    """Where the rows of slices stand in a batch whose row k now holds what was to go to row `sources[k]`.
+    """Where the rows of slices are, after the rows of a batch were changed so that new row k is what was row `sources[k]`.
 
-    `slices` rise and do not overlap. Yields, in the order of the new rows: a slice, which of its own rows (counted from its
-    start) now stand in neighbouring rows of the batch, and the first and one after the last of these. A slice may come
-    several times, or not at all.
+    `slices` rise and do not overlap. Yields (slice, rows, start, stop) in the order of the new rows: new rows [start, stop) are the
+    rows `rows` of that slice, counted from its start. A slice may come several times, or not at all.
     """
     if not slices:
         return

@@ -1,4 +1,4 @@
-"""A step while it is filled: which records it consists of, where they come from, and where they go."""
+"""A step while it is being filled: which records it has, where they come from, and where their fields are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.bad_records import SKIP, BadRow, remap_slices, resolve
 from streamload.fetch.ragged_collate import StreamRows, WindowSlice
 from streamload.fetch.tasks import SegmentRows, StepTask
@@ -22,45 +22,45 @@ _made = tuple.__new__
 
 
 class Arrays(Protocol):
-    """Where the fields of a batch are written: a slot, or memory between two passes."""
+    """Memory for the fields of a batch: a slot, or memory of this process between two passes."""
 
     fields: dict[str, NDArray[Any]]
-    """By name: of a fixed field, an array of shape (batch size, *field.shape); of a ragged one, room for elements, of shape
+    """By name. A fixed field is of shape (batch size, *field.shape); a ragged one has room for elements, of shape
     (elements, *field.shape)."""
     offsets: dict[str, NDArray[np.int64]]
-    """Of ragged fields: where each record begins in the field, and their end; shape (batch size + 1,) at least."""
+    """By name, of the ragged fields: record k has the elements [offsets[k], offsets[k + 1]). Shape (batch size + 1,) at least."""
 
 
 class Overflow(NamedTuple):
-    """Memory of its own for a batch whose ragged fields do not fit its slot. Whoever takes it closes the block."""
+    """Memory of its own for a batch whose ragged fields do not fit its slot."""
 
     block: SharedBlock
+    """Closed by whoever `FilledStep` is given to."""
     capacities: tuple[int, ...]
-    """Elements that it has room for, by field: it is laid out as a slot with these."""
+    """By field, the elements that it has room for: it is laid out as a slot with these capacities."""
 
 
 class FilledStep(NamedTuple):
-    """What came of filling a step."""
+    """The outcome of filling a step."""
 
-    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (a tuple counts values; nobody counts those of this one)
-    """Records that are in it; with some left out, fewer than its task asked for."""
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]  (hides the method `tuple.count`, which is not used)
+    """Rows of the batch: fewer than the task asked for, if records were left out."""
     bad: tuple[BadRow, ...]
     """Records that could not be delivered."""
     overflow: Overflow | None
-    """Where the batch lies if it did not fit its slot."""
+    """The memory of the batch, if it did not fit its slot."""
     valid: tuple[int, ...]
-    """Rows of each of the task's segments that count, where some were left out; else none."""
+    """By segment of the task, the rows that count, if records were left out; otherwise empty."""
 
 
 class PieceRows(NamedTuple):
-    """Neighbouring rows of a batch that came of one piece of its step."""
+    """Rows [start, stop) of a batch, which are of one piece of its step."""
 
     stream: int
     epoch: int
     position: int
     """The first position of the piece, in that epoch of its lane."""
     start: int
-    """First row of the batch."""
     stop: int
 
 
@@ -71,33 +71,34 @@ class BatchDraft:
     """As in `FilledStep`."""
     overflow: Overflow | None = None
     _pieces: list[PieceRows] | None = None
-    """The same as `pieces`, once it was asked for."""
+    """What `pieces` returns; None until it is first called."""
     _left_out: tuple[BadRow, ...] = ()
     _replaced: Mapping[int, BadRow] = MappingProxyType({})
-    """By row, the record that should have stood there, and the one that does."""
+    """By row, the record that should have been there and the one that replaces it."""
 
     def __init__(self, task: StepTask, records: NDArray[np.int64], slices: list[WindowSlice], target: Arrays) -> None:
-        """`records` and `slices` are of the task's pieces; rows that do not count are added here."""
+        """`records`: the record numbers of the task's pieces; `slices`: which of them lie in the arena. Rows that do not count are
+        added here."""
         self.task = task
         self.records = records
-        """The record number of each row, counted within its stream; rows are those that are delivered: shape (count,)."""
+        """The record number of each row that the batch has now, counted within its stream: shape (count,)."""
         self.slices = slices
-        """Where in the arena rows lie, rising; rows that are read from files are in none."""
+        """Rows whose records lie in the arena, in rising order; the rows of no slice are read from files."""
         pieces = task.pieces
         self.streams = [_made(StreamRows, (pieces[0][0], 0, len(records)))] if len(pieces) == 1 else _by_stream(self.pieces)
-        """The rows by the streams that their records are of: together all of them, rising."""
+        """The rows of each stream, in rising order; together they are all rows."""
         if task.segments and any(one.valid < one.rows for one in task.segments):
             self._rearrange(_filled_up(self.streams, task.segments))
         self.elements: dict[str, int] = {}
-        """Of each ragged field, as measured in the present pass: its elements in the whole batch."""
+        """By ragged field, its elements in the whole batch, as measured in the present pass."""
         self.source: Arrays = target
-        """Where the pass before this one put its fields (in the first pass, nothing)."""
+        """The fields of the pass before this one; without meaning in the first pass."""
         self.target: Arrays = target
-        """Where the present pass puts its fields: fixed ones at any time, ragged ones only when it writes."""
+        """Where the present pass writes its fields: fixed ones at any time, ragged ones only after all stages have measured."""
 
     @property
     def pieces(self) -> list[PieceRows]:
-        """The rows by the pieces of the step: together all of them, rising."""
+        """The rows of each piece of the step, in rising order; together they are all rows."""
         if self._pieces is None:
             self._pieces = []
             row = 0
@@ -112,16 +113,18 @@ class BatchDraft:
 
     @property
     def bad(self) -> tuple[BadRow, ...]:
-        """Records that could not be delivered: those that were left out, then those that were replaced, each by row."""
+        """Records that could not be delivered: first those that were left out, then those that were replaced, both in row order."""
         return (*self._left_out, *(self._replaced[row] for row in sorted(self._replaced)))
 
     def settle(self, faults: Sequence[Fault], policy: str) -> NDArray[np.int64]:
-        """Decide what stands in place of records that cannot be delivered; returns, for each row of the batch from now on, the
-        row whose record now stands there: shape (count,); -1 where none is good that could stand there, and nothing shall.
+        """Replace or leave out records that cannot be delivered, and change the rows of the batch accordingly.
 
-        A record that stands in is of the same stream. Raises the error of `resolve` where none can. Where rows are filled up
-        there are as many as before: those of records that are left out repeat the last good one, and do not count. May be called
-        once a pass: a record that stood in for another may be one that the next function fails on.
+        Returns `sources` of shape (new count,): the new row k is what was row `sources[k]`; -1 for a row that does not count and
+        for which its stream has no good record. A record is replaced by one of the same stream; raises the error of `resolve` if
+        there is none. If the task has segments, the number of rows stays: in place of records that are left out, rows at the end
+        repeat the last good record and do not count.
+
+        May be called once in each pass, since a later function may fail on a record that had replaced another.
         """
         sources: list[NDArray[np.int64]] = []
         valid: list[int] = []
@@ -145,7 +148,7 @@ class BatchDraft:
         return now
 
     def _note(self, rows: Sequence[int], bad: Sequence[BadRow]) -> None:
-        """Take in records that cannot be delivered, and the rows of the batch in which they stood."""
+        """Add records that cannot be delivered to `bad`; `rows` are those that they had."""
         self._left_out += tuple(one for one in bad if one.by < 0)
         replaced = dict(self._replaced)
         for row, one in zip(rows, bad, strict=True):
@@ -155,33 +158,33 @@ class BatchDraft:
         self._replaced = replaced
 
     def _rearrange(self, now: NDArray[np.int64]) -> None:
-        """Have row k be what was row `now[k]`."""
+        """Change the rows: the new row k is what was row `now[k]`."""
         self.records = self.records[now]
         self.slices = [WindowSlice(one.part, one.held[held], start, stop) for one, held, start, stop in remap_slices(self.slices, now)]
         self._pieces = [one._replace(start=start, stop=stop) for one, _, start, stop in remap_slices(self.pieces, now)]
         self.streams = _by_stream(self.pieces)
 
     def missing(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Which of the rows [start, stop) do not lie in the arena."""
+        """Those of the rows [start, stop) whose records do not lie in the arena, in rising order."""
         outside = np.ones(stop - start, np.bool_)
         for _, _, first, last in self.slices:
             outside[max(first - start, 0) : max(last - start, 0)] = False
         return np.flatnonzero(outside) + start
 
     def drop(self) -> None:
-        """Let go of what a step that failed had been given."""
+        """Free the memory that a step which failed had been given."""
         if self.overflow is not None:
             self.overflow.block.close()
             self.overflow = None
 
     def outcome(self) -> FilledStep:
-        """What came of it."""
+        """The outcome, once all passes are through."""
         bad = self.bad if self._left_out or self._replaced else ()
         return _made(FilledStep, (len(self.records), bad, self.overflow, self.valid))
 
 
 def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -> NDArray[np.int64]:
-    """For each row of a batch, the row that is read for it: the last of its stream's, where it does not count."""
+    """For each row of a batch, the row that is read for it: for those that do not count, the last row of their stream."""
     found: list[NDArray[np.int64]] = []
     for (_, start, stop), segment in zip(streams, segments, strict=True):
         found += [np.arange(start, stop), np.full(segment.rows - (stop - start), stop - 1)]
@@ -189,7 +192,7 @@ def _filled_up(streams: Sequence[StreamRows], segments: Sequence[SegmentRows]) -
 
 
 def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:
-    """Neighbouring pieces of one stream put together."""
+    """The rows of each stream: pieces that follow each other in one stream are put together."""
     if len(pieces) == 1:
         return [StreamRows(pieces[0].stream, pieces[0].start, pieces[0].stop)]
     found: list[StreamRows] = []
@@ -202,14 +205,15 @@ def _by_stream(pieces: Sequence[PieceRows]) -> list[StreamRows]:
 
 
 class Destination(Protocol):
-    """Where the stages of one pass write to."""
+    """Memory that the stages of one pass write to, made ready for each step."""
 
     def begin(self, draft: BatchDraft) -> Arrays:
-        """Room for fixed fields, for as many records as the step's task asks for."""
+        """Memory with room for the fixed fields of as many rows as the step's task asks for."""
         ...
 
     def fit(self, draft: BatchDraft) -> Arrays:
-        """Room for all fields, ragged ones with as many elements as `draft.elements` says; fixed fields that were written stay."""
+        """Memory with room for all fields: ragged ones have room for `draft.elements`. It holds the fixed fields that were written to
+        what `begin` returned, and may be another object."""
         ...
 
 
@@ -226,7 +230,7 @@ class SlotDestination:
         return self._slots[draft.task.slot]
 
     def fit(self, draft: BatchDraft) -> SlotViews:
-        """The slot, or memory of the batch's own; the record numbers are written in either."""
+        """The slot if the batch fits it, otherwise new memory. The record numbers are written to it too."""
         views, records = self._slots[draft.task.slot], draft.records
         count = len(records)
         for name, room in self._ragged:
@@ -245,5 +249,5 @@ class SlotDestination:
         rooms = tuple(draft.elements[field.name] if field.ragged else 0 for field in layout.schema)
         larger = SlotLayout.of(layout.schema, layout.batch_size, rooms)
         draft.overflow = Overflow(SharedBlock.create(larger.nbytes, purpose="a batch that does not fit its slot"), rooms)
-        reach("overflow")
+        fault_point("overflow")
         return SlotViews(larger, draft.overflow.block, 0)

@@ -1,4 +1,4 @@
-"""The work itself, the same in a worker and in the calling process: fill a step's slot, decode a window's blocks."""
+"""Fills steps and decodes windows: what a worker does for each task, and the calling process without workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamload.errors import StreamloadError, WorkerError, shortened
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.arrange_ragged import ArrangeRagged
 from streamload.fetch.augment_fields import AugmentFields, stage_of
 from streamload.fetch.augment_images import AugmentImages
@@ -35,7 +35,7 @@ from streamload.transforms.stage import AugmentStage
 
 
 class BatchFetcher:
-    """Does tasks, one at a time, with readers of its own."""
+    """Does tasks, one at a time, with open files, readers and memory of its own."""
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class BatchFetcher:
         arena: SharedBlock | None,
         tables: SharedBlock | None,
     ) -> None:
+        """`index`: the number of this worker. `slots`: the memory of batches. `arena` and `tables`: memory of decoded windows and of window
+        tables; None if no order has windows."""
         assert job.layout is not None
         self.job = job
         self.index = index
@@ -74,7 +76,8 @@ class BatchFetcher:
         self._load, *self._later = self._passes(job, load, SlotDestination(slots, job.layout))
 
     def _passes(self, job: Job, load: list[Stage], slot: SlotDestination) -> list[Pass]:
-        """The stages of loading, then those of functions of the user's, each of which works on what is between it and the last."""
+        """The passes that a step goes through: `load`, then one for each function of the user's and for collation. Every pass but
+        the last writes to a `Workspace`, which the next one reads; the last one writes to the slot."""
         assert job.layout is not None
         size = job.layout.batch_size
         stages: list[list[Stage]] = [load]
@@ -92,14 +95,14 @@ class BatchFetcher:
         return [Pass(some, to) for some, to in zip(stages, [*between, slot], strict=True)]
 
     def _augmenting(self, job: Job) -> tuple[AugmentStage, AugmentImages | None]:
-        """What augments, its kernels loaded; and what decodes for it, where images are encoded."""
+        """What augments, with its kernels loaded; and what decodes for it, None if no augmented field is encoded."""
         stage = stage_of(job)
         images = AugmentImages(job, stage, self._readers.augmented_images, windows=self.windows, meter=self.meter)
         return stage, images if images.names else None
 
     @property
     def pace(self) -> str:
-        """What a step may wait for: where it is "transformed" a function of the user's, where "read" storage, where "copied" nothing."""
+        """What may make a step slow: "transformed" by a function of the user's, "read" from storage, or only "copied"."""
         if self._later:
             return "transformed"
         return "copied" if self.windows.needed and self._readers.held and self.job.augmentation is None else "read"
@@ -113,7 +116,7 @@ class BatchFetcher:
             if self._streams.unmapped:
                 self._streams.map_a_stretch()
             records = self._streams.records(task.pieces)
-            reach("before_read")
+            fault_point("before_read")
             views.task[0] = -1
             draft = BatchDraft(task, records, self.windows.slices(task.pieces) if self.windows.parts else [], views)
             if self._streams.reading.is_timed:
@@ -137,49 +140,49 @@ class BatchFetcher:
             raise self._placed(unexpected_error(error), task) from error
 
     def counters(self) -> tuple[int, int, int]:
-        """What reading and decoding have cost so far: nanoseconds of disk and of decoding, and bytes read."""
+        """What all steps so far have cost: (nanoseconds of waiting for storage, nanoseconds of decoding, bytes read)."""
         self._streams.reading.look_for_faults()
         return self._streams.reading.disk_ns, self.meter.decode_ns, self.meter.read_nbytes
 
     def _placed(self, error: StreamloadError, task: StepTask) -> StreamloadError:
-        """The error, with the step that met it."""
+        """The error, with the epoch and the step that it was met in."""
         error.details.setdefault("epoch", task.epoch)
         error.details.setdefault("batch_index", task.step)
         error.details.setdefault("worker_id", self.index)
         return error
 
     def advise(self, pieces: Sequence[StepPiece]) -> None:
-        """Tell the kernel which stored bytes these positions will need. Never an error."""
+        """Advise the operating system of the stored bytes that these positions will need. Raises nothing: their steps will."""
         self._streams.reading.tell(lambda: self._streams.advise(pieces))
 
     def forget_tables(self) -> None:
-        """The tables in shared memory may be of other epochs from now on."""
+        """Read the tables in shared memory anew when they are next needed: they may be of other epochs by then."""
         for tables in self._tables.values():
             tables.forget()
 
     def close(self) -> None:
-        """Let go of files, mappings and readers."""
+        """Close files, mappings and readers."""
         self._readers.close()
         self._streams.close()
         self.windows.close()
 
 
 class StreamReaders:
-    """The readers of every stream's fields, by the way that their records go."""
+    """The readers of every stream's fields, sorted by the stages that use them."""
 
     def __init__(self, job: Job, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
         self.fixed: dict[int, list[tuple[str, Reader]]] = {number: [] for number in range(len(job.streams))}
-        """Of each stream, fixed fields that are read record by record."""
+        """By stream, fixed fields that are read record by record into the batch."""
         self.augmented: dict[int, dict[str, Reader]] = {number: {} for number in range(len(job.streams))}
-        """Of each stream, those of them that do not come out as they are read."""
+        """By stream, fixed fields that are read record by record and augmented."""
         self.encoded: dict[int, list[EncodedField]] = {number: [] for number in range(len(job.streams))}
-        """Of each stream, fields that are decoded from stored bytes."""
+        """By stream, fields that are decoded from stored bytes into the batch."""
         self.augmented_images: dict[int, dict[str, EncodedField]] = {number: {} for number in range(len(job.streams))}
-        """Of each stream, encoded fields that are augmented."""
+        """By stream, fields that are decoded from stored bytes and augmented."""
         self.ragged: dict[str, list[RaggedReader]] = {}
-        """Of each ragged field, its readers, one a stream."""
+        """By ragged field, its readers, one for each stream."""
         self.held = True
-        """Whether nothing but copying is to be done for what is not in the arena."""
+        """Whether every field is in the arena or held in memory, so that a step needs nothing but copying."""
         self._job = job
         self._all: list[Any] = []
         for number, stream in enumerate(job.streams):
@@ -187,7 +190,7 @@ class StreamReaders:
                 self._sort_in(number, stream, column, streams, windows, meter)
 
     def _sort_in(self, number: int, stream: Stream, column: Column, streams: OpenStreams, windows: WindowDecoder, meter: ReadStats) -> None:
-        """Make a column's readers, and note which way its records go."""
+        """Make the readers of a column, and add them to the lists of the stages that use them."""
         field, stored = column.field, stored_column(column)
         reader = column.reader(streams.files[number], meter)
         self._all.append(reader)
@@ -214,7 +217,7 @@ class StreamReaders:
             streams.advised[number].append(reader)
             return
         if stored is not column:
-            # Whoever decodes blocks reads stored bytes; what decodes images reads those whose block did not fit.
+            # The arena gets stored bytes. The other reader decodes from there, and reads records whose block did not fit.
             reader = stored.reader(streams.files[number], meter)
             self._all.append(reader)
         windows.ragged_fields[number].append((field.name, reader))
@@ -231,7 +234,7 @@ class StreamReaders:
 
 
 def unexpected_error(error: BaseException) -> WorkerError:
-    """An exception that nothing here expects, as text: it must not take its objects across a process border."""
+    """A WorkerError for an exception of another kind, with its traceback as text: its objects must not be sent to another process."""
     trace = "".join(traceback.format_exception(error))
     return WorkerError(
         f"a worker failed with {type(error).__name__}: {shortened(str(error))}",

@@ -1,4 +1,7 @@
-"""Everything that a worker must know, said once: pickled into shared memory, its arrays out of band, mapped by all."""
+"""What a worker is given once, before its first task: the job, pickled into shared memory that all workers map.
+
+Arrays of the job lie in that memory as they are, and are not copied into any worker.
+"""
 
 from __future__ import annotations
 
@@ -28,71 +31,72 @@ Transform = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """One source of records as the work sees it: its fields, its files, and the orders in which it is read.
+    """One part of a run as workers read it: its fields, its files, and its orders.
 
-    A loader of one source has one stream of one lane.
+    A loader of one source has one stream. A stream has one lane, unless ranks share a block order.
     """
 
     columns: tuple[Column, ...]
     """The same fields, in the same order, in every stream of a job."""
     fingerprints: Sequence[Fingerprint]
-    """Of the files that the columns count by number."""
+    """The files of the source; columns name them by their number here."""
     seed: int
-    """Of whatever is drawn for its records."""
+    """The seed of whatever is drawn for its records."""
     lanes: tuple[BoundOrder, ...]
-    """Orders that go side by side, each over records of its own."""
+    """The orders of its lanes, each over records of its own."""
     own: range
-    """The lanes that go by windows here, if their orders have windows. Records of the others are read by themselves: this process
-    takes few of them, and another one decodes their blocks."""
+    """The lanes whose windows this rank decodes, if their orders have windows. Of the other lanes it takes few records, and reads these
+    one by one; another rank decodes their blocks."""
     least: int
-    """Windows of fewer positions are not decoded as a whole, and their records read by themselves: so a step touches few windows."""
+    """Windows of fewer positions are not decoded as a whole: their records are read one by one, so that a step touches few windows."""
     arena: ArenaLayout | None
-    """Where decoded windows go; None where every record is read by itself."""
+    """Room for decoded windows; None if every record is read by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What is to be done, whoever does it and however often."""
+    """Everything that workers must know of a loader; the same for all of its steps and workers."""
 
     streams: tuple[Stream, ...]
-    """What steps are made of; their pieces name them by number."""
+    """The parts of the run; the pieces of steps name them by number."""
     layout: SlotLayout | None
-    """Where in a slot things go; None while it is still to be found out what a transform returns."""
+    """Where the fields of a batch lie in a slot; None until it is known what a transform returns."""
     transform: Transform | None
+    """The user's function of one record."""
     workers: int
-    """How many share the work; 1 for the calling process itself."""
+    """How many processes share the work; 1 for the calling process itself."""
     mapped: bool
     """Whether files may be mapped."""
     direct: bool
     """Whether large raw records are read past the page cache."""
     on_bad: str
-    """What becomes of records that cannot be decoded: see `bad_records`."""
+    """What becomes of records that cannot be delivered: one of `bad_records.POLICIES`."""
     fills: bool
-    """Whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
+    """Whether a record that is left out leaves a row that does not count, so that batches keep their size on all ranks."""
     augmentation: Augmentation | None = None
-    """What is done with records and batches before a function of the user's sees them."""
+    """What is done with records before a function of the user's is given them."""
     batch_transform: Transform | None = None
-    """A function of whole batches, which comes after that."""
+    """The user's function of a whole batch, which is called after `transform`."""
     known: Schema | None = None
-    """The fields of a record once it has been transformed; None while that is still to be found out."""
+    """The fields that `transform` returns; None without it, and until it has been tried."""
     made: Schema | None = None
-    """The fields of a batch once it has been transformed, where there is a function of batches."""
+    """The fields that `batch_transform` returns; None without it, and until it has been tried."""
     collation: Collation | None = None
-    """What becomes of its ragged fields in the end."""
+    """How ragged fields are padded or packed at the end; None if they stay as they are."""
 
     @property
     def batched(self) -> Schema:
-        """The fields of a batch once it has been transformed: what is collated."""
+        """The fields of a batch after all functions of the user's: what collation is given."""
         return self.transformed if self.made is None else self.made
 
     @property
     def augmented(self) -> Schema:
-        """The fields of a record once it has been augmented."""
+        """The fields of a record after augmentation: what `transform` is given."""
         return self.schema if self.augmentation is None else self.augmentation.schema
 
     @property
     def transformed(self) -> Schema:
-        """The fields of a record once it has been augmented and transformed: what a batch transform is given."""
+        """The fields of a record after augmentation and `transform`: what `batch_transform` is given."""
         return self.augmented if self.known is None else self.known
 
     @property
@@ -102,14 +106,14 @@ class Job:
 
     @property
     def fingerprints(self) -> Sequence[Fingerprint]:
-        """Of all files, stream after stream."""
+        """Those of all files, stream after stream."""
         if len(self.streams) == 1:
             return self.streams[0].fingerprints
         return tuple(fingerprint for stream in self.streams for fingerprint in stream.fingerprints)
 
     @property
     def parts(self) -> int:
-        """Parts of the arena, over all streams: those of a stream follow on those of the stream before it."""
+        """How many parts the arena has, over all streams. Parts are numbered through, stream after stream."""
         return sum(stream.arena.parts for stream in self.streams if stream.arena is not None)
 
     @property
@@ -124,25 +128,26 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ArenaLayout:
-    """Parts of the arena, each for one window: a region for each field that must be decoded, records in block order.
+    """How decoded windows of one stream lie in the arena, which has a part for each window that may be open at a time.
 
-    A ragged field's region holds, for each record, where its elements begin (-1 where its block did not fit), and how many
-    there are; then the elements, each block's in a stretch of its own, so that workers need not agree on where to write.
+    A part has a region for each field that is decoded by blocks. The region of a fixed field holds its records, in the order of the
+    window's blocks. That of a ragged field holds for each record where its elements begin (-1 if its block did not fit) and how many
+    they are, and then the elements. There each block has a range of its own, so that workers need not agree on where to write.
     """
 
     fields: tuple[Field, ...]
-    """As they are kept: stored bytes of encoded fields."""
+    """As they lie in the arena: of encoded fields, their stored bytes."""
     records: int
-    """The most records that a window holds."""
+    """The most records that a window has."""
     offsets: tuple[int, ...]
-    """Bytes from a part's begin to each field's region."""
+    """By field, bytes from the beginning of a part to the field's region."""
     rooms: tuple[NDArray[np.int64] | None, ...]
-    """For each field, elements that each block of the layout has room for, shape (blocks,); None of fixed fields."""
+    """By field, the elements that there is room for of each block of the order: shape (blocks,); None for fixed fields."""
     capacities: tuple[int, ...]
-    """The most of them that a window has room for; 0 of other fields."""
+    """By field, the elements that there is room for in a part; 0 for fixed fields."""
     part_nbytes: int
     lane_parts: tuple[int, ...]
-    """Of each lane, its windows in flight: as many as a batch can touch, and one more."""
+    """By lane, how many parts it has: the windows that a step can touch, and one more."""
 
     @classmethod
     def of(
@@ -154,7 +159,7 @@ class ArenaLayout:
         rooms: Mapping[str, NDArray[np.int64]],
         capacities: Mapping[str, int],
     ) -> ArenaLayout:
-        """The layout for windows of up to `records` records of the fields; `rooms` and `capacities` are of the ragged ones."""
+        """The layout for windows of up to `records` records. `rooms` and `capacities` are by name, of the ragged fields."""
         offsets: list[int] = []
         at = 0
         for field in fields:
@@ -175,7 +180,7 @@ class ArenaLayout:
 
     @property
     def parts(self) -> int:
-        """Windows in flight, of all lanes."""
+        """How many parts there are, of all lanes."""
         return sum(self.lane_parts)
 
     @property
@@ -184,29 +189,33 @@ class ArenaLayout:
         return self.part_nbytes * self.parts
 
     def views(self, memory: NDArray[np.uint8], part: int) -> dict[str, NDArray[Any]]:
-        """One part as arrays, by field; of ragged fields, their elements. `memory` has the shape (nbytes,)."""
-        found: dict[str, NDArray[Any]] = {}
+        """The arrays of one part, by field, which share `memory` of shape (nbytes,).
+
+        A fixed field is of shape (records, *field.shape), a ragged one, with its elements, of shape (capacity, *field.shape).
+        """
+        arrays: dict[str, NDArray[Any]] = {}
         for field, offset, capacity in zip(self.fields, self.offsets, self.capacities, strict=True):
             at = part * self.part_nbytes + offset + (2 * aligned(8 * self.records) if field.ragged else 0)
-            found[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, memory, at)
-        return found
+            arrays[field.name] = np.ndarray((capacity if field.ragged else self.records, *field.shape), field.dtype, memory, at)
+        return arrays
 
     def places(self, memory: NDArray[np.uint8], part: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Of each ragged field in one part: where the elements of each record begin, and how many there are."""
-        found: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        """By ragged field of one part: (starts, lengths), which say where the elements of each record lie in the field's array of
+        `views`; both of shape (records,), sharing `memory`."""
+        places: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         for field, offset in zip(self.fields, self.offsets, strict=True):
             if field.ragged:
                 at = part * self.part_nbytes + offset
                 starts = np.ndarray((self.records,), np.int64, memory, at)
-                found[field.name] = starts, np.ndarray((self.records,), np.int64, memory, at + aligned(8 * self.records))
-        return found
+                places[field.name] = starts, np.ndarray((self.records,), np.int64, memory, at + aligned(8 * self.records))
+        return places
 
 
 _HEAD = struct.Struct("<QQ")
 
 
 def write_job(job: Job) -> SharedBlock:
-    """The job in shared memory. Raises ConfigError, saying what, if a part of it cannot be pickled."""
+    """Write the job to new shared memory, which the caller closes. Raises ConfigError, naming the part that cannot be pickled."""
     import cloudpickle
 
     buffers: list[pickle.PickleBuffer] = []
@@ -233,7 +242,7 @@ def write_job(job: Job) -> SharedBlock:
 
 
 def read_job(block: SharedBlock) -> Job:
-    """The job that `write_job` wrote; its arrays are read-only views of the block."""
+    """The job that `write_job` wrote. Its arrays are read-only views of the block, which must stay open as long as they are used."""
     whole = block.bytes.data
     count, pickled_nbytes = _HEAD.unpack_from(whole)
     lengths = struct.unpack_from(f"<{count}Q", whole, _HEAD.size)
@@ -247,7 +256,7 @@ def read_job(block: SharedBlock) -> Job:
 
 
 def _unpicklable(job: Job) -> str:
-    """Which part of the job does not pickle, as the user knows it."""
+    """The name of the part of the job that cannot be pickled, in the user's words."""
     orders = [("the order", order) for stream in job.streams for order in stream.lanes]
     columns = [(f"field '{column.field.name}'", column) for stream in job.streams for column in stream.columns]
     functions = [("transform", job.transform), ("batch_transform", job.batch_transform), ("augment", job.augmentation)]

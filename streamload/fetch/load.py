@@ -1,4 +1,4 @@
-"""The stages of the first pass: encoded fields are decoded, fixed ones read, ragged ones collated."""
+"""Stages of the first pass, which load records from storage: encoded fields are decoded, fixed ones read, ragged ones collated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.bad_records import RAISE
 from streamload.fetch.draft import BatchDraft
 from streamload.fetch.ragged_collate import RaggedCollator, offsets_of
@@ -26,15 +26,15 @@ class EncodedField(NamedTuple):
     """Whether its stored bytes are in the arena."""
 
 
-class DecodedBesides(Protocol):
-    """Whoever decodes other fields of the same batch, whose faults are settled together with these."""
+class JointDecoder(Protocol):
+    """Decodes further fields of the same batch (`augment_images`): their bad records are settled together with those of `DecodeFields`."""
 
     def decode(self, draft: BatchDraft, faults: list[Fault] | None) -> None:
-        """Write every row of its fields. A record that cannot be decoded raises, or is noted in `faults`."""
+        """Write every row of its fields. A record that cannot be decoded is added to `faults`; without `faults`, it raises."""
         ...
 
     def settle(self, draft: BatchDraft, sources: NDArray[np.int64]) -> None:
-        """Row k of the batch is now what was in row `sources[k]`."""
+        """Change the rows of its fields: the new row k is what was row `sources[k]`, of shape (new count,)."""
         ...
 
 
@@ -49,9 +49,10 @@ class DecodeFields:
         windows: WindowDecoder,
         on_bad: str,
         rows: NDArray[np.int64],
-        augmented: DecodedBesides | None = None,
+        augmented: JointDecoder | None = None,
     ) -> None:
-        """`fields`: by stream. `rows`: the numbers from 0 of as many rows as a batch can have. `augmented`: those that go on."""
+        """`fields`: by stream. `on_bad`: one of `bad_records.POLICIES`. `rows`: np.arange(batch size). `augmented`: decodes the encoded
+        fields that are augmented, if there are any."""
         self._augmented = augmented
         self._fields = fields
         self._streams = streams
@@ -61,7 +62,7 @@ class DecodeFields:
         self._names = list(dict.fromkeys(field.name for ours in fields.values() for field in ours))
 
     def measure(self, draft: BatchDraft) -> None:
-        """Decode: only that tells which records there are."""
+        """Decode all rows: only that tells which records can be delivered."""
         faults: list[Fault] = []
         fields = draft.target.fields
         for stream, start, stop in draft.streams:
@@ -74,7 +75,7 @@ class DecodeFields:
                     rows = draft.missing(start, stop)
                 if len(rows):
                     reader.gather(draft.records[rows], fields[name], rows)
-                reach("mid_slot_write")
+                fault_point("mid_slot_write")
         if self._augmented is not None:
             self._augmented.decode(draft, None if self._on_bad == RAISE else faults)
         if faults:
@@ -87,14 +88,15 @@ class DecodeFields:
                 self._augmented.settle(draft, sources)
 
     def write(self, draft: BatchDraft) -> None:
-        """Nothing is left to do."""
+        """Nothing: `measure` has written every row."""
 
 
 class ReadFields:
     """Reads fixed fields: record by record from files, or from the arena."""
 
     def __init__(self, readers: Mapping[int, Sequence[tuple[str, Reader]]], *, windows: WindowDecoder, rows: NDArray[np.int64]) -> None:
-        """`readers`: by stream, of the fields that are read from files. `rows`: as for `DecodeFields`."""
+        """`readers`: by stream, (name, reader) of the fields that are read from files; those of the arena are in `windows`. `rows`: as for
+        `DecodeFields`."""
         self._readers = readers
         self._windows = windows
         self._rows = rows
@@ -104,7 +106,7 @@ class ReadFields:
         """Nothing: a fixed field has one element a record."""
 
     def write(self, draft: BatchDraft) -> None:
-        """Put each record into its row."""
+        """Read each record into its row, or copy it there from the arena."""
         fields = draft.target.fields
         for stream, start, stop in draft.streams:
             readers = self._readers[stream]
@@ -113,7 +115,7 @@ class ReadFields:
                 records, rows = (draft.records, self._rows) if whole else (draft.records[start:stop], self._rows[start:stop])
                 for name, reader in readers:
                     reader.gather(records, fields[name], rows)
-                    reach("mid_slot_write")
+                    fault_point("mid_slot_write")
             decoded = self._decoded[stream]
             if decoded and len(rows := draft.missing(start, stop)):
                 for name, reader in decoded:
@@ -123,23 +125,23 @@ class ReadFields:
 
 
 class CollateFields:
-    """Puts the records of ragged fields one after the other."""
+    """Collates ragged fields: puts the elements of all records of the batch one after the other."""
 
     def __init__(self, fields: Sequence[RaggedCollator]) -> None:
         self._fields = fields
         self._lengths: list[NDArray[np.int64]] = []
 
     def measure(self, draft: BatchDraft) -> None:
-        """Ask how long each record is."""
+        """Find the length of each record, and the elements of the batch."""
         self._lengths = [one.measure(draft.records, draft.streams, draft.slices) for one in self._fields]
         for one, lengths in zip(self._fields, self._lengths, strict=True):
             draft.elements[one.field.name] = int(lengths.sum())
 
     def write(self, draft: BatchDraft) -> None:
-        """Put offsets and elements into their places."""
+        """Write the offsets and the elements."""
         for one, lengths in zip(self._fields, self._lengths, strict=True):
             name = one.field.name
             offsets = offsets_of(lengths, draft.target.offsets[name][: draft.count + 1])
             one.collate(draft.target.fields[name], offsets)
-            reach("mid_slot_write")
+            fault_point("mid_slot_write")
         self._lengths = []

@@ -1,4 +1,4 @@
-"""What functions of the user's make of records, found by trying them on the first ones."""
+"""Finds out which fields `transform=` and `batch_transform=` return, by calling them on the first records before any worker does."""
 
 from __future__ import annotations
 
@@ -24,31 +24,33 @@ from streamload.transforms.stage import augment_arrays
 from streamload.transforms.trial import Trial, schema_of
 
 MOST_PROBED = 100
-"""Records that a function is tried on until one is good, where bad ones are not an error."""
+"""Records that are tried until one is good, if bad records are not an error."""
 MOST_COMPARED = 8
-"""Records that are compared, where some differ in length: what follows their length is ragged."""
+"""Records that `transform` is tried on if there are ragged fields: a field of the result whose length differs is ragged too."""
 BATCH = 2
-"""Records that a function of whole batches is tried on, where there are so many."""
+"""Records that `batch_transform` is tried on; fewer if the data has fewer."""
 
 
 class StoredRecord(NamedTuple):
-    """A record of the first stream, augmented."""
+    """A record of the first stream, as `transform` is given it: augmented."""
 
     fields: dict[str, Any]
-    """As a batch of its own."""
+    """By field, as of a batch of one record."""
     record: int
+    """Its record number."""
 
 
 def probe(job: Job) -> Schema:
-    """The schema of what the transform makes of records; or, once that is known, the batch transform of the first good ones.
+    """The schema of what `transform` returns; or, once `job.known` has that, of what `batch_transform` returns.
 
-    Where bad records are an error, so is a function that fails on one of those that it is tried on.
+    Raises TransformError if the function fails on a record that it is tried on, unless bad records are not an error and it succeeds on
+    another; and what reading the records raises.
     """
     return transformed_schema(job) if job.known is None else batch_schema(job)
 
 
 def transformed_schema(job: Job) -> Schema:
-    """What the transform makes of the first good record; of several, where they differ in length."""
+    """The schema of what `transform` returns for the first good record; for the first few if there are ragged fields."""
     assert job.transform is not None
     several = bool(job.augmented.ragged)
     trials: list[Trial] = []
@@ -63,7 +65,7 @@ def transformed_schema(job: Job) -> Schema:
         except TransformError as error:
             if job.on_bad == RAISE or not is_of_data(error):
                 if trials:
-                    break  # The step that it is in says so, if it is ever asked for.
+                    break  # The step that has this record raises the error, if it is ever needed.
                 raise
             failed = failed or error
         if sum(one.real for one in trials) == (MOST_COMPARED if several else 1):
@@ -74,7 +76,7 @@ def transformed_schema(job: Job) -> Schema:
 
 
 def batch_schema(job: Job) -> Schema:
-    """What the batch transform makes of the first good records."""
+    """The schema of what `batch_transform` returns for the first good records."""
     assert job.batch_transform is not None
     count = max(1, min(BATCH, job.streams[0].lanes[0].n))
     transforming = BatchTransform(job.batch_transform)
@@ -96,16 +98,16 @@ def batch_schema(job: Job) -> Schema:
 
 
 def _made_of(job: Job, transforming: BatchTransform, taken: Sequence[StoredRecord]) -> Schema:
-    """What a batch of these records becomes."""
+    """The schema of what `batch_transform` returns for a batch of these records."""
     records = np.array([one.record for one in taken], np.int64)
     result = transforming.call(whole_batch(job, taken), records, seed=job.streams[0].seed, epoch=0, position=0)
     return transforming.schema(result, len(records))
 
 
 def good_records(job: Job, count: int) -> Iterator[StoredRecord]:
-    """The first records of epoch 0 that can be read: `count` of them, or where bad ones are no error, as many as are tried.
+    """The first records of epoch 0 that can be read: of the first `count`; of the first MOST_PROBED if bad records are not an error.
 
-    Raises where bad records are an error, and where none is good.
+    Raises the error of a bad record, if bad records are an error or no record is good.
     """
     stream, faults, found = job.streams[0], list[Fault](), 0
     tries = min(count if job.on_bad == RAISE else MOST_PROBED, stream.lanes[0].n)
@@ -133,7 +135,7 @@ def good_records(job: Job, count: int) -> Iterator[StoredRecord]:
 
 
 def filled(schema: Schema, records: list[dict[str, Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, Ragged]]:
-    """Records, each a batch of its own, put together: fixed fields as arrays, ragged ones as such."""
+    """Batches of one record put together: (fixed fields by name, of shape (len(records), *field.shape); ragged fields by name)."""
     fixed = {field.name: np.concatenate([one[field.name] for one in records]) for field in schema if not field.ragged}
     ragged: dict[str, Ragged] = {}
     for field in schema.ragged:
@@ -145,7 +147,7 @@ def filled(schema: Schema, records: list[dict[str, Any]]) -> tuple[dict[str, NDA
 
 
 def whole_batch(job: Job, taken: Sequence[StoredRecord]) -> dict[str, Any]:
-    """A batch as the batch transform is given it: augmented, and transformed record by record."""
+    """The batch of these records that `batch_transform` is given: `transform`, if there is one, is called for each record."""
     fixed, ragged = filled(job.augmented, [one.fields for one in taken])
     if job.transform is None:
         return {field.name: ragged[field.name] if field.ragged else fixed[field.name] for field in job.augmented}
@@ -162,7 +164,10 @@ def whole_batch(job: Job, taken: Sequence[StoredRecord]) -> dict[str, Any]:
 
 
 def probed(job: Job, column: Column, reader: Any, record: NDArray[np.int64], faults: list[Fault] | None) -> Any:
-    """One record of a column as it is stored, an image in its own size where it is augmented; one that is bad is noted in `faults`."""
+    """One record of a column, as a batch of one: as augmentation takes it, which decodes an image in its own size.
+
+    A record that cannot be read is added to `faults`; without `faults`, it raises.
+    """
     name = column.field.name
     encoded = stored_column(column) is not column
     reader.collect_faults(faults)

@@ -1,4 +1,5 @@
-"""Records that differ in length, on their way from blocks into batches: room for them, where they lie, collated in one pass."""
+"""Ragged fields, whose records differ in length: how much room they need, where they lie in the arena, and how a batch of them is
+collated."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ from streamload.schema import Field
 from streamload.source import Lengths, RaggedColumn, RaggedReader, measured_of
 
 SPLIT_SLACK = 1.25
-"""Where a block of the order is a part of a stored one, what it is given above its share of that."""
+"""A block of the order that is a part of a stored block gets room for this many times its share of the stored block's elements."""
 
 
 def capacities_of(column: RaggedColumn, layout: Layout, cuts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Elements that each block between `cuts`, in ranks of `layout`, needs room for: shape (blocks,).
+    """How many elements each block of an order needs room for: shape (blocks,). Block k has ranks [cuts[k], cuts[k + 1]) of `layout`.
 
-    Exact where the column has counted its blocks, and the order's blocks are made of whole ones; a generous guess elsewhere.
+    Exact for blocks that are whole stored blocks, whose elements the column has counted; a generous estimate for others.
     """
     counts = np.diff(cuts)
     measured = measured_of(column)
@@ -42,23 +43,21 @@ def capacities_of(column: RaggedColumn, layout: Layout, cuts: NDArray[np.int64])
 
 
 class WindowSlice(NamedTuple):
-    """Neighbouring rows of a batch whose records lie in one window."""
+    """Rows [start, stop) of a batch, whose records lie in one part of the arena."""
 
     part: int
-    """Of the arena, counted over all streams."""
+    """The part, numbered through all streams."""
     held: NDArray[np.int64]
-    """Which of the window's held records they are, shape (stop - start,)."""
+    """The rows of the part that they lie in, shape (stop - start,)."""
     start: int
-    """First row of the batch."""
     stop: int
 
 
 class StreamRows(NamedTuple):
-    """Neighbouring rows of a batch whose records are of one stream."""
+    """Rows [start, stop) of a batch, whose records are of one stream."""
 
     stream: int
     start: int
-    """First row of the batch."""
     stop: int
 
 
@@ -67,12 +66,17 @@ class Region:
     """One ragged field in one part of the arena."""
 
     values: NDArray[Any]
+    """Its elements, shape (capacity, *field.shape)."""
     starts: NDArray[np.int64]
-    """Where the elements of each record begin; -1 where its block did not fit."""
+    """By row of the part, where the elements of the record begin in `values`; -1 if its block did not fit. Shape (records,)."""
     lengths: NDArray[np.int64]
+    """By row of the part, how many elements the record has. Shape (records,)."""
 
     def keep(self, reader: RaggedReader, records: NDArray[np.int64], start: int, stop: int, first: int, room: int) -> None:
-        """Decode a block: its records go to rows [start, stop), their elements to the `room` behind `first`, if they fit there."""
+        """Decode the records of a block into rows [start, stop) of the part, with elements in `values[first : first + room]`.
+
+        Marks them with -1 in `starts` if they do not fit there.
+        """
         lengths = reader.lengths(records)
         ends = np.cumsum(lengths)
         if len(ends) and ends[-1] > room:
@@ -84,21 +88,22 @@ class Region:
 
 
 class RaggedCollator:
-    """One ragged field of a batch: measured, then put together."""
+    """Collates one ragged field of a batch, after measuring it."""
 
     def __init__(self, field: Field, readers: Sequence[RaggedReader], regions: Mapping[int, Region]) -> None:
-        """`readers`: one a stream. `regions`: by part of the arena, where the field lies in it; parts of streams whose records
-        are read one by one are not there."""
+        """`readers`: one for each stream. `regions`: by number of a part of the arena, where the field lies in it; parts without the field
+        are left out."""
         self.field = field
         self._readers = readers
         self._regions = regions
         self._addresses: NDArray[np.int64] | None = None
-        """Of each row, where its elements lie in the arena; 0 where they do not. None where no row's do."""
+        """By row, the address of its elements in the arena; 0 if they are not there. None if those of no row are."""
         self._reads: list[tuple[RaggedReader, NDArray[np.int64], slice | NDArray[np.intp]]] = []
-        """What is read past the arena: readers, records, and the rows that these go to."""
+        """What is read from files: (reader, records, rows that they go to)."""
 
     def measure(self, records: NDArray[np.int64], rows: Sequence[StreamRows], slices: Sequence[WindowSlice]) -> NDArray[np.int64]:
-        """Elements of each record of a batch: shape (len(records),). `rows` cover the batch, `slices` what lies in the arena."""
+        """How many elements each record of a batch has: shape (len(records),). `rows`: those of each stream, together all. `slices`: rows
+        whose records lie in the arena."""
         lengths = np.empty(len(records), np.int64)
         here = [one for one in slices if one.part in self._regions]
         self._addresses = addresses = np.zeros(len(records), np.int64) if here else None
@@ -123,7 +128,7 @@ class RaggedCollator:
         return lengths
 
     def collate(self, values: NDArray[np.generic], offsets: NDArray[np.int64]) -> None:
-        """Put the elements of the records that were measured one after the other, record k at `offsets[k]`."""
+        """Write the elements of the records that were measured last into `values`, those of record k from `offsets[k]` on."""
         nbytes = self.field.nbytes
         if self._addresses is not None and nbytes:
             sizes = np.diff(offsets) * nbytes
@@ -133,7 +138,8 @@ class RaggedCollator:
 
 
 def offsets_of(lengths: NDArray[np.int64], out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Where records of these lengths begin, one after the other, and their end: shape (len(lengths) + 1,)."""
+    """The offsets of records of these lengths that follow each other: shape (len(lengths) + 1,), from 0 to the sum. Written to `out`
+    if it is given."""
     offsets = np.empty(len(lengths) + 1, np.int64) if out is None else out
     offsets[0] = 0
     np.cumsum(lengths, out=offsets[1:])
@@ -141,11 +147,11 @@ def offsets_of(lengths: NDArray[np.int64], out: NDArray[np.int64] | None = None)
 
 
 def lengths_of(column: RaggedColumn) -> Lengths:
-    """How long its records are, as exactly as is known."""
+    """The lengths of a column's records: measured, if they were, otherwise as the column estimates them."""
     measured = measured_of(column)
     return column.lengths if measured is None else measured.lengths
 
 
 def capacity_for(column: RaggedColumn, records: int) -> int:
-    """Elements that a batch of so many records has room for in its slot."""
+    """How many elements of a column a slot has room for, in a batch of so many records. Few batches need more: these overflow."""
     return max(1, math.ceil(lengths_of(column).capacity(records)))

@@ -1,4 +1,4 @@
-"""How long storage is waited for: what a wait looks like from within is that this process reads, and does not run."""
+"""Measures how long a process waits for storage: the time during which it is in a read and its thread does not run."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from streamload.source import ReadStats
 
 
 class ReadingTime:
-    """Entered for as long as a step or a block is read, by whichever reader; counts the time that this process did not run.
+    """A context that is entered while a step or a block is read; adds the time that the thread spent waiting to `disk_ns`.
 
-    What is mapped and present is copied without a wait, and a small step takes hardly longer than telling the time does: once all
-    files are at hand nothing is timed, as long as no page had to be fetched from storage after all (a major fault) when that was
-    last looked at.
+    Reading mapped pages that are in memory needs no waiting, and a small step takes hardly longer than reading the clock. So once all
+    files are mapped and present, nothing is timed, until a page has had to be fetched from storage after all (a major fault).
     """
 
     def __init__(self, meter: ReadStats) -> None:
         self.disk_ns = 0
         """Nanoseconds of waiting so far."""
         self.is_timed = True
-        """Whether it is worth entering."""
+        """Whether entering measures anything; otherwise it may be left out."""
         self._meter = meter
-        self._at_hand = False
+        self._all_mapped = False
         self._faults = 0
         self._began: tuple[int, int, int] | None = None
 
-    def find_at_hand(self) -> None:
-        """All files are mapped, and their pages present."""
-        self._at_hand, self.is_timed, self._faults = True, False, _major_faults()
+    def note_all_mapped(self) -> None:
+        """Stop timing: all files are mapped, and their pages are in memory."""
+        self._all_mapped, self.is_timed, self._faults = True, False, _major_faults()
 
     def look_for_faults(self) -> None:
-        """See whether pages had to be fetched since the last look. To be called every few steps."""
-        if self._at_hand:
+        """Time again if pages had to be fetched from storage since the last call. To be called every few steps."""
+        if self._all_mapped:
             faults = _major_faults()
             self.is_timed, self._faults = faults > self._faults, faults
 
@@ -47,7 +46,7 @@ class ReadingTime:
             self.disk_ns += max(0, min(blocked, self._meter.read_ns - read))
 
     def tell(self, ahead: Callable[[], None]) -> None:
-        """Tell the kernel, or readers, what comes next: that may wait for the device, or for tables that are read for it."""
+        """Call `ahead`, which gives advice, and count its time as reading: it may wait for storage itself."""
         with self:
             began = time.perf_counter_ns()
             ahead()
@@ -55,7 +54,7 @@ class ReadingTime:
 
 
 def _major_faults() -> int:
-    """Pages that this thread has had to wait for."""
+    """How many pages this thread has had to wait for, in its life. 0 on systems that do not count them by thread."""
     if sys.platform != "linux":
         return 0
     import resource

@@ -1,30 +1,32 @@
 """The stages that a step goes through on its way from storage into its slot, and how to add one.
 
-A step is filled in **passes**, one after the other. Each pass has a list of stages and one destination for what they make:
-memory of this process between passes, the slot for the last one. The first pass loads records from storage (decode · read ·
-collate, in `load`); each further one makes fields out of the fields of the pass before it (a function of the user's, in
-`transform_records`). Without functions there is one pass, and records go straight into the slot.
+A step is filled in **passes**, one after the other. Each pass has a list of stages, and one destination that all of them write to:
+the slot of the step in the last pass, memory of this process in those before it. The first pass loads records from storage (decodes,
+reads and collates them: `load`; augments them: `augment_fields`). Each further pass makes new fields from those of the pass before it:
+a `transform` (`transform_records`), a `batch_transform` (`transform_batch`), `collate` (`arrange_ragged`). Without any of these there
+is one pass, and records go straight into the slot.
 
-In a pass, each stage first *measures*, in the order of the list; then the destination is fitted to what was measured; then each
+In a pass, each stage first *measures*, in the order of the list. Then the destination makes room for what was measured. Then each
 stage *writes*, in the same order:
 
-- `measure(draft)` finds out what only looking can tell: that records cannot be decoded (`draft.settle`, before any other stage
-  of the pass has measured), and how many elements a ragged field has in this batch (`draft.elements[name]`, which every
-  ragged field of the pass needs from exactly one stage). It may write *fixed* fields to `draft.target` already, where that is
-  how one finds out; it must not write ragged ones, whose room is not known yet.
-- `write(draft)` puts everything else in its place in `draft.target`, which may be another than before: rows [0, draft.count) of
-  fixed fields; of ragged ones the elements, and `draft.target.offsets[name][: draft.count + 1]`.
+- `measure(draft)` finds out what cannot be known without reading: which records cannot be decoded (it then calls `draft.settle`,
+  before any other stage of the pass has measured), and how many elements a ragged field has in this batch. It sets
+  `draft.elements[name]`; for every ragged field of the pass exactly one stage does so. It may already write *fixed* fields to
+  `draft.target`, if it has to make them in order to measure. It must not write ragged fields: there is no room for them yet.
+- `write(draft)` writes everything else to `draft.target`, which may be another object than in `measure`: rows [0, draft.count) of
+  fixed fields; of ragged fields, the elements and `draft.target.offsets[name][: draft.count + 1]`.
 
-What a stage may rely on: `draft.records`, `draft.pieces` (stream, epoch and position of each row: all that randomness may depend
-on, besides the stream's seed), `draft.streams` and `draft.slices` always speak of the rows that the batch has now;
-`draft.source` holds what the pass before wrote. Arrays of the draft are for this step only and must not be kept. What a stage
-raises becomes the error of the step; a StreamloadError keeps its kind, and is given epoch and step.
+What a stage may rely on: `draft.records`, `draft.pieces`, `draft.streams` and `draft.slices` always describe the rows that the batch
+has now. `draft.source` holds the fields of the pass before. Whatever is random depends on the stream's seed and on `draft.pieces`
+(stream, epoch and position of each row), and on nothing else. Arrays of the draft belong to this step, and must not be kept. What a
+stage raises becomes the error of the step; a StreamloadError keeps its class, and gets the epoch and the step as details.
 
-A stage is made once a process, from the job alone; it owns its memory, whose bytes the loader's footprint must count. It says
-what its fields become by the schema that it is planned with: the fields of the last pass are `job.layout.schema`.
-To add one: write a class with these methods, and put it into the list of its pass in `fetcher.BatchFetcher`. A stage that takes a
-field over from another (say one that crops images while it reads them) writes that field itself, and the field is left
-out of the other's list.
+A stage is made once in each process, from the job alone. It owns its memory, which the loader's account of memory must include
+(`loader.budget`). The schema of the last pass is `job.layout.schema`.
+
+To add a stage: write a class with these two methods, and put it into the list of its pass in `fetcher.BatchFetcher`. A stage that takes
+a field over from another one (for example, one that crops images while it reads them) writes that field itself, and the field is
+left out of the list of the other one.
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ from streamload.fetch.draft import BatchDraft, Destination
 
 
 class Stage(Protocol):
-    """One part of the work on a step; the docstring of this module has the rules."""
+    """One piece of the work on a step. The docstring of this module has the rules."""
 
     def measure(self, draft: BatchDraft) -> None:
-        """Find out what the batch consists of, and how many elements its ragged fields have."""
+        """Settle which records the batch has, and set `draft.elements` of the ragged fields of this stage."""
         ...
 
     def write(self, draft: BatchDraft) -> None:
-        """Put this stage's fields into `draft.target`."""
+        """Write the fields of this stage to `draft.target`."""
         ...
 
 
@@ -55,7 +57,7 @@ class Pass:
         self._destination = destination
 
     def run(self, draft: BatchDraft) -> None:
-        """Take one step through the stages. Raises what they raise."""
+        """Take one step through the stages: what was the target of the pass before is the source of this one. Raises what they raise."""
         if draft.elements:
             draft.elements = {}
         draft.source, draft.target = draft.target, self._destination.begin(draft)

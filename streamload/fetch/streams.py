@@ -1,4 +1,4 @@
-"""The streams of a job as one process reads them: their files, where their records lie, and what the kernel is told ahead."""
+"""The streams of a job as one process reads them: open files, the record numbers of positions, advice and mapping."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from streamload.source import Reader, ReadStats
 from streamload.storage.files import OpenFiles
 
 MOST_MAP_PAUSE = 256
-"""Steps between two looks at whether the page cache holds enough of a file to map it."""
+"""The most steps between two attempts to map a file, which is done only where the page cache holds it."""
 
 
 class OpenStreams:
-    """All streams of a job: files that are opened when they are needed, block tables, and accounts of reading."""
+    """All streams of a job in one process: files that are opened when they are first read, and the time that reading takes."""
 
     def __init__(self, job: Job, tables: LaneTables, meter: ReadStats) -> None:
         self._job = job
         self._tables = tables
         self.reading = ReadingTime(meter)
-        """Entered while records are read."""
+        """To be entered (`with`) while records are read."""
         self.files = [OpenFiles(stream.fingerprints, direct=job.direct) for stream in job.streams]
         self.advised: list[list[Reader]] = [[] for _ in job.streams]
-        """Of each stream, the readers that are told ahead what steps will need."""
+        """By stream, the readers that advice is passed to."""
         self.unmapped: list[tuple[int, int]] = []
-        """By stream and number, the files that may be mapped, and are not yet."""
+        """(stream, file number) of the files that may be mapped and are not yet."""
         if job.mapped:
             self.unmapped = [(number, file) for number, files in enumerate(self.files) for file in range(len(files.fingerprints))]
         if job.mapped and not self.unmapped:
-            self.reading.find_at_hand()
+            self.reading.note_all_mapped()
         self._map_pause, self._map_after = 1, 0
 
     def records(self, pieces: Sequence[StepPiece]) -> NDArray[np.int64]:
-        """The record numbers of a step's pieces, each counted within its stream: shape (records,)."""
+        """The record numbers of a step's pieces, in their order, each counted within its stream: shape (records,)."""
         if len(pieces) == 1:
             stream, lane, epoch, start, stop = pieces[0]
             if not self._tables:
@@ -59,7 +59,7 @@ class OpenStreams:
             files.verify()
 
     def advise(self, pieces: Sequence[StepPiece]) -> None:
-        """Tell the kernel which stored bytes these positions will need. Never an error."""
+        """Advise the operating system of the stored bytes that these positions will need. Raises nothing."""
         for piece in pieces:
             self._advise(piece)
 
@@ -76,11 +76,12 @@ class OpenStreams:
             for reader in readers:
                 reader.advise(records)
         except StreamloadError:
-            pass  # Whatever is wrong, the step that reads these records will say it.
+            pass  # The step that reads these records raises what is wrong with them.
 
     def _advise_blocks(self, readers: Sequence[Reader], table: WindowTable, start: int, stop: int) -> None:
-        """The share of their windows' blocks that the positions [start, stop) are of the windows' positions."""
-        for window in table.windows_between(start, stop, least=1):  # Some may hold nothing.
+        """Advise of blocks of the windows that positions [start, stop) lie in: the same share of a window's blocks, in the order in which
+        they are decoded, as these positions are of its positions. So all blocks of a window are advised of once."""
+        for window in table.windows_between(start, stop, least=1):  # Windows of no positions are passed over.
             low, high = int(table.starts[window]), int(table.starts[window + 1])
             blocks = table.blocks_of(window)
             first = len(blocks) * (max(start, low) - low) // (high - low)
@@ -91,7 +92,10 @@ class OpenStreams:
                     reader.advise(records)
 
     def map_a_stretch(self) -> None:
-        """Map a little more of the files, as long as the page cache holds them: reading is then a plain copy."""
+        """Map a little more of the files, if the page cache holds them: what is mapped is read by copying, without a system call.
+
+        Called before every step until all files are mapped, so that no step waits long for it.
+        """
         if self._map_after > 0:
             self._map_after -= 1
             return
@@ -101,18 +105,18 @@ class OpenStreams:
             if mapping.populated:
                 self.unmapped.pop()
                 if not self.unmapped:
-                    self.reading.find_at_hand()
+                    self.reading.note_all_mapped()
                 continue
             if mapping.populate():
                 self._map_pause = 1
             else:
-                # Looking costs as much as a small step: after a refusal, look half as often, and at another file.
+                # An attempt takes as long as a small step: after one that failed, try half as often, and another file.
                 self.unmapped.insert(0, self.unmapped.pop())
                 self._map_pause = min(2 * self._map_pause, MOST_MAP_PAUSE)
                 self._map_after = self._map_pause
             return
 
     def close(self) -> None:
-        """Let go of files and mappings."""
+        """Close files and mappings."""
         for files in self.files:
             files.close()

@@ -1,4 +1,7 @@
-"""What goes over a worker's socket: a few integers a step, framed; text only when something went wrong."""
+"""Messages between the loader's process and a worker, and their binary form on the socket.
+
+A message is a frame: the number of bytes that follow its head, a kind, and then a few integers, or JSON for what is rare.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +22,39 @@ _WINDOW = struct.Struct("<qHHqqqI")
 _FILLED = struct.Struct("<qqq")
 _FILLED_FRAME = struct.Struct("<IBqqq")
 _WHOLE_STEP = struct.Struct("<qqqqHHHHHqqI")
-"""`_STEP` and one `_PIECE`: most steps are one piece, and have nothing beside it."""
+"""`_STEP` and one `_PIECE`: most steps are one piece, without advice or segments, and are packed in one call."""
 _WHOLE_STEP_FRAME = struct.Struct("<IBqqqqHHHHHqqI")
 
 
 class Kind(IntEnum):
-    """What a frame says."""
+    """What a frame holds. Kinds below 16 go to workers, the others come from them."""
 
     STEP = 1
+    """A `StepTask`."""
     WINDOW = 2
+    """A `WindowTask`."""
     FORGET = 3
+    """Drop all tasks that are not done; answered by FORGOTTEN."""
     FILLED = 16
+    """A `Filled` step of which every record could be delivered."""
     FAILED = 17
+    """A `Failed` step."""
     FORGOTTEN = 18
+    """The answer to FORGET: no task is under way any more."""
     PROBED = 19
+    """What a function of the user's returns, asked for before the first step."""
     BROKEN = 20
-    """A worker that cannot go on: a block does not decode, or it could not begin."""
+    """The worker cannot go on: a block cannot be decoded, or it could not start."""
     OVERFLOWN = 21
-    """A step that did not fit its slot; the descriptor of the memory that it lies in comes along."""
+    """An `Overflowed` step; the descriptor of its memory is sent along."""
     FLAWED = 22
-    """A step that is in its slot, some of whose records could not be delivered."""
+    """A `Filled` step, some records of which could not be delivered."""
 
 
 _made = tuple.__new__
 """Makes a named tuple as its class would, in half the time: for what is made for every step."""
 _KINDS = {int(kind): kind for kind in Kind}
-# Members of an enumeration are looked up through a descriptor; these are looked at with every frame.
+# Looking up a member of an enumeration takes longer than a variable of the module; these are needed for every frame.
 _A_STEP, _A_FILLED = Kind.STEP, Kind.FILLED
 _STEP_NUMBER, _FILLED_NUMBER = int(Kind.STEP), int(Kind.FILLED)
 
@@ -54,39 +64,40 @@ class SegmentRows(NamedTuple):
 
     stream: int
     valid: int
-    """Rows that count: those that are read for it first."""
+    """Rows that count, which come first."""
     rows: int
-    """All of them: what is missing repeats the last record that is read."""
+    """All rows: those that do not count repeat the last record that is read."""
 
 
 class StepTask(NamedTuple):
     """Fill one slot with one step: the records of its pieces, one piece after the other."""
 
     number: int
-    """Counts on through the life of the loader; it rises in the order in which steps are handed out."""
+    """Unique in the life of the loader; rises in the order in which steps are handed out."""
     slot: int
     epoch: int
-    """The epoch and the number of the step in it, as the user counts them."""
+    """The epoch of the run."""
     step: int
+    """The number of the step in that epoch."""
     pieces: tuple[StepPiece, ...]
-    """What the step consists of: piece k holds the rows behind those of piece k - 1. Never empty."""
+    """What is read for the step, in the order of its rows. Never empty."""
     advice: tuple[StepPiece, ...] = ()
-    """Positions to tell the kernel about before filling."""
+    """Positions to advise the operating system of before filling."""
     segments: tuple[SegmentRows, ...] = ()
-    """The rows of each stream, in order, where rows are filled up; none where every row is read and counts."""
+    """The rows of each stream, in order, if some rows do not count, or may come not to; empty if every row is read and counts."""
 
 
 class WindowTask(NamedTuple):
     """Decode this worker's share of one window into one part of the arena."""
 
     serial: int
-    """Counts on through the life of the loader; a progress word says which serial it speaks of."""
+    """Unique in the life of the loader; `memory.progress` says of which serial a worker has decoded how many blocks."""
     stream: int
     lane: int
     epoch: int
     window: int
     part: int
-    """Of the arena, counted over all streams."""
+    """The part of the arena to decode it into, numbered through all streams."""
     blocks: int = 0
     """How many blocks the window has."""
     shares: tuple[int, ...] = ()
@@ -94,7 +105,7 @@ class WindowTask(NamedTuple):
 
     @property
     def key(self) -> WindowKey:
-        """What tells this window from every other."""
+        """(stream, lane, epoch, window)."""
         return self[1:5]
 
 
@@ -110,25 +121,25 @@ class Filled(NamedTuple):
     number: int
     slot: int
     records: int
-    """How many are in it."""
+    """How many rows it has."""
     bad: tuple[tuple[int, int, str], ...] = ()
-    """Records that could not be delivered: which, by which they were replaced (-1: by none), and why."""
+    """Records that could not be delivered: (record, record that replaces it or -1, reason)."""
     valid: tuple[int, ...] = ()
-    """Rows of each of the task's segments that count, where some were left out; else none."""
+    """By segment of the task, the rows that count, if records were left out; otherwise empty."""
 
 
 class Overflowed(NamedTuple):
-    """A step is in memory of its own, since ragged records were longer than its slot has room for."""
+    """A step is in memory of its own, because its ragged records are longer than its slot has room for."""
 
     number: int
     slot: int
     records: int
     capacities: tuple[int, ...]
-    """Elements that the memory has room for, by field: it is laid out as a slot with these."""
+    """By field, the elements that the memory has room for: it is laid out as a slot with these capacities."""
     nbytes: int
     """Bytes of the memory."""
     memory: Any
-    """The bytes, as an array; None until its descriptor has been found."""
+    """The memory as a uint8 array of shape (nbytes,); None until its descriptor has been received and mapped."""
     bad: tuple[tuple[int, int, str], ...] = ()
     """As in `Filled`."""
     valid: tuple[int, ...] = ()
@@ -141,7 +152,7 @@ class Failed(NamedTuple):
     number: int
     slot: int
     error: dict[str, Any]
-    """As `errors.to_plain` gives it."""
+    """The error, as `errors.to_plain` makes it."""
 
 
 Reply = Filled | Overflowed | Failed
@@ -150,12 +161,12 @@ Reply = Filled | Overflowed | Failed
 
 @cache
 def _step_frame(pieces: int, segments: int) -> struct.Struct:
-    """The layout of a step's frame with so many pieces, those of its advice among them."""
+    """The binary form of a step's frame with so many pieces (those of its advice included) and segments."""
     return struct.Struct("<IBqqqqHHH" + "HHqqI" * pieces + "HII" * segments)
 
 
 def pack_step(task: StepTask) -> bytes:
-    """A frame for a step task."""
+    """The frame of a step task."""
     number, slot, epoch, step, pieces, advice, segments = task
     if len(pieces) == 1 and not advice and not segments:
         stream, lane, of_epoch, start, stop = pieces[0]
@@ -173,7 +184,7 @@ def pack_step(task: StepTask) -> bytes:
 
 
 def _step(held: bytes, at: int, end: int) -> StepTask:
-    """The task of a frame for a step that lies there."""
+    """The step task whose content lies in bytes [at, end) of `held`."""
     if end - at == _WHOLE_STEP.size:
         number, slot, epoch, step, count, _, _, stream, lane, of_epoch, start, length = _WHOLE_STEP.unpack_from(held, at)
         if count:
@@ -191,25 +202,25 @@ def _step(held: bytes, at: int, end: int) -> StepTask:
 
 
 def pack_window(task: WindowTask) -> bytes:
-    """A frame for a window task."""
+    """The frame of a window task."""
     shares = struct.pack(f"<{len(task.shares)}I", *task.shares)
     return _FRAME.pack(_WINDOW.size + len(shares), Kind.WINDOW) + _WINDOW.pack(*task[:-1]) + shares
 
 
 def pack_filled(reply: Filled) -> bytes:
-    """A frame for a filled step."""
+    """The frame of a filled step."""
     if reply.bad or reply.valid:
         return pack_text(Kind.FLAWED, reply._asdict())
     return pack_whole(*reply[:3])
 
 
 def pack_whole(number: int, slot: int, records: int) -> bytes:
-    """A frame for a filled step of which every record could be delivered."""
+    """The frame of a filled step of which every record could be delivered."""
     return _FILLED_FRAME.pack(_FILLED.size, _FILLED_NUMBER, number, slot, records)
 
 
 def pack_overflown(reply: Overflowed) -> bytes:
-    """A frame for a step that did not fit its slot; its memory must be sent along."""
+    """The frame of a step that did not fit its slot. The descriptor of its memory must be sent along."""
     return pack_text(Kind.OVERFLOWN, reply._replace(memory=None)._asdict())
 
 
@@ -220,13 +231,13 @@ def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
 
 
 class Frames:
-    """Cuts a stream of bytes into frames."""
+    """Cuts the bytes that arrive from a socket into frames, and keeps the beginning of one that is not complete."""
 
     def __init__(self) -> None:
         self._held = b""
 
     def feed(self, received: bytes) -> list[tuple[Kind, Any]]:
-        """The frames that are complete now, each as its kind and its content."""
+        """The frames that are complete now, each as (kind, content): a task, a reply, or what JSON says."""
         held = self._held + received if self._held else received
         complete: list[tuple[Kind, Any]] = []
         at, end = 0, len(held)

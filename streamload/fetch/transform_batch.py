@@ -1,4 +1,4 @@
-"""The pass of the user's function of a whole batch: fields of a `Workspace` in, fields of the batch out."""
+"""The pass of `batch_transform=`: the stage that calls the user's function of a whole batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streamload.transforms.record import is_of_data
 
 
 class TransformBatch:
-    """Calls the user's function once for each batch, when all of it is there."""
+    """The stage that calls the user's function once for each batch, with all fields of the pass before."""
 
     def __init__(self, job: Job, transforming: BatchTransform, meter: ReadStats) -> None:
         assert job.layout is not None
@@ -30,10 +30,10 @@ class TransformBatch:
         self._meter = meter
         self._on_bad = job.on_bad
         self._result: dict[str, Any] | None = None
-        """What it made of the batch at hand; None where there is nothing."""
+        """What the function returned for the present batch; None for a batch without records, or whose records are all bad."""
 
     def measure(self, draft: BatchDraft) -> None:
-        """Call it, and put fixed fields into the batch; settle what becomes of the records of a batch that it fails on: all of them."""
+        """Call the function, and write the fixed fields that it returns. If it fails, all records of the batch are bad."""
         began = time.perf_counter_ns()
         self._result = None
         try:
@@ -62,7 +62,7 @@ class TransformBatch:
         return result
 
     def write(self, draft: BatchDraft) -> None:
-        """Put ragged fields into the batch."""
+        """Write the ragged fields that the function returned."""
         for field in self._schema.ragged:
             offsets = draft.target.offsets[field.name]
             offsets[: draft.count + 1] = 0
@@ -75,14 +75,15 @@ class TransformBatch:
 
 
 def _elements(result: Mapping[str, Any] | None, field: Field) -> int:
-    """Elements of a ragged field in the whole batch; none where there is no result."""
+    """How many elements a ragged field has in the whole batch; 0 without a result."""
     return 0 if result is None else int(result[field.name].offsets[-1] - result[field.name].offsets[0])
 
 
 def batch_of(arrays: Arrays, schema: Schema, count: int) -> dict[str, Any]:
-    """The first `count` records of arrays, as the user's function is given them."""
-    found: dict[str, Any] = {}
+    """The first `count` records as the user's function is given them: by field, an array of shape (count, *field.shape) or a `Ragged`.
+    They share the memory of `arrays`."""
+    batch: dict[str, Any] = {}
     for field in schema:
         values = arrays.fields[field.name]
-        found[field.name] = Ragged(values, arrays.offsets[field.name][: count + 1], field.ragged) if field.ragged else values[:count]
-    return found
+        batch[field.name] = Ragged(values, arrays.offsets[field.name][: count + 1], field.ragged) if field.ragged else values[:count]
+    return batch

@@ -1,4 +1,4 @@
-"""The pass of the user's function: memory for what it is given, and the stage that calls it for each record."""
+"""The pass of `transform=`: memory for the fields that the user's function is given, and the stage that calls it for each record."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from streamload.transforms.record import RecordTransform
 
 
 class Workspace:
-    """Memory of this process for the fields of one batch, between two passes."""
+    """Memory of this process for the fields of one batch, which one pass writes and the next one reads."""
 
     def __init__(self, schema: Schema, batch_size: int) -> None:
         self._ragged = schema.ragged
         self._fixed = [field for field in schema if not field.ragged]
         self._batch_size = batch_size
         self.fields: dict[str, NDArray[Any]] = {}
-        """As in `Arrays`; of ragged fields, of the batch at hand."""
+        """As in `Arrays`; arrays of ragged fields are new for each batch."""
         self._unheld: dict[str, int] = {}
-        """References to each fixed field's array as long as no function of the user's looks at it."""
+        """By fixed field, the number of references to its array when no function of the user's keeps one."""
         self._renew(self._fixed)
         self.offsets: dict[str, NDArray[np.int64]] = {field.name: np.zeros(batch_size + 1, np.int64) for field in self._ragged}
 
@@ -40,19 +40,19 @@ class Workspace:
             self._unheld[field.name] = sys.getrefcount(self.fields[field.name])
 
     def begin(self, draft: BatchDraft) -> Arrays:
-        """The memory of the batch before, unless the function keeps something of it."""
+        """The memory of the batch before; new memory for fields of which the user's function has kept something."""
         self._renew([field for field in self._fixed if sys.getrefcount(self.fields[field.name]) > self._unheld[field.name]])
         return self
 
     def fit(self, draft: BatchDraft) -> Arrays:
-        """New memory for elements: what the function returned for the batch before may still look at the old."""
+        """The same, with new arrays for ragged fields: results of the batch before may be views of the old ones."""
         for field in self._ragged:
             self.fields[field.name] = np.empty((draft.elements[field.name], *field.shape), field.dtype)
         return self
 
 
 class TransformRecords:
-    """Calls the user's function for each record: fields of a `Workspace` in, fields of the batch out."""
+    """The stage that calls the user's function for each record."""
 
     def __init__(self, job: Job, transforming: RecordTransform, meter: ReadStats) -> None:
         assert job.layout is not None
@@ -65,7 +65,7 @@ class TransformRecords:
         self._results: dict[str, list[NDArray[Any]]] = {}
 
     def measure(self, draft: BatchDraft) -> None:
-        """Call it, put what it returns for fixed fields into the batch, and settle what becomes of records that it fails on."""
+        """Call the function for each row, write the fixed fields that it returns, and settle what becomes of records that it fails on."""
         began = time.perf_counter_ns()
         faults: list[Fault] = []
         source, target = draft.source, draft.target
@@ -96,7 +96,7 @@ class TransformRecords:
         draft.elements = {name: sum(map(len, arrays)) for name, arrays in self._results.items()}
 
     def _settle(self, draft: BatchDraft, fixed: Mapping[str, NDArray[Any]], sources: NDArray[np.int64]) -> None:
-        """Row k of the batch is now what was in row `sources[k]`; where that is negative, nothing."""
+        """Change the rows: the new row k is what was row `sources[k]`; zeros, and no elements, if that is negative."""
         for array in fixed.values():
             array[: len(sources)] = array[sources]
             array[: len(sources)][sources < 0] = np.zeros((), array.dtype)
@@ -105,14 +105,14 @@ class TransformRecords:
             self._results[field.name] = [found[row] if row >= 0 else none for row in sources.tolist()]
 
     def write(self, draft: BatchDraft) -> None:
-        """Put what it returned for ragged fields into the batch."""
+        """Write the ragged fields that the function returned."""
         for name, arrays in self._results.items():
             _collate(arrays, draft.target.fields[name], draft.target.offsets[name][: draft.count + 1])
         self._results = {}
 
 
 def _collate(arrays: Sequence[NDArray[Any]], values: NDArray[Any], offsets: NDArray[np.int64]) -> None:
-    """Put arrays one after the other into `values`; array k begins at `offsets[k]`."""
+    """Write arrays one after the other into `values`, and where each begins into `offsets`."""
     offsets_of(np.array([len(one) for one in arrays], np.int64), offsets)
     for one, start in zip(arrays, offsets[:-1].tolist(), strict=True):
         values[start : start + len(one)] = one

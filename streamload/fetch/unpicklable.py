@@ -1,4 +1,4 @@
-"""Which part of what the user gave cannot be sent to another process, as the user knows it."""
+"""Finds the part of an object of the user's that cannot be pickled, and names it in the user's words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 DEEPEST = 6
-"""How far a part is looked into."""
+"""Levels of nesting that are searched."""
 
 
 def part_that_cannot_travel(name: str, part: object) -> str | None:
-    """The innermost part of `part` that does not pickle, by its path from `name` and its type; None where all of it does.
+    """The innermost part of `part` that cannot be pickled, as its path from `name` and its type; None if all of it can.
 
-    Looked into are attributes, elements, and of functions the variables that they use, their defaults and their object.
+    Searches attributes, elements, and of functions the variables that they use, their defaults, and the object of a method.
     """
     if _travels(part):
         return None
@@ -37,11 +37,11 @@ def _travels(part: object) -> bool:
 
 
 def _left_out(_: object) -> None:
-    """Takes a buffer of an array, which travels by itself: nothing need be copied to see whether it can."""
+    """Takes the buffers of arrays, which can always be sent, so that they are not copied here."""
 
 
 def _parts(name: str, part: object) -> Iterator[tuple[str, object]]:
-    """What a part consists of, each with its path."""
+    """The parts of a part, each as (path, value)."""
     if isinstance(part, types.MethodType):
         yield f"the object of {name}", part.__self__
     elif isinstance(part, types.FunctionType):
@@ -63,13 +63,13 @@ def _parts(name: str, part: object) -> Iterator[tuple[str, object]]:
 
 
 def _variables(name: str, function: Callable[..., Any]) -> Iterator[tuple[str, object]]:
-    """What a function uses from outside: variables of the function around it, of its module, and defaults."""
+    """The variables that a function uses, each as (path, value): of the function around it, of its module, and its defaults."""
     code, used = function.__code__, cast(Any, function)
     for variable, cell in zip(code.co_freevars, used.__closure__ or (), strict=True):
         try:
             yield f"the variable {variable!r} of {name}", cell.cell_contents
         except ValueError:
-            pass  # It has not been given a value yet.
+            pass  # The variable has no value yet.
     for variable in code.co_names:
         if variable in used.__globals__:
             yield f"the variable {variable!r} of {name}", used.__globals__[variable]

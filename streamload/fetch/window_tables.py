@@ -1,4 +1,4 @@
-"""Block tables of two epochs in shared memory, written by the loader and read by every worker."""
+"""Window tables in shared memory, those of two epochs for each lane: computed by the loader's process, read by every worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streamload.order import WINDOWED, WindowedOrder, WindowTable
 
 
 class Tables:
-    """The tables of an epoch of one order and of the epoch after it: the parity of an epoch's number says which place is its own."""
+    """The window tables of two successive epochs of one order. Even epochs have the first place in the memory, odd ones the second."""
 
     def __init__(self, order: WindowedOrder, block: SharedBlock, offset: int = 0) -> None:
         self._order = order
@@ -28,21 +28,21 @@ class Tables:
         return 2 * order.table_nbytes
 
     def write(self, epoch: int) -> WindowTable:
-        """Work out the table of an epoch. Nobody may be reading the one that was in its place."""
+        """Compute the table of an epoch, in the place of that of two epochs before, which no process may be reading any more."""
         if epoch not in self._known:
             self._known = {known: table for known, table in self._known.items() if known % 2 != epoch % 2}
             self._known[epoch] = self._order.write_table(epoch, self._words(epoch))
         return self._known[epoch]
 
     def read(self, epoch: int) -> WindowTable:
-        """The table of an epoch, which has been written."""
+        """The table of an epoch that has been written. Its arrays share the memory, and change when `write` takes their place."""
         if epoch not in self._known:
             self._known = {known: table for known, table in self._known.items() if known % 2 != epoch % 2}
             self._known[epoch] = self._order.read_table(epoch, self._words(epoch))
         return self._known[epoch]
 
     def forget(self) -> None:
-        """Whatever was written may be written anew."""
+        """Read tables anew when they are next needed."""
         self._known.clear()
 
     def _words(self, epoch: int) -> NDArray[np.int64]:
@@ -51,7 +51,7 @@ class Tables:
 
 
 LaneTables = dict[LaneKey, Tables]
-"""By (stream, lane), the tables of every order that goes by windows."""
+"""By (stream, lane), the tables of every order that has windows."""
 
 
 def tables_nbytes(streams: tuple[Stream, ...]) -> int:
@@ -71,7 +71,7 @@ def tables_in(block: SharedBlock | None, streams: tuple[Stream, ...]) -> LaneTab
 
 
 def _windowed(streams: tuple[Stream, ...]) -> Iterator[tuple[LaneKey, WindowedOrder]]:
-    """The orders that go by windows, and which stream and lane they are of."""
+    """The orders that have windows and are decoded by windows here, with their stream and lane."""
     for number, stream in enumerate(streams):
         for lane, order in enumerate(stream.lanes):
             if lane in stream.own and isinstance(order, WINDOWED):

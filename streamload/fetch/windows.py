@@ -1,4 +1,4 @@
-"""Windows that are being decoded into the arena, as one worker sees them: its share of their blocks, and what lies there already."""
+"""Decodes windows into the arena, as one worker does it: its share of their blocks; and takes records of steps from there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamload import kernels
 from streamload.errors import StreamloadError
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.fetch.job import ArenaLayout, Job
 from streamload.fetch.ragged_collate import Region, WindowSlice, offsets_of
 from streamload.fetch.reading_time import ReadingTime
@@ -25,38 +25,40 @@ from streamload.order import StepPiece, WindowTable, runs_of
 from streamload.source import RaggedReader, Reader, RecordDecoder, forward_starts
 
 ADVISED_BLOCKS = 32
-"""Blocks of a share that readers are told of at a time, at least one such stretch ahead of decoding."""
+"""Blocks that readers are advised of at a time: decoding is always at least one such stretch behind."""
 TOGETHER_BLOCKS, TOGETHER_NBYTES, TOGETHER_NS = 64, 8 * 1024**2, 6_000_000
-"""Blocks are decoded together up to so many, so many bytes, and so many nanoseconds at the pace of the last: a step that is ready
-waits meanwhile, and so does a worker that must see its neighbour's share done."""
+"""Small blocks are decoded together, as long as they are at most so many blocks and so many bytes, and take at most so many nanoseconds
+at the pace of the last ones: no more, since a step that could be filled waits meanwhile."""
 FIRST_NBYTES = 1024**2
 """As many bytes are decoded together as long as the pace is not known."""
 
 
 def _ended(*_: object) -> Any:
-    """What is asked of windows that were closed."""
-    raise RuntimeError("windows are asked for after they were closed: a fault in streamload")
+    """Takes the place of a callback once a `WindowDecoder` is closed."""
+    raise RuntimeError("windows are used after they were closed: a fault in streamload")
 
 
 class OpenWindow:
-    """A window that is being decoded: which blocks it has, and how far this worker's share of them is."""
+    """A window that is being decoded: its blocks, and how many of this worker's share are done."""
 
     def __init__(self, task: WindowTask, table: WindowTable, shares: Sequence[NDArray[np.int64]], index: int) -> None:
         self.task = task
         self.table = table
         self.blocks = table.blocks_of(task.window).copy()  # Tables are written again two epochs later.
         self.rows = table.held_starts(task.window)
+        """Block k has rows [rows[k], rows[k + 1]) of the part of the arena: shape (blocks + 1,)."""
         self.shares = tuple(map(len, shares))
-        """How many of the blocks each worker decodes."""
+        """By worker, how many of the blocks it decodes."""
         self.share = shares[index]
-        """Those that this one does, counted in the window."""
+        """The blocks that this worker decodes, by their number in the window, in the order of decoding."""
         self.held = [0, *np.cumsum(self.rows[self.share + 1] - self.rows[self.share]).tolist()]
-        """How many records come before each of these, and in all of them."""
+        """How many records come before each of these, and the number of all: length len(share) + 1."""
         self.done = 0
+        """How many of `share` are decoded."""
         self.told = 0
-        """Of the share, the blocks that readers have been told of."""
+        """How many of `share` readers have been advised of."""
         self.firsts: dict[str, NDArray[np.int64]] = {}
-        """Of ragged fields: where the room of each block begins in the part of the arena, and their end."""
+        """By ragged field: elements [firsts[k], firsts[k + 1]) of the part of the arena are room for block k; shape (blocks + 1,)."""
 
 
 class ArenaPart:
@@ -66,15 +68,15 @@ class ArenaPart:
         self.stream = stream
         self.arrays = layout.views(memory, part)
         self.regions = {name: Region(self.arrays[name], *place) for name, place in layout.places(memory, part).items()}
-        """Of ragged fields, and of stored bytes of encoded ones."""
+        """By name, those of ragged fields, and of encoded ones, whose stored bytes are ragged."""
         fixed = [field for field in layout.fields if not field.ragged]
         self.fixed = [(field.name, self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed if field.name not in augmented]
-        """Of the other fields: name, address, and bytes of a record."""
+        """(name, address, bytes of a record) of the fixed fields that are delivered as they lie here."""
         self.augmented = {field.name: (self.arrays[field.name].ctypes.data, field.nbytes) for field in fixed if field.name in augmented}
-        """The same of fields that do not come out as they lie here, by name."""
+        """By name, (address, bytes of a record) of the fixed fields that are augmented first."""
 
 
-def parts_of(job: Job, arena: SharedBlock | None) -> list[ArenaPart]:
+def arena_parts(job: Job, arena: SharedBlock | None) -> list[ArenaPart]:
     """The parts of a job's arena, stream after stream."""
     parts: list[ArenaPart] = []
     augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
@@ -89,7 +91,7 @@ def parts_of(job: Job, arena: SharedBlock | None) -> list[ArenaPart]:
 
 
 class WindowDecoder:
-    """The windows that are open, and the fields that are decoded into them."""
+    """The windows that one worker has open, and the readers of the fields that are decoded into them."""
 
     def __init__(
         self,
@@ -102,13 +104,13 @@ class WindowDecoder:
         reading: ReadingTime,
         verify: Callable[[], None],
     ) -> None:
-        """`reading` is entered while blocks are read; `verify` raises where files have changed."""
+        """`reading` is entered while blocks are read; `verify` raises SourceChangedError where files have changed."""
         self.fixed_fields: list[list[tuple[str, Reader]]] = [[] for _ in job.streams]
-        """Of each stream, fixed fields that are decoded into the arena."""
+        """By stream, (name, reader) of the fixed fields that are decoded into the arena; filled by `fetcher.StreamReaders`."""
         self._augmented = job.augmentation.fields if job.augmentation is not None else frozenset[str]()
         self.ragged_fields: list[list[tuple[str, RaggedReader]]] = [[] for _ in job.streams]
-        """Of each stream, ragged fields, and stored bytes of encoded ones, that are decoded into the arena."""
-        self.parts = parts_of(job, arena)
+        """By stream, (name, reader) of the ragged fields, and of stored bytes of encoded ones, that are decoded into the arena."""
+        self.parts = arena_parts(job, arena)
         self._job = job
         self._index = index
         self._progress = progress
@@ -118,20 +120,20 @@ class WindowDecoder:
         self._open: dict[WindowKey, OpenWindow] = {}
         self._forward = [forward_starts(stream.columns) for stream in job.streams]
         self._record_nbytes = [sum(field.nbytes for field in one.arena.fields) if one.arena is not None else 0 for one in job.streams]
-        """Of each stream, what a record of it takes in the arena."""
+        """By stream, bytes of a record in the arena."""
         self._most_records = [FIRST_NBYTES // max(1, nbytes) for nbytes in self._record_nbytes]
-        """Of each stream, how many records may be decoded together."""
+        """By stream, how many records may be decoded together."""
         self._rows = np.arange(job.layout.batch_size if job.layout else 0, dtype=np.int64)
 
     def close(self) -> None:
-        """Let go of the arena, and of whoever made this: the two would otherwise keep each other, and the arena, alive."""
+        """Drop the arena, and the callback of the fetcher that made this: the two would otherwise keep each other, and the arena, alive."""
         self._open.clear()
         self.fixed_fields, self.ragged_fields, self.parts, self._tables = [], [], [], {}
         self._verify = _ended
 
     @property
     def plain(self) -> list[list[tuple[str, Reader]]]:
-        """Of each stream, those of `fixed_fields` that go into batches as they are."""
+        """By stream, those of `fixed_fields` that are delivered as they are, without augmentation."""
         return [[one for one in decoded if one[0] not in self._augmented] for decoded in self.fixed_fields]
 
     @property
@@ -140,11 +142,11 @@ class WindowDecoder:
         return bool(self.parts)
 
     def regions_of(self, name: str) -> dict[int, Region]:
-        """Where a ragged field, or the stored bytes of an encoded one, lies in each part of the arena that has it."""
+        """By number of a part of the arena, the region of a ragged or encoded field in it; parts without the field are left out."""
         return {number: part.regions[name] for number, part in enumerate(self.parts) if name in part.regions}
 
     def open(self, task: WindowTask) -> None:
-        """Take on this worker's share of a window."""
+        """Begin a window: `decode_next` then decodes this worker's share of it. A window that had the same part of the arena is dropped."""
         table = self._tables[task.stream, task.lane].read(task.epoch)
         for key in [key for key, window in self._open.items() if window.task.part == task.part]:
             del self._open[key]
@@ -154,16 +156,19 @@ class WindowDecoder:
             for field, rooms in zip(layout.fields, layout.rooms, strict=True):
                 if rooms is not None:
                     opened.firsts[field.name] = offsets_of(table.pieces.of_blocks(rooms)[opened.blocks])
-        opened.done = self._progress.blocks_done(self._index, task.part, task.serial)  # Not 0 where a worker died at it.
+        opened.done = self._progress.blocks_done(self._index, task.part, task.serial)  # Not 0 if this worker replaces one that died.
         opened.told = opened.done
         self._open[task.key] = opened
         self._progress.publish(self._index, task.part, task.serial, opened.done)
         self._reading.tell(self._tell)
 
     def _shares(self, task: WindowTask, table: WindowTable) -> list[NDArray[np.int64]]:
-        """Which of a window's blocks each worker decodes: as many as the task says, spread over the window.
+        """By worker, the blocks of a window that it decodes, as their numbers in the window.
 
-        Blocks of a file that is unpacked from its beginning are all one worker's, which goes on from where it was.
+        Each has as many as the task says, spread over the window. Where it says nothing, blocks go to workers in turn, and the turn
+        begins with another worker in each window. The
+        blocks of a file that can only be read from its beginning (`forward_starts`) all go to one worker, which has it open where the
+        last window ended.
         """
         workers, blocks = self._job.workers, table.blocks_of(task.window)
         streams = self._forward[task.stream]
@@ -176,13 +181,14 @@ class WindowDecoder:
         return [np.flatnonzero(owners == worker) for worker in range(workers)]
 
     def forget(self) -> None:
-        """Leave every window that was opened."""
+        """Drop every open window."""
         self._open.clear()
 
     def decode_next(self) -> int:
-        """Decode what comes next of this worker's share, in the order in which windows were opened: how many blocks; 0 if there is none.
+        """Decode the next blocks of this worker's share, windows in the order in which they were opened. Returns how many blocks; 0
+        if there is nothing to decode.
 
-        Small blocks are decoded some at a time, as asking a reader takes as long for one as for several.
+        Several small blocks are decoded together, since a call of a reader takes as long for one as for several.
         """
         for window in self._open.values():
             if window.done < len(window.share):
@@ -195,7 +201,7 @@ class WindowDecoder:
         return 0
 
     def _next_blocks(self, window: OpenWindow) -> NDArray[np.int64]:
-        """The next block of a window, and others behind it while they are small together."""
+        """The next block of this worker's share of a window, and those after it that are decoded together with it."""
         first, held, stream = window.done, window.held, window.task.stream
         stop = first + 1
         if not self.ragged_fields[stream]:
@@ -214,7 +220,7 @@ class WindowDecoder:
         stream, part = window.task.stream, self.parts[window.task.part]
         starts, stops = window.rows[some], window.rows[some + 1]
         records, places = window.table.records_of_blocks(window.blocks[some]), runs_of(starts, stops - starts)
-        reach("mid_block_decode")
+        fault_point("mid_block_decode")
         with self._reading:
             for name, reader in self.fixed_fields[stream]:
                 reader.gather(records, part.arrays[name], places)
@@ -224,7 +230,7 @@ class WindowDecoder:
         self._verify()
 
     def _tell(self) -> None:
-        """Tell readers of the blocks that come next, in the order of decoding: one to two stretches of them."""
+        """Advise readers of the blocks that will be decoded next: ADVISED_BLOCKS at a time, up to twice as many ahead of decoding."""
         ahead = sum(window.told - window.done for window in self._open.values())
         for window in self._open.values():
             while ahead <= ADVISED_BLOCKS and window.told < len(window.share):
@@ -233,19 +239,19 @@ class WindowDecoder:
                 ahead += window.told - start
 
     def _advise_share(self, window: OpenWindow, start: int, stop: int) -> None:
-        """Tell readers of the blocks [start, stop) of this worker's share, so that decoding need not wait for storage."""
+        """Advise readers of the blocks `share[start:stop]`, so that decoding need not wait for storage."""
         if start == stop:
             return
         records = window.table.records_of_blocks(window.blocks[window.share[start:stop]])
         for _, reader in (*self.fixed_fields[window.task.stream], *self.ragged_fields[window.task.stream]):
             try:
-                # What is decoded is read by whoever decodes it: a reader may do more with that than with advice.
+                # Not `advise`: this very process will read these records, so that a reader may begin to read them itself.
                 reader.expect(records)
             except StreamloadError:
-                pass  # Whatever is wrong, decoding these blocks will say it.
+                pass  # Decoding these blocks raises what is wrong with them.
 
     def ready(self, task: StepTask) -> bool:
-        """Whether every block that the step needs is in the arena."""
+        """Whether all workers have decoded every block of the windows that the step touches."""
         if not self.parts:
             return True
         for key in self._keys(task.pieces):
@@ -258,7 +264,7 @@ class WindowDecoder:
         return True
 
     def _keys(self, pieces: Sequence[StepPiece]) -> Iterator[WindowKey]:
-        """The windows that pieces of a step lie in, where these are decoded."""
+        """The windows that pieces of a step lie in, of lanes that are decoded by windows."""
         for stream, lane, epoch, start, stop in pieces:
             one = self._job.streams[stream]
             if one.arena is not None and lane in one.own:
@@ -267,7 +273,7 @@ class WindowDecoder:
                     yield stream, lane, epoch, window
 
     def slices(self, pieces: Sequence[StepPiece]) -> list[WindowSlice]:
-        """Where in the arena the records of a step lie, in the order of its rows; those that do not lie there are left out."""
+        """Which rows of a step lie in the arena, and where, in rising order of rows. The others belong to no slice."""
         if not self.parts:
             return []
         found: list[WindowSlice] = []
@@ -286,7 +292,7 @@ class WindowDecoder:
         return found
 
     def gather_decoded(self, target: dict[str, NDArray[Any]], slices: Sequence[WindowSlice]) -> None:
-        """Copy records of the fixed fields from the arena into rows of a batch."""
+        """Copy the fixed fields that are delivered as they are from the arena into the rows of `slices`. `target`: by field."""
         copy_rows = kernels.gather_kernels().copy_rows
         for part, held, start, stop in slices:
             rows = self._rows[start:stop]
@@ -296,9 +302,10 @@ class WindowDecoder:
     def decode_stored(
         self, name: str, reader: RecordDecoder, records: NDArray[np.int64], out: NDArray[Any], slices: Sequence[WindowSlice]
     ) -> None:
-        """Decode records of an encoded field straight from their stored bytes in the arena into rows of a batch.
+        """Decode an encoded field, whose stored bytes are in the arena, into the rows of `slices`, which are of the reader's stream.
 
-        `records` are those of the whole batch; only rows of `slices` are decoded, which are of the reader's stream.
+        `records` are the record numbers of the whole batch, `out` the field's array of the whole batch. Records whose block did not
+        fit into the arena are read from their file.
         """
         for part, held, start, stop in slices:
             region, rows = self.parts[part].regions[name], np.arange(start, stop, dtype=np.int64)

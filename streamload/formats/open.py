@@ -18,7 +18,8 @@ from streamload.formats.derived.by_file import one_each_file
 from streamload.formats.derived.rows_of_pictures import refuse_rows
 from streamload.formats.derived.single_numbers import as_numbers
 from streamload.formats.naming.field_names import Fields, natural_key
-from streamload.formats.split_choice import WORDS, by_split
+from streamload.formats.naming.split_words import alike, split_words
+from streamload.formats.split_choice import by_split
 from streamload.omissions import Omission
 from streamload.source import Source
 from streamload.storage.file_table import is_forgotten
@@ -374,15 +375,15 @@ def _datasets_in(folder: str, split: Any) -> list[str]:
     found = [entry.path for entry in held if entry.is_dir()]
     if not all(folder_format_of(one) is not None for one in found):
         return []
-    parts = by_split(found)
-    splits = [name for name in parts if name]
+    words = split_words([os.path.basename(one) for one in found], asked=split is not None)
+    splits = sorted({word for word in words if word})
     if split is not None and found and not _choose_inside(found):
-        chosen = parts.get(str(WORDS.get(split, split)))
-        if not chosen:
+        chosen = alike(split, splits)
+        if len(chosen) != 1:
             raise ConfigError(
                 f"{folder} has no split {split!r}.", hint=f"It has {', '.join(splits) or 'none'}.", path=folder, option="split"
             )
-        return chosen
+        return [one for one, word in zip(found, words, strict=True) if word == chosen[0]]
     if len(splits) > 1:
         raise ConfigError(
             f"{folder} holds datasets of several splits ({', '.join(splits)}), whose records would be mixed.",

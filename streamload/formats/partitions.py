@@ -16,6 +16,7 @@ import numpy as np
 from streamload.errors import ConfigError, CorruptDataError, UnsupportedFeatureError
 from streamload.formats.columns.raw import InMemory
 from streamload.formats.naming.field_names import Fields
+from streamload.formats.naming.split_words import alike, split_words
 from streamload.schema import Field
 from streamload.source import Source
 
@@ -25,15 +26,6 @@ NOT_DATA = (".crc", ".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".lock", 
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 """What Hive, Spark and pyarrow call the folder of records that have no value."""
-SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
-"""Words at the beginning of names that tell apart what is learnt from and what is tested with."""
-
-
-ALIKE = (("train", "training"), ("val", "valid", "validation", "dev"), ("test", "testing", "eval", "evaluation"))
-"""Names of one split, which may be asked for by any of them."""
-
-_NUMBERS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![a-z0-9])(?=[a-f]*[0-9])[0-9a-f]{8,}(?![a-z0-9])|[0-9]+")
-"""What tells apart the files of one split: counted numbers, and those that are drawn or computed from what a file holds."""
 
 
 STORES = (
@@ -57,7 +49,7 @@ def data_files(folder: str, key: Callable[[str], Any], split: str | None = None)
     found = [name for name in files_below(folder, skipped=(".", "_")) if is_data(name)]
     if not found:
         raise ConfigError(f"{folder} holds no data file.", hint=f"Hidden files and those ending in {', '.join(NOT_DATA)} are left out.")
-    words = _splits_of([os.path.relpath(name, folder) for name in found], asked=split is not None)
+    words = split_words([os.path.relpath(name, folder).replace(os.sep, "/") for name in found], asked=split is not None)
     splits = Counter(word for word in words if word)
     if split is not None:
         chosen = alike(split, list(splits))
@@ -115,38 +107,6 @@ def is_data(path: str) -> bool:
     name = os.path.basename(path)
     computed = re.fullmatch(r"cache-[0-9a-f]{8,}.*\.arrow", name)
     return not name.startswith((".", "_")) and not name.lower().endswith(NOT_DATA) and not computed
-
-
-def alike(split: str, names: Sequence[str]) -> list[str]:
-    """The names that a split which is asked for could mean: its own, where it is there, else others for it."""
-    others = next((words for words in ALIKE if split.lower() in words), ())
-    return [split] if split in names else [name for name in names if name.lower() in others]
-
-
-def _splits_of(names: Sequence[str], *, asked: bool) -> list[str]:
-    """The split that each file's folders or its name begin with, or that a later word of its name says; "" for none.
-
-    Writers put the name of the set before it: imagenet-train-000000.tar, mnist-test.tfrecord-00000-of-00001, cifar10-train.arrow.
-    Later words count where two names differ in such a word and in numbers alone, or where a split is `asked` for: flight_test_01
-    beside bus_train_01 are no splits.
-    """
-    first = [[re.split(r"[^a-z]", part, maxsplit=1)[0] for part in name.lower().split(os.sep)] for name in names]
-    words = [next((word for word in some if word in SPLITS), "") for some in first]
-    later = {at: _words_within(os.path.basename(name).lower()) for at, name in enumerate(names) if not words[at]}
-    told: dict[tuple[str, str], set[str]] = {}
-    for word, around in (one for some in later.values() for one in some):
-        told.setdefault(around, set()).add(word)
-    if asked or any(len(some) > 1 for some in told.values()):
-        for at, some in later.items():
-            words[at] = next((word for word, _ in sorted(some, key=lambda one: len(told[one[1]]) < 2)), "")
-    return words
-
-
-def _words_within(name: str) -> list[tuple[str, tuple[str, str]]]:
-    """The words of splits in a file's name in small letters, each with what stands before and behind it, without numbers."""
-    bare = re.sub(r"\.(gz|bz2|xz|zst|lz4)$", "", name)
-    found = re.finditer(rf"(?<![a-z])({'|'.join(SPLITS)})(?![a-z])", bare)
-    return [(one[0], (_NUMBERS.sub("", bare[: one.start()]), _NUMBERS.sub("", bare[one.end() :]))) for one in found]
 
 
 def partitions(path: object, paths: Sequence[str]) -> dict[str, list[str]]:

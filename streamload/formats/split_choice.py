@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from streamload.errors import ConfigError
+from streamload.formats.naming.split_words import ALIKE, spaced
 
-WORDS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "t10k": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-}
+WORDS = {"t10k": "test"} | {word: split for split, words in zip(("train", "val", "test"), ALIKE, strict=True) for word in words}
 """What the names of files call splits, and what `split=` calls them."""
+_ANYWHERE = re.compile(rf"(?=({'|'.join(sorted(WORDS, key=len, reverse=True))}))")
 
 
 def by_split(paths: Iterable[str]) -> dict[str, list[str]]:
     """Files by the split that a word of their names says, as `split=` calls it; "" where none does."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        words = re.findall(r"t10k|[a-z]+", os.path.basename(path).lower())
+        words = re.findall(r"t10k|[a-z]+", spaced(os.path.basename(path)))
         found.setdefault(next((WORDS[word] for word in words if word in WORDS), ""), []).append(path)
     return found
 
 
+def may_be_of_split(name: str) -> bool:
+    """Whether a name, beside another, could be taken for that of a split: it has such a word in it."""
+    return _ANYWHERE.search(spaced(name)) is not None
+
+
 def splits_among(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names by split, where two of them differ in that alone, as X_train and X_test do; {} elsewhere."""
+    """Names by split, where two of them differ in that alone, as X_train and X_test do, or Xtrain and Xtest; {} elsewhere."""
+    names = list(names)
     found = by_split(names)
     found.pop("", None)
-    return found if alike_but_for_split(found) else {}
+    if alike_but_for_split(found):
+        return found
+    of = {name: set(_splits_within(name)) for name in names}
+    told: dict[str, set[str]] = {}
+    for split, bare in (one for some in of.values() for one in some):
+        told.setdefault(bare, set()).add(split)
+    within: dict[str, list[str]] = {}
+    for name, some in of.items():
+        # Another word that a name ends or begins with stands for a split where there are splits.
+        sure = [split for split, bare in some if len(told[bare]) > 1]
+        near = [split for split, bare in some if spaced(name).startswith(bare) or spaced(name).endswith(bare)]
+        for split in (sure or near)[:1]:
+            within.setdefault(split, []).append(name)
+    return within if any(len(splits) > 1 for splits in told.values()) else {}
 
 
 def alike_but_for_split(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -42,9 +56,52 @@ def alike_but_for_split(found: Mapping[str, Sequence[str]]) -> list[list[str]]:
     alike: dict[str, dict[str, list[str]]] = {}
     for split, some in found.items():
         for name in some:
-            bare = re.sub(r"t10k|[a-z]+", lambda word: "" if word[0] in WORDS else word[0], name.lower())
-            alike.setdefault(bare, {}).setdefault(split, []).append(name)
+            for bare in dict.fromkeys(bare for word, bare in _splits_within(name) if word == split):
+                alike.setdefault(bare, {}).setdefault(split, []).append(name)
     return [[name for some in splits.values() for name in some] for splits in alike.values() if len(splits) > 1]
+
+
+def _splits_within(name: str) -> Iterator[tuple[str, str]]:
+    """The split of each word of one within a name, and the name without it."""
+    whole = spaced(name)
+    for one in _ANYWHERE.finditer(whole):
+        yield WORDS[one[1]], whole[: one.start(1)] + whole[one.end(1) :]
+
+
+def splits_beside(names: Sequence[str], is_column: Callable[[str], bool]) -> dict[str, list[str]]:
+    """Fields by split, where they say that they are of several, and would be fields of one record; {} elsewhere.
+
+    So it is where they are columns of a table: beside fields of no split, and each a number of a record, which `is_column` tells.
+    """
+    parts = splits_among(names)
+    if sum(map(len, parts.values())) < len(names) and all(map(is_column, (key for keys in alike_but_for_split(parts) for key in keys))):
+        return {}
+    return parts
+
+
+def is_column(name: str, dtype: np.dtype, shape: Sequence[int]) -> bool:
+    """Whether a field has a number or truth value for each record, or several that its name calls a mask; `shape` is a record's."""
+    return dtype.kind in "biuf" and (not shape or (dtype.kind == "b" and "mask" in name.lower()))
+
+
+def refuse_splits_beside(path: str, kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]], records: int) -> None:
+    """Raise ConfigError, with the readings, where arrays of one length, which nobody asked for, are of several splits.
+
+    `kinds` are the dtype and the shape of a record of each.
+    """
+    names = list(kinds)
+    parts = splits_beside(names, lambda name: is_column(name, *kinds[name]))
+    if not parts:
+        return
+    first, other = (some[0] for some in list(parts.values())[:2])
+    readings = [{"fields": list(some), "records": records, "about": False} for some in (*parts.values(), names)]
+    listed = "; or ".join(f"fields={one['fields']} ({records:,} records)" for one in readings)
+    raise ConfigError(
+        f"{path}: what a record is cannot be told: '{first}' and '{other}' are of two splits, and would be fields of one record.",
+        hint=f"Say it: {listed}.",
+        path=path,
+        readings=readings,
+    )
 
 
 def chosen_split(folder: str, found: Mapping[str, Sequence[str]], split: str | None) -> list[str]:

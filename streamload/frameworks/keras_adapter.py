@@ -120,7 +120,7 @@ class KerasBatches(DataAdapter):
         """Left open."""
         return
 
-    # Standing
+    # RunPosition
 
     def __len__(self) -> int:
         """Steps of an epoch."""

@@ -1,4 +1,4 @@
-"""What a step hands to the user: arrays of a few records, by field."""
+"""What the user is given for each step: the arrays of its records, by field."""
 
 from __future__ import annotations
 
@@ -158,6 +158,10 @@ class Batch(Mapping[str, Any]):
             raise TypeError(_unpacked(list(self._fields)))
         return iter(self._fields)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """The names of the fields, which IPython and Jupyter offer after `batch["`."""
+        return list(self._fields)
+
     def __eq__(self, other: object) -> bool:
         return self is other
 
@@ -177,13 +181,13 @@ def unpacks(frame: FrameType) -> bool:
     """Whether what a frame does right now is to take something apart into names.
 
     Everything else that asks for an iterator (a loop over names, `list`, `dict`, a framework that walks through a tree) is
-    another instruction, so nobody is taken for what he is not.
+    another instruction, and is not mistaken for it.
     """
     return frame.f_code.co_code[frame.f_lasti] in UNPACKING
 
 
 def _unpacked(fields: Sequence[str]) -> str:
-    """What whoever takes a batch apart should read."""
+    """The error text for code that unpacks a batch."""
     some = fields[:MOST_LISTED]
     names = ", ".join(re.sub(r"\W|^(?=\d)", "_", name) for name in some)
     names += "," if len(some) == 1 else ""

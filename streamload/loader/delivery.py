@@ -32,7 +32,7 @@ from streamload.loader.planning import Plan
 from streamload.loader.progress import Progress
 from streamload.loader.state import identity_of
 from streamload.loader.stats import COUNTED, Counters, Stats
-from streamload.order import RunIdentity, SharedSteps, Standing, state_of
+from streamload.order import RunIdentity, RunPosition, SharedSteps, state_of
 from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import FinishedStep
 
@@ -118,7 +118,7 @@ class Delivery:
         """The number of the epoch that an iterator would begin now, or go on with."""
         return self.progress.next_pass().epoch
 
-    def begin(self, epoch: Epoch, at: Standing, stop: int | None) -> None:
+    def begin(self, epoch: Epoch, at: RunPosition, stop: int | None) -> None:
         """Begin a pass here, in which nothing is prepared beyond epoch `stop`."""
         self.check_open()
         self.owner.check_pass()
@@ -208,7 +208,7 @@ class Delivery:
             stacklevel=5,
         )
 
-    # Standing
+    # RunPosition
 
     @property
     def _running(self) -> Epoch | None:
@@ -222,7 +222,7 @@ class Delivery:
         at = progress.next_pass() if progress.asked is not None and self._running is None else progress.at
         return self._state_at(self.plan.shares, at)
 
-    def _state_at(self, shares: SharedSteps, at: Standing) -> dict[str, Any]:
+    def _state_at(self, shares: SharedSteps, at: RunPosition) -> dict[str, Any]:
         return state_of(self.identity, shares, at)
 
     @property
@@ -232,7 +232,7 @@ class Delivery:
             self._identity = identity_of(self.plan, self.built)
         return self._identity
 
-    def replan(self, plan: Plan, at: Standing, by: str) -> None:
+    def replan(self, plan: Plan, at: RunPosition, by: str) -> None:
         """Go on with another plan of the same records, from here."""
         self.check_open()
         with self._turn:
@@ -254,7 +254,7 @@ class Delivery:
             self._said_unshared = True
             warnings.warn(warning, stacklevel=5)
 
-    def move(self, at: Standing, by: str) -> None:
+    def move(self, at: RunPosition, by: str) -> None:
         """Stand here: the pass under way is closed, and the next one goes on from here."""
         self.check_open()
         with self._turn:

@@ -1,4 +1,4 @@
-"""What was asked for, and where it stands: the object that users iterate over."""
+"""The object that users make and iterate over: a plan of what was asked for, and the position that its batches have reached."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from streamload.loader.delivery import Delivery
 from streamload.loader.engine import Engine
 from streamload.loader.epoch import Epoch
 from streamload.loader.loops import epochs_until, steps_until
-from streamload.loader.options import MOST_EPOCHS, NAMES, Options, did_you_mean, takes_options, whole_number
+from streamload.loader.options import MOST_EPOCHS, NAMES, Options, did_you_mean, shown, takes_options, whole_number
 from streamload.loader.parts import Part
 from streamload.loader.planning import Plan, plan_of
 from streamload.loader.progress import Progress, begun, place_of
 from streamload.loader.state import identity_of
 from streamload.loader.stats import Stats
 from streamload.mixtures import Mixture
-from streamload.order import Standing, read_state, shared_lanes, state_lanes
+from streamload.order import RunPosition, read_state, shared_lanes, state_lanes
 from streamload.schema import Schema
 from streamload.source import Source
 from streamload.transforms.explanation import Explanation
@@ -47,12 +47,14 @@ class Loader:
     """
 
     @takes_options(Options)
-    def __init__(self, data: Source | Mixture, **options: Any) -> None:
+    def __init__(self, data: Source | Mixture, *unnamed: Any, **options: Any) -> None:
         """Plan an epoch, check that it fits, and start the workers.
 
         Raises ConfigError for arguments that cannot be right, ResourceError when memory does not suffice, SourceChangedError
         when the data is not what it was when it was opened, and WorkerStartError.
         """
+        if unnamed:
+            raise TypeError(f"Loader() takes all arguments but the data by name: sl.Loader(data, batch_size={shown(unnamed[0], repr)}).")
         given = Options.of(options)
         self._set_up(data, given, None, copied=False)
         for warning in (self._plan.without_steps, self._plan.warning, self._delivery.owner.advice(shared_out=given.indices is not None)):
@@ -92,15 +94,19 @@ class Loader:
         return self._plan.steps
 
     def __iter__(self) -> Epoch:
-        """The next epoch (after a resume: the rest of the one that was resumed). Nothing moves before its first `next`."""
+        """The next epoch; after `load_state_dict` or `seek`, the rest of the epoch that these name. It begins with its first `next`.
+
+        The rest of an epoch that was left by `break`, an error or an interrupt is passed over: `epochs` and `steps` go on with it.
+        """
         self._delivery.check_open()
         return Epoch(self._delivery, length=len(self))
 
     def epochs(self, stop: int) -> Iterator[Epoch]:
         """Epochs from where the loader stands up to number `stop`, exclusive; warns where none are left.
 
-        A new loader stands before epoch 0. After a resume this begins with the rest of the epoch that was resumed (which is
-        empty if that epoch was at its end, so that what follows an epoch in your code runs).
+        A new loader stands before epoch 0. Where an epoch was left in the middle (by `break`, an error or an interrupt), and after a
+        resume, this begins with the rest of that epoch. The rest is empty if a state was saved at the end of its epoch, so that what
+        your code does after each epoch is done for it too.
         """
         return epochs_until(self._delivery, whole_number(stop, "stop", least=0))
 
@@ -111,14 +117,14 @@ class Loader:
         """
         return steps_until(self._delivery, whole_number(stop, "stop", least=0))
 
-    # Standing
+    # The position
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands, after the last batch that was handed out: plain JSON, under 1 KB."""
         return self._delivery.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where another loader of the same data stood: the next iterator goes on with the next batch.
+        """Move to where another loader of the same data stood when it made the state: the next iterator goes on with the next batch.
 
         The number of ranks and workers, batch size, memory and `drop_last` of that loader may differ: what remains of the epoch is
         shared out among the ranks of now, each record once. Raises StateError, naming the difference, for a state of other
@@ -136,19 +142,19 @@ class Loader:
         resumed = read_state(state, identity, plan.shares)
         if resumed.counts != tuple(part.count for part in plan.parts):
             plan = self._planned(self._options, lanes=tuple(len(part.order.lanes) for part in plan.parts), counts=resumed.counts)
-        for said in resumed.said:
-            warnings.warn(said, stacklevel=2)
+        for warning in resumed.warnings:
+            warnings.warn(warning, stacklevel=2)
         if plan is self._plan:
-            delivery.move(resumed.standing, "load_state_dict")
+            delivery.move(resumed.position, "load_state_dict")
         else:
-            delivery.replan(plan, resumed.standing, "load_state_dict")
+            delivery.replan(plan, resumed.position, "load_state_dict")
 
     def seek(self, epoch: int | None = None, step: int | None = None, *, total_step: int | None = None) -> None:
-        """Stand before a step of an epoch (its first, where none is named), or before a step counted through all epochs."""
+        """Move to before a step of an epoch (by default its first), or before step `total_step`, counted through all epochs."""
         self._delivery.move(place_of(self._plan.shares, epoch=epoch, step=step, total_step=total_step), "seek")
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next pass be this epoch, from its start; a pass that is under way goes on.
+        """Make this epoch, from its start, the one that is iterated over next. An iterator that has begun goes on.
 
         Where a state was loaded (or `seek` was called) and no batch was handed out since, only a later epoch counts: with
         that of the state, or an earlier one, the next pass is the rest of the epoch as the state says.
@@ -190,9 +196,9 @@ class Loader:
     def _set_counts(self, counts: tuple[int, ...], by: str) -> None:
         at = self._between(by)
         plan = self._planned(self._options, lanes=self._lanes, counts=counts)
-        self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.places)), by)
+        self._delivery.replan(plan, at._replace(lead=plan.shares.lead_of(at.positions)), by)
 
-    def _between(self, by: str) -> Standing:
+    def _between(self, by: str) -> RunPosition:
         """The begin of the next epoch. Raises ConfigError where something is left of the present one."""
         progress = self._delivery.progress
         if not begun(progress.at):
@@ -211,7 +217,7 @@ class Loader:
     def _lanes(self) -> tuple[int, ...]:
         return tuple(len(part.order.lanes) for part in self._plan.parts)
 
-    # Looking
+    # What it is made of
 
     @property
     def rank(self) -> int:
@@ -245,7 +251,7 @@ class Loader:
 
     @property
     def seed(self) -> int:
-        """What the order of records is drawn from, together with the epoch."""
+        """The seed of the order of records, which is drawn anew in each epoch."""
         return self._plan.seed
 
     @property
@@ -255,7 +261,7 @@ class Loader:
 
     @property
     def stats(self) -> Stats:
-        """What was done and waited for since the loader was made; `print(loader.stats)` gives the verdict in a line."""
+        """Records, bytes and times since the loader was made. `print(loader.stats)` says in a line what set the pace."""
         return self._delivery.stats()
 
     @property
@@ -276,7 +282,7 @@ class Loader:
 
     @property
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers; for looking at them with other tools."""
+        """Process ids of the workers, for tools that watch processes. Empty without workers, and while they have not started."""
         return self._engine.pids if self._engine is not None else []
 
     def __repr__(self) -> str:
@@ -308,7 +314,7 @@ class Loader:
         divided = found.count > 1 and (self._options.memory is None or self._options.num_workers is None)
         return f" (one of {found.count} ranks on this machine, by {found.source})" if divided else ""
 
-    # What is behind it
+    # Its parts
 
     @property
     def _plan(self) -> Plan:

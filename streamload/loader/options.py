@@ -23,7 +23,7 @@ from streamload.source import Source
 MOST_EPOCHS = 2**62
 """The last epoch that can be counted."""
 LONGEST_S = 1e12
-"""Longer times than this are the same to everybody."""
+"""A longer timeout is taken for this one."""
 P = ParamSpec("P")
 
 
@@ -32,24 +32,25 @@ class Options:
     """What a loader is asked for, beside the data.
 
     `batch_size`: records of a batch; the last of an epoch is smaller, unless `drop_last`.
-    `shuffle`: True (picked by the layout: `sl.Exact` or `sl.Block`), False, an order, or an order of your own.
-    `seed`: what the order is drawn from, together with the epoch.
+    `shuffle`: True (`sl.Exact()` or `sl.Block()`, chosen by how the data is stored), False (as stored), or an order: `sl.Exact()`,
+    `sl.Block(window="512 MB")`, `sl.Sequential()`, `sl.Listed(numbers)`, or an object of yours (`sl.Order` says which).
+    `seed`: the order is drawn from it, together with the epoch.
     `num_workers`: worker processes; 0 does the work in this one. Default: the cores this process may use, less one, at most 8.
     `drop_last`: leave out a last batch that is not full.
-    `memory`: what ring, windows, decoders and index may use together. Default: a quarter of what the machine and its
-    control groups leave free, shared out among local ranks.
+    `memory`: the most that batches, windows, decoders and index may use together, in bytes or as "2 GB". Default: a quarter of what the
+    machine and its control groups leave free, divided by the ranks on this machine.
     `indices`: a subset, as record numbers, booleans or the path of a .npy file.
-    `augment`: `sl.Augment("image", ...)`, or a list of them and of what is done with batches after that (`sl.MixUp`): compiled.
+    `augment`: `sl.Augment("image", ...)`, or a list of them, and after them operations on whole batches such as `sl.MixUp`.
     `transform`: a function of a record (a dict of arrays), and optionally of a random generator that depends on seed,
     epoch and record alone; it returns a dict, and runs in the workers. It is tried on the first records: what it returns decides
     which fields are ragged (arrays whose first axis differs between records), whatever the stored field of that name is.
     `batch_transform`: a function of a whole batch (a dict of arrays), once it is complete, and optionally of a random generator
     that depends on seed, epoch and the position of the batch's first record; it returns a dict of arrays of as many records,
     whose shapes, dtypes and names may be others, and runs in the workers.
-    `collate`: what becomes of ragged fields in the end: `sl.PadRagged("tokens")`, `sl.PackRagged("tokens", 2048)`, or a list.
+    `collate`: makes arrays of ragged fields, after all functions: `sl.PadRagged("tokens")`, `sl.PackRagged("tokens", 2048)`, or a list.
     `io`: "mmap", "read" (through the page cache), "direct" (past it: raw records and HDF5 chunks of 32 KB and more), or
-    "auto": mmap what fits in memory with room to spare, direct what is more than twice what memory leaves free, else
-    read. Without workers nothing is mapped: a file that shrinks kills the process that maps it, and that must not be yours.
+    "auto": "mmap" for data that fits in memory with room to spare, "direct" for data of more than twice the free memory, otherwise
+    "read". Without workers nothing is mapped, because a file that shrinks kills the process that has mapped it.
     `timeout`: seconds after which a worker that makes no progress is an error; None waits for ever.
     `on_worker_crash`: "raise" a WorkerCrashedError, or "restart": another worker then does the same batch, byte for byte;
     a batch that two workers die of is an error all the same, and names its records.
@@ -58,13 +59,13 @@ class Options:
     the same batch stands in, with all its fields (an error if there is none); or "skip": the batch is smaller, and does not come
     at all if nothing is left of it (an epoch of which nothing is left is an error). Positions count as before, and
     `loader.bad_records` says which they were. The same at any number of workers, and after a resume.
-    `first_epoch`: the epoch before which a new loader stands.
-    `distributed`: True shares every step out among the ranks of the job, found where its launcher or framework says; `(rank,
-    world_size)` says which this is; False, and None, give this process every record. `batch_size` is a rank's.
-    `pad_last`: fill the last batch of an epoch up, so that all have one shape; `batch.valid` says what counts.
-    `weights`: how often each record comes: a number a record (an array, or the path of a .npy file), or the name of a field whose
-    values are drawn alike. `draws`: records of an epoch; by default as many as there are. Of a mixture, `shuffle`, `indices`,
-    `weights` and `draws` may be given by the names of its parts.
+    `first_epoch`: the number of the first epoch.
+    `distributed`: True divides every step among the ranks of the job, whose launcher or framework says which rank this is;
+    `(rank, world_size)` says it here; False and None give this process every record. `batch_size` is that of one rank.
+    `pad_last`: fill the last batch of an epoch up, so that all have one shape; `batch.valid` says which of its rows count.
+    `weights`: draws records, with repetition, as often as these say: one number for each record (an array, or the path of a .npy file),
+    or the name of a field, each value of which is then drawn equally often. `draws`: how many records an epoch draws; by default as
+    many as there are. For a mixture, `shuffle`, `indices`, `weights` and `draws` may be dicts by the names of its parts.
     """
 
     batch_size: int
@@ -122,7 +123,7 @@ class Options:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The options that were given by name. Raises TypeError for a name that there is not, and ConfigError for a wrong value."""
+        """The options that were given by name. Raises TypeError for an unknown name, and ConfigError for a wrong value."""
         for name in given:
             if name not in NAMES:
                 raise TypeError(f"Loader() has no argument {name!r}.{did_you_mean(name, NAMES)}")
@@ -152,11 +153,17 @@ def whole_number(value: object, name: str, *, least: int, most: int | None = Non
     """`value` as an int: Python's, NumPy's, or an array or tensor that holds one. Raises ConfigError, naming the argument."""
     number = index_of(value)
     if number is None:
-        raise ConfigError(f"{name}={shown(value, repr)} is not a whole number.", hint=f"Give an int, at least {least:,}.")
+        raise ConfigError(f"{name}={shown(value, repr)} is not a whole number.", hint=f"Give an int, {_limits(least, None)}.")
     if number < least or (most is not None and number > most):
-        limits = f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
-        raise ConfigError(f"{name}={shown(number)} is out of range.", hint=f"Give an int, {limits}.")
+        raise ConfigError(f"{name}={shown(number)} is out of range.", hint=f"Give an int, {_limits(least, most)}.")
     return number
+
+
+def _limits(least: int, most: int | None) -> str:
+    """What numbers are taken, in words; numbers of more than 60 bits are no help to anybody."""
+    if least < -(2**60):
+        return "such as 0" if most is None else "of at most 64 bits"
+    return f"at least {least:,}" + (f", at most {most:,}" if most is not None else "")
 
 
 def shown(value: object, text_of: Callable[[object], str] = str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from streamload.errors import ConfigError
 from streamload.loader.options import MOST_EPOCHS, whole_number
-from streamload.order import SharedSteps, Standing
+from streamload.order import RunPosition, SharedSteps
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Progress:
     """
 
     steps: SharedSteps
-    at: Standing
+    at: RunPosition
     """What was handed out, over all ranks."""
     moved: bool = False
     """Whether it was moved, and no pass has begun since."""
@@ -40,12 +40,12 @@ class Progress:
         """Whether nothing is left of the epoch."""
         return self.steps.is_over(self.at)
 
-    def begin(self, at: Standing) -> None:
+    def begin(self, at: RunPosition) -> None:
         """A pass begins here."""
         self.at, self.moved, self.asked = at, False, None
         self.whole, self.handed = at.step == 0, 0
 
-    def reach(self, at: Standing, *, handed: bool) -> None:
+    def reach(self, at: RunPosition, *, handed: bool) -> None:
         """A step up to here was handed out, or had nothing left to hand out."""
         self.at = at
         self.handed += handed
@@ -55,32 +55,32 @@ class Progress:
         """The pass has nothing more to hand out."""
         self.waiting = False
 
-    def move(self, at: Standing) -> None:
+    def move(self, at: RunPosition) -> None:
         """Passes begin here from now on."""
         self.at, self.moved, self.waiting, self.asked = at, True, True, None
 
-    def following(self, at: Standing) -> Standing:
+    def following(self, at: RunPosition) -> RunPosition:
         """The begin of the epoch after the one that this is in; steps that are left of that one count as done."""
         return self.steps.next_epoch(at._replace(total_step=at.total_step + max(0, self.steps.left(at))))
 
-    def next_pass(self) -> Standing:
+    def next_pass(self) -> RunPosition:
         """Where an iterator over the loader begins."""
         at = self.at
         if self.asked is not None and (self.asked > at.epoch or not self.waiting):
             return self.following(at) if self.asked == at.epoch + 1 else self.steps.begin(self.asked)
         return self.following(at) if begun(at) and not self.waiting else at
 
-    def onward(self) -> Standing:
+    def onward(self) -> RunPosition:
         """Where the loops over epochs and over steps begin: as `next_pass`, but what a pass has left is still to come."""
         return self.next_pass() if self.asked is not None or (self.finished and begun(self.at)) else self.at
 
 
-def begun(at: Standing) -> bool:
+def begun(at: RunPosition) -> bool:
     """Whether anything of its epoch has been handed out."""
-    return at.step > 0 or at.places[at.lead].position > 0
+    return at.step > 0 or at.positions[at.lead].position > 0
 
 
-def place_of(steps: SharedSteps, *, epoch: object, step: object, total_step: object) -> Standing:
+def place_of(steps: SharedSteps, *, epoch: object, step: object, total_step: object) -> RunPosition:
     """Where a step begins, or a step counted through epochs. Raises ConfigError for what is no place."""
     length = len(steps)
     if total_step is not None:

@@ -44,7 +44,17 @@ from streamload.order.permutation import ORDER_VERSION, TABLE_LIMIT, Permutation
 from streamload.order.sequential_blocks import SequentialBlockOrder
 from streamload.order.shares import StepPiece, Stretch, own_lanes, share, shared_lanes, taken
 from streamload.order.states import PartIdentity, Resumed, RunIdentity, read_state, state_lanes, state_of
-from streamload.order.steps import PartSize, Place, PlannedStep, Segment, SharedSteps, Standing, source_rows, step_records, valid_rows
+from streamload.order.steps import (
+    PartPosition,
+    PartSize,
+    PlannedStep,
+    RunPosition,
+    Segment,
+    SharedSteps,
+    source_rows,
+    step_records,
+    valid_rows,
+)
 from streamload.order.subset import chosen, in_order, rises, subset
 from streamload.order.weights import WeightedDraws, Weights, balanced, stretches_of, weights_of
 from streamload.order.window_table import WindowTable, runs_of
@@ -78,18 +88,18 @@ __all__ = [
     "Order",
     "OrderSpec",
     "PartIdentity",
+    "PartPosition",
     "PartSize",
     "Permutation",
-    "Place",
     "PlannedStep",
     "Resumed",
     "RunIdentity",
+    "RunPosition",
     "Segment",
     "Sequential",
     "SequentialBlockOrder",
     "SequentialOrder",
     "SharedSteps",
-    "Standing",
     "StepPiece",
     "Stretch",
     "WeightedDraws",

@@ -1,12 +1,13 @@
-"""Saved states: where a run stands as plain JSON, the same for all ranks, and whether it belongs to the run that it is given to.
+"""Saved states: the position of a run as plain JSON, the same on all ranks, written and read back.
 
 Rules:
 
-1. A state says what the order depends on (seed, kind, cuts, lanes, weights), so that a run of another order refuses it by name; and
-   where the run stands. Position counts records over all ranks: ranks and batch sizes may change between two steps.
-2. Old versions are read: version 1 knows one rank, one lane, no weights and one source.
-3. What comes from outside is checked as such: numbers are whatever counts as a whole number (NumPy's, a tensor of none dimensions),
-   and every difference has a name.
+1. A state holds the position of the run, counted in records over all ranks, so that ranks and batch sizes may change between two
+   steps. It also holds what the order depends on (seed, kind of order, cuts, lanes, weights): a run with another order refuses the
+   state, and names what differs.
+2. States of version 1 are read: they are of one rank, one lane, one source and no weights.
+3. A state comes from outside, so every entry is checked. Whatever Python takes for an index counts as a number: an int, a NumPy
+   integer, a tensor without dimensions.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from typing import Any, cast
 
 from streamload.errors import StateError
 from streamload.order.permutation import ORDER_VERSION
-from streamload.order.steps import Place, SharedSteps, Standing
+from streamload.order.steps import PartPosition, RunPosition, SharedSteps
 
 STATE_VERSION = 2
 MIXTURE = "mixture"
-"""What stands as the mode of several parts."""
+"""The mode that the state of a mixture has."""
 _MOST, _MOST_STEPS = 2**62, 2**124
+_DAMAGED = "The state is damaged: load another one, or begin anew."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartIdentity:
-    """What the order of one source depends on."""
+    """What the order of one part depends on: a state is refused where any of it differs."""
 
     name: str
-    """In a mixture; empty of a single source."""
+    """The name of the part in a mixture; empty of a single source."""
     mode: str
+    """The kind of its order, such as "exact"."""
     order: str
     """Fingerprint of cuts, windows, lanes and subset."""
     lanes: int
@@ -42,23 +45,23 @@ class PartIdentity:
     schema: str
     """Digest of the fields of a record."""
     contents: str | None
-    """Digest of some records, spread over the source; None where nobody has looked."""
+    """Digest of some records, spread over the source; None if it was not computed, and is not compared."""
     weights: str | None
-    """Digest of the weights; None where nothing is weighed."""
+    """Digest of the weights; None without weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunIdentity:
-    """What a run is, whatever its ranks and batch sizes."""
+    """What tells one run from another: everything but its ranks and its present batch sizes, which may change on the way."""
 
     seed: int
     parts: tuple[PartIdentity, ...]
     counts: tuple[int, ...]
-    """Records of each part in a rank's batch, as the loader was made; what they are by now is the steps' affair."""
+    """Records of each part in a rank's batch, as they were when the loader was made. `SharedSteps.parts` has the present ones."""
 
     @property
     def mode(self) -> str:
-        """The kind of order, or that there are several."""
+        """The kind of order of a single source; `MIXTURE` of several parts."""
         return self.parts[0].mode if self.single else MIXTURE
 
     @property
@@ -69,17 +72,17 @@ class RunIdentity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resumed:
-    """What a state says."""
+    """What `read_state` makes of a state."""
 
-    standing: Standing
+    position: RunPosition
     counts: tuple[int, ...]
     """Records of each part in a rank's batch from here on."""
-    said: tuple[str, ...]
-    """What the user should hear: batch size, ranks or weights that have changed."""
+    warnings: tuple[str, ...]
+    """Sentences for the user on what has changed: batch size, number of ranks, weights."""
 
 
-def state_of(run: RunIdentity, steps: SharedSteps, at: Standing) -> dict[str, Any]:
-    """The state of a run that stands there: plain JSON."""
+def state_of(run: RunIdentity, steps: SharedSteps, at: RunPosition) -> dict[str, Any]:
+    """The state of a run at a position: a dictionary of plain JSON. Its keys are a file format: see `STATE_VERSION`."""
     state: dict[str, Any] = {
         "version": STATE_VERSION,
         "order_version": ORDER_VERSION,
@@ -96,7 +99,7 @@ def state_of(run: RunIdentity, steps: SharedSteps, at: Standing) -> dict[str, An
     return {**state, "lead": at.lead, "parts": {one.name: part for one, part in zip(run.parts, parts, strict=True)}}
 
 
-def _part_state(part: PartIdentity, built: int, steps: SharedSteps, at: Standing, number: int) -> dict[str, Any]:
+def _part_state(part: PartIdentity, built: int, steps: SharedSteps, at: RunPosition, number: int) -> dict[str, Any]:
     return {
         "mode": part.mode,
         "order": part.order,
@@ -108,8 +111,8 @@ def _part_state(part: PartIdentity, built: int, steps: SharedSteps, at: Standing
         "weights": part.weights,
         "batch_size": steps.parts[number].count,
         "built_batch_size": built,
-        "epoch": at.places[number].epoch,
-        "position": at.places[number].position,
+        "epoch": at.positions[number].epoch,
+        "position": at.positions[number].position,
     }
 
 
@@ -132,7 +135,8 @@ _OLD = ("version", "order_version", "mode", "order", "seed", "records", "schema"
 
 
 def state_lanes(state: object) -> tuple[int, ...]:
-    """The lanes of each part of a state: a run that goes on with it must have as many. Raises StateError for what is no state."""
+    """The number of lanes of each part, as a state has it: a run that resumes from it must have as many. Raises StateError for what
+    is no state."""
     given = _entries(state)
     if _version(given) == 1:
         return (1,)
@@ -140,7 +144,7 @@ def state_lanes(state: object) -> tuple[int, ...]:
 
 
 def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
-    """Where a run goes on by a state that belongs to it. Raises StateError that names what differs."""
+    """The position and counts at which a run resumes. Raises StateError, naming what differs, for a state of another run."""
     given = _entries(state)
     version = _version(given)
     if version == 1:
@@ -158,34 +162,43 @@ def read_state(state: object, run: RunIdentity, steps: SharedSteps) -> Resumed:
     numbers = {name: _number(given, name, least=0, most=_MOST) for name in ("epoch", "step")}
     numbers["total_step"] = _number(given, "total_step", least=0, most=(numbers["epoch"] + 1) * _MOST)
     ranks = _number(given, "world_size", least=1, most=_MOST)
-    places, said, counts = list[Place](), list[str](), list[tuple[int, int]]()
+    positions, warnings, counts = list[PartPosition](), list[str](), list[tuple[int, int]]()
     for number, (part, one) in enumerate(zip(parts.values(), run.parts, strict=True)):
-        place, heard = _read_part(part, one, steps.parts[number].n)
-        places.append(place)
-        said += heard
+        position, more = _read_part(part, one, steps.parts[number].n)
+        positions.append(position)
+        warnings += more
         counts.append((_number(part, "batch_size", least=0, most=_MOST), _number(part, "built_batch_size", least=0, most=_MOST)))
-    lead = 0 if run.single else _number(given, "lead", least=0, most=len(places) - 1)
-    if run.single and (numbers["step"] == 0) != (places[0].position == 0):
+    lead = 0 if run.single else _number(given, "lead", least=0, most=len(positions) - 1)
+    if run.single and (numbers["step"] == 0) != (positions[0].position == 0):
         raise StateError(
-            f"the state stands at step {numbers['step']:,} and at position {places[0].position:,}: an epoch begins at 0 of both.",
-            hint="It is damaged.",
+            f"the state stands at step {numbers['step']:,} and at position {positions[0].position:,}: an epoch begins at 0 of both.",
+            hint=_DAMAGED,
         )
-    # A loader that was made as that one was goes on as that one did; one that was made otherwise was meant to be.
-    as_built = tuple(built for _, built in counts) == run.counts
     present = tuple(count for count, _ in counts)
-    going_on = present if as_built else tuple(part.count for part in steps.parts)
-    if as_built and not present[lead]:
-        raise StateError(f"the state's batch size is {present[lead]} of the part that leads.", hint="It is damaged.")
+    going_on = _resumed_counts(counts, run, steps, lead)
     if not going_on[lead]:
-        lead = steps.lead_of(places)
+        lead = steps.lead_of(positions)
     if (present, ranks) != (going_on, steps.ranks):
-        said.append(_changed(run, (present, ranks), (going_on, steps.ranks)))
-    standing = Standing(numbers["epoch"], numbers["step"], numbers["total_step"], lead, tuple(places))
-    return Resumed(standing=standing, counts=going_on, said=tuple(said))
+        warnings.append(_changed(run, (present, ranks), (going_on, steps.ranks)))
+    position = RunPosition(numbers["epoch"], numbers["step"], numbers["total_step"], lead, tuple(positions))
+    return Resumed(position=position, counts=going_on, warnings=tuple(warnings))
 
 
-def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Place, list[str]]:
-    """Where one source stands; what is to be said of it."""
+def _resumed_counts(counts: Sequence[tuple[int, int]], run: RunIdentity, steps: SharedSteps, lead: int) -> tuple[int, ...]:
+    """Records of each part in a rank's batch from here on. `counts`: by part, those that the state was saved with, and made with.
+
+    A loader that was made with the same counts takes over those that were changed since; one that was made with others keeps its own.
+    """
+    if tuple(built for _, built in counts) != run.counts:
+        return tuple(part.count for part in steps.parts)
+    present = tuple(count for count, _ in counts)
+    if not present[lead]:
+        raise StateError(f"the state's batch size is {present[lead]} of the part that leads.", hint=_DAMAGED)
+    return present
+
+
+def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[PartPosition, list[str]]:
+    """The position in one part, and warnings about it; `n` is the number of positions of its epochs here."""
     where = f" of {ours.name!r}" if ours.name else ""
     records = _number(part, "records", least=0, most=_MOST)
     if records != ours.records:
@@ -211,20 +224,20 @@ def _read_part(part: Mapping[str, Any], ours: PartIdentity, n: int) -> tuple[Pla
         _check_same(part, "order", ours.order, where)
     if weights == ours.weights:
         if positions != n:
-            raise StateError(f"the state's positions are {positions:,}, and an epoch{where} has {n:,}.", hint="It is damaged.")
-        return Place(epoch, position), []
+            raise StateError(f"the state's positions are {positions:,}, and an epoch{where} has {n:,}.", hint=_DAMAGED)
+        return PartPosition(epoch, position), []
     if 0 < position < positions:
         raise StateError(
             f"the state stands at position {position:,} of {positions:,} of an epoch{where} that was drawn by other weights.",
             hint="Resume with the same weights=; they may change between two epochs.",
             difference="weights",
         )
-    said = f"The state was made with other weights{where}: from now on, records are drawn by those given here."
-    return Place(epoch, n if position else 0), [said]
+    warning = f"The state was made with other weights{where}: from now on, records are drawn by those given here."
+    return PartPosition(epoch, n if position else 0), [warning]
 
 
 def _changed(run: RunIdentity, then: tuple[tuple[int, ...], int], now: tuple[tuple[int, ...], int]) -> str:
-    """What is said of a batch size or a number of ranks that has changed."""
+    """The warning that the batch size or the number of ranks has changed. `then` and `now`: (counts of each part, ranks)."""
 
     def text(counts: tuple[int, ...], ranks: int) -> str:
         names = (f"{one.name}={count:,}" for one, count in zip(run.parts, counts, strict=True))
@@ -247,7 +260,7 @@ def _read_old(given: Mapping[Any, Any], run: RunIdentity, steps: SharedSteps) ->
     read_state({**newer, "position": 0}, run, steps)
     position, epoch = _number(given, "position", least=0, most=n), _number(given, "epoch", least=0, most=_MOST)
     if position % size and position != n:
-        raise StateError(f"the state's position {position:,} is not at the end of a batch of {size:,}.", hint="It is damaged.")
+        raise StateError(f"the state's position {position:,} is not at the end of a batch of {size:,}.", hint=_DAMAGED)
     step = -(-position // size)
     length = n // size if steps.drop_last else -(-n // size)
     return read_state({**newer, "step": step, "total_step": epoch * length + step}, run, steps)
@@ -278,7 +291,7 @@ def _parts(given: Mapping[Any, Any]) -> dict[str, Mapping[str, Any]]:
     _check_names(given, _RUN, ("lead", "parts"))
     parts = given["parts"]
     if not isinstance(parts, Mapping):
-        raise StateError(f"the state's parts are {_shown(parts)}, not a dict.", hint="It is damaged.")
+        raise StateError(f"the state's parts are {_shown(parts)}, not a dict.", hint=_DAMAGED)
     for part in parts.values():
         _check_names(_entries(part), _PART, ())
     return {str(name): part for name, part in parts.items()}
@@ -301,7 +314,7 @@ def _check_same(given: Mapping[str, Any], name: str, ours: str | int, where: str
     value = given[name]
     same = _index(value) == ours if isinstance(ours, int) else isinstance(value, str) and value == ours
     if not same:
-        raise _different(_MEANINGS.get(name, name) + where, value, ours, _CURES[name], name)
+        raise _different(_MEANINGS.get(name, name) + where, value, ours, _REMEDIES[name], name)
 
 
 def _different(meaning: str, value: object, ours: object, hint: str, name: str) -> StateError:
@@ -319,7 +332,7 @@ _MEANINGS = {
     "schema": "fields of a record",
     "lanes": "number of lanes",
 }
-_CURES = {
+_REMEDIES = {
     "order_version": "Finish the epoch with the version that wrote it, or begin anew.",
     "seed": "Resume with the same seed.",
     "mode": "Resume with the same shuffle=.",
@@ -335,7 +348,7 @@ def _number(given: Mapping[str, Any], name: str, *, least: int, most: int) -> in
     if value is None or not least <= value <= most:
         raise StateError(
             f"the state's {name.replace('_', ' ')} is {_shown(given[name])}, which is not a whole number from {least:,} to {most:,}.",
-            hint="It is damaged.",
+            hint=_DAMAGED,
         )
     return value
 
@@ -355,7 +368,7 @@ def _digest(given: Mapping[str, Any], name: str) -> str | None:
     value = given[name]
     if value is None or (isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value)):
         return None if value is None else str(value)
-    raise StateError(f"the state's {name} is {_shown(value)}, which is no digest of 16 hexadecimal digits.", hint="It is damaged.")
+    raise StateError(f"the state's {name} is {_shown(value)}, which is no digest of 16 hexadecimal digits.", hint=_DAMAGED)
 
 
 def _shown(value: object) -> str:

@@ -1,12 +1,17 @@
-"""SharedSteps: what each batch of a rank holds, worked out from where a run stands, and where it stands then. No state but that.
+"""How a run is cut into steps: which positions each batch of a rank takes, computed from the run's position alone.
+
+A *run* reads one source, or the sources of a mixture; each of them is a *part*, with an order and epochs of its own. Work that
+is sent to workers numbers the parts, and calls what is read of one a *stream*.
 
 Rules:
 
-1. A run stands at an epoch and a position of each part; position counts records over all ranks. What comes next is a function
-   of that, of the numbers of records, and of batch size and ranks: the latter two may change between any two steps.
-2. Every rank has the same number of steps, and in each as many records. One that has fewer left repeats a record, which does not count.
-3. A mixture's epoch ends with the step in which its lead reaches the end of its own epoch: of all parts, the one that needs most
-   steps for that when the epoch begins. The others give their full count in every step, and go on into epochs of their own.
+1. The position of a run is an epoch and a position in each part, counted in records over all ranks. The next step is a function
+   of that, of the numbers of records, of the batch size and of the number of ranks; the last two may change between any two steps.
+2. Every rank has the same number of steps, and in each step as many rows. A rank with fewer records left repeats a record in the
+   rows that are over, and these rows do not count.
+3. Of a mixture, the part that needs most steps to the end of its own epoch, when the epoch of the mixture begins, is the *lead*. The
+   epoch of the mixture ends with the step in which the lead reaches its end. The other parts give their full count of records in
+   every step, and go on into their own next epochs.
 """
 
 from __future__ import annotations
@@ -19,79 +24,87 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamload.order.laned import LanedOrder
-from streamload.order.shares import StepPiece, Stretch, cut_out, part_of
+from streamload.order.shares import StepPiece, Stretch, pieces_between, share_rows
 
 _made = tuple.__new__
-"""Makes a named tuple as its class would, in half the time."""
+"""Makes a named tuple as its class would, in half the time: for what is made for every step."""
 
 
-class Place(NamedTuple):
-    """Where one part of a run stands: how many positions of which of its epochs have been given, over all ranks."""
+class PartPosition(NamedTuple):
+    """The position in one part of a run, between two steps."""
 
     epoch: int
+    """The epoch of the part, which in a mixture is not that of the run."""
     position: int
+    """Positions of that epoch that all ranks together have passed."""
 
 
-class Standing(NamedTuple):
-    """Where a run stands: between two steps."""
+class RunPosition(NamedTuple):
+    """The position of a run, between two steps."""
 
     epoch: int
     step: int
-    """SharedSteps of this epoch that are done."""
+    """Steps of this epoch that are done."""
     total_step: int
-    """SharedSteps of all epochs that are done."""
+    """Steps of all epochs that are done."""
     lead: int
-    """The part with which the epoch ends; 0 where there is one."""
-    places: tuple[Place, ...]
-    """Of each part."""
+    """The number of the part with whose end the epoch ends; 0 of a single source."""
+    positions: tuple[PartPosition, ...]
+    """One of each part."""
 
 
 class Segment(NamedTuple):
-    """The rows of a batch that one part fills, one after the other."""
+    """The rows of a batch that one part fills; the segments of a batch follow each other in the order of the parts."""
 
     stream: int
+    """The number of the part."""
     pieces: tuple[StepPiece, ...]
-    """What is read for them, in order: `valid` records, or one where nothing is valid."""
+    """What is read for these rows, in order: `valid` records; one record where `valid` is 0."""
     valid: int
-    """Rows that count; those behind them repeat the last record that is read."""
+    """Rows that count. They come first; the others repeat the last record that is read."""
     rows: int
+    """All rows of the segment."""
 
 
 class PlannedStep(NamedTuple):
     """A step of one rank."""
 
-    begin: Standing
-    end: Standing
+    begin: RunPosition
+    """Where the run stands before the step."""
+    end: RunPosition
+    """Where the run stands after it."""
     pieces: tuple[StepPiece, ...]
     """What is read for the step, in the order of its rows."""
     rows: int
-    """Records of the batch, those that do not count among them."""
+    """Rows of the batch, including those that do not count."""
     short: bool
     """Whether some of its rows do not count."""
     split: tuple[Segment, ...]
-    """The rows by the part that fills them; none where one part fills all, and all count, as in most steps of one source."""
+    """The segments of the batch; empty in the usual case, where one part fills all rows and all of them count. `segments` has them
+    in every case."""
 
     @classmethod
-    def of(cls, begin: Standing, end: Standing, segments: tuple[Segment, ...]) -> PlannedStep:
-        """The step of these segments."""
+    def of(cls, begin: RunPosition, end: RunPosition, segments: tuple[Segment, ...]) -> PlannedStep:
+        """The step that consists of these segments."""
         pieces = tuple(piece for one in segments for piece in one.pieces)
         return cls(begin, end, pieces, sum(one.rows for one in segments), any(one.valid < one.rows for one in segments), segments)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The rows by the part that fills them, in order."""
+        """The segments of the batch, in order."""
         return self.split or (Segment(self.pieces[0].stream, self.pieces, self.rows, self.rows),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartSize:
-    """One source of a run."""
+    """How large one part of a run is."""
 
     n: int
-    """Positions of its epoch: records, or draws."""
+    """Positions of one of its epochs: its records, or with weights its draws."""
     lanes: int
+    """Lanes of its order; 1 of an order without lanes."""
     count: int
-    """Records of it in a rank's batch."""
+    """Records of it in each batch of a rank."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,13 +115,13 @@ class SharedSteps:
     rank: int
     ranks: int
     drop_last: bool
-    """Whether a step is left out that would be short."""
+    """Whether the last step of an epoch is left out if there are too few records for it."""
     pad_last: bool
-    """Whether such a step is filled up to the batch size."""
+    """Whether that step is filled up to the batch size with rows that do not count."""
     _length: int = field(init=False, repr=False, compare=False)
     _plain: tuple[int, int, int, int] | None = field(init=False, repr=False, compare=False)
-    """Of the one source, where there is one, in one lane, its positions, the rows of a batch, those of all ranks, and the first of this
-    one among them: no time is to be lost then, since a step is a stretch."""
+    """For a single source in one lane: (its positions, rows of a rank's batch, rows of all ranks together, first row of this rank
+    among those). Such a step is one stretch of positions, and is computed without the general case. None for all others."""
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -125,39 +138,39 @@ class SharedSteps:
         return sum(part.count for part in self.parts)
 
     def __len__(self) -> int:
-        """SharedSteps of a whole epoch."""
+        """Steps of a whole epoch."""
         return self._length
 
     def _steps_of(self, part: PartSize, left: int) -> int:
         size = part.count * self.ranks
         return left // size if self.drop_last else -(-left // size)
 
-    def left(self, at: Standing) -> int:
-        """SharedSteps that are left of the epoch."""
+    def left(self, at: RunPosition) -> int:
+        """How many steps of the epoch follow this position."""
         lead = self.parts[at.lead]
-        return self._steps_of(lead, lead.n - at.places[at.lead].position)
+        return self._steps_of(lead, lead.n - at.positions[at.lead].position)
 
-    def is_over(self, at: Standing) -> bool:
+    def is_over(self, at: RunPosition) -> bool:
         """Whether no step is left of the epoch."""
         if self._plain is not None:
             left = self._plain[0] - at[4][0][1]
             return left <= 0 or (self.drop_last and left < self._plain[2])
         lead = self.parts[at.lead]
-        left = lead.n - at.places[at.lead].position
+        left = lead.n - at.positions[at.lead].position
         return left <= 0 or (self.drop_last and left < lead.count * self.ranks)
 
-    def begin(self, epoch: int = 0, step: int = 0) -> Standing:
-        """Where a run stands after `step` steps of an epoch, if it has had these counts and ranks from the beginning."""
+    def begin(self, epoch: int = 0, step: int = 0) -> RunPosition:
+        """The position after `step` steps of an epoch, of a run that had these counts and ranks from its first step on."""
         length = len(self)
-        lead = self.lead_of([Place(0, 0)] * len(self.parts))
+        lead = self.lead_of([PartPosition(0, 0)] * len(self.parts))
         total = epoch * length + step
-        places = [Place(*divmod(total * part.count * self.ranks, part.n)) if part.n else Place(0, 0) for part in self.parts]
+        places = [PartPosition(*divmod(total * part.count * self.ranks, part.n)) if part.n else PartPosition(0, 0) for part in self.parts]
         first = self.parts[lead]
-        places[lead] = Place(epoch, min(step * first.count * self.ranks, first.n))
-        return Standing(epoch, step, total, lead, tuple(places))
+        places[lead] = PartPosition(epoch, min(step * first.count * self.ranks, first.n))
+        return RunPosition(epoch, step, total, lead, tuple(places))
 
-    def lead_of(self, places: Sequence[Place]) -> int:
-        """The part that needs most steps to reach the end of its epoch; the first of those that need as many."""
+    def lead_of(self, places: Sequence[PartPosition]) -> int:
+        """The number of the part that needs most steps to the end of its epoch; the lowest one where several need as many."""
         best, most = 0, (-1, 1)
         for number, (part, place) in enumerate(zip(self.parts, places, strict=True)):
             left = part.n - place.position
@@ -165,13 +178,13 @@ class SharedSteps:
                 best, most = number, (left, part.count)
         return best
 
-    def next_epoch(self, at: Standing) -> Standing:
-        """Where the run stands at the begin of the epoch after this one, as far as it may have come."""
-        places = list(at.places)
-        places[at.lead] = Place(places[at.lead].epoch + 1, 0)
-        return Standing(at.epoch + 1, 0, at.total_step, self.lead_of(places), tuple(places))
+    def next_epoch(self, at: RunPosition) -> RunPosition:
+        """The position at the beginning of the epoch after this one, whether or not this one has come to its end."""
+        places = list(at.positions)
+        places[at.lead] = PartPosition(places[at.lead].epoch + 1, 0)
+        return RunPosition(at.epoch + 1, 0, at.total_step, self.lead_of(places), tuple(places))
 
-    def step(self, at: Standing) -> PlannedStep | None:
+    def step(self, at: RunPosition) -> PlannedStep | None:
         """The next step of the epoch; None at its end."""
         plain = self._plain
         if plain is None:
@@ -184,67 +197,68 @@ class SharedSteps:
         low += start
         # As the classes would be called, in half the time: this is done for every step.
         pieces = (_made(StepPiece, (0, 0, epoch, low, low + count)),)
-        end = _made(Standing, (at[0], at[1] + 1, at[2] + 1, 0, (_made(Place, (epoch, reached)),)))
+        end = _made(RunPosition, (at[0], at[1] + 1, at[2] + 1, 0, (_made(PartPosition, (epoch, reached)),)))
         return _made(PlannedStep, (at, end, pieces, count, False, ()))
 
-    def _mixed_step(self, at: Standing) -> PlannedStep | None:
-        """The same of several sources, or of several lanes."""
+    def _mixed_step(self, at: RunPosition) -> PlannedStep | None:
+        """The next step of a mixture, or of a source in several lanes; None at the end of the epoch."""
         if self.is_over(at):
             return None
         segments: list[Segment] = []
-        places: list[Place] = []
-        for number, (part, place) in enumerate(zip(self.parts, at.places, strict=True)):
+        places: list[PartPosition] = []
+        for number, (part, place) in enumerate(zip(self.parts, at.positions, strict=True)):
             stretches, reached = _stretches(part.n, place, part.count * self.ranks, leads=number == at.lead)
             places.append(reached)
             if part.count:
                 segments.append(self._segment(number, part, stretches))
-        end = Standing(at.epoch, at.step + 1, at.total_step + 1, at.lead, tuple(places))
+        end = RunPosition(at.epoch, at.step + 1, at.total_step + 1, at.lead, tuple(places))
         return PlannedStep.of(at, end, tuple(segments))
 
-    def _last_step(self, at: Standing, part: PartSize) -> PlannedStep | None:
-        """The same of one source in one lane, where what is left of it is no whole step."""
-        ((epoch, start),) = at.places
+    def _last_step(self, at: RunPosition, part: PartSize) -> PlannedStep | None:
+        """The last step of an epoch of one source in one lane, when fewer records are left than a step takes; None if it is left out."""
+        ((epoch, start),) = at.positions
         size = part.n - start
         if size <= 0 or self.drop_last:
             return None
-        rows = part.count if self.pad_last else part_of(size, self.ranks)
+        rows = part.count if self.pad_last else share_rows(size, self.ranks)
         low = self.rank * rows
         valid = rows if low + rows <= size else max(0, size - low)
         first, last = (start + low, start + low + valid) if valid else (start, start + 1)
-        end = Standing(at.epoch, at.step + 1, at.total_step + 1, 0, (Place(epoch, start + size),))
+        end = RunPosition(at.epoch, at.step + 1, at.total_step + 1, 0, (PartPosition(epoch, start + size),))
         return PlannedStep.of(at, end, (Segment(0, (StepPiece(0, 0, epoch, first, last),), valid, rows),))
 
     @property
     def side_by_side(self) -> bool:
-        """Whether what a rank reads in a step lies where what it read in the step before ended."""
+        """Whether each step of this rank begins at the position at which its step before ended, in one lane of one source."""
         return self._plain is not None and self.ranks == 1
 
-    def stretch(self, at: Standing, rows: int) -> PlannedStep | None:
-        """The next steps of the epoch as if they were one, of about `rows` rows together, where they lie side by side: one step of
-        another kind; None at the end."""
+    def stretch(self, at: RunPosition, rows: int) -> PlannedStep | None:
+        """The next steps of the epoch put together as one, of at most `rows` rows but at least one step, if `side_by_side`; the next
+        step otherwise. None at the end of the epoch."""
         if not self.side_by_side:
             return self.step(at)
         part = self.parts[0]
-        ((epoch, start),) = at.places
+        ((epoch, start),) = at.positions
         steps = min(rows, part.n - start) // part.count
         if steps < 2:
             return self.step(at)
         stop = start + steps * part.count
-        end = Standing(at.epoch, at.step + steps, at.total_step + steps, 0, (Place(epoch, stop),))
+        end = RunPosition(at.epoch, at.step + steps, at.total_step + steps, 0, (PartPosition(epoch, stop),))
         return PlannedStep(at, end, (StepPiece(0, 0, epoch, start, stop),), stop - start, short=False, split=())
 
     def _segment(self, number: int, part: PartSize, stretches: Sequence[Stretch]) -> Segment:
-        """This rank's rows of the stretches that all ranks take together."""
+        """The rows that this rank has of one part, whose `stretches` all ranks take together in this step."""
         size = sum(stop - start for _, start, stop in stretches)
-        rows = part.count if self.pad_last else part_of(size, self.ranks)
+        rows = part.count if self.pad_last else share_rows(size, self.ranks)
         low, high = self.rank * rows, min((self.rank + 1) * rows, size)
         valid = max(0, high - low)
-        pieces = cut_out(number, stretches, n=part.n, lanes=part.lanes, low=low if valid else 0, high=high if valid else 1)
+        pieces = pieces_between(number, stretches, n=part.n, lanes=part.lanes, low=low if valid else 0, high=high if valid else 1)
         return Segment(number, tuple(pieces), valid, rows)
 
 
-def _stretches(n: int, place: Place, need: int, *, leads: bool) -> tuple[list[Stretch], Place]:
-    """The next `need` positions of a part, through as many epochs as it takes, or to the end of this one for the lead; what is reached."""
+def _stretches(n: int, place: PartPosition, need: int, *, leads: bool) -> tuple[list[Stretch], PartPosition]:
+    """The next `need` positions of a part, through as many of its epochs as that takes, and the position after them. For the lead
+    (`leads`) they end with its present epoch."""
     epoch, position = place
     found: list[Stretch] = []
     while need:
@@ -256,11 +270,14 @@ def _stretches(n: int, place: Place, need: int, *, leads: bool) -> tuple[list[St
             break
         if position == n:
             epoch, position = epoch + 1, 0
-    return found, Place(epoch, position)
+    return found, PartPosition(epoch, position)
 
 
 def step_records(streams: Sequence[LanedOrder], step: PlannedStep) -> NDArray[np.int64]:
-    """The record numbers of a step's rows, those that do not count among them; each counts within its own source."""
+    """The record number of each row of a step, counted in the source of the row's part: shape (step.rows,).
+
+    Rows that do not count have the number of the record that they repeat.
+    """
     found: list[NDArray[np.int64]] = []
     for segment in step.segments:
         records = [streams[one.stream].records(one.lane, one.epoch, one.start, one.stop) for one in segment.pieces]
@@ -271,7 +288,8 @@ def step_records(streams: Sequence[LanedOrder], step: PlannedStep) -> NDArray[np
 
 
 def valid_rows(step: PlannedStep, counted: Sequence[int] = ()) -> NDArray[np.bool_]:
-    """Which rows of a step count, shape (rows,): as planned, or as many of each segment as `counted` says."""
+    """Which rows of a step count: shape (step.rows,). `counted`, if given, is the number of such rows in each segment, where records
+    that could not be delivered were left out."""
     valid = np.ones(step.rows, np.bool_)
     at = 0
     for segment, count in zip(step.segments, counted or [segment.valid for segment in step.segments], strict=True):
@@ -281,5 +299,5 @@ def valid_rows(step: PlannedStep, counted: Sequence[int] = ()) -> NDArray[np.boo
 
 
 def source_rows(step: PlannedStep) -> NDArray[np.int8]:
-    """Which part each row of a step is from, shape (rows,)."""
+    """The number of the part that each row of a step is from: shape (step.rows,)."""
     return np.repeat(np.array([s.stream for s in step.segments], np.int8), [s.rows for s in step.segments])

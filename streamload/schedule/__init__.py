@@ -1,6 +1,6 @@
-"""What is asked for next, as two small state machines that know no processes: advice and windows.
+"""What workers are to do beside the steps themselves: two state machines that know nothing of processes.
 
-Each looks at where the loader stands (`order.steps`) and says what comes: `advice` which positions the kernel should hear of now,
-`windows` which windows are to be decoded and which have nothing left to give. The scheduler sends what they say, and tells
-them what was answered.
+Both follow the position of the run (`order.steps`). `advice` says which positions the operating system should read ahead;
+`windows` says which windows are to be decoded next, and which are closed because no step needs them any more. `workers.scheduler`
+sends what they say to workers, and tells them what workers have answered.
 """

@@ -1,48 +1,52 @@
-"""What the kernel is told ahead of the steps that will need it: every position once, in order, far enough ahead."""
+"""Read-ahead: which positions the operating system is advised of (`posix_fadvise`, `madvise`), before the steps that read them.
+
+Every position is advised of once, in the order of steps, a given number of records ahead of its step. The advice travels with a
+step that is sent to a worker, which passes it on before it fills that step.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from streamload.order import PlannedStep, SharedSteps, Standing, StepPiece
+from streamload.order import PlannedStep, RunPosition, SharedSteps, StepPiece
 
-MOST_UNTOLD = 4096
-"""Records by which telling may stay behind `ahead`: small steps are told of several at once, which costs each of them less."""
+MOST_LAG = 4096
+"""Records by which advice may fall behind `ahead`, so that small steps are advised of several at once, which costs less for each."""
 
 
 class Advice:
-    """How far the kernel has been told of what will be read.
-
-    With a step that is asked for, it is told of whole steps up to `ahead` records behind that one; of at most about `most`
-    records at once, since a step waits for its own advice.
-    """
+    """How far ahead of the run the operating system has been advised."""
 
     def __init__(self, steps: SharedSteps, *, ahead: int, most: int) -> None:
+        """`ahead`: how many records ahead of the step that is sent whole steps are advised of; 0 for no advice at all. `most`: about how
+        many records are advised of with one step, which is filled only after its advice was given."""
         self._steps = steps
         self._ahead = ahead
         self._most = most
-        self._untold = min(ahead // 8, most // 2, MOST_UNTOLD)
-        self._at: Standing | None = None
-        """Where the steps begin of which nothing has been told."""
+        self._lag = min(ahead // 8, most // 2, MOST_LAG)
+        self._at: RunPosition | None = None
+        """The position up to which steps have been advised of."""
         self._planned = deque[PlannedStep]()
-        """Steps that were told of, in order: they are asked for later, and need not be worked out again."""
+        """Steps that were advised of and not yet sent, in order, so that they need not be computed again."""
         self.remembers = not steps.side_by_side
-        """Whether steps are told of one by one, and remembered: elsewhere many are as one, and each is quickly worked out."""
+        """Whether steps are advised of one by one and remembered. Where they lie side by side, many are advised of as one stretch, and
+        computing a single step again takes no time."""
         self._missed: list[StepPiece] = []
+        """Positions before that of the run which are to be advised of first."""
         self._beyond = 0
-        """Records that were told of, and not asked for."""
+        """Records that were advised of and whose steps have not been sent."""
 
-    def begin(self, at: Standing, missed: Sequence[StepPiece] = ()) -> None:
-        """Tell everything from here on, and `missed` before it."""
+    def begin(self, at: RunPosition, missed: Sequence[StepPiece] = ()) -> None:
+        """Start again at this position, with nothing advised of. `missed` are earlier positions to advise of before it."""
         self._at, self._beyond = at, 0
         self._planned.clear()
         self._missed = list(missed) if self._ahead else []
 
-    def planned(self, at: Standing) -> PlannedStep | None:
-        """The step that begins here, where it was told of; steps before it are forgotten, and those after it are still to come."""
+    def planned(self, at: RunPosition) -> PlannedStep | None:
+        """Take out the remembered step that begins here; None if there is none. Remembered steps before it are forgotten."""
         planned = self._planned
-        while planned:  # Where nothing was told of in steps, this is all.
+        while planned:
             begin = planned[0].begin
             if begin is at or begin == at:
                 return planned.popleft()
@@ -52,15 +56,19 @@ class Advice:
         return None
 
     def put_back(self, step: PlannedStep) -> None:
-        """This step is asked for another time."""
-        self._planned.appendleft(step)
+        """Remember a step that could not be sent after all: it is the next one still."""
+        if self.remembers:
+            self._planned.appendleft(step)
 
     def due(self, step: PlannedStep, until: int, may_use: Callable[[Sequence[StepPiece]], bool]) -> tuple[StepPiece, ...]:
-        """What the kernel should hear of with this step; nothing of epoch `until` or a later one, nor what `may_use` refuses."""
+        """The pieces to advise of with this step, which is being sent. Called once for every step, in order.
+
+        Nothing of epoch `until` or later is advised of, and no step for whose pieces `may_use` is false: both stay for later calls.
+        """
         if not self._ahead:
             return ()
         self._beyond -= step.rows
-        if not self._missed and self._beyond > self._ahead - self._untold:
+        if not self._missed and self._beyond > self._ahead - self._lag:
             return ()
         told: list[StepPiece] = []
         most = self._most
@@ -84,8 +92,8 @@ class Advice:
         return tuple(told) if len(told) < 2 else tuple(_joined(told))
 
     def _following(self, step: PlannedStep, until: int, rows: int) -> PlannedStep | None:
-        """The next steps that nothing was told of, of about `rows` rows, through epochs: that of the step which is asked for, and
-        the one after it."""
+        """The next step that was not advised of, or a stretch of several, of about `rows` rows; None if there is none in the epoch of
+        `step`, nor in the one after it if that is before `until`."""
         at = self._at
         assert at is not None
         if at.epoch < step.begin.epoch:
@@ -97,12 +105,12 @@ class Advice:
 
 
 def _joined(pieces: Sequence[StepPiece]) -> list[StepPiece]:
-    """The same positions in fewer pieces: neighbours of a lane are put together."""
-    found: dict[tuple[int, int, int], list[list[int]]] = {}
+    """The same positions in fewer pieces: those that follow each other in one lane are put together."""
+    ranges: dict[tuple[int, int, int], list[list[int]]] = {}
     for stream, lane, epoch, start, stop in pieces:
-        ours = found.setdefault((stream, lane, epoch), [])
-        if ours and ours[-1][1] == start:
-            ours[-1][1] = stop
+        of_lane = ranges.setdefault((stream, lane, epoch), [])
+        if of_lane and of_lane[-1][1] == start:
+            of_lane[-1][1] = stop
         else:
-            ours.append([start, stop])
-    return [StepPiece(*key, start, stop) for key, ours in found.items() for start, stop in ours]
+            of_lane.append([start, stop])
+    return [StepPiece(*key, start, stop) for key, of_lane in ranges.items() for start, stop in of_lane]

@@ -1,4 +1,7 @@
-"""Which windows are open: each lane's in its order, one in each free part of the arena, until no step will need it any more."""
+"""Which windows are open, that is decoded or being decoded: for each lane, in its order, one in each of its parts of the arena.
+
+A window is opened as soon as a part of the arena is free for it, and closed when no step will need it any more.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,40 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streamload.fetch.tasks import LaneKey, WindowKey, WindowTask
-from streamload.order import SharedSteps, Standing, StepPiece, WindowTable, taken
+from streamload.order import RunPosition, SharedSteps, StepPiece, WindowTable, taken
 
 TableOf = Callable[[LaneKey, int], WindowTable]
-"""The table of one epoch of one lane, worked out if that was not done yet. Two epochs of a lane are kept: one, and the next."""
+"""The window table of a lane's epoch, computed at the first call. The tables of two successive epochs of a lane are kept: that of a
+third takes the place of the first."""
 
 
 class LaneParts(NamedTuple):
-    """A lane that goes by windows."""
+    """Room in the arena for a lane whose order has windows."""
 
     parts: Sequence[int]
-    """The parts of the arena that are its own; none where records are read one by one."""
+    """The numbers of the parts of the arena that belong to it; empty if its records are read one by one."""
     least: int
-    """Windows of fewer positions are not opened."""
+    """Windows of fewer positions are not opened: their records are read one by one."""
 
 
 class WindowSchedule:
-    """The windows of all lanes that go by windows, and the tables that say what these hold.
+    """The open windows of all lanes whose orders have windows, and which of their tables are in use.
 
     Rules:
 
-    1. Lanes have parts of the arena of their own, so none waits for another: one part more than a step can touch windows of the lane.
-    2. A window is closed when the steps that are asked for have passed it and none that touches it is still to be filled. That holds
-       for whichever share of it is taken here.
-    3. A table is in use from when it is first needed until nothing that is under way needs it; `may_use` says whether another one
-       may take its place.
+    1. Every lane has parts of the arena of its own, so that no lane waits for another: one more than the windows that one step of the
+       lane can touch.
+    2. A window is closed when every step that touches it has been sent, and has been answered. Ranks that read other steps do not
+       matter: each process decodes windows for its own steps.
+    3. The table of an epoch is in use from the first need of it until no task that is under way needs it. `may_use` says whether
+       the table of a later epoch may take the place of an earlier one.
+
+    For each step the scheduler calls `may_use`, then `ask` and sends it; `use` for the advice that goes with it; and `leave` when it
+    was answered.
     """
 
     def __init__(self, steps: SharedSteps, table_of: TableOf, lanes: Mapping[LaneKey, LaneParts]) -> None:
+        """`lanes`: those whose orders have windows; others need none of this."""
         self._steps = steps
         self._table_of = table_of
         self._lanes = dict(lanes)
@@ -42,21 +51,22 @@ class WindowSchedule:
         self._next: dict[LaneKey, tuple[int, int]] = {}
         """By lane, the epoch and the number of the window that is opened next."""
         self._at: dict[LaneKey, tuple[int, int]] = {}
-        """By lane, the epoch and the position that has been asked for."""
-        self._standing: Standing | None = None
+        """By lane, the epoch and the position up to which steps have been sent."""
+        self._position: RunPosition | None = None
+        """The position up to which steps have been sent."""
         self._open: dict[WindowKey, int] = {}
-        """The part that each open window has."""
+        """The part of the arena that each open window has."""
         self._users: Counter[WindowKey] = Counter()
-        """By window, open or not, steps that were asked for, touch it and have not been filled."""
+        """By window, open or not: the steps that touch it, have been sent and have not been answered."""
         self._uses: dict[LaneKey, Counter[int]] = {lane: Counter() for lane in lanes}
-        """By lane, how much of what is under way needs the tables of an epoch."""
+        """By lane and epoch: open windows, and pieces of steps and advice under way, that need the table of that epoch."""
         self._serial = 0
         self.needed = bool(lanes)
-        """Whether there are lanes that go by windows: without any, nothing of this has to be asked or told."""
+        """Whether any lane has windows. If none has, the scheduler may leave out every call but `begin`."""
 
     @property
     def has_room(self) -> bool:
-        """Whether a lane has a free part."""
+        """Whether any lane has a free part of the arena."""
         return any(self._free.values())
 
     @property
@@ -64,15 +74,18 @@ class WindowSchedule:
         """The windows that are open, in the order in which they were opened."""
         return list(self._open)
 
-    def begin(self, at: Standing) -> list[StepPiece]:
-        """Stand here, with nothing under way; returns what the kernel should be told of beside the steps that follow: the
-        beginnings of windows that are half over."""
+    def begin(self, at: RunPosition) -> list[StepPiece]:
+        """Start again at this position, with no window open and nothing under way.
+
+        Returns the positions before it which `Advice` has to begin with: windows that the position lies in are decoded from their
+        beginning.
+        """
         self._open.clear()
         self._users.clear()
         self._free = {lane: list(own.parts) for lane, own in self._lanes.items()}
         for uses in self._uses.values():
             uses.clear()
-        self._stand(at)
+        self._move(at)
         missed: list[StepPiece] = []
         for lane, (epoch, position) in self._at.items():
             table = self._table_of(lane, epoch)
@@ -82,15 +95,18 @@ class WindowSchedule:
                 missed.append(StepPiece(*lane, epoch, int(table.starts[window]), position))
         return missed
 
-    def _stand(self, at: Standing) -> None:
-        self._standing = at
+    def _move(self, at: RunPosition) -> None:
+        """Note up to where steps have been sent."""
+        self._position = at
         for lane in self._lanes:
-            part, place = self._steps.parts[lane[0]], at.places[lane[0]]
-            position = place.position if part.lanes == 1 else taken(place.position, lane[1], part.lanes, part.n)
-            self._at[lane] = place.epoch, position
+            part, (epoch, passed) = self._steps.parts[lane[0]], at.positions[lane[0]]
+            self._at[lane] = epoch, passed if part.lanes == 1 else taken(passed, lane[1], part.lanes, part.n)
 
     def due(self, until: int) -> list[WindowTask]:
-        """Windows to be decoded now, lane by lane in turn, while parts are free; none whose steps are of epoch `until` or later."""
+        """Open windows while parts of the arena are free, one of each lane in turn; returns the tasks to send to every worker.
+
+        None is opened that only steps of the run's epoch `until` or later need.
+        """
         due: list[WindowTask] = []
         if not self._lanes:
             return due
@@ -102,17 +118,19 @@ class WindowSchedule:
         return due
 
     def _limits(self, until: int) -> list[int]:
-        """Of each stream, an epoch of its own that no step before the user's epoch `until` comes to."""
-        at = self._standing
+        """By part of the run, an epoch of that part which no step before the run's epoch `until` reaches."""
+        at = self._position
         assert at is not None
         if len(self._steps.parts) == 1:
-            return [at.places[0].epoch + until - at.epoch]
+            return [at.positions[0].epoch + until - at.epoch]
         left = self._steps.left(at) + (until - at.epoch - 1) * (len(self._steps) + 1)
-        sizes = [(place, part.n, left * part.count * self._steps.ranks) for place, part in zip(at.places, self._steps.parts, strict=True)]
-        return [place.epoch + -(-(place.position + more) // n) if n else 0 for place, n, more in sizes]
+        parts = zip(at.positions, self._steps.parts, strict=True)
+        sizes = [(epoch, position, part.n, left * part.count * self._steps.ranks) for (epoch, position), part in parts]
+        return [epoch + -(-(position + more) // n) if n else 0 for epoch, position, n, more in sizes]
 
     def _open_next(self, lane: LaneKey, limit: int, due: list[WindowTask]) -> bool:
-        """Open the next window of a lane that any step needs. False where there is none to open now."""
+        """Open the next window of a lane that a step needs, in an epoch below `limit`, and add its task to `due`. False if there is
+        none that may be opened now."""
         while True:
             epoch, window = self._next[lane]
             if epoch >= limit or epoch > self._at[lane][0] + 1 or not self._may_use(lane, epoch):
@@ -136,7 +154,7 @@ class WindowSchedule:
         return True
 
     def _passed(self, key: WindowKey, table: WindowTable | None = None) -> bool:
-        """Whether no step that is still to be asked for touches a window."""
+        """Whether no step that is still to be sent touches a window."""
         stream, lane, epoch, window = key
         at, position = self._at[stream, lane]
         if at != epoch:
@@ -145,37 +163,37 @@ class WindowSchedule:
         return min(stop, self._end((stream, lane), epoch)) <= position
 
     def _end(self, lane: LaneKey, epoch: int) -> int:
-        """Up to which position of a lane's epoch steps come: not to its end, where a short step is left out."""
-        steps, at = self._steps, self._standing
+        """The position of a lane's epoch at which its steps end: before its last records, if `drop_last` leaves out a short step."""
+        steps, at = self._steps, self._position
         part = steps.parts[lane[0]]
         if not steps.drop_last or len(steps.parts) > 1:
             return part.n
         assert at is not None
-        size, place = part.count * steps.ranks, at.places[0]
-        last = place.position + steps.left(at) * size if epoch == place.epoch else len(steps) * size
+        size, (present, passed) = part.count * steps.ranks, at.positions[0]
+        last = passed + steps.left(at) * size if epoch == present else len(steps) * size
         return taken(last, lane[1], part.lanes, part.n)
 
     def may_use(self, pieces: Sequence[StepPiece]) -> bool:
-        """Whether the tables that pieces need are there, or may take the place of older ones."""
+        """Whether the tables that pieces need are there, or may take the place of tables that nothing uses any more."""
         return not self._lanes or all(self._may_use(piece[:2], piece.epoch) for piece in pieces if piece[:2] in self._uses)
 
     def _may_use(self, lane: LaneKey, epoch: int) -> bool:
         return all(used >= epoch - 1 for used in self._uses[lane])
 
-    def ask(self, pieces: Sequence[StepPiece], end: Standing) -> None:
-        """A step is asked for, and those that follow begin at `end`."""
+    def ask(self, pieces: Sequence[StepPiece], end: RunPosition) -> None:
+        """Note that a step of these pieces is being sent, after which the run is at `end`."""
         if not self._lanes:
-            self._standing = end
+            self._position = end
             return
         self.use(pieces)
         for key in self._touched(pieces):
             self._users[key] += 1
-        self._stand(end)
+        self._move(end)
         for key in [key for key in self._open if not self._users[key] and self._passed(key)]:
             self._close(key)
 
     def use(self, pieces: Sequence[StepPiece]) -> None:
-        """See to it that the tables of pieces are there, and stay."""
+        """Have the tables of pieces computed, and keep them until `leave` is called with the same pieces."""
         for piece in pieces if self._lanes else ():
             lane = piece[:2]
             if lane in self._uses:
@@ -183,7 +201,7 @@ class WindowSchedule:
                 self._uses[lane][piece.epoch] += 1
 
     def leave(self, pieces: Sequence[StepPiece], advice: Sequence[StepPiece]) -> None:
-        """A step was answered: windows that no other will touch are closed."""
+        """Note that a step was answered, with the advice that went with it. Closes windows that no other step will touch."""
         if not self._lanes:
             return
         for key in list(self._touched(pieces)):
@@ -201,7 +219,7 @@ class WindowSchedule:
         self._unuse(key[:2], key[2])
 
     def _touched(self, pieces: Sequence[StepPiece]) -> Iterator[WindowKey]:
-        """The windows that are or will be open for pieces, as often as pieces lie in them."""
+        """The windows that pieces lie in, once for each piece, of lanes that have parts of the arena."""
         for stream, lane, epoch, start, stop in pieces:
             own = self._lanes.get((stream, lane))
             if own is not None and own.parts:

@@ -1,15 +1,16 @@
-"""Asks for steps ahead of the user, and hands them out in order; what comes next is worked out in `schedule`.
+"""Sends steps to workers ahead of the user, and hands filled ones out in order.
+
+Which positions a step takes is computed in `order.steps`; which windows are decoded, and what is read ahead, in `schedule`.
 
 Rules:
 
-1. Steps are asked for in the order in which they will be handed out, across the border of epochs, as slots and sockets allow.
-2. At most the epoch after the one being handed out is asked for, and never more than two epochs of a lane: it has two block
-   tables, and no task may look at a third.
+1. Steps are sent in the order in which they will be handed out, across the ends of epochs, as far as slots and sockets have room.
+2. Steps are sent of the epoch that is being handed out and of the one after it, and never of more than two epochs of a lane: the
+   window tables of only two are kept.
 3. A window is opened when a part of the arena is free, in the order of use, and closed when the last step that touches it
-   is filled. There is one part more than a batch can touch, so the oldest unfilled step always has its windows.
-4. What has been filled is handed out before an error is raised; after an error the same error is raised again.
-5. Beginning anywhere else than where the asking would go on anyway first calls everything off, and waits until nothing is
-   under way.
+   is filled. There is one part more than a step can touch windows, so the windows of the oldest unfilled step are always open.
+4. Steps that have been filled are handed out before an error is raised. After an error, the same error is raised again.
+5. A run that begins at another position than that of the next step first cancels all tasks, and waits until none is under way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from streamload.errors import StreamloadError, WorkerError, without_frames
 from streamload.fetch.tasks import Failed, Filled, Overflowed, Reply, SegmentRows, StepTask, WindowTask
 from streamload.memory.slots import Slots
-from streamload.order import PlannedStep, SharedSteps, Standing
+from streamload.order import PlannedStep, RunPosition, SharedSteps
 from streamload.schedule.advice import Advice
 from streamload.schedule.windows import WindowSchedule
 
@@ -33,44 +34,44 @@ _made = tuple.__new__
 
 
 class WorkerPool(Protocol):
-    """Whoever does the tasks: `pool.ProcessPool`, or `in_process.InProcessPool` in the calling process."""
+    """What does the tasks: `pool.ProcessPool` in worker processes, `in_process.InProcessPool` in the calling one."""
 
     @property
     def capacity(self) -> int:
-        """The most steps that may be asked for and not answered."""
+        """The most steps that may have been sent and not answered."""
         ...
 
     @property
     def pids(self) -> list[int]:
-        """Process ids, if there are other processes."""
+        """The process ids of the workers; none in the calling process."""
         ...
 
     def send_step(self, task: StepTask) -> None:
-        """Ask for a step; it may wait for `flush`."""
+        """Send a step to a worker, now or at the next `flush`."""
         ...
 
     def flush(self) -> None:
-        """Let everything that was asked for go out."""
+        """Send every step that is still held back."""
         ...
 
     def send_window(self, task: WindowTask) -> None:
-        """Ask for a window."""
+        """Send a window to every worker: each decodes its share of the blocks."""
         ...
 
     def receive(self, waiting_for: int | None) -> list[Reply]:
-        """Replies; at least one if `waiting_for` names a task."""
+        """The replies that have arrived. With `waiting_for`, the number of a task, it waits until there is at least one."""
         ...
 
     def forget(self) -> list[Reply]:
-        """Call everything off."""
+        """Cancel all tasks; returns the replies of those that were done all the same, when none is under way any more."""
         ...
 
     def error_of(self, failed: Failed) -> StreamloadError:
-        """The error of a reply."""
+        """The error that a reply speaks of, to be raised."""
         ...
 
     def stop(self) -> None:
-        """End it."""
+        """End the workers."""
         ...
 
 
@@ -80,26 +81,28 @@ class FinishedStep(NamedTuple):
     planned: PlannedStep
     """What it consists of, and where a run stands before and after it."""
     valid: tuple[int, ...]
-    """Rows of each segment that count, where records were left out; else none."""
+    """By segment, the rows that count, if records were left out; otherwise empty."""
     fields: dict[str, Any]
-    """By name, an array, or a Ragged."""
+    """By name: an array of shape (count, *shape), or a `Ragged` of count records. They lie in a slot of shared memory, or in memory
+    of the step's own."""
     records: NDArray[np.int64]
+    """The record number of each row, shape (count,)."""
     bad: tuple[tuple[int, int, str], ...]
     """Records that could not be delivered, as `tasks.Filled` has them."""
 
     @property
     def epoch(self) -> int:
-        """The epoch, as the user counts."""
+        """The epoch of the run."""
         return self.planned.begin.epoch
 
     @property
     def step(self) -> int:
-        """Its number in the epoch."""
+        """The number of the step in that epoch, from 0."""
         return self.planned.begin.step
 
 
 class _PendingStep:
-    """A step that has been asked for, and its reply once there is one."""
+    """A step that has been sent, and its reply once there is one."""
 
     __slots__ = ("planned", "reply", "task")
 
@@ -110,7 +113,7 @@ class _PendingStep:
 
 
 class Scheduler:
-    """The order of work for one loader."""
+    """Keeps the workers of one loader busy, and hands its steps out in order."""
 
     def __init__(self, *, steps: SharedSteps, pool: WorkerPool, slots: Slots, windows: WindowSchedule, advice: Advice, fills: bool) -> None:
         """`fills`: whether a record that is left out leaves a row that does not count, so that all ranks stay in step."""
@@ -124,13 +127,13 @@ class Scheduler:
         self._queue: deque[_PendingStep] = deque()
         self._waiting: dict[int, _PendingStep] = {}
         self._capacity = pool.capacity
-        # Waking a worker costs more than asking it: a few steps go out together, long before they are needed. More of them where
-        # workers had done all that they were asked for when somebody looked: they are ahead of the user, and can sleep longer.
+        # Waking a worker costs more than the message does, so several steps are sent together, long before they are needed. There are
+        # more of them when workers were found to have done all that was sent: they are ahead of the user, and may sleep longer.
         self._least_group = max(1, (len(slots) - slots.spare) // 4)
         self._idle_group = max(1, (len(slots) - slots.spare) // 2)
         self._group = self._least_group
         self._at = steps.begin()
-        """Where the step begins that is asked for next."""
+        """The position of the next step to be sent."""
         self._stop: int | None = 0
         self._epoch = 0
         self._started = False
@@ -143,8 +146,9 @@ class Scheduler:
         self.ragged_nbytes = 0
         self._ragged = slots.layout.schema.ragged
 
-    def begin(self, at: Standing, stop: int | None) -> None:
-        """Hand out from here on, up to epoch `stop` (None: without end)."""
+    def begin(self, at: RunPosition, stop: int | None) -> None:
+        """Hand out the epoch at this position from its next step on. Steps are sent ahead of it up to epoch `stop`, which is left out;
+        None sets no end. Raises StreamloadError where tasks could not be cancelled; after that, nothing works any more."""
         failed = bool(self._queue) and isinstance(self._queue[0].reply, Failed)
         if not self._started or failed or self._next(at) != at._replace(total_step=0):
             try:
@@ -153,17 +157,18 @@ class Scheduler:
                 self._break(error)
                 raise
         self._epoch, self._stop = at.epoch, stop
-        self._ask()
+        self._send()
 
-    def _next(self, wanted: Standing) -> Standing:
-        """Where the step that will be handed out next begins, whatever total step that is."""
+    def _next(self, wanted: RunPosition) -> RunPosition:
+        """The position of the step that would be handed out next, with a total step of 0. Between two epochs it is the beginning of
+        the later one, if `wanted` is."""
         at = self._queue[0].planned.begin if self._queue else self._at
         if at.epoch < wanted.epoch and self._steps.step(at) is None:
             at = self._steps.next_epoch(at)
         return at._replace(total_step=0)
 
-    def _restart(self, at: Standing) -> None:
-        """Call everything off, and stand here (rule 5)."""
+    def _restart(self, at: RunPosition) -> None:
+        """Cancel all tasks, and begin again at this position (rule 5)."""
         if self._started:
             for reply in self._pool.forget():
                 self._take(reply)
@@ -176,12 +181,12 @@ class Scheduler:
         self._advice.begin(at, self._windows.begin(at) if self._steps.left(at) else ())
 
     def step(self) -> FinishedStep | None:
-        """The next step of the epoch that was begun, or None at its end. Raises what its work met."""
+        """The next step of the epoch that was begun, or None at its end. Waits for it. Raises the error of a step that failed."""
         queue, slots, windows = self._queue, self._slots, self._windows
         if not queue:
             self._listen()
         elif queue[0].reply is not None and slots.available >= self._group:
-            self._ask()
+            self._send()
         if not queue or queue[0].planned.begin.epoch != self._epoch:
             if self.broken is not None and (self._at.epoch < self._epoch or self._steps.left(self._at)):
                 raise without_frames(self.broken)
@@ -191,7 +196,7 @@ class Scheduler:
             began = time.perf_counter_ns()
             try:
                 if slots.available or (windows.needed and windows.has_room):
-                    self._ask()
+                    self._send()
                 while asked.reply is None:
                     if self.broken is not None:
                         raise without_frames(self.broken)
@@ -199,7 +204,7 @@ class Scheduler:
                         self._take(reply)
                     self._group = self._least_group if self._waiting else self._idle_group
                     if slots.available >= self._least_group or (windows.needed and windows.has_room):
-                        self._ask()
+                        self._send()
             except StreamloadError as error:
                 self._break(error)
                 raise
@@ -222,37 +227,37 @@ class Scheduler:
         return _made(FinishedStep, (asked.planned, reply.valid, fields, records, reply.bad))
 
     def _overflown(self, task: StepTask, reply: Overflowed) -> tuple[dict[str, Any], NDArray[np.int64]]:
-        """A step that lies in memory of its own."""
+        """The fields and record numbers of a step that did not fit its slot, and lies in memory of its own."""
         self.overflows += 1
         self.overflown_nbytes += reply.nbytes
         return self._slots.overflown(task.slot, reply.records, reply.capacities, reply.memory)
 
     def close(self) -> None:
-        """Let go of batches that were filled and not handed out: some lie in memory of their own."""
+        """Forget steps that were filled and not handed out, and free the memory of those that did not fit their slots."""
         self._queue.clear()
         self._waiting.clear()
 
     def _listen(self) -> None:
-        """Take in what has arrived, and ask for more."""
+        """Note the replies that have arrived without waiting, and send more."""
         if self.broken is not None:
             return
         try:
             for reply in self._pool.receive(None):
                 self._take(reply)
-            self._ask()
+            self._send()
         except StreamloadError as error:
             self._break(error)
 
     def _break(self, error: StreamloadError) -> None:
-        """Nothing can go on: what is filled will still be handed out, and nobody works any more."""
+        """End the workers after an error that nothing can go on from. Steps that are filled will still be handed out."""
         self.broken = self.broken or without_frames(error)
         self._pool.stop()
 
     def _take(self, reply: Reply) -> None:
-        """Note a reply: its slot, and the windows that it leaves."""
+        """Note a reply: its slot is filled, and its windows have a user less."""
         asked = self._waiting.pop(reply.number, None)
         if asked is None:
-            raise WorkerError(f"a worker answered task {reply.number}, which nobody asked for: a fault in streamload.")
+            raise WorkerError(f"a worker answered task {reply.number}, which was not sent: a fault in streamload.")
         asked.reply = reply
         if isinstance(reply, Failed):
             self._slots.abort(reply.slot)
@@ -264,10 +269,8 @@ class Scheduler:
         if self._windows.needed:
             self._windows.leave(asked.task.pieces, asked.task.advice)
 
-    # Asking
-
-    def _ask(self) -> None:
-        """Ask for as many steps as there is room for, and open the windows that they will need."""
+    def _send(self) -> None:
+        """Send as many steps as there is room for, and the windows that they will need."""
         if self.broken is not None or not len(self._steps):
             return
         until = self._epoch + 2 if self._stop is None else min(self._epoch + 2, self._stop)
@@ -293,7 +296,7 @@ class Scheduler:
             told = advice.due(planned, until, windows.may_use)
             if by_windows:
                 windows.use(told)
-            segments = self._filled_up(planned) if self._fills or planned.short else ()
+            segments = self._segments_of(planned) if self._fills or planned.short else ()
             number = self._number
             task = _made(StepTask, (number, slot, at.epoch, at.step, pieces, told, segments))
             self._number = number + 1
@@ -304,6 +307,6 @@ class Scheduler:
             pool.send_step(task)
         pool.flush()
 
-    def _filled_up(self, planned: PlannedStep) -> tuple[SegmentRows, ...]:
-        """What a worker must know of a step's segments, where not every row counts, or one is made up for that is left out."""
+    def _segments_of(self, planned: PlannedStep) -> tuple[SegmentRows, ...]:
+        """The segments of a step as a worker needs them: only if some rows do not count, or may come not to."""
         return tuple(SegmentRows(one.stream, one.valid, one.rows) for one in planned.segments)

@@ -19,7 +19,7 @@ from collections import deque
 from typing import Any
 
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
-from streamload.fault_points import arm, reach
+from streamload.fault_points import arm, fault_point
 from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, unexpected_error
 from streamload.fetch.job import Job, read_job
@@ -122,7 +122,7 @@ class Worker:
             self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
             return
         began = time.perf_counter_ns()
-        reach("after_write_before_publish")
+        fault_point("after_write_before_publish")
         if filled.overflow is not None:
             self._hand_over(task, filled, filled.overflow)
             return
@@ -135,7 +135,7 @@ class Worker:
             self._unsent_ns = began
         if not self._steps:
             self._flush()
-        reach("after_publish")
+        fault_point("after_publish")
         self._send_ns += time.perf_counter_ns() - began
 
     def _hand_over(self, task: StepTask, filled: FilledStep, overflow: Overflow) -> None:
@@ -172,7 +172,7 @@ class Worker:
 
     def _listen(self, timeout: float | None) -> None:
         """Take in every task that has arrived; wait for one for up to `timeout` seconds (None: for ever)."""
-        reach("idle")
+        fault_point("idle")
         if timeout:
             select.select([self._channel], [], [], timeout)
         try:
@@ -200,7 +200,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     """The life of a worker: take what the request names, then run until the socket ends."""
     index = int(request["worker"])
     arm(index)
-    reach("start")
+    fault_point("start")
     channel = socket.socket(fileno=descriptors["channel"])
     if _is_closed(channel):
         return  # The loader was closed before there was anybody to fork workers.
@@ -226,9 +226,9 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     except Exception as error:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(unexpected_error(error))}))
         return
-    reach("open")
+    fault_point("open")
     Worker(channel, fetcher, progress).run()
-    reach("close")
+    fault_point("close")
 
 
 def _is_closed(channel: socket.socket) -> bool:
@@ -389,7 +389,7 @@ def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     control = socket.socket(fileno=control_fd)
-    reach("import")
+    fault_point("import")
     compile_kernels()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)

@@ -49,7 +49,7 @@ def test_what_is_told_ahead_counts_too(meter: ReadStats) -> None:
 def test_what_is_mapped_is_timed_once_pages_had_to_be_fetched(meter: ReadStats, tmp_path: Path) -> None:
     """Not before, and not any more when there were none."""
     reading = ReadingTime(meter)
-    reading.find_at_hand()
+    reading.note_all_mapped()
     wait(meter, reading)
     assert reading.disk_ns == 0
     path = tmp_path / "data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,35 +57,47 @@ def test_a_pattern_leaves_out_what_a_folder_does(tmp_path: Path):
         open_source(str(tmp_path / "_S*"))
 
 
-SPLITS = {
-    "test: 1, train: 1": ("train/a.npy", "test/a.npy"),
-    "train: 2, validation: 1": ("train-0.npy", "train-1.npy", "validation-0.npy"),
-    "train: 1, val: 1": ("x/val.npy", "x/Train.npy"),
-    "train: 2, val: 1": ("imagenet-train-000000.npy", "imagenet-train-000001.npy", "imagenet-val-000000.npy"),
-    "test: 1, train: 2": ("mnist-train-00000-of-00002.npy", "mnist-train-00001-of-00002.npy", "mnist-test-00000-of-00001.npy"),
-    "test: 2, train: 1": ("glue-train-0-b42a775f407cee45.npy", "glue-test-0-0123456789abcdef.npy", "aux_test_9.npy"),
-    "test: 1, train: 1, val: 1": ("my_test_set-train-0.npy", "my_test_set-val-0.npy", "x-test.npy"),
-}
+SPLITS = [
+    ("test: 1, train: 1", ("train/a.npy", "test/a.npy")),
+    ("train: 2, validation: 1", ("train-0.npy", "train-1.npy", "validation-0.npy")),
+    ("train: 1, val: 1", ("x/val.npy", "x/Train.npy")),
+    ("train: 2, val: 1", ("imagenet-train-000000.npy", "imagenet-train-000001.npy", "imagenet-val-000000.npy")),
+    ("test: 1, train: 2", ("mnist-train-00000-of-00002.npy", "mnist-train-00001-of-00002.npy", "mnist-test-00000-of-00001.npy")),
+    ("test: 2, train: 1", ("glue-train-0-b42a775f407cee45.npy", "glue-test-0-0123456789abcdef.npy", "aux_test_9.npy")),
+    ("test: 1, train: 1, val: 1", ("my_test_set-train-0.npy", "my_test_set-val-0.npy", "x-test.npy")),
+    ("test: 2, train: 3", ("x_train_1.npy", "x_train_2.npy", "x_test.npy", "y1-train.npy", "y2-test.npy")),
+    ("test: 3, train: 2", ("mnistTrain.npy", "mnistTest.npy", "a_trainset_v1.npy", "a_testset_v1.npy", "otherTest.npy")),
+    ("train: 2, val: 1", ("shards_train/0.npy", "shards_train/1.npy", "shards_val/0.npy")),
+    ("test: 1, train: 1", ("v1/my train/a.npy", "v1/my test/b.npy")),
+    ("train: 1, val: 1", ("test_run/train.npy", "test_run/val.npy")),
+    ("trn: 1, tst: 1", ("trn.npy", "tst.npy")),
+]
 
 
-@pytest.mark.parametrize("words", SPLITS)
-def test_splits_are_never_mixed(words: str, tmp_path: Path):
+@pytest.mark.parametrize(("words", "names"), SPLITS, ids=lambda one: one[0] if isinstance(one, tuple) else None)
+def test_splits_are_never_mixed(words: str, names: tuple[str, ...], tmp_path: Path):
     """Records to learn from and to test with, in one folder, are an error that lists them; a list or a pattern is taken as it is."""
-    names = SPLITS[words]
     for name in names:
         save(tmp_path / name, 0)
     with pytest.raises(ConfigError) as caught:
         open_source(tmp_path)
+    one = re.findall("[a-z]+", words)
     assert str(caught.value) == (
         f"{tmp_path} holds files of several splits ({words}), whose records would be mixed. "
-        "Choose one: split='train'. Give the folder, pattern or list of one of them, or a list of all files if that is meant."
+        f"Choose one: split={'train' if 'train' in one else 'trn'!r}. "
+        "Give the folder, pattern or list of one of them, or a list of all files if that is meant."
     )
     assert len(open_source([tmp_path / name for name in names])) == 3 * len(names)
+    for split, count in zip(one, re.findall("[0-9]+", words), strict=True):
+        with open_source(tmp_path, split=split) as source:
+            assert len(source) == 3 * int(count)
 
 
 ONE_SET = [
     ("bus_train_01.npy", "engine_dev_01.npy", "flight_test_01.npy"),
     ("train-0.npy", "train-1.npy", "wind_test_01.npy"),
+    ("contest.npy", "contrails.npy", "protests_test.npy"),
+    ("a/constraint.npy", "b/latest.npy", "c/wind_test.npy"),
 ]
 
 
@@ -96,6 +109,17 @@ def test_words_within_names_that_differ_otherwise_too_are_no_splits(names: tuple
     assert numbers(tmp_path) == list(range(9))
     with open_source(tmp_path, split="test") as source:
         assert source[:]["n"].tolist() == [6, 7, 8]
+
+
+def test_a_split_that_folders_make_a_field_of_mixes_nothing(tmp_path: Path):
+    """Whoever asks for one is given its files."""
+    for number, split in enumerate(("test", "train")):
+        save(tmp_path / f"split={split}" / "a.npy", 3 * number)
+    with open_source(tmp_path) as source:
+        assert source.classes["split"] == ("test", "train")
+        assert source[:]["split"].tolist() == [0, 0, 0, 1, 1, 1]
+    with open_source(tmp_path, split="train") as source:
+        assert source[:]["n"].tolist() == [3, 4, 5]
 
 
 def test_the_word_that_differs_is_the_split(tmp_path: Path):

@@ -137,6 +137,15 @@ def test_labels_below_zero_and_fields_that_are_missing_are_said(tmp_path: Path, 
     for name, fields, said in (
         ("negative", {"image": images, "label": np.arange(5) - 1}, "holds -1, and classes are numbered from 0."),
         ("none", {"image": images}, "no field can be the label of an example."),
+        ("none", {"image": images}, "`streamload plan` prints a Loader call for fields of any kind."),
+        (
+            "constant",
+            {"image": images, "width": np.full(5, 120)},
+            (
+                "the only field that could be the label, 'width', holds 120 in all 5 records, so it names no classes. "
+                "Name another field with --label, or this one, --label width, if it is meant all the same."
+            ),
+        ),
         ("two", {"a": images, "b": images, "label": np.arange(5)}, "2 fields could be the image: a, b. Name one with --image."),
     ):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
@@ -144,3 +153,5 @@ def test_labels_below_zero_and_fields_that_are_missing_are_said(tmp_path: Path, 
                 file[field] = array
         assert main(["init", str(tmp_path / f"{name}.h5"), "--output", "-"]) != 0
         assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["init", str(tmp_path / "constant.h5"), "--label", "width", "--output", "-"]) == 0
+    assert "CLASSES, SHAPE = 121, (20, 20, 3)" in capsys.readouterr().out

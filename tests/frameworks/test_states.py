@@ -26,7 +26,7 @@ def test_numbers_may_come_back_as_tensors(tmp_path: Path) -> None:
     state = state_of(RUN, STEPS, STEPS.begin(2, 3))
     tensors = {name: torch.tensor(value) if type(value) is int else value for name, value in state.items()}
     torch.save(tensors, tmp_path / "checkpoint.pt")
-    assert read_state(torch.load(tmp_path / "checkpoint.pt", weights_only=True), RUN, STEPS).standing == STEPS.begin(2, 3)
+    assert read_state(torch.load(tmp_path / "checkpoint.pt", weights_only=True), RUN, STEPS).position == STEPS.begin(2, 3)
     for wrong in (torch.tensor(True), torch.tensor(3.0), torch.tensor([1, 2])):
         with pytest.raises(StateError, match="the state's epoch is"):
             read_state({**tensors, "epoch": wrong}, RUN, STEPS)
@@ -37,4 +37,4 @@ def test_numbers_may_come_back_as_jax_has_them() -> None:
     jnp: Any = pytest.importorskip("jax.numpy")
     state = state_of(RUN, STEPS, STEPS.begin(2, 3))
     arrays = {name: jnp.array(value) if type(value) is int else value for name, value in state.items()}
-    assert read_state(arrays, RUN, STEPS).standing == STEPS.begin(2, 3)
+    assert read_state(arrays, RUN, STEPS).position == STEPS.begin(2, 3)

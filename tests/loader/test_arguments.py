@@ -96,8 +96,8 @@ def test_arguments_that_there_are_not_are_named(data: sl.Source, keywords: dict[
     with pytest.raises(TypeError) as caught:
         sl.Loader(data, **keywords)
     assert said in str(caught.value)
-    with pytest.raises(TypeError):
-        sl.Loader(data, 30)  # by name only
+    with pytest.raises(TypeError, match=r"Loader\(\) takes all arguments but the data by name: sl.Loader\(data, batch_size=30\)"):
+        sl.Loader(data, 30)
 
 
 def test_the_signature_shows_every_argument_and_its_default() -> None:

@@ -59,6 +59,11 @@ def test_it_is_a_mapping(batch: sl.Batch) -> None:
             assert found is label
 
 
+def test_its_fields_complete_in_a_notebook(batch: sl.Batch) -> None:
+    """IPython asks for them as the user types `batch["`."""
+    assert batch._ipython_key_completions_() == list(batch.keys())
+
+
 def test_batches_are_equal_where_they_are_the_same_one(data: sl.Source) -> None:
     """Comparing arrays would be an array; batches can be kept in sets."""
     one, other = first(data), first(data)

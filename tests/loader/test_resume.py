@@ -320,7 +320,10 @@ DAMAGED = [
 @pytest.mark.parametrize(("name", "value"), DAMAGED, ids=lambda value: str(value)[:20])
 def test_a_digest_that_is_none_is_refused_by_name(standing: sl.Loader, name: str, value: object) -> None:
     """Also where there is nothing here that it could be compared with."""
-    with pytest.raises(sl.StateError, match=f"the state's {name} is .*, which is no digest of 16 hexadecimal digits. It is damaged."):
+    with pytest.raises(
+        sl.StateError,
+        match=f"the state's {name} is .*, which is no digest of 16 hexadecimal digits. The state is damaged: load another one",
+    ):
         standing.load_state_dict({**standing.state_dict(), name: value})
 
 

@@ -43,7 +43,7 @@ def test_mixtures(line: str) -> None:
             at = step.end
         lengths.append(at.step)
     assert (lengths, leads) == (values["steps"], values["leads"])
-    assert [list(place) for place in at.places] == values["places"]
+    assert [list(place) for place in at.positions] == values["places"]
     assert at.total_step == sum(lengths)
     assert hashlib.blake2b(np.array(found, "<i8").tobytes(), digest_size=8).hexdigest() == line.rsplit("=", 1)[1]
 

@@ -15,9 +15,9 @@ from streamload.order import (
     LanedOrder,
     Layout,
     PartSize,
+    RunPosition,
     Sequential,
     SharedSteps,
-    Standing,
     laned_order,
     layout_of,
     part_seed,
@@ -36,8 +36,8 @@ def _compiled() -> None:
 
 
 def run(
-    orders: list[LanedOrder], at: Standing, counts: list[int], ranks: int, most: int | None = None
-) -> tuple[list[list[NDArray[np.int64]]], Standing]:
+    orders: list[LanedOrder], at: RunPosition, counts: list[int], ranks: int, most: int | None = None
+) -> tuple[list[list[NDArray[np.int64]]], RunPosition]:
     """By part, the records that count of each step, over all ranks, up to an epoch's end or `most` steps; and where the run then stands."""
     parts = tuple(PartSize(n=order.n, lanes=len(order.lanes), count=count) for order, count in zip(orders, counts, strict=True))
     every = [SharedSteps(parts=parts, rank=rank, ranks=ranks, drop_last=False, pad_last=False) for rank in range(ranks)]
@@ -120,4 +120,4 @@ def test_parts_lie_one_after_the_other() -> None:
     assert [valid_rows(step).tolist() for step in last] == [[True] * 4, [True, True, True, False]]
     assert step_records(orders, last[0])[3] == step_records(orders, last[1])[3]
     # Six steps of the first part are more than its 20 records: it goes on into its second epoch.
-    assert last[0].end.places == ((1, 10), (0, 9))
+    assert last[0].end.positions == ((1, 10), (0, 9))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamload.order import PartSize, PlannedStep, SharedSteps, Standing, StepPiece, own_lanes, share, shared_lanes, taken, valid_rows
+from streamload.order import PartSize, PlannedStep, RunPosition, SharedSteps, StepPiece, own_lanes, share, shared_lanes, taken, valid_rows
 from streamload.order.shares import first_position, lane_length
 
 from . import streams_reference as reference
@@ -23,7 +23,7 @@ def all_ranks(n: int, lanes: int, count: int, ranks: int, **last: bool) -> list[
     return [SharedSteps(parts=(PartSize(n=n, lanes=lanes, count=count),), rank=rank, ranks=ranks, **keywords) for rank in range(ranks)]
 
 
-def step_of_all(ranks: list[SharedSteps], at: Standing) -> list[PlannedStep] | None:
+def step_of_all(ranks: list[SharedSteps], at: RunPosition) -> list[PlannedStep] | None:
     """The step that every rank takes next, which is the same number of rows, and leads to the same place."""
     steps = [one.step(at) for one in ranks]
     if steps[0] is None:
@@ -54,10 +54,10 @@ def whole(n: int, lanes: int, epoch: int = 0) -> Counter[tuple[int, int, int]]:
 def test_a_run_may_go_on_anywhere_with_any_ranks_and_any_batch_size(n: int, lanes: int, data: st.DataObject) -> None:
     """Ranks and batch sizes that change from step to step cover every place of every lane once; pieces are as the definition has them."""
     at, found = all_ranks(n, lanes, 1, 1)[0].begin(), Counter()
-    while at.places[0].position < n:
+    while at.positions[0].position < n:
         count, ranks = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 9)), label="batch size, ranks")
         steps = step_of_all(all_ranks(n, lanes, count, ranks), at)
-        start, stop = at.places[0].position, steps[0].end.places[0].position
+        start, stop = at.positions[0].position, steps[0].end.positions[0].position
         for rank, step in enumerate(steps):
             wanted = reference.share(start, stop, n, lanes, rank, ranks)
             (segment,) = step.segments
@@ -99,7 +99,7 @@ def test_every_rank_has_the_same_steps_of_the_same_size(n: int, lanes: int, coun
     assert found == whole(n, lanes, 5) or left_out
     following = every[0].next_epoch(at)
     assert (following.epoch, following.step, following.total_step) == (6, 0, at.total_step)
-    assert following.places == ((6, 0),)
+    assert following.positions == ((6, 0),)
 
 
 @MANY
@@ -108,7 +108,7 @@ def test_what_repeats_is_a_function_of_the_step_alone(n: int, lanes: int, count:
     """A rank that is short reads its own records, and repeats the last; one whose part is empty reads the first of the step."""
     every = all_ranks(n, lanes, count, ranks, pad_last=pad)
     at = every[0].begin(0, len(every[0]) - 1)
-    start = at.places[0].position
+    start = at.positions[0].position
     first = share(start, min(n, start + count * ranks), n=n, lanes=lanes, rank=0, ranks=1)[0]
     for step in step_of_all(every, at):
         (segment,) = step.segments
@@ -189,7 +189,7 @@ def test_mixtures_follow_the_definition(drawn: list[tuple[int, int, int]], ranks
     slow = [reference.Part(n, lanes, count) for n, lanes, count in drawn]
     at, wanted = every[0].begin(), reference.begin(slow)
     for epoch in range(3):
-        assert (at.lead, at.places) == (wanted.lead, wanted.places)
+        assert (at.lead, at.positions) == (wanted.lead, wanted.places)
         assert at == every[0].begin(epoch)
         while (found := reference.mixed_step(slow, wanted, ranks, drop)) is not None:
             steps = step_of_all(every, at)
@@ -202,7 +202,7 @@ def test_mixtures_follow_the_definition(drawn: list[tuple[int, int, int]], ranks
                         assert [(p.epoch, p.lane, p.start, p.stop) for p in segment.pieces] == pieces
                     assert segment.rows == slow[segment.stream].count or segment.stream == at.lead
             at = steps[0].end
-            assert at.places == wanted.places
+            assert at.positions == wanted.places
             assert at == every[0].begin(epoch, at.step) or at.step == len(every[0])
         assert step_of_all(every, at) is None
         assert at.step == len(every[0])
@@ -221,12 +221,12 @@ def test_each_part_of_a_mixture_gives_each_of_its_epochs_once(drawn: list[tuple[
                 for segment in step.segments:
                     found.update({(segment.stream, *place): 1 for place in counted([step._replace(split=(segment,))])})
             at = steps[0].end
-        assert at.places[at.lead].position == drawn[at.lead][0]
+        assert at.positions[at.lead].position == drawn[at.lead][0]
         counts = data.draw(st.lists(st.integers(0, 9), min_size=len(drawn), max_size=len(drawn)).filter(any), label="counts")
         drawn = [(n, lanes, count) for (n, lanes, _), count in zip(drawn, counts, strict=True)]
         at = mixture(drawn, 0, 1).next_epoch(at)
     assert set(found.values()) <= {1}
-    for number, ((n, _, _), place) in enumerate(zip(drawn, at.places, strict=True)):
+    for number, ((n, _, _), place) in enumerate(zip(drawn, at.positions, strict=True)):
         for epoch in range(place.epoch):
             places = {key[2:] for key in found if key[:2] == (number, epoch)}
             assert len(places) == n, (number, epoch)

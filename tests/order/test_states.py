@@ -51,14 +51,14 @@ def test_a_state_of_every_step_goes_on_there(n: int, ranks: int, count: int, epo
     run = replace(RUN, counts=(count,))
     at = steps.begin(epoch, data.draw(st.integers(0, len(steps))))
     found = read_state(json.loads(json.dumps(state_of(run, steps, at))), run, steps)
-    assert (found.standing, found.counts, found.said) == (at, (count,), ())
+    assert (found.position, found.counts, found.warnings) == (at, (count,), ())
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.array], ids=["int64", "int32", "arrays of no dimensions"])
 def test_numbers_may_come_back_as_any_whole_number(kind: Any) -> None:
     """Checkpoints make NumPy's integers or tensors of them."""
     state = {name: kind(value) if type(value) is int else value for name, value in MIDDLE.items()}
-    assert read_state(state, RUN, STEPS).standing == STEPS.begin(3, 5)
+    assert read_state(state, RUN, STEPS).position == STEPS.begin(3, 5)
     assert state_lanes(state) == (4,)
 
 
@@ -78,9 +78,9 @@ def test_numbers_may_come_back_as_any_whole_number(kind: Any) -> None:
 def test_batch_size_and_ranks_may_change_and_are_said(steps: SharedSteps, said: str) -> None:
     """Once; where the run stands, and how many steps it has done, stays."""
     found = read_state(MIDDLE, replace(RUN, counts=(steps.parts[0].count,)), steps)
-    assert found.standing == STEPS.begin(3, 5)
+    assert found.position == STEPS.begin(3, 5)
     assert found.counts == (steps.parts[0].count,)
-    (heard,) = found.said
+    (heard,) = found.warnings
     assert heard.startswith("The state was made ")
     assert said in heard
 
@@ -89,7 +89,7 @@ def test_a_batch_size_that_was_set_later_goes_on() -> None:
     """A loader that was made as the other was goes on as that one did; one that was made otherwise was meant to be."""
     state = state_of(RUN, steps_of(32), steps_of(32).begin(0, 3))
     found = read_state(state, RUN, STEPS)
-    assert (found.counts, found.said) == ((32,), ())
+    assert (found.counts, found.warnings) == ((32,), ())
     assert read_state(state, replace(RUN, counts=(48,)), steps_of(48)).counts == (48,)
 
 
@@ -117,12 +117,12 @@ def test_states_of_version_1_go_on(position: int, drop_last: bool, step: int, to
     run = replace(RUN, parts=(replace(ONE, lanes=1),), counts=(30,))
     assert state_lanes(OLD) == (1,)
     found = read_state(changed(OLD, position=position), run, steps_of(30, lanes=1, ranks=1, drop_last=drop_last))
-    assert (found.standing.epoch, found.standing.step, found.standing.total_step) == (2, step, total)
-    assert found.standing.places == ((2, position),)
-    assert found.said == ()
+    assert (found.position.epoch, found.position.step, found.position.total_step) == (2, step, total)
+    assert found.position.positions == ((2, position),)
+    assert found.warnings == ()
     found = read_state(changed(OLD, position=position), replace(run, counts=(20,)), steps_of(20, lanes=1, ranks=4))
-    assert "batch_size=30 on 1 rank, and goes on with batch_size=20 on 4 ranks" in found.said[0]
-    assert read_state(changed(OLD, epoch=2**62), run, steps_of(30, lanes=1, ranks=1)).standing.epoch == 2**62
+    assert "batch_size=30 on 1 rank, and goes on with batch_size=20 on 4 ranks" in found.warnings[0]
+    assert read_state(changed(OLD, epoch=2**62), run, steps_of(30, lanes=1, ranks=1)).position.epoch == 2**62
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_contents_that_nobody_has_looked_at_are_no_difference() -> None:
     """A source that cannot be read just now is not another one."""
     for contents in (None, CONTENTS):
         state = state_of(replace(RUN, parts=(replace(ONE, contents=contents),)), STEPS, STEPS.begin(3, 5))
-        assert read_state(state, RUN, STEPS).standing == STEPS.begin(3, 5)
-        assert read_state(MIDDLE, replace(RUN, parts=(replace(ONE, contents=contents),)), STEPS).standing == STEPS.begin(3, 5)
+        assert read_state(state, RUN, STEPS).position == STEPS.begin(3, 5)
+        assert read_state(MIDDLE, replace(RUN, parts=(replace(ONE, contents=contents),)), STEPS).position == STEPS.begin(3, 5)
 
 
 @pytest.mark.parametrize(("step", "position"), [(0, 0), (8, 1500)])
@@ -180,14 +180,17 @@ def test_weights_may_change_between_epochs(step: int, position: int) -> None:
     """Also with them the number of draws: what was at its end stays there."""
     drawn = replace(RUN, parts=(replace(ONE, weights=WEIGHTS, order="other"),))
     found = read_state(state_of(RUN, STEPS, STEPS.begin(3, step)), drawn, steps_of(64, n=(1500,)))
-    assert found.standing.places == ((3, position),)
-    assert found.said == ("The state was made with other weights: from now on, records are drawn by those given here.",)
+    assert found.position.positions == ((3, position),)
+    assert found.warnings == ("The state was made with other weights: from now on, records are drawn by those given here.",)
 
 
 DAMAGE: list[tuple[dict[str, Any], str]] = [
     ({"version": 99}, "its version of the state is 99, and here it is 2. It was written by another version"),
     ({"order_version": 2}, "its version of the record order is 2, and here it is 1. Finish the epoch with the version that wrote it"),
-    ({"position": 1001}, "the state's position is 1001, which is not a whole number from 0 to 1,000. It is damaged."),
+    (
+        {"position": 1001},
+        "the state's position is 1001, which is not a whole number from 0 to 1,000. The state is damaged: load another one, or begin anew.",
+    ),
     ({"position": -1}, "the state's position is -1"),
     ({"position": 64.0}, "the state's position is 64.0"),
     ({"position": True}, "the state's position is True"),
@@ -236,8 +239,8 @@ def test_a_mixture_goes_on_where_each_part_stands(epoch: int, step: int) -> None
     """An epoch and a position of each part, and which of them leads."""
     at = OF_TWO.begin(epoch, min(step, len(OF_TWO)))
     state = json.loads(json.dumps(state_of(MIXED, OF_TWO, at)))
-    assert read_state(state, MIXED, OF_TWO).standing == at
-    assert [state["parts"][name]["position"] for name in "ab"] == [place.position for place in at.places]
+    assert read_state(state, MIXED, OF_TWO).position == at
+    assert [state["parts"][name]["position"] for name in "ab"] == [place.position for place in at.positions]
 
 
 def test_counts_that_were_set_later_go_on() -> None:
@@ -247,7 +250,7 @@ def test_counts_that_were_set_later_go_on() -> None:
     assert read_state(state, MIXED, OF_TWO).counts == (16, 48)
     other = read_state(state, replace(MIXED, counts=(32, 32)), steps_of(32, 32, n=(1000, 90)))
     assert other.counts == (32, 32)
-    assert "with batches of a=16, b=48 on 2 ranks, and goes on with batches of a=32, b=32 on 2 ranks" in other.said[0]
+    assert "with batches of a=16, b=48 on 2 ranks, and goes on with batches of a=32, b=32 on 2 ranks" in other.warnings[0]
 
 
 def test_a_lead_that_has_no_records_any_more_leads_no_longer() -> None:
@@ -255,9 +258,11 @@ def test_a_lead_that_has_no_records_any_more_leads_no_longer() -> None:
     state = state_of(MIXED, OF_TWO, OF_TWO.begin(1, 2))
     assert state["lead"] == 0
     found = read_state(state, replace(MIXED, counts=(0, 64)), steps_of(0, 64, n=(1000, 90)))
-    assert found.standing.lead == 1
+    assert found.position.lead == 1
     state["parts"]["a"]["batch_size"] = 0
-    with pytest.raises(StateError, match=r"the state's batch size is 0 of the part that leads\. It is damaged"):
+    with pytest.raises(
+        StateError, match=r"the state's batch size is 0 of the part that leads\. The state is damaged: load another one, or begin anew\."
+    ):
         read_state(state, MIXED, OF_TWO)
 
 
@@ -296,7 +301,7 @@ def test_hostile_states_are_refused_or_right(data: st.DataObject, mixed: bool) -
         else:
             state.pop(name, None)
     try:
-        at = read_state(data.draw(st.one_of(st.just(state), hostile)), run, steps).standing
+        at = read_state(data.draw(st.one_of(st.just(state), hostile)), run, steps).position
     except StateError:
         return
     for _ in range(20):

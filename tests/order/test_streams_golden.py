@@ -64,7 +64,7 @@ def test_shares(line: str) -> None:
     start, stop, lanes, rank, ranks, *part = numbers(line.split(":")[0])
     pieces = [
         (piece.lane, piece.start, piece.stop)
-        for piece in share(start, stop, n=1003, lanes=lanes, rank=rank, ranks=ranks, part=(part or [None])[0])
+        for piece in share(start, stop, n=1003, lanes=lanes, rank=rank, ranks=ranks, rows=(part or [None])[0])
     ]
     assert str(pieces) == line.split(": ")[1].split(" padded")[0]
 

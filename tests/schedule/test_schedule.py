@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamload.fetch.tasks import LaneKey, WindowKey
-from streamload.order import BlockOrder, PartSize, PlannedStep, SharedSteps, Standing, StepPiece, WindowTable, layout_of
+from streamload.order import BlockOrder, PartSize, PlannedStep, RunPosition, SharedSteps, StepPiece, WindowTable, layout_of
 from streamload.order.shares import lane_length
 from streamload.schedule.advice import Advice
 from streamload.schedule.windows import LaneParts, WindowSchedule
@@ -23,7 +24,7 @@ def shared(batch_size: int, n: int, *, lanes: int = 1, rank: int = 0, ranks: int
     return SharedSteps(parts=parts, rank=rank, ranks=ranks, drop_last=drop_last, pad_last=False)
 
 
-def walked(steps: SharedSteps, at: Standing, until: int) -> list[PlannedStep]:
+def walked(steps: SharedSteps, at: RunPosition, until: int) -> list[PlannedStep]:
     """The steps from there to the end of the epoch before `until`."""
     found: list[PlannedStep] = []
     while at.epoch < until and len(steps):
@@ -57,7 +58,7 @@ def test_the_kernel_is_told_each_position_once_and_neither_late_nor_too_early(
         pieces = advice.due(step, 3, always)
         told += [(piece.epoch, position) for piece in pieces for position in range(piece.start, piece.stop)]
         assert sum(piece.stop - piece.start for piece in pieces) < most + batch_size
-        now, stop = step.begin.epoch, step.end.places[0].position
+        now, stop = step.begin.epoch, step.end.positions[0].position
         assert told[-1] >= (now, stop - 1)
         epoch, position = told[-1]
         assert (epoch - now) * end + position < stop + ahead + batch_size
@@ -80,6 +81,18 @@ def test_steps_that_were_told_of_are_not_worked_out_again() -> None:
         advice.due(step, 4, always)
         at = step.end
     assert remembered == [False] + [True] * (3 * len(steps) - 1)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_step_that_is_put_back_is_remembered_only_where_steps_are(ranks: int) -> None:
+    """Nobody takes it out again where steps lie side by side: they would be kept to the end of the loader."""
+    steps = shared(10, 100, ranks=ranks)
+    advice = Advice(steps, ahead=0, most=10)
+    step = steps.step(steps.begin())
+    assert step is not None
+    advice.put_back(step)
+    assert advice.planned(steps.begin()) == (step if advice.remembers else None)
+    assert advice.remembers == (ranks > 1)
 
 
 @given(size=sizes, rows=st.integers(1, 200), place=st.integers(0, 89), drop_last=st.booleans())
@@ -173,7 +186,7 @@ class Windows:
         """The windows of a step that hold any record."""
         return {key for key in self.needed(step) if np.diff(self.table_of(key[:2], key[2]).starts)[key[3]]}
 
-    def run(self, at: Standing, until: int) -> None:
+    def run(self, at: RunPosition, until: int) -> None:
         self.schedule.begin(at)
         self.open(until)
         for step in walked(self.steps, at, until):
@@ -230,7 +243,7 @@ def test_windows_that_others_use_too_are_closed_when_they_are_passed(
         assert len(set(windows.opened)) == len(windows.opened), "each is decoded once"
 
 
-def shared_windows(steps: SharedSteps, chunk: int, window: int, begin: int, seed: int) -> tuple[Windows, SharedSteps, Standing]:
+def shared_windows(steps: SharedSteps, chunk: int, window: int, begin: int, seed: int) -> tuple[Windows, SharedSteps, RunPosition]:
     """Block orders of all lanes of steps, with as many parts of the arena as each needs."""
     (part,) = steps.parts
     shares = [lane_length(lane, part.lanes, part.n) for lane in range(part.lanes)]

@@ -168,7 +168,7 @@ class Rig:
             step = self.scheduler.step()
             assert step is not None
             stop = min(start + self.batch_size, self.end)
-            reached = [at.places[0].position for at in (step.planned.begin, step.planned.end)]
+            reached = [at.positions[0].position for at in (step.planned.begin, step.planned.end)]
             assert (step.epoch, reached) == (epoch, [start, stop])
             expected = self.order.records(epoch, start, stop)
             assert (step.records == expected).all()
@@ -286,10 +286,10 @@ def test_larger_groups_go_out_while_workers_are_ahead(ahead: bool, least: float,
     rig.close()
 
 
-def test_an_answer_that_nobody_asked_for_is_a_fault() -> None:
+def test_an_answer_to_a_task_that_was_not_sent_is_a_fault() -> None:
     rig = Rig(n=10, chunk=2, window=4, batch_size=2, drop_last=False, slots=3, seed=0, decoded=False)
     rig.begin(0, 0, None)
-    with pytest.raises(WorkerError, match="a worker answered task 77, which nobody asked for: a fault in streamload"):
+    with pytest.raises(WorkerError, match="a worker answered task 77, which was not sent: a fault in streamload"):
         rig.scheduler._take(Filled(77, 0, 2))
     rig.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 from streamload.errors import ConfigError
 from streamload.memory.limits import usable_cores
 from streamload.sizes import format_decimal, format_rate, parse_nbytes
+from streamload.source import delivered_nbytes
 from streamload.tools.benchmark.advice import changes, verdict
 from streamload.tools.benchmark.augmented import augmented_beside, chosen_libraries, compared_images
 from streamload.tools.benchmark.competitors import chosen_peers, compared, copies_folder, fixed_fields, size_of
@@ -143,7 +144,7 @@ def _measured(
     limit_nbytes = parse_nbytes(arguments.limit_memory, name="--limit-memory") if arguments.limit_memory else None
     from_disk = arguments.cold or limit_nbytes is not None
     config |= {"limit_nbytes": limit_nbytes, "once": from_disk}
-    files, nbytes = files_of(source), max(1, source.schema.record_nbytes)
+    files, nbytes = files_of(source), max(1, sum(map(delivered_nbytes, source.columns)))
     about = machine(Path(os.path.abspath(config["files"][0])).parent)
     console.title(f"{clean(source.title)}: {len(source):,} records · {clean(source.schema)} · batches of {batch:,}")
     console.say(f"  {about['processor']} · {about['memory']} · {about['disk']} · {about['system']}")
@@ -196,7 +197,7 @@ def _setting(arguments: argparse.Namespace, source: Any, about: dict[str, Any], 
         "machine": about,
         "path": arguments.path,
         "records": len(source),
-        "record_nbytes": source.schema.record_nbytes,
+        "record_nbytes": sum(map(delivered_nbytes, source.columns)),
         "schema": str(source.schema),
         "batch": batch,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
         image = _chosen(source, arguments.image, "image", "--image", is_image)
         label = _chosen(source, arguments.label, "label", "--label", is_label)
         words = classes_at(arguments.path, source).get(label.name)
-        classes = _classes(source, label.name, len(words or ()))
+        classes = _classes(source, label.name, len(words or ()), named=arguments.label is not None)
     finally:
         source.close()
     told = (
@@ -123,21 +124,28 @@ def _wanted(source: Source) -> str:
     )
     if any(field.ragged == BYTES for field in source.schema):
         wanted += " Encoded images of several sizes are scaled to one by --decode 64x64."
-    return wanted
+    return f"{wanted} `streamload plan` prints a Loader call for fields of any kind."
 
 
-def _classes(source: Source, name: str, named: int) -> int:
-    """One more than the largest label there is, or as many as have names; at least 2. Raises ConfigError for labels below 0, and
-    for no records.
+def _classes(source: Source, name: str, words: int, *, named: bool) -> int:
+    """How many classes a label has: one more than its largest value, or as many as have names (`words`); at least 2.
+
+    Raises ConfigError for labels below 0, for no records, and for a field that the user has not `named` and that holds one value
+    only: such a field is no label.
     """
     if not len(source):
         raise ConfigError("the file has no records.", hint="Give one that has some.")
-    largest = 1
+    least, largest = sys.maxsize, 0
     for _, taken in source.scan([name]):
         labels = taken[name]
-        if labels.min() < 0:
+        least, largest = min(least, int(labels.min())), max(largest, int(labels.max()))
+        if least < 0:
             raise ConfigError(
-                f"the field {name!r} holds {labels.min()}, and classes are numbered from 0.", hint="Name another field with --label."
+                f"the field {name!r} holds {least}, and classes are numbered from 0.", hint="Name another field with --label."
             )
-        largest = max(largest, int(labels.max()))
-    return max(largest + 1, named)
+    if least == largest and words < 2 and not named and len(source) > 1:
+        raise ConfigError(
+            f"the only field that could be the label, {name!r}, holds {least:,} in all {len(source):,} records, so it names no classes.",
+            hint=f"Name another field with --label, or this one, --label {name}, if it is meant all the same.",
+        )
+    return max(largest + 1, words, 2)

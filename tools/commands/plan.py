@@ -13,7 +13,7 @@ from streamload.loader.planning import Options, Plan, plan_of
 from streamload.memory.limits import usable_cores
 from streamload.order import BlockOrder
 from streamload.sizes import format_nbytes, format_times
-from streamload.source import forward_starts, stored_column
+from streamload.source import delivered_nbytes, forward_starts, stored_column
 from streamload.tools.commands.conversion_gain import conversion_gain, gain_text, pays
 from streamload.tools.commands.open_arguments import add_choice, add_decode, open_call, opened
 from streamload.tools.commands.speed import copy_rate, device_rate, read_nbytes, speeds
@@ -100,7 +100,7 @@ def predicted(plan: Plan, source: streamload.Source) -> dict[str, Any]:
 
 def _warm_limits(plan: Plan, source: streamload.Source, order: str) -> dict[str, float]:
     """Records a second that each part of a loader allows where everything is in memory, by its name."""
-    limits = {"one core that copies batches out": copy_rate() / max(1, plan.schema.record_nbytes)}
+    limits = {"one core that copies batches out": copy_rate() / max(1, sum(map(delivered_nbytes, source.columns)))}
     one = speeds(source, cold=False, orders=(order,)).get(f"{order}_warm")
     if one is None:
         return limits

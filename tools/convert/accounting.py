@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamload.errors import StreamloadError
-from streamload.formats.partitions import SPLITS, files_below, leads_up
+from streamload.formats.naming.split_words import SPLITS
+from streamload.formats.partitions import files_below, leads_up
 from streamload.formats.tar.archive import HIDDEN
 from streamload.tools.console import Console, clean, counted
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, read_manifest

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from streamload.errors import ConversionError, SourceBusyError, SourceChangedError
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import FOLDER_NAME, SUFFIX, manifest_bytes
 from streamload.tools.convert.working_folder import (
@@ -208,7 +208,7 @@ class Staging:
     def _put(self, folder: Folder, name: str, value: Any) -> None:
         folder.claim(name)
         folder.write(name, json.dumps(value).encode())
-        reach("convert.noted")
+        fault_point("convert.noted")
 
     def was_moved(self) -> bool:
         """Whether an earlier try was ended after its result got the final name, and before all was done."""
@@ -248,7 +248,7 @@ class Staging:
                 except FileExistsError:
                     raise self._came_meanwhile() from None
             self._parent.sync()
-            reach("convert.named")
+            fault_point("convert.named")
         self._put_beside(beside, manifest_bytes(manifest))
         self._parent.sync()
         self._delete_all()
@@ -281,7 +281,7 @@ class Staging:
                 except FileExistsError:
                     raise self._came_meanwhile() from None
             self._parent.sync()
-            reach("convert.named")
+            fault_point("convert.named")
         aside, status = None, self._held.status(OUT)
         if status is not None and not (stat.S_ISDIR(status.st_mode) and clear(self._held, OUT, self.name)):
             aside = f"{self.name}.replaced-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
@@ -297,7 +297,7 @@ class Staging:
         """Write a file beside the target whole: until it has its name it lies in the working folder, where a later try finds it."""
         self._held.claim(BESIDE)
         self._held.write(BESIDE, data)
-        reach("convert.beside")
+        fault_point("convert.beside")
         self._parent.claim(name)
         self._held.move(BESIDE, name, self._parent)
 

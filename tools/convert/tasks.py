@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import streamload
 from streamload.errors import ConversionError, SourceError, StreamloadError, to_plain
-from streamload.fault_points import reach
+from streamload.fault_points import fault_point
 from streamload.formats.hdf5.inspector import Inspector
 from streamload.storage.owned_files import Folder
 from streamload.tools.convert.manifest import BLOCK_NBYTES, VERSION, file_entry, schema_entry
@@ -212,7 +212,7 @@ def write(task: dict[str, Any], progress: ProgressReporter) -> dict[str, Any]:
         except BaseException:
             folder.delete(half)
             raise
-    reach("convert.written")
+    fault_point("convert.written")
     return answer
 
 
@@ -241,12 +241,12 @@ def _written(task: dict[str, Any], folder: Folder, half: str, progress: Progress
             stretches.append((start - task["start"], stop - task["start"], record_checksums(taken)))
             writer.append(taken)
             behind.settled(writer.settled())
-            reach("convert.batch")
+            fault_point("convert.batch")
             hashing.result()
             progress.add(stop - start)
             del taken, hashing  # large records are taken one by one: this one goes before the next one comes
         writer.close()
-        reach("convert.closed")
+        fault_point("convert.closed")
         behind.finish()
         delivered = read_back(folder.path_of(half), schema, stretches, behind, title=task["path"], threads=int(task["threads"]))
         entry = file_entry(path, records=records, content=written, part=task["part"], first=first, blocks=behind.blocks())

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import compress
 
 import numpy as np
@@ -16,7 +16,8 @@ from streamload.formats.image_folder.listing import Listing, keep_listing, kept_
 from streamload.formats.image_folder.masks import IMAGE_FOLDERS, MASK_FOLDERS, MASK_WORDS, images_beside_texts, mask_folders, mask_stem
 from streamload.formats.image_folder.tree import FolderEntries, tree_below
 from streamload.formats.naming.image_names import SUFFIXES, is_image, is_passed_over
-from streamload.formats.partitions import SPLITS, alike, folders_below
+from streamload.formats.naming.split_words import SPLITS, alike, split_words
+from streamload.formats.partitions import folders_below
 from streamload.storage.file_table import table_of
 
 SYSTEM = ("thumbs.db", "desktop.ini")
@@ -100,14 +101,8 @@ def splits_of(root: str) -> list[str]:
     """Folders that are parts of a set, such as train and test, and no classes; none where there are no such."""
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and not is_passed_over(entry.name))
-    words = {name: re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in folders}
-    behind = [re.fullmatch(r"(.*[^a-z])([a-z]+)[0-9]*", name.lower()) for name in folders]
-    told = [(found[1], found[2]) if found is not None and found[2] in SPLITS else ("", "") for found in behind]
-    for name, (before, word) in zip(folders, told, strict=True):
-        # bounding_box_train beside bounding_box_test: a split is what differs.
-        if word and len({other for same, other in told if same == before}) > 1:
-            words[name] = word
-    parts = [name for name in folders if words[name] in SPLITS]
+    words = dict(zip(folders, split_words(folders), strict=True))
+    parts = [name for name in folders if words[name]]
     return parts if parts and (len(parts) == len(folders) or len({words[name] for name in parts}) > 1) else []
 
 
@@ -189,16 +184,17 @@ def labelled_folders(found: Listing) -> list[int] | None:
 
 
 def _refuse_folders_within(found: Listing) -> None:
-    """Raise ConfigError where folders are no classes: each holds splits; or all images lie in one, whose own folders say more."""
+    """Raise ConfigError where folders are no classes: some hold splits; or all images lie in one, whose own folders say more."""
     inside: dict[str, set[str]] = {}
     for folder in found.folders:
-        first, *rest = folder.split(os.sep)
-        inside.setdefault(first, set()).add(rest[0] if rest else "")
-    if all(_are_splits(names) for names in inside.values()):
-        _refuse_splits_within(found.root, inside)
-    first, below = next(iter(inside.items()))
+        parts = folder.split(os.sep)
+        for depth in range(1, len(parts) + 1):
+            inside.setdefault(os.sep.join(parts[:depth]), set()).update(parts[depth : depth + 1] or [""])
+    _refuse_splits_within(found.root, inside)
+    classes = {name: below for name, below in inside.items() if os.sep not in name}
+    first, below = next(iter(classes.items()))
     # Others that hold no file at all are classes that are yet to be filled.
-    if len(inside) == 1 and len(below) > 1 and "" not in below and _hold_files(found, first):
+    if len(classes) == 1 and len(below) > 1 and "" not in below and _hold_files(found, first):
         others = ", ".join(name for name in found.classes if name != first)
         raise ConfigError(
             f"{found.root} holds images in {len(below):,} folders of '{first}', and none in {others}: what are the classes?",
@@ -208,26 +204,49 @@ def _refuse_folders_within(found: Listing) -> None:
 
 
 def _refuse_splits_within(root: str, inside: Mapping[str, set[str]]) -> None:
-    """Raise the ConfigError for folders that each hold splits: those of images by their names are told first."""
-    first = next((name for name in inside if not MASK_WORDS.search(name)), next(iter(inside)))
-    below = sorted(inside[first])
-    one = next((name for name in below if "train" in name), below[0])
+    """Raise ConfigError where folders below a root, at any depth, hold splits: {folder: what it holds, "" for images of its own}.
+
+    One holds several; or each, of those as deep, holds one by its very name, and they are not the same. Of folders that hold them,
+    those of images by their names are told first.
+    """
+    held = {name: sorted(below - {""}) for name, below in inside.items()}
+    several = [name for name, below in held.items() if below and _are_splits(below)]
+    if not several:
+        for depth in {name.count(os.sep) for name in held}:
+            level = {name: below for name, below in held.items() if name.count(os.sep) == depth and below}
+            words = {one.lower() for below in level.values() for one in below}
+            if len(words) > 1 and words <= set(SPLITS):
+                several = list(level)
+                break
+    if not several:
+        return
+    first = next((name for name in several if not MASK_WORDS.search(name)), several[0])
+    beside = [name for name in several if os.path.dirname(name) == os.path.dirname(first)]
+    every = sorted({one for name in beside for one in held[name]})
+    one = next((name for name in held[first] if "train" in name.lower()), held[first][0])
     alone = f"sl.open({os.path.join(root, first, one)!r})"
-    moves = [f"{name}/{one} to {one}/{name}" for name, splits in inside.items() if one in splits]
+    moves = [f"{name}/{one} to {os.path.join(os.path.dirname(name), one, os.path.basename(name))}" for name in beside if one in held[name]]
+    above = os.path.join(root, os.path.dirname(first)).rstrip(os.sep)
+    then = f'split="{one}" then chooses one' if above == root else f'sl.open({above!r}, split="{one}") then reads one'
     raise ConfigError(
-        f"{root} holds splits ({', '.join(below)}) within '{first}', whose records would be mixed.",
+        f"{root} holds splits ({', '.join(every)}) within '{first}', whose records would be mixed.",
         hint=f"Open the folder of one: {alone}."
-        if len(inside) == 1
-        else f'If these are classes, put the splits above them: move {", ".join(moves[:2])}, and so on; split="{one}" then chooses one. '
+        if len(beside) == 1 and len(_beside(first, inside)) == 1
+        else f"If these are classes, put the splits above them: move {', '.join(moves[:2])}, and so on; {then}. "
         f"Else open the folder of one alone: {alone}.",
         path=root,
     )
 
 
-def _are_splits(names: Collection[str]) -> bool:
+def _beside(name: str, inside: Mapping[str, set[str]]) -> list[str]:
+    """The folders that hold images, in themselves or below, beside one of them, and that one."""
+    return [one for one in inside if os.path.dirname(one) == os.path.dirname(name)]
+
+
+def _are_splits(names: Sequence[str]) -> bool:
     """Whether names of folders are those of several splits: test1 and test2 are both of one."""
-    words = {re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in names}
-    return len(words) > 1 and words <= set(SPLITS)
+    words = set(split_words(names))
+    return len(words) > 1 and "" not in words
 
 
 def _hold_files(found: Listing, first: str) -> bool:

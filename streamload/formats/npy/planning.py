@@ -32,6 +32,7 @@ from streamload.errors import (
 from streamload.formats.naming.field_names import Fields
 from streamload.formats.npy.columns import NpyArray, column_of, decoded
 from streamload.formats.npy.format import MAGIC, NAME, ZIP
+from streamload.formats.split_choice import refuse_splits_beside
 from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
 from streamload.formats.tables.table import RESIDENT_NBYTES, assemble
 from streamload.schema import TEXT
@@ -45,6 +46,8 @@ MOST_MEMBERS = 10_000
 """Arrays in one .npz."""
 CLASSES, ATTRIBUTES = ".classes", ".attributes"
 """Arrays of texts in an .npz that are called like another one and so: the names of its classes, and as JSON what else is said of it."""
+ARE_FIELDS = b"arrays are fields of the same records"
+"""The comment of an archive whose arrays lie beside each other whatever they are called: a conversion writes it."""
 MOST_SAID_NBYTES = 16 * 1024**2
 """Of either."""
 SMALL_SHARE = 1 / 16
@@ -208,6 +211,7 @@ def _archive(
             members = {re.sub(r"\.npy$", "", member.filename): member for member in archive.infolist()}
             if len(members) > MOST_MEMBERS:
                 raise zipfile.BadZipFile(f"{len(members):,} members, more than {MOST_MEMBERS:,}")
+            are_fields = archive.comment == ARE_FIELDS
             words = {name: found for name in members if (found := _class_names(archive, members.get(f"{name}{CLASSES}")))}
             said = {name: found for name in members if (found := _attributes(archive, members.get(f"{name}{ATTRIBUTES}")))}
             for name in (*(f"{name}{CLASSES}" for name in words), *(f"{name}{ATTRIBUTES}" for name in said)):
@@ -239,6 +243,8 @@ def _archive(
     chosen = _of_one_length(lengths, columns, path, aside, guess=wanted.all)
     held = {key: one for name, found in columns.items() if lengths.get(name) == chosen for key, one in found.items()}
     held = {key: replace(one, classes=words[key]) if key in words and one.dtype.kind in "iu" else one for key, one in held.items()}
+    if wanted.all and not are_fields:
+        refuse_splits_beside(path, {key: (one.dtype, one.shape) for key, one in held.items()}, chosen or 0)
     return chosen or 0, {key: replace(one, attributes=said[key]) if key in said else one for key, one in held.items()}
 
 

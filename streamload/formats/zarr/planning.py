@@ -10,6 +10,7 @@ from streamload.errors import ConfigError, CorruptDataError, SourceError, Unsupp
 from streamload.formats.columns.chunked import ChunkedColumn
 from streamload.formats.derived.packing import OF_STORED, packing_from, unpacked
 from streamload.formats.naming.field_names import Fields
+from streamload.formats.split_choice import refuse_splits_beside
 from streamload.formats.tables.fields import FileColumn, Table, WantedColumns
 from streamload.formats.tables.table import assemble
 from streamload.formats.zarr.columns import StoredArray, column_of
@@ -61,6 +62,8 @@ def plan_stores(name: str, paths: Sequence[str], fields: Fields | None, *, scale
             store.close()
     if fields is None:
         _refuse_unwritten(tables[first], chosen)
+        found = {str(key): tables[first].columns[str(key)] for key in chosen.values()}
+        refuse_splits_beside(paths[first], {key: (one.dtype, one.shape) for key, one in found.items()}, tables[first].records)
     source = assemble(name, tables, chosen, column_of, costs=_costs, fingerprints=read if len(read) <= MANY_FILES else table_from(read))
     asked = {one: key for one, key in chosen.items() if isinstance(key, str) and one != key}
     columns = [_unpacked(column, chosen[column.field.name], tables, notes, scaled=scaled) for column in source.columns]

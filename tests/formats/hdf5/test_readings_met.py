@@ -244,7 +244,7 @@ def test_splits_of_one_length_are_no_fields_beside_each_other(tmp_path: Path):
         assert source[:]["X_train"].sum() == 0
 
 
-@pytest.mark.parametrize("names", [["X_train", "X_test"], ["8_boxes", "9_boxes"], ["b0", "b1"], ["s1/x", "s2/x"]])
+@pytest.mark.parametrize("names", [["X_train", "X_test"], ["Xtrain", "Xtest"], ["8_boxes", "9_boxes"], ["b0", "b1"], ["s1/x", "s2/x"]])
 def test_fields_that_are_called_alike_are_written_and_read_again(
     names: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -278,6 +278,7 @@ def written(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "f4") -
         {"loss_train": (9,), "loss_val": (9,), "step": (9,)},
         {"image": (9, 4, 4), "pred_train": (9,), "pred_test": (9,)},
         {"x": (9, 2), "valid": (9,), "test": (9,)},
+        {"contest": (9, 2), "latest": (9, 2), "std_dev": (9, 2)},
     ],
 )
 def test_columns_that_speak_of_splits_are_fields_of_a_table(shapes: dict[str, tuple[int, ...]], tmp_path: Path):
@@ -296,6 +297,10 @@ def test_columns_that_speak_of_splits_are_fields_of_a_table(shapes: dict[str, tu
         {"X_train": (9, 5), "X_test": (9, 5), "y_train": (9,), "y_test": (9,), "names": (9,)},
         {"X_train_mask": (9,), "y_train": (9,), "X_test_mask": (9,), "y_test": (9,)},
         {"train": (9, 28), "test": (9, 28), "id": (9,)},
+        {"trainX": (9, 5), "trainY": (9,), "testX": (9, 5), "testY": (9,)},
+        {"XTrain": (9, 5), "XTest": (9, 5)},
+        {"Xtrain": (9, 5), "ytrain": (9,), "Xtest": (9, 5), "ytest": (9,)},
+        {"X_train": (9, 5), "X_dev": (9, 5)},
         {"y_train": (9,), "y_test": (9,)},
     ],
 )

@@ -44,6 +44,52 @@ def test_splits_within_classes_are_never_mixed(folders: list[str], alone: str, t
         assert source[:]["label"].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("folders", "within", "hint"),
+    [
+        (["cat/train", "cat/val", "cow/train"], "cat", 'move cat/train to train/cat, and so on; split="train" then chooses one. Else '),
+        (["cat/train", "cat/val", "cow"], "cat", 'move cat/train to train/cat, and so on; split="train" then chooses one. Else '),
+        (["cat/train", "dog/test"], "cat", 'move cat/train to train/cat, and so on; split="train" then chooses one. Else '),
+        (["set/data/train/cat", "set/data/val/cat"], "set/data", "Open the folder of one: sl.open('{root}/set/data/train')."),
+        (["set/cat/train", "set/cat/val", "set/dog/val"], "set/cat", "sl.open('{root}/set', split=\"train\") then reads one."),
+    ],
+)
+def test_one_class_with_splits_is_enough(folders: list[str], within: str, hint: str, tmp_path: Path):
+    """Whatever the others have, and however deep they lie."""
+    write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
+    with pytest.raises(ConfigError, match=rf"within '{within}', whose records would be mixed") as caught:
+        sl.open(tmp_path)
+    assert hint.format(root=tmp_path) in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("folders", "chosen"),
+    [
+        (["1_train", "2_val"], "1_train"),
+        (["01-train", "02-test"], "01-train"),
+        (["mytrain", "mytest"], "mytrain"),
+        (["trainA", "trainB", "testA", "testB"], "trainA"),
+        (["faces_train_small", "faces_val_small", "others"], "faces_train_small"),
+    ],
+)
+def test_folders_of_splits_have_many_names(folders: list[str], chosen: str, tmp_path: Path):
+    """Numbers before the word, words in one with it, capitals behind it."""
+    write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
+    with pytest.raises(ConfigError, match="whose records would be mixed") as caught:
+        sl.open(tmp_path)
+    assert caught.value.hint == f'Choose one: split="{chosen}".'
+    with sl.open(tmp_path, split=chosen) as source:
+        assert numbers_of(source) == [0]
+
+
+@pytest.mark.parametrize("folders", [["train", "plane"], ["freight_train", "express_train"], ["contest", "protest"], ["latest", "dev"]])
+def test_classes_that_speak_of_trains_and_tests_are_classes(folders: list[str], tmp_path: Path):
+    """Where nothing is of another split."""
+    write(tmp_path, [f"{folder}/{at}.png" for at, folder in enumerate(folders)])
+    with sl.open(tmp_path) as source:
+        assert source.classes["label"] == tuple(sorted(folders))
+
+
 def test_splits_within_one_folder_are_opened_by_their_own(tmp_path: Path):
     """There is no label that would be lost."""
     write(tmp_path, ["photos/train/0.png", "photos/val/1.png"])

@@ -7,6 +7,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from command_line import answer, arrays, hdf5_file, said
 
@@ -167,6 +169,17 @@ def test_bench_in_words_shows_the_limit_beside_the_figure(path: Path, capsys: py
         "bytes a byte used",
     ):
         assert words in text
+
+
+def test_limits_are_those_of_records_as_long_as_these_are_on_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A record of bytes of any length has its mean length, and not that of its fixed fields alone."""
+    path = tmp_path / "texts.parquet"
+    pq.write_table(pa.table({"text": ["x" * (2000 * (k % 2) + 1000) for k in range(64)], "label": np.arange(64)}), path)
+    _, info = answer(capsys, "info", path)
+    code, document = answer(capsys, "bench", path, "--workers", "0", "--seconds", "0.1", "--batch", 16)
+    assert code == 0
+    assert document["record_nbytes"] == info["record_nbytes"] == 2000 + 8
+    assert document["limits"][0]["name"] == "one core copying 2,008 B in order"
 
 
 @pytest.mark.parametrize(

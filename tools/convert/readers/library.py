@@ -20,7 +20,7 @@ from streamload.nulls import Nulls
 from streamload.omissions import Omission
 from streamload.ragged import Ragged
 from streamload.schema import Field, Schema
-from streamload.source import Column, Source, stored_column, stored_nbytes
+from streamload.source import Column, Source, delivered_nbytes, stored_column, stored_nbytes
 from streamload.storage.files import fingerprint
 from streamload.tools.convert.readers.decoded_images import OF_IMAGES, image_names
 from streamload.tools.convert.readers.decoding_threads import DecodingThreads
@@ -94,8 +94,7 @@ class LibraryRecords(RecordSourceDefaults):
     @property
     def record_nbytes(self) -> int:
         """Bytes of a record, on average where records differ."""
-        columns = [column for column in self._source.columns if column.field.ragged]
-        return self.schema.record_nbytes + sum(map(stored_nbytes, columns))
+        return sum(map(delivered_nbytes, self._source.columns))
 
     @property
     def classes(self) -> Mapping[str, Sequence[str]]:

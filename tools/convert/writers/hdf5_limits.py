@@ -12,7 +12,7 @@ from streamload.formats.hdf5.discovery.attributes import INTERNAL, OWN
 from streamload.formats.hdf5.discovery.internals import are_weights, internal
 from streamload.formats.hdf5.metadata import CLASSES, FIELD_NAME
 from streamload.formats.naming.field_names import is_utf8
-from streamload.formats.split_choice import by_split
+from streamload.formats.split_choice import may_be_of_split
 
 RESERVED = INTERNAL | OWN | {CLASSES, FIELD_NAME}
 """Attributes that are read as something else than what is said of a field."""
@@ -40,7 +40,7 @@ def says_its_name(name: str) -> bool:
 
     Its last part would be, or datasets like it one field, or records of a split: by a number in its name, or a word such as train.
     """
-    return "/" in name or any(map(str.isdecimal, name)) or bool(by_split([name]).keys() - {""})
+    return "/" in name or any(map(str.isdecimal, name)) or may_be_of_split(name)
 
 
 def said_not_held(words: Sequence[str], attributes: Mapping[str, Any]) -> str:

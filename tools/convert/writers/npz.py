@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from streamload.attributes import attributes_to_json
-from streamload.formats.npy.planning import ATTRIBUTES, CLASSES
+from streamload.formats.npy.planning import ARE_FIELDS, ATTRIBUTES, CLASSES
 from streamload.schema import Schema
 from streamload.storage.owned_files import anonymous_file, create_file
 from streamload.tools.convert.writers.registry import Annotations, WriteOptions
@@ -70,6 +70,7 @@ class NpzWriter:
         for name, texts in self._said.items():
             with self._archive.open(_member(name), "w") as member:
                 npy.write_array(member, texts, allow_pickle=False)
+        self._archive.comment = ARE_FIELDS
         self._archive.close()
         self._file.flush()
         os.fsync(self._file.fileno())

@@ -13,7 +13,7 @@ from streamload.formats.hdf5.discovery.links import MissingPathError, Tree, name
 from streamload.formats.hdf5.metadata import FIELD_NAME
 from streamload.formats.hdf5.request import Axis
 from streamload.formats.naming.field_names import matches
-from streamload.formats.split_choice import alike_but_for_split, splits_among
+from streamload.formats.split_choice import is_column, splits_beside
 
 MOST_FIELDS = 12
 """Fields that an argument lists; a reading of more is not shown."""
@@ -228,17 +228,11 @@ def _by_split(chosen: Sequence[Found]) -> list[Reading]:
     Nothing where they are columns of a table: beside datasets of no split, and each a number of a record.
     """
     plain = {one.stored.key: one for one in chosen if one.stored.attribute(FIELD_NAME) != one.stored.key}
-    parts = splits_among(plain)
-    beside = sum(map(len, parts.values())) < len(chosen)
-    if beside and all(_is_column(plain[key]) for keys in alike_but_for_split(parts) for key in keys):
-        return []
+    parts = splits_beside(list(plain), lambda key: _is_column(plain[key]))
     named = [named_fields([plain[key] for key in keys]) for keys in parts.values()]
     return [Reading(fields=[one.stored.key for _, one in some], record_axis=0, records=some[0][1].stored.records) for some in named]
 
 
 def _is_column(one: Found) -> bool:
-    """Whether a dataset has a number or truth value for each record, or several that its name calls a mask."""
     stored = one.stored
-    if stored.ragged or stored.native.kind not in "biuf":
-        return False
-    return len(stored.shape) == 1 or (stored.native.kind == "b" and "mask" in stored.key.lower())
+    return not stored.ragged and is_column(stored.key, stored.native, stored.shape[1:])
