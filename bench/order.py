@@ -16,7 +16,7 @@ import streamload as sl
 from bench.command import Report, arguments
 from bench.data import compressed, raw
 from bench.peers.round_trip import round_trip_seconds
-from streamload.fetch.tasks import Filled, StepPiece, StepTask, WindowTask, pack_filled, pack_step, pack_window
+from streamload.fetch.tasks import FINISHED_FRAME, StepPiece, StepTask, WindowTask, pack_step, pack_window
 from streamload.kernels import compile_kernels
 from streamload.memory.limits import usable_cores
 from streamload.memory.progress import COUNTERS, WorkerProgress
@@ -174,7 +174,7 @@ def accounts(report: Report, options: argparse.Namespace) -> None:
 def sockets(report: Report, options: argparse.Namespace) -> None:
     """Bytes on the wire for a step, from the frames themselves."""
     piece = StepPiece(0, 0, 1, 2, 3)
-    step = len(pack_step(StepTask(0, 1, 2, 3, (piece,), (piece,)))) + len(pack_filled(Filled(0, 0, 0)))
+    step = len(pack_step(StepTask(0, 1, 2, 3, (piece,), (piece,)))) + len(FINISHED_FRAME)
     window = len(pack_window(WindowTask(*range(6))))
     most = step + window * options.workers
     report.say(

@@ -118,5 +118,5 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """All public names, with those of errors and operations, for tab completion."""
-    augment = importlib.import_module("streamload.transforms.augment")
-    return sorted({*__all__, *errors.FAMILY, *(name for name in dir(augment) if name[0].isupper())})
+    operations = importlib.import_module("streamload.transforms.operations").OPERATIONS  # Names alone: nothing else is imported.
+    return sorted({*__all__, *errors.FAMILY, "Augment", *operations})

@@ -45,7 +45,8 @@ class Condition:
             self._tree = None
         if self._tree is None:
             one = re.fullmatch(r"([^=<>!]*[^=<>! ]) *= *([^=]+)", text.strip())
-            hint = f'Did you mean "{one[1]} == {one[2]}"?' if one else HINT
+            value = f"'{one[2]}'" if one and one[2].isidentifier() else one[2] if one else ""
+            hint = f'Did you mean "{one[1]} == {value}"?' if one else HINT
             raise ConfigError(f"{said} {_quoted(text)} cannot be read.", hint=hint)
         self.names = tuple(dict.fromkeys(self._names(self._tree)))
         if not self.names:

@@ -107,9 +107,9 @@ def _by_jax(modules: Mapping[str, ModuleType]) -> Ranks | None:
     jax: Any = modules.get("jax")
     if jax is None or not (hasattr(jax, "distributed") and jax.distributed.is_initialized()):
         return None
-    # The public process_index() starts the devices, and waits for all other processes to do so: only where there is nothing else.
-    inner: Any = modules.get("jax._src.distributed")
-    state: Any = getattr(inner, "global_state", None)
+    # No public function says it without starting the devices, as process_index() does, and waiting for all other processes to do so.
+    private: Any = modules.get("jax._src.distributed")
+    state: Any = getattr(private, "global_state", None)
     if state is not None:
         return Ranks(rank=int(state.process_id), world_size=int(state.num_processes), source="jax.distributed")
     return Ranks(rank=int(jax.process_index()), world_size=int(jax.process_count()), source="jax.distributed")

@@ -37,6 +37,20 @@ def arm(worker: int) -> None:
         _point = ""
 
 
+def _is_first(path: str) -> bool:
+    """Whether no other worker has acted on the file's line before; the file is empty from now on."""
+    mine = f"{path}.{os.getpid()}"
+    try:
+        os.rename(path, mine)  # One of those that do this at the same time gets the line.
+    except OSError:
+        return False
+    with open(path, "a"):
+        pass
+    first = os.path.getsize(mine) > 0
+    os.unlink(mine)
+    return first
+
+
 def fault_point(point: str) -> None:
     """Mark a place in the code by name: does nothing, unless `STREAMLOAD_TEST_KILL` asks for an action here."""
     if point != _point:
@@ -45,8 +59,8 @@ def fault_point(point: str) -> None:
     _reached += 1
     if _count and _reached != _count:
         return
-    if _count and _wanted.startswith("@"):
-        os.truncate(_wanted[1:], 0)
+    if _count and _wanted.startswith("@") and not _is_first(_wanted[1:]):
+        return
     if _action.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, _action))
     elif _action.startswith("exit"):

@@ -68,13 +68,13 @@ MOST_FIELDS = 40
 
 
 class Source:
-    """Records in storage: a schema, how many there are, where they are cheap to cut, and access to any of them.
+    """The records of opened files: their fields (`schema`), their number (`len`), and access to any of them.
 
     Index it with an integer for one record (a dict of arrays and NumPy scalars, `str` and `bytes`), or with a slice, a list
     of integers or a boolean mask for several (a dict of arrays, each with the records along its first axis, or a `Ragged`
     where they differ in length). The arrays are copies. Raises IndexError as NumPy does; SourceChangedError when a file is no
     longer what it was when the source was opened.
-    A Source pickles: it holds no open files when it travels.
+    A Source can be pickled, without the files that it has open.
     """
 
     def __init__(
@@ -101,18 +101,18 @@ class Source:
         self.file_starts = np.asarray(file_starts, np.int64)
         self.notes = tuple(notes)
         self.classes = {name: tuple(words) for name, words in (classes or {}).items()}
-        """By field, the names of classes that its numbers stand for, where files or folders say so: names[label]."""
+        """By field whose numbers are classes with names: these names, so that `classes["label"][3]` is the name of class 3."""
         self.attributes = {name: dict(said) for name, said in (attributes or {}).items()}
-        """By field, what all files say of it besides, such as its unit: texts, lists of texts, and numbers."""
+        """By field, the attributes that all files give it, such as its unit: texts, lists of texts, and numbers."""
         self.asked = dict(asked or {})
-        """By field, what asks for it in `fields=`, where that is not its name."""
+        """By field, the name that `fields=` has to give for it, where that is another than its own."""
         self.shapes_in_states = dict(shapes_in_states or {})
-        """By field, the shape that saved states know it by, where it is delivered in another."""
+        """By field, the shape that saved states have for it, where it is delivered in another one."""
         self.nulls = dict(nulls or {})
-        """Fields that may hold nulls for which nothing stands: their columns are `NullableColumn`s, and asking for such a record
-        is an error."""
+        """By field that may hold nulls without a value in their place: where they are. Its column is a `NullableColumn`, and reading
+        such a record raises NullValueError."""
         self.omissions = tuple(omissions)
-        """What lies beside or among the records and is left out."""
+        """What the files hold beside these records and is left out."""
         self.masks = frozenset(masks)
         """Fields of encoded images whose pixels are numbers of classes."""
         self._readers: tuple[OpenFiles, list[Any]] | None = None
@@ -140,7 +140,7 @@ class Source:
 
     @property
     def addressable(self) -> bool:
-        """Whether any record can be had without decoding another."""
+        """Whether any record can be read without decoding another."""
         return all(column.addressable for column in self.columns)
 
     @property
@@ -166,7 +166,10 @@ class Source:
         return (self[number] for number in range(len(self)))
 
     def take(self, records: NDArray[np.int64]) -> dict[str, Any]:
-        """Arrays of the given records, in the order given, a Ragged of a ragged field; `records` are valid record numbers."""
+        """The given records, in the order given: by field, an array of shape (len(records), *field.shape), or a `Ragged`.
+
+        `records` are valid record numbers. Raises NullValueError for a record that is null, SourceChangedError as indexing does.
+        """
         with self._reading:
             if self._readers is None:
                 files = OpenFiles(self.fingerprints)
@@ -183,9 +186,9 @@ class Source:
         return out
 
     def complete(self) -> tuple[Source, NDArray[np.int64]]:
-        """A source without nulls, and its records, in rising order, that never had one; others hold something in their place.
+        """(source, records): this source with some value in place of each null, and the records, in rising order, that have no null.
 
-        Fields are looked at in which nulls were counted: where they lie may have to be found by decoding them.
+        May decode all records of fields that have nulls, to find these.
         """
         counted = [name for name, one in self.nulls.items() if one.count]
         files, wanting = OpenFiles(self.fingerprints), np.zeros(len(self), bool)
@@ -201,15 +204,16 @@ class Source:
         return self.replaced(columns=columns, nulls=nulls), np.flatnonzero(~wanting).astype(np.int64)
 
     def replaced(self, **changes: Any) -> Source:
-        """A source like this one but for what is given: arguments of `Source`."""
+        """A source like this one, with other values for the arguments of `Source` that are given."""
         names = ("format_name", "title", "columns", "fingerprints", "file_starts", "notes", "classes", "asked", "shapes_in_states")
         names = (*names, "nulls", "omissions", "attributes", "masks")
         return Source(**{name: getattr(self, name) for name in names} | changes)
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
-        """All record numbers, a stretch at a time, and these fields of them, shape (records,): numbers, or texts. Nothing else is read.
+        """Read these fields of all records, SCAN_RECORDS at a time, and nothing else. Yields (record numbers, fields by name): all arrays
+        of shape (records,), of numbers or texts.
 
-        Raises ConfigError for a field that there is none of, and for one that has more than one value a record.
+        Raises ConfigError for an unknown field, and for one with more than one value per record.
         """
         columns = {column.field.name: column for column in self.columns}
         for name in names:
@@ -228,12 +232,15 @@ class Source:
             files.close()
 
     def where(self, condition: str) -> NDArray[np.int64]:
-        """The numbers of the records that a condition takes, ascending, for `indices=` of a Loader.
+        """The numbers of the records for which a condition holds, in rising order, for `indices=` of a Loader.
 
         Conditions compare fields of single numbers or texts: "label in (3, 5) and not width < 64", "label == 'cat'" by the name of a
-        class. They are read by a grammar of their own, never run. Raises ConfigError for what is none, and for unknown fields.
+        class. They are parsed, never run as code. Raises ConfigError for what is no condition, and for unknown fields.
         """
         asked = Condition(condition)
+        for name in asked.names:
+            if name not in self.schema.names:
+                raise _no_field(self.schema.names, name, self.title, quoted=f" A text is quoted: {name!r}.")
         found = [numbers[asked.holds(taken, self.classes)] for numbers, taken in self.scan(asked.names)]
         return np.concatenate([*found, np.empty(0, np.int64)])
 
@@ -293,15 +300,19 @@ class Source:
 def _check_single(columns: Mapping[str, Column], name: str, title: str) -> None:
     """Raise ConfigError unless there is a field of this name, of one number or text a record."""
     if name not in columns:
-        close = difflib.get_close_matches(name, columns, n=1)
-        raise ConfigError(
-            f"{title} has no field {name!r}.", hint=f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(columns)}."
-        )
+        raise _no_field(list(columns), name, title)
     field = columns[name].field
     if field.shape != () or field.ragged not in ("", TEXT):
         raise ConfigError(
             f"Field {name!r} is {field}: not one number or text a record.", hint="Name a small field, such as a label or an identifier."
         )
+
+
+def _no_field(names: Sequence[str], name: str, title: str, *, quoted: str = "") -> ConfigError:
+    """The error for a field that there is none of; `quoted` is said too, unless another name is close."""
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There is {', '.join(names)}.{quoted}"
+    return ConfigError(f"{title} has no field {name!r}.", hint=hint)
 
 
 def _listed(words: Sequence[str]) -> str:

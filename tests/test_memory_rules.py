@@ -18,7 +18,6 @@ TOOLS = [path for path in sorted((ROOT / "tools").rglob("*.py")) if "peers" not 
 MAKERS = {"empty", "zeros", "ones", "full", "empty_like", "zeros_like", "ndarray", "bytearray", "mmap", "create_string_buffer"}
 """What makes memory that can be written to."""
 WRITTEN_AGAIN = {
-    "progress.py: self._words": "progress, in shared memory",
     "progress.py: self._retired": "progress of workers that are gone",
     "direct_io.py: self._memory": "the ring, which `overwrite_all` reaches",
     "direct_io.py: self._requests": "what the system is asked for",
@@ -33,7 +32,7 @@ WRITTEN_AGAIN = {
     "scratch.py: self._memory": "scratch memory itself",
     "shared_memory.py: self._map": "shared memory, to which slots, arena and tables have rules of their own",
     "slots.py: self._canaries": "the ends of slots",
-    "slots.py: self._heads": "the beginnings of slots",
+    "step_queue.py: self._buffer": "a message, of which only numbers are kept",
     "slots.py: self.offsets[field.name]": "a slot",
     "slots.py: self._records": "record numbers in slots, of which only copies are handed out",
     "ragged_collate.py: self._addresses": "made anew for each step",

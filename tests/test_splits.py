@@ -183,6 +183,8 @@ class TestWhere:
         ("condition", "text"),
         [
             ("lable == 1", r"has no field 'lable'\. Did you mean 'label'\?$"),
+            ("name == n1", r"has no field 'n1'\. There is .*\. A text is quoted: 'n1'\.$"),
+            ("name = n1", r"where 'name = n1' cannot be read\. Did you mean .name == 'n1'.\?"),
             ("label = 1", r"where 'label = 1' cannot be read\. Did you mean .label == 1.\?"),
             ("__import__('os')", r"where .* is not understood: .* is no comparison"),
             ("name > 3", r"a text and a number cannot be compared"),

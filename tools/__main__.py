@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ class Parser(argparse.ArgumentParser):
             hint = meant(chosen[2], [one.strip("' ") for one in chosen[3].split(",")])
         if unknown and not wrong:
             hint = 'One path is taken here; a pattern in quotes names many files: "train-*.h5".'
+            if "--against" in options:
+                hint = f"{hint} To compare with another file: --against {shlex.quote(unknown[1].split()[0])}."
         Console(as_json=self.as_json).error(ConfigError(message[:1].upper() + message[1:] + ".", hint=hint))
         raise SystemExit(USAGE)
 

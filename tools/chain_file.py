@@ -1,10 +1,10 @@
-"""A chain of augmentation that stands in a Python file of the user's."""
+"""Reads a chain of augmentation from a Python file of the user's."""
 
 from __future__ import annotations
 
 import os
 import runpy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from streamload.errors import ConfigError
@@ -12,16 +12,23 @@ from streamload.transforms.augment import Augment
 
 
 def chain_in(text: str) -> list[Any]:
-    """What stands in a Python file under a name: `chain.py:AUGMENT`; the name may be left out."""
+    """The chain that a Python file defines, which is run: `chain.py:NAME`, or `chain.py` for the name AUGMENT."""
     path, _, name = text.partition(".py:")
     path, name = (path + ".py", name) if name else (text, "AUGMENT")
     if not os.path.isfile(path):
         raise ConfigError(f"{path} is not there.", hint="Give a Python file, and the name of the augmentation in it: chain.py:AUGMENT")
     held = runpy.run_path(path)
     if name not in held:
-        raise ConfigError(f"{path} has no {name}.", hint=f'Say there: {name} = sl.Augment("image", ...)')
+        raise ConfigError(f"{path} has no {name}.", hint=_other_names(path, held) or f'Say there: {name} = sl.Augment("image", ...)')
     chain = held[name]
     return list(cast("Sequence[Any]", chain)) if isinstance(chain, list | tuple) else [chain]
+
+
+def _other_names(path: str, held: Mapping[str, Any]) -> str:
+    """How to name the chains that a file has under other names; empty if it has none."""
+    chains = {name: value if isinstance(value, list) else [value] for name, value in held.items()}
+    names = [name for name, chain in chains.items() if any(isinstance(one, Augment) for one in chain)]
+    return f"Give one that it has: {', '.join(f'{path}:{name}' for name in names[:6])}." if names else ""
 
 
 def first_augment(chain: Sequence[Any]) -> Augment:

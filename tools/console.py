@@ -135,7 +135,10 @@ def clean(text: object, *, most: int = MOST_CHARACTERS) -> str:
 
 
 def missing(path: str) -> ConfigError:
-    """The error of a path at which there is nothing, or a link that leads nowhere."""
+    """The error of a path at which there is nothing, or a link that leads nowhere. Raises that of a URL, and of what is no path."""
+    from streamload.formats.no_paths import local
+
+    local(path)
     if os.path.islink(path):
         return ConfigError(
             f"{path} is a link to {os.path.realpath(path)}, which does not exist.", hint="Check where it is to lead.", path=path

@@ -52,6 +52,11 @@ class FilledStep(NamedTuple):
     valid: tuple[int, ...]
     """By segment of the task, the rows that count, if records were left out; otherwise empty."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the step is in its slot just as it was asked for."""
+        return not (self.bad or self.valid) and self.overflow is None
+
 
 class PieceRows(NamedTuple):
     """Rows [start, stop) of a batch, which are of one piece of its step."""

@@ -26,7 +26,7 @@ from streamload.fetch.window_tables import tables_in
 from streamload.fetch.windows import WindowDecoder
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.memory.slots import SlotViews
+from streamload.memory.slots import NOT_FILLED, SlotViews, flawed
 from streamload.order import StepPiece
 from streamload.source import Column, RaggedReader, Reader, ReadStats, stored_column
 from streamload.transforms.batch import BatchTransform
@@ -117,7 +117,7 @@ class BatchFetcher:
                 self._streams.map_a_stretch()
             records = self._streams.records(task.pieces)
             fault_point("before_read")
-            views.task[0] = -1
+            views.task[0] = NOT_FILLED
             draft = BatchDraft(task, records, self.windows.slices(task.pieces) if self.windows.parts else [], views)
             if self._streams.reading.is_timed:
                 with self._streams.reading:
@@ -127,8 +127,12 @@ class BatchFetcher:
             self._streams.verify()
             for later in self._later:
                 later.run(draft)
-            views.task[0] = task.number
-            return draft.outcome()
+            filled = draft.outcome()
+            fault_point("after_write_before_publish")
+            self.progress.finish(self.index)
+            self.progress.fence()  # Whoever sees the head of the slot sees all that was written into it.
+            views.task[0] = task.number if filled.whole else flawed(task.number)
+            return filled
         except BaseException as error:
             if draft is not None:
                 draft.drop()

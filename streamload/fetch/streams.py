@@ -13,7 +13,7 @@ from streamload.fetch.reading_time import ReadingTime
 from streamload.fetch.window_tables import LaneTables
 from streamload.order import StepPiece, WindowTable
 from streamload.source import Reader, ReadStats
-from streamload.storage.files import OpenFiles
+from streamload.storage.files import OpenFiles, most_descriptors
 
 MOST_MAP_PAUSE = 256
 """The most steps between two attempts to map a file, which is done only where the page cache holds it."""
@@ -27,7 +27,8 @@ class OpenStreams:
         self._tables = tables
         self.reading = ReadingTime(meter)
         """To be entered (`with`) while records are read."""
-        self.files = [OpenFiles(stream.fingerprints, direct=job.direct) for stream in job.streams]
+        most = most_descriptors(len(job.streams))
+        self.files = [OpenFiles(stream.fingerprints, limit=most, direct=job.direct) for stream in job.streams]
         self.advised: list[list[Reader]] = [[] for _ in job.streams]
         """By stream, the readers that advice is passed to."""
         self.unmapped: list[tuple[int, int]] = []

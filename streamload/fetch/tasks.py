@@ -1,6 +1,7 @@
 """Messages between the loader's process and a worker, and their binary form on the socket.
 
-A message is a frame: the number of bytes that follow its head, a kind, and then a few integers, or JSON for what is rare.
+A message is a frame: the number of bytes that follow its head, a kind, and then a few integers, or JSON for what is rare. A step
+that is filled just as it was asked for is not answered: the head of its slot says so (`memory.slots`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ _STEP = struct.Struct("<qqqqHHH")
 _PIECE = struct.Struct("<HHqqI")
 _SEGMENT = struct.Struct("<HII")
 _WINDOW = struct.Struct("<qHHqqqI")
-_FILLED = struct.Struct("<qqq")
-_FILLED_FRAME = struct.Struct("<IBqqq")
 _WHOLE_STEP = struct.Struct("<qqqqHHHHHqqI")
 """`_STEP` and one `_PIECE`: most steps are one piece, without advice or segments, and are packed in one call."""
 _WHOLE_STEP_FRAME = struct.Struct("<IBqqqqHHHHHqqI")
@@ -35,8 +34,10 @@ class Kind(IntEnum):
     """A `WindowTask`."""
     FORGET = 3
     """Drop all tasks that are not done; answered by FORGOTTEN."""
-    FILLED = 16
-    """A `Filled` step of which every record could be delivered."""
+    RECALL = 4
+    """Drop a step that is not begun: it will be sent again. Answered by FORGOTTEN."""
+    FINISHED = 16
+    """A step is filled that the loader sleeps for. No content: the head of its slot says which."""
     FAILED = 17
     """A `Failed` step."""
     FORGOTTEN = 18
@@ -55,8 +56,8 @@ _made = tuple.__new__
 """Makes a named tuple as its class would, in half the time: for what is made for every step."""
 _KINDS = {int(kind): kind for kind in Kind}
 # Looking up a member of an enumeration takes longer than a variable of the module; these are needed for every frame.
-_A_STEP, _A_FILLED = Kind.STEP, Kind.FILLED
-_STEP_NUMBER, _FILLED_NUMBER = int(Kind.STEP), int(Kind.FILLED)
+_A_STEP, _FINISHED = Kind.STEP, Kind.FINISHED
+_STEP_NUMBER = int(Kind.STEP)
 
 
 class SegmentRows(NamedTuple):
@@ -85,6 +86,14 @@ class StepTask(NamedTuple):
     """Positions to advise the operating system of before filling."""
     segments: tuple[SegmentRows, ...] = ()
     """The rows of each stream, in order, if some rows do not count, or may come not to; empty if every row is read and counts."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch, those that do not count among them."""
+        if self.segments:
+            return sum(segment.rows for segment in self.segments)
+        pieces = self.pieces
+        return pieces[0][4] - pieces[0][3] if len(pieces) == 1 else sum(piece.stop - piece.start for piece in pieces)
 
 
 class WindowTask(NamedTuple):
@@ -183,7 +192,7 @@ def pack_step(task: StepTask) -> bytes:
     return frame.pack(frame.size - _FRAME.size, Kind.STEP, *head, *packed)
 
 
-def _step(held: bytes, at: int, end: int) -> StepTask:
+def _step(held: bytes | memoryview, at: int, end: int) -> StepTask:
     """The step task whose content lies in bytes [at, end) of `held`."""
     if end - at == _WHOLE_STEP.size:
         number, slot, epoch, step, count, _, _, stream, lane, of_epoch, start, length = _WHOLE_STEP.unpack_from(held, at)
@@ -207,21 +216,23 @@ def pack_window(task: WindowTask) -> bytes:
     return _FRAME.pack(_WINDOW.size + len(shares), Kind.WINDOW) + _WINDOW.pack(*task[:-1]) + shares
 
 
-def pack_filled(reply: Filled) -> bytes:
-    """The frame of a filled step."""
-    if reply.bad or reply.valid:
-        return pack_text(Kind.FLAWED, reply._asdict())
-    return pack_whole(*reply[:3])
-
-
-def pack_whole(number: int, slot: int, records: int) -> bytes:
-    """The frame of a filled step of which every record could be delivered."""
-    return _FILLED_FRAME.pack(_FILLED.size, _FILLED_NUMBER, number, slot, records)
+def pack_flawed(reply: Filled) -> bytes:
+    """The frame of a filled step, some records of which could not be delivered."""
+    return pack_text(Kind.FLAWED, reply._asdict())
 
 
 def pack_overflown(reply: Overflowed) -> bytes:
     """The frame of a step that did not fit its slot. The descriptor of its memory must be sent along."""
     return pack_text(Kind.OVERFLOWN, reply._replace(memory=None)._asdict())
+
+
+FINISHED_FRAME = _FRAME.pack(0, Kind.FINISHED)
+"""A frame that says so: it has no content."""
+
+
+def step_of(message: bytes | memoryview) -> StepTask:
+    """The task of a message that is one frame of a step."""
+    return _step(message, _FRAME.size, len(message))
 
 
 def pack_text(kind: Kind, content: Mapping[str, Any]) -> bytes:
@@ -254,10 +265,10 @@ class Frames:
 
 
 def _content(kind: Kind, held: bytes, begin: int, length: int) -> Any:
-    if kind is _A_FILLED:
-        return _made(Filled, (*_FILLED.unpack_from(held, begin), (), ()))
     if kind is _A_STEP:
         return _step(held, begin, begin + length)
+    if kind is _FINISHED:
+        return None
     if kind is Kind.WINDOW:
         shares = struct.unpack_from(f"<{(length - _WINDOW.size) // 4}I", held, begin + _WINDOW.size)
         return WindowTask(*_WINDOW.unpack_from(held, begin), shares)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamload.fetch.tasks import WindowTask
+from streamload.memory.progress import WorkerProgress
 
 
 def shares_of(blocks: int, left: Sequence[int]) -> tuple[int, ...]:
@@ -31,3 +34,10 @@ def spread(shares: Sequence[int]) -> list[NDArray[np.int64]]:
     places = np.concatenate([(np.arange(share) + 0.5) / share for share in shares if share] or [np.empty(0)])
     owners = np.repeat(np.arange(len(shares)), shares)[np.argsort(places, kind="stable")]
     return [np.flatnonzero(owners == worker) for worker in range(len(shares))]
+
+
+def shared(task: WindowTask, others: Iterable[WindowTask], progress: WorkerProgress, workers: int) -> WindowTask:
+    """The task, its blocks shared among so many workers by what each has left of the other windows of its stream."""
+    windows = [other for other in others if other.stream == task.stream]
+    left = [sum(one.shares[k] - progress.blocks_done(k, one.part, one.serial) for one in windows) for k in range(workers)]
+    return task._replace(shares=shares_of(task.blocks, left))

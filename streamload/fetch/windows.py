@@ -263,6 +263,22 @@ class WindowDecoder:
                     return False
         return True
 
+    def left_of_share(self, pieces: Sequence[StepPiece], *, steps: int) -> int:
+        """How many blocks of this worker's share are left in open windows that a step of these pieces needs, or one of the `steps`
+        after it, which are as large."""
+        left = 0
+        for stream, lane, epoch, start, stop in pieces:
+            one, last = self._job.streams[stream], stop + (stop - start) * steps
+            if one.arena is None or lane not in one.own:
+                continue
+            table = self._tables[stream, lane].read(epoch)
+            end = int(table.starts[-1])
+            keys = [(stream, lane, epoch, window) for window in table.windows_between(start, min(last, end), least=one.least)]
+            if last > end:
+                keys.append((stream, lane, epoch + 1, 0))
+            left += sum(len(window.share) - window.done for key in keys if (window := self._open.get(key)) is not None)
+        return left
+
     def _keys(self, pieces: Sequence[StepPiece]) -> Iterator[WindowKey]:
         """The windows that pieces of a step lie in, of lanes that are decoded by windows."""
         for stream, lane, epoch, start, stop in pieces:

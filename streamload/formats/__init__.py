@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -59,3 +60,8 @@ def folder_format_of(path: str) -> Format | None:
         if matches is not None and matches(path):
             return cast(Format, module)
     return None
+
+
+def options_of(chosen: Format) -> list[str]:
+    """What may be said of files of a format, besides fields."""
+    return [name for name, one in inspect.signature(chosen.plan).parameters.items() if one.kind is one.KEYWORD_ONLY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from streamload.errors import UnsupportedFeatureError
 from streamload.images.header import ImageHeader
@@ -11,6 +12,8 @@ from streamload.images.tiff import orientation_in
 
 _SEGMENT = struct.Struct(">BBH")
 _FRAME = struct.Struct(">BHHB")
+_COLOURS = {1: "grey", 3: "colour", 4: "CMYK"}
+"""By the number of components."""
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 
 
@@ -31,7 +34,9 @@ def read(data: memoryview) -> ImageHeader:
         at += 2 if 0xD0 <= marker <= 0xD9 or marker == 0x01 else 2 + length
 
 
+@lru_cache(maxsize=256)
 def _head(frame: tuple[int, int, int, int], marker: int, orientation: int) -> ImageHeader:
+    """The head that a frame says: most of a field's images have the same, and to make one takes as long as to find its frame."""
     bits, height, width, components = frame
     if bits != 8 or marker in _LOSSLESS:
         raise ImageError(
@@ -39,7 +44,7 @@ def _head(frame: tuple[int, int, int, int], marker: int, orientation: int) -> Im
             hint="Write it anew as PNG.",
             kind=UnsupportedFeatureError,
         )
-    if components not in (1, 3, 4):
+    if components not in _COLOURS:
         raise ImageError(
             f"is a JPEG of {components} components, which no colours are known for",
             hint="Write it anew as RGB.",
@@ -49,7 +54,7 @@ def _head(frame: tuple[int, int, int, int], marker: int, orientation: int) -> Im
         format="JPEG",
         height=height,
         width=width,
-        colours={1: "grey", 3: "colour", 4: "CMYK"}[components],
+        colours=_COLOURS[components],
         alpha=False,
         bits=8,
         orientation=orientation,

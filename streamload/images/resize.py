@@ -13,6 +13,8 @@ LAST_FIRST = (3, 4, 7, 8), (2, 3, 6, 7)
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """A view of pixels (height, width, ...) that is turned and mirrored as Exif's orientation says."""
+    if orientation == 1:
+        return pixels
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     down, across = (-1 if orientation in some else 1 for some in LAST_FIRST)

@@ -54,8 +54,8 @@ class ScratchDecoder:
         A JPEG comes out by 2, 4 or 8 smaller, where that is at most `smaller`: of an image of height h, h / 2 rows, rounded up.
         Raises ImageError for what is damaged or cannot be had in the mode.
         """
-        scaled = head.format == "JPEG" and not self._mask
-        scale = next((scale for scale in SCALES if scale <= smaller), 1) if scaled else 1
+        scaled = smaller >= SCALES[-1] and head.format == "JPEG" and not self._mask
+        scale = next(scale for scale in SCALES if scale <= smaller) if scaled else 1
         pixels = decoded(head, lambda: self._pixels(memoryview(data), head, scale))
         assert pixels is not None
         expected = (-(-head.height // scale), -(-head.width // scale))
@@ -73,6 +73,8 @@ class ScratchDecoder:
                 kind=UnsupportedFeatureError,
             )
         pixels = color_modes.to_mode(pixels, self._mode)
+        if head.orientation == 1:
+            return ScaledPixels(np.ascontiguousarray(pixels), scale)
         turned = 1 if head.format == "TIFF" and not decoders.tiff_is_plain(head) else head.orientation  # Pillow turns TIFFs itself.
         pixels = np.ascontiguousarray(upright(pixels, turned))
         sides = zip(pixels.shape[:2], head.size, LAST_FIRST, strict=True)

@@ -1,4 +1,4 @@
-"""What a loader will need of memory, worked out and checked before anything is read."""
+"""How much memory a loader needs, computed and checked before anything is read, and how that decides the sizes of its parts."""
 
 from __future__ import annotations
 
@@ -16,54 +16,56 @@ from streamload.sizes import enough_nbytes, format_nbytes
 from streamload.source import Column
 
 SPARE_SLOTS = 3
-"""Batches that a user may hold without a copy: the one at hand, the one before, and one to spare."""
+"""Batches that a user may hold without causing copies: the present one, the one before it, and one more."""
 LEAST_SPARE_SLOTS = 2
 SLOTS_NBYTES = 13 * 1024**2 // 2
-"""Small batches get more slots, up to this much and `MOST_SLOTS`: a pause of anybody's then costs nobody time. More than
-this was slower (1.06 times at 786 KB a batch): what a worker wrote has then left the caches before the user reads it."""
+"""Small batches get more slots, up to this many bytes and MOST_SLOTS, so that workers go on while the user's loop pauses, and the other
+way round. With more bytes it was slower (1.06 times at 786 KB a batch), since the batches that a worker has written have left the
+processor's caches before the user reads them."""
 MOST_SLOTS = 24
 DECODED_SLOTS_NBYTES, MOST_DECODED_SLOTS = 24 * 1024**2, 32
-"""The same where blocks are decoded: while a worker decodes one, the others must have room to go on. With blocks of 12 MB, 12 MB
-of slots were 4 % slower than 16, and these are 2 % faster."""
+"""The same limits if blocks are decoded: while one worker decodes a block, the others must have room to go on. With blocks of 12 MB,
+12 MB of slots were 4 % slower than 16 MB, and 24 MB are 2 % faster."""
 AHEAD_RECORDS = 256
 AHEAD_NBYTES = 32 * 1024**2
-"""How far ahead of the steps under way the kernel is told what will be read: whichever is more."""
+"""How far ahead of the steps that are sent the operating system is advised of what will be read: the larger of the two."""
 ADVISED_NBYTES = 16 * 1024**2
-"""What it is told with one step: a step waits for its advice, and the first ones must not wait for a window."""
+"""The most bytes that are advised of with one step: a step waits for its advice, and the first steps must not wait for a whole window."""
 PAGE_TABLE_SHARE = 512
-"""A mapping costs a byte of page tables for as many bytes mapped."""
+"""So many mapped bytes need one byte of page tables."""
 READING = ("auto", "mmap", "read", "direct")
-"""Ways to read what is stored: `auto` takes mmap where memory has room to spare, direct far beyond memory, else read."""
+"""The values of `io=`."""
 DIRECT_FROM = 2
-"""Random order over a file so many times what memory leaves free finds an eighth of it, or less, in the page cache again."""
+"""Files are read past the page cache if they have so many times the bytes of the free memory: of random reads, the page cache would then
+serve an eighth or less."""
 LAUNCHER_NBYTES = 64 * 1024**2
 WORKER_NBYTES = 16 * 1024**2
-"""What a launcher, and each worker beside it, take for being there: kept free, but not counted as the loader's."""
+"""The memory of the launcher process, and of each worker process, by itself. It is kept free, but not counted as the loader's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
-    """Memory of a loader, in bytes: all of it, by what it is for."""
+    """The memory of a loader in bytes, by what it is for."""
 
     slots: int
-    """The ring of batches; of ragged fields each has room for what as many records hardly ever exceed. One that does exceed it
-    lies in memory of its own beyond this, and is counted in `stats.overflows`."""
+    """The slots of batches. Ragged fields have room for lengths that batches hardly ever exceed; a batch that does is in memory of its
+    own, which is not part of this and is counted in `stats.overflows`."""
     arena: int
     """Decoded windows."""
     tables: int
-    """Block tables of two epochs."""
+    """Window tables of two epochs."""
     scratch: int
-    """Private memory of the workers: decoders, transforms."""
+    """Private memory of the workers: for decoders, and for batches between transforms."""
     index: int
-    """Where records lie, and small fields held whole: one copy for all workers."""
+    """Places of records, and small fields that are held in memory: one copy for all workers."""
     page_tables: int
-    """What mapping the files costs, where they are mapped."""
+    """Page tables of mapped files; 0 if files are not mapped."""
     budget: int
-    """What the loader may use."""
+    """The most that the loader may use (`memory=`)."""
 
     @property
     def total(self) -> int:
-        """Everything together."""
+        """The sum, without the budget."""
         return self.slots + self.arena + self.tables + self.scratch + self.index + self.page_tables
 
     def __str__(self) -> str:
@@ -77,28 +79,30 @@ class Footprint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizing:
-    """How large the parts of a loader are."""
+    """The sizes that were chosen for a loader."""
 
     slots: int
+    """How many slots there are."""
     spare: int
+    """How many batches the user may hold without causing copies."""
     mapped: bool
     """Whether files are mapped."""
     direct: bool
     """Whether large raw records are read past the page cache."""
     ahead: int
-    """Positions by which the kernel is told ahead."""
+    """Positions that the operating system is advised of ahead of the steps."""
     advised: int
-    """Positions that the kernel is told of with one step, at most (or as many as the step has)."""
+    """The most positions that are advised of with one step; a step of more positions is advised of as a whole."""
     footprint: Footprint
 
     @property
     def reading(self) -> str:
-        """How raw records are read, in a word."""
+        """What is done with files, for texts: they are "mapped", "read past the page cache" or "read"."""
         return "mapped" if self.mapped else "read past the page cache" if self.direct else "read"
 
 
 class Claim:
-    """What one loader of this process takes: those that are made after it are given less by default."""
+    """The memory and workers of one loader of this process, which reduce the defaults of loaders that are made while it exists."""
 
     def __init__(self, *, memory_nbytes: int, workers: int) -> None:
         self.memory_nbytes = memory_nbytes
@@ -106,7 +110,7 @@ class Claim:
         _claims.add(self)
 
     def end(self) -> None:
-        """The loader has ended."""
+        """Note that the loader has ended."""
         _claims.discard(self)
 
 
@@ -114,8 +118,8 @@ _claims: WeakSet[Claim] = WeakSet()
 
 
 def default_memory_nbytes() -> int:
-    """A quarter of what the machine and the control group leave free beside other loaders of this process, shared out among the
-    ranks of this machine."""
+    """The default of `memory=`: a quarter of what the machine and the control group leave free, divided by the ranks on this machine,
+    less what other loaders of this process have claimed."""
     others = sum(claim.memory_nbytes for claim in _claims)
     return max(0, available_nbytes() // find_neighbours(os.environ).count - others) // 4
 
@@ -124,8 +128,8 @@ MOST_WORKERS = 8
 
 
 def default_workers() -> int:
-    """The cores that this process may use, its share of them where ranks share the machine, less one, and less the workers of its
-    other loaders; at most 8."""
+    """The default of `num_workers=`: the cores that this process may use, divided by the ranks on this machine, less one, less the
+    workers of its other loaders; at most MOST_WORKERS."""
     ranks, others = find_neighbours(os.environ).count, sum(claim.workers for claim in _claims)
     least = 1 if ranks > 1 or others else 0
     return max(least, min(MOST_WORKERS, usable_cores() // ranks - 1 - others))
@@ -133,7 +137,7 @@ def default_workers() -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryDemand:
-    """What the parts of a loader take, whatever becomes of their number: bytes, and the processes that share the work."""
+    """The bytes that a loader needs for each of its parts, before the number of slots and the way of reading are chosen."""
 
     slot: int
     arena: int
@@ -141,15 +145,16 @@ class MemoryDemand:
     scratch: int
     index: int
     mapped: int
-    """All files, where they may be mapped."""
+    """Bytes of all files that may be mapped."""
     rings: int
-    """What reading past the page cache takes."""
+    """Further private memory of all processes, if files are read past the page cache."""
     processes: int
+    """Processes that share the work."""
     memory: int
-    """What the loader may use."""
+    """The most that the loader may use."""
 
     def footprint(self, slots: int, *, mapped: bool = False, direct: bool = False) -> Footprint:
-        """The memory of a loader of so many slots that maps its files, or reads past the page cache."""
+        """The memory of a loader with so many slots, which maps its files, reads past the page cache, or neither."""
         return Footprint(
             slots=slots * self.slot,
             arena=self.arena,
@@ -180,10 +185,12 @@ def sizing_of(
     mappable: bool,
     fitting_window: Callable[[], str | None],
 ) -> Sizing:
-    """The sizes that fit into `memory_nbytes`: fewer slots where it is tight. Raises ResourceError, saying what would do.
+    """Choose sizes that fit into `memory_nbytes`, with fewer slots if memory is scarce.
 
-    `orders` are those that this process goes through, of all sources and lanes; `private_nbytes` is what each process keeps of a
-    batch, besides what readers need. `fitting_window` finds a window that would do, for the error; None where there is none.
+    `orders`: those that this process reads, of all parts and lanes. `private_nbytes`: memory of each process for batches between
+    passes, beside that of readers. `fitting_window`: finds a window that would fit, for the text of the error; None if there is none.
+
+    Raises ResourceError if even the smallest sizes do not fit, and says what would.
     """
     available = max(0, available_nbytes() - (LAUNCHER_NBYTES + workers * WORKER_NBYTES if workers else 0))
     processes = max(1, workers)
@@ -224,13 +231,13 @@ def sizing_of(
 
 
 def _slots_in_use(slot_nbytes: int, workers: int, *, decoded: bool) -> int:
-    """Slots that are being filled or wait to be handed out, where there is memory for all that help."""
+    """How many slots, beside those that the user holds, are worth having if memory suffices."""
     most, room = (MOST_DECODED_SLOTS, DECODED_SLOTS_NBYTES) if decoded else (MOST_SLOTS, SLOTS_NBYTES)
     return max(2 * workers + 1, min(most, room // slot_nbytes)) if workers else 1
 
 
 def _ways_to_read(demand: MemoryDemand, io: str, few: int, *, half_nbytes: int, beyond: bool) -> tuple[bool, bool]:
-    """Whether files are mapped, and whether large reads pass the page cache by.
+    """(mapped, direct): whether files are mapped, and whether they are read past the page cache.
 
     `few` is the least number of slots; `half_nbytes` is the memory that mapped files may fill; `beyond` says that files are larger
     than memory and read from all over.
@@ -242,7 +249,8 @@ def _ways_to_read(demand: MemoryDemand, io: str, few: int, *, half_nbytes: int, 
 
 
 def _scattered(column: Column, orders: Sequence[BoundOrder]) -> bool:
-    """Whether direct reads would be of pieces from all over: what is addressable is read in long stretches in block order."""
+    """Whether a column is read in many small pieces from all over its files, if it is read past the page cache: in block order,
+    addressable records are read in long stretches instead."""
     return column.direct_nbytes > 0 and not (column.addressable and all(isinstance(order, WINDOWED) for order in orders))
 
 
@@ -251,7 +259,7 @@ def _fits(footprint: Footprint) -> bool:
 
 
 def _check_fits(least: Footprint, orders: Sequence[BoundOrder], available: int, fitting_window: Callable[[], str | None]) -> None:
-    """Raise ResourceError where the least that works exceeds what may be used, or what there is."""
+    """Raise ResourceError if the least memory that works is more than the budget, or than what is available."""
     if not _fits(least):
         raise _too_little(least, orders, fitting_window)
     if least.total > available:
@@ -289,7 +297,7 @@ def _too_little(least: Footprint, orders: Sequence[BoundOrder], fitting_window: 
 
 
 def index_nbytes(columns: Sequence[Column]) -> int:
-    """Bytes of the arrays that columns carry."""
+    """Bytes of the arrays that columns hold: places of records, and values of small fields."""
     buffers: list[pickle.PickleBuffer] = []
     pickle.dumps(columns, protocol=5, buffer_callback=buffers.append)
     return sum(buffer.raw().nbytes for buffer in buffers)

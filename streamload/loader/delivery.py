@@ -1,11 +1,12 @@
-"""Hands out the batches of one pass after the other, and knows where that has come to: what moves behind a loader.
+"""Hands out the batches of a loader, one pass after the other, and keeps its position. A *pass* is an iteration over an epoch, or over
+the rest of one.
 
 Rules:
 
-1. One pass at a time: a newer one ends the one before it. Threads that share one take turns, and get other batches.
-2. Where the loader stands changes when a batch is handed out, and not before: whatever fails leaves it where it was.
-3. Machinery that broke, or was interrupted half-way, is never used again: the next pass begins with new machinery.
-4. Nothing here refers to the loader, so that a pass outlives it, and the last reference to either ends the machinery.
+1. There is one pass at a time: a newer one closes the one before it. Threads that share a pass take turns, and get different batches.
+2. The position changes when a batch is handed out, and not before: an error leaves it as it was.
+3. An engine (`engine.Engine`) that failed or was interrupted is never used again: the next pass starts a new one.
+4. Nothing here refers to the loader, so that a pass may outlive it. The last reference to either ends the engine.
 """
 
 from __future__ import annotations
@@ -37,25 +38,25 @@ from streamload.sizes import format_nbytes
 from streamload.workers.scheduler import FinishedStep
 
 CLOSING_S = 1.0
-"""How long `close` waits for another thread that is taking a batch: workers may be stuck, and their batch never come."""
+"""Seconds that `close` waits for another thread that is taking a batch; no longer, since workers may be stuck."""
 
 
 class Delivery:
-    """The batches of a plan, handed out pass after pass."""
+    """Hands out the batches of a plan. It holds what changes while a loader is used; the plan does not."""
 
     def __init__(self, plan: Plan, progress: Progress, *, copied: bool, distributed: object) -> None:
         self.plan = plan
         self.progress = progress
         self.built = tuple(part.count for part in plan.parts)
-        """Records of each source in a batch, as the loader was made."""
+        """Records of each part in a batch, as they were when the loader was made."""
         self._mixed = tuple(part.name for part in plan.parts) if len(plan.parts) > 1 else ()
-        """The parts of a mixture."""
+        """The names of the parts of a mixture; empty for a single source."""
         self._distributed = distributed
         self._said_unshared = False
         self.owner = Owner(copied=copied)
         self.bad_log = BadRecordLog()
         self.engine: Engine | None = None
-        """The machinery; None before it is needed, and after the end."""
+        """The engine; None before it is needed, and after the end."""
         self._identity: RunIdentity | None = None
         self._counters = Counters()
         self._turn = threading.RLock()
@@ -65,17 +66,17 @@ class Delivery:
         self._closed = False
         self._said_copies = False
 
-    # Machinery
+    # The engine
 
     @property
     def live(self) -> Engine:
-        """The machinery. Raises LoaderClosedError after the end."""
+        """The engine. Raises LoaderClosedError after the end."""
         if self.engine is None:
             raise _closed()
         return self.engine
 
     def start(self) -> None:
-        """Start the machinery."""
+        """Start an engine: allocate memory, and start the workers."""
         plan = self.plan
         engine = Engine(plan.job, plan.sizing, steps=plan.shares, workers=plan.workers, timeout=plan.timeout, restart=plan.restart)
         self.engine = engine
@@ -83,13 +84,13 @@ class Delivery:
         self._claim = Claim(memory_nbytes=plan.sizing.footprint.total, workers=plan.workers)
 
     def prepare(self) -> None:
-        """Start it, and have the first batches prepared before anybody asks for them."""
+        """Start the engine, and have the first batches prepared before they are asked for."""
         self.start()
         if not self.progress.finished:
             self.live.scheduler.begin(self.progress.at, None)
 
-    def _leave(self) -> None:
-        """Let go of the machinery; its counters count on."""
+    def _end_engine(self) -> None:
+        """End the engine, and add its counters to those of the loader."""
         if self.engine is None:
             return
         self._counters.keep(self._counted(), self.engine.work())
@@ -100,8 +101,8 @@ class Delivery:
             self._finalizer()
         engine.close()
 
-    def _distrust(self, error: BaseException) -> None:
-        """Have the machinery made anew before it is used again, if it was interrupted half-way (rule 3)."""
+    def _mark_broken(self, error: BaseException) -> None:
+        """Have a new engine started for the next pass, if this one was interrupted (rule 3)."""
         if not isinstance(error, StreamloadError) and self.engine is not None:
             self.engine.scheduler.broken = without_frames(error)
 
@@ -115,25 +116,28 @@ class Delivery:
 
     @property
     def next_epoch(self) -> int:
-        """The number of the epoch that an iterator would begin now, or go on with."""
+        """The number of the epoch that an iterator would begin now, or continue."""
         return self.progress.next_pass().epoch
 
     def begin(self, epoch: Epoch, at: RunPosition, stop: int | None) -> None:
-        """Begin a pass here, in which nothing is prepared beyond epoch `stop`."""
+        """Begin a pass at this position. Batches are prepared ahead, but none of epoch `stop` or later; None sets no end.
+
+        Raises LoaderClosedError, ConfigError where other ranks are found than before, and what starting an engine raises.
+        """
         self.check_open()
         self.owner.check_pass()
         self._check_ranks()
         with self._turn:
             self._end_current("a newer iterator of the same loader began")
             if self.engine is not None and self.engine.scheduler.broken is not None:
-                self._leave()
+                self._end_engine()
             if self.engine is None:
                 self.start()
             try:
                 if self.plan.shares.left(at) > 0:
                     self.live.scheduler.begin(at, stop)
             except BaseException as error:
-                self._distrust(error)
+                self._mark_broken(error)
                 raise
             epoch.begin(at.epoch)
             self.progress.begin(at)
@@ -141,7 +145,7 @@ class Delivery:
             self._counters.pause()
 
     def next_batch(self, epoch: Epoch) -> Batch | None:
-        """The next batch of a pass, or None at its end; a pass that has not begun begins."""
+        """The next batch of a pass, or None at its end. Begins the pass at its first call."""
         if self._closed:
             raise _closed()
         self.owner.check()
@@ -160,7 +164,7 @@ class Delivery:
             return Batch.of_step(step, partial(self._state_at, plan.shares, step.planned.end), self._mixed)
 
     def _make_current(self, epoch: Epoch) -> None:
-        """Begin a pass that has not begun. Raises LoaderClosedError where there is a newer one, or the loader was closed meanwhile."""
+        """Begin a pass that has not begun. Raises LoaderClosedError if a newer pass has begun, or the loader was closed meanwhile."""
         if not epoch.begun:
             self.begin(epoch, self.progress.next_pass(), None)
         if self._closed:
@@ -191,12 +195,12 @@ class Delivery:
         except BaseException as error:
             if self._closed and isinstance(error, Exception):
                 raise _closed() from error
-            self._distrust(error)
+            self._mark_broken(error)
             raise
         return None
 
     def allow_copies(self) -> None:
-        """Say nothing of copies: a framework holds batches for as long as it computes with them, and nobody can help it."""
+        """Never warn of copies: a framework holds batches for as long as it computes with them, which its user cannot change."""
         self._said_copies = True
 
     def _say_copies(self) -> None:
@@ -208,16 +212,16 @@ class Delivery:
             stacklevel=5,
         )
 
-    # RunPosition
+    # The position
 
     @property
     def _running(self) -> Epoch | None:
-        """The pass that is under way."""
+        """The pass that has begun and not ended; None if there is none."""
         epoch = self._current() if self._current is not None else None
         return epoch if epoch is not None and epoch.running else None
 
     def state(self) -> dict[str, Any]:
-        """The state after the last batch that was handed out, or at the start of an epoch that was asked for since."""
+        """The state after the last batch that was handed out; if `set_epoch` was called since, at the beginning of that epoch."""
         progress = self.progress
         at = progress.next_pass() if progress.asked is not None and self._running is None else progress.at
         return self._state_at(self.plan.shares, at)
@@ -227,17 +231,17 @@ class Delivery:
 
     @property
     def identity(self) -> RunIdentity:
-        """What tells this run from others; a few records are read for it when it is first asked for."""
+        """What tells this run from others, as states have it. The first call reads a few records for their digest."""
         if self._identity is None:
             self._identity = identity_of(self.plan, self.built)
         return self._identity
 
     def replan(self, plan: Plan, at: RunPosition, by: str) -> None:
-        """Go on with another plan of the same records, from here."""
+        """Continue with another plan of the same records, from this position. `by` is the method that errors name."""
         self.check_open()
         with self._turn:
             self._end_current(f"the loader was moved by {by}")
-            self._leave()
+            self._end_engine()
             if [part.order.fingerprint for part in plan.parts] != [part.order.fingerprint for part in self.plan.parts] or [
                 part.order.weights is not None and part.order.weights.digest for part in plan.parts
             ] != [part.order.weights is not None and part.order.weights.digest for part in self.plan.parts]:
@@ -247,7 +251,8 @@ class Delivery:
             self.progress.move(at)
 
     def _check_ranks(self) -> None:
-        """Raise ConfigError where other ranks are found than when the plan was made; warn where nobody has said what they share."""
+        """Raise ConfigError if other ranks are found now than when the plan was made. Warn, once, if there are several ranks and
+        `distributed` does not say whether they share the records."""
         check_unchanged(self._distributed, self.plan.ranks, os.environ, sys.modules)
         warning = None if self._said_unshared else unshared(self._distributed, os.environ, sys.modules)
         if warning:
@@ -255,14 +260,14 @@ class Delivery:
             warnings.warn(warning, stacklevel=5)
 
     def move(self, at: RunPosition, by: str) -> None:
-        """Stand here: the pass under way is closed, and the next one goes on from here."""
+        """Move to this position: the present pass is closed, and the next one begins here. `by` is the method that errors name."""
         self.check_open()
         with self._turn:
             self._end_current(f"the loader was moved by {by}")
             self.progress.move(at)
 
     def ask(self, epoch: int) -> None:
-        """Have the next pass be this epoch. A pass over it that has just begun is that pass."""
+        """Make this epoch the next pass, unless a pass over it has just begun and handed out nothing."""
         with self._turn:
             running = self._running
             if running is None or self.progress.handed or running.index != epoch:
@@ -274,7 +279,7 @@ class Delivery:
         return {name: getattr(self.engine.scheduler, name) for name in COUNTED} if self.engine is not None else {}
 
     def stats(self) -> Stats:
-        """What was done and waited for since the loader was made."""
+        """The counters since the loader was made, including those of engines that have ended."""
         return self._counters.stats(
             counted=self._counted(),
             worked=self.engine.work() if self.engine is not None else {},
@@ -292,12 +297,12 @@ class Delivery:
         self._current = None
 
     def close(self) -> None:
-        """End the machinery; a batch that another thread waits for is let come first, for a second where workers prepare it."""
+        """End the engine. If another thread is waiting for a batch, wait for that first: at most CLOSING_S with workers."""
         self._closed = True
         waited = self.owner.here and self._turn.acquire(timeout=CLOSING_S if self.plan.workers else -1)
         try:
             self._end_current("the loader was closed")
-            self._leave()
+            self._end_engine()
         finally:
             if waited:
                 self._turn.release()

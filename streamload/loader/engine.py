@@ -1,4 +1,4 @@
-"""A loader's machinery for as long as nothing breaks it: ring, arena, workers and scheduler, made together and ended together."""
+"""The engine of a loader: the ring of slots, the arena, the workers and the scheduler, which are made together and end together."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Everything that runs behind one loader."""
+    """The memory and the workers of one loader. An error of a worker breaks it; `delivery` then makes a new one."""
 
     def __init__(self, job: Job, sizing: Sizing, *, steps: SharedSteps, workers: int, timeout: float, restart: bool) -> None:
+        """Allocate the memory and start the workers; 0 of them for the calling process itself. `timeout` in seconds.
+
+        Raises ResourceError if memory, descriptors or processes do not suffice, and ConfigError if the job cannot be pickled.
+        """
         assert job.layout is not None
         self._closed = False
         self._blocks: list[SharedBlock] = []
@@ -37,7 +41,7 @@ class Engine:
         self._first: FirstSteps | None = None
         try:
             if workers:
-                from streamload.workers.pool import start_launcher
+                from streamload.workers.launcher import start_launcher
 
                 start_launcher(workers)  # It imports what workers need while memory is taken here.
             plain = is_plain(job)
@@ -88,14 +92,14 @@ class Engine:
         return self._pool.pids if self._pool is not None else []
 
     def work(self) -> dict[str, int]:
-        """What the workers have spent and done so far."""
+        """The counters of all workers (`memory.progress`), by name: nanoseconds, bytes, steps and blocks. Empty after the end."""
         if self.progress is None or self._closed:
             return {}
         here = self._first.work() if self._first is not None else {}
         return {name: value + here.get(name, 0) for name, value in self.progress.total().items()}
 
     def close(self) -> None:
-        """End the workers and let go of the memory; arrays that the user holds stay valid. Safe to call again, and in a fork."""
+        """End the workers and free the memory. Arrays that the user holds stay valid. May be called again, and in a forked process."""
         if self._closed:
             return
         self._closed = True
@@ -112,7 +116,7 @@ class Engine:
 
 
 def window_schedule(steps: SharedSteps, tables: LaneTables, job: Job) -> WindowSchedule:
-    """The windows of all lanes of a job, each with its own parts of the arena."""
+    """The schedule of the windows of all lanes of a job, to each of which it gives its own parts of the arena."""
     lanes: dict[LaneKey, LaneParts] = {}
     first = 0
     for number, stream in enumerate(job.streams):
@@ -125,9 +129,9 @@ def window_schedule(steps: SharedSteps, tables: LaneTables, job: Job) -> WindowS
 
 
 def arena_of(stream: Stream, count: int, *, goes_on: bool) -> ArenaLayout | None:
-    """The arena that a stream needs: for block order over fields that must be decoded; None where there are none.
+    """The layout of the arena for a stream; None if its order has no windows, or none of its fields has to be decoded by blocks.
 
-    `count` is the most positions that a step takes of a lane; with `goes_on` it may take them of two epochs.
+    `count` is the most positions that a step takes of a lane. With `goes_on`, a step may take them of two epochs.
     """
     decoded = [stored_column(column) for column in stream.columns if not column.addressable]
     windowed = {lane: order for lane, order in enumerate(stream.lanes) if lane in stream.own and isinstance(order, WINDOWED) and order.n}

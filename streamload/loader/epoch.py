@@ -1,4 +1,4 @@
-"""One pass over the records, as the user iterates over it."""
+"""The iterator over an epoch that users are given."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Feed(Protocol):
         ...
 
     def next_batch(self, epoch: Epoch) -> Batch | None:
-        """The next batch of that epoch, or None at its end. Begins the pass where that has not happened, by `Epoch.begin`."""
+        """The next batch of that epoch, or None at its end. The first call begins the pass, and says which epoch it is (`Epoch.begin`)."""
         ...
 
 
 class Epoch:
     """An iterator over the batches of one epoch, or over the rest of it after a resume.
 
-    Its first `next` decides where it begins; until then it moves and closes nothing. A newer iterator of the same loader
-    closes it: `next` then raises LoaderClosedError. After an error it stays failed, and raises the same error again.
+    It begins with its first `next`: until then it changes nothing. When a newer iterator of the same loader begins, this one is closed, and
+    its `next` raises LoaderClosedError. After an error, `next` raises the same error again.
     """
 
     def __init__(self, feed: Feed, *, length: int, index: int | None = None) -> None:
-        """`index` is the number of an epoch that has begun already."""
+        """`length`: steps of the whole epoch. `index`: the number of the epoch, if it has begun already."""
         self._feed = feed
         self._length = length
         self._index = index
@@ -38,25 +38,25 @@ class Epoch:
 
     @property
     def index(self) -> int:
-        """The number of the epoch, from 0; before the first batch was asked for, of the epoch that would begin now."""
+        """The number of the epoch, from 0. Before the first `next`, it is that of the epoch that would begin now."""
         return self._feed.next_epoch if self._index is None else self._index
 
     @property
     def begun(self) -> bool:
-        """Whether it is settled which epoch this is."""
+        """Whether it has begun, so that `index` no longer changes."""
         return self._index is not None
 
     @property
     def running(self) -> bool:
-        """Whether there may be batches to come: it has not ended, failed or been closed."""
+        """Whether further batches may follow: it has not ended, failed or been closed."""
         return not self._ended and self._error is None
 
     def begin(self, index: int) -> None:
-        """It is this epoch."""
+        """Note that it has begun, and is this epoch."""
         self._index = index
 
     def __len__(self) -> int:
-        """Steps of the whole epoch, also where it was resumed in the middle."""
+        """Steps of the whole epoch, even if it was resumed in the middle."""
         return self._length
 
     def __iter__(self) -> Epoch:
@@ -70,9 +70,9 @@ class Epoch:
         try:
             batch = self._feed.next_batch(self)
         except Exception as error:
-            # Where another thread has closed this iterator meanwhile, it has said why.
+            # If another thread has closed this iterator meanwhile, that is the reason to give.
             error = self._error or error
-            self._error = without_frames(error)  # Batches that were under way must not live as long as this iterator.
+            self._error = without_frames(error)  # Frames would keep batches in memory for as long as this iterator lives.
             raise error from None
         except BaseException as error:
             self._error = interrupted(error)
@@ -83,11 +83,11 @@ class Epoch:
         return batch
 
     def close(self) -> None:
-        """Hand out nothing more. The loader stands after the last batch that was handed out, as after a `break`."""
+        """End this iterator. The loader keeps the position after the last batch that was handed out, as after a `break`."""
         self.end("its close() was called")
 
     def end(self, why: str) -> None:
-        """Hand out nothing more: `next` raises LoaderClosedError, saying why. Does nothing where nothing is to come anyway."""
+        """Close it, so that `next` raises LoaderClosedError, which says why. Does nothing if it has ended or failed."""
         if self.running:
             self._error = LoaderClosedError(
                 f"this iterator over epoch {self.index} was closed: {why}.",
@@ -99,7 +99,7 @@ class Epoch:
 
 
 def interrupted(error: BaseException) -> LoaderClosedError:
-    """What an iterator says after its work was interrupted half-way."""
+    """The error that an iterator raises from now on, after it was interrupted."""
     return LoaderClosedError(
         f"this iterator was interrupted by {type(error).__name__}.",
         hint="Iterate over the loader again: loader.epochs(stop) goes on with the batch that was not handed out.",

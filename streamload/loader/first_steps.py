@@ -64,10 +64,6 @@ class FirstSteps:
         else:
             self._kept[task.number] = task
 
-    def flush(self) -> None:
-        """Send what workers were given."""
-        self._workers.flush()
-
     def send_window(self, task: WindowTask) -> None:
         """Have all workers decode their shares of a window."""
         self._workers.send_window(task)
@@ -97,14 +93,13 @@ class FirstSteps:
         self._ring.await_present()
         for number in list(self._kept)[KEPT_STEPS:]:
             self._workers.send_step(self._kept.pop(number))
-        self._workers.flush()
         if not self._kept:
             self._leave()
 
     def _leave(self) -> None:
         """Let go of what only steps that are done here need: from now on nothing stands between the workers and whoever asks."""
         here, self._here = self._here, None
-        self.send_step, self.flush, self.receive = self._workers.send_step, self._workers.flush, self._workers.receive
+        self.send_step, self.receive = self._workers.send_step, self._workers.receive
         if here is not None:
             here.stop()
             self._worked = self._progress.total()

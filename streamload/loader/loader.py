@@ -287,9 +287,10 @@ class Loader:
 
     def __repr__(self) -> str:
         plan = self._plan
+        files = f"files are {plan.sizing.reading}"
         return (
             f"Loader({self._title}: {plan.n:,} records in {plan.steps:,} steps of {plan.batch_size:,} · "
-            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {plan.sizing.reading})\n"
+            f"{self._shared}{plan.spec!r} · seed {plan.seed} · {plan.workers} workers{self._neighbours} · {files})\n"
             f"{plan.augmented}  memory {plan.sizing.footprint}"
         )
 

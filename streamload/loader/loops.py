@@ -1,4 +1,4 @@
-"""Loops over several passes: epochs up to a number, and steps through epochs."""
+"""The loops `Loader.epochs` and `Loader.steps`, which go through several epochs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamload.loader.epoch import Epoch
 
 
 def epochs_until(delivery: Delivery, stop: int) -> Iterator[Epoch]:
-    """Epochs from where the loader stands up to `stop`, each begun when it is reached; warns where there are none."""
+    """The epochs before number `stop`, from the loader's position on. Warns if there are none."""
     progress = delivery.progress
     at = progress.onward()
     if at.epoch >= stop > 0:
@@ -21,13 +21,16 @@ def epochs_until(delivery: Delivery, stop: int) -> Iterator[Epoch]:
         epoch = Epoch(delivery, length=delivery.plan.steps)
         delivery.begin(epoch, at, stop)
         yield epoch
-        # The loop itself says which epoch is next, unless the loader was moved meanwhile.
+        # This loop decides which epoch is next, unless the loader was moved meanwhile.
         progress.asked = None
         at = progress.at if progress.moved else progress.following(progress.at if progress.at.epoch == at.epoch else at)
 
 
 def steps_until(delivery: Delivery, stop: int) -> Iterator[Batch]:
-    """Batches from where the loader stands up to step `stop`, counted through epochs; warns where there are none."""
+    """The batches of the steps before number `stop`, counted through epochs, from the loader's position on. Warns if there are none.
+
+    Raises ConfigError for a loader whose epochs have no steps.
+    """
     progress = delivery.progress
     if stop and not delivery.plan.steps:
         what = f"{delivery.plan.n:,} records in batches of {delivery.plan.batch_size:,}"
@@ -50,7 +53,7 @@ def steps_until(delivery: Delivery, stop: int) -> Iterator[Batch]:
 
 
 def _no_epochs(delivery: Delivery, stop: int, next_epoch: int) -> str:
-    """What a loop over epochs says where there is none before `stop` any more."""
+    """The warning of `epochs_until` if no epoch is left before `stop`."""
     progress = delivery.progress
     epoch, step = progress.at.epoch, progress.at.step
     more = f"nothing is left; epochs({next_epoch + stop}) goes on."

@@ -350,7 +350,7 @@ def _probed(job: Job, *, workers: int, timeout: float) -> Schema:
         from streamload.fetch.probe import probe
 
         return probe(job)
-    from streamload.workers.pool import probe_schema
+    from streamload.workers.probing import probe_schema
 
     return probe_schema(replace(job, workers=1), timeout=timeout)
 

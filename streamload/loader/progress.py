@@ -1,4 +1,4 @@
-"""Where a loader stands, and where its next pass begins."""
+"""The position of a loader, and the position at which its next pass begins."""
 
 from __future__ import annotations
 
@@ -11,77 +11,80 @@ from streamload.order import RunPosition, SharedSteps
 
 @dataclass(slots=True)
 class Progress:
-    """Where a loader stands, and where its next pass over the records begins.
+    """The position of a loader, and the position at which its next pass over the records begins.
 
     Rules:
 
-    1. `at` is changed by a pass that begins, by a step that is handed out, and by a move (a loaded state, a seek): by nothing else.
-    2. After a move, passes begin there until a step of one has been handed out, or one has found nothing left; otherwise a
-       pass over a part of an epoch is followed by the next epoch.
-    3. An epoch that was asked for is the next pass, and that alone; after a move it counts only if it is a later one.
+    1. `at` changes when a pass begins, when a step is handed out, and by a move (`load_state_dict`, `seek`); never otherwise.
+    2. After a move, every pass begins at that position, until a pass has handed out a step or has found that nothing is left. In all
+       other cases a pass begins with the next epoch, even if the one before it did not come to its end.
+    3. An epoch that was asked for (`set_epoch`) is the next pass, and only that one. After a move, an epoch that is not later than
+       that of the position is ignored.
     """
 
     steps: SharedSteps
     at: RunPosition
-    """What was handed out, over all ranks."""
+    """The position after the last step that was handed out, or to which the loader was moved."""
     moved: bool = False
-    """Whether it was moved, and no pass has begun since."""
+    """Whether the loader was moved, and no pass has begun since."""
     waiting: bool = False
-    """Whether what comes after `at` is still to be handed out by whichever pass is next (rule 2)."""
+    """Whether the next pass begins at `at`, after a move (rule 2)."""
     asked: int | None = None
-    """The epoch that the next pass is to be, where somebody has asked for one."""
+    """The epoch that `set_epoch` has asked for; None if there is none."""
     whole: bool = False
-    """Whether the pass that began last began at the start of its epoch."""
+    """Whether the last pass began at the beginning of its epoch."""
     handed: int = 0
-    """Steps that it has handed out."""
+    """Steps that the last pass has handed out."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left of the epoch."""
+        """Whether no step is left of the epoch."""
         return self.steps.is_over(self.at)
 
     def begin(self, at: RunPosition) -> None:
-        """A pass begins here."""
+        """Note that a pass begins at this position."""
         self.at, self.moved, self.asked = at, False, None
         self.whole, self.handed = at.step == 0, 0
 
     def reach(self, at: RunPosition, *, handed: bool) -> None:
-        """A step up to here was handed out, or had nothing left to hand out."""
+        """Note that a step which ends here was handed out; `handed` is False for one of which every record was left out."""
         self.at = at
         self.handed += handed
         self.waiting = False
 
     def finish(self) -> None:
-        """The pass has nothing more to hand out."""
+        """Note that the pass has come to its end."""
         self.waiting = False
 
     def move(self, at: RunPosition) -> None:
-        """Passes begin here from now on."""
+        """Move to this position."""
         self.at, self.moved, self.waiting, self.asked = at, True, True, None
 
     def following(self, at: RunPosition) -> RunPosition:
-        """The begin of the epoch after the one that this is in; steps that are left of that one count as done."""
+        """The beginning of the epoch after that of a position. Steps that are left of the earlier epoch count as done."""
         return self.steps.next_epoch(at._replace(total_step=at.total_step + max(0, self.steps.left(at))))
 
     def next_pass(self) -> RunPosition:
-        """Where an iterator over the loader begins."""
+        """The position at which `for batch in loader` begins."""
         at = self.at
         if self.asked is not None and (self.asked > at.epoch or not self.waiting):
             return self.following(at) if self.asked == at.epoch + 1 else self.steps.begin(self.asked)
         return self.following(at) if begun(at) and not self.waiting else at
 
     def onward(self) -> RunPosition:
-        """Where the loops over epochs and over steps begin: as `next_pass`, but what a pass has left is still to come."""
+        """The position at which `loader.epochs` and `loader.steps` begin: that of `next_pass`, but the rest of an epoch that was left in
+        the middle is not passed over."""
         return self.next_pass() if self.asked is not None or (self.finished and begun(self.at)) else self.at
 
 
 def begun(at: RunPosition) -> bool:
-    """Whether anything of its epoch has been handed out."""
+    """Whether a position is behind the beginning of its epoch."""
     return at.step > 0 or at.positions[at.lead].position > 0
 
 
 def place_of(steps: SharedSteps, *, epoch: object, step: object, total_step: object) -> RunPosition:
-    """Where a step begins, or a step counted through epochs. Raises ConfigError for what is no place."""
+    """The position before step `step` of an epoch, or before step `total_step`, counted through epochs. Raises ConfigError for
+    arguments that name no step."""
     length = len(steps)
     if total_step is not None:
         for name, value in (("epoch", epoch), ("step", step)):

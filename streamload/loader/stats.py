@@ -1,4 +1,4 @@
-"""What a loader has done and what it waited for, in figures and in one line."""
+"""The counters of a loader (`loader.stats`), and what they say about the bottleneck, in one line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from streamload.sizes import format_rate
 
 KEEPS_UP = 0.1
-"""Below this share of time spent waiting, the loader keeps up, and the consumer sets the pace."""
+"""If the user's loop waits for less than this share of the time, the loader is fast enough, and the loop sets the pace."""
 
 COUNTED = ("copies", "copied_nbytes", "overflows", "overflown_nbytes", "ragged_nbytes")
-"""Counters of a scheduler."""
+"""Counters that the scheduler keeps."""
 ELSEWHERE = "a faster disk, smaller records or shuffle=Block()"
 """What helps where storage is slow and records are read one by one."""
 
@@ -36,23 +36,23 @@ class Stats:
     overflown_nbytes: int
     """Bytes of that memory, which the loader's budget does not count."""
     bad_records: int
-    """Records that could not be decoded, and were left out or replaced; see `loader.bad_records`."""
+    """Records that could not be delivered, and were left out or replaced; see `loader.bad_records`."""
     start_seconds: float
-    """How long the very first batch took to come: workers had to start. Not counted as waiting."""
+    """How long the loop waited for the very first batch, while workers started. Not part of `wait_seconds`."""
     wait_seconds: float
     """How long the user's loop waited for batches."""
     consumer_seconds: float
-    """How long the user's loop worked on them."""
+    """How long the user's loop worked on batches."""
     disk_seconds: float
     """How long workers waited for storage, added up over workers."""
     decode_seconds: float
     """How long workers decoded, or ran the transform, added up over workers."""
     transport_seconds: float
-    """How long workers copied, handed over, or stood idle while the user waited, added up over workers."""
+    """How long workers copied, sent replies, or were idle while the user waited, added up over workers."""
     read_nbytes: int
     """Stored bytes that workers read."""
     by_blocks: bool
-    """Whether the order reads whole blocks, or as stored: storage then cannot be read in a better one."""
+    """Whether the order reads whole blocks, or records as they are stored: no other order would be faster to read."""
 
     @property
     def bottleneck(self) -> str:
@@ -65,7 +65,7 @@ class Stats:
 
     @property
     def verdict(self) -> str:
-        """One line: what sets the pace, how fast it went, and what would help."""
+        """One line: what sets the pace, how many records and bytes a second there were, and what would help."""
         both = self.wait_seconds + self.consumer_seconds
         if not self.steps or both == 0:
             return "nothing has been handed out yet"
@@ -73,7 +73,7 @@ class Stats:
 
     @property
     def cause(self) -> str:
-        """What sets the pace, and what would help, without a rate."""
+        """What sets the pace, and what would help, without rates."""
         both = self.wait_seconds + self.consumer_seconds
         waited = f"the loop waited {100 * self.wait_seconds / max(1e-9, both):.0f} % of the time"
         cure = {
@@ -91,7 +91,7 @@ class Stats:
 
 
 class Counters:
-    """What a loader counts itself, and what was counted by machinery of its that has ended."""
+    """What a loader counts itself, and the sums of its engines that have ended."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
@@ -100,7 +100,7 @@ class Counters:
         self._handed_ns: int | None = None
 
     def pause(self) -> None:
-        """What passes until the next batch is asked for is not the consumer's work."""
+        """Do not count the time until the next batch is asked for as work of the user's loop."""
         self._handed_ns = None
 
     def handed(self, records: int, asked_ns: int) -> None:
@@ -117,7 +117,7 @@ class Counters:
         self._records += records
 
     def keep(self, counted: Mapping[str, int], worked: Mapping[str, int]) -> None:
-        """Add what machinery that ends has counted: a scheduler, and its workers."""
+        """Add the counters of an engine that ends: those of its scheduler, and of its workers."""
         for sums, more in ((self._counts, counted), (self._worked, worked)):
             for name, value in more.items():
                 sums[name] = sums.get(name, 0) + value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,22 @@ class WorkerProgress:
     A progress word is (serial << 24) | blocks done: it speaks of one opening of one window only.
     """
 
-    WORDS = len(COUNTERS) + PARTS + 1
-    """The last word is the task that was begun last, and one more; 0 for none."""
+    WORDS = len(COUNTERS) + PARTS + 2
+    """The last word is the task that was begun last, and one more; 0 for none. The one before it is 1 once a task was finished."""
 
     def __init__(self, block: SharedBlock, workers: int) -> None:
         self.block = block
-        self._words: NDArray[np.int64] = np.ndarray((workers, block.nbytes // (8 * workers)), np.int64, block.bytes)
+        words: NDArray[np.int64] = np.ndarray((workers + 1, block.nbytes // (8 * (workers + 1))), np.int64, block.bytes)
+        self._words = words[:workers]
+        self._wanted = words[workers]
+        self._gate = threading.Lock()
         self._retired: NDArray[np.int64] = np.zeros(len(COUNTERS), np.int64)
 
     @classmethod
     def create(cls, workers: int, *, parts: int = 0) -> WorkerProgress:
         """Memory for that many workers, and an arena of so many parts."""
         words = cls.WORDS + max(0, parts - PARTS)
-        return cls(SharedBlock.create(workers * words * 8, purpose="the workers' progress"), workers)
+        return cls(SharedBlock.create((workers + 1) * words * 8, purpose="the workers' progress"), workers)
 
     def publish(self, worker: int, part: int, serial: int, done: int) -> None:
         """Say how many blocks of its share of a window this worker has decoded."""
@@ -52,6 +57,39 @@ class WorkerProgress:
         """Say which task this worker is beginning."""
         self._words[worker, -1] = task + 1
 
+    def finish(self, worker: int) -> None:
+        """Say that this worker has finished a task."""
+        self._words[worker, -2] = 1
+
+    def finished(self, worker: int) -> bool:
+        """Whether a worker of this number has finished any task since the last that died."""
+        return bool(self._words[worker, -2])
+
+    def want(self, first: int, enough: int) -> None:
+        """Say that the loader sleeps until task `first` is finished, and would rather sleep until `enough` is."""
+        self._wanted[1] = enough + 1
+        self._wanted[0] = first + 1
+
+    def want_nothing(self) -> None:
+        """Say that the loader is awake."""
+        self._wanted[0] = 0
+
+    def wanted(self) -> tuple[int, int] | None:
+        """What the loader sleeps for, as `want` says it; None while it is awake."""
+        first = self._wanted.item(0)
+        return (first - 1, self._wanted.item(1) - 1) if first else None
+
+    def fence(self) -> None:
+        """What was written before this is seen by others before anything is read after it.
+
+        Words of shared memory are read and written without a lock. Two processes of which each writes its own word and then reads the
+        other's need this between the two, or both may miss what the other wrote: a lock of one's own is the barrier that Python has.
+        """
+        gate = self._gate
+        gate.acquire(False)
+        gate.release()
+        gate.acquire(False)
+
     def doing(self, worker: int) -> int | None:
         """The task that the worker began last."""
         return int(self._words[worker, -1]) - 1 if self._words[worker, -1] else None
@@ -60,7 +98,7 @@ class WorkerProgress:
         """Add a dead worker's counters to the total, and reset its row for the one that takes its place."""
         self._retired += self._words[worker, : len(COUNTERS)]
         self._words[worker, : len(COUNTERS)] = 0
-        self._words[worker, -1] = 0
+        self._words[worker, -2:] = 0
 
     def record(self, worker: int, counters: tuple[int, ...]) -> None:
         """Set a worker's counters, in the order of `COUNTERS`; those at the end may be left out."""
@@ -72,5 +110,5 @@ class WorkerProgress:
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._words = np.empty((0, self.WORDS), np.int64)
+        self._words = self._wanted = np.empty((0, self.WORDS), np.int64)
         self.block.close()

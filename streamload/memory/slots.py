@@ -131,6 +131,21 @@ def _leased(leases: Sequence[weakref.ref[Lease] | None], nbytes: int) -> Callabl
     return lambda: [(slot * nbytes, nbytes) for slot, lease in enumerate(leases) if lease is not None and lease() is not None]
 
 
+NOT_FILLED = -1
+"""What the head of a slot says until its task is done."""
+NO_HEADS: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+def heads_of(layout: SlotLayout, ring: SharedBlock) -> NDArray[np.int64]:
+    """The heads of a ring's slots, shape (slots,)."""
+    return np.ndarray((ring.nbytes // layout.nbytes,), np.int64, ring.bytes, 0, (layout.nbytes,))
+
+
+def flawed(task: int) -> int:
+    """What the head of a slot says of a task that was done otherwise than asked: the worker's reply has the rest."""
+    return -2 - task
+
+
 class SlotState(Enum):
     """Who may touch a slot."""
 
@@ -182,7 +197,7 @@ class Slots:
         self._returned: deque[int] = deque()
         self._owner = os.getpid()
         self._leased = 0
-        self._heads = np.ndarray((count,), np.int64, self.ring.bytes, 0, (layout.nbytes,))
+        self._heads = heads_of(layout, self.ring)
         self._heads[:] = -1
         self._canaries = np.ndarray((count,), np.int64, self.ring.bytes, layout.nbytes - 8, (layout.nbytes,))
         self._canaries[:] = CANARY
@@ -234,7 +249,8 @@ class Slots:
         if self._states[slot] is not ASKED:
             raise self._misplaced(slot, ASKED)
         self._states[slot] = FILLED
-        return self._heads.item(slot) == task and self._canaries.item(slot) == CANARY
+        head = self._heads.item(slot)
+        return (head == task or head == flawed(task)) and self._canaries.item(slot) == CANARY
 
     def abort(self, slot: int) -> None:
         """This slot, which was taken for a task, was not filled: the task failed, or nobody was asked."""

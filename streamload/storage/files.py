@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTORS = 256
 """Files that one process keeps open at a time; the least recently used is closed first."""
+SHARE_OF_LIMIT = 4
+"""Of the descriptors that the system allows a process, a quarter: a file whose reads pass the page cache has two, and more is opened."""
+
+
+def most_descriptors(sources: int = 1) -> int:
+    """Files that one process keeps open of each of so many sources: within MOST_DESCRIPTORS in all, and what the system allows."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    except ImportError:
+        return max(1, MOST_DESCRIPTORS // sources)
+    most = MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, limit // SHARE_OF_LIMIT)
+    return max(1, most // sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +148,9 @@ class OpenFiles:
     that nothing which was read since the last call can have come from other bytes.
     """
 
-    def __init__(self, fingerprints: Sequence[Fingerprint], *, limit: int = MOST_DESCRIPTORS, direct: bool = False) -> None:
+    def __init__(self, fingerprints: Sequence[Fingerprint], *, limit: int | None = None, direct: bool = False) -> None:
         self.fingerprints = fingerprints
-        self._limit = limit
+        self._limit = most_descriptors() if limit is None else limit
         self._past_cache = direct
         self._descriptors: OrderedDict[int, int] = OrderedDict()
         self._direct: dict[int, int] = {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streamload.errors import ConfigError
 from streamload.schema import Schema
 from streamload.transforms.augment import Augment
 from streamload.transforms.images import StoredImage, guess_layout
-from streamload.transforms.operations.batch import BatchOperation, images_of
+from streamload.transforms.operations.batch import BatchOperation, CutMix, MixUp, mixing
 from streamload.transforms.operations.policies import RandomChoice
 from streamload.transforms.planning import AugmentPlan
 
@@ -35,8 +35,8 @@ class Augmentation:
     @property
     def kernels(self) -> tuple[str, ...]:
         """All kernels that it takes."""
-        mixing = {"mix_rows"} if self.batch else set[str]()
-        return tuple(sorted(mixing.union(*(plan.kernels for plan in self.plans))))
+        of_batches = {"mix_rows"} if self.batch else set[str]()
+        return tuple(sorted(of_batches.union(*(plan.kernels for plan in self.plans))))
 
     @property
     def planes_nbytes(self) -> int:
@@ -71,7 +71,20 @@ def augmentation_of(given: object, schema: Schema, encoded: Mapping[str, StoredI
     layouts, before = {name.name: plan.out.layout for plan in plans for name in plan.images}, delivered
     for operation in batch:
         delivered = operation.delivered(delivered)
-        for name in images_of(operation):
-            layouts.setdefault(name, guess_layout(name, delivered[name].shape))
+        for one in mixing(operation):
+            _check_alone(one, plans)
+            if isinstance(one, CutMix) and one.images not in layouts:
+                layouts[one.images] = guess_layout(one.images, delivered[one.images].shape)
     labels = frozenset(field.name for field in before if delivered[field.name] != field)
     return Augmentation(plans=tuple(plans), batch=tuple(batch), schema=delivered, labels=labels, layouts=layouts)
+
+
+def _check_alone(operation: MixUp | CutMix, plans: Sequence[AugmentPlan]) -> None:
+    """Raise ConfigError where something moves along with the images that are mixed: it would be that of one record."""
+    for augment in (plan.augment for plan in plans if operation.images in [image.name for image in plan.images]):
+        along = [f"{kind} '{name}'" for kind in ("masks", "boxes", "keypoints") for name in getattr(augment, kind)]
+        if along:
+            raise ConfigError(
+                f"{type(operation).__name__} mixes '{operation.images}' of two records, and {', '.join(along)} would still be of one.",
+                hint="Leave it out, or mix all of them in a batch_transform= of your own; labels alone are mixed here.",
+            )

@@ -6,34 +6,36 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamload.errors import ResourceError, WorkerError
-from streamload.fetch.tasks import Frames, Kind, Overflowed, StepTask
+from streamload.fetch.tasks import Frames, Kind, Overflowed
 from streamload.memory.shared_memory import AnonymousFile, SharedBlock
 from streamload.workers.launcher import Launcher
+from streamload.workers.step_queue import StepQueue
 
 MOST_DESCRIPTORS = 8
 """That are taken with one look at a socket; a worker sends one at a time."""
+STACK_S = 0.3
+"""How long a worker is given to say where it is."""
 
 
 class WorkerHandle:
     """A worker."""
 
-    def __init__(self, launcher: Launcher, number: int, blocks: Mapping[str, SharedBlock], *, probe: bool, overflows: bool) -> None:
-        """Ask the launcher for worker `number`, which is handed the blocks."""
+    def __init__(
+        self, launcher: Launcher, number: int, blocks: Mapping[str, SharedBlock], *, steps: StepQueue, probe: bool, overflows: bool
+    ) -> None:
+        """Ask the launcher for worker `number`, which is handed the blocks, and the queue that it takes steps from."""
         self.number = number
         self.overflows = overflows
         """Whether its batches may come in memory of their own, whose descriptors come along with its replies."""
         self._descriptors: deque[int] = deque()
-        self.tasks: dict[int, StepTask] = {}
-        """Steps that it was given and has not answered, by their numbers."""
-        self.unsent = b""
-        """Frames of steps that wait for company: waking a worker costs more than asking it."""
         self.forgotten = -1
-        """The last token whose calling-off it has confirmed."""
+        """The last token whose calling-off, or recall, it has confirmed."""
         self.deaths = 0
         """Workers of this number that died in a row without having done anything."""
         self._launcher = launcher
@@ -46,7 +48,7 @@ class WorkerHandle:
             raise ResourceError(
                 f"no descriptor for worker {number}: {error.strerror}.", hint="Raise `ulimit -n`, or lower num_workers.", errno=error.errno
             ) from error
-        descriptors = {"channel": theirs.fileno(), **{name: text.fd for name, text in self._texts.items()}}
+        descriptors = {"channel": theirs.fileno(), "steps": steps.taken.fileno(), **{name: text.fd for name, text in self._texts.items()}}
         descriptors.update({name: block.fd for name, block in blocks.items()})
         sizes = {name: block.nbytes for name, block in blocks.items()}
         try:
@@ -66,7 +68,7 @@ class WorkerHandle:
         except BlockingIOError:
             sent = 0
         if sent != len(frame):
-            raise WorkerError(f"the socket of worker {self.number} is full ({len(self.tasks)} tasks): a fault in streamload.")
+            raise WorkerError(f"the socket of worker {self.number} is full: a fault in streamload.")
 
     def receive(self) -> list[tuple[Kind, Any]] | None:
         """What has arrived from it, or None at the end of its socket, which is its death."""
@@ -118,11 +120,6 @@ class WorkerHandle:
         self._pid = self._launcher.report(self.key).pid or self._pid
         return self._pid
 
-    @property
-    def oldest(self) -> StepTask | None:
-        """The step that it was given first of those that it has not answered."""
-        return min(self.tasks.values(), default=None)
-
     def said(self, name: str) -> str:
         """What it wrote under "trace" (dying) or "stack" (asked where it is)."""
         return self._texts[name].text()
@@ -149,3 +146,14 @@ class WorkerHandle:
             os.close(self._descriptors.popleft())
         for text in self._texts.values():
             text.close()
+
+
+def stacks_of(handles: Sequence[WorkerHandle]) -> dict[int, str]:
+    """Where each worker is, by its number: the stacks of its threads, as far as it says within a moment."""
+    for handle in handles:
+        handle.signal(signal.SIGUSR1)
+    deadline = time.monotonic() + STACK_S
+    while time.monotonic() < deadline and not all(handle.said("stack") for handle in handles):
+        time.sleep(0.02)
+    time.sleep(0.02)  # What has begun to be written is written.
+    return {handle.number: handle.said("stack") for handle in handles}

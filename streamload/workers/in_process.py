@@ -74,9 +74,6 @@ class InProcessPool:
         """Keep a step for later."""
         self._steps.append(task)
 
-    def flush(self) -> None:
-        """Nothing has to travel."""
-
     def send_window(self, task: WindowTask) -> None:
         """Keep a window for later."""
         self._fetcher.windows.open(task)

@@ -27,12 +27,13 @@ from typing import Any, ClassVar
 from streamload.child_process import ChildProcess
 from streamload.errors import ConfigError, ResourceError, WorkerStartError
 from streamload.kernels import do_without
+from streamload.memory.limits import check_descriptors
 
 START_LIMIT_S = 120.0
 """Compiling every kernel on a slow machine takes some 15 seconds; nothing should take longer than this."""
 _BOOT = (
     "import sys, json; said = json.loads(sys.argv[1]); sys.path[:] = said['path']; "
-    "from streamload.workers.worker import main; main(said['control'], said['parent'], said['stderr'])"
+    "from streamload.workers.fork_server import main; main(said['control'], said['parent'], said['stderr'])"
 )
 _CLEARED = ("NUMBA_DISABLE_JIT", "NUMBA_CACHE_DIR")
 
@@ -47,6 +48,12 @@ class ExitReport:
     refused: str | None = None
     """Why it could not be forked."""
     errno: int | None = None
+
+
+WORKER_DESCRIPTORS = 3
+"""A socket, and two files for last words."""
+SPARE_DESCRIPTORS = 12
+"""The launcher's, the job's, and what comes and goes while workers are started."""
 
 
 class Launcher:
@@ -246,6 +253,12 @@ class Launcher:
                 self._child.terminate()  # It does not look at its socket yet; what it has begun it clears away.
         self._closed = True
         self._child.close(seconds=1.0)
+
+
+def start_launcher(workers: int) -> Launcher:
+    """The launcher, which need not be ready yet. Raises ResourceError where there are too few descriptors for so many workers."""
+    check_descriptors(workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{workers} workers")
+    return Launcher.current()
 
 
 atexit.register(Launcher.shutdown)

@@ -4,11 +4,13 @@ Rules:
 
 1. Sends never block: no more than `MOST_TASKS` tasks are with a worker at a time, and each is some 70 bytes.
 2. A worker's socket is held by that worker alone, so its end of file means its death, however it died.
-3. No lock, queue or counter is shared between workers: one that is killed holds nothing that another needs.
+3. No lock or counter is shared between workers, and of the queue of steps the kernel takes care: one that is killed holds nothing
+   that another needs.
 4. After `forget`, nothing is under way: every slot that was asked for has been answered.
 5. After an error here the workers are killed, and never answer again.
-6. A worker that replaces a dead one has its number, its unanswered steps and its windows. Blocks that the dead one had
-   announced are not decoded again: others may be reading them.
+6. A worker that replaces a dead one has its number and its windows. Blocks that the dead one had announced are not decoded again:
+   others may be reading them. What it had taken from the queue of steps nobody knows: all that are not done are recalled, and when
+   every worker has confirmed that it has none in hand, they are asked for again.
 7. A step that two workers died of is poison. Three deaths in a row before a worker has done anything are too many, too.
 """
 
@@ -16,44 +18,35 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from streamload.errors import ResourceError, StreamloadError, WorkerError
+from streamload.errors import ResourceError, StreamloadError, WorkerError, without_frames
 from streamload.fetch.job import Job, write_job
-from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_step, pack_text, pack_window
-from streamload.fetch.window_shares import shares_of
-from streamload.memory.limits import check_descriptors
+from streamload.fetch.tasks import Failed, Kind, Reply, StepTask, WindowTask, pack_text, pack_window
+from streamload.fetch.window_shares import shared
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.schema import Field, Schema, dtype_of
+from streamload.memory.slots import NO_HEADS, heads_of
 from streamload.transforms.record import received_error
 from streamload.workers.crash_reports import WorkerExit, crashed, timed_out
-from streamload.workers.handle import WorkerHandle
-from streamload.workers.launcher import Launcher
+from streamload.workers.handle import WorkerHandle, stacks_of
+from streamload.workers.launcher import Launcher, start_launcher
+from streamload.workers.open_steps import OpenSteps
 
 MOST_TASKS = 64
 MOST_DEATHS = 2
 """How many workers may die one after the other before they have done anything, and be replaced."""
+ENOUGH = 4
+"""Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
+LOOK_S = 0.2
+"""For how long no socket is looked at while something is always filled."""
 LISTEN_S = 1.0
 """The longest single wait."""
-STACK_S = 0.3
-"""How long a worker is given to say where it is."""
 GRACE_S = 1.0
 """How long a worker is given to end by itself before it is killed."""
-WORKER_DESCRIPTORS = 3
-"""A socket, and two files for last words."""
-SPARE_DESCRIPTORS = 12
-"""The launcher's, the job's, and what comes and goes while workers are started."""
-
-
-def start_launcher(workers: int) -> Launcher:
-    """The launcher, which need not be ready yet. Raises ResourceError where there are too few descriptors for so many workers."""
-    check_descriptors(workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS, purpose=f"{workers} workers")
-    return Launcher.current()
 
 
 class ProcessPool:
@@ -82,6 +75,8 @@ class ProcessPool:
         self._restart = restart
         self._probing = probe
         self._suspects: set[int] = set()
+        self._woken_early = False
+        """Whether the loader was woken last before the step that it slept for was filled."""
         self._windows: dict[int, WindowTask] = {}
         self._probed: list[list[Any]] | None = None
         self._blocks = {"ring": ring, "progress": progress.block}
@@ -90,9 +85,20 @@ class ProcessPool:
         if tables is not None:
             self._blocks["tables"] = tables
         self._own: list[SharedBlock] = []
-        with Launcher.in_use():
-            self._launcher = start_launcher(job.workers)
-            self._fork_all(job, probe)
+        self._replies: list[Reply] = []
+        self._recalling = False
+        self._error: BaseException | None = None
+        """What ended the workers."""
+        self._look_at = 0.0
+        """When sockets are to be looked at again, by the monotonic clock: who never waits should learn of a death, too."""
+        self._steps = OpenSteps(NO_HEADS if probe or job.layout is None else heads_of(job.layout, ring), workers=job.workers)
+        try:
+            with Launcher.in_use():
+                self._launcher = start_launcher(job.workers)
+                self._fork_all(job, probe)
+        except BaseException:
+            self._steps.close()
+            raise
         self._poll = select.poll()
         self._by_fd: dict[int, WorkerHandle] = {}
         for handle in self._handles:
@@ -104,11 +110,14 @@ class ProcessPool:
         try:
             self._blocks["job"] = write_job(job)
             self._own.append(self._blocks["job"])
-            for number in range(job.workers):
-                self._handles.append(WorkerHandle(self._launcher, number, self._blocks, probe=probe, overflows=overflows))
+            # One by one: those that were made are ended if another cannot be.
+            self._handles.extend(self._handle(number, probe=probe, overflows=overflows) for number in range(job.workers))
         except BaseException:
             self.stop()
             raise
+
+    def _handle(self, number: int, *, probe: bool, overflows: bool) -> WorkerHandle:
+        return WorkerHandle(self._launcher, number, self._blocks, steps=self._steps.queue, probe=probe, overflows=overflows)
 
     def _watch(self, handle: WorkerHandle) -> None:
         self._poll.register(handle.channel, select.POLLIN)
@@ -117,68 +126,53 @@ class ProcessPool:
     # Tasks
 
     def send_step(self, task: StepTask) -> None:
-        """Give a step to the worker that has the least to do; `flush` sends it."""
-        handle = self._handles[0] if len(self._handles) == 1 else self._idlest()
-        handle.tasks[task.number] = task
-        handle.unsent += pack_step(task)
-
-    def flush(self) -> None:
-        """Send the steps that were given since the last call, one send a worker."""
-        for handle in self._handles:
-            if handle.unsent:
-                frames, handle.unsent = handle.unsent, b""
-                handle.send(frames)
+        """Put a step into the queue that all workers take from."""
+        self._steps.send(task, now=not self._recalling and self._error is None)
 
     def send_window(self, task: WindowTask) -> None:
         """Have all workers decode their shares of a window: those have less of it that have more left of others."""
         self._windows.pop(task.part, None)
         if len(self._handles) > 1:
-            task = task._replace(shares=shares_of(task.blocks, self._left(task.stream)))
+            task = shared(task, self._windows.values(), self._progress, len(self._handles))
         self._windows[task.part] = task
-        for handle in self._handles:
+        for handle in self._handles if self._error is None else ():
             handle.send(pack_window(task))
-
-    def _left(self, stream: int) -> list[int]:
-        """Of each worker, the blocks of a stream's windows that it was given and has not decoded."""
-        windows = [window for window in self._windows.values() if window.stream == stream]
-        return [
-            sum(window.shares[number] - self._progress.blocks_done(number, window.part, window.serial) for window in windows)
-            for number in range(len(self._handles))
-        ]
 
     @property
     def capacity(self) -> int:
         """The most steps that may be asked for and not answered (rule 1: even if one worker had them all)."""
         return MOST_TASKS
 
-    def _idlest(self) -> WorkerHandle:
-        least = self._handles[0]
-        for handle in self._handles:
-            if len(handle.tasks) < len(least.tasks):
-                least = handle
-        return least
-
     def receive(self, waiting_for: int | None) -> list[Reply]:
-        """Replies that have arrived; waits for at least one if `waiting_for` names a task. Raises when a worker died or hangs."""
-        try:  # As `_stopping_on_error` does it: this is called for every few steps.
-            if waiting_for is None:
-                return self._take(0)
+        """Replies; waits for one if `waiting_for` names a task. Raises when a worker died or hangs, once what is filled was returned."""
+        replies = self._steps.filled()
+        if replies and time.monotonic() < self._look_at:
+            return replies
+        try:
+            if self._error is not None:
+                raise without_frames(self._error)
+            if replies or waiting_for is None:
+                return replies + self._take(0)
             waited, done = 0.0, -1
             while True:
-                replies, seconds = self._listen(self._timeout - waited)
+                replies, seconds = self._listen(self._timeout - waited, waiting_for)
                 if replies:
                     return replies
                 counted = self._progress.total()
-                if counted["steps"] + counted["blocks"] != done or not self._launcher.ready:
-                    done, waited = counted["steps"] + counted["blocks"], 0.0
+                if (now := counted["steps"] + counted["blocks"]) != done or not self._launcher.ready:
+                    done, waited = now, 0.0
                 elif (waited := waited + seconds) >= self._timeout:
                     raise self._timed_out(waiting_for)
-        except StreamloadError:
+        except StreamloadError as error:
             self.stop(grace_s=0.0)
+            self._error = without_frames(error)
+            if replies := replies + self._replies + self._steps.filled():
+                self._replies = []
+                return replies
             raise
 
-    def probed(self) -> Schema:
-        """What the transform makes of the first record, as the probing worker found."""
+    def probed(self) -> list[list[Any]]:
+        """What the transform makes of the first record, as the probing worker found: name, dtype, shape and kind of each field."""
         with self._stopping_on_error():
             waited = 0.0
             while self._probed is None:
@@ -186,14 +180,18 @@ class ProcessPool:
                 waited += seconds if self._launcher.ready else 0.0
                 if self._probed is None and waited >= self._timeout:
                     raise self._timed_out(None)
-        return Schema(tuple(Field(name, dtype_of(dtype), tuple(shape), ragged) for name, dtype, shape, ragged in self._probed))
+        return self._probed
 
     def forget(self) -> list[Reply]:
         """Call everything off, and wait until nothing is under way; returns the replies of tasks that were."""
         with self._stopping_on_error():
+            if self._error is not None:
+                raise without_frames(self._error)
             self._token += 1
             self._forgetting = True
             self._windows.clear()
+            self._recalling = False
+            self._steps.queue.clear()
             for handle in self._handles:
                 handle.send(pack_text(Kind.FORGET, {"token": self._token}))
             replies: list[Reply] = []
@@ -205,9 +203,8 @@ class ProcessPool:
                 if waited >= self._timeout and not some:
                     raise self._timed_out(None)
             self._forgetting = False
-        for handle in self._handles:
-            replies += [Failed(task.number, task.slot, {}) for task in handle.tasks.values()]
-            handle.tasks.clear()
+        replies += self._steps.filled()
+        replies += [Failed(task.number, task.slot, {}) for task in self._steps.call_off()]
         self._suspects.clear()
         return replies
 
@@ -220,20 +217,32 @@ class ProcessPool:
             self.stop(grace_s=0.0)
             raise
 
-    def _listen(self, left: float) -> tuple[list[Reply], float]:
-        """Replies that arrive soon, and the seconds that were waited for them.
+    def _listen(self, left: float, waiting_for: int | None = None) -> tuple[list[Reply], float]:
+        """Replies that arrive soon, and the seconds that were waited for them; steps that are filled only where one is waited for.
 
         If all processes are frozen meanwhile (a paused container, a debugger), that time counts for no more than a moment.
         """
         if self._launcher.starting_too_long():
             raise self._launcher.start_error()
         moment, began = min(max(left, 0.001), LISTEN_S, self._timeout / 8), time.monotonic()
-        replies = self._take(moment)
+        if waiting_for is None:
+            replies = self._take(moment)
+        else:
+            progress = self._progress
+            progress.want(waiting_for, waiting_for if self._woken_early else waiting_for + min(len(self._steps), ENOUGH) - 1)
+            progress.fence()
+            replies = self._steps.filled()
+            if not replies:
+                replies = self._take(moment)
+                replies += self._steps.filled()
+                self._woken_early = not replies
+            progress.want_nothing()
         return replies, min(time.monotonic() - began, 2 * moment)
 
     def _take(self, seconds: float) -> list[Reply]:
         """Replies that arrive within `seconds`, as soon as there is one."""
-        replies: list[Reply] = []
+        replies = self._replies
+        self._look_at = time.monotonic() + LOOK_S
         for fd, _ in self._poll.poll(seconds * 1000):
             handle = self._by_fd.get(fd)
             if handle is None:
@@ -244,16 +253,20 @@ class ProcessPool:
                 self._ended(handle)
                 continue
             for kind, content in frames:
-                handle.deaths = 0
-                if kind is Kind.FORGOTTEN:
+                if kind is Kind.FINISHED:
+                    pass
+                elif kind is Kind.FORGOTTEN:
                     handle.forgotten = content["token"]
+                    if self._recalling:
+                        self._ask_again()
                 elif kind is Kind.PROBED:
                     self._probed = content["fields"]
                 elif kind is Kind.BROKEN:
                     raise self._completed(content["error"], handle)
                 else:
-                    handle.tasks.pop(content.number, None)
+                    self._steps.answered(content.number)
                     replies.append(content)
+        self._replies = []
         return replies
 
     def _look_at_launcher(self) -> None:
@@ -290,9 +303,11 @@ class ProcessPool:
         if report.status is None and not self._launcher.alive:
             raise self._launcher.start_error()
         doing = self._progress.doing(handle.number)
-        blamed = handle.tasks.get(doing) if doing is not None else None
+        blamed = self._steps.not_done(doing)
+        if self._progress.finished(handle.number):
+            handle.deaths = 0
         death = WorkerExit(
-            worker=handle.number, pid=handle.pid, status=report.status or 0, task=blamed or handle.oldest, trace=handle.said("trace")
+            worker=handle.number, pid=handle.pid, status=report.status or 0, task=blamed or self._steps.oldest, trace=handle.said("trace")
         )
         poison = blamed is not None and blamed.number in self._suspects
         if not self._restart or self._probing or poison or handle.deaths >= MOST_DEATHS:
@@ -313,40 +328,53 @@ class ProcessPool:
         del self._by_fd[dead.channel.fileno()]
         dead.forget()
         self._progress.retire(dead.number)
-        handle = self._handles[dead.number] = WorkerHandle(self._launcher, dead.number, self._blocks, probe=False, overflows=dead.overflows)
-        handle.tasks, handle.deaths = dead.tasks, dead.deaths + 1
+        if not self._forgetting:
+            self._recall(dead)
+        handle = self._handles[dead.number] = self._handle(dead.number, probe=False, overflows=dead.overflows)
+        handle.forgotten, handle.deaths = self._token, dead.deaths + 1
         self._watch(handle)
-        if self._forgetting:
-            handle.forgotten = self._token
-            return
-        for window in sorted(self._windows.values()):
+        for window in () if self._forgetting else sorted(self._windows.values()):
             handle.send(pack_window(window))
-        for task in sorted(handle.tasks.values()):
-            handle.send(pack_step(task))
+        if self._recalling:
+            self._ask_again()
+
+    def _recall(self, dead: WorkerHandle) -> None:
+        """Have every other worker let go of steps that it has taken and not begun."""
+        self._steps.queue.clear()
+        self._recalling = True
+        self._token += 1
+        for handle in self._handles:
+            if handle is not dead:
+                handle.send(pack_text(Kind.RECALL, {"token": self._token}))
+
+    def _ask_again(self) -> None:
+        """Ask again for every step that was recalled, once no worker has any in hand."""
+        if any(handle.forgotten != self._token for handle in self._handles):
+            return
+        self._recalling = False
+        self._steps.send_again()
 
     def _timed_out(self, number: int | None) -> StreamloadError:
         """The error for a worker that does not answer, with where it is."""
-        for handle in self._handles:
-            handle.signal(signal.SIGUSR1)
-        deadline = time.monotonic() + STACK_S
-        while time.monotonic() < deadline and not all(handle.said("stack") for handle in self._handles):
-            time.sleep(0.02)
-        time.sleep(0.02)  # What has begun to be written is written.
-        stacks = {handle.number: handle.said("stack") for handle in self._handles}
-        holders = [handle for handle in self._handles if number is None or number in handle.tasks] or self._handles
-        busy = [handle for handle in holders if "_listen" not in stacks[handle.number]] or [
-            h for h in self._handles if "_listen" not in stacks[h.number]
-        ]
-        handle = (busy or holders)[0]
+        stacks = stacks_of(self._handles)
+        doing = {handle.number: self._steps.not_done(self._progress.doing(handle.number)) for handle in self._handles}
+        holders = [handle for handle in self._handles if (task := doing[handle.number]) is not None and number in (None, task.number)]
+        busy = [handle for handle in holders or self._handles if "_wait" not in stacks[handle.number]]
+        handle = (busy or holders or self._handles)[0]
         return timed_out(
-            self._job, worker=handle.number, pid=handle.pid, task=handle.oldest, stack=stacks[handle.number], timeout=self._timeout
+            self._job,
+            worker=handle.number,
+            pid=handle.pid,
+            task=doing[handle.number] or self._steps.oldest,
+            stack=stacks[handle.number],
+            timeout=self._timeout,
         )
 
     # The end
 
     @property
     def ready(self) -> bool:
-        """Whether workers can be forked: the launcher has loaded what they need, as far as has been heard."""
+        """Whether workers can be forked: the launcher has said that it has loaded what they need."""
         return self._launcher.ready
 
     @property
@@ -359,6 +387,7 @@ class ProcessPool:
         if self._stopped:
             return
         self._stopped = True
+        self._steps.close()
         for handle in self._handles:
             handle.channel.close()
         if self._owner == os.getpid() and self._launcher.alive:
@@ -373,14 +402,3 @@ class ProcessPool:
             handle.forget()
         for block in self._own:
             block.close()
-
-
-def probe_schema(job: Job, *, timeout: float) -> Schema:
-    """What the job's transform makes of a record, found in a worker of its own: a function that dies takes nothing along."""
-    progress = WorkerProgress.create(1)
-    pool = ProcessPool(job, ring=progress.block, progress=progress, arena=None, tables=None, timeout=timeout, probe=True)
-    try:
-        return pool.probed()
-    finally:
-        pool.stop()
-        progress.close()

@@ -47,11 +47,7 @@ class WorkerPool(Protocol):
         ...
 
     def send_step(self, task: StepTask) -> None:
-        """Send a step to a worker, now or at the next `flush`."""
-        ...
-
-    def flush(self) -> None:
-        """Send every step that is still held back."""
+        """Send a step to the workers."""
         ...
 
     def send_window(self, task: WindowTask) -> None:
@@ -127,11 +123,8 @@ class Scheduler:
         self._queue: deque[_PendingStep] = deque()
         self._waiting: dict[int, _PendingStep] = {}
         self._capacity = pool.capacity
-        # Waking a worker costs more than the message does, so several steps are sent together, long before they are needed. There are
-        # more of them when workers were found to have done all that was sent: they are ahead of the user, and may sleep longer.
-        self._least_group = max(1, (len(slots) - slots.spare) // 4)
-        self._idle_group = max(1, (len(slots) - slots.spare) // 2)
-        self._group = self._least_group
+        # Every asking costs something beside its steps, so several are sent together, long before they are needed.
+        self._group = max(1, (len(slots) - slots.spare) // 4)
         self._at = steps.begin()
         """The position of the next step to be sent."""
         self._stop: int | None = 0
@@ -202,8 +195,7 @@ class Scheduler:
                         raise without_frames(self.broken)
                     for reply in self._pool.receive(asked.task.number):
                         self._take(reply)
-                    self._group = self._least_group if self._waiting else self._idle_group
-                    if slots.available >= self._least_group or (windows.needed and windows.has_room):
+                    if slots.available >= self._group or (windows.needed and windows.has_room):
                         self._send()
             except StreamloadError as error:
                 self._break(error)
@@ -305,7 +297,6 @@ class Scheduler:
             self._at = at = planned.end
             room -= 1
             pool.send_step(task)
-        pool.flush()
 
     def _segments_of(self, planned: PlannedStep) -> tuple[SegmentRows, ...]:
         """The segments of a step as a worker needs them: only if some rows do not count, or may come not to."""

@@ -1,21 +1,13 @@
-"""What runs in the other processes: a launcher with one thread that forks workers, and the loop of a worker.
-
-The user's process starts the launcher (`workers.Launcher` has the rules); neither ever imports the user's main module.
-"""
+"""What runs in a worker: its loop, from the messages of the loader to filled slots and decoded blocks."""
 
 from __future__ import annotations
 
 import faulthandler
-import gc
-import json
-import os
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
-from collections import deque
 from typing import Any
 
 from streamload.errors import StreamloadError, WorkerStartError, shortened, to_plain
@@ -24,35 +16,41 @@ from streamload.fetch.draft import FilledStep, Overflow
 from streamload.fetch.fetcher import BatchFetcher, unexpected_error
 from streamload.fetch.job import Job, read_job
 from streamload.fetch.probe import probe
-from streamload.fetch.tasks import Filled, Frames, Kind, Overflowed, StepTask, pack_filled, pack_overflown, pack_text, pack_whole
-from streamload.kernels import compile_kernels, draw_kernels, missing
+from streamload.fetch.tasks import FINISHED_FRAME, Filled, Frames, Kind, Overflowed, StepTask, pack_flawed, pack_overflown, pack_text
+from streamload.kernels import draw_kernels
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
 from streamload.memory.slots import SlotViews
 from streamload.order import DRAWN
 from streamload.schema import dtype_text
+from streamload.workers.step_queue import StepTaker
 
 PATIENCE_S = 0.0003
 """How long a worker sleeps when it waits for another's blocks: much shorter than a block takes to decode."""
-UNSENT = {"copied": (4, 600_000), "read": (3, 150_000), "transformed": (1, 0)}
-"""How many replies are sent together while there is more to do, and after how many nanoseconds at the latest: whoever is woken
-takes a core from a worker, and none should wait for a step that may take as long as a disk or a transform does."""
+KEPT_WAITING_NS = {"copied": 600_000, "read": 150_000, "transformed": 0}
+"""By the pace of steps, for how many nanoseconds the loader may be left asleep after the step that it sleeps for is filled: whoever
+is woken takes a core from a worker, and none should wait for a step that takes as long as a disk or a transform does."""
 RECORD_NS = 500_000
 """How old the counters of progress may be while there is work."""
 DEAF_NS = 500_000
 """How long a worker with enough to do goes without looking at its socket."""
-PR_SET_PDEATHSIG = 1
+SLOW_NS = 2_000_000
+"""From when on a step is so slow that it pays to look whether others wait for blocks of this worker's."""
 
 
 class Worker:
     """The loop of one worker: whatever can be done next, until the socket ends."""
 
-    def __init__(self, channel: socket.socket, fetcher: BatchFetcher, progress: WorkerProgress) -> None:
+    def __init__(self, channel: socket.socket, steps: StepTaker, fetcher: BatchFetcher, progress: WorkerProgress) -> None:
         self._channel = channel
+        self._queue = steps
         self._fetcher = fetcher
         self._progress = progress
         self._frames = Frames()
-        self._steps: deque[StepTask] = deque()
+        self._step: StepTask | None = None
+        """The step that was taken from the queue last, and is not begun."""
+        self._unannounced = -1
+        """The last step that was filled, if the loader was not woken then; else -1."""
         self._ended = False
         self._done = 0
         self._blocks = 0
@@ -61,9 +59,11 @@ class Worker:
         self._send_ns = 0
         self._heard_ns = 0
         self._recorded_ns = 0
-        self._unsent: list[bytes] = []
-        self._unsent_ns = 0
-        self._most_unsent, self._unsent_limit_ns = UNSENT[fetcher.pace]
+        self._kept_waiting_ns = KEPT_WAITING_NS[fetcher.pace]
+        self._step_ns = 0
+        """What the last step took; 0 before there was one."""
+        self._block_ns = 0
+        """What a block took that was decoded last."""
 
     def run(self) -> None:
         """Work until the loader closes its end."""
@@ -72,10 +72,6 @@ class Worker:
             busy = self._work()
             now = time.perf_counter_ns()
             self._busy_ns += now - began
-            if self._unsent and (
-                not self._steps or len(self._unsent) >= self._most_unsent or now - self._unsent_ns > self._unsent_limit_ns
-            ):
-                self._flush()
             began = now
             if not busy or now - self._recorded_ns > RECORD_NS:
                 self._recorded_ns = now
@@ -84,25 +80,32 @@ class Worker:
                     self._fetcher.index, (*counters, self._done, self._blocks, self._busy_ns, self._idle_ns, self._send_ns)
                 )
             if not busy:
-                self._listen(PATIENCE_S if self._steps else None)
+                self._wait()
                 began = self._heard_ns = time.perf_counter_ns()
                 self._idle_ns += began - now
-            elif not self._steps or now - self._heard_ns > DEAF_NS:
-                self._listen(0)
+            elif now - self._heard_ns > DEAF_NS:
+                self._listen()
                 self._heard_ns = now
 
     def _work(self) -> bool:
         """Do one thing: a step whose blocks are ready, else a block or a few. False if there is nothing to do."""
         # Windows are decoded in the order of steps: what lies behind a step that is not ready is not ready either.
-        steps, windows = self._steps, self._fetcher.windows
-        if steps and (not windows.parts or windows.ready(steps[0])):
-            self._do(steps.popleft())
+        windows, step = self._fetcher.windows, self._step
+        if step is None:
+            step = self._step = self._queue.take()
+            if step is not None and windows.parts:
+                self._listen()  # Its windows were sent before it was.
+                step = self._step
+        if step is not None and (not windows.parts or (windows.ready(step) and not self._is_awaited(step))):
+            self._step = None
+            self._do(step)
             self._done += 1
             return True
-        if self._unsent:
-            self._flush()  # A block takes longer than anyone should wait.
+        self._wake_if_awaited()  # A block takes longer than anyone should wait.
         try:
+            began = time.perf_counter_ns()
             if decoded := windows.decode_next():
+                self._block_ns = (time.perf_counter_ns() - began) // decoded
                 self._blocks += decoded
                 return True
         except StreamloadError as error:
@@ -113,7 +116,15 @@ class Worker:
             return True
         return False
 
+    def _is_awaited(self, task: StepTask) -> bool:
+        """Whether others that do the steps after this one would wait for blocks of this worker's for longer than these take."""
+        if self._step_ns < SLOW_NS:
+            return False
+        left = self._fetcher.windows.left_of_share(task.pieces, steps=self._fetcher.job.workers)
+        return 0 < left * self._block_ns < self._step_ns
+
     def _do(self, task: StepTask) -> None:
+        began = time.perf_counter_ns()
         try:
             if task.advice:
                 self._fetcher.advise(task.advice)
@@ -121,27 +132,38 @@ class Worker:
         except StreamloadError as error:
             self._send(pack_text(Kind.FAILED, {"number": task.number, "slot": task.slot, "error": to_plain(error)}))
             return
-        began = time.perf_counter_ns()
-        fault_point("after_write_before_publish")
+        self._step_ns = time.perf_counter_ns() - began
         if filled.overflow is not None:
             self._hand_over(task, filled, filled.overflow)
-            return
-        count, bad, _, valid = filled
-        if bad or valid:
-            self._unsent.append(pack_filled(Filled(task.number, task.slot, count, bad, valid)))
+        elif not filled.whole:
+            self._send(pack_flawed(Filled(task.number, task.slot, filled.count, filled.bad, filled.valid)))
         else:
-            self._unsent.append(pack_whole(task.number, task.slot, count))
-        if len(self._unsent) == 1:
-            self._unsent_ns = began
-        if not self._steps:
-            self._flush()
+            self._announce(task.number)
         fault_point("after_publish")
+
+    def _announce(self, number: int) -> None:
+        """Wake the loader if enough is filled of what it sleeps for, or if another step like this one would keep it waiting too long."""
+        self._unannounced = number
+        progress = self._progress
+        progress.fence()
+        wanted = progress.wanted()
+        if wanted is not None and number >= wanted[0] and (number >= wanted[1] or self._step_ns > self._kept_waiting_ns):
+            self._wake()
+
+    def _wake_if_awaited(self) -> None:
+        """Wake the loader if a step is filled that it sleeps for."""
+        if self._unannounced >= 0 and (wanted := self._progress.wanted()) is not None and self._unannounced >= wanted[0]:
+            self._wake()
+
+    def _wake(self) -> None:
+        began = time.perf_counter_ns()
+        self._unannounced = -1
+        self._send(FINISHED_FRAME)
         self._send_ns += time.perf_counter_ns() - began
 
     def _hand_over(self, task: StepTask, filled: FilledStep, overflow: Overflow) -> None:
         """Send a batch that did not fit its slot: the descriptor of its memory goes along with the frame that speaks of it."""
         block, capacities = overflow
-        self._flush()
         reply = Overflowed(task.number, task.slot, filled.count, capacities, block.nbytes, None, filled.bad, filled.valid)
         frame = pack_overflown(reply)
         try:
@@ -159,24 +181,27 @@ class Worker:
         self._fetcher.windows.forget()
 
     def _send(self, frame: bytes) -> None:
-        self._unsent.append(frame)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send every reply that waits for company: waking the loader costs it more than the reply does."""
-        frames, self._unsent = b"".join(self._unsent), []
         try:
-            self._channel.sendall(frames)
+            self._channel.sendall(frame)
         except OSError:
             self._ended = True
 
-    def _listen(self, timeout: float | None) -> None:
-        """Take in every task that has arrived; wait for one for up to `timeout` seconds (None: for ever)."""
+    def _wait(self) -> None:
+        """Sleep until there is something to do: for a moment only where a step waits for blocks that others decode."""
         fault_point("idle")
-        if timeout:
-            select.select([self._channel], [], [], timeout)
+        if self._step is None:
+            self._step = self._queue.take_soon()
+            if self._step is not None:
+                return
+            self._queue.wait()
+        else:
+            select.select([self._channel], [], [], PATIENCE_S)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take in what has arrived on the worker's own socket."""
         try:
-            received = self._channel.recv(1 << 16, 0 if timeout is None else socket.MSG_DONTWAIT)
+            received = self._channel.recv(1 << 16, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -185,15 +210,14 @@ class Worker:
             self._ended = True
             return
         for kind, content in self._frames.feed(received):
-            if kind is Kind.STEP:
-                self._steps.append(content)
-            elif kind is Kind.WINDOW:
+            if kind is Kind.WINDOW:
                 self._fetcher.windows.open(content)
-            elif kind is Kind.FORGET:
-                self._steps.clear()
+                continue
+            self._step = None
+            if kind is Kind.FORGET:
                 self._fetcher.windows.forget()
                 self._fetcher.forget_tables()
-                self._send(pack_text(Kind.FORGOTTEN, content))
+            self._send(pack_text(Kind.FORGOTTEN, content))
 
 
 def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
@@ -201,7 +225,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
     index = int(request["worker"])
     arm(index)
     fault_point("start")
-    channel = socket.socket(fileno=descriptors["channel"])
+    channel, steps = (socket.socket(fileno=descriptors[name]) for name in ("channel", "steps"))
     if _is_closed(channel):
         return  # The loader was closed before there was anybody to fork workers.
     faulthandler.enable(descriptors["trace"], all_threads=True)
@@ -227,7 +251,7 @@ def work(request: dict[str, Any], descriptors: dict[str, int]) -> None:
         channel.sendall(pack_text(Kind.BROKEN, {"error": to_plain(unexpected_error(error))}))
         return
     fault_point("open")
-    Worker(channel, fetcher, progress).run()
+    Worker(channel, StepTaker(steps, channel), fetcher, progress).run()
     fault_point("close")
 
 
@@ -248,151 +272,3 @@ def _job(block: SharedBlock) -> Job:
             hint="Workers import modules as this program does: what they need must be importable, not made while the program runs.",
             traceback=shortened(traceback.format_exc()),
         ) from error
-
-
-class ForkServer:
-    """One process with one thread: it forks workers when asked, reaps them, says how each ended, and dies with its parent."""
-
-    def __init__(self, control: socket.socket, parent: int) -> None:
-        self._control = control
-        self._parent = parent
-        self._workers: dict[int, int] = {}
-        self._poll = select.poll()
-
-    def run(self) -> None:
-        """Serve until the parent closes its end or dies."""
-        woken, waker = socket.socketpair()
-        for end in (woken, waker):
-            end.setblocking(False)
-        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _ignore)
-        watched = {self._control.fileno(), woken.fileno()}
-        try:
-            watched.add(os.pidfd_open(self._parent))
-        except (OSError, AttributeError):
-            pass  # Then the end of the control socket alone says that the parent is gone.
-        for fd in watched:
-            self._poll.register(fd, select.POLLIN)
-        ours = {self._control.fileno(), woken.fileno()}
-        self._say({"ready": os.getpid(), "missing": missing()})
-        while os.getppid() == self._parent:
-            events = self._poll.poll(None if hasattr(os, "pidfd_open") else 500)
-            if any(fd not in ours for fd, _ in events):
-                break
-            if any(fd == woken.fileno() for fd, _ in events):
-                woken.recv(4096)
-            self._reap()
-            if any(fd == self._control.fileno() for fd, _ in events) and not self._serve():
-                break
-        for pid in self._workers:
-            _kill(pid)
-        os._exit(0)
-
-    def _serve(self) -> bool:
-        """Do what one message asks; False at the end of the socket."""
-        try:
-            message, descriptors, _, _ = socket.recv_fds(self._control, 1 << 16, 16)
-        except OSError:
-            return False
-        if not message:
-            return False
-        request = json.loads(message)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            for fd in descriptors:
-                os.close(fd)
-            self._say({"refused": request["key"], "errno": error.errno, "why": error.strerror})
-            return True
-        if pid == 0:
-            self._become_worker(request, descriptors)
-        self._workers[pid] = int(request["key"])
-        for fd in descriptors:
-            os.close(fd)
-        self._say({"started": request["key"], "pid": pid})
-        return True
-
-    def _become_worker(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        """In the new process: leave everything of the launcher's behind, work, and never return."""
-        status = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setpgid(0, 0)
-            _die_with_parent()
-            self._control.close()
-            work(request, dict(zip(request["descriptors"], descriptors, strict=True)))
-            status = 0
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except Exception:
-                    pass
-            os._exit(status & 0xFF)
-
-    def _reap(self) -> None:
-        """Collect workers that ended, and whatever they started and left behind."""
-        for pid in list(self._workers):
-            try:
-                ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                continue
-            if ended is None:
-                continue
-            _kill(pid)
-            _, status = os.waitpid(pid, 0)
-            self._say({"ended": self._workers.pop(pid), "pid": pid, "status": os.waitstatus_to_exitcode(status)})
-
-    def _say(self, message: dict[str, Any]) -> None:
-        try:
-            self._control.send(json.dumps(message).encode())
-        except OSError:
-            pass  # The parent is gone; the loop will see it.
-
-
-def _ignore(number: int, frame: object) -> None:
-    """A signal that only has to wake the loop."""
-
-
-def _kill(pid: int) -> None:
-    """Kill a worker and its process group: what a user's function started does not outlive it."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except OSError:
-            pass
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this worker when the launcher dies (the launcher has one thread, so the request is safe)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent or parent == 1:
-            os._exit(0)
-
-
-def _leave(*_: object) -> None:
-    """Told to end before there is anybody to serve: kernels that are compiled for this run alone lie in a temporary folder."""
-    raise SystemExit(0)
-
-
-def main(control_fd: int, parent: int, stderr_fd: int) -> None:
-    """Be the launcher: import what workers need, then serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    control = socket.socket(fileno=control_fd)
-    fault_point("import")
-    compile_kernels()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.dup2(stderr_fd, 2)
-    os.close(stderr_fd)
-    gc.freeze()  # What the imports made stays; a worker that looked through it for garbage would copy every page of it.
-    ForkServer(control, parent).run()

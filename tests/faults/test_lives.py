@@ -188,7 +188,7 @@ def test_a_fork_of_the_program_cannot_touch_the_loader(child: Start, abrupt: boo
 
 def test_forks_of_a_busy_program_read_what_is_there(child: Start) -> None:
     """B18, B19: a thread in h5py and one in a loader while this process forks; sources opened before go on working."""
-    outcome = child("forked_while_busy", forks=10).outcome()
+    outcome = child("forked_while_busy", forks=6).outcome()
     assert outcome["left"] == {}
     for one in outcome["children"]:
         assert one == {"said": {"direct": True, "taken": True, "inline": True}, "status": 0}

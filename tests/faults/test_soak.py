@@ -1,6 +1,6 @@
 """A long life: batches by the hundred thousand while workers are killed and loaders dropped at random.
 
-`STREAMLOAD_SOAK_SECONDS` says how long (12 unless said); ten minutes make over 10^6 batches on two cores.
+`STREAMLOAD_SOAK_SECONDS` says how long (8 unless said); ten minutes make over 10^6 batches on two cores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from time_limits import slowness
 
 import streamload as sl
 
-SECONDS = float(os.environ.get("STREAMLOAD_SOAK_SECONDS", "12"))
+SECONDS = float(os.environ.get("STREAMLOAD_SOAK_SECONDS", "8"))
 RECORDS = 4000
 KILLS = 0.05
 """How often a turn kills a worker."""

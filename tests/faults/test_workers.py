@@ -47,7 +47,7 @@ def crashed(outcome: dict, *, signal: str | None = None, status: int | None = No
 @pytest.mark.parametrize("point", KILLS)
 def test_a_worker_killed_at_any_point_of_a_step_is_named_and_its_bytes_are_never_shown(server: Server, point: str, name: str) -> None:
     """A1, A2: SIGKILL before reading, half-way through a slot, and before the slot is announced; 10 times each."""
-    for outcome in server.ask("killed", name=name, kill=f"{point}:SIGKILL:3:0", repeats=times(10))["outcomes"]:
+    for outcome in server.ask("killed", name=name, kill=f"{point}:SIGKILL:3", repeats=times(10))["outcomes"]:
         crashed(outcome, signal="SIGKILL")
         assert "while preparing batch" in outcome["error"]["text"]
         assert f"of epoch 0 ({name}.h5). This is often the kernel's out-of-memory killer" in outcome["error"]["text"]
@@ -64,7 +64,7 @@ def test_a_worker_killed_from_outside_is_named(server: Server) -> None:
 @pytest.mark.slow
 def test_a_worker_that_dies_before_it_answers_holds_nothing_that_another_needs(server: Server) -> None:
     """A3: 50 times between write and answer, where a shared queue's lock would stay held."""
-    for outcome in server.ask("killed", kill="after_write_before_publish:SIGKILL:2:1", repeats=times(50))["outcomes"]:
+    for outcome in server.ask("killed", kill="after_write_before_publish:SIGKILL:2", repeats=times(50))["outcomes"]:
         crashed(outcome, signal="SIGKILL")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +29,12 @@ from streamload.fetch.window_tables import tables_in, tables_nbytes
 from streamload.loader.engine import arena_of
 from streamload.memory.progress import WorkerProgress
 from streamload.memory.shared_memory import SharedBlock
-from streamload.memory.slots import SlotLayout, SlotViews
+from streamload.memory.slots import SlotLayout, SlotViews, flawed
 from streamload.order import Block, Exact, layout_of, restricted
 from streamload.ragged import Ragged
 from streamload.source import Source
+from streamload.workers.step_queue import StepQueue, StepTaker
+from streamload.workers.worker import Worker
 
 RECORDS, BATCH = 60, 24
 
@@ -109,7 +112,7 @@ class Rig:
             assert self.fetcher.windows.decode_next()
         self.fetcher.advise(task.advice)
         filled = self.fetcher.fill(task)
-        assert self.views.task[0] == task.number
+        assert self.views.task[0] == (task.number if filled.whole else flawed(task.number))
         if filled.overflow is None:
             fields, records = self.job.layout.arrays(self.ring.bytes, filled.count)
         else:
@@ -228,6 +231,59 @@ def test_blocks_that_take_long_are_decoded_one_at_a_time(tmp_path: Path, monkeyp
     (window,) = rig.windows_of([StepPiece(0, 0, 4, 0, BATCH)])
     rig.fetcher.windows.open(window)
     assert list(iter(rig.fetcher.windows.decode_next, 0)) == [2, 1, 1, 1, 1, 1]
+    rig.close()
+
+
+def test_blocks_that_the_steps_after_one_need_are_counted(tmp_path: Path) -> None:
+    """Windows of 40 records in blocks of ten: what is left of this worker's share for a step, and for so many after it."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((130, 10), "<i8"), chunks=(10, 10), compression="gzip")
+    source = sl.open(tmp_path / "a.h5")
+    rig = Rig([source], [stream_of(source, lanes=1, blocks=True, seed=4, window=3_200)])
+    windows = rig.fetcher.windows
+    table = rig.writers[0, 0].write(4)
+    starts = table.starts.tolist()
+    rig.writers[0, 0].write(5)
+    for window, start in enumerate(starts[:-1]):
+        blocks, step = len(table.blocks_of(window)), StepPiece(0, 0, 4, start, start + 10)
+        assert windows.left_of_share([step], steps=0) == 0  # It is not open.
+        windows.open(WindowTask(window + 1, 0, 0, 4, window, window % 2))
+        assert windows.left_of_share([step], steps=0) == blocks > 1
+        assert windows.left_of_share([StepPiece(0, 0, 4, start - 10, start)] if window else [step], steps=1) == blocks
+        assert sum(iter(windows.decode_next, 0)) == blocks
+        assert windows.left_of_share([step], steps=0) == 0
+    last = StepPiece(0, 0, 4, starts[-1] - 10, starts[-1])
+    windows.open(WindowTask(90, 0, 0, 5, 0, 1 - window % 2))
+    assert windows.left_of_share([last], steps=0) == 0
+    assert windows.left_of_share([last], steps=1) == len(rig.writers[0, 0].read(5).blocks_of(0))
+    rig.close()
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["quick steps", "slow steps"])
+def test_blocks_go_before_a_slow_step_where_others_would_wait_for_them(slow: bool, tmp_path: Path) -> None:
+    """The last step of a window while the next window is open: blocks first where these take less time than the step."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((130, 10), "<i8"), chunks=(10, 10), compression="gzip")
+    source = sl.open(tmp_path / "a.h5")
+    rig, (ours, theirs) = Rig([source], [stream_of(source, lanes=1, blocks=True, seed=4, window=3_200)]), socket.socketpair()
+    windows, table = rig.fetcher.windows, rig.writers[0, 0].write(4)
+    queue = StepQueue()
+    worker = Worker(ours, StepTaker(queue.taken, ours), rig.fetcher, rig.progress)
+    windows.open(WindowTask(1, 0, 0, 4, 0, 0))
+    while windows.left_of_share([StepPiece(0, 0, 4, 0, 10)], steps=0):
+        assert worker._work()
+    windows.open(WindowTask(2, 0, 0, 4, 1, 1))
+    stop = int(table.starts[1])
+    piece = StepPiece(0, 0, 4, stop - 10, stop)
+    queue.put(StepTask(1, 0, 4, 3, (piece,)))
+    worker._step_ns = 10**15 if slow else 0
+    assert worker._work()
+    assert (rig.views.task[0] == 1) == (not slow)
+    while rig.views.task[0] != 1:
+        assert worker._work()
+    assert windows.left_of_share([piece], steps=1) == (0 if slow else len(table.blocks_of(1)))
+    for end in (ours, theirs, queue):
+        end.close()
     rig.close()
 
 

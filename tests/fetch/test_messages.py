@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamload.errors import MOST_TEXT_NBYTES, shortened
 from streamload.fetch.tasks import (
+    FINISHED_FRAME,
     Failed,
     Filled,
     Frames,
@@ -17,7 +18,7 @@ from streamload.fetch.tasks import (
     SegmentRows,
     StepTask,
     WindowTask,
-    pack_filled,
+    pack_flawed,
     pack_step,
     pack_text,
     pack_window,
@@ -35,7 +36,7 @@ def packed(content: object) -> tuple[bytes, tuple[Kind, object]]:
     if isinstance(content, WindowTask):
         return pack_window(content), (Kind.WINDOW, content)
     if isinstance(content, Filled):
-        return pack_filled(content), (Kind.FLAWED if content.bad or content.valid else Kind.FILLED, content)
+        return pack_flawed(content), (Kind.FLAWED, content)
     if isinstance(content, Failed):
         return pack_text(Kind.FAILED, content._asdict()), (Kind.FAILED, content)
     return pack_text(Kind.BROKEN, content), (Kind.BROKEN, json.loads(json.dumps(content)))
@@ -83,9 +84,13 @@ def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
         (StepPiece(0, 0, 4, 0, 8),),
         (SegmentRows(0, 1, 3), SegmentRows(1, 9, 9)),
     )
-    stream = pack_step(task) + pack_text(Kind.FORGET, {"token": 3})
+    stream = pack_step(task) + pack_text(Kind.FORGET, {"token": 3}) + FINISHED_FRAME
     reader = Frames()
-    assert [frame for byte in stream for frame in reader.feed(bytes([byte]))] == [(Kind.STEP, task), (Kind.FORGET, {"token": 3})]
+    assert [frame for byte in stream for frame in reader.feed(bytes([byte]))] == [
+        (Kind.STEP, task),
+        (Kind.FORGET, {"token": 3}),
+        (Kind.FINISHED, None),
+    ]
 
 
 @pytest.mark.parametrize(("pieces", "most"), [(1, 256), (16, 1024)], ids=["one order", "sixteen lanes"])
@@ -94,7 +99,7 @@ def test_a_step_its_reply_and_a_window_are_below_a_kilobyte(pieces: int, most: i
     largest = (StepPiece(2**16 - 1, 2**16 - 1, 2**62, 2**62, 2**62 + 2**32 - 1),) * pieces
     frames = [
         pack_step(StepTask(*[2**62] * 4, largest, largest)),
-        pack_filled(Filled(*[2**62] * 3)),
+        FINISHED_FRAME,
         pack_window(WindowTask(2**62, 2**16 - 1, 2**16 - 1, *[2**62] * 3, 2**32 - 1, (2**32 - 1,) * 8)),
     ]
     assert sum(map(len, frames)) < most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,3 +122,26 @@ def test_few_files_are_open_at_a_time(make: Callable[[Path, int], None], tmp_pat
                 assert len(batch)
     assert len(source) in (count, 2 * count)
     assert most - before <= MOST_DESCRIPTORS + 32
+
+
+@pytest.mark.parametrize("sources", [1, 5])
+def test_few_files_are_open_where_the_system_allows_few(sources: int, tmp_path: Path):
+    """A Mac allows 256; a mixture of many parts shares what one source has."""
+    for number in range(110):
+        np.save(tmp_path / f"{number:03}.npy", np.arange(4) + 4 * number)
+    with sl.open(tmp_path) as source:
+        data = source if sources == 1 else sl.mix({f"part {at}": (source, 4) for at in range(sources)})
+        with sl.Loader(data, batch_size=4 * sources, shuffle=sl.Exact(), num_workers=0, memory="256 MB") as loader:
+            next(iter(loader))  # What has to be imported is imported.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 90, hard))
+        try:
+            with (
+                sl.open(tmp_path) as again,
+                sl.Loader(data, batch_size=4 * sources, shuffle=sl.Exact(), num_workers=0, memory="256 MB") as loader,
+            ):
+                for batch in loader:
+                    assert (batch["array"] == batch.records).all()
+                assert again[:]["array"].tolist() == list(range(440))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from command_line import said
 from hdf5_files import images, labels, refused, write
 
 from streamload.errors import ConfigError
@@ -37,6 +38,27 @@ class TestWhatIsNoPath:
         assert text.startswith("This is a numpy.ndarray, where a path is wanted: what is in memory has no file that workers could read.")
         write(tmp_path / "a.h5", x=images())
         assert refused(ConfigError, open_source(tmp_path / "a.h5")).startswith("This is a source already. Give it to sl.Loader")
+
+    def test_nothing_at_all(self):
+        """Not the folder that one stands in."""
+        said = "The path is empty, '', and names nothing. Give a path, a list of paths, or a pattern such as train-*.h5."
+        assert refused(ConfigError, "") == refused(ConfigError, ["x.h5", ""]) == refused(ConfigError, {"x": "", "y": "y.npy"}) == said
+
+
+@pytest.mark.parametrize("words", [("verify",), ("convert", "out.h5"), ("info",), ("verify", "--against")])
+def test_commands_say_of_urls_what_the_library_does(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """That they are URLs, and what brings the file here; not that they do not exist."""
+    monkeypatch.chdir(tmp_path)
+    write(Path("a.h5"), x=images(), y=labels())
+    command, *rest = words
+    code, text = said(
+        capsys, command, *(("a.h5", *rest, "s3://b/k.h5") if rest[-1:] and rest[-1].startswith("-") else ("s3://b/k.h5", *rest))
+    )
+    assert code == 2
+    assert "s3://b/k.h5 is a URL (s3): only local paths are read." in text
+    assert "`aws s3 cp s3://b/k.h5 .`" in text
 
 
 @pytest.mark.parametrize("pattern", ["run[1]/part-*.npy", "*/part-*.npy", "run[1]/sub[*]/part-?.npy"])

@@ -20,7 +20,7 @@ NEEDS = {
     "train_accelerate": ("torch", "accelerate"),
     "train_jax": ("jax",),
     "train_keras": ("keras", "jax"),
-    "train_lightning": ("torch", "pytorch_lightning"),
+    "train_lightning": ("torch", "lightning"),
     "train_scikit_learn": ("sklearn",),
     "train_tensorflow": ("tensorflow",),
     "train_torch": ("torch",),
@@ -49,7 +49,7 @@ def test_every_example_is_tried() -> None:
     """None is left out here, and each is short."""
     scripts = {path.stem: path.read_text().splitlines() for path in EXAMPLES.glob("train_*.py")}
     assert set(scripts) == set(NEEDS)
-    assert all(20 <= len(lines) <= 60 for lines in scripts.values()), {name: len(lines) for name, lines in scripts.items()}
+    assert all(20 <= len(lines) <= 70 for lines in scripts.values()), {name: len(lines) for name, lines in scripts.items()}
 
 
 def test_the_readme_links_every_example() -> None:
@@ -68,9 +68,13 @@ def test_an_example_learns(photographs: Path, tmp_path: Path, name: str) -> None
     accuracy = run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64")
     assert sorted(accuracy) == ([2] if name == "train_lightning" else [0, 1, 2])
     assert accuracy[2] > 25, accuracy
-    more = {"train_torch": (), "train_transformers": ("--resume",)}.get(name)
-    if more is not None:
-        assert sorted(run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64", "--epochs", "5", *more)) == [3, 4]
+    more: dict[str, tuple[str, ...]] = {
+        "train_transformers": ("--resume",),
+        "train_lightning": ("--resume", *map(str, sorted(tmp_path.rglob("*.ckpt"))[-1:])),
+    }
+    if name != "train_keras":  # Its backup is for crashes, and is deleted at the end.
+        again = run(EXAMPLES / f"{name}.py", photographs, tmp_path, "--batch", "64", "--epochs", "5", *more.get(name, ()))
+        assert sorted(again) == ([4] if name == "train_lightning" else [3, 4])
 
 
 def run(script: Path, *arguments: Path | str) -> dict[int, float]:

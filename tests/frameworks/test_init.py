@@ -43,7 +43,7 @@ NEEDS = {
     "accelerate": ("torch", "accelerate"),
     "jax": ("jax",),
     "keras": ("keras", "jax"),
-    "lightning": ("torch", "pytorch_lightning"),
+    "lightning": ("torch", "lightning"),
     "scikit_learn": ("sklearn",),
     "tensorflow": ("tensorflow",),
     "torch": ("torch",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,10 @@ def of_batches(data: sl.Source) -> Iterator[Case]:
     yield case(mixed, of(sl.CutMix, images="zebra"), ("images=", of(sl.CutMix, images="image")))
     bytes_ = {**of(sl.MixUp), "images": sl.Augment("image", CROP)}
     yield case(mixed, bytes_, ('Augment(..., dtype="float32")', {"images": images}))
+    masked = sl.Augment("image", CROP, dtype="float32", masks="deep")
+    own = partial(loaded(data, run=True), augment=masked, batch_transform=dict)
+    mix = "mix all of them in a batch_transform= of your own"
+    yield case(mixed, {**of(sl.CutMix), "images": masked}, ("Leave it out", {"images": images}), (mix, own))
     choice = sl.RandomChoice([sl.MixUp(num_classes=3), sl.CutMix(num_classes=3)])
     after = ("augment=[Augment(...), RandomChoice([...])]", lambda: mixed(choice))
     yield case(augmented(data, choice), {}, after)

@@ -55,7 +55,7 @@ def test_rows_of_colour_that_reach_outside_by_any_number_of_pixels() -> None:
 @pytest.mark.parametrize("kernel", ["bilinear", "filtered"])
 def test_resampling_of_any_box_to_any_size(kernel: str) -> None:
     rng = np.random.default_rng(1)
-    for turn, (image, planar, n, height, width) in enumerate(images(rng, 120)):
+    for turn, (image, planar, n, height, width) in enumerate(images(rng, 72)):
         h, w = (int(side) for side in rng.integers(1, 70, 2))
         given = [*box_of(rng, height, width), h, w, rng.integers(8), turn % 4 != 0]
         given += [turn % 3] if kernel == "filtered" else []

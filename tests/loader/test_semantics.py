@@ -255,7 +255,7 @@ def test_repr_of_a_loader_says_what_was_decided(data: sl.Source) -> None:
     """Defaults are shown: the order, the workers, and the memory."""
     with sl.Loader(data, batch_size=30, num_workers=2, seed=5, memory="100 MB") as loader:
         text = repr(loader)
-        assert "data.h5: 100 records in 4 steps of 30 · Exact() · seed 5 · 2 workers" in text
+        assert "data.h5: 100 records in 4 steps of 30 · Exact() · seed 5 · 2 workers · files are " in text
         assert "of 100 MB" in text
         assert repr(iter(loader)) == "<Epoch 0: 4 steps>"
     with sl.Loader(data, batch_size=30, shuffle=window(50), num_workers=0) as loader:

@@ -88,6 +88,36 @@ def test_a_choice_is_made_for_each_batch() -> None:
     assert np.array_equal(never["label"], np.eye(10, dtype=np.float32)[LABELS])
 
 
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+def test_views_and_crops_of_a_record_are_mixed_alike(layout: str) -> None:
+    """Each with the same of the record before it: one share, and one rectangle for all."""
+    image = sl.Augment("image", ops.FiveCrop(12), ops.Normalize(MEAN, STD), layout=layout, views=2)
+    plain = augmented(image, {"image": photographs()})["image"]
+    before = np.roll(plain, 1, axis=0)
+    blended = augmented([image, sl.MixUp(num_classes=10)], arrays(), position=2)
+    assert np.array_equal(blended["image"], plain * np.float32(share_of(2)) + before * np.float32(1 - share_of(2)))
+    cut = augmented([image, sl.CutMix(num_classes=10)], arrays(), position=2)
+    assert plain.shape[:3] == (len(LABELS), 2, 5)
+    theirs = (cut["image"] != plain).any(3 if layout == "CHW" else 5)
+    rows, columns = np.nonzero(theirs.any((0, 1, 2)))
+    box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    inside = np.zeros((12, 12), bool)
+    inside[box] = True
+    assert 0 < inside.sum() < inside.size
+    assert np.array_equal(cut["image"], np.where(inside if layout == "CHW" else inside[..., None], before, plain))
+    one = np.eye(10, dtype=np.float32)[LABELS]
+    share = 1 - inside.mean()
+    assert np.allclose(cut["label"], one * share + np.roll(one, 1, axis=0) * (1 - share), atol=1e-6)
+
+
+def test_floats_that_are_no_images_are_blended_too() -> None:
+    """They need no axes of height and width."""
+    held = {"sound": np.arange(24, dtype=np.float32).reshape(8, 3) ** 2, "label": LABELS.copy()}
+    out = augmented([sl.MixUp(images="sound", num_classes=10)], held, position=5)
+    mine, theirs = np.float32(share_of(5)), np.float32(1 - share_of(5))
+    assert np.array_equal(out["sound"], held["sound"] * mine + np.roll(held["sound"], 1, axis=0) * theirs)
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "bytes": (
         [sl.Augment("image"), sl.MixUp(num_classes=10)],
@@ -99,6 +129,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
         r"CutMix needs labels, and there is no field 'class'\. There are: image",
     ),
     "labels of images": ([sl.OneHot(3, labels="image")], r"OneHot: field 'image' is image uint8 .*, which are no labels\."),
+    "masks": (
+        [sl.Augment("image", dtype="float32", masks="mask"), ops.RandomChoice([sl.MixUp(num_classes=3), sl.CutMix(num_classes=3)])],
+        r"MixUp mixes 'image' of two records, and masks 'mask' would still be of one\. Leave it out, or mix all of them in a batch_trans",
+    ),
+    "boxes and key points": (
+        [sl.Augment("image", boxes="boxes", keypoints="a"), sl.CutMix(num_classes=3)],
+        r"CutMix mixes 'image' of two records, and boxes 'boxes', keypoints 'a' would still be of one\.",
+    ),
     "order": ([sl.OneHot(10), IMAGE], r"stands after operations on batches\. Give augment="),
     "a word": ("flip", r"augment='flip' is no augmentation\."),
     "a choice in a chain": (
@@ -115,7 +153,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("given", "text"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_mixed_is_refused(given: Any, text: str) -> None:
-    schema = sl.Schema((sl.Field("image", np.dtype("u1"), (40, 32, 3)), sl.Field("label", np.dtype("i8"), ())))
+    along = sl.Field("mask", np.dtype("u1"), (40, 32)), sl.Field("boxes", np.dtype("f4"), (2, 4)), sl.Field("a", np.dtype("f4"), (3, 2))
+    schema = sl.Schema((sl.Field("image", np.dtype("u1"), (40, 32, 3)), sl.Field("label", np.dtype("i8"), ()), *along))
     with pytest.raises(sl.ConfigError, match=text):
         augmentation_of(given() if callable(given) else given, schema)
 

@@ -56,9 +56,6 @@ class AnyOrderPool:
         self.steps.append(task)
         self.seen.append(task)
 
-    def flush(self) -> None:
-        pass
-
     def send_window(self, task: WindowTask) -> None:
         old = self.parts.get(task.part)
         if old is not None:
@@ -260,29 +257,6 @@ def test_what_is_filled_before_a_failure_is_handed_out_first(given_rig: dict[str
         rig.pool.fails.clear()
         rig.begin(0, failing, None)
         assert list(rig.steps(0, failing)) == list(range(failing, rig.end, rig.batch_size))
-    rig.close()
-
-
-@pytest.mark.parametrize(("ahead", "least", "most"), [(True, 2.5, 4.0), (False, 1.0, 2.0)])
-def test_larger_groups_go_out_while_workers_are_ahead(ahead: bool, least: float, most: float) -> None:
-    """Workers that have done all that they were asked for are woken less often than those that do what is waited for."""
-    rig = Rig(n=400, chunk=4, window=40, batch_size=2, drop_last=False, slots=9, seed=0, decoded=False)
-    pool, groups = rig.pool, []
-    pool.capacity = 8
-
-    def receive(waiting_for: int | None) -> list[Filled | Failed]:
-        wanted = [step for step in pool.steps if ahead or step.number == waiting_for]
-        return [pool.do(step) for step in wanted] if waiting_for is not None else []
-
-    def flush() -> None:
-        groups.append(len(pool.seen) - sum(groups))
-
-    pool.receive, pool.flush = receive, flush
-    rig.begin(0, 0, 1)
-    assert list(rig.steps(0)) == list(range(0, 400, 2))
-    sent = [count for count in groups[1:] if count]
-    assert sum(groups) == 200
-    assert least <= sum(sent) / len(sent) <= most
     rig.close()
 
 

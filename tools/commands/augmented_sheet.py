@@ -14,6 +14,7 @@ from streamload.errors import SchemaMismatchError
 from streamload.tools.chain_file import chain_in, first_augment
 from streamload.tools.commands.open_arguments import opened
 from streamload.transforms.augment import Augment
+from streamload.transforms.operations.batch import labels_of
 
 VERSIONS = 5
 """Of each record beside the one that is stored: in as many epochs, or in fewer where it becomes several views or crops."""
@@ -38,6 +39,8 @@ def augmented(
         numbers = spread(len(source), most) if arguments.spread else np.arange(start, min(len(source), start + most), dtype=np.int64)
         pictures: dict[tuple[int, int, int], NDArray[np.uint8]] = {}
         drawn: list[dict[str, Any]] = []
+        labels = sorted({name for operation in chain for name in labels_of(operation)})
+        shares: dict[tuple[int, int], str] = {}
         along: dict[str, Any] = {
             "masks": augment.masks,
             "boxes": augment.boxes,
@@ -60,10 +63,27 @@ def augmented(
                                 drawn_in = _overlaid(seen(image).copy(), batch, at, entry, several, augment)
                                 pictures[record, -1 if stored else batch.epoch, entry] = drawn_in
                             if not stored:
-                                drawn.append({"record": record, "epoch": batch.epoch, "drawn": str(loader.explain(batch.epoch, record))})
+                                held = {one: _largest(np.asarray(batch[one])[at]) for one in labels}
+                                drawn.append(_drawn(loader, batch.epoch, record, held))
+                                shares[record, batch.epoch] = "".join(f" · {text}" for text in held.values())
     order = sorted(pictures)
-    texts = [f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(augment, entry)}") for record, epoch, entry in order]
+    texts = [
+        f"{record}: " + ("stored" if epoch < 0 else f"epoch {epoch}{_entry(augment, entry)}{shares[record, epoch]}")
+        for record, epoch, entry in order
+    ]
     return name, [pictures[one] for one in order], texts, sorted(drawn, key=lambda one: (one["record"], one["epoch"]))
+
+
+def _drawn(loader: streamload.Loader, epoch: int, record: int, labels: dict[str, str]) -> dict[str, Any]:
+    """What was drawn for a record, and what its labels become, in words."""
+    lines = [str(loader.explain(epoch, record)), *(f"  '{name}': {text}" for name, text in labels.items())]
+    return {"record": record, "epoch": epoch, "drawn": "\n".join(lines)}
+
+
+def _largest(shares: NDArray[Any]) -> str:
+    """The classes of which a record has the largest shares, two at most, each with its share."""
+    order = [number for number in np.argsort(-shares.astype(np.float64), kind="stable")[:2].tolist() if shares[number] > 0]
+    return ", ".join(f"{number} {shares[number]:.0%}" for number in order)
 
 
 def _entries(values: NDArray[Any], at: int, several: int) -> NDArray[Any]:

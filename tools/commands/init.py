@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FRAMEWORKS = tuple(sorted(path.stem.removeprefix("train_") for path in EXAMPLES.glob("train_*.py")))
 OPENED = "sl.open(given.path, (IMAGE, LABEL))"
 """Where an example opens it."""
-CONSTANTS = re.compile(r'^PATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
+CONSTANTS = re.compile(r'^# .*\nPATH = ".*"\nIMAGE, LABEL = ".*"\nCLASSES, SHAPE = .*$', re.MULTILINE)
 """What an example has to be told of a file."""
 
 
@@ -67,6 +67,7 @@ def script_for(arguments: argparse.Namespace) -> tuple[str, str]:
     finally:
         source.close()
     told = (
+        f"# Written by `streamload init --framework {arguments.framework}`.\n"
         f"PATH = {_quoted(pattern_of(arguments.path))}\n"
         f"IMAGE, LABEL = {_quoted(image.name)}, {_quoted(label.name)}\n"
         f"CLASSES, SHAPE = {classes}, {image.shape}"
@@ -130,8 +131,8 @@ def _wanted(source: Source) -> str:
 def _classes(source: Source, name: str, words: int, *, named: bool) -> int:
     """How many classes a label has: one more than its largest value, or as many as have names (`words`); at least 2.
 
-    Raises ConfigError for labels below 0, for no records, and for a field that the user has not `named` and that holds one value
-    only: such a field is no label.
+    Raises ConfigError for labels below 0, for no records, and for a field that nothing but its type speaks for (the user has not `named`
+    it, it is not called "label", and classes have no names) and that holds one value only.
     """
     if not len(source):
         raise ConfigError("the file has no records.", hint="Give one that has some.")
@@ -143,7 +144,7 @@ def _classes(source: Source, name: str, words: int, *, named: bool) -> int:
             raise ConfigError(
                 f"the field {name!r} holds {least}, and classes are numbered from 0.", hint="Name another field with --label."
             )
-    if least == largest and words < 2 and not named and len(source) > 1:
+    if least == largest and not words and not named and name != "label" and len(source) > 1:
         raise ConfigError(
             f"the only field that could be the label, {name!r}, holds {least:,} in all {len(source):,} records, so it names no classes.",
             hint=f"Name another field with --label, or this one, --label {name}, if it is meant all the same.",

@@ -6,6 +6,7 @@ import keras
 
 import streamload as sl
 
+# What the demo's file holds. `streamload init FILE --framework keras` writes this script for a file of your own.
 PATH = "train.h5"
 IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)

@@ -3,12 +3,13 @@
 import argparse
 from typing import Any
 
-import pytorch_lightning as lightning
+import lightning
 import torch
 from torch import nn
 
 import streamload as sl
 
+# What the demo's file holds. `streamload init FILE --framework lightning` writes this script for a file of your own.
 PATH = "train.h5"
 IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
@@ -37,14 +38,14 @@ class Network(lightning.LightningModule):
 
 
 def main() -> None:
-    """Train; Lightning saves after every epoch, and the place in the data with it."""
+    """Train, on as many devices as Lightning finds; it saves after every epoch, and the place in the data with it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?", default=PATH)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--resume", metavar="CHECKPOINT")
     given = parser.parse_args()
-    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, seed=0, distributed=True) as loader:
         batches = sl.for_torch(loader, (IMAGE, LABEL), channels_first=(IMAGE,))
         trainer = lightning.Trainer(max_epochs=given.epochs)
         trainer.fit(Network(), batches, ckpt_path=given.resume)

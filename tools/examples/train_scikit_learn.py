@@ -1,12 +1,15 @@
-"""Trains a linear classifier on a file of images with scikit-learn: partial_fit takes batches as they are."""
+"""Trains a linear classifier on a file of images with scikit-learn: partial_fit takes batches as they are; run again, it goes on."""
 
 import argparse
+from pathlib import Path
 
+import joblib
 import numpy as np
 from sklearn.linear_model import SGDClassifier
 
 import streamload as sl
 
+# What the demo's file holds. `streamload init FILE --framework scikit_learn` writes this script for a file of your own.
 PATH = "train.h5"
 IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
@@ -20,14 +23,18 @@ def features(image: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Train."""
+    """Train, and save after every epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?", default=PATH)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoint.joblib"))
     given = parser.parse_args()
     model = SGDClassifier(random_state=0)
     with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
+        if given.checkpoint.exists():
+            model, done = joblib.load(given.checkpoint)
+            loader.seek(epoch=done)
         for epoch in loader.epochs(given.epochs):
             right = seen = 0
             for batch in epoch:
@@ -35,6 +42,7 @@ def main() -> None:
                 model.partial_fit(image, label, classes=np.arange(CLASSES))
                 right, seen = right + int((model.predict(image) == label).sum()), seen + len(label)
             print(f"epoch {epoch.index}: {right / seen:.1%} right")
+            joblib.dump((model, epoch.index + 1), given.checkpoint)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from torch import nn
 
 import streamload as sl
 
+# What the demo's file holds. `streamload init FILE --framework torch` writes this script for a file of your own.
 PATH = "train.h5"
 IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)

@@ -8,6 +8,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import streamload as sl
 
+# What the demo's file holds. `streamload init FILE --framework transformers` writes this script for a file of your own.
 PATH = "train.h5"
 IMAGE, LABEL = "image", "label"
 CLASSES, SHAPE = 12, (64, 64, 3)
@@ -21,25 +22,26 @@ class CountingNetwork(nn.Sequential):
     def forward(self, /, **batch: Any) -> dict[str, Any]:
         """The loss of a batch."""
         label, scores = batch[LABEL].long(), super().forward(batch[IMAGE].float().div(127.5).sub(1))
-        self.right += int((scores.argmax(1) == label).sum())
-        self.seen += len(scores)
+        self.right, self.seen = self.right + int((scores.argmax(1) == label).sum()), self.seen + len(scores)
         return {"loss": nn.functional.cross_entropy(scores, label), "logits": scores}
 
 
 class Tell(TrainerCallback):
     """Tells the data where the trainer goes on, which it does not do itself; and the user how it goes."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: D102
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Tell the data which step comes first."""
         epoch, step = divmod(state.global_step, -(-len(more["train_dataloader"]) // args.gradient_accumulation_steps))
         more["train_dataloader"].seek(epoch, step * args.gradient_accumulation_steps)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:  # noqa: D102
+    def on_epoch_end(self, args: Any, state: Any, control: Any, *, model: Any, **more: Any) -> None:
+        """Print the share of records that the epoch was right of."""
         print(f"epoch {round(state.epoch) - 1}: {model.right / model.seen:.1%} right", flush=True)
         model.right = model.seen = 0
 
 
 def main() -> None:
-    """Train; the Trainer saves after every epoch."""
+    """Train, in each process that torchrun starts; the Trainer saves after every epoch."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", nargs="?", default=PATH)
     parser.add_argument("--epochs", type=int, default=3)
@@ -49,7 +51,7 @@ def main() -> None:
     options = TrainingArguments("saved", num_train_epochs=given.epochs, learning_rate=2e-3, save_strategy="epoch", ignore_data_skip=True)
     layers = nn.Conv2d(SHAPE[2], 16, 5, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4)
     model = CountingNetwork(*layers, nn.Flatten(), nn.Linear(32 * 16, CLASSES))
-    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, shuffle=True, seed=0) as loader:
+    with sl.Loader(sl.open(given.path, (IMAGE, LABEL)), batch_size=given.batch, seed=0, distributed=True) as loader:
         batches = sl.for_torch(loader, device=options.device, channels_first=(IMAGE,), dataloader=True)
         trainer = Trainer(model, options, train_dataset=batches.dataset, callbacks=[Tell()])
         trainer.get_train_dataloader = lambda: batches

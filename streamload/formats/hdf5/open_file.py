@@ -16,6 +16,8 @@ from streamload.storage.files import system_failure
 if TYPE_CHECKING:
     import h5py
 
+SCALE_OFFSET = (2, 0, 0)
+"""The version of the HDF5 library that first reads all data that the scale-offset filter writes."""
 REFUSED_SETTINGS = ("HDF5_VOL_CONNECTOR", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX")
 """Environment variables that make the HDF5 library load code, or take values from elsewhere than the file says."""
 
@@ -102,11 +104,20 @@ def unreadable(path: str, error: BaseException) -> SourceError:
     if failure := system_failure(path, error):
         return failure
     reason = text.strip() or type(error).__name__
+    if "filter returned failure" in text and (version := _library_version()) < SCALE_OFFSET:
+        reason += f" (version {'.'.join(map(str, version))} says so of some good scale-offset data too, which h5py 3.16 reads)"
     return CorruptDataError(
         f"{path} is damaged, or its writer did not close it: the HDF5 library says: {reason}.",
         hint="Fetch or write it again. If its writer was killed, `h5clear -s` may help; nothing is changed for you.",
         path=path,
     )
+
+
+def _library_version() -> tuple[int, ...]:
+    """The version of the HDF5 library."""
+    import h5py
+
+    return tuple(h5py.version.hdf5_version_tuple)
 
 
 def plugin_folder_check(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from streamload.formats.image_folder.masks import (
 )
 from streamload.formats.image_folder.scanning import labelled_folders, listing_of, split_folder
 from streamload.formats.naming.field_names import Fields
+from streamload.formats.naming.split_words import split_words
 from streamload.formats.tables.label_values import LabelValues, labels_or_texts
 from streamload.formats.tables.planned_fields import Made, PlannedField, held_field, planned_source
 from streamload.omissions import Omission
@@ -157,10 +159,23 @@ def _records_of(path: str, root: str, labels: str | None, *, are_classes: bool) 
         made = _by_folder(found, are_classes=are_classes)
     if table is None and root != path and (beside := table_in(path)) is not None:
         made.notes.append(f"{os.path.basename(beside)} lies beside the splits and is not read: labels={beside!r} takes what it says")
+    made.notes += _told_apart(found)
     used = None if table is None else os.path.relpath(os.path.realpath(table), os.path.realpath(root))
     for why, names in found.others.items():
         made.omissions += _omitted(why, [name for name in names if name != used])
     return made
+
+
+def _told_apart(found: Listing) -> Iterator[str]:
+    """What is to be said of a folder whose first and last image are called after several splits, as COCO's are in one folder."""
+    ends = found.files.folder_starts.tolist()
+    for start, stop in pairwise(ends):
+        first, last = found.files.path(start), found.files.path(stop - 1)
+        words = split_words([os.path.basename(first), os.path.basename(last)])
+        if all(words) and words[0] != words[1]:
+            names = f"{os.path.basename(first)} and {os.path.basename(last)}"
+            yield f"{names} lie in one folder, and are called after two splits ({words[0]}, {words[1]}): all are read as one"
+            return
 
 
 def _omitted(why: str, names: Sequence[str]) -> Iterator[Omission]:

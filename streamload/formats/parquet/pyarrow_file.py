@@ -19,6 +19,9 @@ MOST_STRING_NBYTES = 64 * 1024**2
 MOST_CONTAINER = 4_000_000
 """Elements of a list in a footer."""
 
+NULL_LISTS = 26
+"""The first version of pyarrow that reads lists of one length some of which are null."""
+
 FAILURES = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
 """What pyarrow raises for files that it cannot read."""
 
@@ -60,9 +63,28 @@ def unreadable(
         return UnsupportedFeatureError(f"{where} is encrypted: {text}.", hint="Decrypt it first; keys are never asked for.", **details)
     if "checksum" in lower or "crc" in lower:
         return damaged(f"{where} holds a page whose checksum is wrong: {text}.", **details, kind=ChecksumError)
+    if lower.startswith("expected all lists to be of size=") and lower.endswith("had size=0") and pyarrow_version() < NULL_LISTS:
+        return UnsupportedFeatureError(
+            f"{where} holds lists of one length, some of which are null, and pyarrow {pa.__version__} cannot read those: {text}.",
+            hint=f"Run: pip install 'pyarrow>={NULL_LISTS}'",
+            **details,
+        )
     if type(error).__name__.startswith("ArrowNotImpl") or any(words in lower for words in ("not built", "unsupported", "not supported")):
         return UnsupportedFeatureError(f"{where} cannot be decoded by pyarrow {pa.__version__}: {text}.", hint="Write it anew.", **details)
     return damaged(f"{where} cannot be read as Parquet: {text or type(error).__name__}.", **details)
+
+
+def pyarrow_version() -> int:
+    """The major version of pyarrow."""
+    return int(pa.__version__.partition(".")[0])
+
+
+def decoded_nbytes(array: Any) -> int:
+    """Bytes that the values of an array take; of views, where this pyarrow cannot tell them apart, those of all its buffers."""
+    try:
+        return array.nbytes
+    except pa.ArrowTypeError:
+        return array.get_total_buffer_size()
 
 
 def release_unused() -> None:

@@ -191,7 +191,7 @@ class RowGroupReader(DecodedBlocksReader):
         from streamload.formats.arrow_types.element_types import NullFoundError, UnequalLengthError, wrong_value
         from streamload.formats.arrow_types.nulls import made_of
         from streamload.formats.arrow_types.schema_columns import member_at
-        from streamload.formats.parquet.pyarrow_file import FAILURES, release_unused, unreadable
+        from streamload.formats.parquet.pyarrow_file import FAILURES, decoded_nbytes, release_unused, unreadable
 
         column, (part, group) = self._column, self._places[block]
         path, (start, stop) = self.place(block)
@@ -209,7 +209,7 @@ class RowGroupReader(DecodedBlocksReader):
                     raise wrong_value(path, column.column, start + done, error, column.field) from None
                 if done + len(array) > size:
                     break
-                self._meter.read_nbytes += array.nbytes
+                self._meter.read_nbytes += decoded_nbytes(array)
                 yield done, values, wrong
                 done += len(array)
         except StreamloadError:

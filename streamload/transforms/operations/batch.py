@@ -214,7 +214,11 @@ def _check_mixing(operation: object, alpha: Any, classes: Any, p: Any) -> None:
 BatchOperation = OneHot | MixUp | CutMix
 
 
-def images_of(operation: Any) -> tuple[str, ...]:
-    """Fields of images that an operation, or one that it may choose, mixes."""
-    chosen = getattr(operation, "transforms", (operation,))
-    return tuple(one.images for one in chosen if hasattr(one, "images"))
+def mixing(operation: Any) -> tuple[MixUp | CutMix, ...]:
+    """What mixes images: an operation itself, or those that it may choose."""
+    return tuple(one for one in getattr(operation, "transforms", (operation,)) if isinstance(one, (MixUp, CutMix)))
+
+
+def labels_of(operation: Any) -> tuple[str, ...]:
+    """Fields whose labels an operation, or one that it may choose, makes shares of classes."""
+    return tuple(one.labels for one in getattr(operation, "transforms", (operation,)) if isinstance(one, BatchOperation))

@@ -19,9 +19,12 @@ QUIET = ("SIGSTOP", "sleep60")
 """Actions that only a timeout ends."""
 
 
-def swept(point: str, action: str, name: str, restart: bool = False, count: int = 1, worker: int = 0) -> dict[str, Any]:
-    """One action at one point of a worker's loop, with a short timeout where the action is to do nothing."""
-    driver.ask_to_die(f"{point}:{action}:{count}:{worker}")
+def swept(point: str, action: str, name: str, restart: bool = False, count: int = 1) -> dict[str, Any]:
+    """One action at one point of a worker's loop, with a short timeout where the action is to do nothing.
+
+    Which worker comes to a point of a step is not settled: steps go to whoever is first.
+    """
+    driver.ask_to_die(f"{point}:{action}:{count}")
     loader = driver.loader_of(name, timeout=0.3 if action in QUIET else 20.0, on_worker_crash="restart" if restart else "raise")
     outcome = driver.watch(loader, name)
     began = time.monotonic()
@@ -32,8 +35,8 @@ def swept(point: str, action: str, name: str, restart: bool = False, count: int 
 def matrix(action: str, point: str, count: int, repeats: int) -> dict[str, Any]:
     """One cell of the deadlock matrix: no outcome matters but that there is one, in time, and the same loader works again."""
     outcomes = []
-    for number in range(repeats):
-        driver.ask_to_die(f"{point}:{action}:{count}:{number % 2}")
+    for _ in range(repeats):
+        driver.ask_to_die(f"{point}:{action}:{count}")
         began = time.monotonic()
         loader = driver.loader_of("gzip")
         first = driver.watch(loader, "gzip")

@@ -18,7 +18,7 @@ import numpy as np
 def commands() -> list[str]:
     """The command lines of the launcher and of workers below this process."""
     found = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") for pid in driver.family()]
-    return [command for command in found if "streamload.workers.worker" in command]
+    return [command for command in found if "streamload.workers.fork_server" in command]
 
 
 def plain(name: str = "raw", **options: Any) -> dict[str, Any]:

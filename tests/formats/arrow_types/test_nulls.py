@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import pickle
 import re
@@ -11,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from contract import assert_delivers, assert_same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from table_files import WRITERS, each_format, parquet
+from table_files import NULL_LISTS, WRITERS, each_format, lacks, parquet
 
-from streamload.errors import ConfigError, NullValueError
+from streamload.errors import ConfigError, NullValueError, UnsupportedFeatureError
 from streamload.formats.open import open_source
 from streamload.formats.tables import table
 from streamload.loader.loader import Loader
@@ -50,7 +52,8 @@ def mixed(records: int = 9) -> pa.Table:
 def test_nan_and_nat_stand_for_nulls_by_themselves(write: Any, tmp_path: Path):
     """Of fractions and moments, in lists and arrays too; a note says how many."""
     table = mixed().select(["number", "fraction", "moment"])
-    table = table.append_column("pairs", pa.array([[0.5, None]] * 8 + [None], pa.list_(pa.float64(), 2)))
+    last = [None, None] if lacks(write) else None
+    table = table.append_column("pairs", pa.array([[0.5, None]] * 8 + [last], pa.list_(pa.float64(), 2)))
     table = table.append_column("some", pa.array([[1.0]] * 8 + [[None, 2.0]]))
     path = write(tmp_path / "a", table)
     fractions, moments = np.arange(9, dtype="f4") / 4, np.datetime64("2020-01-01", "us") + np.arange(9) * np.timedelta64(1, "D")
@@ -77,8 +80,27 @@ def test_nan_and_nat_stand_for_nulls_by_themselves(write: Any, tmp_path: Path):
 @pytest.mark.parametrize("rows", [[[1, 2], None, [3, 4]], [[1, 2], [None, 2], [3, 4]]], ids=["a list", "a value"])
 def test_a_null_among_lists_of_one_length_is_counted_once(write: Any, rows: list[Any], tmp_path: Path):
     """Though Arrow keeps a value for each element of a list that is null."""
+    if None in rows and (reason := lacks(write)):
+        pytest.skip(reason)
     source = open_source(write(tmp_path / "a", pa.table({"pair": pa.array(rows, pa.list_(pa.int32(), 2))})))
     assert source.nulls["pair"].count == 1
+    source.close()
+
+
+def test_null_lists_of_one_length_in_parquet_are_read_or_pyarrow_is_too_old(tmp_path: Path):
+    """Older versions stumble over them as over damage: that the file is good, and what to install, is said."""
+    pairs = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float32()))
+    schema = base64.b64encode(pa.schema([("pair", pa.list_(pa.float32(), 2))]).serialize())
+    table = pa.table({"pair": pairs})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema, store_schema=False) as writer:
+        writer.add_key_value_metadata({"ARROW:schema": schema})  # as a newer version writes them
+        writer.write_table(table)
+    source = open_source(tmp_path / "a.parquet")
+    if NULL_LISTS:
+        assert_same(source[1]["pair"], np.full(2, np.nan, "f4"))
+    else:
+        with pytest.raises(UnsupportedFeatureError, match=r"some of which are null, and pyarrow .* Run: pip install 'pyarrow>=26'"):
+            source[0]
     source.close()
 
 
@@ -209,7 +231,8 @@ VALUES = {
 def test_every_record_without_a_null_is_delivered_and_no_other(data: st.DataObject, how: str, tmp_path_factory: pytest.TempPathFactory):
     """Whatever the kinds, and wherever nulls lie; what complete() names are just the others."""
     count = data.draw(st.integers(1, 8))
-    names = {f"{kind}": kind for kind in data.draw(st.lists(st.sampled_from(list(VALUES)), min_size=1, max_size=3, unique=True))}
+    kinds = [kind for kind in VALUES if not (pa.types.is_fixed_size_list(kind) and lacks(COUNTED[how]))]
+    names = {f"{kind}": kind for kind in data.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=3, unique=True))}
     columns = {name: data.draw(st.lists(st.none() | VALUES[kind], min_size=count, max_size=count)) for name, kind in names.items()}
     table = pa.table({name: pa.array(values, names[name]) for name, values in columns.items()})
     source = open_source(COUNTED[how](tmp_path_factory.mktemp("nulls") / "a", table))

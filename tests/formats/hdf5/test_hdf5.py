@@ -10,11 +10,12 @@ import h5py
 import hdf5_files
 import numpy as np
 import pytest
-from hdf5_files import LAYOUTS, Arrays
+from hdf5_files import LAYOUTS, Arrays, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from streamload.errors import CorruptDataError
 from streamload.formats.hdf5.discovery.inspection import inspect_files
 from streamload.formats.hdf5.request import Request
 from streamload.formats.open import open_source
@@ -152,6 +153,19 @@ def test_small_fields_are_held_and_the_largest_never_is(tmp_path: Path):
     np.testing.assert_array_equal(source[::-1]["small"], small[::-1])
     assert open_source(path, fields=["small"]).columns[0].cuts is None
     assert type(open_source(path, fields=["small"]).columns[0]).__name__ == "RawRecords"
+    source.close()
+
+
+def test_scale_offset_of_full_width_is_read_or_hdf5_is_too_old(tmp_path: Path):
+    """HDF5 before 2.0 fails on some of it as on damage: that the file may be good, and what reads it, is said."""
+    image = np.random.default_rng(0).integers(0, 256, (7, 6, 3), np.uint8)
+    write(tmp_path / "a.h5", image=(image, {"chunks": (3, 4, 3), "scaleoffset": 0}))
+    source = open_source(tmp_path / "a.h5")
+    if h5py.version.hdf5_version_tuple >= (2, 0, 0):
+        np.testing.assert_array_equal(source[:]["image"], image)
+    else:
+        with pytest.raises(CorruptDataError, match=r"\(version 1\.\S+ says so of some good scale-offset data too, which h5py 3\.16"):
+            source[:]
     source.close()
 
 

@@ -84,7 +84,7 @@ def test_groups_of_different_lengths_are_a_record_each(keywords: dict[str, Any],
 
 @pytest.mark.parametrize(
     "keywords",
-    [{}, {"compression": "gzip"}, {"chunks": (4, 6, 3), "compression": "lzf"}, {"scaleoffset": 0}],
+    [{}, {"compression": "gzip"}, {"chunks": (4, 6, 3), "compression": "lzf"}, {"scaleoffset": 8}],
     ids=["contiguous", "gzip", "boxes", "through the library"],
 )
 def test_groups_of_one_shape_are_a_record_each(keywords: dict[str, Any], tmp_path: Path):

@@ -259,3 +259,23 @@ def test_masks_without_any_image_are_said(tmp_path: Path):
     write(tmp_path, ["a/images/1.png"])
     with sl.open(tmp_path / "a") as source:
         assert source.schema.names == ("image", "mask")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["COCO_train2014_1.png", "COCO_train2014_2.png", "COCO_val2014_1.png"], "(train, val)"),
+        (["a/1.png", "b/test_1.png", "b/train_1.png"], "(test, train)"),
+        (["images/test_1.png", "images/train_2.png", "masks/test_1.png", "masks/train_2.png"], "(test, train)"),
+        (["train_1.png", "train_2.png"], ""),
+        (["flight_test_1.png", "zebra.png"], ""),
+    ],
+)
+def test_images_of_several_splits_in_one_folder_are_said(names: list[str], said: str, tmp_path: Path):
+    """By their names: they are read as they lie, and whoever looks is told."""
+    write(tmp_path, names)
+    with sl.open(tmp_path) as source:
+        notes = [note for note in source.notes if "called after two splits" in note]
+        assert len(source) == sum(not name.startswith("masks") for name in names)
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)

@@ -48,11 +48,8 @@ def test_which_libraries(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_pass_augments_and_others_stand_beside_it(
-    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_augments_and_others_stand_beside_it(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What runs says how fast it is; a library that cannot be had, or that has no such operation, is left out by name."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = hdf5_file(tmp_path / "train.h5", arrays(200))
     words = ("bench", path, "--workers", "0", "--seconds", "0.1", "--batch", "32", "--augment", f"{chain}:PLAIN")
     code, document = answer(capsys, *words)

@@ -230,11 +230,8 @@ def test_records_without_a_fixed_size_leave_contenders_out(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_contenders_are_compared_or_left_out_by_name(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    """Each has its ratio, or the reason why not; copies stand in the cache folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_contenders_are_compared_or_left_out_by_name(path: Path, capsys: pytest.CaptureFixture[str]):
+    """Each has its ratio, or the reason why not."""
     asked = "ffcv_beton,tf_data,torch_memmap"
     code, document = answer(capsys, "bench", path, "--workers", "0", "--seconds", "0.1", "--batch", BATCH, "--contenders", asked)
     assert code == 0

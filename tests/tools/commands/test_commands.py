@@ -63,8 +63,9 @@ def test_no_command_at_all_is_asked_wrongly(capsys: pytest.CaptureFixture[str]):
         (["info", "x.h5", "--no-mesure"], "Did you mean '--no-measure'?"),
         (["plan"], "See streamload plan --help."),
         (["plan", "a.h5", "b.h5"], 'a pattern in quotes names many files: "train-*.h5".'),
+        (["verify", "a.h5", "b.h5"], "To compare with another file: --against b.h5."),
     ],
-    ids=["a command", "an option", "a missing argument", "a pattern without quotes"],
+    ids=["a command", "an option", "a missing argument", "a pattern without quotes", "a second file"],
 )
 def test_what_is_misspelt_is_guessed(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]):
     """Exit code 2, and a line that says what was probably meant."""

@@ -284,7 +284,7 @@ def test_readings_of_groups_are_told_as_commands_that_work(here: Path, capsys: p
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [({"chunks": (64, 8, 8, 3), "compression": "gzip"}, 0), ({"chunks": (64, 8, 8, 3), "scaleoffset": 0}, 0)],
+    [({"chunks": (64, 8, 8, 3), "compression": "gzip"}, 0), ({"chunks": (64, 8, 8, 3), "scaleoffset": 8}, 0)],
     ids=["compressed", "only the HDF5 library"],
 )
 def test_what_info_advises_of_a_layout_makes_it_better(options: dict[str, Any], code: int, here: Path, capsys: pytest.CaptureFixture[str]):

@@ -106,6 +106,32 @@ def test_show_draws_every_crop_in_its_own_proportions_and_key_points(tmp_path: P
     assert (code, "'scan' holds volumes, and only images are drawn." in text) == (1, True)
 
 
+def test_show_says_what_a_label_becomes_where_records_are_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A rectangle of the record before, in every crop alike, and the share of its class; smoothed labels have the largest two."""
+    image = np.repeat(np.array([50, 100, 200], np.uint8), 40 * 40 * 3).reshape(3, 40, 40, 3)
+    path = hdf5_file(tmp_path / "a.h5", {"image": image, "label": np.array([4, 7, 2])})
+    (tmp_path / "chain.py").write_text(
+        "import streamload as sl\n"
+        'CUT = [sl.Augment("image", sl.FiveCrop(16)), sl.CutMix(num_classes=8)]\n'
+        'SMOOTH = [sl.Augment("image"), sl.OneHot(8, smoothing=0.4)]\n'
+    )
+    sheet = tmp_path / "sheet.png"
+    code, text = said(capsys, "show", path, "--augment", f"{tmp_path / 'chain.py'}:CUT", "-o", sheet)
+    assert (code, f"18 images of 'image': {sheet}" in text) == (0, True)
+    cell, drawn = 2 * 40, imagecodecs.png_decode(sheet.read_bytes())[..., 0]
+    for row, (own, before) in enumerate(((50, 200), (100, 50), (200, 100))):
+        crops = [drawn[row * (cell + STRIP + 2) :, column * (cell + 2) :][:cell, :cell] for column in range(1, 6)]
+        assert set(np.unique(crops[0]).tolist()) == {own, before}
+        assert all((crop == crops[0]).all() for crop in crops)
+        share = round(100 * (crops[0] == own).mean())
+        classes = {50: 4, 100: 7, 200: 2}
+        both = sorted(((share, classes[own]), (100 - share, classes[before])), reverse=True)
+        assert f"record {row} in epoch 0" in text
+        assert f"  'label': {both[0][1]} {both[0][0]}%, {both[1][1]} {both[1][0]}%" in text
+    found = answer(capsys, "show", path, "-n", 1, "--augment", f"{tmp_path / 'chain.py'}:SMOOTH", "-o", tmp_path / "b.png")[1]
+    assert [one["drawn"] for one in found["drawn"]] == [f"record 0 in epoch {epoch}\n  'label': 4 65%, 0 5%" for epoch in range(5)]
+
+
 def test_show_says_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Nothing to show; no folder for the sheet, found before anything is read."""
     path = hdf5_file(tmp_path / "a.h5", arrays(0))

@@ -15,8 +15,8 @@ RED, GREEN, BLUE = f32(0.2989), f32(0.587), f32(0.114)
 
 
 def fma(x: Any, y: Any, z: Any) -> NDArray[np.float32]:
-    """x * y + z rounded once: in float64 the product and the sum of such numbers are exact."""
-    return (x * np.float64(y) + z).astype(f32)
+    """x * y + z rounded once: in float64 the product of such numbers is exact. NumPy 1 goes by arrays alone, unless it is told."""
+    return np.add(np.multiply(x, y, dtype=np.float64), z, dtype=np.float64).astype(f32)
 
 
 def grey(planes: NDArray[np.uint8]) -> NDArray[np.float32]:

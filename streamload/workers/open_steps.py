@@ -1,0 +1,84 @@
+"""Steps that have been sent to workers and are not answered yet."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamload.fetch.tasks import Filled, Reply, StepTask
+from streamload.memory.slots import NOT_FILLED, flawed
+from streamload.workers.step_queue import StepQueue
+
+_made = tuple.__new__
+"""Makes a named tuple as its class would, in half the time: for what is made for every step."""
+
+
+class OpenSteps:
+    """The open steps of a loader, and the queue that workers take them from.
+
+    A step is answered by the head of its slot, if it was filled just as it was asked for; by a message otherwise.
+    """
+
+    def __init__(self, heads: NDArray[np.int64], *, workers: int) -> None:
+        """`heads` are those of the slots, shape (slots,)."""
+        self.queue = StepQueue()
+        self._heads = heads
+        self._workers = workers
+        self._tasks: dict[int, StepTask] = {}
+        """By number, rising."""
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def send(self, task: StepTask, *, now: bool) -> None:
+        """Put a step into the queue, or leave that to `send_again`."""
+        self._tasks[task[0]] = task
+        self._heads[task[1]] = NOT_FILLED
+        if now:
+            self.queue.put(task)
+
+    def send_again(self) -> None:
+        """Put every step into the queue that is not filled. No worker may have any, nor the queue."""
+        for task in self._tasks.values():
+            if self._heads.item(task.slot) != task.number:
+                self.queue.put(task)
+
+    def filled(self) -> list[Reply]:
+        """The answers of steps whose slots say that they are filled; each is given once.
+
+        A head that says anything else was written over: that counts as an answer, which `Slots.commit` finds to be wrong.
+        """
+        found: list[Reply] = []
+        head, open_steps = self._heads.item, 0
+        for number, task in self._tasks.items():
+            if (said := head(task[1])) == number or said not in (NOT_FILLED, flawed(number)):
+                found.append(_made(Filled, (number, task[1], task.rows, (), ())))
+            elif (open_steps := open_steps + 1) >= self._workers:
+                break  # Steps are begun in their order: each worker is at one of these, and none is begun behind them.
+        for reply in found:
+            del self._tasks[reply.number]
+        return found
+
+    def answered(self, number: int) -> None:
+        """A message has answered this step."""
+        self._tasks.pop(number, None)
+
+    def not_done(self, number: int | None) -> StepTask | None:
+        """The step of this number, unless it is answered or filled."""
+        task = self._tasks.get(number) if number is not None else None
+        return None if task is None or self._heads.item(task.slot) == task.number else task
+
+    @property
+    def oldest(self) -> StepTask | None:
+        """The step that was sent first."""
+        return next(iter(self._tasks.values()), None)
+
+    def call_off(self) -> list[StepTask]:
+        """Forget all steps; returns them."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        return tasks
+
+    def close(self) -> None:
+        """Close the queue. What is filled can still be asked for."""
+        self.queue.close()

@@ -1,0 +1,103 @@
+"""The queue of steps that all workers of a loader take from: each message is one step, and goes to one worker.
+
+The kernel hands out a message whole, to whoever asks first, so that a worker that has nothing to do takes what comes next, whatever
+the others are at. It is a queue without a lock: a worker that is killed takes the one message along that it had taken, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+from streamload.errors import ResourceError, WorkerError
+from streamload.fetch.tasks import StepTask, pack_step, step_of
+
+MESSAGE_NBYTES = 1 << 17
+"""The most bytes of a step: pieces and advice of some 5,000 stretches of positions."""
+MOST_AWAKE_NS, LEAST_AWAKE_NS = 100_000, 5_000
+"""For how long a worker without a step looks for one before it sleeps."""
+_let_others_run: Callable[[], None] = getattr(os, "sched_yield", partial(time.sleep, 0))
+_FLAGS = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class StepQueue:
+    """The loader's end of it."""
+
+    def __init__(self) -> None:
+        """Raises ResourceError where there is no descriptor for it."""
+        try:
+            self._given, self.taken = socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM))
+        except OSError as error:
+            raise ResourceError(
+                f"no descriptor for the queue of steps: {error.strerror}.", hint="Raise `ulimit -n`.", errno=error.errno
+            ) from error
+
+    def put(self, task: StepTask) -> None:
+        """Add a step. Raises WorkerError where there is no room: far fewer are under way than there is room for."""
+        try:
+            self._given.send(pack_step(task), _FLAGS)
+        except OSError as error:
+            raise WorkerError(f"the queue of steps takes no more ({error.strerror}): a fault in streamload.") from error
+
+    def clear(self) -> None:
+        """Take out every step that no worker has taken."""
+        while True:
+            try:
+                self.taken.recv(1, socket.MSG_DONTWAIT)
+            except InterruptedError:
+                continue
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Let go of both ends."""
+        self._given.close()
+        self.taken.close()
+
+
+class StepTaker:
+    """A worker's end of it, beside the socket that is its own."""
+
+    def __init__(self, steps: socket.socket, channel: socket.socket) -> None:
+        self._steps = steps
+        self._buffer = bytearray(MESSAGE_NBYTES)
+        self._view = memoryview(self._buffer)
+        self._awake_ns = MOST_AWAKE_NS
+        if hasattr(select, "epoll") and hasattr(select, "EPOLLEXCLUSIVE"):
+            self._ready = select.epoll()
+            self._ready.register(channel.fileno(), select.EPOLLIN)
+            self._ready.register(steps.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)  # One step wakes one worker.
+        else:
+            self._ready = select.poll()
+            self._ready.register(channel.fileno(), select.POLLIN)
+            self._ready.register(steps.fileno(), select.POLLIN)
+
+    def take(self) -> StepTask | None:
+        """The next step, or None where there is none now."""
+        try:
+            length = self._steps.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return None
+        return step_of(self._view[:length]) if length else None
+
+    def take_soon(self) -> StepTask | None:
+        """The next step if it comes within a moment, for which this process stays awake: putting it to sleep and waking it takes longer.
+
+        The moment is doubled whenever a step has come, and halved whenever none has: who waits for long soon sleeps at once.
+        """
+        until = time.perf_counter_ns() + self._awake_ns
+        while time.perf_counter_ns() < until:
+            _let_others_run()
+            if (task := self.take()) is not None:
+                self._awake_ns = min(2 * self._awake_ns, MOST_AWAKE_NS)
+                return task
+        self._awake_ns = max(self._awake_ns // 2, LEAST_AWAKE_NS)
+        return None
+
+    def wait(self) -> None:
+        """Sleep until there is a step, or a message on the worker's own socket."""
+        self._ready.poll()

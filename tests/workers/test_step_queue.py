@@ -1,0 +1,112 @@
+"""Each step goes to one worker, whole, in the order in which it was put; who takes none for a while sleeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from streamload.errors import WorkerError
+from streamload.fetch.tasks import StepTask
+from streamload.order import StepPiece
+from streamload.workers.step_queue import LEAST_AWAKE_NS, MOST_AWAKE_NS, StepQueue, StepTaker
+
+
+def step(number: int, pieces: int = 1) -> StepTask:
+    return StepTask(number, number % 7, 0, number, tuple(StepPiece(0, k, 0, number, number + 2) for k in range(pieces)))
+
+
+@pytest.fixture
+def queue() -> Iterator[StepQueue]:
+    made = StepQueue()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def channels() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def taker_of(queue: StepQueue, channel: socket.socket) -> StepTaker:
+    return StepTaker(queue.taken, channel)
+
+
+def test_every_step_is_taken_once_whole_and_in_order(queue: StepQueue, channels: tuple[socket.socket, socket.socket]) -> None:
+    """Two takers in turns: what is long stays whole, and nobody gets what another has."""
+    tasks = [step(number, pieces) for number, pieces in enumerate((1, 1, 40, 3, 1, 200, 1))]
+    for task in tasks:
+        queue.put(task)
+    takers = [taker_of(queue, channels[1]) for _ in range(2)]
+    assert [takers[number % 2].take() for number in range(len(tasks))] == tasks
+    assert [taker.take() for taker in takers] == [None, None]
+
+
+def test_what_nobody_has_taken_can_be_taken_back(queue: StepQueue, channels: tuple[socket.socket, socket.socket]) -> None:
+    taker = taker_of(queue, channels[1])
+    for number in range(5):
+        queue.put(step(number))
+    assert taker.take() == step(0)
+    queue.clear()
+    assert taker.take() is None
+    queue.put(step(9))
+    assert taker.take() == step(9)
+
+
+def test_a_process_that_is_killed_takes_one_step_along(queue: StepQueue, channels: tuple[socket.socket, socket.socket]) -> None:
+    """It holds no lock: whoever comes next gets the next step at once."""
+    for number in range(3):
+        queue.put(step(number))
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        taker_of(queue, channels[1]).take()
+        os.write(tell, b"x")
+        signal.pause()
+    assert os.read(told, 1) == b"x"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(told), os.close(tell)
+    taker = taker_of(queue, channels[1])
+    assert [taker.take() for _ in range(3)] == [step(1), step(2), None]
+
+
+def test_a_worker_is_woken_by_a_step_and_by_its_own_socket(queue: StepQueue, channels: tuple[socket.socket, socket.socket]) -> None:
+    taker = taker_of(queue, channels[1])
+    queue.put(step(1))
+    taker.wait()
+    assert taker.take() == step(1)
+    channels[0].send(b"x")
+    taker.wait()
+    assert (taker.take(), channels[1].recv(8)) == (None, b"x")
+
+
+def test_the_time_awake_follows_what_comes_of_it(queue: StepQueue, channels: tuple[socket.socket, socket.socket]) -> None:
+    """It is halved while nothing comes, to the least, and doubled again by steps that do come."""
+    taker = taker_of(queue, channels[1])
+    for _ in range(10):
+        assert taker.take_soon() is None
+    assert taker._awake_ns == LEAST_AWAKE_NS
+    taker._awake_ns = MOST_AWAKE_NS // 2
+    queue.put(step(4))
+    assert taker.take_soon() == step(4)
+    assert taker._awake_ns == MOST_AWAKE_NS
+
+
+def test_a_queue_that_is_full_or_closed_is_a_fault(queue: StepQueue) -> None:
+
+    def fill() -> None:
+        for number in range(100_000):
+            queue.put(step(number))
+
+    with pytest.raises(WorkerError, match=r"the queue of steps takes no more \(.*\): a fault in streamload"):
+        fill()
+    queue.clear()
+    queue.close()
+    with pytest.raises(WorkerError, match="the queue of steps takes no more"):
+        queue.put(step(1))
