@@ -38,6 +38,6 @@ def spread(shares: Sequence[int]) -> list[NDArray[np.int64]]:
 
 def shared(task: WindowTask, others: Iterable[WindowTask], progress: WorkerProgress, workers: int) -> WindowTask:
     """The task, its blocks shared among so many workers by what each has left of the other windows of its stream."""
-    windows = [other for other in others if other.stream == task.stream]
+    windows = [other for other in others if other.stream == task.stream and other.part != task.part]
     left = [sum(one.shares[k] - progress.blocks_done(k, one.part, one.serial) for one in windows) for k in range(workers)]
     return task._replace(shares=shares_of(task.blocks, left))

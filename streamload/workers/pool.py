@@ -36,9 +36,8 @@ from streamload.workers.handle import WorkerHandle, stacks_of
 from streamload.workers.launcher import Launcher, start_launcher
 from streamload.workers.open_steps import OpenSteps
 
-MOST_TASKS = 64
-MOST_DEATHS = 2
-"""How many workers may die one after the other before they have done anything, and be replaced."""
+MOST_TASKS, MOST_DEATHS = 64, 2
+"""The first in rule 1; how many workers may die one after the other before they have done anything, and be replaced."""
 ENOUGH = 4
 """Steps that are filled together before the loader is woken, where they are quick: whoever is woken takes a core from a worker."""
 LOOK_S = 0.2
@@ -131,10 +130,7 @@ class ProcessPool:
 
     def send_window(self, task: WindowTask) -> None:
         """Have all workers decode their shares of a window: those have less of it that have more left of others."""
-        self._windows.pop(task.part, None)
-        if len(self._handles) > 1:
-            task = shared(task, self._windows.values(), self._progress, len(self._handles))
-        self._windows[task.part] = task
+        task = self._windows[task.part] = shared(task, self._windows.values(), self._progress, len(self._handles))
         for handle in self._handles if self._error is None else ():
             handle.send(pack_window(task))
 
