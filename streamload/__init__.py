@@ -16,12 +16,12 @@ for epoch in loader.epochs(10):
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from streamload import interrupts
 
-interrupts.hold()  # before anything that takes time to import
+interrupts.hold()  # before anything that takes time to import, as typing does
+
+import importlib  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from streamload import errors  # noqa: E402
 

@@ -5,9 +5,9 @@ A program that imports the library is not touched.
 
 from __future__ import annotations
 
+import _signal as signal  # pyright: ignore[reportMissingImports]  # the module that gives names to it imports enum, and takes its time
 import atexit
 import os
-import signal
 import sys
 
 INTERRUPTED = 130

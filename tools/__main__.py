@@ -74,6 +74,15 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Whatever ends it, from a closed pipe to Ctrl-C, ends it in a line or less."""
     try:
+        return _ended(arguments)
+    except KeyboardInterrupt:  # A second one, while the first was being told.
+        leave(INTERRUPTED)
+        return INTERRUPTED
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
+    """Run one command, and tell how it ended."""
+    try:
         try:
             release()
             _open_streams()

@@ -30,23 +30,23 @@ def open_source(
 ) -> Source:
     """The records of one data file, of a list of files, of a folder, or of all files that match a pattern ("train-*.h5").
 
-    Several files of one schema are one source, in the order given; the files of a pattern are taken in natural order
-    (2 before 10). `fields` chooses: names as they stand in the file, or {name to deliver: name in the file}; without
-    it the fields are found, and `repr` of the source says how. Columns of a table can be put side by side in one field,
-    {"x": ["f0", "f1"]}, or, by a pattern and in natural order, {"x": "f*"}. Nothing is read but what describes the data, and fields
-    small enough to be held in memory. Fields that lie in files of their own are joined by record:
-    {"image": "x.npy", "label": "y.npy"}, or {"image": sl.open("x.parquet", fields=["image"]), "label": "y.npy"}.
+    Files with the same fields are one source, in the order given; those of a pattern in natural order (2 before 10). Only what describes
+    the data is read, and fields that are small enough to be held in memory. `repr` of the source says what was found.
 
-    What a record is can be said: `record_axis=None` takes each file for one record, and in HDF5 each dataset; there `record_axis`
-    may be the number of an axis, of all fields or by field, names in `fields` may be patterns of groups ("sample_*/image"), and
-    `scaled=True` unpacks netCDF's values, and Zarr's. A record of one element is delivered as one number, but of the field with the
-    largest records.
+    `fields`: names, or {name to deliver: name in the file}; without it the fields are found. {"x": ["f0", "f1"]}, or the pattern
+    {"x": "f*"}, puts columns of a table side by side in one field; "sample_*/image" is a pattern of groups in HDF5. Files that have other
+    fields of the same records are joined: sl.open({"image": "x.npy", "label": "y.npy"}); sources may stand in place of paths.
+    `decode`: for encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF), a size such as (224, 224), a `Decode`, or these by field; False leaves
+    bytes. By default images are decoded if those that are examined (up to 64) have one size, and stay bytes otherwise.
 
-    `decode` says what becomes of fields of encoded images (JPEG, PNG, WebP, TIFF, BMP, GIF): a size such as (224, 224) or a
-    `Decode`, or these by field, {"image": (224, 224)}; False leaves bytes. Without it, images are decoded where those that are
-    looked at (up to 64) have one size, and stay bytes, with a note in `repr`, where they differ.
+    Further options, each of the formats that have it (the error for another one lists those of a format):
+    `record_axis`: the axis that counts records, of all fields or by field, in HDF5; None takes each dataset, or each file, for one record.
+    `split`: "train", "test" ...: the files, folders or images of one split. `labels`: a table with a row for each image of a folder.
+    `scaled`: True unpacks values as netCDF and xarray do (HDF5, Zarr). `shapes`: {"image": (32, 32, 3)} where a file has bytes alone;
+    {"tokens": (None,)} says that lists differ in length. `fill`: what stands for nulls and missing members, for all fields or by field.
+    `on_damage`: "skip" leaves out what is damaged of tars and TFRecord files. `verify`: False skips the checksums of Parquet pages.
 
-    `split="train"` chooses the files of a folder that are of one split, where their names, or those of its folders, say several.
+    A record of one element is delivered as one number, except in the field with the largest records.
 
     Raises ConfigError for an argument that cannot be right, and a SourceError that names the file otherwise.
     """

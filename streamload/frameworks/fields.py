@@ -1,4 +1,4 @@
-"""Which fields of a batch a framework is given, and in what: a dict, a tuple or one array."""
+"""Which fields of a batch a framework is given, and whether as a dict, a tuple or one array."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from streamload.loader.options import did_you_mean
 from streamload.schema import BYTES, TEXT, Field
 
 VALID = "valid"
-"""The name that stands for which records of a batch count, where no field of the data has it: bool, shape (records,)."""
+"""The name of an extra field that says which records of a batch count: bool, shape (records,). A field of the data with this name goes
+before it."""
 
 PLACE = "place"
-"""The name that stands for the steps that were done after a batch, counted through epochs: int64, one number a batch."""
+"""The name of an extra field, one int64 for each batch: the steps that are done after it, counted through epochs."""
 
 DICT, TUPLE, ONE = "dict", "tuple", "one"
 
@@ -29,14 +30,14 @@ WantedFields = str | Sequence[str] | None
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchFields:
-    """Fields of a batch, and what they are handed out in."""
+    """The fields that a framework is given, and the container that they come in."""
 
     fields: tuple[Field, ...]
-    """In the order in which they are handed out; `valid` is among them where it was asked for."""
+    """In the order of delivery, with the extra fields that were asked for."""
     container: str
-    """ "dict", "tuple" or "one"."""
+    """DICT, TUPLE, or ONE for a single array."""
     computed: frozenset[str]
-    """The names among these that no field of the data has."""
+    """The names of the extra fields among them: VALID, PLACE."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,30 +46,31 @@ class BatchFields:
 
     @property
     def has_valid(self) -> bool:
-        """Whether what counts of a batch is handed out too."""
+        """Whether the extra field VALID is among them."""
         return VALID in self.computed
 
     def is_place(self, field: Field) -> bool:
-        """Whether it is one number a batch."""
+        """Whether a field is the extra field PLACE, which has one number for each batch."""
         return field.name == PLACE and PLACE in self.computed
 
     def value(self, batch: Batch, name: str) -> Any:
-        """What a batch has under a name: an array of shape (records, *shape), or a Ragged."""
+        """The field of a batch with this name: an array of shape (records, *shape), or a `Ragged`; an int64 for PLACE."""
         if name not in self.computed:
             return batch[name]
         return batch.valid if name == VALID else np.int64(batch.total_step + 1)
 
     def arranged(self, made: Sequence[Any]) -> Any:
-        """What was made of each field, in the container."""
+        """What was made of each field, in the order of `fields`, in the container."""
         if self.container == DICT:
             return dict(zip(self.names, made, strict=True))
         return made[0] if self.container == ONE else tuple(made)
 
 
 def chosen_fields(loader: Loader, fields: WantedFields, *, asked: str, with_valid: bool = False, with_place: bool = False) -> BatchFields:
-    """The fields that were asked for by name, or all; `with_valid` adds `valid` to a dict of all, and `with_place` knows `place`.
+    """The fields that `fields` asks for. `with_valid` adds VALID to a dict of all fields; `with_place` allows to ask for PLACE. `asked` is
+    the function that errors name.
 
-    Raises ConfigError for what is no loader and for a name that the data does not have.
+    Raises ConfigError for an object that is no loader, and for a name that the data does not have.
     """
     if not isinstance(cast(object, loader), Loader):
         raise ConfigError(
@@ -97,7 +99,7 @@ def chosen_fields(loader: Loader, fields: WantedFields, *, asked: str, with_vali
 
 
 def field_names(fields: object, *, asked: str) -> tuple[str, ...]:
-    """The names that were given. Raises ConfigError for what are none."""
+    """The names that `fields` gives, as a tuple. Raises ConfigError for values that are not text."""
     if isinstance(fields, str):
         return (fields,)
     names = tuple(cast(Iterable[object], fields)) if isinstance(fields, Iterable) and not isinstance(fields, bytes) else (fields,)
@@ -108,24 +110,24 @@ def field_names(fields: object, *, asked: str) -> tuple[str, ...]:
 
 
 def filled_up(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """`size` records: the array itself where it has them, else a copy that repeats its last one."""
+    """An array of `size` records: the array itself if it has so many, otherwise a copy in which its last record is repeated."""
     missing = size - len(array)
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 SHORT_FLOATS = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"})
-"""Names of dtypes that NumPy has from ml_dtypes alone, and that frameworks have under the same names."""
+"""Names of dtypes that the package ml_dtypes adds to NumPy, and that frameworks have under the same names."""
 
 
 def is_number(field: Field) -> bool:
-    """Whether a field is of bool, integers, floats or complex numbers that frameworks know: of up to 64 bits, or twice that."""
+    """Whether a field has a dtype of numbers that frameworks know: bool, integers and floats of up to 64 bits, complex of up to 128."""
     if field.dtype.name in SHORT_FLOATS:
         return True
     return field.dtype.kind in "biufc" and field.dtype.itemsize <= (16 if field.dtype.kind == "c" else 8)
 
 
 def is_text(field: Field) -> bool:
-    """Whether records of a field are bytes or text: of any length, or of one."""
+    """Whether records of a field are bytes or text, of any length or of a fixed one."""
     return field.ragged in (BYTES, TEXT) or field.dtype.kind in "SU"
 
 
@@ -133,6 +135,6 @@ def refused(field: Field, framework: str, *, why: str = "") -> ConfigError:
     """The error for a field that a framework has no arrays for."""
     return ConfigError(
         f"{framework} has no array for the field '{field}'{why}.",
-        hint="Name the fields that it shall have by fields=, or make an array of numbers of it in the loader's transform=.",
+        hint="Name other fields by fields=, or make an array of numbers of it in the loader's transform=.",
         field=field.name,
     )

@@ -1,4 +1,4 @@
-"""A loader's batches as Keras's own kind of data, for every backend."""
+"""A loader's batches as a Keras `DataAdapter`, which `fit`, `evaluate` and `predict` take on every backend."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from streamload.schema import Field
 
 
 class KerasBatches(DataAdapter):
-    """Passes over a loader's batches as Keras wants them.
+    """Passes over a loader's batches, begun and ended as Keras expects it.
 
     Rules:
 
-    1. A pass begins with its first batch, whoever made the iterator, and however many were made.
-    2. One that was left before its last batch begins again where it began: Keras looks at a batch and starts over.
-    3. After a resume by `steps_per_epoch` each has as many steps as an epoch, and so goes through the end of one: Keras counts.
-       Where these do not divide an epoch, Keras ends its own with the loader's, and a pass is the rest of the loader's epoch.
-    4. With `steps_per_epoch`, one that begins while another was left (`fit` was interrupted, and called again) begins where Keras
-       said that it stands.
+    1. A pass begins when its first batch is asked for, no matter how many iterators Keras has made before.
+    2. A pass that was left before its last batch is followed by one that begins at the same batch: Keras reads a first batch to see its
+       shapes, and then starts again.
+    3. After a resume with `steps_per_epoch`, a pass has as many steps as an epoch of the loader, and continues into the next epoch: Keras
+       counts the steps. If `steps_per_epoch` does not divide an epoch of the loader, Keras ends its own epoch together with the
+       loader's, and a pass is the rest of the loader's epoch.
+    4. With `steps_per_epoch`, a pass that begins while another one was left (`fit` was interrupted and called again) begins at the
+       epoch that Keras has named by `set_epoch`.
     """
 
     def __init__(self, loader: Loader, choice: BatchFields) -> None:
@@ -38,15 +40,15 @@ class KerasBatches(DataAdapter):
         """The loader whose batches these are."""
         self._choice = choice
         self._open: int | None = None
-        """The step, counted through epochs, with which the pass began that was not yet given its last batch."""
+        """The first step of the pass that has not given its last batch, counted through epochs; None if there is none."""
         self._next: int | None = None
-        """The step before which the next pass begins, where it is not the loader that says so."""
+        """The first step of the next pass, counted through epochs; None if the loader's position decides."""
         self._through = False
-        """Whether passes go through the ends of epochs."""
+        """Whether a pass continues into the next epoch of the loader (rule 3)."""
         self._told: int | None = None
-        """The epoch of `steps_per_epoch` steps that Keras was in last."""
+        """The number of the epoch that Keras has named last, with `steps_per_epoch`."""
         self._due: int | None = None
-        """The step with which it began, counted through epochs of the loader."""
+        """The first step of that epoch, counted through epochs of the loader."""
 
     def _pass(self) -> Generator[Batch]:
         loader, left = self.loader, len(self.loader)
@@ -78,7 +80,7 @@ class KerasBatches(DataAdapter):
         return map(self._arrays, self._pass())
 
     def get_jax_iterator(self) -> Iterator[Any]:
-        """The same, narrowed to what JAX has, after a look at every value."""
+        """Tuples of NumPy arrays in dtypes that JAX has. Raises OverflowError for a value that does not fit."""
         from streamload.frameworks.jax_form import CURE, jax_dtype
 
         allow_copies(self.loader)
@@ -95,7 +97,7 @@ class KerasBatches(DataAdapter):
         return (tuple([make(array) for make, array in zip(makers, self._arrays(batch), strict=True)]) for batch in self._pass())
 
     def get_tf_dataset(self) -> Any:
-        """A data set whose signature is that of the fields: nothing is looked at to find it out."""
+        """A `tf.data.Dataset` whose signature is made of the fields, without reading a batch."""
         from streamload.frameworks.tensorflow_form import TensorFlowForm, dataset_of
 
         return dataset_of(TensorFlowForm(self._choice), self.get_numpy_iterator, length=None)
@@ -107,7 +109,7 @@ class KerasBatches(DataAdapter):
 
     @property
     def batch_size(self) -> None:
-        """Left open: Keras would look for it in arrays."""
+        """None: unknown to Keras, which would look for it in arrays."""
         return
 
     @property
@@ -120,7 +122,7 @@ class KerasBatches(DataAdapter):
         """Left open."""
         return
 
-    # RunPosition
+    # The position
 
     def __len__(self) -> int:
         """Steps of an epoch."""

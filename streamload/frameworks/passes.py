@@ -1,4 +1,6 @@
-"""Passes over a loader in the form of a framework, some batches ahead of the one in use, with the state that belongs to that one."""
+"""Iterates over a loader, and converts its batches for a framework. Some batches may be converted ahead of the one that the user has; the
+state is then that of the user's batch.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +14,22 @@ from streamload.loader.loader import Loader
 
 
 class Form(Protocol):
-    """How a batch becomes what a framework is given, in two halves: copies to a device are begun ahead of being waited for."""
+    """Converts a batch for a framework, in two steps: copies to a device are started ahead, and waited for when they are needed."""
 
     ahead: int
-    """Batches that are begun before the one in use is done with."""
+    """How many batches are begun ahead of the one that the user has."""
 
     def begin(self, batch: Batch) -> Any:
-        """Begin; the batch is let go of afterwards."""
+        """Start the conversion of a batch. The caller keeps no reference to the batch."""
         ...
 
     def finish(self, begun: Any) -> Any:
-        """What is handed out."""
+        """What the user is given, made of what `begin` returned."""
         ...
 
 
 class EpochSetter:
-    """What trainers look for under `sampler`, to say which epoch comes next. It has nothing else of a sampler."""
+    """The object that trainers find under `sampler`, and whose `set_epoch` they call. It is no sampler otherwise."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
@@ -38,10 +40,10 @@ class EpochSetter:
 
 
 class Passes:
-    """Passes over a loader's batches, each in the form of a framework: every `for` is the next epoch, or the rest of a resumed one.
+    """A loader's batches, converted for a framework. Every `for` goes over the next epoch, or over the rest of one that was resumed.
 
-    Its length is that of a whole epoch, and nothing moves before the first `next` of a pass. What is begun ahead is not in
-    its state: `state_dict()` says what comes after the batch that was handed out last.
+    Its length is that of a whole epoch. A pass begins with its first `next`. `state_dict()` is the state after the batch that the user was
+    given last, without those that are begun ahead.
     """
 
     def __init__(self, loader: Loader, form: Form) -> None:
@@ -49,18 +51,18 @@ class Passes:
         """The loader whose batches these are."""
         self._form = form
         self._taken: Mapping[str, Any] | None = None
-        """The loader's state after the last batch that was begun, where that is ahead."""
+        """The loader's state after the last batch that was begun; None if none is begun ahead."""
         self._used: Mapping[str, Any] = {}
-        """Its state after the last batch that was handed out."""
+        """The loader's state after the last batch that the user was given."""
         self._newest: object = None
-        """What is under way in the pass that began last: the one whose batches the state is of."""
+        """The queue of the pass that began last: only this pass changes the state."""
 
     def __len__(self) -> int:
         """Steps of an epoch."""
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        # What is handed out is all that holds a batch's memory; and threads may share a `map`, as they may an epoch.
+        # A `map` keeps no reference to a batch, and may be shared by threads as an epoch may.
         return self._ahead() if self._form.ahead else map(self._made, self.loader)
 
     def _made(self, batch: Batch) -> Any:
@@ -68,7 +70,7 @@ class Passes:
 
     def _ahead(self) -> Generator[Any]:
         begun: deque[tuple[Any, Mapping[str, Any]]] = deque()
-        # Should the very first batch not be begun, because memory ran out or there is no such device, nothing was handed out.
+        # If the very first batch cannot be begun (no memory, no such device), the state is that of before.
         self._used, self._newest = self.state_dict(), begun
         for batch in self.loader:
             self._taken = batch.state_dict()
@@ -88,9 +90,9 @@ class Passes:
         return self._form.finish(made)
 
     def state_dict(self) -> dict[str, Any]:
-        """The loader's state after the batch that was handed out last: plain JSON, under 1 KB."""
+        """The loader's state after the batch that the user was given last: plain JSON, under 1 KB."""
         state = self.loader.state_dict()
-        # Unless somebody has moved the loader meanwhile, the batches between the two are begun, and nobody has had them.
+        # If the loader was not moved meanwhile, the batches between the two states are begun, and were not given to the user.
         return dict(self._used) if state == self._taken else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -112,9 +114,8 @@ class Passes:
 
 
 def batches_to_come(loader: Loader) -> int | None:
-    """How many batches the next pass over a loader has, where it is a whole one.
-
-    None where it is the rest of an epoch, and where bad records are left out: a batch of which nothing is left does not come.
+    """How many batches the next pass over a loader has; None if that is not known: if the pass is the rest of an epoch, or if bad records
+    are left out, since a batch without records is not delivered.
     """
     job = loader._plan.job  # pyright: ignore[reportPrivateUsage]
     within = loader._delivery.progress.next_pass().step > 0  # pyright: ignore[reportPrivateUsage]
@@ -122,12 +123,12 @@ def batches_to_come(loader: Loader) -> int | None:
 
 
 def at_the_end(loader: Loader) -> bool:
-    """Whether the batch that a loader handed out last was the epoch's last, known without taking another."""
+    """Whether the batch that a loader has delivered last is the last of its epoch."""
     return loader._delivery.progress.finished  # pyright: ignore[reportPrivateUsage]
 
 
 def counted_in_last_step(loader: Loader) -> int:
-    """Records of an epoch's last step that count, over all ranks, where ranks fill it up; 0 where it is full, or of several parts."""
+    """How many records of an epoch's last step count, over all ranks, if rows are added to fill it up; 0 otherwise, and for mixtures."""
     shares = loader._plan.shares  # pyright: ignore[reportPrivateUsage]
     if len(shares.parts) != 1 or shares.drop_last or (shares.ranks == 1 and not shares.pad_last):
         return 0
@@ -136,5 +137,5 @@ def counted_in_last_step(loader: Loader) -> int:
 
 
 def allow_copies(loader: Loader) -> None:
-    """Have a loader say nothing of batches that are held, and copied therefore."""
+    """Have a loader not warn of batches that are copied because earlier ones are still held."""
     loader._delivery.allow_copies()  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""Batches as what tf.data makes tensors of: the only place where that happens."""
+"""Converts batches to what tf.data makes tensors of, and makes data sets of them. No other module does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamload.schema import PADDED, Field
 
 
 class TensorFlowForm:
-    """How a batch becomes what a generator hands to tf.data."""
+    """The `Form` of TensorFlow: a batch becomes what a generator gives to tf.data."""
 
     ahead = 0
 
@@ -25,7 +25,7 @@ class TensorFlowForm:
         self._makers = tuple((field.name, _maker(field)) for field in choice.fields)
         specs = [tf.TensorSpec((), tf.int64) if choice.is_place(field) else _spec(field) for field in choice.fields]
         self.signature = choice.arranged(specs)
-        """What tf.data has to know of it beforehand."""
+        """The `tf.TypeSpec`s of a batch, in the container."""
         self.plain = all(make is _same for _, make in self._makers)
         """Whether every field is an array of numbers."""
 
@@ -40,10 +40,10 @@ class TensorFlowForm:
 
 
 class CountedPasses:
-    """Passes of so many batches each, as functions that tf.data calls: one begins a pass, and one gives its next batch.
+    """Passes of a known number of batches, as two functions that tf.data calls: `begin` a pass, and give the `following` batch of it.
 
-    What `Dataset.from_generator` does in three functions a pass, and twice the processor time a batch, since it does not know the
-    length. A newer pass closes the one before it, as everywhere.
+    `Dataset.from_generator` needs a third function to find the end, and twice the processor time for each batch. A newer pass closes the
+    one before it.
     """
 
     def __init__(self, begin_pass: Callable[[], Iterator[Any]], length: int) -> None:
@@ -54,12 +54,12 @@ class CountedPasses:
         self._batches: Iterator[Any] = iter(())
 
     def begin(self, _: Any) -> Any:
-        """Begin a pass, and say its number."""
+        """Begin a pass, and return its number."""
         self._number, self._left, self._batches = self._number + 1, self._length, self._begin_pass()
         return np.int64(self._number)
 
     def following(self, number: Any) -> Any:
-        """The next batch of a pass. Raises LoaderClosedError where a newer one has begun."""
+        """The next batch of the pass of this number. Raises LoaderClosedError if a newer pass has begun."""
         if number != self._number:
             raise LoaderClosedError(
                 "this pass over the data set was closed: a newer one began.",
@@ -68,12 +68,12 @@ class CountedPasses:
         batch = next(self._batches)
         self._left -= 1
         if not self._left:
-            next(self._batches, None)  # Nobody asks for more: the pass is to know that it is over.
+            next(self._batches, None)  # tf.data does not ask for more, so this ends the pass.
         return batch
 
 
 def _counted(form: TensorFlowForm, begin_pass: Callable[[], Iterator[Any]], length: int) -> Any:
-    """A data set of passes of so many batches of tensors."""
+    """A data set whose passes have `length` batches of tensors each."""
     passes = CountedPasses(begin_pass, length)
     specs: list[Any] = tf.nest.flatten(form.signature)
 
@@ -94,7 +94,7 @@ def _counted(form: TensorFlowForm, begin_pass: Callable[[], Iterator[Any]], leng
 
 
 def dataset_of(form: TensorFlowForm, begin_pass: Callable[[], Iterator[Any]], *, length: int | None) -> Any:
-    """A data set, each pass over which is one of `begin_pass`; its length is asserted where it is known."""
+    """A data set, each pass over which iterates over what `begin_pass` returns. `length`: batches of a pass; None if it is not known."""
     if length is not None and form.plain:
         dataset = _counted(form, begin_pass, length)
     else:
@@ -107,7 +107,7 @@ def dataset_of(form: TensorFlowForm, begin_pass: Callable[[], Iterator[Any]], *,
 
 
 def _spec(field: Field) -> Any:
-    """What tf.data has to know of a field."""
+    """The `tf.TypeSpec` of a field. Raises ConfigError for dtypes that TensorFlow does not have."""
     if is_text(field):
         return tf.TensorSpec((None, *field.shape), tf.string)
     try:
@@ -123,7 +123,7 @@ def _spec(field: Field) -> Any:
 
 
 def _maker(field: Field) -> Callable[[Any], Any]:
-    """The function that makes of one field of a batch what tf.data takes."""
+    """The function that converts one field of a batch to what tf.data takes."""
     if field.as_ragged:
         return Ragged.to_list if is_text(field) else _ragged
     return _strings if is_text(field) else _same

@@ -1,4 +1,4 @@
-"""A loader's batches as a `torch.utils.data.DataLoader`, for trainers that ask whether theirs is one."""
+"""A loader's batches as a `torch.utils.data.DataLoader`, for trainers that accept nothing else."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamload.loader.loader import Loader
 
 
 class BatchDataset(IterableDataset[Any]):
-    """The batches of a loader as what is iterated over; its length is the steps of an epoch."""
+    """The `dataset` of a `BatchDataLoader`: iterating over it gives the same batches. Its length is the steps of an epoch."""
 
     def __init__(self, noted: Passes) -> None:
-        """`noted` are passes that say of each batch whether it is the last; their state is that of whoever iterates over this."""
+        """`noted`: passes of (batch, whether it is the last), whose state is also that of iterating over this."""
         self._noted = noted
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class BatchDataset(IterableDataset[Any]):
 
 
 class _LastNoted:
-    """A form that notes of each batch whether it is the epoch's last."""
+    """A form that adds to each batch whether it is the last of its epoch."""
 
     def __init__(self, form: TorchForm, loader: Loader) -> None:
         self._form = form
@@ -41,30 +41,32 @@ class _LastNoted:
         self.ahead = form.ahead
 
     def begin(self, batch: Batch) -> Any:
-        """What the form begins with a batch, and whether it is the last of its pass."""
+        """What the form returns, and whether the batch is the last of its epoch."""
         return self._form.begin(batch), at_the_end(self._loader)
 
     def finish(self, begun: Any) -> tuple[Any, bool]:
-        """What the form makes of it, and whether it is the last."""
+        """(what the form returns, whether the batch is the last of its epoch)."""
         made, last = begun
         return self._form.finish(made), last
 
 
 class BatchDataLoader(DataLoader[Any]):
-    """Passes over a loader's batches, as a DataLoader that loads nothing itself.
+    """A DataLoader that gives a loader's batches, and loads nothing itself.
 
-    accelerate does not deal it out a second time, hears of it in each pass, and learns which batch is the last.
+    In each pass it registers with accelerate, if that is imported, and tells it which batch is the last.
     """
 
     _is_accelerate_prepared = True
+    """accelerate must not divide the batches among processes: the loader has done so."""
 
     def __init__(self, loader: Loader, form: TorchForm) -> None:
         self._form = form
         self._noted = Passes(loader, _LastNoted(form, loader))
         self.end_of_dataloader = False
-        """Whether the batch in use is the epoch's last: what accelerate looks at."""
+        """Whether the present batch is the last of its epoch; accelerate reads it."""
         self.remainder = -1
-        """Records of the epoch's last step that count, over all ranks, where they filled it up; else 0, and -1 before it."""
+        """How many records of the last step count, over all ranks, if rows were added to fill it up; otherwise 0. -1 before the last
+        step. accelerate reads it."""
         super().__init__(BatchDataset(self._noted), batch_size=None, num_workers=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ class BatchDataLoader(DataLoader[Any]):
 
     @property
     def sampler(self) -> EpochSetter:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What trainers say the epoch to; which records come when is the loader's to say, so that nothing can be put here."""
+        """The object whose `set_epoch` trainers call. Assigning another sampler has no effect: the loader decides the order."""
         return EpochSetter(self.loader)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Batches as PyTorch tensors, on any device: the only place where a batch becomes tensors."""
+"""Converts batches to PyTorch tensors, on any device. No other module does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from streamload.ragged import Ragged
 from streamload.schema import Field
 
 AHEAD = 2
-"""Batches under way to a device ahead of the one in use."""
+"""Batches that are being copied to a device, ahead of the one that the user has."""
 
 
 class TorchForm:
-    """How a batch becomes tensors."""
+    """The `Form` of PyTorch: a batch becomes tensors."""
 
     def __init__(
         self, choice: BatchFields, *, device: torch.device | None, pin_memory: bool | None, channels_first: frozenset[str]
@@ -43,7 +43,8 @@ class TorchForm:
         return _form, (self.choice, self.device, self.pin_memory, self.channels_first)
 
     def begin(self, batch: Batch) -> Any:
-        """Tensors that share the batch's memory; or copies that are under way, with the event of their arrival and the storage."""
+        """Tensors that share the batch's memory; for a device, (copies that are under way, the CUDA event of their arrival, the tensors
+        to be kept until then)."""
         value = self.choice.value
         made = [make(value(batch, name)) for name, make in self._makers]
         if self._plain:
@@ -60,7 +61,7 @@ class TorchForm:
             return there, self._stream.record_event(), moved
 
     def finish(self, begun: Any) -> Any:
-        """What is handed out; work that is given to the current stream from now on comes after the copies."""
+        """What the user is given. Work that is queued on the current CUDA stream from now on runs after the copies."""
         if not self.ahead:
             return self.choice.arranged(begun)
         made, arrival, moved = begun
@@ -73,7 +74,7 @@ class TorchForm:
         return self.choice.arranged(made)
 
     def _turned(self, made: list[Any]) -> list[Any]:
-        """With channels first where that was asked for: another view of the same memory."""
+        """The fields of `channels_first` with their channels first, as views of the same memory; the others as they are."""
         if not self.channels_first:
             return made
         return [one.permute(0, 3, 1, 2) if name in self.channels_first else one for (name, _), one in zip(self._makers, made, strict=True)]
@@ -95,16 +96,15 @@ class TorchForm:
 class TorchPasses(Passes, IterableDataset[Any]):
     """Passes over a loader's batches as tensors: what PyTorch loops and Lightning take.
 
-    It is no DataLoader of PyTorch's, and has no `dataset`: Lightning then leaves it as it is. Whoever puts a DataLoader around it
-    all the same needs `batch_size=None`.
+    It is no DataLoader, and has no `dataset`, so that Lightning uses it as it is. A DataLoader around it needs `batch_size=None`.
     """
 
     batch_sampler = None
-    """Whoever finds a `sampler` asks for this too."""
+    """Trainers that find a `sampler` read this too."""
 
     @property
     def sampler(self) -> EpochSetter:
-        """What Lightning says the epoch to."""
+        """The object whose `set_epoch` Lightning calls."""
         return EpochSetter(self.loader)
 
 
@@ -113,7 +113,8 @@ def _form(choice: BatchFields, device: torch.device | None, pin_memory: bool | N
 
 
 def tensor_maker(field: Field) -> Callable[[Any], Any]:
-    """The function that makes of one field of a batch what is handed out. Raises ConfigError where there is none."""
+    """The function that converts one field of a batch: to a tensor, or to a list of text or bytes. Raises ConfigError for dtypes that
+    PyTorch does not have."""
     if is_text(field):
         return Ragged.to_list if field.as_ragged else np.ndarray.tolist
     short = getattr(torch, field.dtype.name, None) if field.dtype.name in SHORT_FLOATS and not field.as_ragged else None
@@ -132,7 +133,7 @@ def _same_bits(dtype: torch.dtype, bits: np.dtype[Any], array: NDArray[Any]) -> 
 
 
 def _each_part(one: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A tensor changed; a nested one's values and offsets; anything else as it is."""
+    """Apply `change` to a tensor, or to the values and the offsets of a nested one. A list is returned as it is."""
     if isinstance(one, list):
         return one
     return torch.nested.nested_tensor_from_jagged(change(one.values()), change(one.offsets())) if one.is_nested else change(one)

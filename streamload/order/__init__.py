@@ -3,19 +3,19 @@
 Rules of this room:
 
 1. An order is a pure function of (mode, seed, epoch, number of records, cuts, lanes, weights). It knows nothing of workers, ranks,
-   batch sizes, memory or clocks, and keeps no state that changes an answer. How an epoch is cut into steps, and these into the
-   shares of processes, is arithmetic on positions (`shares`, `steps`), and changes no order.
-2. What version 1 answers is frozen to the bit. A change of any answer, however small, is a new ORDER_VERSION, and the old
+   batch sizes, memory or clocks, and keeps no state that changes an answer. How an epoch is cut into steps, and a step into shares
+   of ranks, is arithmetic on positions (`shares`, `steps`), and changes no order.
+2. The answers of version 1 are frozen to the bit. A change of any answer, however small, is a new ORDER_VERSION, and the old
    states are then refused. The golden values in the tests are the definition.
 3. Every random choice comes from `key(seed, epoch, purpose, index)`. A new use takes a new purpose; none is used twice.
-4. Any stretch of positions is worked out by itself, in time proportional to its length: no iterating up to it. In block mode
-   that holds within an epoch's table, which costs O(blocks) arithmetic once.
-5. How blocks and windows come about belongs to the order (`Layout.blocks`, `windows_for`). Bytes are stored bytes of the
-   selected fields. A block larger than the window is an error; nothing is shrunk silently.
-6. Within an order everything counts in ranks of the layout, or in draws; record numbers appear only in what `records`,
-   `held_records` and `block_records` return. Without a subset ranks are record numbers. In `shares`, `steps` and `states` a rank
-   is a process.
-7. The compiled kernels and the plain ones give the same answers to the bit: which of them is at work is nobody's business.
+4. Any stretch of positions is computed in time proportional to its length, without those before it. In block mode this holds once
+   the table of the epoch is there, which costs O(blocks) arithmetic.
+5. How blocks and windows are chosen belongs to the order (`Layout.blocks`, `windows_for`). Bytes are stored bytes of the
+   selected fields. A block larger than the window is an error; no block is made smaller silently.
+6. Within an order, records are counted by their *rank* in the layout (rank r is the r-th record of a subset; without a subset ranks
+   are record numbers), or by draws. Record numbers appear only in what `records`, `held_records` and `block_records` return. In `shares`,
+   `steps` and `states` the word means something else: there a rank is a process of a distributed job.
+7. The compiled kernels and the plain ones give the same answers to the bit.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Lanes: the blocks of a block order dealt out once for all, so that whoever has a lane decodes its blocks and no others.
+"""Lanes: the blocks of a block order, divided so that a rank which takes the records of one lane decodes the blocks of that lane only.
 
-Every lane has blocks from all over the data, the same number of records to one, and is a block order of its own, with as many
-windows as the whole would have: all lanes together need the memory of one window, whoever has how many of them. How blocks are
-dealt depends on their number alone, not on seed or epoch: what a machine caches of its lanes serves it for ever.
+Every lane has blocks from all over the data. Lanes differ by at most one record in length. Each is a block order of its own, with as many
+windows as the undivided order would have, so that all lanes together need the memory of one window. Which blocks a lane has
+depends on the number of blocks and lanes alone, not on seed or epoch, so that what a machine has cached of its lanes is of use in every
+epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _STRETCH = 1 << 16
 def lane_sequence(blocks: int, lanes: int) -> NDArray[np.int64]:
     """All blocks, lane after lane, in file order within each: shape (blocks,).
 
-    Each round of `lanes` blocks is dealt in an order of its own, one block to a lane; the last round may be short.
+    Each round of `lanes` blocks gives one block to every lane, in a random order of its own; the last round may be short.
     """
     if lanes == 1:
         return np.arange(blocks, dtype=np.int64)
@@ -73,7 +74,7 @@ def lane_pieces(cuts: NDArray[np.int64], sequence: NDArray[np.int64], lanes: int
 
 
 def lane_seed(seed: int, lane: int, lanes: int) -> int:
-    """The seed of the block order that a lane is; of one lane, the seed itself."""
+    """The seed of the block order of a lane; of a single lane, the seed itself."""
     if lanes == 1:
         return seed
     words = key(seed, lanes, LANES, -1 - lane)

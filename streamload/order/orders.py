@@ -22,19 +22,29 @@ from streamload.order.subset import listed_numbers
 from streamload.sizes import parse_nbytes
 
 EXACT_RECORD_NBYTES = 16 * 1024
-"""From this size on, records that can be had singly are read well in any order."""
+"""Addressable records of this size and more are read fast in any order."""
 MOST_LANES = TABLE_LIMIT
-"""A round of blocks is dealt by a table."""
+"""Blocks are given to lanes by a table with an entry for each lane."""
 
 
 @runtime_checkable
 class Order(Protocol):
-    """An order of the user's own: a pure function from positions of an epoch to records.
+    """An order of your own, for `shuffle=`: any object with this method, a pure function from positions of an epoch to records.
 
-    It may repeat records or leave some out. With `__len__` it says how many positions an epoch has; without, as many as there
-    are records. With `indices=`, its numbers count within the subset. It is copied to the workers, and each asks it by
-    itself: the same question must have the same answer everywhere and always, so it must not draw from a generator that it
-    keeps, but from one seeded by the epoch.
+    ```python
+    class Reversed:
+        def __init__(self, n):
+            self.n = n
+
+        def records(self, epoch, start, stop):
+            return self.n - 1 - np.arange(start, stop)
+
+    loader = sl.Loader(data, batch_size=256, shuffle=Reversed(len(data)))
+    ```
+
+    It may repeat records and leave some out. `__len__` says how many positions an epoch has; without it, an epoch has as many as there
+    are records. With `indices=`, its numbers count within the subset. Each worker has a copy of it, and equal arguments must give equal
+    records in all of them: to draw at random, make a generator from the epoch in each call, and keep none.
     """
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.integer]:
@@ -43,7 +53,7 @@ class Order(Protocol):
 
 
 class BoundOrder(Protocol):
-    """An order of the records of one layout, under one seed. Pickles, its arrays out of band."""
+    """An order of the records of one layout, with one seed: what `bind` of an `OrderSpec` makes. It is pickled to workers."""
 
     @property
     def mode(self) -> str:
@@ -57,12 +67,12 @@ class BoundOrder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Short hexadecimal text; equal where equal seeds and epochs give equal orders."""
+        """A digest of everything but seed and epoch that the order depends on, as hexadecimal text."""
         ...
 
     @property
     def table_nbytes(self) -> int:
-        """Bytes of the tables of one epoch."""
+        """Bytes of the window table of one epoch; 0 without windows."""
         ...
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
@@ -71,7 +81,7 @@ class BoundOrder(Protocol):
 
 
 class OrderSpec(Protocol):
-    """What a user asks for, before the data is known."""
+    """An order as users ask for it, which is not yet of any data."""
 
     def bind(self, layout: Layout, seed: int) -> BoundOrder:
         """The order of the records of `layout`."""
@@ -80,10 +90,10 @@ class OrderSpec(Protocol):
 
 @dataclass(frozen=True)
 class Exact:
-    """Shuffle all records: every record is equally likely at every position, whatever lies beside it in storage.
+    """Shuffle all records: each is equally likely at every position of an epoch, wherever it is stored.
 
-    Right where single records can be read, and the only full shuffle. Where blocks must be decoded to get at a record, each
-    record costs a block.
+    For data whose records can be read one by one. If whole blocks must be decoded, as with compressed chunks of many records, every
+    record costs the decoding of its block: use `Block` then.
     """
 
     def bind(self, layout: Layout, seed: int) -> ExactOrder:
@@ -93,18 +103,18 @@ class Exact:
 
 @dataclass(frozen=True)
 class Block:
-    """Shuffle blocks, and the records of a window of them: storage is read a block at a time, each once an epoch.
+    """Shuffle storage blocks, and the records within windows of blocks: every block is read and decoded once an epoch.
 
-    A window takes one block from each of many equal stretches of the data, so that it looks like the whole even where the
-    data is sorted.
+    A window takes one block from each of many equal stretches of the data, so that it resembles all of the data even if that is sorted.
     """
 
     window: int | str = "512 MB"
-    """Stored bytes that are mixed together: more mixes better, and costs that much memory, twice."""
+    """Stored bytes of a window, within which records are shuffled. A larger one mixes better, and needs twice as many bytes of memory."""
     lanes: int | None = field(default=None, kw_only=True)
-    """How many parts the blocks are dealt to, each with an order and windows of its own, all together one window: a rank that has
-    lanes of its own decodes their blocks alone. None: as many as there are ranks when a run begins. The number belongs to the order,
-    and a saved state keeps it; ranks may change, and decode least where they divide the lanes, and these the records of a step."""
+    """Into how many lanes the blocks are divided, each with an order and windows of its own, which together are as large as one window. A
+    rank with lanes of its own is the only one that decodes their blocks. None: as many as there are ranks when a run begins. The number
+    belongs to the order, and saved states keep it. The number of ranks may change; no block is decoded twice if it divides the lanes, and
+    the lanes divide the records of a step."""
 
     def __post_init__(self) -> None:
         if self.window_nbytes < 1:
@@ -137,7 +147,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Sequential:
-    """Deliver records as they are stored, every epoch alike."""
+    """Deliver records in the order in which they are stored, the same in every epoch (`shuffle=False`)."""
 
     def bind(self, layout: Layout, seed: int) -> SequentialOrder | SequentialBlockOrder:
         """The order of the records of `layout`; the seed changes nothing."""
@@ -146,18 +156,18 @@ class Sequential:
 
 @dataclass(frozen=True, eq=False)
 class Custom:
-    """An order of the user's own, made to look like a built-in one."""
+    """An `Order` of the user's, as an `OrderSpec`."""
 
     order: Order
 
     def bind(self, layout: Layout, seed: int) -> CustomOrder:
-        """The order of the records of `layout`; the seed is the user's own affair."""
+        """The order of the records of `layout`; the seed is not used."""
         return CustomOrder(self.order, layout)
 
 
 @dataclass(frozen=True, eq=False)
 class Listed:
-    """Deliver the records of a list, in its order, every epoch alike: what a sampler has drawn, a curriculum, a hard subset.
+    """Deliver the records of a list in the order of the list, the same in every epoch: for example what a sampler has drawn.
 
     The list may be of any length, repeat records and leave some out. With `indices=`, its numbers count within the subset.
     """
@@ -180,7 +190,7 @@ class Listed:
 
 
 class ExactOrder:
-    """One permutation of all records an epoch; no memory above 65,536 records, and O(1) to any position."""
+    """One permutation of all records for each epoch. Any position is computed in O(1), and above 65,536 records without a table."""
 
     mode = "exact"
     table_nbytes = 0
@@ -203,7 +213,7 @@ class ExactOrder:
 
 
 class SequentialOrder:
-    """Records as they are stored."""
+    """Records in the order in which they are stored."""
 
     mode = "sequential"
     table_nbytes = 0
@@ -220,7 +230,7 @@ class SequentialOrder:
 
 
 class CustomOrder:
-    """An order of the user's own over one layout: every answer is checked before anything is read."""
+    """An `Order` of the user's over one layout: what it returns is checked before any record is read."""
 
     mode = "user"
     table_nbytes = 0
@@ -231,7 +241,7 @@ class CustomOrder:
         self.n = _length(order) if isinstance(order, Sized) else layout.n
         kind = type(order)
         self.fingerprint = digest_of(self.mode, layout.indices, layout.n, self.n, f"{kind.__module__}.{kind.__qualname__}")
-        """Knows the class and the lengths; what the order does inside is beyond it."""
+        """Made of the class and the numbers of records and positions; what the order computes is not known."""
 
     def records(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
         """The record numbers at positions [start, stop) of an epoch. Raises ConfigError for an answer that cannot be right."""
@@ -239,7 +249,7 @@ class CustomOrder:
         name = f"{type(self.order).__name__}.records({epoch}, {start}, {stop})"
         try:
             returned = self.order.records(epoch, start, stop)
-        except Exception as error:  # StopIteration among them: a loop would take it for its end.
+        except Exception as error:  # Also StopIteration, which would silently end the loop that asked.
             raise _failed(name, error) from error
         try:
             answer = np.asarray(returned)

@@ -17,9 +17,8 @@ from typing import Any
 
 from streamload.fault_points import fault_point
 from streamload.kernels import compile_kernels, missing
+from streamload.parent_death import die_with_parent, noticing_death
 from streamload.workers.worker import work
-
-PR_SET_PDEATHSIG = 1
 
 
 class ForkServer:
@@ -91,7 +90,7 @@ class ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
-            _die_with_parent()
+            die_with_parent()
             self._control.close()
             work(request, dict(zip(request["descriptors"], descriptors, strict=True)))
             status = 0
@@ -140,17 +139,6 @@ def _kill(pid: int) -> None:
             pass
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this worker when the launcher dies (the launcher has one thread, so the request is safe)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent or parent == 1:
-            os._exit(0)
-
-
 def _leave(*_: object) -> None:
     """Told to end before there is anybody to serve: kernels that are compiled for this run alone lie in a temporary folder."""
     raise SystemExit(0)
@@ -161,8 +149,9 @@ def main(control_fd: int, parent: int, stderr_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     control = socket.socket(fileno=control_fd)
-    fault_point("import")
-    compile_kernels()
+    with noticing_death(parent, _leave):
+        fault_point("import")
+        compile_kernels()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(stderr_fd, 2)
     os.close(stderr_fd)

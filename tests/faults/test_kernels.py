@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+from time_limits import GUARD_SECONDS, Deadline
 
-from faults.conftest import Child, Server
+from faults.conftest import Child, Server, gone
+from faults.test_lives import ORPHAN_SECONDS
 from faults.test_workers import whole
 
 Start = Callable[..., Child]
@@ -109,3 +113,19 @@ def test_two_programs_that_compile_at_once_do_not_disturb_each_other(child: Star
     third = child("epoch_in", more=more, name="gzip", timeout=3.0)
     assert whole(third.outcome())
     shutil.rmtree(tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_a_launcher_that_compiles_ends_with_its_program(child: Start, tmp_path: Path) -> None:
+    """Killed while the first kernels lie in a fresh cache and others are being compiled: nobody compiles on for nothing."""
+    cache = tmp_path / "cache"
+    one = child("epoch_in", more={"STREAMLOAD_CACHE_DIR": str(cache)}, name="gzip", timeout=300.0)
+    deadline = Deadline(GUARD_SECONDS)
+    while not any(cache.rglob("*.nbi")):
+        assert not deadline.passed
+        time.sleep(0.01)
+    launchers = [child.pid for child in psutil.Process(one.pid).children() if "streamload.workers." in " ".join(child.cmdline())]
+    one.process.kill()
+    one.wait()
+    assert launchers
+    gone(launchers, ORPHAN_SECONDS)

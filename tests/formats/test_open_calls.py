@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from hdf5_files import LAYOUTS, write
 
 import streamload as sl
+from streamload.formats import FORMATS
 from streamload.tools.__main__ import main
 
 
@@ -30,3 +33,12 @@ def test_a_source_of_many_fields_is_shown_in_a_screenful(tmp_path: Path):
     shown = repr(sl.open(tmp_path / "a.h5", fields=[f"f{number}" for number in range(300)]))
     assert "  ... and 260 more fields" in shown
     assert len(shown) < 8000
+
+
+def test_help_names_every_option_of_every_format() -> None:
+    """They are arguments of the formats' own; `help(sl.open)` is where users look for them."""
+    said = inspect.getdoc(sl.open) or ""
+    plans = [importlib.import_module(name).plan for name in FORMATS]
+    options = {one.name for plan in plans for one in inspect.signature(plan).parameters.values() if one.kind is one.KEYWORD_ONLY}
+    assert {"record_axis", "split", "labels", "scaled", "shapes", "fill", "on_damage"} <= options
+    assert not [name for name in options if f"`{name}`: " not in said]

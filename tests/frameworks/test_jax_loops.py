@@ -248,4 +248,4 @@ def test_what_has_no_array_is_refused_by_name(tmp_path: Path) -> None:
         for name, said in (("word", "word text (ragged)"), ("code", "code |S1 ()")):
             with pytest.raises(sl.ConfigError) as caught:
                 sl.for_jax(loader, name)
-            assert str(caught.value).startswith(f"JAX has no array for the field '{said}'. Name the fields that it shall have")
+            assert str(caught.value).startswith(f"JAX has no array for the field '{said}'. Name other fields")

@@ -37,7 +37,7 @@ def test_numbers_that_no_framework_has(tmp_path: Path, framework: str) -> None:
         np.save(tmp_path / f"{name}.npy", array)
         assert refused(tmp_path / f"{name}.npy", name, framework) == (
             f"{CALLED[framework]} has no array for the field '{name} {array.dtype} ()'. "
-            "Name the fields that it shall have by fields=, or make an array of numbers of it in the loader's transform=."
+            "Name other fields by fields=, or make an array of numbers of it in the loader's transform=."
         )
 
 
@@ -62,7 +62,7 @@ def test_data_sets_of_tensorflow_have_no_floats_of_eight_bits(tmp_path: Path) ->
     with loader_of(tmp_path / "x.npy", transform=narrow) as loader, pytest.raises(sl.ConfigError) as caught:
         sl.for_tf(loader)
     assert str(caught.value).startswith(
-        "TensorFlow has no array for the field 'x float8_e5m2 ()', whose data sets have no floats of 8 bits. Name the fields"
+        "TensorFlow has no array for the field 'x float8_e5m2 ()', whose data sets have no floats of 8 bits. Name other fields"
     )
 
 

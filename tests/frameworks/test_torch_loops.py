@@ -184,7 +184,7 @@ def test_what_has_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
         tensor_maker(sl.Field("when", arrays["when"].dtype, ()))
     assert str(caught.value) == (
         "PyTorch has no array for the field 'when datetime64[s] ()'. "
-        "Name the fields that it shall have by fields=, or make an array of numbers of it in the loader's transform=."
+        "Name other fields by fields=, or make an array of numbers of it in the loader's transform=."
     )
     with loader_of(path) as loader:
         with pytest.raises(sl.ConfigError, match=r"'numbr', and a batch has no such field\. Give names of fields\. Did you mean number\?"):

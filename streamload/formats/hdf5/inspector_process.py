@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -24,13 +23,13 @@ from streamload.formats.hdf5.examination import examined
 from streamload.formats.hdf5.inspector_messages import ANSWER, CANNOT_FORK, PROGRESS
 from streamload.formats.hdf5.metadata_json import metadata_to_json
 from streamload.formats.hdf5.request import Request
+from streamload.parent_death import die_with_parent
 from streamload.sizes import format_nbytes
 
 MEMORY_NBYTES = 4 * 1024**3
 """What a survey may take beyond what the process has; the index of the largest grid takes 3 GB."""
 CPU_SECONDS = 15
 """Processor time without progress after which the kernel ends a survey, should nobody else do it."""
-_PR_SET_PDEATHSIG = 1
 
 
 def main(control_fd: int) -> None:
@@ -80,7 +79,7 @@ def _be_child(control: socket.socket, shared: int) -> None:
     """Read the request, survey, write the result, and never return."""
     status = 1
     try:
-        _die_with_parent()
+        die_with_parent()
         control.close()
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)  # what the library blurts out as it dies is said better by the one who asked
@@ -172,14 +171,6 @@ def _beats(shared: int) -> Callable[[int, int, int], None]:
 def _address_space_nbytes() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this child when the inspector dies (it has one thread, so the request is safe)."""
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent or parent == 1:
-        os._exit(0)
 
 
 if __name__ == "__main__":

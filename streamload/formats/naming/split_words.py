@@ -17,6 +17,7 @@ SPLITS = tuple(word for words in ALIKE for word in words)
 _NUMBERS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![a-z0-9])(?=[a-f]*[0-9])[0-9a-f]{8,}(?![a-z0-9])|[0-9]+")
 """What tells apart the files of one split: counted numbers, and those that are drawn or computed from what a file holds."""
 _WORD = re.compile(rf"(?=({'|'.join(sorted(SPLITS, key=len, reverse=True))}))")
+_ZEROS = str.maketrans("123456789", "000000000")
 _PACKED = re.compile(r"\.(gz|bz2|xz|zst|lz4)$")
 
 _Around = tuple[str, str, str]
@@ -48,6 +49,20 @@ def split_words(paths: Sequence[str], *, asked: bool = False) -> list[str]:
     bus_train_01 are no splits. Or else the first word of any folder or file; and last, where there are splits or one is `asked` for,
     any word that stands by itself.
     """
+    # What differs in digits alone is looked at once: there may be a hundred thousand parts of a few sets.
+    alike = [_without_digits(path) for path in paths]
+    distinct = list(dict.fromkeys(alike))
+    words = dict(zip(distinct, _split_words(distinct, asked=asked), strict=True))
+    return [words[path] for path in alike]
+
+
+def _without_digits(path: str) -> str:
+    """A path with zeros for the digits in the name of the file."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{name.translate(_ZEROS)}"
+
+
+def _split_words(paths: Sequence[str], *, asked: bool) -> list[str]:
     parts = [path.split("/") for path in paths]
     beside: dict[str, set[str]] = {}
     for one in parts:

@@ -99,7 +99,7 @@ class OneHot:
 class MixUp:
     """Each record blended with the one before it in the batch (the first with the last), its labels alike, with a chance of `p`.
 
-    One share for a whole batch, as in torchvision; images must come out as floats.
+    One share for a whole batch, as in torchvision; images must come out as floats, and no masks, boxes or key points may move along.
     """
 
     alpha: float = 1.0
@@ -137,7 +137,10 @@ class MixUp:
 
 @dataclass(frozen=True, slots=True)
 class CutMix:
-    """A rectangle of each record out of the one before it in the batch, its labels by area, with a chance of `p`."""
+    """A rectangle of each record out of the one before it in the batch, its labels by area, with a chance of `p`.
+
+    The same in all views and crops; no masks, boxes or key points may move along with the images.
+    """
 
     alpha: float = 1.0
     """Of the beta distribution that the share is drawn from."""

@@ -72,6 +72,32 @@ def test_ctrl_c_at_any_moment_is_quiet(moment: float, folder: Path):
     assert err.count("streamload: interrupted.") == (process.returncode == 130)
 
 
+WHILE_IMPORTING = """
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "typing":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.modules.pop("typing", None)
+sys.meta_path.insert(0, Interrupting)
+"""
+TWICE = """
+import streamload.tools.__main__
+class Interrupting(io.StringIO):
+    def write(self, text):
+        os.kill(os.getpid(), signal.SIGINT)
+sys.stdout = sys.stderr = Interrupting()
+streamload.tools.__main__.main(["--version"])
+"""
+
+
+@pytest.mark.parametrize(("code", "told"), [(WHILE_IMPORTING, "streamload: interrupted.\n"), (TWICE, "")], ids=["first imports", "twice"])
+def test_ctrl_c_as_the_command_begins_and_ends_is_quiet(code: str, told: str):
+    """While the first module is imported, and once more while the first one is told."""
+    start = f"import io, os, signal, sys; sys.argv[0] = 'streamload'\n{code}\nimport streamload\nprint('not ended')"
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
+
+
 def test_ctrl_c_in_a_benchmark_ends_its_processes(folder: Path):
     """Without a word from them."""
     with started("bench", folder / "a.h5", "--contenders", "all", cwd=folder) as process:
